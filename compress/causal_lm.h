@@ -1,0 +1,59 @@
+// The model under compression, in LibTorch: a config, named tensors, and pure functions over them. Trainable: `at::`
+// operations record gradients when a parameter requires them. Layout is Hugging Face's (out, in), RoPE halves.
+//
+// No torch::nn module: parameters are a sorted map, so passes slice, replace and count them as data.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/formats/config.h"
+#include "runtime/formats/model_file.h"
+#include "runtime/formats/tensor_specs.h"
+
+namespace attar {
+
+// Token sequences packed into rows. A document never sees another: attention and positions restart at each one.
+struct TokenBatch {
+  at::Tensor tokens;     // (N) int64, documents one after another
+  at::Tensor positions;  // (N) int64, from 0 in each document
+  std::vector<int64_t> lengths;  // of each document; sums to N
+};
+
+struct CausalLM {
+  ModelConfig config;
+  std::map<std::string, at::Tensor> parameters;  // by TensorSpec::name, f32, exactly those of tensor_specs(config)
+
+  static CausalLM random(const ModelConfig& config, uint64_t seed);  // normal(0, 0.02), scaled for depth; norms 1
+  static CausalLM load(const ModelFile& file);                       // dequantized to f32
+  CausalLM clone() const;                                            // deep copy
+  void set_requires_grad(bool on);
+
+  const at::Tensor& parameter(const std::string& name) const;
+  const at::Tensor& block_parameter(int64_t layer, Role role) const;
+  const at::Tensor& head() const;  // (V, C): the embedding when tied
+};
+
+// hidden (N, C); functions take and give tensors, so a pass can stop and start anywhere.
+at::Tensor embed(const CausalLM& model, const TokenBatch& batch);                                      // -> (N, C)
+at::Tensor forward_block(const CausalLM& model, int64_t layer, const at::Tensor& hidden, const TokenBatch& batch);
+at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden);                                // -> (N, C)
+at::Tensor forward_hidden(const CausalLM& model, const TokenBatch& batch);  // embed, all blocks, final norm -> (N, C)
+at::Tensor logits(const CausalLM& model, const TokenBatch& batch);          // -> (N, V); for tests and small batches
+
+// The inputs of the four groups of linears of a block, for one-shot methods. A visitor may change the parameters of the
+// block between groups: what follows uses them.
+enum class LinearGroup { QueryKeyValue, AttentionOutput, GateUp, Down };
+const std::vector<Role>& group_roles(LinearGroup group);
+
+// Runs one block and calls visit(group, input (N, in)) before each group's linears are applied.
+at::Tensor forward_block_visiting(const CausalLM& model, int64_t layer, const at::Tensor& hidden,
+                                  const TokenBatch& batch,
+                                  const std::function<void(LinearGroup, const at::Tensor&)>& visit);
+
+}  // namespace attar

@@ -1,0 +1,50 @@
+// Tokens a stage trains on, calibrates with or is judged by: documents, which of their tokens count in the loss, and the
+// teacher's signal where a teacher wrote them. Stored as HDF5 under the run folder's data/.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compress/causal_lm.h"
+#include "runtime/base/progress.h"
+#include "runtime/formats/text_file.h"
+#include "runtime/formats/tokenizer.h"
+
+namespace attar {
+
+struct TokenDocument {
+  std::vector<int32_t> tokens;    // (T)
+  std::vector<uint8_t> in_loss;   // (T) 1: predicting this token counts (assistant turns of chats; all of a text but its first)
+  // Top-k signal of the teacher for predicting token t, where known: k entries a token, or empty.
+  std::vector<int32_t> signal_ids;       // (T, k); -1: no signal at this token
+  std::vector<float> signal_log_probs;   // (T, k)
+};
+
+struct TokenDataset {
+  std::string tokenizer_hash;
+  int64_t signal_k = 0;
+  std::vector<TokenDocument> documents;
+
+  int64_t token_count() const;
+  int64_t loss_token_count() const;
+};
+
+// Plain text: BOS as the tokenizer says. Chats: rendered by the model's template; only assistant content (and the token
+// that ends the turn) is in the loss, found by rendering message prefixes.
+TokenDataset tokenize_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer);
+
+// HDF5, one file, written aside and renamed. Error{Input} on another tokenizer's hash or a broken file.
+void write_dataset(const std::string& path, const TokenDataset& dataset);
+TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash);
+
+// Documents cut to `max_tokens` and packed whole into batches of at most `batch_tokens`, in an order that is a pure
+// function of (seed, epoch). Each entry: indices of documents (with the cut's first token).
+struct Piece { int64_t document; int64_t begin; int64_t length; };
+std::vector<std::vector<Piece>> pack(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
+                                     uint64_t seed, int64_t epoch);
+TokenBatch to_batch(const TokenDataset& dataset, const std::vector<Piece>& pieces);
+// All documents in order, for calibration and evaluation.
+std::vector<TokenBatch> batches_in_order(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens);
+
+}  // namespace attar

@@ -1,0 +1,80 @@
+// The trainer: AdamW, warm-up and cosine, accumulation with one global token denominator, clipping, atomic checkpoints,
+// exact resume. A step is cut into `shards` that each run with one thread; gradients are added in a fixed tree, so the
+// number of threads changes no bit.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "compress/causal_lm.h"
+#include "compress/token_dataset.h"
+#include "runtime/base/progress.h"
+
+namespace attar {
+
+struct DistillOptions {
+  int64_t tokens = 100000;       // loss tokens seen in all, over epochs
+  std::map<std::string, double> losses{{"forward_kl", 1.0}};
+  double temperature = 1.0;
+  double learning_rate = 3e-4;
+  double final_learning_rate_ratio = 0.1;
+  double warmup = 0.05;
+  double weight_decay = 0.0;
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
+  double clip_norm = 1.0;
+  int64_t batch_tokens = 2048;
+  int64_t sequence_tokens = 512;
+  int64_t shards = 4;
+  int64_t checkpoint_every_steps = 50;
+  std::string signal = "auto";
+};
+template <class Visitor>
+void visit_fields(DistillOptions& o, Visitor&& field) {
+  field(o.tokens, "tokens", "tokens to train on, counted where the loss is; the data repeats when it is shorter");
+  field(o.losses, "losses", "weights of the losses, such as {forward_kl: 1.0, cross_entropy: 0.1}");
+  field(o.temperature, "temperature", "softens both distributions of the distillation losses");
+  field(o.learning_rate, "learning_rate", "peak learning rate of AdamW");
+  field(o.final_learning_rate_ratio, "final_learning_rate_ratio", "the cosine ends at this share of the peak");
+  field(o.warmup, "warmup", "share of the steps that warm up linearly");
+  field(o.weight_decay, "weight_decay", "decoupled weight decay of matrices");
+  field(o.beta1, "beta1", "AdamW: decay of the first moment");
+  field(o.beta2, "beta2", "AdamW: decay of the second moment");
+  field(o.epsilon, "epsilon", "AdamW: added to the denominator");
+  field(o.clip_norm, "clip_norm", "largest global norm of the gradient; 0 for off");
+  field(o.batch_tokens, "batch_tokens", "tokens a step");
+  field(o.sequence_tokens, "sequence_tokens", "longest sequence; longer documents are cut");
+  field(o.shards, "shards", "parts of a step that run side by side, one thread each; part of the result, unlike threads");
+  field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
+  field(o.signal, "signal", "auto, online (the teacher runs beside the student) or cached (the data's own top-k)");
+}
+
+struct TrainInputs {
+  const CausalLM* teacher = nullptr;             // for online signals; may be nullptr
+  std::vector<int32_t> student_to_teacher;       // (Vs) teacher id of each student id; empty: the same
+  const TokenDataset* data = nullptr;
+  std::string checkpoint_directory;              // "": none. Steps go to DIR/step-N
+  bool resume = false;                           // from the newest whole checkpoint there
+  uint64_t seed = 0;
+  int threads = 2;
+};
+
+struct TrainStep {
+  int64_t step = 0;
+  int64_t tokens = 0;  // loss tokens so far
+  double loss = 0, gradient_norm = 0, learning_rate = 0;
+  std::map<std::string, double> parts;
+};
+struct TrainResult {
+  int64_t steps = 0;
+  int64_t tokens = 0;
+  std::vector<TrainStep> history;  // every step, also those before a resume
+};
+
+// Changes `student` in place. Error{Input}: no loss tokens, a cached signal asked for that the data lacks. Error{Failure}
+// when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.
+TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
+                  const DistillOptions& options, const Progress& progress = {});
+
+}  // namespace attar

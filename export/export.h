@@ -1,0 +1,47 @@
+// Artefacts: a GGUF that other runtimes load, a Hugging Face directory, a model card, a manifest of SHA-256.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compress/causal_lm.h"
+#include "quantize/quantize.h"
+#include "runtime/formats/gguf.h"
+
+namespace attar {
+
+struct ExportInfo {
+  Provenance provenance;
+  std::string recipe_name;     // "" outside a recipe
+  std::string attar_version;
+  std::vector<std::string> notes;  // for the model card
+};
+
+struct GgufExport {
+  std::string architecture;           // llama, ..., or deci / openelm for uneven layers
+  std::vector<std::string> notes;     // fallbacks and what other runtimes cannot do
+  uint64_t size_bytes = 0;
+};
+
+// Rows are permuted as the architecture wants, norms shifted, metadata written. Error{Usage} with the reason when no
+// architecture can hold the model (uneven gemma3).
+GgufExport export_gguf(const std::string& path, const QuantizedModel& model, const TokenizerData& tokenizer,
+                       const ExportInfo& info);
+
+// Bytes of everything in the file but tensor data, for --target-size.
+uint64_t gguf_overhead_bytes(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info);
+
+// Repacks a stored model without decoding what needs no decoding.
+GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info);
+
+// The student before quantization (or the codes' values), loadable by AutoModelForCausalLM. dtype "float32", "bfloat16".
+void export_hf(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
+               const ExportInfo& info, const std::string& dtype);
+
+// The codes' values as a model again.
+CausalLM dequantized(const QuantizedModel& model);
+
+// DIR/manifest.json: {"schema_version", "files": {name: {"sha256", "bytes"}}}, over every file below DIR.
+void write_manifest(const std::string& directory);
+
+}  // namespace attar

@@ -1,0 +1,56 @@
+// Structured pruning: layers, feed-forward channels, attention heads by KV group, vocabulary. Scores come from
+// activations (Minitron), what is left is refitted by least squares (OBS form), and the sliced model equals the masked
+// one to 1e-5.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compress/causal_lm.h"
+#include "compress/token_dataset.h"
+#include "runtime/base/progress.h"
+
+namespace attar {
+
+struct PruneOptions {
+  int64_t layers = 0;
+  double ffn = 0.0;
+  double heads = 0.0;
+  int64_t vocab = 0;
+  int64_t round_channels = 64;
+  bool refit = true;
+  double damping = 0.01;
+  int64_t calibration_tokens = 8192;
+};
+template <class Visitor>
+void visit_fields(PruneOptions& o, Visitor&& field) {
+  field(o.layers, "layers", "number of layers to remove, those that change the hidden state least");
+  field(o.ffn, "ffn", "share of the feed-forward channels to remove from every layer, 0 <= x < 1");
+  field(o.heads, "heads", "share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1");
+  field(o.vocab, "vocab", "tokens to keep; 0 keeps all");
+  field(o.round_channels, "round_channels", "feed-forward widths are multiples of this");
+  field(o.refit, "refit", "fit what is left of each output projection to the old output by least squares");
+  field(o.damping, "damping", "share of the mean diagonal added to X^T X before it is inverted");
+  field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
+}
+
+struct LayerCut {
+  int64_t layer;  // in the model before pruning
+  std::vector<int64_t> kept_channels;
+  std::vector<int64_t> kept_kv_groups;
+  double relative_error = 0;  // of the block's changed outputs after the refit, on the calibration data
+};
+struct PruneResult {
+  std::vector<int64_t> removed_layers;
+  std::vector<LayerCut> cuts;
+  std::vector<int32_t> kept_tokens;  // old id of each new id; empty: vocabulary unchanged
+  std::vector<std::string> notes;    // fallbacks and adjustments, for the report
+  int64_t parameters_before = 0, parameters_after = 0;
+};
+
+// Changes model and tokenizer. Error{Usage} with the key for what cannot be done (a layer that does not exist, ratio 1).
+PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
+                  const PruneOptions& options, const Progress& progress = {});
+
+}  // namespace attar

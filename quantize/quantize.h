@@ -1,0 +1,77 @@
+// Post-training quantization: a plan of tensor types by role, weighted scale search with importance from the block walk,
+// and every fallback reported.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compress/causal_lm.h"
+#include "compress/token_dataset.h"
+#include "runtime/base/progress.h"
+#include "runtime/formats/quant_format.h"
+
+namespace attar {
+
+struct QuantizeOptions {
+  std::optional<std::string> to;           // a tensor type or a llama.cpp preset
+  std::optional<std::string> target_size;  // "60MB", "58MiB", "60000000": of the whole GGUF file
+  std::map<std::string, std::string> keep; // role -> type
+  bool importance = true;
+  int64_t calibration_tokens = 8192;
+};
+template <class Visitor>
+void visit_fields(QuantizeOptions& o, Visitor&& field) {
+  field(o.to, "to", "a tensor type (Q8_0, IQ4_NL, ...) or a llama.cpp preset (Q4_K_M, ...), whose plan is reproduced");
+  field(o.target_size, "target_size", "largest size of the whole file, such as 60MB; the best types that fit are chosen");
+  field(o.keep, "keep", "types by role, such as {embedding: Q8_0}; roles: embedding, output, query, key, value, attention_output, gate, up, down");
+  field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
+  field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
+}
+
+struct Fallback {
+  std::string tensor;
+  TensorType wanted, used;
+  std::string reason;  // "576 columns do not divide by 256"
+};
+struct PlannedTensor {
+  TensorSpec spec;
+  TensorType type;
+};
+struct QuantizePlan {
+  std::vector<PlannedTensor> tensors;
+  std::vector<Fallback> fallbacks;
+  std::string name;            // "IQ4_NL", "Q4_K_M", "target 60 MB"
+  int64_t file_type = 1024;    // general.file_type
+  uint64_t tensor_bytes() const;  // with GGUF padding
+};
+
+// The plan alone: for --dry-run and tests. `fixed_bytes` is what the file holds beside tensors (metadata, tokenizer).
+QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, uint64_t fixed_bytes);
+
+struct QuantizedTensor {
+  TensorType type;
+  std::vector<int64_t> shape;     // (out, in), rows in Hugging Face order
+  std::vector<std::byte> bytes;
+  double relative_error = 0;      // importance-weighted squared error over squared norm
+};
+struct QuantizedModel {
+  ModelConfig config;
+  QuantizePlan plan;
+  std::map<std::string, QuantizedTensor> tensors;  // by TensorSpec::name
+};
+
+// Row-wise mean squares of the inputs of each matrix, by tensor name: what an importance matrix file holds.
+using Importance = std::map<std::string, std::vector<float>>;  // (in)
+Importance collect_importance(const CausalLM& model, const TokenDataset& calibration, int64_t max_tokens,
+                              const Progress& progress = {});
+
+// Encodes every tensor by the plan. Error{Input} naming the tensor for NaN or infinite weights. Bytes do not depend on
+// the number of threads.
+QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads,
+                        const Progress& progress = {});
+
+}  // namespace attar

@@ -1,0 +1,157 @@
+#include "runtime/base/atomic_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "runtime/base/error.h"
+
+namespace attar {
+namespace {
+
+constexpr size_t kBufferBytes = size_t{1} << 20;
+
+std::atomic<int64_t>& writes_until_failure() {
+  static std::atomic<int64_t> count = [] {
+    const char* text = std::getenv("ATTAR_FAIL_WRITE");
+    return text != nullptr ? std::strtoll(text, nullptr, 10) : 0;
+  }();
+  return count;
+}
+
+Error write_error(const std::string& path, const char* action, int code) {
+  return Error(ErrorKind::Resources,
+               {.where = path,
+                .what = std::string("cannot ") + action + ": " + std::strerror(code),
+                .hint = code == ENOSPC ? "free some space and run again; nothing was overwritten" : ""});
+}
+
+void fsync_path(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+  if (fd < 0) throw write_error(path, "open", errno);
+  const int result = ::fsync(fd);
+  const int code = errno;
+  ::close(fd);
+  if (result != 0 && code != EINVAL) throw write_error(path, "fsync", code);
+}
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+}  // namespace
+
+void fail_nth_write(int64_t n) { writes_until_failure() = n; }
+
+void count_write(const std::string& path) {
+  std::atomic<int64_t>& left = writes_until_failure();
+  if (left > 0 && --left == 0) throw write_error(path, "write", ENOSPC);
+}
+
+std::string aside_path(const std::string& path) { return path + ".tmp-" + std::to_string(::getpid()); }
+
+AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_path(path)) {
+  std::error_code code;
+  std::filesystem::create_directories(folder_of(path), code);
+  count_write(path_);
+  fd_ = ::open(aside_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) throw write_error(aside_, "create", errno);
+  buffer_.reserve(kBufferBytes);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!committed_) ::unlink(aside_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+void AtomicFile::write(std::string_view text) {
+  size_bytes_ += text.size();
+  while (!text.empty()) {
+    const size_t take = std::min(text.size(), kBufferBytes - buffer_.size());
+    buffer_.append(text.substr(0, take));
+    text.remove_prefix(take);
+    if (buffer_.size() == kBufferBytes) flush();
+  }
+}
+
+void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
+  flush();
+  count_write(path_);
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t put = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw write_error(aside_, "write", errno);
+    done += static_cast<size_t>(put);
+  }
+}
+
+void AtomicFile::flush() {
+  if (buffer_.empty()) return;
+  count_write(path_);
+  size_t done = 0;
+  while (done < buffer_.size()) {
+    const ssize_t put = ::write(fd_, buffer_.data() + done, buffer_.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw write_error(aside_, "write", errno);
+    done += static_cast<size_t>(put);
+  }
+  buffer_.clear();
+}
+
+void AtomicFile::commit() {
+  flush();
+  count_write(path_);
+  if (::fsync(fd_) != 0) throw write_error(aside_, "fsync", errno);
+  ::close(fd_);
+  fd_ = -1;
+  count_write(path_);
+  if (::rename(aside_.c_str(), path_.c_str()) != 0) throw write_error(path_, "rename into place", errno);
+  committed_ = true;
+  fsync_path(folder_of(path_), O_RDONLY | O_DIRECTORY);
+}
+
+void write_file_atomically(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+void publish(const std::string& aside, const std::string& path) {
+  namespace fs = std::filesystem;
+  count_write(path);
+  if (fs::is_directory(aside)) {
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(aside))
+      if (entry.is_regular_file()) fsync_path(entry.path().string(), O_RDONLY);
+    fsync_path(aside, O_RDONLY | O_DIRECTORY);
+    std::error_code code;
+    if (fs::exists(path)) {  // a folder cannot be renamed over a full one: move the old one away first
+      const std::string old = path + ".old-" + std::to_string(::getpid());
+      if (::rename(path.c_str(), old.c_str()) != 0) throw write_error(path, "move away", errno);
+      if (::rename(aside.c_str(), path.c_str()) != 0) {
+        const int reason = errno;
+        fs::rename(old, path, code);
+        throw write_error(path, "rename into place", reason);
+      }
+      fs::remove_all(old, code);
+    } else if (::rename(aside.c_str(), path.c_str()) != 0) {
+      throw write_error(path, "rename into place", errno);
+    }
+  } else {
+    fsync_path(aside, O_RDONLY);
+    if (::rename(aside.c_str(), path.c_str()) != 0) throw write_error(path, "rename into place", errno);
+  }
+  fsync_path(folder_of(path), O_RDONLY | O_DIRECTORY);
+}
+
+}  // namespace attar

@@ -1,0 +1,49 @@
+// A file that appears whole or not at all: written aside as PATH.tmp-<pid>, fsynced, renamed, its folder fsynced.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace attar {
+
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);  // creates missing parent folders; Error{Resources} when it cannot
+  ~AtomicFile();                                 // without commit(): removes what was written aside
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  void write_at(uint64_t offset, std::span<const std::byte> bytes);  // does not move the end
+  uint64_t size_bytes() const { return size_bytes_; }
+  void commit();
+
+ private:
+  void flush();
+
+  std::string path_;
+  std::string aside_;
+  std::string buffer_;
+  int fd_ = -1;
+  uint64_t size_bytes_ = 0;
+  bool committed_ = false;
+};
+
+void write_file_atomically(const std::string& path, std::string_view text);
+
+// Names a not yet existing path beside `path` for writers that need a path of their own (HDF5, a folder), and
+// publishes it: fsync, rename over `path`, fsync of the folder. A folder target must not exist or is replaced.
+std::string aside_path(const std::string& path);
+void publish(const std::string& aside, const std::string& path);
+
+// Fault injection for tests: the n-th call from now (1-based) of any write, fsync or rename of this file fails with
+// ENOSPC; 0 turns it off. Also read once from ATTAR_FAIL_WRITE.
+void fail_nth_write(int64_t n);
+// Called by other writers (HDF5) so that they count too. Throws Error{Resources} when this call is the one to fail.
+void count_write(const std::string& path);
+
+}  // namespace attar

@@ -1,0 +1,53 @@
+#include "runtime/base/error.h"
+
+#include <utility>
+
+namespace attar {
+namespace {
+
+std::string compose(const Error::Parts& parts) {
+  std::string text = parts.where;
+  if (!text.empty()) text += ": ";
+  text += parts.what;
+  if (!parts.expected.empty() || !parts.got.empty()) {
+    text += " (";
+    if (!parts.expected.empty()) text += "expected " + parts.expected;
+    if (!parts.expected.empty() && !parts.got.empty()) text += ", ";
+    if (!parts.got.empty()) text += "got " + parts.got;
+    text += ")";
+  }
+  if (!parts.hint.empty()) text += "; " + parts.hint;
+  return text;
+}
+
+}  // namespace
+
+Error::Error(ErrorKind kind, Parts parts)
+    : std::runtime_error(compose(parts)), kind_(kind), parts_(std::move(parts)) {}
+
+Error input_error(std::string where, std::string what, std::string expected, std::string got, std::string hint) {
+  return Error(ErrorKind::Input, {std::move(where), std::move(what), std::move(expected), std::move(got), std::move(hint)});
+}
+
+Error usage_error(std::string where, std::string what, std::string expected, std::string got, std::string hint) {
+  return Error(ErrorKind::Usage, {std::move(where), std::move(what), std::move(expected), std::move(got), std::move(hint)});
+}
+
+std::string printable(const std::string& text, size_t limit) {
+  static const char* kHex = "0123456789abcdef";
+  std::string out;
+  for (const char raw : text) {
+    const auto byte = static_cast<unsigned char>(raw);
+    if (out.size() >= limit) return out + "...";
+    if (byte >= 0x20 && byte < 0x7f) {
+      out += raw;
+    } else {
+      out += "\\x";
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    }
+  }
+  return out;
+}
+
+}  // namespace attar

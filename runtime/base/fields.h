@@ -1,0 +1,39 @@
+// How an options struct lists its fields, once. The listing feeds recipe keys, command-line flags, Python arguments,
+// help text and the echoed, resolved recipe:
+//
+//   struct PruneOptions { double ffn = 0.0; int64_t layers = 0; };
+//   template <class Visitor>
+//   void visit_fields(PruneOptions& o, Visitor&& field) {
+//     field(o.ffn, "ffn", "share of the feed-forward channels to remove, 0 <= x < 1");
+//     field(o.layers, "layers", "number of layers to remove");
+//   }
+//
+// A field's default is the member's initial value. A visitor is a generic callable field(T& value, const char* name,
+// const char* help) for T in: bool, int64_t, double, std::string, std::optional of those, std::vector<std::string>,
+// std::map<std::string, double>, std::map<std::string, std::string>. Values are checked where they are used.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace attar {
+
+// The names of all fields of an options struct.
+template <class Options>
+std::vector<std::string> field_names() {
+  std::vector<std::string> names;
+  Options options;
+  visit_fields(options, [&](auto&, const char* name, const char*) { names.emplace_back(name); });
+  return names;
+}
+
+template <class T>
+struct is_optional : std::false_type {};
+template <class T>
+struct is_optional<std::optional<T>> : std::true_type {};
+
+}  // namespace attar

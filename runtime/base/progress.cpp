@@ -1,0 +1,12 @@
+#include "runtime/base/progress.h"
+
+#include "runtime/base/error.h"
+
+namespace attar {
+
+void report(const Progress& progress, const Event& event) {
+  if (progress && progress(event) == Flow::Stop)
+    throw Error(ErrorKind::Interrupted, {.where = std::string(event.stage), .what = "interrupted"});
+}
+
+}  // namespace attar

@@ -1,0 +1,30 @@
+// The runtime's threads: a few workers that run one function together and meet at a barrier that spins briefly, then
+// sleeps. Never used while LibTorch computes (its own threads would fight for the cores).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace attar {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int n_threads);  // >= 1; the caller is thread 0
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const;
+  // Runs work(thread) on every thread, thread in [0, size()), and returns when all are done. The first exception is
+  // rethrown here. Not reentrant.
+  void run(const std::function<void(int thread)>& work);
+  // Inside run(): waits until every thread has called it.
+  void barrier();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace attar

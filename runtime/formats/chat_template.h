@@ -1,0 +1,45 @@
+// Chat templates: a small sandboxed interpreter of the Jinja subset that model files carry. No attribute of the host is
+// reachable, steps, depth and output are limited, and anything unknown is an Error{Input} with a line number.
+// Judge: jinja2 (trim_blocks, lstrip_blocks) on the real templates of the supported families.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace attar {
+
+struct ChatMessage {
+  std::string role;     // system, user, assistant, tool
+  std::string content;
+};
+
+struct ChatContext {
+  std::vector<ChatMessage> messages;
+  bool add_generation_prompt = true;
+  std::string bos_token, eos_token;                   // text of the special tokens
+  std::map<std::string, bool> flags{};                // further variables, such as enable_thinking
+  std::string date_string{};                          // for strftime_now; empty: today
+};
+
+class ChatTemplate {
+ public:
+  explicit ChatTemplate(const std::string& source);  // Error{Input} with line on a syntax error
+  ~ChatTemplate();
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+
+  // raise_exception() in the template is an Error{Input} with its message.
+  std::string render(const ChatContext& context) const;
+
+ private:
+  struct Program;
+  std::unique_ptr<const Program> program_;
+};
+
+// Used when a model has no template: "role: content" lines would be a guess, so this is ChatML, and callers say so.
+extern const char* const kChatMlTemplate;
+
+}  // namespace attar

@@ -1,0 +1,88 @@
+// A model as it lies on disk or in memory, free of the container: config, tokenizer, tensors by name, provenance.
+// MODEL anywhere in Attar is what open() takes: a GGUF file, a Hugging Face directory, or pip:PACKAGE.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/formats/config.h"
+#include "runtime/formats/quant_format.h"
+#include "runtime/formats/tensor_specs.h"
+#include "runtime/formats/tokenizer.h"
+
+namespace attar {
+
+// How rows of q and k, and norm weights, are stored.
+enum class Layout {
+  HuggingFace,  // RoPE pairs (j, j + D/2); gemma3 norms as w
+  Gguf,         // `llama` and `deci`: pairs (2j, 2j + 1); gemma3 norms as 1 + w
+};
+
+struct StoredTensor {
+  TensorType type = TensorType::F32;
+  std::vector<int64_t> shape;        // (out, in), or (n)
+  std::span<const std::byte> bytes;  // may be unaligned for safetensors
+};
+
+struct Provenance {
+  std::string name;          // general.name or the folder's name
+  std::string license;       // SPDX id or ""
+  std::string license_link;
+  std::vector<std::string> base_models;  // names or links of what it was made from
+  std::string author;
+};
+
+class ModelFile {
+ public:
+  // Error{Input}: nothing there, unknown architecture, missing, unknown or wrongly shaped tensors (all listed), a
+  // tokenizer of another size than the embedding. Checks shapes and sizes, not the weights themselves.
+  static ModelFile open(const std::string& model);
+
+  // From memory. The owner keeps the bytes alive.
+  struct Parts {
+    ModelConfig config;
+    TokenizerData tokenizer;
+    Provenance provenance;
+    Layout layout = Layout::HuggingFace;
+    std::map<std::string, StoredTensor> tensors;  // by TensorSpec::name
+    std::shared_ptr<const void> owner;
+    std::string source;       // what the user named
+    uint64_t size_bytes = 0;  // of the file(s)
+  };
+  explicit ModelFile(Parts parts);
+
+  const ModelConfig& config() const { return parts_->config; }
+  const TokenizerData& tokenizer() const { return parts_->tokenizer; }
+  const Provenance& provenance() const { return parts_->provenance; }
+  Layout layout() const { return parts_->layout; }
+  bool interleaved_rope() const;  // q and k rows pair neighbours
+  const std::string& source() const { return parts_->source; }
+  uint64_t size_bytes() const { return parts_->size_bytes; }
+  const StoredTensor& tensor(const std::string& name) const;  // one of tensor_specs(config())
+
+  // The tensor as f32 in Attar's own layout, which is Hugging Face's: RoPE halves, gemma3 norms as w. -> shape's product
+  std::vector<float> values(const TensorSpec& spec) const;
+
+  // SHA-256 over config, tokenizer and tensor bytes: the same for the same model in the same types.
+  std::string content_hash() const;
+  double bits_per_weight() const;  // 8 * size_bytes / parameters
+
+ private:
+  std::shared_ptr<const Parts> parts_;
+};
+
+// pip:PACKAGE -> the path of the GGUF the installed package carries. Parts (NAME.partNN of PACKAGE or PACKAGE-partN) are
+// joined once into the cache folder. Python is not run: site-packages are found from VIRTUAL_ENV, from a .venv above the
+// working folder or the program, and from the usual system paths. Error{Input} with the pip command when it is absent.
+std::string resolve_model_path(const std::string& model);
+
+// Row r of a GGUF `llama` q or k matrix is row source[r] of the Hugging Face matrix; n_heads is K for k.
+std::vector<int64_t> hf_row_of_gguf_row(int64_t n_heads, int64_t head_dim);  // -> (n_heads * head_dim)
+
+}  // namespace attar

@@ -1,0 +1,28 @@
+// Text and chat files: .txt (documents separated by a line `<|endoftext|>`), .jsonl (a line {"text": ...} or
+// {"messages": [...]}), each also .gz.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/formats/chat_template.h"
+
+namespace attar {
+
+struct Document {
+  std::string text;                   // plain text, or empty when it is a chat
+  std::vector<ChatMessage> messages;  // a chat, or empty
+  std::string where;                  // file:line, for messages
+  bool is_chat() const { return !messages.empty(); }
+};
+
+// Error{Input} for a missing file, another ending, an empty file, text that is not UTF-8 (with line), JSON that is
+// broken or lacks both keys (with line), a broken gzip stream. A byte-order mark and CRLF are accepted. Empty documents
+// are skipped. `limit_bytes` bounds what is unpacked.
+std::vector<Document> read_documents(const std::string& path, size_t limit_bytes = size_t{4} << 30);
+
+// The index of the first byte that is not valid UTF-8, or text.size().
+size_t valid_utf8_prefix(std::string_view text);
+
+}  // namespace attar

@@ -1,0 +1,82 @@
+// Text to token ids and back: byte-level BPE and SPM (score-driven merges with byte fallback).
+// Ids are those of Hugging Face `tokenizers` on the same vocabulary. Sources: the GPT-2 byte map; the split expressions
+// of llama.cpp's pre-tokenizers; SentencePiece's BPE.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace attar {
+
+enum class TokenizerKind { Bpe, Spm };  // tokenizer.ggml.model "gpt2", "llama"
+
+enum class TokenKind : int8_t { Normal = 1, Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6 };
+
+struct Token {
+  std::string text;  // as GGUF stores it: byte-mapped for BPE, with U+2581 for space in SPM
+  float score = 0.0f;
+  TokenKind kind = TokenKind::Normal;
+};
+
+// Everything a file says about its tokenizer, free of the file's format. GGUF and Hugging Face directories read into it
+// and write from it; vocabulary trimming maps one to another.
+struct TokenizerData {
+  TokenizerKind kind = TokenizerKind::Bpe;
+  std::string pre = "gpt-2";  // gpt-2, smollm, llama-bpe, qwen2, default: which split expressions (BPE)
+  std::vector<Token> tokens;  // (V)
+  std::vector<std::pair<std::string, std::string>> merges;  // by rank (BPE)
+  int32_t bos = -1, eos = -1, eot = -1, unknown = -1, padding = -1;
+  std::vector<int32_t> end_of_generation;  // beside eos and eot
+  bool add_bos = false;
+  bool add_eos = false;
+  bool add_space_prefix = false;  // SPM
+  bool ignore_merges = false;     // a piece that is a token is emitted whole (llama-bpe)
+  bool normalize_nfc = false;     // qwen2
+  std::string chat_template;      // Jinja source; empty: none
+};
+
+// Throws Error{Input} naming `where` for anything that could not be a tokenizer: no tokens, duplicate or empty texts,
+// special ids out of range, merges of absent tokens, bad byte tokens, an unknown `pre`.
+void check_tokenizer(const TokenizerData& data, const std::string& where);
+
+struct EncodeOptions {
+  bool add_special = true;     // BOS and EOS as the data says
+  bool parse_special = false;  // control tokens written in the text are recognised
+};
+
+class Tokenizer {
+ public:
+  explicit Tokenizer(TokenizerData data, const std::string& where = "tokenizer");  // checks the data
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;  // Error{Input}: not UTF-8
+  // The bytes of the tokens; control tokens give nothing unless `with_special`. Never invalid for valid ids; the bytes
+  // may stop inside a UTF-8 sequence.
+  std::string decode(std::span<const int32_t> ids, bool with_special = false) const;
+  // The bytes of one token in the middle of a text (an SPM prefix space is kept).
+  const std::string& token_bytes(int32_t id) const;
+  bool is_control(int32_t id) const;
+  bool ends_generation(int32_t id) const;
+  int64_t vocab_size() const;
+  const TokenizerData& data() const;
+  // SHA-256 over everything that decides ids.
+  const std::string& hash() const;
+
+ private:
+  struct Tables;
+  std::unique_ptr<const Tables> tables_;
+};
+
+// Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json and chat_template.jinja
+// of a Hugging Face directory; writes them. Error{Input} for a pre-tokenizer or normalizer Attar does not know.
+TokenizerData read_hf_tokenizer(const std::string& directory);
+void write_hf_tokenizer(const std::string& directory, const TokenizerData& data);
+
+}  // namespace attar

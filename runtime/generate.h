@@ -1,0 +1,64 @@
+// Text from a model: one streaming continuation, or many sequences in a batch (for text that a teacher writes).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/progress.h"
+#include "runtime/model.h"
+#include "runtime/sampler.h"
+
+namespace attar::runtime {
+
+struct GenerateOptions {
+  int64_t max_tokens = 256;
+  SampleOptions sampling;
+  uint64_t seed = 0;
+  std::vector<std::string> stop;  // cut before the first occurrence; may cross tokens and UTF-8 borders
+};
+
+enum class StopReason { EndOfText, StopString, MaxTokens, ContextFull, Interrupted };
+
+struct Generated {
+  std::vector<int32_t> tokens;
+  std::string text;  // whole UTF-8 sequences only
+  StopReason reason;
+};
+
+// `on_text` gets whole UTF-8 pieces as they become certain (never part of a stop string); answers false to stop.
+Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
+                   Workspace& work, const std::function<bool(std::string_view)>& on_text = {});
+
+// What the teacher thought at each generated position, kept on the way.
+struct TopK {
+  std::vector<int32_t> ids;       // (k), likeliest first
+  std::vector<float> log_probs;   // (k), natural log, temperature 1
+  float tail_mass = 0.0f;         // 1 - sum of the k probabilities
+};
+
+struct BatchSequence {
+  uint64_t id = 0;                  // keys its random draws
+  std::vector<int32_t> prompt;
+};
+struct BatchResult {
+  std::vector<int32_t> tokens;  // generated, without the prompt
+  std::vector<TopK> signals;    // one a generated token when top_k_signals > 0: the distribution it was drawn from
+  StopReason reason;
+};
+struct BatchOptions {
+  int64_t max_tokens = 256;     // a sequence
+  SampleOptions sampling;
+  uint64_t seed = 0;
+  int64_t batch_size = 16;      // sequences at once; results do not depend on it
+  int64_t top_k_signals = 0;
+};
+
+// Continuous batching; calls `on_result` in the order of `sequences`.
+void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options,
+                    Workspace& work, const std::function<void(size_t index, BatchResult result)>& on_result,
+                    const Progress& progress = {});
+
+}  // namespace attar::runtime

@@ -1,0 +1,39 @@
+// Choosing the next token: repetition penalty, temperature, top-k, top-p, min-p, then one draw from a counter-based
+// generator keyed by (seed, sequence, position). Never sorts the whole vocabulary.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace attar::runtime {
+
+struct SampleOptions {
+  double temperature = 0.8;  // 0: the likeliest token, ties to the lowest id
+  int64_t top_k = 40;        // 0: all
+  double top_p = 0.95;       // nucleus: the smallest set with at least this probability; 1: all
+  double min_p = 0.0;        // drops tokens below min_p times the likeliest
+  double repetition_penalty = 1.0;
+  int64_t repetition_window_tokens = 64;
+};
+template <class Visitor>
+void visit_fields(SampleOptions& o, Visitor&& field) {
+  field(o.temperature, "temperature", "randomness: 0 takes the likeliest token, 1 samples the model's own distribution");
+  field(o.top_k, "top_k", "sample from the k likeliest tokens; 0 for all");
+  field(o.top_p, "top_p", "sample from the smallest set of tokens with at least this probability; 1 for all");
+  field(o.min_p, "min_p", "drop tokens less likely than min_p times the likeliest");
+  field(o.repetition_penalty, "repetition_penalty", "divide the logits of recent tokens by this; 1 for off");
+  field(o.repetition_window_tokens, "repetition_window_tokens", "how many recent tokens the penalty looks at");
+}
+
+struct Sampled {
+  int32_t token;
+  float log_probability;  // under the model's own distribution (temperature 1, nothing cut)
+};
+
+// logits (V) are not changed. `history` is the sequence so far. Error{Failure} when a logit is NaN.
+Sampled sample(std::span<const float> logits, std::span<const int32_t> history, const SampleOptions& options,
+               uint64_t seed, uint64_t sequence, uint64_t position);
+
+}  // namespace attar::runtime

@@ -1,0 +1,27 @@
+// Log-probabilities of given tokens, and documents cut into windows: what score, eval and verify share.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "runtime/base/progress.h"
+#include "runtime/model.h"
+
+namespace attar::runtime {
+
+// Calls visit(position, logits (V)) for every position of `tokens` that predicts a next one (0 .. n-2), in order.
+void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
+                     const std::function<void(int64_t position, std::span<const float> logits)>& visit);
+
+// log p(tokens[i] | tokens[0..i-1]); entry 0 is NaN (nothing predicts it). -> (n)
+std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work);
+
+// log(sum(exp(logits))), in double.
+double log_sum_exp(std::span<const float> logits);
+
+// Non-overlapping windows of at most `context` tokens of one token sequence; a rest of one token is dropped.
+std::vector<std::span<const int32_t>> windows(std::span<const int32_t> tokens, int64_t context);
+
+}  // namespace attar::runtime

@@ -1,0 +1,71 @@
+// Fidelity of a student to its teacher: both run side by side in this runtime, streaming, on one named text.
+// Definitions: reference "verification", sections 1 and 2; sums in double.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/base/progress.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/formats/model_file.h"
+#include "runtime/formats/text_file.h"
+
+namespace attar::runtime {
+
+struct VerifyOptions {
+  int64_t context = 512;
+  int64_t max_tokens = 0;  // of the text; 0: all
+  std::string numerics = "both";  // fp32, deployed or both
+};
+template <class Visitor>
+void visit_fields(VerifyOptions& o, Visitor&& field) {
+  field(o.context, "context", "window length in tokens; windows do not overlap, every position but the first is scored");
+  field(o.max_tokens, "max_tokens", "score at most this many tokens of the text; 0 for all");
+  field(o.numerics, "numerics", "fp32, deployed or both; gates judge deployed");
+}
+
+struct Spread { double mean = 0, stderr_ = 0, p50 = 0, p90 = 0, p99 = 0, max = 0; };
+struct Pair { double teacher = 0, student = 0, ratio = 0; };
+
+struct Fidelity {
+  Spread kl;  // nats per scored token; KL(teacher || student)
+  double top1_agreement = 0, top5_overlap = 0;
+  Pair perplexity, bits_per_byte;
+  double dropped_mass = 0;      // mean teacher probability outside the student's vocabulary
+  std::vector<double> kl_values;  // (scored), for paired comparisons; not printed
+};
+
+struct VerifyResults {
+  std::string text_sha256;
+  int64_t windows = 0, scored_tokens = 0;
+  int64_t skipped_tokens = 0;  // positions whose tokenization differs between the vocabularies
+  std::optional<Fidelity> fp32, deployed;
+};
+
+// A student with a trimmed vocabulary: its token texts are a subset of the teacher's, matched by text; the teacher is
+// restricted to them and renormalised. Error{Input} when the vocabularies do not match otherwise.
+VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
+                     const VerifyOptions& options, ThreadPool& threads, const Progress& progress = {});
+
+// From a child process that runs one model alone: `attar-run bench --json`.
+struct Efficiency {
+  uint64_t bytes = 0;
+  int64_t parameters = 0;
+  double bits_per_weight = 0, prefill_tokens_per_s = 0, decode_tokens_per_s = 0, time_to_first_token_s = 0;
+  uint64_t peak_rss_bytes = 0;
+};
+
+struct GateResult {
+  std::string name;
+  double limit = 0, value = 0;
+  bool pass = false;
+};
+// Gates kl, ppl_ratio, bytes, bits_per_byte_ratio are maxima; top1, decode_ratio minima. Error{Usage}: unknown name.
+std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
+                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
+                              uint64_t student_bytes);
+
+}  // namespace attar::runtime

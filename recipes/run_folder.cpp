@@ -1,0 +1,106 @@
+#include "recipes/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+int lock_folder(const std::string& path) {
+  const std::string lock_path = path + "/.lock";
+  const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) throw Error(ErrorKind::Resources, {.where = lock_path, .what = std::string("cannot be created: ") + std::strerror(errno)});
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd);
+    throw Error(ErrorKind::Resources, {.where = path, .what = "another attar is working in this folder",
+                                       .hint = "wait for it, or choose another folder with --out"});
+  }
+  return fd;
+}
+
+// What a crash left behind: files and folders written aside and never published.
+void sweep_asides(const std::string& path) {
+  std::vector<fs::path> asides;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
+    if (entry.path().filename().string().find(".tmp-") != std::string::npos) asides.push_back(entry.path());
+  std::error_code ignored;
+  for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe, bool resume) : path_(path) {
+  std::error_code code;
+  fs::create_directories(path, code);
+  if (!fs::is_directory(path)) throw Error(ErrorKind::Resources, {.where = path, .what = "cannot be created as a folder"});
+  lock_ = lock_folder(path);
+  const std::string recipe_file = file("resolved.yaml");
+  if (!fs::exists(recipe_file)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(path))
+      if (entry.path().filename() != ".lock" && entry.path().filename().string().find(".tmp-") == std::string::npos)
+        throw usage_error(path, "is not empty and holds no run", "", "", "choose another folder with --out");
+    write_file_atomically(recipe_file, resolved_recipe);
+  } else if (read_file(recipe_file) != resolved_recipe) {
+    throw usage_error(path, "holds the run of another recipe", "", "",
+                      "compare it with resolved.yaml there; choose another folder with --out, or delete this one");
+  } else if (!resume) {
+    throw usage_error(path, "already holds this run", "", "", "add --resume to go on with it, or choose another folder with --out");
+  }
+  sweep_asides(path);
+}
+
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+std::optional<StageRecord> RunFolder::record(const std::string& stage) const {
+  const std::string path = checkpoints(stage) + "/stage.json";
+  if (!fs::exists(path)) return std::nullopt;
+  try {
+    const Json json = Json::parse(read_file(path));
+    StageRecord record{stage, json.at("results").dump(), json.at("measurements").dump(), {}};
+    for (const Json& note : json.at("notes")) record.notes.push_back(note.get<std::string>());
+    return record;
+  } catch (const Json::exception&) {
+    throw input_error(path, "is damaged", "", "", "delete its folder and resume: the stage runs again");
+  }
+}
+
+void RunFolder::write_record(const StageRecord& record) {
+  const Json json = {{"results", Json::parse(record.results)},
+                     {"measurements", Json::parse(record.measurements)},
+                     {"notes", record.notes}};
+  write_file_atomically(checkpoints(record.name) + "/stage.json", json.dump(1) + "\n");
+}
+
+void RunFolder::append_metric(const std::string& json_line) {
+  std::ofstream out(file("metrics.jsonl"), std::ios::app);
+  out << json_line << '\n';
+}
+
+void RunFolder::start_metrics(const std::string& stage) {
+  std::string kept;
+  if (std::ifstream in(file("metrics.jsonl")); in) {
+    for (std::string line; std::getline(in, line);) {
+      const Json json = Json::parse(line, nullptr, false);
+      if (json.is_object() && json.value("stage", "") != stage) kept += line + "\n";
+    }
+  }
+  write_file_atomically(file("metrics.jsonl"), kept);
+}
+
+}  // namespace attar

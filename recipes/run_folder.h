@@ -1,0 +1,43 @@
+// The folder of a run: locked while in use, bound to one resolved recipe, and the home of each stage's result.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace attar {
+
+// What a finished stage leaves for the report. Both are JSON objects; results hold no time, rate, date or path.
+struct StageRecord {
+  std::string name;          // "2-distill"
+  std::string results = "{}";
+  std::string measurements = "{}";
+  std::vector<std::string> notes{};  // fallbacks and adjustments, one line each
+};
+
+class RunFolder {
+ public:
+  // Creates or opens. Error{Resources}: another process uses it. Error{Usage}: it holds a run and `resume` is off, or a
+  // run of another recipe.
+  RunFolder(const std::string& path, const std::string& resolved_recipe, bool resume);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  std::string checkpoints(const std::string& stage) const { return file("checkpoints/" + stage); }
+  std::string finished_model(const std::string& stage) const { return checkpoints(stage) + "/final"; }
+
+  std::optional<StageRecord> record(const std::string& stage) const;  // nothing: the stage is not finished
+  void write_record(const StageRecord& record);
+
+  void append_metric(const std::string& json_line);
+  void start_metrics(const std::string& stage);  // drops lines of `stage` that an interrupted run left
+
+ private:
+  std::string path_;
+  int lock_ = -1;
+};
+
+}  // namespace attar

@@ -1,0 +1,199 @@
+// The stages that make the student: prune, distill, quantize, export.
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "compress/checkpoint.h"
+#include "prune/vocabulary.h"
+#include "recipes/option_checks.h"
+#include "recipes/session.h"
+#include "runtime/base/error.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json kept_tokens_json(const Session& session) { return {{"kept_tokens", session.kept_tokens}}; }
+
+// Documents of both splits, calibration first: importance is measured on calibration, token counts on everything.
+TokenDataset joined(TokenDataset first, const TokenDataset& second) {
+  for (const TokenDocument& document : second.documents) {
+    first.documents.push_back(document);
+    first.documents.back().signal_ids.clear();
+    first.documents.back().signal_log_probs.clear();
+  }
+  return first;
+}
+
+// Kept ids of a second cut, in the teacher's numbering.
+std::vector<int32_t> composed(const std::vector<int32_t>& before, std::vector<int32_t> now) {
+  if (before.empty()) return now;
+  for (int32_t& id : now) id = before[static_cast<size_t>(id)];
+  return now;
+}
+
+void append_steps(Session& session, const std::string& name, const TrainResult& trained) {
+  session.folder.start_metrics(name);
+  for (const TrainStep& step : trained.history) {
+    Json line = {{"stage", name}, {"step", step.step}, {"tokens", step.tokens}, {"loss", step.loss},
+                 {"gradient_norm", step.gradient_norm}, {"learning_rate", step.learning_rate}};
+    for (const auto& [part, value] : step.parts) line[part] = value;
+    session.folder.append_metric(line.dump());
+  }
+}
+
+// At most `points` of a curve, evenly, the last one included.
+Json curve(const TrainResult& trained, size_t points) {
+  Json out = Json::array();
+  const size_t n = trained.history.size();
+  const size_t stride = std::max<size_t>(1, (n + points - 1) / points);
+  for (size_t i = 0; i < n; ++i) {
+    if (i % stride != 0 && i + 1 != n) continue;
+    const TrainStep& step = trained.history[i];
+    Json point = {{"step", step.step}, {"tokens", step.tokens}, {"loss", step.loss}};
+    for (const auto& [part, value] : step.parts) point[part] = value;
+    out.push_back(point);
+  }
+  return out;
+}
+
+Json fallback_lines(const QuantizePlan& plan) {
+  Json lines = Json::array();
+  for (const Fallback& fallback : plan.fallbacks)
+    lines.push_back(fallback.tensor + ": " + format_of(fallback.wanted).name + " -> " + format_of(fallback.used).name + " (" + fallback.reason + ")");
+  return lines;
+}
+
+// Bytes and mean error by type of the quantized tensors.
+Json type_table(const QuantizedModel& model) {
+  std::map<std::string, std::pair<int64_t, int64_t>> types;
+  for (const auto& [name, tensor] : model.tensors) {
+    auto& [count, bytes] = types[format_of(tensor.type).name];
+    ++count;
+    bytes += static_cast<int64_t>(tensor.bytes.size());
+  }
+  Json out = Json::object();
+  for (const auto& [type, entry] : types) out[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
+  return out;
+}
+
+}  // namespace
+
+TokenDataset Session::in_student_vocabulary(const TokenDataset& data) const {
+  if (kept_tokens.empty()) return data;
+  const Tokenizer from(teacher->tokenizer()), to(tokenizer);
+  return remap_dataset(data, from, to, VocabularyCut{tokenizer, kept_tokens});
+}
+
+ExportInfo Session::export_info() const {
+  ExportInfo info;
+  info.provenance = teacher->provenance();
+  if (!info.provenance.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
+  info.provenance.name = recipe.name;
+  info.recipe_name = recipe.name;
+  info.attar_version = ATTAR_VERSION;
+  return info;
+}
+
+void start_student(Session& session) {
+  const std::optional<ModelRecipe>& wanted = session.recipe.student;
+  if (wanted && !wanted->model.empty()) {
+    const ModelFile file = ModelFile::open(wanted->model);
+    session.student = CausalLM::load(file);
+    session.tokenizer = file.tokenizer();
+  } else {
+    session.tokenizer = session.teacher->tokenizer();
+    session.student = wanted ? CausalLM::random(to_config(*wanted->architecture, session.teacher->config().vocab_size),
+                                                static_cast<uint64_t>(session.recipe.seed) + 1)
+                             : CausalLM::load(*session.teacher);
+  }
+  if (Tokenizer(session.tokenizer).hash() != Tokenizer(session.teacher->tokenizer()).hash())
+    throw input_error(wanted->model, "the student's tokenizer is not the teacher's", "the same vocabulary", "another",
+                      "distillation across tokenizers is not supported yet");
+}
+
+void restore_student(Session& session, const std::string& name) {
+  Checkpoint checkpoint = read_checkpoint(session.folder.finished_model(name));
+  session.student = std::move(checkpoint.model);
+  session.tokenizer = std::move(checkpoint.tokenizer);
+  session.kept_tokens = Json::parse(checkpoint.state_json).value("kept_tokens", std::vector<int32_t>{});
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const PruneOptions& options) {
+  const TokenDataset data = joined(session.in_student_vocabulary(session.calibration), session.in_student_vocabulary(session.train));
+  const PruneResult pruned = prune(session.student, session.tokenizer, data, options, session.progress);
+  if (!pruned.kept_tokens.empty()) session.kept_tokens = composed(session.kept_tokens, pruned.kept_tokens);
+  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer, session.export_info().provenance, {},
+                   kept_tokens_json(session).dump());
+  Json layers = Json::array();
+  for (const LayerCut& cut : pruned.cuts)
+    layers.push_back({{"layer", cut.layer}, {"channels", cut.kept_channels.size()}, {"kv_groups", cut.kept_kv_groups.size()},
+                      {"relative_error", cut.relative_error}});
+  const Json results = {{"parameters_before", pruned.parameters_before}, {"parameters_after", pruned.parameters_after},
+                        {"vocabulary", session.student.config.vocab_size}, {"removed_layers", pruned.removed_layers}, {"layers", layers}};
+  return {.name = name, .results = results.dump(), .notes = pruned.notes};
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options) {
+  const TokenDataset data = session.in_student_vocabulary(session.train);
+  const bool cached = options.signal == "cached" || (options.signal == "auto" && data.signal_k > 0);
+  CausalLM teacher;
+  if (!cached) teacher = CausalLM::load(*session.teacher);
+  const TrainInputs inputs{.teacher = cached ? nullptr : &teacher, .student_to_teacher = session.kept_tokens, .data = &data,
+                           .checkpoint_directory = session.folder.checkpoints(name), .resume = true,
+                           .seed = static_cast<uint64_t>(session.recipe.seed), .threads = session.threads};
+  const TrainResult trained = train(session.student, session.tokenizer, inputs, options, session.progress);
+  append_steps(session, name, trained);
+  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer, session.export_info().provenance, {},
+                   kept_tokens_json(session).dump());
+  const Json results = {{"steps", trained.steps}, {"tokens", trained.tokens}, {"signal", cached ? "cached" : "online"}, {"curve", curve(trained, 200)}};
+  return {.name = name, .results = results.dump()};
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const QuantizeOptions& options) {
+  const uint64_t overhead = gguf_overhead_bytes(session.student.config, session.tokenizer, session.export_info());
+  const QuantizePlan plan = plan_quantization(session.student.config, options, overhead);
+  Importance importance;
+  if (options.importance)
+    importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration), options.calibration_tokens, session.progress);
+  session.quantized = quantize(session.student, plan, importance, session.threads, session.progress);
+  Json tensors = Json::array();
+  for (const PlannedTensor& planned : plan.tensors) {
+    const QuantizedTensor& tensor = session.quantized->tensors.at(planned.spec.name);
+    if (planned.spec.is_matrix())
+      tensors.push_back({{"name", planned.spec.name}, {"type", format_of(tensor.type).name}, {"relative_error", tensor.relative_error}});
+  }
+  const Json fallbacks = fallback_lines(plan);
+  const Json results = {{"plan", plan.name}, {"types", type_table(*session.quantized)}, {"tensor_bytes", plan.tensor_bytes()}, {"tensors", tensors}};
+  return {.name = name, .results = results.dump(), .notes = fallbacks.get<std::vector<std::string>>()};
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const ExportOptions& options) {
+  const std::string folder = session.folder.file("export");
+  const ExportInfo info = session.export_info();
+  StageRecord record{.name = name};
+  Json results = Json::object();
+  for (const std::string& format : options.formats) {
+    if (format == "gguf") {
+      if (!session.quantized) {
+        QuantizeOptions plain;
+        plain.to = "F16";
+        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, 0), {}, session.threads, session.progress);
+        record.notes.push_back("no quantize stage before export: the GGUF holds F16");
+      }
+      const GgufExport written = export_gguf(folder + "/model.gguf", *session.quantized, session.tokenizer, info);
+      results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
+      record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
+    } else {
+      const bool codes = options.dequantized && session.quantized;
+      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer, info, options.hf_dtype);
+      results["hf"] = {{"dtype", options.hf_dtype}, {"values", codes ? "dequantized codes" : "before quantization"}};
+    }
+  }
+  write_manifest(folder);
+  record.results = results.dump();
+  return record;
+}
+
+}  // namespace attar

@@ -19,8 +19,8 @@ struct RunOptions {
 
 struct RunOutcome {
   std::string folder;
-  std::string gguf, report_html, report_json;  // paths; "" when not made
-  std::string report;                          // report.json's text
+  std::string gguf{}, report_html{}, report_json{};  // paths; "" when not made
+  std::string report{};                          // report.json's text
   bool gates_passed = true;
 };
 

@@ -36,6 +36,8 @@ class Model {
   const Tokenizer& tokenizer() const;
   Numerics numerics() const;
   const ModelFile& file() const;
+  const std::vector<std::string>& notes() const;  // fallbacks taken, one line each
+  uint64_t packed_bytes() const;                  // of the packed copies beside the mapped file
 
   struct Weights;
   const Weights& weights() const { return *weights_; }

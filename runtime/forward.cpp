@@ -1,0 +1,398 @@
+// One pass of a batch through the model. All threads run the same program over the layers and meet at barriers; what
+// each computes of a phase is a range of rows, heads or tiles. Which thread computes a number never changes it.
+//
+// A layer: [norm, quantize] q k v | bias, head norm, RoPE, cache | attention | [quantize] o + residual |
+//          [norm, quantize] gate up, activation | [quantize] down + residual |
+// where | is a barrier, and [ ] is done by every thread for itself when there is one row, else shared out with a
+// barrier.
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "runtime/attention.h"
+#include "runtime/base/error.h"
+#include "runtime/kv_cache.h"
+#include "runtime/matmul.h"
+#include "runtime/model.h"
+#include "runtime/weights.h"
+#include "runtime/workspace.h"
+
+namespace attar::runtime {
+namespace {
+
+// Consecutive rows of one sequence in a pass.
+struct Sequence {
+  KvCache::Storage* cache;
+  int64_t first_row, n_rows, first_position;
+};
+
+// At most kQueryRows rows of one sequence.
+struct QueryBlock {
+  const KvCache::Storage* cache;
+  int64_t first_row, n_rows, first_position;
+};
+
+struct Segment {
+  const Matrix* matrix;
+  Output out;
+};
+
+class Pass {
+ public:
+  Pass(const Model& model, std::span<const Row> rows, Workspace::Buffers& buffers, int64_t first_asked)
+      : model_(model),
+        weights_(model.weights()),
+        kernels_(*weights_.kernels),
+        config_(model.config()),
+        rows_(rows),
+        n_rows_(static_cast<int64_t>(rows.size())),
+        b_(buffers),
+        threads_(buffers.threads),
+        width_(config_.width),
+        epsilon_(static_cast<float>(config_.norm_epsilon)),
+        first_asked_(first_asked) {
+    find_sequences();
+    for (int64_t row = 0; row < n_rows_; ++row)
+      if (rows_[static_cast<size_t>(row)].wants_logits) asked_.push_back(row);
+  }
+
+  void run() {
+    for (auto& ticket : b_.tickets) ticket.store(0, std::memory_order_relaxed);
+    threads_.run([this](int thread) { Thread{*this, thread}.run(); });
+    for (const Sequence& s : sequences_) s.cache->length_tokens += s.n_rows;
+  }
+
+ private:
+  // What one thread does.
+  struct Thread {
+    Pass& pass;
+    int index;
+    size_t phase = 0;
+    ThreadScratch& scratch = pass.b_.scratch[static_cast<size_t>(index)];
+
+    void run();
+    void embed();
+    void attention(int64_t layer);
+    void feed_forward(int64_t layer);
+    void finish();
+    void place_heads(int64_t layer, int64_t row, int64_t kv_head);
+    void norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm, Inputs& inputs,
+                   int64_t target, bool quantize);
+    InputRows normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize);
+    InputRows as_inputs(RowBuffer& values, int64_t columns, bool quantize);
+    InputRows view(Inputs& inputs, int64_t n_rows) const;
+    void multiply_all(std::span<const Segment> segments, const InputRows& x);
+    template <class F>
+    void share(int64_t n, int64_t grain, F work);
+    void meet() { pass.threads_.barrier(); }
+    bool alone() const { return pass.n_rows_ == 1; }
+  };
+
+  void find_sequences();
+  const std::vector<float>* pending_norm(int64_t layer, bool after_attention) const;
+
+  const Model& model_;
+  const Model::Weights& weights_;
+  const Kernels& kernels_;
+  const ModelConfig& config_;
+  std::span<const Row> rows_;
+  int64_t n_rows_;
+  Workspace::Buffers& b_;
+  ThreadPool& threads_;
+  int64_t width_;
+  float epsilon_;
+  int64_t first_asked_;
+  std::vector<int64_t> asked_;
+  std::vector<Sequence> sequences_;
+  std::vector<QueryBlock> blocks_;
+  std::vector<int64_t> positions_;  // (rows)
+};
+
+void Pass::find_sequences() {
+  positions_.resize(rows_.size());
+  for (int64_t row = 0; row < n_rows_; ++row) {
+    KvCache::Storage* cache = &rows_[static_cast<size_t>(row)].cache->storage();
+    if (sequences_.empty() || sequences_.back().cache != cache)
+      sequences_.push_back({cache, row, 0, cache->length_tokens});
+    Sequence& s = sequences_.back();
+    positions_[static_cast<size_t>(row)] = s.first_position + s.n_rows++;
+  }
+  for (const Sequence& s : sequences_) {
+    s.cache->reserve(s.first_position + s.n_rows);
+    for (int64_t i = 0; i < s.n_rows; i += kQueryRows)
+      blocks_.push_back({s.cache, s.first_row + i, std::min(kQueryRows, s.n_rows - i), s.first_position + i});
+  }
+}
+
+// Splits n units: in equal contiguous ranges for one row (each thread then reads one stream of weights), by tickets for
+// many (threads that are held up take fewer).
+template <class F>
+void Pass::Thread::share(int64_t n, int64_t grain, F work) {
+  const int64_t threads = pass.threads_.size();
+  std::atomic<int64_t>& ticket = pass.b_.tickets[phase++];
+  if (threads == 1 || alone()) {
+    const int64_t first = n * index / threads, last = n * (index + 1) / threads;
+    if (first < last) work(first, last);
+    return;
+  }
+  for (int64_t first; (first = ticket.fetch_add(grain, std::memory_order_relaxed)) < n;)
+    work(first, std::min(first + grain, n));
+}
+
+void Pass::Thread::multiply_all(std::span<const Segment> segments, const InputRows& x) {
+  int64_t tiles = 0;
+  for (const Segment& s : segments) tiles += s.matrix->tiles.n_tiles;
+  const int64_t pairs = tiles / (8 * pass.threads_.size());
+  share(tiles, std::max<int64_t>(2, pairs / 2 * 2), [&](int64_t first, int64_t last) {
+    int64_t base = 0;
+    for (const Segment& s : segments) {
+      const int64_t n = s.matrix->tiles.n_tiles;
+      const int64_t from = std::clamp(first - base, int64_t{0}, n), to = std::clamp(last - base, int64_t{0}, n);
+      if (from < to) multiply(pass.kernels_, *s.matrix, from, to, x, s.out, scratch.panels.as<uint8_t>());
+      base += n;
+    }
+  });
+}
+
+InputRows Pass::Thread::view(Inputs& inputs, int64_t n_rows) const {
+  return {
+      .values = {inputs.values.memory.as<float>(), inputs.values.stride},
+      .quantized = {inputs.codes.as<int8_t>(), inputs.blocks.as<BlockInfo>(), inputs.code_stride, inputs.max_blocks},
+      .n_rows = n_rows};
+}
+
+// residual += norm(branch, post) where a branch has a norm of its own; then norm(residual), quantized for its
+// consumers.
+void Pass::Thread::norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm,
+                             Inputs& inputs, int64_t target, bool quantize) {
+  float* out = inputs.values.row(target);
+  float* residual = pass.b_.residual.row(row);
+  if (post) {
+    pass.kernels_.rms_norm(pass.b_.branch.row(row), post->data(), pass.epsilon_, pass.width_, out);
+    pass.kernels_.add(residual, out, pass.width_);
+  }
+  pass.kernels_.rms_norm(residual, norm.data(), pass.epsilon_, pass.width_, out);
+  if (quantize) inputs.quantize(pass.kernels_, target, out, pass.width_);
+}
+
+InputRows Pass::Thread::normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize) {
+  if (alone() && !post) {
+    norm_into(0, nullptr, norm, scratch.inputs, 0, quantize);
+    return view(scratch.inputs, 1);
+  }
+  share(pass.n_rows_, 4, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) norm_into(row, post, norm, pass.b_.inputs, row, quantize);
+  });
+  meet();
+  return view(pass.b_.inputs, pass.n_rows_);
+}
+
+InputRows Pass::Thread::as_inputs(RowBuffer& values, int64_t columns, bool quantize) {
+  Inputs& inputs = alone() ? scratch.inputs : pass.b_.inputs;
+  InputRows x = view(inputs, pass.n_rows_);
+  x.values = {values.memory.as<float>(), values.stride};
+  if (!quantize) return x;
+  if (alone()) {
+    inputs.quantize(pass.kernels_, 0, values.row(0), columns);
+    return x;
+  }
+  share(pass.n_rows_, 4, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) inputs.quantize(pass.kernels_, row, values.row(row), columns);
+  });
+  meet();
+  return x;
+}
+
+void Pass::Thread::embed() {
+  const StoredTensor& table = *pass.weights_.embedding;
+  share(pass.n_rows_, 4, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      float* x = pass.b_.residual.row(row);
+      decode_row(table, pass.rows_[static_cast<size_t>(row)].token, x);
+      if (pass.weights_.embedding_scale != 1.0f)
+        for (int64_t i = 0; i < pass.width_; ++i) x[i] *= pass.weights_.embedding_scale;
+      for (size_t r = 0; r < pass.weights_.ropes.size(); ++r) {
+        const std::vector<float>& frequencies = pass.weights_.ropes[r];
+        const auto position = static_cast<float>(pass.positions_[static_cast<size_t>(row)]);
+        for (size_t j = 0; j < frequencies.size(); ++j) {
+          const double angle = position * frequencies[j];  // rounded to f32, as Hugging Face computes it
+          pass.b_.cosines[r].row(row)[j] = static_cast<float>(std::cos(angle));
+          pass.b_.sines[r].row(row)[j] = static_cast<float>(std::sin(angle));
+        }
+      }
+    }
+  });
+  meet();
+}
+
+void add_bias(const Kernels& kernels, float* x, const std::vector<float>& bias, int64_t head, int64_t head_dim) {
+  if (!bias.empty()) kernels.add(x, bias.data() + head * head_dim, head_dim);
+}
+
+// One key/value head of a row and its query heads: bias, head norm, RoPE; then into the cache.
+void Pass::Thread::place_heads(int64_t layer, int64_t row, int64_t kv_head) {
+  const LayerWeights& w = pass.weights_.layers[static_cast<size_t>(layer)];
+  const LayerConfig& sizes = pass.config_.layers[static_cast<size_t>(layer)];
+  const Kernels& kernels = pass.kernels_;
+  const int64_t d = sizes.head_dim, group = sizes.n_heads / sizes.n_kv_heads;
+  const float* cosines = pass.b_.cosines[w.rope].row(row);
+  const float* sines = pass.b_.sines[w.rope].row(row);
+  const auto rotate = [&](float* x, const std::vector<float>& bias, const std::vector<float>& norm, int64_t head,
+                          float scale) {
+    add_bias(kernels, x, bias, head, d);
+    if (!norm.empty()) kernels.rms_norm(x, norm.data(), pass.epsilon_, d, x);
+    kernels.rope(x, cosines, sines, d / 2, scale);
+  };
+  const auto scale = static_cast<float>(pass.config_.score_scale(sizes));
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
+    rotate(pass.b_.query.row(row) + head * d, w.query_bias, w.query_norm, head, scale);
+  float* key = pass.b_.key.row(row) + kv_head * d;
+  float* value = pass.b_.value.row(row) + kv_head * d;
+  rotate(key, w.key_bias, w.key_norm, kv_head, 1.0f);
+  add_bias(kernels, value, w.value_bias, kv_head, d);
+  pass.rows_[static_cast<size_t>(row)].cache->storage().write(
+      kernels, layer, kv_head, pass.positions_[static_cast<size_t>(row)], key, value, scratch.halves.data());
+}
+
+// The norm that a layer's branch output still has to go through before it joins the residual, or nullptr.
+const std::vector<float>* Pass::pending_norm(int64_t layer, bool after_attention) const {
+  if (layer < 0) return nullptr;
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
+  const std::vector<float>& norm = after_attention ? w.post_attention_norm : w.post_ffn_norm;
+  return norm.empty() ? nullptr : &norm;
+}
+
+void Pass::Thread::attention(int64_t layer) {
+  const LayerWeights& w = pass.weights_.layers[static_cast<size_t>(layer)];
+  const LayerConfig& sizes = pass.config_.layers[static_cast<size_t>(layer)];
+  Workspace::Buffers& b = pass.b_;
+  const bool quantized = w.query.quantized() || w.key.quantized() || w.value.quantized();
+  const InputRows x = normed(pass.pending_norm(layer - 1, false), w.attention_norm, quantized);
+  const Segment projections[] = {{&w.query, b.query.output()}, {&w.key, b.key.output()}, {&w.value, b.value.output()}};
+  multiply_all(projections, x);
+  meet();
+
+  const int64_t kv_heads = sizes.n_kv_heads, group = sizes.n_heads / kv_heads;
+  share(pass.n_rows_ * kv_heads, 4 * kv_heads, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
+  });
+  meet();
+
+  share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const QueryBlock& block = pass.blocks_[static_cast<size_t>(i / kv_heads)];
+      const int64_t head = i % kv_heads, column = head * group * sizes.head_dim;
+      attend(pass.kernels_,
+             {.cache = block.cache,
+              .layer = layer,
+              .kv_head = head,
+              .first_position = block.first_position,
+              .n_rows = block.n_rows,
+              .group = group,
+              .window = w.window,
+              .queries = b.query.row(block.first_row) + column,
+              .out = b.attended.row(block.first_row) + column,
+              .stride = b.query.stride},
+             scratch.attention.as<float>());
+    }
+  });
+  meet();
+
+  const InputRows heads = as_inputs(b.attended, sizes.n_heads * sizes.head_dim, w.output.quantized());
+  const bool own_norm = !w.post_attention_norm.empty();
+  const Segment output[] = {{&w.output, own_norm ? b.branch.output() : b.residual.output(true)}};
+  multiply_all(output, heads);
+  meet();
+}
+
+void Pass::Thread::feed_forward(int64_t layer) {
+  const LayerWeights& w = pass.weights_.layers[static_cast<size_t>(layer)];
+  Workspace::Buffers& b = pass.b_;
+  const InputRows x = normed(pass.pending_norm(layer, true), w.ffn_norm, w.gate.quantized() || w.up.quantized());
+  const auto activate = traits(pass.config_.family).gelu ? pass.kernels_.gelu_gate : pass.kernels_.silu_gate;
+  const int64_t tiles = w.gate.tiles.n_tiles, ffn = w.gate.rows();
+  const int64_t grain = std::max<int64_t>(2, tiles / (8 * pass.threads_.size()) / 2 * 2);
+  share(tiles, grain, [&](int64_t first, int64_t last) {
+    multiply(pass.kernels_, w.gate, first, last, x, b.gate.output(), scratch.panels.as<uint8_t>());
+    multiply(pass.kernels_, w.up, first, last, x, b.up.output(), scratch.panels.as<uint8_t>());
+    const int64_t from = first * kTileRows, n = std::min(last * kTileRows, ffn) - from;
+    for (int64_t row = 0; row < pass.n_rows_; ++row) activate(b.gate.row(row) + from, b.up.row(row) + from, n);
+  });
+  meet();
+
+  const InputRows hidden = as_inputs(b.gate, ffn, w.down.quantized());
+  const bool own_norm = !w.post_ffn_norm.empty();
+  const Segment output[] = {{&w.down, own_norm ? b.branch.output() : b.residual.output(true)}};
+  multiply_all(output, hidden);
+  meet();
+}
+
+// Output norm and head, for the rows that asked.
+void Pass::Thread::finish() {
+  const auto asked = static_cast<int64_t>(pass.asked_.size());
+  if (asked == 0) return;
+  Workspace::Buffers& b = pass.b_;
+  const Matrix& head = pass.weights_.head;
+  const std::vector<float>* post = pass.pending_norm(pass.config_.n_layers() - 1, false);
+  share(asked, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      norm_into(pass.asked_[static_cast<size_t>(i)], post, pass.weights_.output_norm, b.inputs, i, head.quantized());
+      std::memcpy(b.hidden.row(pass.first_asked_ + i), b.inputs.values.row(i),
+                  sizeof(float) * static_cast<size_t>(pass.width_));
+    }
+  });
+  meet();
+  Output out = b.logits.output();
+  out.values = b.logits.row(pass.first_asked_);
+  const Segment logits[] = {{&head, out}};
+  multiply_all(logits, view(b.inputs, asked));
+}
+
+void Pass::Thread::run() {
+  embed();
+  for (int64_t layer = 0; layer < pass.config_.n_layers(); ++layer) {
+    attention(layer);
+    feed_forward(layer);
+  }
+  finish();
+}
+
+void check(const Model& model, std::span<const Row> batch) {
+  const ModelConfig& config = model.config();
+  const KvCache* last = nullptr;
+  int64_t length = 0;
+  for (const Row& row : batch) {
+    assert(row.cache != nullptr);
+    length = row.cache == last ? length + 1 : row.cache->length_tokens() + 1;
+    last = row.cache;
+    if (row.token < 0 || row.token >= config.vocab_size)
+      throw input_error("token", "a token id is outside the vocabulary",
+                        "0 to " + std::to_string(config.vocab_size - 1), std::to_string(row.token));
+    if (length > config.context_length)
+      throw input_error("sequence", "it is longer than the model's context",
+                        "at most " + std::to_string(config.context_length) + " tokens", std::to_string(length),
+                        "shorten the prompt or ask for fewer tokens");
+  }
+}
+
+}  // namespace
+
+void forward(const Model& model, std::span<const Row> batch, Workspace& work) {
+  check(model, batch);
+  Workspace::Buffers& buffers = work.buffers();
+  int64_t asked = 0;
+  for (const Row& row : batch) asked += row.wants_logits;
+  buffers.reserve(model, std::min<int64_t>(kMaxPassRows, static_cast<int64_t>(batch.size())));
+  buffers.reserve_outputs(model, asked);
+  int64_t first_asked = 0;
+  while (!batch.empty()) {
+    const std::span<const Row> rows = batch.first(std::min<size_t>(kMaxPassRows, batch.size()));
+    Pass(model, rows, buffers, first_asked).run();
+    for (const Row& row : rows) first_asked += row.wants_logits;
+    batch = batch.subspan(rows.size());
+  }
+}
+
+}  // namespace attar::runtime

@@ -1,0 +1,150 @@
+#include "runtime/cli/terminal.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+namespace attar::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kLiveInterval_s = 0.1;
+constexpr double kPlainInterval_s = 5.0;
+constexpr int kBarWidth = 24;
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+template <class... Values>
+std::string text_of(const char* format, Values... values) {
+  char text[256];
+  std::snprintf(text, sizeof text, format, values...);
+  return text;
+}
+
+int terminal_columns() {
+  struct winsize size {};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 100;
+}
+
+std::string bar(double share) {
+  std::string text;
+  const int full = static_cast<int>(share * kBarWidth + 0.5);
+  for (int i = 0; i < kBarWidth; ++i) text += i < full ? "━" : "╌";
+  return text;
+}
+
+// At most one line of the terminal; a bar's characters take three bytes each but one column.
+std::string clipped(const std::string& text) {
+  int columns = terminal_columns() - 1;
+  size_t i = 0;
+  while (i < text.size() && columns > 0) {
+    if (text[i] == '\033') {
+      while (i < text.size() && text[i] != 'm') ++i;
+      ++i;
+      continue;
+    }
+    ++i;
+    while (i < text.size() && (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80) ++i;
+    --columns;
+  }
+  return text.substr(0, i);
+}
+
+// One line about one stage; it ends with a line break when another stage begins.
+class Line {
+ public:
+  explicit Line(bool live) : live_(live), colour_(live && std::getenv("NO_COLOR") == nullptr) {}
+  ~Line() { end(); }
+
+  void show(const Event& event) {
+    const Clock::time_point now = Clock::now();
+    if (event.stage != stage_ || event.total != total_ || event.done < done_) begin(event, now);
+    done_ = event.done;
+    if (!event.message.empty()) note(event.message);
+    const bool finished = event.total > 0 && event.done >= event.total;
+    if (finished ? ended_ : seconds_between(shown_, now) < (live_ ? kLiveInterval_s : kPlainInterval_s)) return;
+    shown_ = now;
+    ended_ = finished;
+    const std::string text = describe(event, seconds_between(start_, now));
+    if (live_) {
+      std::fprintf(stderr, "\r\033[K%s", clipped(text).c_str());
+      open_ = true;
+      if (finished) end();
+    } else {
+      std::fprintf(stderr, "%s\n", text.c_str());
+    }
+  }
+
+  void end() {
+    if (open_) std::fputc('\n', stderr);
+    open_ = false;
+  }
+
+ private:
+  void begin(const Event& event, Clock::time_point now) {
+    end();
+    stage_ = std::string(event.stage);
+    total_ = event.total;
+    start_ = now;
+    shown_ = {};
+    ended_ = false;
+  }
+
+  void note(std::string_view message) {
+    if (open_) std::fputs("\r\033[K", stderr);
+    std::fprintf(stderr, "%s: %s\n", stage_.c_str(), std::string(message).c_str());
+    open_ = false;
+  }
+
+  std::string describe(const Event& event, double elapsed_s) const {
+    const std::string unit(event.unit);
+    const auto done = static_cast<long long>(event.done), total = static_cast<long long>(event.total);
+    std::string line = colour_ ? "\033[1m" + stage_ + "\033[0m " : stage_ + " ";
+    if (total > 0) {
+      const double share = static_cast<double>(done) / static_cast<double>(total);
+      if (live_) line += bar(share) + " ";
+      line += text_of("%3.0f%% %lld/%lld %s", 100.0 * share, done, total, unit.c_str());
+      if (done > 0 && done < total && elapsed_s > 1.0) line += ", " + duration_text(elapsed_s / share - elapsed_s) + " left";
+    } else {
+      line += text_of("%lld %s", done, unit.c_str());
+    }
+    if (done > 0 && elapsed_s > 1.0) line += text_of(", %.4g %s/s", static_cast<double>(done) / elapsed_s, unit.c_str());
+    for (const Metric& metric : event.metrics) line += text_of(", %s %.4g", metric.name.c_str(), metric.value);
+    return line;
+  }
+
+  bool live_, colour_;
+  bool open_ = false, ended_ = false;
+  std::string stage_;
+  int64_t total_ = -1, done_ = 0;
+  Clock::time_point start_{}, shown_{};
+};
+
+}  // namespace
+
+Progress terminal_progress(const GlobalOptions& global) {
+  if (global.quiet) return [](const Event&) { return interrupted() ? Flow::Stop : Flow::GoOn; };
+  const auto line = std::make_shared<Line>(::isatty(STDERR_FILENO) == 1);
+  return [line](const Event& event) {
+    line->show(event);
+    if (!interrupted()) return Flow::GoOn;
+    line->end();
+    return Flow::Stop;
+  };
+}
+
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<long long>(seconds + 0.5);
+  if (whole >= 3600) return text_of("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+  return text_of("%lld:%02lld", whole / 60, whole % 60);
+}
+
+}  // namespace attar::cli

@@ -1,0 +1,17 @@
+// Progress for people: a live line on a terminal, plain lines every few seconds elsewhere; always on stderr.
+#pragma once
+
+#include <string>
+
+#include "runtime/base/progress.h"
+#include "runtime/cli/program.h"
+
+namespace attar::cli {
+
+// Also answers Stop after Ctrl-C. With --quiet it only does that.
+Progress terminal_progress(const GlobalOptions& global);
+
+// "1:05", "2:03:04"
+std::string duration_text(double seconds);
+
+}  // namespace attar::cli

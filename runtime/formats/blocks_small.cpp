@@ -66,7 +66,7 @@ void decode_mxfp4(const std::byte* block, int64_t n, float* out) {
 void decode_nvfp4(const std::byte* block, int64_t n, float* out) {
   for (; n > 0; --n, block += 36, out += 64) {
     for (int group = 0; group < 4; ++group) {
-      const float d = ue4m3_half(byte_at(block, group) & 0x7f);
+      const float d = ue4m3_half(byte_at(block, group));
       for (int j = 0; j < 8; ++j) {
         const int q = byte_at(block, 4 + 8 * group + j);
         out[16 * group + j] = d * static_cast<float>(kE2m1[q & 15]);

@@ -1,0 +1,275 @@
+// forward() against a plain implementation in double, for every family and tensor type; and its promise that batches,
+// chunks and threads never change a bit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "runtime/base/error.h"
+#include "runtime/base/random.h"
+#include "runtime/model.h"
+#include "tests/runtime/tiny_model.h"
+
+namespace attar::runtime {
+namespace {
+
+constexpr Family kFamilies[] = {Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3};
+constexpr Isa kIsas[] = {Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni};
+
+std::vector<int32_t> random_tokens(int64_t n, uint64_t seed) {
+  const CounterRandom random(seed);
+  std::vector<int32_t> tokens(static_cast<size_t>(n));
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(random.below(i, 32));
+  return tokens;
+}
+
+using Logits = std::vector<std::vector<float>>;  // (T, V)
+
+// All tokens, `chunk` at a time.
+Logits run(const Model& model, const std::vector<int32_t>& tokens, size_t chunk, ThreadPool& pool) {
+  Workspace work(model, pool);
+  KvCache cache(model);
+  Logits logits;
+  for (size_t at = 0; at < tokens.size(); at += chunk) {
+    std::vector<Row> rows;
+    for (size_t i = at; i < std::min(at + chunk, tokens.size()); ++i) rows.push_back({&cache, tokens[i], true});
+    forward(model, rows, work);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const auto row = work.logits(static_cast<int64_t>(i));
+      logits.emplace_back(row.begin(), row.end());
+    }
+  }
+  EXPECT_EQ(cache.length_tokens(), static_cast<int64_t>(tokens.size()));
+  return logits;
+}
+
+// Largest difference, as a share of the largest expected logit.
+double distance(const Logits& got, const std::vector<std::vector<double>>& expected) {
+  double worst = 0.0, scale = 0.0;
+  for (size_t t = 0; t < expected.size(); ++t)
+    for (size_t v = 0; v < expected[t].size(); ++v) {
+      worst = std::max(worst, std::fabs(got[t][v] - expected[t][v]));
+      scale = std::max(scale, std::fabs(expected[t][v]));
+    }
+  return std::isfinite(worst) ? worst / scale : std::numeric_limits<double>::infinity();
+}
+
+std::string describe(const TinyOptions& o, Isa isa) {
+  return std::string(traits(o.family).name) + (o.layout == Layout::Gguf ? " gguf " : " hf ") +
+         format_of(o.matrix_type).name + (o.tied ? " tied " : " untied ") + isa_name(isa);
+}
+
+TEST(Forward, EveryFamilyMatchesThePlainImplementation) {
+  ThreadPool pool(2);
+  const std::vector<int32_t> tokens = random_tokens(21, 3);
+  for (const Family family : kFamilies)
+    for (const Layout layout : {Layout::Gguf, Layout::HuggingFace})
+      for (const bool tied : {true, false}) {
+        const TinyOptions options = {.family = family, .layout = layout, .tied = tied};
+        const ModelFile file = tiny_model(tiny_config(options), options);
+        const auto expected = forward_reference(file, tokens);
+        for (const Isa isa : kIsas) {
+          const Model model = Model::load(file, {Numerics::Fp32, isa}, pool);
+          // f32 against double: the issue asks for 1e-4 of the logit scale
+          EXPECT_LT(distance(run(model, tokens, 64, pool), expected), 1e-5) << describe(options, isa);
+        }
+      }
+}
+
+TEST(Forward, EveryTensorTypeMatches) {
+  ThreadPool pool(1);
+  const std::vector<int32_t> tokens = random_tokens(5, 4);
+  int types = 0;
+  for (const QuantFormat& format : quant_formats()) {
+    if (format.decode == nullptr || (format.block_size == 1 && format.block_bytes == 8)) continue;
+    if (format.type == TensorType::I8 || format.type == TensorType::I16 || format.type == TensorType::I32) continue;
+    ++types;
+    const TinyOptions options = {.matrix_type = format.type, .embedding_type = format.type};
+    const ModelFile file = tiny_model(tiny_config(options), options);
+    const auto expected = forward_reference(file, tokens);
+    for (const Isa isa : kIsas) {
+      const Model exact = Model::load(file, {Numerics::Fp32, isa}, pool);
+      EXPECT_LT(distance(run(exact, tokens, 64, pool), expected), 1e-5) << describe(options, isa);
+      const Model deployed = Model::load(file, {Numerics::Deployed, isa}, pool);
+      // int8 activations: half a step of 1/127 a layer on random weights
+      EXPECT_LT(distance(run(deployed, tokens, 64, pool), expected), 0.05) << describe(options, isa);
+    }
+  }
+  EXPECT_GE(types, 6);
+}
+
+TEST(Forward, ChunksAndThreadsNeverChangeABit) {
+  const std::vector<int32_t> tokens = random_tokens(37, 5);
+  for (const Family family : kFamilies)
+    for (const Numerics numerics : {Numerics::Fp32, Numerics::Deployed})
+      for (const Isa isa : kIsas) {
+        const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
+        const ModelFile file = tiny_model(tiny_config(options), options);
+        ThreadPool one(1);
+        const Model model = Model::load(file, {numerics, isa}, one);
+        const Logits expected = run(model, tokens, 37, one);
+        for (const int n_threads : {1, 2, 3}) {
+          ThreadPool pool(n_threads);
+          for (const size_t chunk : {1, 2, 3, 5, 16, 37})
+            EXPECT_EQ(run(model, tokens, chunk, pool), expected)
+                << describe(options, isa) << ", chunks of " << chunk << ", " << n_threads << " threads";
+        }
+      }
+}
+
+TEST(Forward, BatchesNeverChangeABit) {
+  for (const Family family : kFamilies)
+    for (const Numerics numerics : {Numerics::Fp32, Numerics::Deployed}) {
+      const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
+      const ModelFile file = tiny_model(tiny_config(options), options);
+      ThreadPool pool(2);
+      const Model model = Model::load(file, {numerics}, pool);
+      std::vector<std::vector<int32_t>> texts;
+      std::vector<Logits> alone;
+      for (const int64_t n : {9, 1, 23, 4}) {
+        texts.push_back(random_tokens(n, 100 + static_cast<uint64_t>(n)));
+        alone.push_back(run(model, texts.back(), 64, pool));
+      }
+      Workspace work(model, pool);
+      std::vector<KvCache> caches;
+      for (size_t i = 0; i < texts.size(); ++i) caches.emplace_back(model);
+      std::vector<Logits> together(texts.size());
+      std::vector<size_t> at(texts.size(), 0);
+      for (size_t step = 1; at != std::vector<size_t>{9, 1, 23, 4}; ++step) {  // step tokens of each
+        std::vector<Row> rows;
+        std::vector<size_t> owners;
+        for (size_t s = 0; s < texts.size(); ++s)
+          for (size_t i = 0; i < step && at[s] < texts[s].size(); ++i) {
+            rows.push_back({&caches[s], texts[s][at[s]++], true});
+            owners.push_back(s);
+          }
+        forward(model, rows, work);
+        for (size_t i = 0; i < rows.size(); ++i) {
+          const auto row = work.logits(static_cast<int64_t>(i));
+          together[owners[i]].emplace_back(row.begin(), row.end());
+        }
+      }
+      EXPECT_EQ(together, alone) << traits(family).name;
+    }
+}
+
+// Past the 256 positions of a chunk of the cache, and past the rows of one pass.
+TEST(Forward, LongSequences) {
+  const std::vector<int32_t> tokens = random_tokens(530, 6);
+  for (const Family family : {Family::Llama, Family::Gemma3}) {
+    const TinyOptions options = {.family = family};
+    ModelConfig config = tiny_config(options);
+    config.layers.resize(family == Family::Gemma3 ? 3 : 1);
+    if (family == Family::Gemma3) config.sliding_window = 300;
+    const ModelFile file = tiny_model(config, options);
+    ThreadPool pool(2);
+    const Model model = Model::load(file, {Numerics::Fp32}, pool);
+    const Logits whole = run(model, tokens, 530, pool);
+    EXPECT_LT(distance(whole, forward_reference(file, tokens)), 1e-5) << traits(family).name;
+    EXPECT_EQ(run(model, tokens, 1, pool), whole);
+    const Model deployed = Model::load(file, {Numerics::Deployed}, pool);
+    EXPECT_EQ(run(deployed, tokens, 1, pool), run(deployed, tokens, 111, pool));
+  }
+}
+
+TEST(Forward, OnlyAskedRowsGetLogits) {
+  const TinyOptions options;
+  const ModelFile file = tiny_model(tiny_config(options), options);
+  ThreadPool pool(2);
+  const Model model = Model::load(file, {Numerics::Fp32}, pool);
+  const std::vector<int32_t> tokens = random_tokens(6, 7);
+  const Logits all = run(model, tokens, 6, pool);
+  Workspace work(model, pool);
+  KvCache cache(model);
+  std::vector<Row> rows;
+  for (size_t i = 0; i < tokens.size(); ++i) rows.push_back({&cache, tokens[i], i == 2 || i == 5});
+  forward(model, rows, work);
+  for (const auto& [asked, position] : {std::pair{0, 2}, {1, 5}}) {
+    const auto row = work.logits(asked);
+    EXPECT_EQ(std::vector<float>(row.begin(), row.end()), all[static_cast<size_t>(position)]);
+    EXPECT_EQ(work.hidden(asked).size(), static_cast<size_t>(model.config().width));
+  }
+}
+
+TEST(Forward, ForksAndTruncatesTheCache) {
+  const TinyOptions options;
+  const ModelFile file = tiny_model(tiny_config(options), options);
+  ThreadPool pool(1);
+  const Model model = Model::load(file, {}, pool);
+  Workspace work(model, pool);
+  const auto step = [&](KvCache& cache, int32_t token) {
+    const Row row = {&cache, token, true};
+    forward(model, {&row, 1}, work);
+    const auto logits = work.logits(0);
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  KvCache cache(model);
+  step(cache, 3);
+  step(cache, 4);
+  KvCache fork(cache);
+  const std::vector<float> expected = step(cache, 5);
+  step(cache, 6);
+  EXPECT_EQ(step(fork, 5), expected);
+  cache.truncate(2);
+  EXPECT_EQ(cache.length_tokens(), 2);
+  EXPECT_EQ(step(cache, 5), expected);
+  EXPECT_GT(cache.size_bytes(), 0u);
+}
+
+template <class F>
+Error expect_error(F run_it) {
+  try {
+    run_it();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no Error";
+  return input_error("", "");
+}
+
+TEST(Forward, RefusesBadTokensAndLongSequences) {
+  const TinyOptions options;
+  ModelConfig config = tiny_config(options);
+  config.context_length = 3;
+  const ModelFile file = tiny_model(config, options);
+  ThreadPool pool(1);
+  const Model model = Model::load(file, {}, pool);
+  Workspace work(model, pool);
+  KvCache cache(model);
+  for (const int32_t token : {-1, 32}) {
+    const Row row = {&cache, token, true};
+    const Error error = expect_error([&] { forward(model, {&row, 1}, work); });
+    EXPECT_EQ(error.kind(), ErrorKind::Input);
+    EXPECT_EQ(error.parts().got, std::to_string(token));
+  }
+  const std::vector<Row> four(4, Row{&cache, 1, false});
+  EXPECT_EQ(expect_error([&] { forward(model, four, work); }).parts().where, "sequence");
+  EXPECT_EQ(cache.length_tokens(), 0);  // nothing was advanced
+}
+
+TEST(Forward, RefusesWeightsThatAreNotNumbers) {
+  ThreadPool pool(2);
+  for (const TensorType type : {TensorType::F32, TensorType::F16, TensorType::Q8_0})
+    for (const char* name : {"blk.1.ffn_up.weight", "token_embd.weight", "blk.0.attn_norm.weight"})
+      for (const bool tied : {true, false}) {
+        const TinyOptions options = {.matrix_type = type, .embedding_type = type, .tied = tied};
+        const ModelFile file = tiny_model(tiny_config(options), options);
+        const StoredTensor& tensor = file.tensor(name);
+        auto* bytes = const_cast<std::byte*>(tensor.bytes.data());  // the test's own memory
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        const uint16_t infinity = 0x7c00;
+        if (tensor.type == TensorType::F32)
+          std::memcpy(bytes + 4 * 7, &nan, 4);
+        else
+          std::memcpy(bytes + (type == TensorType::F16 ? 14 : 34), &infinity, 2);
+        for (const Numerics numerics : {Numerics::Fp32, Numerics::Deployed}) {
+          const Error error = expect_error([&] { Model::load(file, {numerics}, pool); });
+          EXPECT_EQ(error.kind(), ErrorKind::Input);
+          EXPECT_EQ(error.parts().where, name);
+        }
+      }
+}
+
+}  // namespace
+}  // namespace attar::runtime

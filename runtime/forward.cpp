@@ -78,6 +78,7 @@ class Pass {
     void feed_forward(int64_t layer);
     void finish();
     void place_heads(int64_t layer, int64_t row, int64_t kv_head);
+    void attend_block(int64_t layer, const QueryBlock& block, int64_t kv_head);
     void norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm, Inputs& inputs,
                    int64_t target, bool quantize);
     InputRows normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize);
@@ -88,6 +89,7 @@ class Pass {
     void share(int64_t n, int64_t grain, F work);
     void meet() { pass.threads_.barrier(); }
     bool alone() const { return pass.n_rows_ == 1; }
+    int64_t grain(int64_t tiles) const;
   };
 
   void find_sequences();
@@ -141,11 +143,15 @@ void Pass::Thread::share(int64_t n, int64_t grain, F work) {
     work(first, std::min(first + grain, n));
 }
 
+// Tiles that a thread takes at once: a pair where many rows make that work enough, else a longer run of weights.
+int64_t Pass::Thread::grain(int64_t tiles) const {
+  return pass.n_rows_ >= 64 ? 2 : std::max<int64_t>(2, tiles / (8 * pass.threads_.size()) / 2 * 2);
+}
+
 void Pass::Thread::multiply_all(std::span<const Segment> segments, const InputRows& x) {
   int64_t tiles = 0;
   for (const Segment& s : segments) tiles += s.matrix->tiles.n_tiles;
-  const int64_t pairs = tiles / (8 * pass.threads_.size());
-  share(tiles, std::max<int64_t>(2, pairs / 2 * 2), [&](int64_t first, int64_t last) {
+  share(tiles, grain(tiles), [&](int64_t first, int64_t last) {
     int64_t base = 0;
     for (const Segment& s : segments) {
       const int64_t n = s.matrix->tiles.n_tiles;
@@ -264,6 +270,23 @@ const std::vector<float>* Pass::pending_norm(int64_t layer, bool after_attention
   return norm.empty() ? nullptr : &norm;
 }
 
+void Pass::Thread::attend_block(int64_t layer, const QueryBlock& block, int64_t kv_head) {
+  const LayerConfig& sizes = pass.config_.layers[static_cast<size_t>(layer)];
+  const int64_t group = sizes.n_heads / sizes.n_kv_heads, column = kv_head * group * sizes.head_dim;
+  attend(pass.kernels_,
+         {.cache = block.cache,
+          .layer = layer,
+          .kv_head = kv_head,
+          .first_position = block.first_position,
+          .n_rows = block.n_rows,
+          .group = group,
+          .window = pass.weights_.layers[static_cast<size_t>(layer)].window,
+          .queries = pass.b_.query.row(block.first_row) + column,
+          .out = pass.b_.attended.row(block.first_row) + column,
+          .stride = pass.b_.query.stride},
+         scratch.attention.as<float>());
+}
+
 void Pass::Thread::attention(int64_t layer) {
   const LayerWeights& w = pass.weights_.layers[static_cast<size_t>(layer)];
   const LayerConfig& sizes = pass.config_.layers[static_cast<size_t>(layer)];
@@ -274,28 +297,17 @@ void Pass::Thread::attention(int64_t layer) {
   multiply_all(projections, x);
   meet();
 
-  const int64_t kv_heads = sizes.n_kv_heads, group = sizes.n_heads / kv_heads;
-  share(pass.n_rows_ * kv_heads, 4 * kv_heads, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
-  });
-  meet();
-
+  const int64_t kv_heads = sizes.n_kv_heads;
+  if (!alone()) {
+    share(pass.n_rows_ * kv_heads, 4 * kv_heads, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
+    });
+    meet();
+  }
   share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      const QueryBlock& block = pass.blocks_[static_cast<size_t>(i / kv_heads)];
-      const int64_t head = i % kv_heads, column = head * group * sizes.head_dim;
-      attend(pass.kernels_,
-             {.cache = block.cache,
-              .layer = layer,
-              .kv_head = head,
-              .first_position = block.first_position,
-              .n_rows = block.n_rows,
-              .group = group,
-              .window = w.window,
-              .queries = b.query.row(block.first_row) + column,
-              .out = b.attended.row(block.first_row) + column,
-              .stride = b.query.stride},
-             scratch.attention.as<float>());
+      if (alone()) place_heads(layer, 0, i);  // the only row: nobody else waits for this head
+      attend_block(layer, pass.blocks_[static_cast<size_t>(i / kv_heads)], i % kv_heads);
     }
   });
   meet();
@@ -313,8 +325,7 @@ void Pass::Thread::feed_forward(int64_t layer) {
   const InputRows x = normed(pass.pending_norm(layer, true), w.ffn_norm, w.gate.quantized() || w.up.quantized());
   const auto activate = traits(pass.config_.family).gelu ? pass.kernels_.gelu_gate : pass.kernels_.silu_gate;
   const int64_t tiles = w.gate.tiles.n_tiles, ffn = w.gate.rows();
-  const int64_t grain = std::max<int64_t>(2, tiles / (8 * pass.threads_.size()) / 2 * 2);
-  share(tiles, grain, [&](int64_t first, int64_t last) {
+  share(tiles, grain(tiles), [&](int64_t first, int64_t last) {
     multiply(pass.kernels_, w.gate, first, last, x, b.gate.output(), scratch.panels.as<uint8_t>());
     multiply(pass.kernels_, w.up, first, last, x, b.up.output(), scratch.panels.as<uint8_t>());
     const int64_t from = first * kTileRows, n = std::min(last * kTileRows, ffn) - from;

@@ -1,6 +1,7 @@
 // A barrier that spins for some microseconds and then sleeps on a futex (std::atomic::wait). Spinning only pays when
-// every thread has a core of its own: with more threads than cores, or after waits that kept outlasting the spin
-// (another process wants the cores), waiting goes straight to sleep, so that the thread waited for can run.
+// every thread has a core of its own. With more threads than cores, waiting goes straight to sleep, so that the thread
+// waited for can run; after waits that kept outlasting the spin (another process wants the cores) it nearly does, and
+// now and then tries a whole spin again.
 #include "runtime/base/thread_pool.h"
 
 #include <atomic>
@@ -19,6 +20,7 @@ namespace {
 constexpr std::chrono::microseconds kSpin{20};      // a decode phase of a small model ends within a few of these
 constexpr std::chrono::microseconds kShortSpin{1};  // once spinning was seen to fail
 constexpr int kFailedSpinsUntilShort = 64;          // waits in a row that outlasted the spin
+constexpr int kWaitsUntilRetry = 16;                // every so many short spins, a whole one
 
 void relax() {
 #if defined(__x86_64__)
@@ -38,12 +40,13 @@ struct ThreadPool::State {
   // Waits until word != old.
   void wait_while(const std::atomic<uint32_t>& word, uint32_t old) {
     const int outlasted = failed_spins.load(std::memory_order_relaxed);
-    const auto budget = outlasted >= kFailedSpinsUntilShort ? kShortSpin : kSpin;
-    if (may_spin && spin_while(word, old, budget)) {
-      if (outlasted != 0) failed_spins.store(0, std::memory_order_relaxed);
+    const bool brief = outlasted >= kFailedSpinsUntilShort && outlasted % kWaitsUntilRetry != 0;
+    if (may_spin && spin_while(word, old, brief ? kShortSpin : kSpin)) {
+      if (!brief && outlasted != 0) failed_spins.store(0, std::memory_order_relaxed);
       return;
     }
-    if (outlasted < kFailedSpinsUntilShort) failed_spins.store(outlasted + 1, std::memory_order_relaxed);
+    const int next = outlasted + 1;
+    failed_spins.store(next < 2 * kFailedSpinsUntilShort ? next : kFailedSpinsUntilShort, std::memory_order_relaxed);
     while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
   }
 

@@ -74,7 +74,7 @@ class Reference {
   // One head, as the file pairs it.
   void rotate(double* x, const LayerConfig& sizes, int64_t position) const {
     const double theta = sizes.kind == LayerKind::SlidingAttention ? config_.rope_theta_sliding : config_.rope_theta;
-    const bool neighbours = file_.layout() == Layout::Gguf && traits_.gguf_interleaved_rope;
+    const bool neighbours = file_.interleaved_rope();
     const int64_t half = sizes.head_dim / 2;
     for (int64_t j = 0; j < half; ++j) {
       const double angle = static_cast<double>(position) *

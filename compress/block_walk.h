@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
 #include <vector>
 
 #include "compress/causal_lm.h"
@@ -24,6 +25,7 @@ struct LinearStats {
 
 struct WalkOptions {
   bool gram = false;  // also collect X^T X
+  int threads = 1;    // batches side by side; changes no bit
 };
 
 // visit(layer, group, stats): layer == L with LinearGroup::Down stands for the head (input: final norm's output).

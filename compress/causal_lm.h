@@ -6,8 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -46,14 +46,20 @@ at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden);         
 at::Tensor forward_hidden(const CausalLM& model, const TokenBatch& batch);  // embed, all blocks, final norm -> (N, C)
 at::Tensor logits(const CausalLM& model, const TokenBatch& batch);          // -> (N, V); for tests and small batches
 
-// The inputs of the four groups of linears of a block, for one-shot methods. A visitor may change the parameters of the
-// block between groups: what follows uses them.
+// The four groups of linears of a block, in order. One-shot methods stop before each: they see what it is given, change
+// its weights, and go on.
 enum class LinearGroup { QueryKeyValue, AttentionOutput, GateUp, Down };
+inline constexpr int kGroups = 4;
 const std::vector<Role>& group_roles(LinearGroup group);
 
-// Runs one block and calls visit(group, input (N, in)) before each group's linears are applied.
-at::Tensor forward_block_visiting(const CausalLM& model, int64_t layer, const at::Tensor& hidden,
-                                  const TokenBatch& batch,
-                                  const std::function<void(LinearGroup, const at::Tensor&)>& visit);
+// A batch on its way through one block. inputs[g] is what group g's linears are given: (N, C), (N, H * D), (N, C), (N, F).
+struct BlockPass {
+  at::Tensor hidden;  // (N, C) residual stream before what comes next
+  std::array<at::Tensor, kGroups> inputs;
+};
+// Computes inputs[group] from what is before it (and updates hidden on the way). Groups are entered in order.
+void enter_group(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch, BlockPass& pass);
+// Applies Down and the last residual. -> (N, C)
+at::Tensor leave_block(const CausalLM& model, int64_t layer, const BlockPass& pass);
 
 }  // namespace attar

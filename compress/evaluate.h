@@ -13,6 +13,7 @@ struct Evaluation {
   double perplexity() const;
 };
 
-Evaluation evaluate(const CausalLM& model, const TokenDataset& dataset, int64_t max_tokens, const Progress& progress = {});
+Evaluation evaluate(const CausalLM& model, const TokenDataset& dataset, int64_t max_tokens, int threads,
+                    const Progress& progress = {});
 
 }  // namespace attar

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,8 @@ struct Piece { int64_t document; int64_t begin; int64_t length; };
 std::vector<std::vector<Piece>> pack(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
                                      uint64_t seed, int64_t epoch);
 TokenBatch to_batch(const TokenDataset& dataset, const std::vector<Piece>& pieces);
-// All documents in order, for calibration and evaluation.
-std::vector<TokenBatch> batches_in_order(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens);
+// The documents in order, for calibration and evaluation; at most `limit_tokens` tokens of them, 0 for all.
+std::vector<TokenBatch> batches_in_order(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
+                                         int64_t limit_tokens = 0);
 
 }  // namespace attar

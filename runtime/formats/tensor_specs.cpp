@@ -88,6 +88,15 @@ bool is_norm(Role role) {
   }
 }
 
+std::string tensor_name(int64_t layer, Role role) {
+  if (role == Role::Embedding) return "token_embd.weight";
+  if (role == Role::OutputNorm) return "output_norm.weight";
+  if (role == Role::Output) return "output.weight";
+  for (const LayerTensor& tensor : kLayerTensors)
+    if (tensor.role == role) return "blk." + std::to_string(layer) + "." + tensor.name;
+  return {};
+}
+
 std::vector<TensorSpec> tensor_specs(const ModelConfig& config) {
   const FamilyTraits& family = traits(config.family);
   std::vector<TensorSpec> specs;

@@ -31,6 +31,9 @@ const char* role_name(Role role);          // "embedding", "query", ...: what --
 const Role* find_role(const std::string& name);
 bool is_norm(Role role);
 
+// "blk.3.attn_q.weight"; layer is ignored for Embedding, OutputNorm, Output.
+std::string tensor_name(int64_t layer, Role role);
+
 // In file order: embedding, layers 0 .. L-1, output norm, output.
 std::vector<TensorSpec> tensor_specs(const ModelConfig& config);
 

@@ -1,0 +1,206 @@
+#include "compress/causal_lm.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/outer.h>
+#include <ATen/ops/rms_norm.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/sin.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <cassert>
+#include <cmath>
+#include <numbers>
+
+#include "runtime/base/random.h"
+
+namespace attar {
+namespace {
+
+at::Tensor normal_tensor(const TensorSpec& spec, double deviation, uint64_t seed, uint64_t stream) {
+  const CounterRandom random(seed, stream);
+  at::Tensor tensor = at::empty(spec.shape, at::kFloat);
+  auto* values = tensor.data_ptr<float>();
+  for (int64_t i = 0; i < tensor.numel(); ++i) {  // Box-Muller
+    const double u = 1.0 - random.uniform(static_cast<uint64_t>(2 * i)), v = random.uniform(static_cast<uint64_t>(2 * i + 1));
+    values[i] = static_cast<float>(deviation * std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v));
+  }
+  return tensor;
+}
+
+at::Tensor norm(const CausalLM& model, const at::Tensor& x, const at::Tensor& weight) {
+  const bool plus_one = traits(model.config.family).norm_plus_one;
+  return at::rms_norm(x, {x.size(-1)}, plus_one ? weight + 1.0 : weight, model.config.norm_epsilon);
+}
+
+at::Tensor project(const CausalLM& model, int64_t layer, Role weight, Role bias, const at::Tensor& x) {
+  const bool biased = traits(model.config.family).qkv_bias;
+  return at::linear(x, model.block_parameter(layer, weight), biased ? std::optional<at::Tensor>(model.block_parameter(layer, bias)) : std::nullopt);
+}
+
+// Angles of a batch: cosine and sine, (N, 1, D), the two halves alike.
+std::pair<at::Tensor, at::Tensor> rope_tables(const CausalLM& model, const LayerConfig& layer, const at::Tensor& positions) {
+  const std::vector<double> frequencies = rope_frequencies(model.config, layer);
+  const at::Tensor frequency = at::tensor(frequencies, at::kDouble);
+  const at::Tensor angles = at::outer(positions.to(at::kDouble), frequency);                      // (N, D / 2)
+  const at::Tensor both = at::cat({angles, angles}, 1).unsqueeze(1);                              // (N, 1, D)
+  return {at::cos(both).to(at::kFloat), at::sin(both).to(at::kFloat)};
+}
+
+// x (N, heads, D): pairs (j, j + D / 2) are rotated.
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+  const int64_t half = x.size(2) / 2;
+  const at::Tensor turned = at::cat({-x.narrow(2, half, half), x.narrow(2, 0, half)}, 2);
+  return x * cosine + turned * sine;
+}
+
+// A query at q sees keys at k with k <= q and q - k < window. -> (T, T) bool
+at::Tensor window_mask(int64_t length, int64_t window) {
+  const at::Tensor index = at::arange(length, at::kLong);
+  const at::Tensor distance = index.unsqueeze(1) - index.unsqueeze(0);
+  return distance.ge(0).logical_and(distance.lt(window));
+}
+
+// q (N, H, D), k and v (N, K, D) -> (N, H * D); each document attends to itself alone.
+at::Tensor attend(const CausalLM& model, const LayerConfig& layer, const TokenBatch& batch, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const int64_t groups = layer.n_heads / layer.n_kv_heads;
+  const auto heads_first = [](const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };  // (1, heads, T, D)
+  const auto repeated = [&](const at::Tensor& x) {  // (T, K, D) -> (1, H, T, D)
+    if (groups == 1) return heads_first(x);
+    return heads_first(x.unsqueeze(2).expand({x.size(0), x.size(1), groups, x.size(2)}).reshape({x.size(0), layer.n_heads, x.size(2)}));
+  };
+  std::vector<at::Tensor> outputs;
+  int64_t begin = 0;
+  for (const int64_t length : batch.lengths) {
+    const bool windowed = layer.kind == LayerKind::SlidingAttention && length > model.config.sliding_window;
+    const std::optional<at::Tensor> mask = windowed ? std::optional<at::Tensor>(window_mask(length, model.config.sliding_window)) : std::nullopt;
+    const at::Tensor out = at::scaled_dot_product_attention(heads_first(q.narrow(0, begin, length)), repeated(k.narrow(0, begin, length)),
+                                                            repeated(v.narrow(0, begin, length)), mask, 0.0, !windowed, model.config.score_scale(layer));
+    outputs.push_back(out.squeeze(0).transpose(0, 1).reshape({length, layer.n_heads * layer.head_dim}));
+    begin += length;
+  }
+  return outputs.size() == 1 ? outputs[0] : at::cat(outputs, 0);
+}
+
+at::Tensor attention_input(const CausalLM& model, int64_t layer_index, const TokenBatch& batch, const at::Tensor& x) {
+  const LayerConfig& layer = model.config.layers[static_cast<size_t>(layer_index)];
+  const auto split = [&](const at::Tensor& y, int64_t heads) { return y.view({y.size(0), heads, layer.head_dim}); };
+  at::Tensor q = split(project(model, layer_index, Role::Query, Role::QueryBias, x), layer.n_heads);
+  at::Tensor k = split(project(model, layer_index, Role::Key, Role::KeyBias, x), layer.n_kv_heads);
+  const at::Tensor v = split(project(model, layer_index, Role::Value, Role::ValueBias, x), layer.n_kv_heads);
+  if (traits(model.config.family).qk_norm) {
+    q = norm(model, q, model.block_parameter(layer_index, Role::QueryNorm));
+    k = norm(model, k, model.block_parameter(layer_index, Role::KeyNorm));
+  }
+  const auto [cosine, sine] = rope_tables(model, layer, batch.positions);
+  return attend(model, layer, batch, rotate(q, cosine, sine), rotate(k, cosine, sine), v);
+}
+
+at::Tensor gated(const CausalLM& model, int64_t layer, const at::Tensor& x) {
+  const at::Tensor gate = at::linear(x, model.block_parameter(layer, Role::Gate)), up = at::linear(x, model.block_parameter(layer, Role::Up));
+  return (traits(model.config.family).gelu ? at::gelu(gate, "tanh") : at::silu(gate)) * up;
+}
+
+// hidden + linear(x), through the sandwich norm where the family has one.
+at::Tensor add_output(const CausalLM& model, int64_t layer, Role linear, Role sandwich, const at::Tensor& hidden, const at::Tensor& x) {
+  const at::Tensor y = at::linear(x, model.block_parameter(layer, linear));
+  return hidden + (traits(model.config.family).sandwich_norms ? norm(model, y, model.block_parameter(layer, sandwich)) : y);
+}
+
+}  // namespace
+
+const std::vector<Role>& group_roles(LinearGroup group) {
+  static const std::vector<Role> kRoles[kGroups] = {
+      {Role::Query, Role::Key, Role::Value}, {Role::AttentionOutput}, {Role::Gate, Role::Up}, {Role::Down}};
+  return kRoles[static_cast<size_t>(group)];
+}
+
+CausalLM CausalLM::random(const ModelConfig& config, uint64_t seed) {
+  CausalLM model{config, {}};
+  const double depth = std::sqrt(2.0 * static_cast<double>(config.n_layers()));
+  uint64_t stream = 0;
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    ++stream;
+    const bool into_residual = spec.role == Role::AttentionOutput || spec.role == Role::Down;
+    if (is_norm(spec.role)) model.parameters[spec.name] = traits(config.family).norm_plus_one ? at::zeros(spec.shape) : at::zeros(spec.shape) + 1.0;
+    else if (spec.is_matrix()) model.parameters[spec.name] = normal_tensor(spec, into_residual ? 0.02 / depth : 0.02, seed, stream);
+    else model.parameters[spec.name] = at::zeros(spec.shape);
+  }
+  return model;
+}
+
+CausalLM CausalLM::load(const ModelFile& file) {
+  CausalLM model{file.config(), {}};
+  for (const TensorSpec& spec : tensor_specs(model.config)) {
+    std::vector<float> values = file.values(spec);
+    model.parameters[spec.name] = at::from_blob(values.data(), spec.shape, at::kFloat).clone();
+  }
+  return model;
+}
+
+CausalLM CausalLM::clone() const {
+  CausalLM copy{config, {}};
+  for (const auto& [name, tensor] : parameters) copy.parameters[name] = tensor.detach().clone();
+  return copy;
+}
+
+void CausalLM::set_requires_grad(bool on) {
+  for (auto& [name, tensor] : parameters) tensor.set_requires_grad(on);
+}
+
+const at::Tensor& CausalLM::parameter(const std::string& name) const {
+  const auto found = parameters.find(name);
+  assert(found != parameters.end());
+  return found->second;
+}
+const at::Tensor& CausalLM::block_parameter(int64_t layer, Role role) const { return parameter(tensor_name(layer, role)); }
+const at::Tensor& CausalLM::head() const { return parameter(tensor_name(0, config.tied_embeddings ? Role::Embedding : Role::Output)); }
+
+at::Tensor embed(const CausalLM& model, const TokenBatch& batch) {
+  const at::Tensor hidden = at::embedding(model.parameter(tensor_name(0, Role::Embedding)), batch.tokens);
+  return traits(model.config.family).scaled_embedding ? hidden * std::sqrt(static_cast<double>(model.config.width)) : hidden;
+}
+
+void enter_group(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch, BlockPass& pass) {
+  at::Tensor& input = pass.inputs[static_cast<size_t>(group)];
+  switch (group) {
+    case LinearGroup::QueryKeyValue: input = norm(model, pass.hidden, model.block_parameter(layer, Role::AttentionNorm)); return;
+    case LinearGroup::AttentionOutput: input = attention_input(model, layer, batch, pass.inputs[0]); return;
+    case LinearGroup::GateUp:
+      pass.hidden = add_output(model, layer, Role::AttentionOutput, Role::PostAttentionNorm, pass.hidden, pass.inputs[1]);
+      input = norm(model, pass.hidden, model.block_parameter(layer, Role::FfnNorm));
+      return;
+    case LinearGroup::Down: input = gated(model, layer, pass.inputs[2]); return;
+  }
+}
+
+at::Tensor leave_block(const CausalLM& model, int64_t layer, const BlockPass& pass) {
+  return add_output(model, layer, Role::Down, Role::PostFfnNorm, pass.hidden, pass.inputs[3]);
+}
+
+at::Tensor forward_block(const CausalLM& model, int64_t layer, const at::Tensor& hidden, const TokenBatch& batch) {
+  BlockPass pass{hidden, {}};
+  for (int group = 0; group < kGroups; ++group) enter_group(model, layer, static_cast<LinearGroup>(group), batch, pass);
+  return leave_block(model, layer, pass);
+}
+
+at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden) { return norm(model, hidden, model.parameter(tensor_name(0, Role::OutputNorm))); }
+
+at::Tensor forward_hidden(const CausalLM& model, const TokenBatch& batch) {
+  at::Tensor hidden = embed(model, batch);
+  for (int64_t layer = 0; layer < model.config.n_layers(); ++layer) hidden = forward_block(model, layer, hidden, batch);
+  return final_norm(model, hidden);
+}
+
+at::Tensor logits(const CausalLM& model, const TokenBatch& batch) { return at::linear(forward_hidden(model, batch), model.head()); }
+
+}  // namespace attar

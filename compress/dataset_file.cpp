@@ -1,0 +1,184 @@
+// Token data sets as HDF5: plain, unfiltered arrays, whole files renamed into place.
+//   /tokens (N) i32   /in_loss (N) u8   /lengths (documents) i64   /signal_documents (documents) u8
+//   /signal_ids (M, k) i32   /signal_log_probs (M, k) f32          M: tokens of the documents that have a signal
+//   attributes of /: tokenizer_hash (text), signal_k (i64)
+#include <hdf5.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <numeric>
+
+#include "compress/token_dataset.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+
+namespace attar {
+namespace {
+
+constexpr hsize_t kMaxElements = hsize_t{1} << 36;
+
+// Any HDF5 handle, closed at the end of its scope.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  hid_t get() const { return id_; }
+  bool ok() const { return id_ >= 0; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+struct QuietErrors {  // HDF5 prints its own stack otherwise
+  QuietErrors() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+};
+
+Error unwritable(const std::string& path) { return Error(ErrorKind::Resources, {.where = path, .what = "cannot be written", .hint = "is the disk full?"}); }
+Error damaged(const std::string& path, const std::string& part) {
+  return input_error(path, "is damaged at " + part, "", "", "delete it and run again with --resume: it is made anew");
+}
+
+template <class T>
+hid_t type_of();
+template <>
+hid_t type_of<int32_t>() { return H5T_NATIVE_INT32; }
+template <>
+hid_t type_of<int64_t>() { return H5T_NATIVE_INT64; }
+template <>
+hid_t type_of<uint8_t>() { return H5T_NATIVE_UINT8; }
+template <>
+hid_t type_of<float>() { return H5T_NATIVE_FLOAT; }
+
+template <class T>
+void write_array(const Handle& file, const char* name, const std::vector<T>& values, hsize_t columns, const std::string& path) {
+  count_write(path);
+  const hsize_t shape[2] = {columns == 0 ? values.size() : values.size() / columns, columns};
+  const Handle space(H5Screate_simple(columns == 0 ? 1 : 2, shape, nullptr), H5Sclose);
+  const Handle set(H5Dcreate2(file.get(), name, type_of<T>(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose);
+  if (!set.ok() || (!values.empty() && H5Dwrite(set.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)) throw unwritable(path);
+}
+
+template <class T>
+std::vector<T> read_array(const Handle& file, const char* name, const std::string& path) {
+  const Handle set(H5Dopen2(file.get(), name, H5P_DEFAULT), H5Dclose);
+  if (!set.ok()) throw damaged(path, name);
+  const Handle space(H5Dget_space(set.get()), H5Sclose), plist(H5Dget_create_plist(set.get()), H5Pclose), type(H5Dget_type(set.get()), H5Tclose);
+  const hssize_t count = H5Sget_simple_extent_npoints(space.get());
+  if (count < 0 || static_cast<hsize_t>(count) > kMaxElements || H5Pget_nfilters(plist.get()) != 0 || H5Tget_size(type.get()) != sizeof(T)) throw damaged(path, name);
+  if (H5Dget_storage_size(set.get()) != static_cast<hsize_t>(count) * sizeof(T)) throw damaged(path, name);
+  std::vector<T> values(static_cast<size_t>(count));
+  if (count > 0 && H5Dread(set.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) throw damaged(path, name);
+  return values;
+}
+
+void write_text(const Handle& file, const char* name, const std::string& text, const std::string& path) {
+  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose), space(H5Screate(H5S_SCALAR), H5Sclose);
+  H5Tset_size(type.get(), std::max<size_t>(1, text.size()));
+  const Handle attribute(H5Acreate2(file.get(), name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  if (!attribute.ok() || H5Awrite(attribute.get(), type.get(), text.c_str()) < 0) throw unwritable(path);
+}
+
+std::string read_text(const Handle& file, const char* name, const std::string& path) {
+  const Handle attribute(H5Aopen(file.get(), name, H5P_DEFAULT), H5Aclose);
+  if (!attribute.ok()) throw damaged(path, name);
+  const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+  const size_t size = H5Tget_size(type.get());
+  if (size == 0 || size > 4096 || H5Tis_variable_str(type.get()) > 0) throw damaged(path, name);
+  std::string text(size, '\0');
+  if (H5Aread(attribute.get(), type.get(), text.data()) < 0) throw damaged(path, name);
+  return text.c_str();
+}
+
+template <class T>
+void append(std::vector<T>& to, const std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+template <class T>
+std::vector<T> slice(const std::vector<T>& from, size_t begin, size_t count) {
+  return {from.begin() + static_cast<std::ptrdiff_t>(begin), from.begin() + static_cast<std::ptrdiff_t>(begin + count)};
+}
+
+void write_contents(const std::string& aside, const TokenDataset& dataset, const std::string& path) {
+  std::vector<int32_t> tokens, signal_ids;
+  std::vector<uint8_t> in_loss, has_signal;
+  std::vector<int64_t> lengths;
+  std::vector<float> signal_log_probs;
+  for (const TokenDocument& document : dataset.documents) {
+    append(tokens, document.tokens);
+    append(in_loss, document.in_loss);
+    lengths.push_back(static_cast<int64_t>(document.tokens.size()));
+    has_signal.push_back(document.signal_ids.empty() ? 0 : 1);
+    append(signal_ids, document.signal_ids);
+    append(signal_log_probs, document.signal_log_probs);
+  }
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
+  const Handle file(H5Fcreate(aside.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
+  if (!file.ok()) throw unwritable(path);
+  const auto k = static_cast<hsize_t>(dataset.signal_k);
+  write_array(file, "tokens", tokens, 0, path);
+  write_array(file, "in_loss", in_loss, 0, path);
+  write_array(file, "lengths", lengths, 0, path);
+  write_array(file, "signal_documents", has_signal, 0, path);
+  write_array(file, "signal_ids", signal_ids, k, path);
+  write_array(file, "signal_log_probs", signal_log_probs, k, path);
+  write_array(file, "signal_k", std::vector<int64_t>{dataset.signal_k}, 0, path);
+  write_text(file, "tokenizer_hash", dataset.tokenizer_hash, path);
+  if (H5Fflush(file.get(), H5F_SCOPE_GLOBAL) < 0) throw unwritable(path);
+}
+
+}  // namespace
+
+void write_dataset(const std::string& path, const TokenDataset& dataset) {
+  const QuietErrors quiet;
+  std::error_code code;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
+  const std::string aside = aside_path(path);
+  try {
+    write_contents(aside, dataset, path);
+    publish(aside, path);
+  } catch (...) {
+    std::remove(aside.c_str());
+    throw;
+  }
+}
+
+TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash) {
+  const QuietErrors quiet;
+  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+  if (!file.ok()) throw damaged(path, "its header");
+  TokenDataset dataset;
+  dataset.tokenizer_hash = read_text(file, "tokenizer_hash", path);
+  if (dataset.tokenizer_hash != tokenizer_hash) throw input_error(path, "was made with another tokenizer", "", "", "delete it, or use another run folder");
+  const std::vector<int64_t> k = read_array<int64_t>(file, "signal_k", path), lengths = read_array<int64_t>(file, "lengths", path);
+  const std::vector<int32_t> tokens = read_array<int32_t>(file, "tokens", path), ids = read_array<int32_t>(file, "signal_ids", path);
+  const std::vector<uint8_t> in_loss = read_array<uint8_t>(file, "in_loss", path), has_signal = read_array<uint8_t>(file, "signal_documents", path);
+  const std::vector<float> log_probs = read_array<float>(file, "signal_log_probs", path);
+  if (k.size() != 1 || k[0] < 0 || k[0] > 65536 || has_signal.size() != lengths.size() || in_loss.size() != tokens.size() || ids.size() != log_probs.size())
+    throw damaged(path, "the sizes of its arrays");
+  dataset.signal_k = k[0];
+  size_t at = 0, signal_at = 0;
+  for (size_t d = 0; d < lengths.size(); ++d) {
+    const auto length = static_cast<size_t>(lengths[d]);
+    if (lengths[d] < 0 || length > tokens.size() - at) throw damaged(path, "lengths");
+    TokenDocument document{slice(tokens, at, length), slice(in_loss, at, length), {}, {}};
+    if (has_signal[d] != 0) {
+      const size_t count = length * static_cast<size_t>(dataset.signal_k);
+      if (count > ids.size() - signal_at) throw damaged(path, "signal_ids");
+      document.signal_ids = slice(ids, signal_at, count);
+      document.signal_log_probs = slice(log_probs, signal_at, count);
+      signal_at += count;
+    }
+    at += length;
+    dataset.documents.push_back(std::move(document));
+  }
+  return dataset;
+}
+
+}  // namespace attar

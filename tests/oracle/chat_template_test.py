@@ -1,0 +1,89 @@
+"""Chat templates of the real models against jinja2, as transformers sets it up."""
+import itertools
+import json
+import subprocess
+
+import jinja2
+import jinja2.ext
+import jinja2.sandbox
+import pytest
+from conftest import PEERS, program, smollm2
+
+
+def jinja_environment():
+    def raise_exception(message):
+        raise jinja2.exceptions.TemplateError(message)
+
+    def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols])
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda format: "26 Jul 2024"
+    return environment
+
+
+def real_templates():
+    templates = {}
+    from gguf import GGUFReader
+
+    templates["smollm2"] = GGUFReader(smollm2()).fields["tokenizer.chat_template"].contents()
+    for folder in sorted((PEERS / "tokenizers").glob("*")) if (PEERS / "tokenizers").exists() else []:
+        config = json.loads((folder / "models" / "tokenizer_config.json").read_text())
+        template = config.get("chat_template")
+        if isinstance(template, str):
+            templates[folder.name] = template
+    return templates
+
+
+HAND_MADE = [
+    "{% for m in messages %}\n  {%- if loop.first -%}\n first {{ m.role }}\n  {% elif not loop.last %}\nmiddle\n  {% else %}\n last\n{% endif %}\n{% endfor %}\nend\n",
+    "{% set ns = namespace(n=0, found=false) %}{% for m in messages if m['role'] == 'user' %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }} {{ ns.found }}",
+    "{{ messages[::-1][0].content | trim | upper }} {{ messages[1:] | length }} {{ messages | map(attribute='role') | join(', ') }}",
+    "{% macro greet(name, mark='!') -%}hello {{ name }}{{ mark }}{%- endmacro %}{{ greet('a') }}{{ greet('b', mark='?') }}",
+    "{{ {'a': [1, 2.5, none, true], 'b': {'c': 'd\"e'}} | tojson }} {{ [1, 'x'] | tojson(indent=2) }} {{ [1, 'x', none] }}",
+    "{{ 7 // 2 }} {{ 7 % 3 }} {{ 7 / 2 }} {{ -2 * 3 }} {{ 'a' ~ 1 ~ true }} {{ 1 < 2 and not 3 == 4 or false }} {{ 'b' in 'abc' }} {{ 'x' not in ['y'] }}",
+    "{{ missing is defined }} {{ missing | default('d') }} {{ '' | default('e', true) }} {{ none is none }} {{ 3 is odd }} {{ 'k' is string }}",
+    "{% if messages[0].content.startswith('H') %}yes{% else %}no{% endif %} {{ messages[0].content.split(' ')[0] }} {{ ' a b '.strip() }}|{{ 'aXb'.replace('X', '-') }}",
+    "{# comment #}  {% set x %}block {{ 1 + 1 }}{% endset %}{{ x }}{% for i in range(5) %}{% if i == 3 %}{% break %}{% endif %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}",
+    "{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}={{ v }};{% endfor %}{% for x in [] %}{% else %}empty{% endfor %}{{ 'yes' if 0 else 'no' }}{{ [1,2,3] | reject('equalto', 2) | list }}",
+]
+
+CONVERSATIONS = [
+    [{"role": "user", "content": "Hi there"}],
+    [{"role": "system", "content": " Be brief. "}, {"role": "user", "content": "Hello, World!"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "One\ntwo \"three\""}],
+    [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nA"}, {"role": "user", "content": "R"}, {"role": "assistant", "content": "S"}],
+    [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+    [{"role": "assistant", "content": "starts"}],
+    [{"role": "user", "content": "üñí 日本 {{ not code }} {% nor this %}"}, {"role": "assistant", "content": ""}],
+]
+
+
+def test_real_and_hand_made_templates_render_as_jinja2(tmp_path):
+    environment = jinja_environment()
+    cases, expected = [], []
+    for template, messages, prompt, flags in itertools.product([*real_templates().values(), *HAND_MADE], CONVERSATIONS, [True, False], [{}, {"enable_thinking": False}]):
+        cases.append({"template": template, "messages": messages, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags})
+        try:
+            text = environment.from_string(template).render(messages=messages, tools=None, documents=None, add_generation_prompt=prompt, bos_token="<s>", eos_token="</s>",
+                                                            date_string="26 Jul 2024", **flags)
+            expected.append({"text": text})
+        except jinja2.exceptions.TemplateError:
+            expected.append("error")
+    (tmp_path / "in.json").write_text(json.dumps(cases))
+    subprocess.run([program("template_dump"), tmp_path / "in.json", tmp_path / "out.json"], check=True)
+    got = ["error" if "error" in answer else answer for answer in json.loads((tmp_path / "out.json").read_text())]
+    details = json.loads((tmp_path / "out.json").read_text())
+    wrong = [(c["template"][:200], c["messages"], e, d) for c, e, g, d in zip(cases, expected, got, details) if e != g]
+    assert not wrong, f"{len(wrong)} of {len(cases)} differ, first: {wrong[0]}"
+
+
+@pytest.mark.parametrize("source", ["{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", "{{ ''.__class__ }}{{ ().__class__.__bases__ }}", "{{ " + "(" * 500 + "1" + ")" * 500 + " }}",
+                                    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% if %}", "{{ 'open", "{% for x in y %}"])
+def test_hostile_templates_end_in_an_error_or_nothing(tmp_path, source):
+    case = {"template": source, "messages": CONVERSATIONS[0], "add_generation_prompt": True, "bos": "", "eos": "", "flags": {}}
+    (tmp_path / "in.json").write_text(json.dumps([case]))
+    subprocess.run([program("template_dump"), tmp_path / "in.json", tmp_path / "out.json"], check=True, timeout=60)
+    answer = json.loads((tmp_path / "out.json").read_text())[0]
+    assert "error" in answer or answer["text"] == ""

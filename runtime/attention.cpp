@@ -96,7 +96,37 @@ void attend_chunk(const Kernels& kernels, const AttentionTask& task, const Scrat
   values.data = static_cast<const std::byte*>(values.data) + begin * position_bytes;
   values.depth = highest - begin;
   kernels.gemm_plain(values, {scores, kScoreStride}, columns, {.values = s.part, .stride = width});
-  merge(kernels, s, columns, width);
+}
+
+int64_t head_dim_of(const AttentionTask& task) {
+  return task.cache->layout.layers[static_cast<size_t>(task.layer)].head_dim;
+}
+
+Scratch begin(const AttentionTask& task, float* scratch) {
+  const int64_t head_dim = head_dim_of(task), columns = task.n_rows * task.group;
+  const Scratch s = cut(scratch, columns, head_dim);
+  for (int64_t row = 0; row < task.n_rows; ++row)
+    std::memcpy(s.queries + row * task.group * head_dim, task.queries + row * task.stride,
+                sizeof(float) * static_cast<size_t>(task.group * head_dim));
+  std::fill_n(s.sum, columns, 0.0f);
+  return s;
+}
+
+void finish(const AttentionTask& task, const Scratch& s) {
+  const int64_t head_dim = head_dim_of(task), width = padded(head_dim);
+  for (int64_t column = 0; column < task.n_rows * task.group; ++column) {
+    float* out = task.out + column / task.group * task.stride + column % task.group * head_dim;
+    const float inverse = 1.0f / s.sum[column];
+    for (int64_t d = 0; d < head_dim; ++d) out[d] = s.total[column * width + d] * inverse;
+  }
+}
+
+// One chunk's result at `part`: weighted values, maxima, sums.
+Scratch with_part(Scratch s, const AttentionTask& task, float* part) {
+  s.part = part;
+  s.chunk_max = part + task.n_rows * task.group * padded(head_dim_of(task));
+  s.chunk_sum = s.chunk_max + task.n_rows * task.group;
+  return s;
 }
 
 }  // namespace
@@ -105,24 +135,36 @@ int64_t attention_scratch_floats(int64_t group, int64_t head_dim) {
   return kQueryRows * group * (kScoreStride + 3 * padded(head_dim) + 4);
 }
 
+ChunkRange chunks_of(const AttentionTask& task) {
+  return {first_visible(task, task.first_position) / kChunkTokens,
+          (task.first_position + task.n_rows - 1) / kChunkTokens};
+}
+
 void attend(const Kernels& kernels, const AttentionTask& task, float* scratch) {
-  const int64_t head_dim = task.cache->layout.layers[static_cast<size_t>(task.layer)].head_dim;
-  const int64_t columns = task.n_rows * task.group, width = padded(head_dim);
-  const Scratch s = cut(scratch, columns, head_dim);
-  for (int64_t row = 0; row < task.n_rows; ++row)
-    std::memcpy(s.queries + row * task.group * head_dim, task.queries + row * task.stride,
-                sizeof(float) * static_cast<size_t>(task.group * head_dim));
-  std::fill_n(s.sum, columns, 0.0f);
-
-  const int64_t first_chunk = first_visible(task, task.first_position) / kChunkTokens;
-  const int64_t last_chunk = (task.first_position + task.n_rows - 1) / kChunkTokens;
-  for (int64_t chunk = first_chunk; chunk <= last_chunk; ++chunk) attend_chunk(kernels, task, s, chunk);
-
-  for (int64_t column = 0; column < columns; ++column) {
-    float* out = task.out + column / task.group * task.stride + column % task.group * head_dim;
-    const float inverse = 1.0f / s.sum[column];
-    for (int64_t d = 0; d < head_dim; ++d) out[d] = s.total[column * width + d] * inverse;
+  const Scratch s = begin(task, scratch);
+  const ChunkRange chunks = chunks_of(task);
+  for (int64_t chunk = chunks.first; chunk <= chunks.last; ++chunk) {
+    attend_chunk(kernels, task, s, chunk);
+    merge(kernels, s, task.n_rows * task.group, padded(head_dim_of(task)));
   }
+  finish(task, s);
+}
+
+int64_t part_floats(int64_t group, int64_t head_dim) {
+  return (group * (padded(head_dim) + 2) + kTileRows - 1) / kTileRows * kTileRows;
+}
+
+void attend_part(const Kernels& kernels, const AttentionTask& task, int64_t chunk, float* scratch, float* part) {
+  attend_chunk(kernels, task, with_part(begin(task, scratch), task, part), chunk);
+}
+
+void merge_parts(const Kernels& kernels, const AttentionTask& task, float* scratch, float* parts) {
+  const Scratch s = begin(task, scratch);
+  const ChunkRange chunks = chunks_of(task);
+  for (int64_t i = 0; i <= chunks.last - chunks.first; ++i)
+    merge(kernels, with_part(s, task, parts + i * part_floats(task.group, head_dim_of(task))), task.group,
+          padded(head_dim_of(task)));
+  finish(task, s);
 }
 
 }  // namespace attar::runtime

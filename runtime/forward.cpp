@@ -56,6 +56,8 @@ class Pass {
     find_sequences();
     for (int64_t row = 0; row < n_rows_; ++row)
       if (rows_[static_cast<size_t>(row)].wants_logits) asked_.push_back(row);
+    far_ = n_rows_ == 1 && threads_.size() > 1 && positions_[0] >= 2 * kChunkTokens;
+    if (far_) b_.reserve_parts(model, positions_[0]);
   }
 
   void run() {
@@ -78,7 +80,8 @@ class Pass {
     void feed_forward(int64_t layer);
     void finish();
     void place_heads(int64_t layer, int64_t row, int64_t kv_head);
-    void attend_block(int64_t layer, const QueryBlock& block, int64_t kv_head);
+    void attend_near(int64_t layer);
+    void attend_far(int64_t layer);
     void norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm, Inputs& inputs,
                    int64_t target, bool quantize);
     InputRows normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize);
@@ -93,6 +96,7 @@ class Pass {
   };
 
   void find_sequences();
+  AttentionTask attention_task(int64_t layer, const QueryBlock& block, int64_t kv_head);
   const std::vector<float>* pending_norm(int64_t layer, bool after_attention) const;
 
   const Model& model_;
@@ -106,6 +110,7 @@ class Pass {
   int64_t width_;
   float epsilon_;
   int64_t first_asked_;
+  bool far_ = false;  // one row whose attention is worth sharing out by chunks of keys
   std::vector<int64_t> asked_;
   std::vector<Sequence> sequences_;
   std::vector<QueryBlock> blocks_;
@@ -270,21 +275,66 @@ const std::vector<float>* Pass::pending_norm(int64_t layer, bool after_attention
   return norm.empty() ? nullptr : &norm;
 }
 
-void Pass::Thread::attend_block(int64_t layer, const QueryBlock& block, int64_t kv_head) {
-  const LayerConfig& sizes = pass.config_.layers[static_cast<size_t>(layer)];
+AttentionTask Pass::attention_task(int64_t layer, const QueryBlock& block, int64_t kv_head) {
+  const LayerConfig& sizes = config_.layers[static_cast<size_t>(layer)];
   const int64_t group = sizes.n_heads / sizes.n_kv_heads, column = kv_head * group * sizes.head_dim;
-  attend(pass.kernels_,
-         {.cache = block.cache,
+  return {.cache = block.cache,
           .layer = layer,
           .kv_head = kv_head,
           .first_position = block.first_position,
           .n_rows = block.n_rows,
           .group = group,
-          .window = pass.weights_.layers[static_cast<size_t>(layer)].window,
-          .queries = pass.b_.query.row(block.first_row) + column,
-          .out = pass.b_.attended.row(block.first_row) + column,
-          .stride = pass.b_.query.stride},
-         scratch.attention.as<float>());
+          .window = weights_.layers[static_cast<size_t>(layer)].window,
+          .queries = b_.query.row(block.first_row) + column,
+          .out = b_.attended.row(block.first_row) + column,
+          .stride = b_.query.stride};
+}
+
+// One row far into its sequence: heads times chunks of keys are shared out, then merged.
+void Pass::Thread::attend_far(int64_t layer) {
+  const int64_t kv_heads = pass.config_.layers[static_cast<size_t>(layer)].n_kv_heads;
+  const QueryBlock& block = pass.blocks_[0];
+  float* memory = scratch.attention.as<float>();
+  const AttentionTask first_head = pass.attention_task(layer, block, 0);
+  const ChunkRange chunks = chunks_of(first_head);
+  const int64_t n_chunks = chunks.last - chunks.first + 1;
+  const int64_t head_dim = pass.config_.layers[static_cast<size_t>(layer)].head_dim;
+  const int64_t floats = part_floats(first_head.group, head_dim);
+  float* parts = pass.b_.parts.as<float>();
+  share(kv_heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t head = first; head < last; ++head) place_heads(layer, 0, head);
+  });
+  meet();
+  share(kv_heads * n_chunks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i)
+      attend_part(pass.kernels_, pass.attention_task(layer, block, i / n_chunks), chunks.first + i % n_chunks, memory,
+                  parts + i * floats);
+  });
+  meet();
+  share(kv_heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t head = first; head < last; ++head)
+      merge_parts(pass.kernels_, pass.attention_task(layer, block, head), memory, parts + head * n_chunks * floats);
+  });
+  meet();
+}
+
+// One unit a (block of rows, key/value head).
+void Pass::Thread::attend_near(int64_t layer) {
+  const int64_t kv_heads = pass.config_.layers[static_cast<size_t>(layer)].n_kv_heads;
+  if (!alone()) {
+    share(pass.n_rows_ * kv_heads, 4 * kv_heads, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
+    });
+    meet();
+  }
+  share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      if (alone()) place_heads(layer, 0, i);  // the only row: nobody else waits for this head
+      attend(pass.kernels_, pass.attention_task(layer, pass.blocks_[static_cast<size_t>(i / kv_heads)], i % kv_heads),
+             scratch.attention.as<float>());
+    }
+  });
+  meet();
 }
 
 void Pass::Thread::attention(int64_t layer) {
@@ -297,20 +347,10 @@ void Pass::Thread::attention(int64_t layer) {
   multiply_all(projections, x);
   meet();
 
-  const int64_t kv_heads = sizes.n_kv_heads;
-  if (!alone()) {
-    share(pass.n_rows_ * kv_heads, 4 * kv_heads, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
-    });
-    meet();
-  }
-  share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      if (alone()) place_heads(layer, 0, i);  // the only row: nobody else waits for this head
-      attend_block(layer, pass.blocks_[static_cast<size_t>(i / kv_heads)], i % kv_heads);
-    }
-  });
-  meet();
+  if (pass.far_)
+    attend_far(layer);
+  else
+    attend_near(layer);
 
   const InputRows heads = as_inputs(b.attended, sizes.n_heads * sizes.head_dim, w.output.quantized());
   const bool own_norm = !w.post_attention_norm.empty();

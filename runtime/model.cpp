@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
+#include "runtime/file_pages.h"
 #include "runtime/weights.h"
 
 namespace attar::runtime {
@@ -128,6 +129,7 @@ class Loader {
       fallbacks_.push_back(type);
     Matrix packed = pack(tensor, spec.name, weights_.numerics, rows, threads_);
     weights_.packed_bytes += packed.memory.size_bytes();
+    pages_.release(tensor.bytes);
     return packed;
   }
 
@@ -177,6 +179,7 @@ class Loader {
   Model::Weights& weights_;
   ThreadPool& threads_;
   const FamilyTraits& traits_;
+  FilePages pages_;
   std::vector<std::string> fallbacks_;
 };
 

@@ -35,19 +35,31 @@ void lay_out(PackedMatrix& m) {
   m.tile_bytes = (m.tile_bytes + 63) / 64 * 64;
 }
 
-// Writes the codes of one row of one block into its tile.
+uint32_t four(const uint8_t* bytes) {
+  uint32_t word;
+  std::memcpy(&word, bytes, 4);
+  return word;
+}
+
+// Writes the codes of one row of one block into its tile; four columns make a lane of a register.
 void write_codes(const PackedMatrix& m, const int8_t* codes, const uint8_t* index_of, int row, uint8_t* block) {
   const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
-  const int bias = t.has_min ? 0 : t.code_bits == 4 ? 8 : 16;
-  for (int k = 0; k < kBlock; ++k) {
-    const int lane = row * 4 + k % 4;
-    if (t.code_bits == 8) {
-      block[k / 4 * 64 + lane] = static_cast<uint8_t>(codes[k] + 128);
-      continue;
-    }
-    const int code = t.table ? index_of[static_cast<uint8_t>(codes[k])] : codes[k] + bias;
-    block[k / 8 * 64 + lane] |= static_cast<uint8_t>((code & 15) << ((k / 4) % 2 * 4));
-    if (t.code_bits == 5) block[256 + k / 4 * 8 + lane / 8] |= static_cast<uint8_t>((code >> 4) << (lane % 8));
+  const int bias = t.code_bits == 8 ? 128 : t.has_min ? 0 : t.code_bits == 4 ? 8 : 16;
+  uint8_t biased[kBlock];
+  for (int k = 0; k < kBlock; ++k)
+    biased[k] = t.table ? index_of[static_cast<uint8_t>(codes[k])] : static_cast<uint8_t>(codes[k] + bias);
+  if (t.code_bits == 8) {
+    for (int j = 0; j < 8; ++j) std::memcpy(block + 64 * j + 4 * row, biased + 4 * j, 4);
+    return;
+  }
+  for (int j = 0; j < 4; ++j) {
+    const uint32_t low = four(biased + 8 * j), high = four(biased + 8 * j + 4);
+    const uint32_t nibbles = (low & 0x0f0f0f0f) | (high & 0x0f0f0f0f) << 4;
+    std::memcpy(block + 64 * j + 4 * row, &nibbles, 4);
+  }
+  for (int k = 0; t.code_bits == 5 && k < kBlock; ++k) {
+    const int bit = 4 * row + k % 4;
+    block[256 + k / 4 * 8 + bit / 8] |= static_cast<uint8_t>((biased[k] >> 4) << (bit % 8));
   }
 }
 

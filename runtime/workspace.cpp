@@ -55,7 +55,7 @@ void Inputs::quantize(const Kernels& kernels, int64_t row, const float* x, int64
 }
 
 Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
-    : threads(pool), tickets(static_cast<size_t>(10 * model.config().n_layers() + 4)) {
+    : threads(pool), tickets(static_cast<size_t>(12 * model.config().n_layers() + 4)) {
   const Widths w = widths(model);
   const int64_t tiles = std::max<int64_t>(1, model.weights().kernels->gemm_panel_tiles);
   scratch.resize(static_cast<size_t>(pool.size()));
@@ -87,6 +87,16 @@ void Workspace::Buffers::reserve(const Model& model, int64_t wanted) {
     resize(cosines[i], rows, static_cast<int64_t>(ropes[i].size()));
     resize(sines[i], rows, static_cast<int64_t>(ropes[i].size()));
   }
+}
+
+// For a row at `position`; grows by doubling.
+void Workspace::Buffers::reserve_parts(const Model& model, int64_t position) {
+  int64_t floats = 0;
+  for (const LayerConfig& layer : model.config().layers)
+    if (layer.n_kv_heads > 0)
+      floats = std::max(floats, layer.n_kv_heads * part_floats(layer.n_heads / layer.n_kv_heads, layer.head_dim));
+  const auto needed = static_cast<size_t>((position / kChunkTokens + 1) * floats) * sizeof(float);
+  if (parts.size_bytes() < needed) parts = AlignedBuffer(2 * needed);
 }
 
 void Workspace::Buffers::reserve_outputs(const Model& model, int64_t asked) {

@@ -163,7 +163,7 @@ TEST(Forward, LongSequences) {
     const TinyOptions options = {.family = family};
     ModelConfig config = tiny_config(options);
     config.layers.resize(family == Family::Gemma3 ? 3 : 1);
-    if (family == Family::Gemma3) config.sliding_window = 300;
+    if (family == Family::Gemma3) config.sliding_window = 100;
     const ModelFile file = tiny_model(config, options);
     ThreadPool pool(2);
     const Model model = Model::load(file, {Numerics::Fp32}, pool);

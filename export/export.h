@@ -12,14 +12,14 @@ namespace attar {
 
 struct ExportInfo {
   Provenance provenance;
-  std::string recipe_name;     // "" outside a recipe
+  std::string recipe_name;  // "" outside a recipe
   std::string attar_version;
   std::vector<std::string> notes;  // for the model card
 };
 
 struct GgufExport {
-  std::string architecture;           // llama, ..., or deci / openelm for uneven layers
-  std::vector<std::string> notes;     // fallbacks and what other runtimes cannot do
+  std::string architecture;        // llama, ..., or deci / openelm for uneven layers
+  std::vector<std::string> notes;  // fallbacks and what other runtimes cannot do
   uint64_t size_bytes = 0;
 };
 
@@ -34,7 +34,8 @@ uint64_t gguf_overhead_bytes(const ModelConfig& config, const TokenizerData& tok
 // Repacks a stored model without decoding what needs no decoding.
 GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info);
 
-// The student before quantization (or the codes' values), loadable by AutoModelForCausalLM. dtype "float32", "bfloat16".
+// The student before quantization (or the codes' values), loadable by AutoModelForCausalLM. dtype "float32",
+// "bfloat16".
 void export_hf(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
                const ExportInfo& info, const std::string& dtype);
 

@@ -1,0 +1,194 @@
+// Writes GGUF from a quantized model in memory or from a stored one. Whole rows are moved, so quantized rows are
+// permuted without being decoded.
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <map>
+
+#include "export/export.h"
+#include "export/gguf_layout.h"
+#include "runtime/base/checked.h"
+#include "runtime/base/error.h"
+
+namespace attar {
+namespace {
+
+constexpr uint64_t kAlignment = 32;
+
+struct StoredBytes {
+  TensorType type;
+  std::span<const std::byte> bytes;
+};
+
+// Where the tensors come from, and what is not yet as GGUF wants it.
+struct Source {
+  const ModelConfig& config;
+  bool interleaved_rope;  // q and k rows pair neighbours already
+  bool norms_plus_one;    // gemma3's norms are 1 + w already
+  std::function<StoredBytes(const TensorSpec&)> tensor;
+};
+
+// The tensors of one file in listing order; buffers hold what had to be changed.
+class TensorList {
+ public:
+  TensorList(const Source& source, const GgufLayout& layout) : source_(source), layout_(layout) {
+    const std::vector<float> factors = gguf_rope_factors(source.config);
+    for (const TensorSpec& spec : tensor_specs(source.config)) {
+      if (spec.role == Role::AttentionNorm && spec.layer == 0 && !factors.empty())
+        tensors_.push_back(
+            {"rope_freqs.weight", TensorType::F32, {static_cast<int64_t>(factors.size())}, kept(factors)});
+      if (layout.fused_qkv && (spec.role == Role::Key || spec.role == Role::Value)) continue;  // part of the query's
+      if (layout.fused_qkv && spec.role == Role::Query)
+        add_fused(spec);
+      else
+        tensors_.push_back(converted(spec));
+    }
+  }
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }
+
+ private:
+  std::span<const std::byte> kept(std::vector<std::byte> bytes) { return buffers_.emplace_back(std::move(bytes)); }
+  std::span<const std::byte> kept(const std::vector<float>& values) {
+    const auto bytes = std::as_bytes(std::span(values));
+    return kept(std::vector<std::byte>(bytes.begin(), bytes.end()));
+  }
+
+  GgufTensor converted(const TensorSpec& spec) {
+    const StoredBytes stored = source_.tensor(spec);
+    GgufTensor tensor{spec.name, stored.type, spec.shape, stored.bytes};
+    if (!spec.is_matrix() || stored.type == TensorType::F64) tensor = as_f32(spec, tensor);
+    const bool query = spec.role == Role::Query || spec.role == Role::QueryBias;
+    const bool key = spec.role == Role::Key || spec.role == Role::KeyBias;
+    if ((query || key) && source_.interleaved_rope != layout_.interleaved_rope) {
+      const LayerConfig& layer = source_.config.layers[static_cast<size_t>(spec.layer)];
+      tensor.bytes = permuted(tensor, hf_row_of_gguf_row(query ? layer.n_heads : layer.n_kv_heads, layer.head_dim));
+    }
+    return tensor;
+  }
+
+  // Vectors are F32 in GGUF; norms as the architecture multiplies by them.
+  GgufTensor as_f32(const TensorSpec& spec, const GgufTensor& stored) {
+    const bool shift = traits(source_.config.family).norm_plus_one && is_norm(spec.role) && !source_.norms_plus_one;
+    const double factor = spec.role == Role::QueryNorm ? layout_.query_norm_factor : 1.0;
+    if (stored.type == TensorType::F32 && !shift && factor == 1.0) return stored;
+    std::vector<float> values(static_cast<size_t>(spec.elements()));
+    const QuantFormat& format = format_of(stored.type);
+    format.decode(stored.bytes.data(), spec.elements() / format.block_size, values.data());
+    for (float& value : values) {
+      if (shift) value += 1.0f;
+      if (factor != 1.0) value = static_cast<float>(static_cast<double>(value) * factor);
+    }
+    return {spec.name, TensorType::F32, spec.shape, kept(values)};
+  }
+
+  // Row r becomes row source[r] (to neighbours), or the other way round.
+  std::span<const std::byte> permuted(const GgufTensor& tensor, const std::vector<int64_t>& source) {
+    const size_t row_bytes = tensor.bytes.size() / source.size();
+    std::vector<std::byte> rows(tensor.bytes.size());
+    for (size_t row = 0; row < source.size(); ++row) {
+      const auto other = static_cast<size_t>(source[row]);
+      const size_t from = layout_.interleaved_rope ? other : row, to = layout_.interleaved_rope ? row : other;
+      std::memcpy(rows.data() + to * row_bytes, tensor.bytes.data() + from * row_bytes, row_bytes);
+    }
+    return kept(std::move(rows));
+  }
+
+  void add_fused(const TensorSpec& query) {
+    const std::string block = "blk." + std::to_string(query.layer) + ".";
+    std::vector<std::byte> rows;
+    std::vector<int64_t> shape{0, query.shape[1]};
+    const TensorType type = source_.tensor(query).type;
+    for (const TensorSpec& spec : tensor_specs(source_.config)) {
+      if (spec.layer != query.layer || (spec.role != Role::Query && spec.role != Role::Key && spec.role != Role::Value))
+        continue;
+      const GgufTensor part = converted(spec);
+      if (part.type != type)
+        throw usage_error(
+            "GGUF export",
+            "architecture `" + layout_.architecture + "` stores query, key and value of a layer as one tensor",
+            std::string("one type for the three, such as ") + format_of(type).name,
+            std::string(format_of(part.type).name) + " in " + spec.name, "keep query, key and value at the same type");
+      rows.insert(rows.end(), part.bytes.begin(), part.bytes.end());
+      shape[0] += spec.shape[0];
+    }
+    tensors_.push_back({block + "attn_qkv.weight", type, shape, kept(std::move(rows))});
+  }
+
+  const Source& source_;
+  const GgufLayout& layout_;
+  std::vector<GgufTensor> tensors_;
+  std::deque<std::vector<std::byte>> buffers_;
+};
+
+GgufExport write(const std::string& path, const Source& source, const TokenizerData& tokenizer, const ExportInfo& info,
+                 int64_t file_type) {
+  check_tokenizer(tokenizer, path);
+  const GgufLayout layout = gguf_layout(source.config);
+  const TensorList list(source, layout);
+  write_gguf(path, gguf_metadata(source.config, layout, tokenizer, info, file_type), list.tensors());
+  return {layout.architecture, layout.notes, std::filesystem::file_size(path)};
+}
+
+uint64_t value_bytes(const GgufValue& value) {
+  static constexpr uint64_t kScalarBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};  // by GgufType
+  uint64_t bytes = value.is_array ? 4 + 4 + 8 : 4;
+  for (const std::string& text : value.strings) bytes += 8 + text.size();
+  return bytes + (value.integers.size() + value.reals.size()) * kScalarBytes[static_cast<size_t>(value.type)];
+}
+
+uint64_t padded(uint64_t bytes) {
+  return round_up(bytes, kAlignment, "GGUF");
+}
+
+// The type of most weights in the layers' matrices.
+TensorType main_type(const ModelFile& model) {
+  std::map<TensorType, int64_t> weights;
+  for (const TensorSpec& spec : tensor_specs(model.config()))
+    if (spec.is_matrix() && spec.layer >= 0) weights[model.tensor(spec.name).type] += spec.elements();
+  return std::max_element(weights.begin(), weights.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
+}
+
+}  // namespace
+
+GgufExport export_gguf(const std::string& path, const QuantizedModel& model, const TokenizerData& tokenizer,
+                       const ExportInfo& info) {
+  const Source source{model.config, false, false, [&](const TensorSpec& spec) {
+                        const QuantizedTensor& tensor = model.tensors.at(spec.name);
+                        return StoredBytes{tensor.type, tensor.bytes};
+                      }};
+  return write(path, source, tokenizer, info, model.plan.file_type);
+}
+
+GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info) {
+  const Source source{model.config(), model.interleaved_rope(), model.layout() == Layout::Gguf,
+                      [&](const TensorSpec& spec) {
+                        const StoredTensor& tensor = model.tensor(spec.name);
+                        return StoredBytes{tensor.type, tensor.bytes};
+                      }};
+  return write(path, source, model.tokenizer(), info, gguf_file_type(main_type(model)));
+}
+
+uint64_t gguf_overhead_bytes(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info) {
+  const GgufLayout layout = gguf_layout(config);
+  uint64_t bytes = 4 + 4 + 8 + 8;  // magic, version, two counts
+  for (const GgufEntry& entry : gguf_metadata(config, layout, tokenizer, info, 0))
+    bytes += 8 + entry.key.size() + value_bytes(entry.value);
+  const auto info_bytes = [](const std::string& name, size_t dimensions) {
+    return 8 + name.size() + 4 + 8 * dimensions + 4 + 8;
+  };
+  const size_t factors = gguf_rope_factors(config).size();
+  if (factors > 0) bytes += info_bytes("rope_freqs.weight", 1);
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    if (layout.fused_qkv && (spec.role == Role::Key || spec.role == Role::Value)) continue;
+    const bool fused = layout.fused_qkv && spec.role == Role::Query;
+    bytes +=
+        info_bytes(fused ? "blk." + std::to_string(spec.layer) + ".attn_qkv.weight" : spec.name, spec.shape.size());
+  }
+  return padded(bytes) + padded(factors * sizeof(float));
+}
+
+}  // namespace attar

@@ -1,0 +1,84 @@
+// A Hugging Face directory of a model's float weights, and the float values of a quantized one.
+#include <ATen/ops/empty.h>
+
+#include <deque>
+#include <filesystem>
+
+#include "export/export.h"
+#include "export/model_card.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/half.h"
+#include "runtime/base/sha256.h"
+#include "runtime/formats/hf_directory.h"
+#include "runtime/formats/safetensors.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::byte> to_bf16(std::span<const float> values) {
+  std::vector<std::byte> bytes(values.size() * 2);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint16_t half = f32_to_bf16(values[i]);
+    bytes[2 * i] = static_cast<std::byte>(half & 255);
+    bytes[2 * i + 1] = static_cast<std::byte>(half >> 8);
+  }
+  return bytes;
+}
+
+void write_weights(const std::string& path, const CausalLM& model, TensorType type) {
+  std::vector<SafeTensor> tensors;
+  std::vector<at::Tensor> held;
+  std::deque<std::vector<std::byte>> halves;
+  for (const TensorSpec& spec : tensor_specs(model.config)) {
+    const at::Tensor& tensor = held.emplace_back(model.parameters.at(spec.name).detach().contiguous());
+    const std::span<const float> values(tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel()));
+    const auto bytes = type == TensorType::BF16 ? std::span<const std::byte>(halves.emplace_back(to_bf16(values)))
+                                                : std::as_bytes(values);
+    tensors.push_back({spec.hf_name, type, spec.shape, bytes});
+  }
+  write_safetensors(path, tensors);
+}
+
+}  // namespace
+
+void export_hf(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
+               const ExportInfo& info, const std::string& dtype) {
+  if (dtype != "float32" && dtype != "bfloat16")
+    throw usage_error("export", "the number type is not supported", "float32 or bfloat16", printable(dtype));
+  check_tokenizer(tokenizer, directory);
+  const std::string config = hf_config_json(model.config, dtype, tokenizer);  // refuses before anything is written
+  const std::string aside = aside_path(directory);
+  std::error_code code;
+  fs::remove_all(aside, code);
+  fs::create_directories(aside, code);
+  try {
+    const std::string weights = aside + "/model.safetensors";
+    write_weights(weights, model, dtype == "bfloat16" ? TensorType::BF16 : TensorType::F32);
+    write_hf_tokenizer(aside, tokenizer);
+    write_file_atomically(aside + "/config.json", config);
+    const CardFacts facts{dtype, "model.safetensors", sha256_of_file(weights), fs::file_size(weights)};
+    write_file_atomically(aside + "/README.md", model_card(model.config, info, facts));
+    publish(aside, directory);
+  } catch (...) {
+    fs::remove_all(aside, code);
+    throw;
+  }
+}
+
+CausalLM dequantized(const QuantizedModel& model) {
+  CausalLM plain;
+  plain.config = model.config;
+  for (const TensorSpec& spec : tensor_specs(model.config)) {
+    const QuantizedTensor& tensor = model.tensors.at(spec.name);
+    const QuantFormat& format = format_of(tensor.type);
+    at::Tensor values = at::empty(spec.shape, at::kFloat);
+    format.decode(tensor.bytes.data(), spec.elements() / format.block_size, values.mutable_data_ptr<float>());
+    plain.parameters[spec.name] = std::move(values);
+  }
+  return plain;
+}
+
+}  // namespace attar

@@ -1,0 +1,28 @@
+// DIR/manifest.json: SHA-256 and size of every file below DIR.
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "export/export.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/sha256.h"
+
+namespace attar {
+
+void write_manifest(const std::string& directory) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(directory)) throw input_error(directory, "is no folder", "a folder of artefacts");
+  const fs::path manifest = fs::path(directory) / "manifest.json";
+  nlohmann::json files = nlohmann::json::object();  // sorted by name
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory)) {
+    const std::string name = entry.path().lexically_relative(directory).generic_string();
+    const bool unfinished = name.find(".tmp-") != std::string::npos;
+    if (!entry.is_regular_file() || entry.path() == manifest || unfinished) continue;
+    files[name] = {{"bytes", entry.file_size()}, {"sha256", sha256_of_file(entry.path().string())}};
+  }
+  const nlohmann::json json = {{"schema_version", 1}, {"files", files}};
+  write_file_atomically(manifest.string(), json.dump(2) + "\n");
+}
+
+}  // namespace attar

@@ -77,11 +77,4 @@ int64_t drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, cons
   return static_cast<int64_t>(before - dataset.documents.size());
 }
 
-std::string document_text(const Document& document) {
-  if (!document.is_chat()) return document.text;
-  std::string text;
-  for (const ChatMessage& message : document.messages) text += (text.empty() ? "" : "\n") + message.content;
-  return text;
-}
-
 }  // namespace attar

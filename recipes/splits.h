@@ -31,7 +31,4 @@ class EvaluationText {
 // Drops documents whose decoded text overlaps; returns how many.
 int64_t drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, const EvaluationText& evaluation);
 
-// The text alone of all documents, chats joined by line breaks: what verify reads and hashes.
-std::string document_text(const Document& document);
-
 }  // namespace attar

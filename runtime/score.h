@@ -18,9 +18,6 @@ void for_each_logits(const Model& model, std::span<const int32_t> tokens, Worksp
 // log p(tokens[i] | tokens[0..i-1]); entry 0 is NaN (nothing predicts it). -> (n)
 std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work);
 
-// log(sum(exp(logits))), in double.
-double log_sum_exp(std::span<const float> logits);
-
 // Non-overlapping windows of at most `context` tokens of one token sequence; a rest of one token is dropped.
 std::vector<std::span<const int32_t>> windows(std::span<const int32_t> tokens, int64_t context);
 

@@ -111,6 +111,13 @@ std::vector<Document> json_documents(const std::string& text, const std::string&
 
 }  // namespace
 
+std::string document_text(const Document& document) {
+  if (!document.is_chat()) return document.text;
+  std::string text;
+  for (const ChatMessage& message : document.messages) text += (text.empty() ? "" : "\n") + message.content;
+  return text;
+}
+
 size_t valid_utf8_prefix(std::string_view text) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
   const size_t n = text.size();

@@ -1,0 +1,178 @@
+#include "runtime/generate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <list>
+#include <map>
+#include <utility>
+
+#include "runtime/formats/unicode.h"
+#include "runtime/vocabulary_math.h"
+
+namespace attar::runtime {
+namespace {
+
+// Holds back what may yet turn out to be the start of a stop string or half a character.
+class TextStream {
+ public:
+  explicit TextStream(const std::vector<std::string>& stop) : stop_(stop) {}
+
+  // Adds bytes; returns true when a stop string is complete. `ready` gets what is certain now.
+  bool add(const std::string& bytes, std::string& ready) {
+    pending_ += bytes;
+    size_t cut = std::string::npos;
+    for (const std::string& stop : stop_)
+      if (!stop.empty()) cut = std::min(cut, pending_.find(stop));
+    if (cut != std::string::npos) {
+      ready = pending_.substr(0, cut);
+      pending_.clear();
+      return true;
+    }
+    size_t safe = complete_utf8_prefix(pending_);
+    for (const std::string& stop : stop_) safe = std::min(safe, pending_.size() - overlap(stop));
+    ready = pending_.substr(0, safe);
+    pending_.erase(0, safe);
+    return false;
+  }
+  std::string rest() { return std::exchange(pending_, {}); }
+
+ private:
+  // Length of the longest end of what is pending that begins `stop`.
+  size_t overlap(const std::string& stop) const {
+    for (size_t n = std::min(stop.size() - (stop.empty() ? 0 : 1), pending_.size()); n > 0; --n)
+      if (pending_.compare(pending_.size() - n, n, stop, 0, n) == 0) return n;
+    return 0;
+  }
+
+  const std::vector<std::string>& stop_;
+  std::string pending_;
+};
+
+void prefill(const Model& model, KvCache& cache, std::span<const int32_t> tokens, Workspace& work) {
+  std::vector<Row> rows;
+  for (size_t i = 0; i < tokens.size(); ++i) rows.push_back({&cache, tokens[i], i + 1 == tokens.size()});
+  forward(model, rows, work);
+}
+
+TopK top_k_of(std::span<const float> logits, int64_t k) {
+  TopK signal;
+  signal.ids = top_indices(logits, k);
+  const double lse = log_sum_exp(logits);
+  double mass = 0.0;
+  for (const int32_t id : signal.ids) {
+    const double log_prob = static_cast<double>(logits[static_cast<size_t>(id)]) - lse;
+    signal.log_probs.push_back(static_cast<float>(log_prob));
+    mass += std::exp(log_prob);
+  }
+  signal.tail_mass = static_cast<float>(std::max(0.0, 1.0 - mass));
+  return signal;
+}
+
+// One sequence of a batch while it is being written.
+struct Writer {
+  size_t index;
+  KvCache cache;
+  std::vector<int32_t> history;  // prompt and what was written
+  BatchResult result{};
+  bool done = false;
+};
+
+}  // namespace
+
+Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options, Workspace& work,
+                   const std::function<bool(std::string_view)>& on_text) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  Generated out{{}, {}, StopReason::MaxTokens};
+  TextStream stream(options.stop);
+  std::vector<int32_t> history(prompt.begin(), prompt.end());
+  const auto show = [&](const std::string& text) {
+    out.text += text;
+    return text.empty() || !on_text || on_text(text);
+  };
+  if (options.max_tokens <= 0 || prompt.empty()) return out;
+  prefill(model, cache, prompt, work);
+  while (true) {
+    const int32_t token = sample(work.logits(0), history, options.sampling, options.seed, 0, history.size()).token;
+    if (tokenizer.ends_generation(token)) {
+      out.reason = StopReason::EndOfText;
+      break;
+    }
+    out.tokens.push_back(token);
+    history.push_back(token);
+    std::string ready;
+    const bool stopped = stream.add(tokenizer.is_control(token) ? std::string() : tokenizer.token_bytes(token), ready);
+    if (!show(ready)) {
+      out.reason = StopReason::Interrupted;
+      return out;
+    }
+    if (stopped) {
+      out.reason = StopReason::StopString;
+      return out;
+    }
+    if (static_cast<int64_t>(out.tokens.size()) >= options.max_tokens) break;
+    if (cache.length_tokens() >= model.config().context_length) {
+      out.reason = StopReason::ContextFull;
+      break;
+    }
+    prefill(model, cache, std::span(&token, 1), work);
+  }
+  show(replace_invalid_utf8(stream.rest()));
+  return out;
+}
+
+void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options, Workspace& work,
+                    const std::function<Flow(size_t index, BatchResult result)>& on_result, const Progress& progress) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  std::list<Writer> active;
+  std::map<size_t, BatchResult> finished;  // waiting for earlier ones
+  size_t next = 0, delivered = 0;
+  std::vector<Row> rows;
+  std::vector<Writer*> asked;
+  while (delivered < sequences.size()) {
+    // New sequences bring their prompts into the same pass as the others' next tokens: results do not depend on it.
+    rows.clear();
+    asked.clear();
+    for (Writer& writer : active) {
+      rows.push_back({&writer.cache, writer.history.back(), true});
+      asked.push_back(&writer);
+    }
+    while (static_cast<int64_t>(active.size()) < options.batch_size && next < sequences.size()) {
+      const BatchSequence& sequence = sequences[next];
+      Writer& writer = active.emplace_back(Writer{next++, KvCache(model), sequence.prompt});
+      for (size_t i = 0; i < sequence.prompt.size(); ++i) rows.push_back({&writer.cache, sequence.prompt[i], i + 1 == sequence.prompt.size()});
+      asked.push_back(&writer);
+    }
+    forward(model, rows, work);
+    work.threads().run([&](int thread) {
+      for (size_t i = static_cast<size_t>(thread); i < asked.size(); i += static_cast<size_t>(work.threads().size())) {
+        Writer& writer = *asked[i];
+        const std::span<const float> logits = work.logits(static_cast<int64_t>(i));
+        const int32_t token = sample(logits, writer.history, options.sampling, options.seed, sequences[writer.index].id, writer.history.size()).token;
+        const bool ends = tokenizer.ends_generation(token);
+        writer.result.tokens.push_back(token);
+        if (options.top_k_signals > 0) writer.result.signals.push_back(top_k_of(logits, options.top_k_signals));
+        writer.history.push_back(token);
+        const bool full = writer.cache.length_tokens() >= model.config().context_length;
+        const bool long_enough = static_cast<int64_t>(writer.result.tokens.size()) >= options.max_tokens;
+        writer.done = ends || full || long_enough;
+        writer.result.reason = ends ? StopReason::EndOfText : full ? StopReason::ContextFull : StopReason::MaxTokens;
+      }
+    });
+    for (auto writer = active.begin(); writer != active.end();) {
+      if (writer->done) {
+        finished[writer->index] = std::move(writer->result);
+        writer = active.erase(writer);
+      } else {
+        ++writer;
+      }
+    }
+    for (auto first = finished.find(delivered); first != finished.end(); first = finished.find(delivered)) {
+      const Flow flow = on_result(delivered++, std::move(first->second));
+      finished.erase(first);
+      if (flow == Flow::Stop) return;
+    }
+    report(progress, {.stage = "generate", .unit = "texts", .done = static_cast<int64_t>(delivered), .total = static_cast<int64_t>(sequences.size())});
+  }
+}
+
+}  // namespace attar::runtime

@@ -1,0 +1,47 @@
+#include "runtime/score.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "runtime/vocabulary_math.h"
+
+namespace attar::runtime {
+namespace {
+
+constexpr size_t kPassRows = 64;  // rows whose logits are held at once
+
+}  // namespace
+
+void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
+                     const std::function<void(int64_t position, std::span<const float> logits)>& visit) {
+  if (tokens.size() < 2) return;
+  KvCache cache(model);
+  std::vector<Row> rows;
+  for (size_t begin = 0; begin + 1 < tokens.size(); begin += kPassRows) {
+    const size_t end = std::min(begin + kPassRows, tokens.size() - 1);
+    rows.clear();
+    for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens[i], true});
+    forward(model, rows, work);
+    for (size_t i = begin; i < end; ++i) visit(static_cast<int64_t>(i), work.logits(static_cast<int64_t>(i - begin)));
+  }
+}
+
+std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work) {
+  std::vector<double> scores(tokens.size(), std::numeric_limits<double>::quiet_NaN());
+  for_each_logits(model, tokens, work, [&](int64_t position, std::span<const float> logits) {
+    const auto next = static_cast<size_t>(position) + 1;
+    scores[next] = static_cast<double>(logits[static_cast<size_t>(tokens[next])]) - log_sum_exp(logits);
+  });
+  return scores;
+}
+
+std::vector<std::span<const int32_t>> windows(std::span<const int32_t> tokens, int64_t context) {
+  std::vector<std::span<const int32_t>> out;
+  for (size_t begin = 0; begin + 1 < tokens.size(); begin += static_cast<size_t>(context))
+    out.push_back(tokens.subspan(begin, std::min(static_cast<size_t>(context), tokens.size() - begin)));
+  if (!out.empty() && out.back().size() < 2) out.pop_back();
+  return out;
+}
+
+}  // namespace attar::runtime

@@ -1,7 +1,6 @@
 // Writes GGUF from a quantized model in memory or from a stored one. Whole rows are moved, so quantized rows are
 // permuted without being decoded.
 #include <algorithm>
-#include <cstring>
 #include <deque>
 #include <filesystem>
 #include <functional>
@@ -63,7 +62,8 @@ class TensorList {
     const bool key = spec.role == Role::Key || spec.role == Role::KeyBias;
     if ((query || key) && source_.interleaved_rope != layout_.interleaved_rope) {
       const LayerConfig& layer = source_.config.layers[static_cast<size_t>(spec.layer)];
-      tensor.bytes = permuted(tensor, hf_row_of_gguf_row(query ? layer.n_heads : layer.n_kv_heads, layer.head_dim));
+      tensor.bytes = kept(reordered_rows(tensor.bytes, query ? layer.n_heads : layer.n_kv_heads, layer.head_dim,
+                                         layout_.interleaved_rope ? RowOrder::Neighbours : RowOrder::Halves));
     }
     return tensor;
   }
@@ -81,18 +81,6 @@ class TensorList {
       if (factor != 1.0) value = static_cast<float>(static_cast<double>(value) * factor);
     }
     return {spec.name, TensorType::F32, spec.shape, kept(values)};
-  }
-
-  // Row r becomes row source[r] (to neighbours), or the other way round.
-  std::span<const std::byte> permuted(const GgufTensor& tensor, const std::vector<int64_t>& source) {
-    const size_t row_bytes = tensor.bytes.size() / source.size();
-    std::vector<std::byte> rows(tensor.bytes.size());
-    for (size_t row = 0; row < source.size(); ++row) {
-      const auto other = static_cast<size_t>(source[row]);
-      const size_t from = layout_.interleaved_rope ? other : row, to = layout_.interleaved_rope ? row : other;
-      std::memcpy(rows.data() + to * row_bytes, tensor.bytes.data() + from * row_bytes, row_bytes);
-    }
-    return kept(std::move(rows));
   }
 
   void add_fused(const TensorSpec& query) {

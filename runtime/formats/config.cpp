@@ -9,7 +9,7 @@
 namespace attar {
 namespace {
 
-//  family          name      hf_architecture       hf_model_type  bias   qk_norm sandwich +1    scaled gelu  interleaved
+//  family          name      hf_architecture       hf_model_type  bias   qk_norm sandwich +1    scaled gelu interleaved
 constexpr FamilyTraits kFamilies[] = {
     {Family::Llama, "llama", "LlamaForCausalLM", "llama", false, false, false, false, false, false, true},
     {Family::Qwen2, "qwen2", "Qwen2ForCausalLM", "qwen2", true, false, false, false, false, false, false},
@@ -26,10 +26,12 @@ class ConfigCheck {
   explicit ConfigCheck(const std::string& where) : where_(where) {}
   void within(const std::string& field, int64_t value, int64_t least, int64_t most) const {
     if (value < least || value > most)
-      throw input_error(where_, field + " is impossible", std::to_string(least) + " to " + std::to_string(most), std::to_string(value));
+      throw input_error(where_, field + " is impossible", std::to_string(least) + " to " + std::to_string(most),
+                        std::to_string(value));
   }
   void positive(const std::string& field, double value) const {
-    if (!(value > 0.0) || !std::isfinite(value)) throw input_error(where_, field + " is impossible", "a number above 0", std::to_string(value));
+    if (!(value > 0.0) || !std::isfinite(value))
+      throw input_error(where_, field + " is impossible", "a number above 0", std::to_string(value));
   }
   void need(bool right, const std::string& text) const {
     if (!right) throw input_error(where_, text);
@@ -51,9 +53,13 @@ double llama3_frequency(double frequency, const RopeScaling& s) {
 
 }  // namespace
 
-std::span<const FamilyTraits> families() { return kFamilies; }
+std::span<const FamilyTraits> families() {
+  return kFamilies;
+}
 
-const FamilyTraits& traits(Family family) { return kFamilies[static_cast<size_t>(family)]; }
+const FamilyTraits& traits(Family family) {
+  return kFamilies[static_cast<size_t>(family)];
+}
 
 const FamilyTraits* find_family(std::string_view name) {
   for (const FamilyTraits& row : kFamilies)
@@ -63,8 +69,8 @@ const FamilyTraits* find_family(std::string_view name) {
 
 bool ModelConfig::uniform() const {
   for (const LayerConfig& layer : layers)
-    if (layer.n_heads != layers[0].n_heads || layer.n_kv_heads != layers[0].n_kv_heads || layer.head_dim != layers[0].head_dim ||
-        layer.ffn_width != layers[0].ffn_width)
+    if (layer.n_heads != layers[0].n_heads || layer.n_kv_heads != layers[0].n_kv_heads ||
+        layer.head_dim != layers[0].head_dim || layer.ffn_width != layers[0].ffn_width)
       return false;
   return true;
 }
@@ -89,6 +95,8 @@ void check_config(const ModelConfig& config, const std::string& where) {
   check.positive("rope_theta", config.rope_theta);
   check.positive("the local rope_theta", config.rope_theta_sliding);
   check.within("the sliding window", config.sliding_window, 0, kMaxExtent);
+  check.need(std::isfinite(config.attention_scale) && config.attention_scale >= 0.0,
+             "the attention scale is impossible");
   double total = 2.0 * static_cast<double>(config.vocab_size) * static_cast<double>(config.width);
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& layer = config.layers[i];
@@ -99,8 +107,11 @@ void check_config(const ModelConfig& config, const std::string& where) {
     check.within(name + "the head width", layer.head_dim, 2, 65536);
     check.need(layer.head_dim % 2 == 0, name + "the head width is odd");
     check.within(name + "the feed-forward width", layer.ffn_width, 1, kMaxExtent);
-    check.need(layer.kind == LayerKind::FullAttention || config.sliding_window > 0, name + "has a sliding window of no size");
-    total += static_cast<double>(config.width) * (2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim) + 3.0 * static_cast<double>(layer.ffn_width));
+    check.need(layer.kind == LayerKind::FullAttention || config.sliding_window > 0,
+               name + "has a sliding window of no size");
+    total += static_cast<double>(config.width) *
+             (2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim) +
+              3.0 * static_cast<double>(layer.ffn_width));
   }
   check.need(total < static_cast<double>(kMaxParameters), "the sizes make more parameters than Attar handles (2^42)");
   if (config.rope_scaling) {
@@ -108,6 +119,10 @@ void check_config(const ModelConfig& config, const std::string& where) {
                "RoPE scaling `" + printable(config.rope_scaling->type) + "` is not supported (llama3 and linear are)");
     check.positive("the RoPE scaling factor", config.rope_scaling->factor);
     check.within("the RoPE scaling's original context", config.rope_scaling->original_context_length, 1, kMaxExtent);
+    check.positive("the RoPE scaling's low_freq_factor", config.rope_scaling->low_freq_factor);
+    check.need(config.rope_scaling->high_freq_factor > config.rope_scaling->low_freq_factor &&
+                   std::isfinite(config.rope_scaling->high_freq_factor),
+               "the RoPE scaling's high_freq_factor must be larger than its low_freq_factor");
   }
 }
 
@@ -118,7 +133,8 @@ std::vector<double> rope_frequencies(const ModelConfig& config, const LayerConfi
   for (size_t j = 0; j < frequencies.size(); ++j) {
     double frequency = std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(layer.head_dim));
     if (config.rope_scaling && !sliding)
-      frequency = config.rope_scaling->type == "llama3" ? llama3_frequency(frequency, *config.rope_scaling) : frequency / config.rope_scaling->factor;
+      frequency = config.rope_scaling->type == "llama3" ? llama3_frequency(frequency, *config.rope_scaling)
+                                                        : frequency / config.rope_scaling->factor;
     frequencies[j] = frequency;
   }
   return frequencies;

@@ -12,4 +12,7 @@ namespace attar {
 // Error{Input} naming the key: unknown architecture, missing or impossible values, per-layer arrays of another length.
 ModelConfig read_gguf_config(const GgufFile& file);
 
+// Rows of q and k pair neighbours (2j, 2j + 1): architectures llama and deci.
+bool gguf_interleaves_rope(const GgufFile& file);
+
 }  // namespace attar

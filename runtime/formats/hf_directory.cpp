@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
@@ -22,7 +23,9 @@ class Keys {
 
   bool has(const char* key) const { return json_.contains(key) && !json_.at(key).is_null(); }
   int64_t integer(const char* key, std::optional<int64_t> fallback = {}) const {
-    return read<int64_t>(key, fallback, "a whole number", [](const Json& v) { return v.is_number_integer(); });
+    return read<int64_t>(key, fallback, "a whole number", [](const Json& v) {
+      return v.is_number_integer() && !(v.is_number_unsigned() && v.get<uint64_t>() > uint64_t{INT64_MAX});
+    });
   }
   double real(const char* key, std::optional<double> fallback = {}) const {
     return read<double>(key, fallback, "a number", [](const Json& v) { return v.is_number(); });
@@ -43,7 +46,9 @@ class Keys {
       if (fallback) return *fallback;
       throw input_error(where_, std::string("key ") + key + " is missing", expected);
     }
-    if (!check(json_.at(key))) throw input_error(where_, std::string("key ") + key + " has another type", expected, printable(json_.at(key).dump(), 40));
+    if (!check(json_.at(key)))
+      throw input_error(where_, std::string("key ") + key + " has another type", expected,
+                        printable(json_.at(key).dump(), 40));
     return json_.at(key).get<T>();
   }
 
@@ -55,10 +60,12 @@ const FamilyTraits& family_of(const Keys& keys) {
   const std::string type = keys.text("model_type");
   for (const FamilyTraits& family : families())
     if (type == family.hf_model_type || type == family.name || (type == "mistral" && family.family == Family::Llama)) {
-      if (type == "gemma3" && keys.has("text_config")) throw input_error(keys.where(), "is a gemma3 with vision", "the text model alone (model_type gemma3_text)");
+      if (type == "gemma3" && keys.has("text_config"))
+        throw input_error(keys.where(), "is a gemma3 with vision", "the text model alone (model_type gemma3_text)");
       return family;
     }
-  throw input_error(keys.where(), "model_type `" + printable(type) + "` is not supported", "llama, mistral, qwen2, qwen3 or gemma3_text");
+  throw input_error(keys.where(), "model_type `" + printable(type) + "` is not supported",
+                    "llama, mistral, qwen2, qwen3 or gemma3_text");
 }
 
 RopeScaling read_scaling(const Keys& keys, const std::string& type) {
@@ -69,27 +76,55 @@ RopeScaling read_scaling(const Keys& keys, const std::string& type) {
           .original_context_length = keys.integer("original_max_position_embeddings", 8192)};
 }
 
+// Families compute one activation, and rotate whole heads.
+void check_fixed_parts(const Keys& keys, const FamilyTraits& family) {
+  const char* expected = family.gelu ? "gelu_pytorch_tanh" : "silu";
+  const std::string activation = keys.text("hidden_activation", keys.text("hidden_act", expected));
+  if (activation != expected && !(activation == "swish" && !family.gelu))
+    throw input_error(keys.where(), std::string("the activation is not supported for ") + family.name, expected,
+                      printable(activation));
+  if (keys.real("partial_rotary_factor", 1.0) != 1.0)
+    throw input_error(keys.where(), "partial RoPE is not supported", "partial_rotary_factor: 1",
+                      std::to_string(keys.real("partial_rotary_factor")));
+  if (keys.boolean("attention_bias", false) && !family.qkv_bias)
+    throw input_error(keys.where(), "biases in attention are not supported for this family", "attention_bias: false",
+                      "true");
+  if (keys.boolean("mlp_bias", false))
+    throw input_error(keys.where(), "biases in the feed-forward part are not supported", "mlp_bias: false", "true");
+  if (keys.has("final_logit_softcapping") || keys.has("attn_logit_softcapping"))
+    throw input_error(keys.where(), "soft-capped logits are not supported", "null");
+}
+
 // One rope_parameters / rope_scaling object.
-void read_rope_object(const Json& object, const std::string& where, double& theta, std::optional<RopeScaling>& scaling) {
-  if (!object.is_object()) return;
+void read_rope_object(const Json& object, const std::string& where, double& theta,
+                      std::optional<RopeScaling>& scaling) {
+  if (object.is_null()) return;
+  if (!object.is_object())
+    throw input_error(where, "is no JSON object", "rope_type, rope_theta, ...", printable(object.dump(), 40));
   const Keys rope(object, where);
+  if (rope.real("partial_rotary_factor", 1.0) != 1.0)
+    throw input_error(where, "partial RoPE is not supported", "partial_rotary_factor: 1");
   theta = rope.real("rope_theta", theta);
   const std::string type = rope.text("rope_type", rope.text("type", "default"));
-  if (type == "llama3" || type == "linear") scaling = read_scaling(rope, type);
-  else if (type != "default") throw input_error(where, "RoPE scaling `" + printable(type) + "` is not supported", "default, llama3 or linear");
+  if (type == "llama3" || type == "linear")
+    scaling = read_scaling(rope, type);
+  else if (type != "default")
+    throw input_error(where, "RoPE scaling `" + printable(type) + "` is not supported", "default, llama3 or linear");
 }
 
 void read_rope(const Keys& keys, ModelConfig& config) {
   config.rope_theta = keys.real("rope_theta", config.family == Family::Gemma3 ? 1e6 : 1e4);
   config.rope_theta_sliding = keys.real("rope_local_base_freq", 1e4);
   const std::string where = keys.where() + ": rope";
-  if (keys.has("rope_scaling")) read_rope_object(keys.at("rope_scaling"), where, config.rope_theta, config.rope_scaling);
+  if (keys.has("rope_scaling"))
+    read_rope_object(keys.at("rope_scaling"), where, config.rope_theta, config.rope_scaling);
   if (!keys.has("rope_parameters")) return;
   const Json& parameters = keys.at("rope_parameters");
   if (parameters.is_object() && parameters.contains("full_attention")) {
     std::optional<RopeScaling> local;
     read_rope_object(parameters.at("full_attention"), where, config.rope_theta, config.rope_scaling);
-    if (parameters.contains("sliding_attention")) read_rope_object(parameters.at("sliding_attention"), where, config.rope_theta_sliding, local);
+    if (parameters.contains("sliding_attention"))
+      read_rope_object(parameters.at("sliding_attention"), where, config.rope_theta_sliding, local);
     if (local) throw input_error(where, "scaling of the sliding layers is not supported");
   } else {
     read_rope_object(parameters, where, config.rope_theta, config.rope_scaling);
@@ -99,7 +134,8 @@ void read_rope(const Keys& keys, ModelConfig& config) {
 bool is_sliding(const Keys& keys, int64_t layer, Family family) {
   if (keys.has("layer_types")) {
     const Json& types = keys.at("layer_types");
-    if (!types.is_array() || static_cast<int64_t>(types.size()) != keys.integer("num_hidden_layers") || !types[static_cast<size_t>(layer)].is_string())
+    if (!types.is_array() || static_cast<int64_t>(types.size()) != keys.integer("num_hidden_layers") ||
+        !types[static_cast<size_t>(layer)].is_string())
       throw input_error(keys.where(), "key layer_types has another length or type", "one text a layer");
     return types[static_cast<size_t>(layer)] == "sliding_attention";
   }
@@ -110,18 +146,25 @@ bool is_sliding(const Keys& keys, int64_t layer, Family family) {
 
 void read_layers(const Keys& keys, ModelConfig& config) {
   const int64_t n_layers = keys.integer("num_hidden_layers");
-  if (n_layers < 1 || n_layers > 512) throw input_error(keys.where(), "key num_hidden_layers is impossible", "1 to 512", std::to_string(n_layers));
+  if (n_layers < 1 || n_layers > 512)
+    throw input_error(keys.where(), "key num_hidden_layers is impossible", "1 to 512", std::to_string(n_layers));
   const int64_t heads = keys.integer("num_attention_heads");
-  if (heads < 1) throw input_error(keys.where(), "key num_attention_heads is impossible", "at least 1", std::to_string(heads));
-  const LayerConfig layer{.kind = LayerKind::FullAttention, .n_heads = heads, .n_kv_heads = keys.integer("num_key_value_heads", heads),
-                          .head_dim = keys.integer("head_dim", config.width / heads), .ffn_width = keys.integer("intermediate_size")};
+  if (heads < 1)
+    throw input_error(keys.where(), "key num_attention_heads is impossible", "at least 1", std::to_string(heads));
+  const LayerConfig layer{.kind = LayerKind::FullAttention,
+                          .n_heads = heads,
+                          .n_kv_heads = keys.integer("num_key_value_heads", heads),
+                          .head_dim = keys.integer("head_dim", config.width / heads),
+                          .ffn_width = keys.integer("intermediate_size")};
   for (int64_t i = 0; i < n_layers; ++i) {
     config.layers.push_back(layer);
-    if (config.sliding_window > 0 && is_sliding(keys, i, config.family)) config.layers.back().kind = LayerKind::SlidingAttention;
+    if (config.sliding_window > 0 && is_sliding(keys, i, config.family))
+      config.layers.back().kind = LayerKind::SlidingAttention;
   }
   if (!keys.has("attar_layers")) return;
   const Json& uneven = keys.at("attar_layers");
-  if (!uneven.is_array() || uneven.size() != config.layers.size()) throw input_error(keys.where(), "key attar_layers has another length", std::to_string(n_layers));
+  if (!uneven.is_array() || uneven.size() != config.layers.size())
+    throw input_error(keys.where(), "key attar_layers has another length", std::to_string(n_layers));
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const Keys entry(uneven[i], keys.where() + ": attar_layers");
     LayerConfig& own = config.layers[i];
@@ -129,13 +172,28 @@ void read_layers(const Keys& keys, ModelConfig& config) {
     own.n_kv_heads = entry.integer("n_kv_heads");
     own.head_dim = entry.integer("head_dim");
     own.ffn_width = entry.integer("ffn_width");
-    own.kind = entry.text("kind", "full_attention") == "sliding_attention" ? LayerKind::SlidingAttention : LayerKind::FullAttention;
+    own.kind = entry.text("kind", "full_attention") == "sliding_attention" ? LayerKind::SlidingAttention
+                                                                           : LayerKind::FullAttention;
   }
 }
 
+// Refuses keys that stand twice, which the parser alone would merge.
 Json read_json(const std::string& path) {
-  Json json = Json::parse(read_file(path, kConfigLimitBytes), nullptr, false);
-  if (!json.is_object()) throw input_error(path, "is not a JSON object");
+  std::vector<std::set<std::string>> keys;
+  std::string twice;
+  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start)
+      keys.emplace_back();
+    else if (event == Json::parse_event_t::object_end)
+      keys.pop_back();
+    else if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
+      twice = parsed.get<std::string>();
+    return true;
+  };
+  Json json = Json::parse(read_file(path, kConfigLimitBytes), watch, false);
+  if (!json.is_object())
+    throw input_error(path, "is not a JSON object", "", "", "the file is damaged or no config.json");
+  if (!twice.empty()) throw input_error(path, "key " + printable(twice) + " stands twice");
   return json;
 }
 
@@ -170,24 +228,27 @@ Json config_json(const ModelConfig& config, const std::string& dtype, const Toke
                {"attention_bias", false},
                {"attention_dropout", 0.0},
                {"torch_dtype", dtype}};
-  json[config.family == Family::Gemma3 ? "hidden_activation" : "hidden_act"] = family.gelu ? "gelu_pytorch_tanh" : "silu";
+  json[config.family == Family::Gemma3 ? "hidden_activation" : "hidden_act"] =
+      family.gelu ? "gelu_pytorch_tanh" : "silu";
   if (config.family == Family::Qwen2) json.erase("attention_bias");
   set_rope(config, json);
   if (config.sliding_window > 0) {
     json["sliding_window"] = config.sliding_window;
     Json types = Json::array();
-    for (const LayerConfig& own : config.layers) types.push_back(own.kind == LayerKind::SlidingAttention ? "sliding_attention" : "full_attention");
+    for (const LayerConfig& own : config.layers)
+      types.push_back(own.kind == LayerKind::SlidingAttention ? "sliding_attention" : "full_attention");
     json["layer_types"] = types;
   }
   if (config.family == Family::Gemma3) {
     const double scale = config.score_scale(layer);
-    json["query_pre_attn_scalar"] = 1.0 / (scale * scale);
+    const double scalar = 1.0 / (scale * scale), whole = std::round(scalar);
+    json["query_pre_attn_scalar"] = scalar;
+    if (std::fabs(scalar - whole) < 1e-9 * whole)
+      json["query_pre_attn_scalar"] = static_cast<int64_t>(whole);  // transformers wants an integer
     json["attn_logit_softcapping"] = nullptr;
     json["final_logit_softcapping"] = nullptr;
   }
-  const auto id = [&](const char* key, int32_t value) {
-    json[key] = value >= 0 ? Json(value) : Json(nullptr);
-  };
+  const auto id = [&](const char* key, int32_t value) { json[key] = value >= 0 ? Json(value) : Json(nullptr); };
   id("bos_token_id", tokenizer.bos), id("eos_token_id", tokenizer.eos), id("pad_token_id", tokenizer.padding);
   return json;
 }
@@ -199,7 +260,8 @@ ModelConfig read_hf_config(const std::string& directory) {
   if (!fs::exists(path)) throw input_error(directory, "holds no config.json", "a Hugging Face model directory");
   const Json json = read_json(path);
   const Keys keys(json, path);
-  if (keys.has("quantization_config")) throw input_error(path, "is a quantized checkpoint", "weights in F32, F16 or BF16", "quantization_config");
+  if (keys.has("quantization_config"))
+    throw input_error(path, "is a quantized checkpoint", "weights in F32, F16 or BF16", "quantization_config");
   ModelConfig config;
   config.family = family_of(keys).family;
   config.vocab_size = keys.integer("vocab_size");
@@ -207,22 +269,37 @@ ModelConfig read_hf_config(const std::string& directory) {
   config.context_length = keys.integer("max_position_embeddings", 2048);
   config.norm_epsilon = keys.real("rms_norm_eps", 1e-6);
   config.tied_embeddings = keys.boolean("tie_word_embeddings", config.family == Family::Gemma3);
-  const bool uses_window = config.family == Family::Gemma3 || keys.boolean("use_sliding_window", keys.text("model_type") == "mistral");
+  const bool uses_window =
+      config.family == Family::Gemma3 || keys.boolean("use_sliding_window", keys.text("model_type") == "mistral");
   config.sliding_window = uses_window ? keys.integer("sliding_window", 0) : 0;
   if (config.family != Family::Gemma3 && config.sliding_window > 0 && config.sliding_window < config.context_length)
-    throw input_error(path, "a sliding window in this family is not supported", "sliding_window: null", std::to_string(config.sliding_window));
+    throw input_error(path, "a sliding window in this family is not supported", "sliding_window: null",
+                      std::to_string(config.sliding_window),
+                      "set max_position_embeddings to the window: up to there both compute the same");
   if (config.family != Family::Gemma3) config.sliding_window = 0;
-  if (keys.boolean("attention_bias", false) && config.family != Family::Qwen2) throw input_error(path, "biases in attention are not supported for this family", "attention_bias: false", "true");
-  if (keys.has("final_logit_softcapping") || keys.has("attn_logit_softcapping")) throw input_error(path, "soft-capped logits are not supported", "null");
+  check_fixed_parts(keys, traits(config.family));
   read_layers(keys, config);
   read_rope(keys, config);
   if (config.family == Family::Gemma3) {
     const double scalar = keys.real("query_pre_attn_scalar", 256.0);
+    if (!(scalar > 0.0))
+      throw input_error(path, "key query_pre_attn_scalar is impossible", "a number above 0", std::to_string(scalar));
     if (scalar != static_cast<double>(config.layers[0].head_dim)) config.attention_scale = 1.0 / std::sqrt(scalar);
   }
   check_config(config, path);
   return config;
 }
+
+namespace {
+
+// A plain or double-quoted scalar, as the exporter and the hub write them.
+std::string yaml_scalar(const std::string& text) {
+  if (text.empty() || text[0] != '"') return text;
+  const Json quoted = Json::parse(text, nullptr, false);
+  return quoted.is_string() ? quoted.get<std::string>() : text;
+}
+
+}  // namespace
 
 Provenance read_hf_provenance(const std::string& directory) {
   Provenance provenance;
@@ -237,17 +314,25 @@ Provenance read_hf_provenance(const std::string& directory) {
     const size_t at = front.find("\n" + key + ": ");
     if (at == std::string::npos) return "";
     const size_t begin = at + key.size() + 3, end = front.find('\n', begin);
-    return front.substr(begin, end == std::string::npos ? end : end - begin);
+    return yaml_scalar(front.substr(begin, end == std::string::npos ? end : end - begin));
   };
   provenance.license = value("license");
+  provenance.license_link = value("license_link");
   if (const std::string base = value("base_model"); !base.empty()) provenance.base_models = {base};
+  const std::string list = "\nbase_model:\n";
+  for (size_t at = front.find(list) == std::string::npos ? front.size() : front.find(list) + list.size();
+       front.compare(std::min(at, front.size()), 2, "- ") == 0;) {
+    const size_t end = std::min(front.find('\n', at), front.size());
+    provenance.base_models.push_back(yaml_scalar(front.substr(at + 2, end - at - 2)));
+    at = end + 1;
+  }
   return provenance;
 }
 
 std::string hf_config_json(const ModelConfig& config, const std::string& dtype, const TokenizerData& tokenizer) {
   if (!config.uniform())
-    throw usage_error("export", "a Hugging Face directory cannot hold layers of different widths", "the same widths in every layer", "",
-                      "export GGUF, or prune every layer alike");
+    throw usage_error("export", "a Hugging Face directory cannot hold layers of different widths",
+                      "the same widths in every layer", "", "export GGUF, or prune every layer alike");
   return config_json(config, dtype, tokenizer).dump(2) + "\n";
 }
 
@@ -255,8 +340,12 @@ std::string checkpoint_config_json(const ModelConfig& config, const TokenizerDat
   Json json = config_json(config, "float32", tokenizer);
   if (config.uniform()) return json.dump(2) + "\n";
   for (const LayerConfig& layer : config.layers)
-    json["attar_layers"].push_back({{"n_heads", layer.n_heads}, {"n_kv_heads", layer.n_kv_heads}, {"head_dim", layer.head_dim}, {"ffn_width", layer.ffn_width},
-                                    {"kind", layer.kind == LayerKind::SlidingAttention ? "sliding_attention" : "full_attention"}});
+    json["attar_layers"].push_back(
+        {{"n_heads", layer.n_heads},
+         {"n_kv_heads", layer.n_kv_heads},
+         {"head_dim", layer.head_dim},
+         {"ffn_width", layer.ffn_width},
+         {"kind", layer.kind == LayerKind::SlidingAttention ? "sliding_attention" : "full_attention"}});
   return json.dump(2) + "\n";
 }
 

@@ -1,6 +1,8 @@
 #include "runtime/formats/model_file.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <set>
 
@@ -31,7 +33,8 @@ class TensorProblems {
   void add(const std::string& line) { lines_.push_back(line); }
   void throw_if_any(const std::string& where, size_t declared) const {
     if (lines_.empty()) return;
-    std::string text = std::to_string(lines_.size()) + " of " + std::to_string(declared) + " tensors are not as the config says";
+    std::string text =
+        std::to_string(lines_.size()) + " of " + std::to_string(declared) + " tensors are not as the config says";
     for (size_t i = 0; i < std::min(lines_.size(), kListed); ++i) text += "\n  " + lines_[i];
     if (lines_.size() > kListed) text += "\n  and " + std::to_string(lines_.size() - kListed) + " more";
     throw input_error(where, text);
@@ -42,8 +45,8 @@ class TensorProblems {
 };
 
 // openelm stores q, k and v in one matrix; rows of it are the three.
-bool split_fused(const GgufFile& file, const ModelConfig& config, std::map<std::string, StoredTensor>& tensors, std::set<std::string>& used) {
-  bool any = false;
+void split_fused(const GgufFile& file, const ModelConfig& config, std::map<std::string, StoredTensor>& tensors,
+                 std::set<std::string>& used) {
   for (int64_t i = 0; i < config.n_layers(); ++i) {
     const std::string block = "blk." + std::to_string(i) + ".";
     const GgufTensor* fused = file.find_tensor(block + "attn_qkv.weight");
@@ -53,15 +56,16 @@ bool split_fused(const GgufFile& file, const ModelConfig& config, std::map<std::
     if (fused->shape[0] != q + 2 * kv) continue;
     const auto row_bytes = static_cast<size_t>(format_of(fused->type).row_bytes(fused->shape[1]));
     const auto rows = [&](int64_t from, int64_t count) {
-      return StoredTensor{fused->type, {count, fused->shape[1]}, fused->bytes.subspan(static_cast<size_t>(from) * row_bytes, static_cast<size_t>(count) * row_bytes)};
+      return StoredTensor{
+          fused->type,
+          {count, fused->shape[1]},
+          fused->bytes.subspan(static_cast<size_t>(from) * row_bytes, static_cast<size_t>(count) * row_bytes)};
     };
     tensors[block + "attn_q.weight"] = rows(0, q);
     tensors[block + "attn_k.weight"] = rows(q, kv);
     tensors[block + "attn_v.weight"] = rows(q + kv, kv);
     used.insert(fused->name);
-    any = true;
   }
-  return any;
 }
 
 ModelFile::Parts read_gguf(const std::string& path) {
@@ -70,6 +74,7 @@ ModelFile::Parts read_gguf(const std::string& path) {
   parts.config = read_gguf_config(*file);
   parts.tokenizer = read_gguf_tokenizer(*file);
   parts.layout = Layout::Gguf;
+  parts.interleaved_rope = gguf_interleaves_rope(*file);
   parts.provenance.name = file->string("general.name", fs::path(path).stem().string());
   parts.provenance.license = file->string("general.license", "");
   parts.provenance.license_link = file->string("general.license.link", "");
@@ -104,11 +109,20 @@ ModelFile::Parts read_hf(const std::string& directory) {
     parts.size_bytes += fs::file_size(file.path());
     for (const SafeTensor& tensor : file.tensors()) {
       if (tensor.name == "lm_head.weight" && parts.config.tied_embeddings) continue;  // a copy of the embedding
+      if (tensor.name.ends_with(".rotary_emb.inv_freq")) continue;  // a buffer of old dumps: the config says it all
       const auto known = names.find(tensor.name);
       parts.tensors[known == names.end() ? tensor.name : known->second] = {tensor.type, tensor.shape, tensor.bytes};
     }
   }
   return parts;
+}
+
+void check_special_ids(const TokenizerData& tokenizer, const std::string& where) {
+  const auto size = static_cast<int64_t>(tokenizer.tokens.size());
+  for (const int32_t id : {tokenizer.bos, tokenizer.eos, tokenizer.eot, tokenizer.unknown, tokenizer.padding})
+    if (id >= size)
+      throw input_error(where, "the tokenizer has a special token outside its vocabulary",
+                        "an id below " + std::to_string(size), std::to_string(id));
 }
 
 void check_parts(const ModelFile::Parts& parts) {
@@ -125,21 +139,57 @@ void check_parts(const ModelFile::Parts& parts) {
     }
     const StoredTensor& tensor = found->second;
     const QuantFormat& format = format_of(tensor.type);
-    if (tensor.shape != spec.shape) problems.add("shape    " + spec.name + "   expected " + shape_text(spec.shape) + ", got " + shape_text(tensor.shape));
-    else if (tensor.bytes.size() != static_cast<size_t>(spec.elements() / format.block_size * format.block_bytes)) problems.add("size     " + spec.name);
+    if (format.decode == nullptr)
+      problems.add("type     " + spec.name + "   holds weights as " + format.name);
+    else if (tensor.shape != spec.shape)
+      problems.add("shape    " + spec.name + "   expected " + shape_text(spec.shape) + ", got " +
+                   shape_text(tensor.shape));
+    else if (tensor.bytes.size() != static_cast<size_t>(spec.elements() / format.block_size * format.block_bytes))
+      problems.add("size     " + spec.name);
   }
   for (const auto& [name, tensor] : parts.tensors)
     if (!declared.contains(name)) problems.add("unknown  " + printable(name) + "   " + shape_text(tensor.shape));
   problems.throw_if_any(parts.source, specs.size());
   if (static_cast<int64_t>(parts.tokenizer.tokens.size()) != parts.config.vocab_size)
-    throw input_error(parts.source, "the tokenizer does not fit the embedding", std::to_string(parts.config.vocab_size) + " tokens", std::to_string(parts.tokenizer.tokens.size()));
+    throw input_error(parts.source, "the tokenizer does not fit the embedding",
+                      std::to_string(parts.config.vocab_size) + " tokens",
+                      std::to_string(parts.tokenizer.tokens.size()));
+  check_special_ids(parts.tokenizer, parts.source);
 }
 
-void permute_rows(std::vector<float>& values, const std::vector<int64_t>& source, int64_t columns) {
-  std::vector<float> permuted(values.size());
-  for (size_t row = 0; row < source.size(); ++row)  // GGUF row `row` holds Hugging Face row source[row]
-    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(row) * columns, columns, permuted.begin() + source[row] * columns);
-  values.swap(permuted);
+// The heads whose rows RoPE pairs: those of q and k and their biases; 0 for other tensors.
+int64_t rotated_heads(const TensorSpec& spec, const ModelConfig& config) {
+  const bool query = spec.role == Role::Query || spec.role == Role::QueryBias;
+  if (!query && spec.role != Role::Key && spec.role != Role::KeyBias) return 0;
+  const LayerConfig& layer = config.layers[static_cast<size_t>(spec.layer)];
+  return query ? layer.n_heads : layer.n_kv_heads;
+}
+
+// What decides the numbers of the forward pass, as text.
+std::string config_text(const ModelConfig& config) {
+  std::string text;
+  const auto add = [&](double value) {
+    char digits[32];
+    std::snprintf(digits, sizeof digits, "%.17g;", value);
+    text += digits;
+  };
+  text += traits(config.family).name;
+  for (const double value : {config.norm_epsilon, config.rope_theta, config.rope_theta_sliding, config.attention_scale})
+    add(value);
+  for (const int64_t value :
+       {config.vocab_size, config.width, config.context_length, config.sliding_window, int64_t{config.tied_embeddings}})
+    text += std::to_string(value) + ";";
+  for (const LayerConfig& layer : config.layers) {
+    text += layer.kind == LayerKind::SlidingAttention ? "sliding;" : "full;";
+    for (const int64_t value : {layer.n_heads, layer.n_kv_heads, layer.head_dim, layer.ffn_width})
+      text += std::to_string(value) + ";";
+  }
+  if (!config.rope_scaling) return text;
+  text += config.rope_scaling->type + ";" + std::to_string(config.rope_scaling->original_context_length) + ";";
+  for (const double value :
+       {config.rope_scaling->factor, config.rope_scaling->low_freq_factor, config.rope_scaling->high_freq_factor})
+    add(value);
+  return text;
 }
 
 }  // namespace
@@ -151,18 +201,26 @@ ModelFile::ModelFile(Parts parts) {
 
 ModelFile ModelFile::open(const std::string& model) {
   const std::string path = resolve_model_path(model);
-  if (!fs::exists(path)) throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  if (!fs::exists(path))
+    throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
   parts.source = model;
   // Rows of the embedding beyond the tokenizer are padding that converters name [PADn].
-  for (auto n = static_cast<int64_t>(parts.tokenizer.tokens.size()); fs::is_directory(path) && n > 0 && n < parts.config.vocab_size; ++n)
+  for (auto n = static_cast<int64_t>(parts.tokenizer.tokens.size());
+       fs::is_directory(path) && n > 0 && n < parts.config.vocab_size; ++n)
     parts.tokenizer.tokens.push_back({"[PAD" + std::to_string(n) + "]", 0.0f, TokenKind::Unused});
   return ModelFile(std::move(parts));
 }
 
-bool ModelFile::interleaved_rope() const { return layout() == Layout::Gguf && (config().family == Family::Llama || (config().family == Family::Qwen2 && !config().uniform())); }
+bool ModelFile::interleaved_rope() const {
+  const bool uneven_qwen2 = config().family == Family::Qwen2 && !config().uniform();  // architecture deci
+  return parts_->interleaved_rope.value_or(layout() == Layout::Gguf &&
+                                           (traits(config().family).gguf_interleaved_rope || uneven_qwen2));
+}
 
-const StoredTensor& ModelFile::tensor(const std::string& name) const { return parts_->tensors.at(name); }
+const StoredTensor& ModelFile::tensor(const std::string& name) const {
+  return parts_->tensors.at(name);
+}
 
 std::vector<float> ModelFile::values(const TensorSpec& spec) const {
   const StoredTensor& stored = tensor(spec.name);
@@ -172,25 +230,32 @@ std::vector<float> ModelFile::values(const TensorSpec& spec) const {
   if (layout() == Layout::HuggingFace) return values;
   if (traits(config().family).norm_plus_one && is_norm(spec.role))
     for (float& value : values) value -= 1.0f;
-  if (!interleaved_rope() || spec.layer < 0) return values;
-  const LayerConfig& layer = config().layers[static_cast<size_t>(spec.layer)];
-  const int64_t columns = spec.is_matrix() ? spec.shape[1] : 1;
-  if (spec.role == Role::Query || spec.role == Role::QueryBias) permute_rows(values, hf_row_of_gguf_row(layer.n_heads, layer.head_dim), columns);
-  if (spec.role == Role::Key || spec.role == Role::KeyBias) permute_rows(values, hf_row_of_gguf_row(layer.n_kv_heads, layer.head_dim), columns);
+  const int64_t n_heads = rotated_heads(spec, config());
+  if (!interleaved_rope() || n_heads == 0) return values;
+  const std::vector<std::byte> rows =
+      reordered_rows(std::as_bytes(std::span(values)), n_heads, spec.shape[0] / n_heads, RowOrder::Halves);
+  std::memcpy(values.data(), rows.data(), rows.size());
   return values;
 }
 
 std::string ModelFile::content_hash() const {
   Sha256 hash;
-  hash.add(Tokenizer(tokenizer(), source()).hash());
+  hash.add(config_text(config())).add(Tokenizer(tokenizer(), source()).hash());
   for (const TensorSpec& spec : tensor_specs(config())) {
     const StoredTensor& stored = tensor(spec.name);
-    hash.add(spec.name).add(format_of(stored.type).name).add(shape_text(stored.shape)).add(stored.bytes);
+    hash.add(spec.name).add(format_of(stored.type).name).add(shape_text(stored.shape));
+    const int64_t n_heads = interleaved_rope() ? rotated_heads(spec, config()) : 0;
+    if (n_heads > 0)
+      hash.add(reordered_rows(stored.bytes, n_heads, spec.shape[0] / n_heads, RowOrder::Halves));
+    else
+      hash.add(stored.bytes);
   }
   return hash.hex();
 }
 
-double ModelFile::bits_per_weight() const { return 8.0 * static_cast<double>(size_bytes()) / static_cast<double>(config().parameter_count()); }
+double ModelFile::bits_per_weight() const {
+  return 8.0 * static_cast<double>(size_bytes()) / static_cast<double>(config().parameter_count());
+}
 
 std::vector<int64_t> hf_row_of_gguf_row(int64_t n_heads, int64_t head_dim) {
   std::vector<int64_t> source(static_cast<size_t>(n_heads * head_dim));
@@ -199,6 +264,19 @@ std::vector<int64_t> hf_row_of_gguf_row(int64_t n_heads, int64_t head_dim) {
       for (int64_t pair = 0; pair < head_dim / 2; ++pair)
         source[static_cast<size_t>(head * head_dim + 2 * pair + half)] = head * head_dim + half * (head_dim / 2) + pair;
   return source;
+}
+
+std::vector<std::byte> reordered_rows(std::span<const std::byte> rows, int64_t n_heads, int64_t head_dim, RowOrder to) {
+  const std::vector<int64_t> source = hf_row_of_gguf_row(n_heads, head_dim);
+  const size_t row_bytes = rows.size() / source.size();
+  std::vector<std::byte> out(rows.size());
+  for (size_t neighbour = 0; neighbour < source.size(); ++neighbour) {
+    const auto half = static_cast<size_t>(source[neighbour]);
+    const size_t from = to == RowOrder::Neighbours ? half : neighbour,
+                 target = to == RowOrder::Neighbours ? neighbour : half;
+    std::memcpy(out.data() + target * row_bytes, rows.data() + from * row_bytes, row_bytes);
+  }
+  return out;
 }
 
 }  // namespace attar

@@ -31,8 +31,8 @@ struct StoredTensor {
 };
 
 struct Provenance {
-  std::string name;          // general.name or the folder's name
-  std::string license;       // SPDX id or ""
+  std::string name;     // general.name or the folder's name
+  std::string license;  // SPDX id or ""
   std::string license_link;
   std::vector<std::string> base_models;  // names or links of what it was made from
   std::string author;
@@ -50,6 +50,7 @@ class ModelFile {
     TokenizerData tokenizer;
     Provenance provenance;
     Layout layout = Layout::HuggingFace;
+    std::optional<bool> interleaved_rope;         // unset: as the layout and the family say
     std::map<std::string, StoredTensor> tensors;  // by TensorSpec::name
     std::shared_ptr<const void> owner;
     std::string source;       // what the user named
@@ -66,10 +67,12 @@ class ModelFile {
   uint64_t size_bytes() const { return parts_->size_bytes; }
   const StoredTensor& tensor(const std::string& name) const;  // one of tensor_specs(config())
 
-  // The tensor as f32 in Attar's own layout, which is Hugging Face's: RoPE halves, gemma3 norms as w. -> shape's product
+  // The tensor as f32 in Attar's own layout, which is Hugging Face's: RoPE halves, gemma3 norms as w. -> shape's
+  // product
   std::vector<float> values(const TensorSpec& spec) const;
 
-  // SHA-256 over config, tokenizer and tensor bytes: the same for the same model in the same types.
+  // SHA-256 over config, tokenizer and tensor bytes, rows of q and k in Hugging Face order: the same for the same model
+  // in the same types, in GGUF or not (but for gemma3, whose norms GGUF rounds to 1 + w).
   std::string content_hash() const;
   double bits_per_weight() const;  // 8 * size_bytes / parameters
 
@@ -77,12 +80,17 @@ class ModelFile {
   std::shared_ptr<const Parts> parts_;
 };
 
-// pip:PACKAGE -> the path of the GGUF the installed package carries. Parts (NAME.partNN of PACKAGE or PACKAGE-partN) are
-// joined once into the cache folder. Python is not run: site-packages are found from VIRTUAL_ENV, from a .venv above the
-// working folder or the program, and from the usual system paths. Error{Input} with the pip command when it is absent.
+// pip:PACKAGE -> the path of the GGUF the installed package carries. Parts (NAME.partNN of PACKAGE or PACKAGE-partN)
+// are joined once into the cache folder. Python is not run: site-packages are found from VIRTUAL_ENV, from a .venv
+// above the working folder or the program, and from the usual system paths. Error{Input} with the pip command when it
+// is absent.
 std::string resolve_model_path(const std::string& model);
 
 // Row r of a GGUF `llama` q or k matrix is row source[r] of the Hugging Face matrix; n_heads is K for k.
 std::vector<int64_t> hf_row_of_gguf_row(int64_t n_heads, int64_t head_dim);  // -> (n_heads * head_dim)
+
+// Whole rows of a q or k matrix or bias, whatever their type, moved between the two orders.
+enum class RowOrder { Halves, Neighbours };  // Hugging Face's, GGUF `llama`'s
+std::vector<std::byte> reordered_rows(std::span<const std::byte> rows, int64_t n_heads, int64_t head_dim, RowOrder to);
 
 }  // namespace attar

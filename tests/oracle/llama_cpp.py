@@ -1,0 +1,137 @@
+"""llama.cpp's own library through ctypes: load a GGUF, feed token ids, get logits. A peer, never a dependency.
+
+The library is that of the npm package @node-llama-cpp/linux-x64 ('make peers' fetches it). Its parameter structs are
+passed by value but change between versions, so they are treated as opaque bytes: the defaults are fetched, and the few
+fields that matter are found by the values that the defaults are known to have there.
+"""
+import ctypes
+import os
+import pathlib
+import struct
+
+import numpy as np
+import pytest
+
+FOLDER = "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64"
+F32 = 0  # ggml type of the key/value cache: as exact as it gets
+STRUCT_BYTES = 512  # more than any of the structs; what lies behind is ignored
+
+
+class Opaque(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_uint8 * STRUCT_BYTES)]
+
+    def ints(self):
+        return struct.unpack(f"<{STRUCT_BYTES // 4}i", bytes(self.bytes))
+
+    def set(self, index, value):
+        struct.pack_into("<i", self.bytes, index * 4, value)
+
+
+class Batch(ctypes.Structure):
+    _fields_ = [("n_tokens", ctypes.c_int32), ("token", ctypes.POINTER(ctypes.c_int32)), ("embd", ctypes.c_void_p),
+                ("pos", ctypes.POINTER(ctypes.c_int32)), ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
+                ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))), ("logits", ctypes.POINTER(ctypes.c_int8))]
+
+
+LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+def find(values, wanted, start=0):
+    """Where `wanted` begins in `values`; the struct is not the one we know when it is nowhere."""
+    for i in range(start, len(values) - len(wanted)):
+        if values[i:i + len(wanted)] == wanted:
+            return i
+    raise RuntimeError("llama_context_params of this llama.cpp is not laid out as expected")
+
+
+class Library:
+    """One loaded libllama. Use library()."""
+
+    def __init__(self, folder):
+        for name in ("libggml-base.so", *sorted(p.name for p in folder.glob("libggml.*so*")), *sorted(p.name for p in folder.glob("libllama.*so*"))):
+            self.lib = ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL)
+            if name.startswith("libggml."):
+                self.lib.ggml_backend_load_all_from_path(str(folder).encode())
+        lib = self.lib
+        self.messages = []
+        self.log = LOG(lambda level, text, _: self.messages.append(text.decode(errors="replace")))
+        lib.llama_log_set(self.log, None)
+        lib.llama_backend_init()
+        for name, result, arguments in [
+                ("llama_model_default_params", Opaque, []), ("llama_context_default_params", Opaque, []),
+                ("llama_model_load_from_file", ctypes.c_void_p, [ctypes.c_char_p, Opaque]), ("llama_model_free", None, [ctypes.c_void_p]),
+                ("llama_init_from_model", ctypes.c_void_p, [ctypes.c_void_p, Opaque]), ("llama_free", None, [ctypes.c_void_p]),
+                ("llama_model_get_vocab", ctypes.c_void_p, [ctypes.c_void_p]), ("llama_vocab_n_tokens", ctypes.c_int32, [ctypes.c_void_p]),
+                ("llama_batch_init", Batch, [ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]), ("llama_batch_free", None, [Batch]),
+                ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]),
+                ("llama_get_logits_ith", ctypes.POINTER(ctypes.c_float), [ctypes.c_void_p, ctypes.c_int32])]:
+            function = getattr(lib, name)
+            function.restype, function.argtypes = result, arguments
+
+    def context_params(self, n_tokens, threads):
+        params = self.lib.llama_context_default_params()
+        values = params.ints()
+        for i in range(3):  # n_ctx, n_batch, n_ubatch
+            params.set(i, n_tokens)
+        at = find(values, (4, 4))
+        params.set(at, threads), params.set(at + 1, threads)
+        at = find(values, (-1, -1, -1, -1))  # rope scaling, pooling, attention, flash attention: unset
+        params.set(at + 3, 0)
+        at = find(values, (1, 1), at + 4)  # types of keys and values: F16
+        params.set(at, F32), params.set(at + 1, F32)
+        return params
+
+    def logits(self, path, tokens, threads=1):
+        """Logits of every position of one sequence: (n, V) float32. RuntimeError with llama.cpp's log when it cannot load."""
+        lib, n = self.lib, len(tokens)
+        self.messages.clear()
+        model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+        if not model:
+            raise RuntimeError("llama.cpp cannot load the file:\n" + "".join(self.messages)[-2000:])
+        context = lib.llama_init_from_model(model, self.context_params(max(n, 32), threads))
+        if not context:
+            lib.llama_model_free(model)
+            raise RuntimeError("llama.cpp cannot make a context:\n" + "".join(self.messages)[-2000:])
+        vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+        batch = lib.llama_batch_init(n, 0, 1)
+        batch.n_tokens = n
+        for i, token in enumerate(tokens):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = int(token), i, 1, 1
+            batch.seq_id[i][0] = 0
+        try:
+            if lib.llama_decode(context, batch) != 0:
+                raise RuntimeError("llama.cpp cannot run the file:\n" + "".join(self.messages)[-2000:])
+            return np.stack([np.ctypeslib.as_array(lib.llama_get_logits_ith(context, i), (vocabulary,)).copy() for i in range(n)])
+        finally:
+            lib.llama_batch_free(batch)
+            lib.llama_free(context)
+            lib.llama_model_free(model)
+
+
+_loaded = {}
+
+
+def library():
+    """The library, loaded once; the test is skipped, and says so, where it is missing."""
+    root = pathlib.Path(os.environ.get("ATTAR_PEERS", pathlib.Path(__file__).resolve().parents[2] / "peers"))
+    folder = root / FOLDER
+    if not folder.exists():
+        pytest.skip(f"{folder} is missing; run 'make peers' to compare with llama.cpp")
+    if folder not in _loaded:
+        _loaded[folder] = Library(folder)
+    return _loaded[folder]
+
+
+def perplexity(path, tokens, window, threads=2):
+    """exp of the mean negative log likelihood over windows of `window` tokens, every position but each first scored."""
+    total, scored = 0.0, 0
+    for start in range(0, len(tokens) - 1, window):
+        part = np.asarray(tokens[start:start + window])
+        if len(part) < 2:
+            break
+        rows = library().logits(path, part, threads)[:-1].astype(np.float64)
+        peak = rows.max(axis=1, keepdims=True)
+        log_sum = (peak + np.log(np.exp(rows - peak).sum(axis=1, keepdims=True)))[:, 0]
+        total += float((log_sum - rows[np.arange(len(part) - 1), part[1:]]).sum())
+        scored += len(part) - 1
+    return float(np.exp(total / scored))

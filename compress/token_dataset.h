@@ -18,8 +18,8 @@ struct TokenDocument {
   std::vector<int32_t> tokens;    // (T)
   std::vector<uint8_t> in_loss;   // (T) 1: predicting this token counts (assistant turns of chats; all of a text but its first)
   // Top-k signal of the teacher for predicting token t, where known: k entries a token, or empty.
-  std::vector<int32_t> signal_ids;       // (T, k); -1: no signal at this token
-  std::vector<float> signal_log_probs;   // (T, k)
+  std::vector<int32_t> signal_ids;      // (T, k); -1: not a token of this vocabulary, or an unused entry
+  std::vector<float> signal_log_probs;  // (T, k); -infinity: unused. What has a probability but no id was cut away
 };
 
 struct TokenDataset {

@@ -8,6 +8,8 @@
 #include <string>
 #include <variant>
 
+#include <vector>
+
 #include "distill/loss.h"
 
 namespace attar {

@@ -1,6 +1,7 @@
 #include "recipes/teacher_writes.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
@@ -87,7 +88,7 @@ TokenDocument to_document(const std::vector<int32_t>& prompt, const runtime::Bat
   document.in_loss.resize(document.tokens.size(), 1);
   if (k == 0) return document;
   document.signal_ids.assign(document.tokens.size() * static_cast<size_t>(k), -1);
-  document.signal_log_probs.assign(document.tokens.size() * static_cast<size_t>(k), 0.0f);
+  document.signal_log_probs.assign(document.tokens.size() * static_cast<size_t>(k), -std::numeric_limits<float>::infinity());
   for (size_t i = 0; i < written.signals.size(); ++i) {
     const runtime::TopK& signal = written.signals[i];
     const size_t at = (prompt.size() + i) * static_cast<size_t>(k);

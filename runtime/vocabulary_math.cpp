@@ -2,15 +2,10 @@
 #include "runtime/vocabulary_math.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <numeric>
 
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define ATTAR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define ATTAR_CLONES
-#endif
+#include "runtime/base/fast_math.h"
 
 namespace attar::runtime {
 namespace {
@@ -18,23 +13,7 @@ namespace {
 constexpr int64_t kLanes = 16;
 constexpr int64_t kChunk = 4096;  // f32 lane sums are emptied into a double after so many
 
-// exp(x) for x <= 88, relative error below 2e-7: 2^n * p(r), |r| <= ln(2)/2; below -87 it is 0.
-inline float fast_exp(float x) {
-  const float clamped = std::max(x, -87.0f);
-  const float n = (clamped * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to a whole number
-  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const float scaled = std::bit_cast<float>(std::bit_cast<int32_t>(p) + (static_cast<int32_t>(n) << 23));
-  return x < -87.0f ? 0.0f : scaled;
-}
-
-ATTAR_CLONES float maximum(const float* x, int64_t n) {
+ATTAR_VECTOR_CLONES float maximum(const float* x, int64_t n) {
   float lanes[kLanes];
   for (int64_t l = 0; l < kLanes; ++l) lanes[l] = -HUGE_VALF;
   int64_t i = 0;
@@ -46,7 +25,7 @@ ATTAR_CLONES float maximum(const float* x, int64_t n) {
   return most;
 }
 
-ATTAR_CLONES float sum_exp_chunk(const float* x, int64_t n, float offset) {
+ATTAR_VECTOR_CLONES float sum_exp_chunk(const float* x, int64_t n, float offset) {
   float lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
@@ -58,7 +37,7 @@ ATTAR_CLONES float sum_exp_chunk(const float* x, int64_t n, float offset) {
 }
 
 // sum of p * (log p - log q) with log p = a - la, log q = b - lb
-ATTAR_CLONES float kl_chunk(const float* a, float la, const float* b, float lb, int64_t n) {
+ATTAR_VECTOR_CLONES float kl_chunk(const float* a, float la, const float* b, float lb, int64_t n) {
   float lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
@@ -72,7 +51,7 @@ ATTAR_CLONES float kl_chunk(const float* a, float la, const float* b, float lb, 
   return sum;
 }
 
-ATTAR_CLONES void exponentials_loop(const float* x, float scale, float offset, float* out, int64_t n) {
+ATTAR_VECTOR_CLONES void exponentials_loop(const float* x, float scale, float offset, float* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = fast_exp(x[i] * scale - offset);
 }
 

@@ -9,13 +9,13 @@
 namespace attar {
 namespace {
 
-LinearStats stats_of(const at::Tensor& input, const WalkOptions& options) {
+LinearStats stats_of(const at::Tensor& input, bool gram) {
   LinearStats stats;
   stats.tokens = input.size(0);
   const at::Tensor wide = input.to(at::kDouble);
   stats.sum_squares = (wide * wide).sum(0);
   stats.sum_abs = wide.abs().sum(0);
-  if (options.gram) stats.gram = at::mm(input.t(), input).to(at::kDouble);
+  if (gram) stats.gram = at::mm(input.t(), input).to(at::kDouble);
   return stats;
 }
 
@@ -54,7 +54,7 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
       const auto group = static_cast<LinearGroup>(g);
       each([&](size_t i) {
         enter_group(model, layer, group, calibration[i], passes[i]);
-        parts[i] = stats_of(passes[i].inputs[static_cast<size_t>(g)], options);
+        parts[i] = stats_of(passes[i].inputs[static_cast<size_t>(g)], options.gram[static_cast<size_t>(g)]);
       });
       visit(layer, group, added(parts));
       const bool narrowed = input_width(model, layer, group) != passes[0].inputs[static_cast<size_t>(g)].size(1);
@@ -63,7 +63,7 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
     each([&](size_t i) { passes[i] = BlockPass{leave_block(model, layer, passes[i]), {}}; });
     report(progress, {.stage = stage, .unit = "layers", .done = layer + 1, .total = n_layers + 1});
   }
-  each([&](size_t i) { parts[i] = stats_of(final_norm(model, passes[i].hidden), options); });
+  each([&](size_t i) { parts[i] = stats_of(final_norm(model, passes[i].hidden), false); });
   visit(n_layers, LinearGroup::Down, added(parts));
   report(progress, {.stage = stage, .unit = "layers", .done = n_layers + 1, .total = n_layers + 1});
 }

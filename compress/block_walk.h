@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string_view>
@@ -24,7 +25,7 @@ struct LinearStats {
 };
 
 struct WalkOptions {
-  bool gram = false;  // also collect X^T X
+  std::array<bool, kGroups> gram{};  // which groups' X^T X to collect
   int threads = 1;    // batches side by side; changes no bit
 };
 

@@ -66,7 +66,7 @@ struct QuantizedModel {
 
 // Row-wise mean squares of the inputs of each matrix, by tensor name: what an importance matrix file holds.
 using Importance = std::map<std::string, std::vector<float>>;  // (in)
-Importance collect_importance(const CausalLM& model, const TokenDataset& calibration, int64_t max_tokens,
+Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
                               const Progress& progress = {});
 
 // Encodes every tensor by the plan. Error{Input} naming the tensor for NaN or infinite weights. Bytes do not depend on

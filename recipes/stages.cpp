@@ -122,7 +122,7 @@ void restore_student(Session& session, const std::string& name) {
 
 StageRecord run_stage(Session& session, const std::string& name, const PruneOptions& options) {
   const TokenDataset data = joined(session.in_student_vocabulary(session.calibration), session.in_student_vocabulary(session.train));
-  const PruneResult pruned = prune(session.student, session.tokenizer, data, options, session.progress);
+  const PruneResult pruned = prune(session.student, session.tokenizer, data, options, session.threads, session.progress);
   if (!pruned.kept_tokens.empty()) session.kept_tokens = composed(session.kept_tokens, pruned.kept_tokens);
   write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer, session.export_info().provenance, {},
                    kept_tokens_json(session).dump());
@@ -156,7 +156,7 @@ StageRecord run_stage(Session& session, const std::string& name, const QuantizeO
   const QuantizePlan plan = plan_quantization(session.student.config, options, overhead);
   Importance importance;
   if (options.importance)
-    importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration), options.calibration_tokens, session.progress);
+    importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration), options.calibration_tokens, session.threads, session.progress);
   session.quantized = quantize(session.student, plan, importance, session.threads, session.progress);
   Json tensors = Json::array();
   for (const PlannedTensor& planned : plan.tensors) {

@@ -34,10 +34,14 @@ int run(const std::string& verb, const std::string& model, const std::string& ou
   info.provenance = file.provenance();
   info.attar_version = ATTAR_VERSION;
   GgufExport written;
-  if (verb == "gguf") written = export_gguf(out, encoded(file, *find_format(type)), file.tokenizer(), info);
-  else if (verb == "repack") written = repack_gguf(out, file, info);
-  else if (verb == "hf") export_hf(out, CausalLM::load(file), file.tokenizer(), info, type);
-  else return 2;
+  if (verb == "gguf")
+    written = export_gguf(out, encoded(file, *find_format(type)), file.tokenizer(), info);
+  else if (verb == "repack")
+    written = repack_gguf(out, file, info);
+  else if (verb == "hf")
+    export_hf(out, CausalLM::load(file), file.tokenizer(), info, type);
+  else
+    return 2;
   std::printf("%s\n", written.architecture.c_str());
   for (const std::string& note : written.notes) std::printf("%s\n", note.c_str());
   return 0;

@@ -32,6 +32,9 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
 }
 
+// "60MB", "58MiB", "1.5GB", "60000000" -> bytes; Error{Usage} otherwise.
+uint64_t parse_size(const std::string& text);
+
 struct Fallback {
   std::string tensor;
   TensorType wanted, used;

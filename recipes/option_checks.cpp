@@ -1,7 +1,6 @@
 #include "recipes/option_checks.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "distill/loss.h"
@@ -80,7 +79,7 @@ std::vector<FieldProblem> problems_of(const QuantizeOptions& o) {
   check.need(o.to.has_value() != o.target_size.has_value(), "to", "exactly one of `to` and `target_size`");
   if (o.target_size) {
     try {
-      parse_size_bytes(*o.target_size, "target_size");
+      parse_size(*o.target_size);
     } catch (const Error&) {
       check.add("target_size", "a size such as 60MB, 58MiB or 60000000");
     }
@@ -144,22 +143,6 @@ std::vector<FieldProblem> problems_of(const Architecture& o) {
   check.positive(o.rope_theta, "rope_theta");
   check.positive(o.norm_epsilon, "norm_epsilon");
   return check.take();
-}
-
-uint64_t parse_size_bytes(const std::string& text, const std::string& where) {
-  struct Unit {
-    const char* suffix;
-    double bytes;
-  };
-  static constexpr Unit kUnits[] = {{"", 1.0},       {"B", 1.0},        {"KB", 1e3},       {"MB", 1e6},
-                                    {"GB", 1e9},     {"KiB", 0x1p10},   {"MiB", 0x1p20},   {"GiB", 0x1p30}};
-  double number = 0.0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string suffix(end, text.data() + text.size());
-  if (code == std::errc() && number > 0.0 && number < 1e15)
-    for (const Unit& unit : kUnits)
-      if (suffix == unit.suffix) return static_cast<uint64_t>(number * unit.bytes);
-  throw usage_error(where, "is not a size", "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB", printable(text));
 }
 
 }  // namespace attar

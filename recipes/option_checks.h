@@ -31,7 +31,4 @@ void require_valid(const Options& options, const std::string& where) {
     throw usage_error(where, problems.front().field + " has an impossible value", problems.front().expected);
 }
 
-// "60MB", "58MiB", "1.5GB", "60000000" -> bytes; Error{Usage} otherwise.
-uint64_t parse_size_bytes(const std::string& text, const std::string& where);
-
 }  // namespace attar

@@ -9,6 +9,7 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE RelWithDebInfo)
 endif()
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1 -DNDEBUG")
+add_compile_options(-ffunction-sections -fdata-sections)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")
 
 find_program(ATTAR_CCACHE ccache)

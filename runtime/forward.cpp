@@ -121,8 +121,10 @@ void Pass::find_sequences() {
   positions_.resize(rows_.size());
   for (int64_t row = 0; row < n_rows_; ++row) {
     KvCache::Storage* cache = &rows_[static_cast<size_t>(row)].cache->storage();
-    if (sequences_.empty() || sequences_.back().cache != cache)
+    if (sequences_.empty() || sequences_.back().cache != cache) {
+      assert(std::none_of(sequences_.begin(), sequences_.end(), [&](const Sequence& s) { return s.cache == cache; }));
       sequences_.push_back({cache, row, 0, cache->length_tokens});
+    }
     Sequence& s = sequences_.back();
     positions_[static_cast<size_t>(row)] = s.first_position + s.n_rows++;
   }

@@ -46,8 +46,11 @@ void write_codes(const PackedMatrix& m, const int8_t* codes, const uint8_t* inde
   const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
   const int bias = t.code_bits == 8 ? 128 : t.has_min ? 0 : t.code_bits == 4 ? 8 : 16;
   uint8_t biased[kBlock];
-  for (int k = 0; k < kBlock; ++k)
-    biased[k] = t.table ? index_of[static_cast<uint8_t>(codes[k])] : static_cast<uint8_t>(codes[k] + bias);
+  if (t.table) {
+    for (int k = 0; k < kBlock; ++k) biased[k] = index_of[static_cast<uint8_t>(codes[k])];
+  } else {
+    for (int k = 0; k < kBlock; ++k) biased[k] = static_cast<uint8_t>(codes[k] + bias);
+  }
   if (t.code_bits == 8) {
     for (int j = 0; j < 8; ++j) std::memcpy(block + 64 * j + 4 * row, biased + 4 * j, 4);
     return;

@@ -19,9 +19,12 @@ LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "hi
 CASES = {
     "llama_tied": (transformers.LlamaConfig, {"tie_word_embeddings": True}),
     "llama_untied_odd_heads": (transformers.LlamaConfig, {"tie_word_embeddings": False, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 10}),
+    "llama_wide": (transformers.LlamaConfig, {"tie_word_embeddings": False, "hidden_size": 64, "intermediate_size": 96, "head_dim": 16,
+                                              "initializer_range": 0.15}),
     "llama_rope_scaling": (transformers.LlamaConfig, {"tie_word_embeddings": True, "rope_parameters": LLAMA3_ROPE}),
     "qwen2": (transformers.Qwen2Config, {"tie_word_embeddings": True}),
     "qwen3": (transformers.Qwen3Config, {"tie_word_embeddings": False}),
+    "qwen3_tied": (transformers.Qwen3Config, {"tie_word_embeddings": True}),
     "gemma3_short_window": (transformers.Gemma3TextConfig, {"sliding_window": 8, "num_hidden_layers": 7, "query_pre_attn_scalar": 12}),
     "gemma3_long_window": (transformers.Gemma3TextConfig, {"sliding_window": 64, "num_hidden_layers": 7, "query_pre_attn_scalar": 20}),
 }

@@ -63,7 +63,8 @@ class Library:
                 ("llama_init_from_model", ctypes.c_void_p, [ctypes.c_void_p, Opaque]), ("llama_free", None, [ctypes.c_void_p]),
                 ("llama_model_get_vocab", ctypes.c_void_p, [ctypes.c_void_p]), ("llama_vocab_n_tokens", ctypes.c_int32, [ctypes.c_void_p]),
                 ("llama_batch_init", Batch, [ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]), ("llama_batch_free", None, [Batch]),
-                ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]),
+                ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]), ("llama_get_memory", ctypes.c_void_p, [ctypes.c_void_p]),
+                ("llama_memory_clear", None, [ctypes.c_void_p, ctypes.c_bool]),
                 ("llama_get_logits_ith", ctypes.POINTER(ctypes.c_float), [ctypes.c_void_p, ctypes.c_int32])]:
             function = getattr(lib, name)
             function.restype, function.argtypes = result, arguments
@@ -83,29 +84,56 @@ class Library:
 
     def logits(self, path, tokens, threads=1):
         """Logits of every position of one sequence: (n, V) float32. RuntimeError with llama.cpp's log when it cannot load."""
-        lib, n = self.lib, len(tokens)
-        self.messages.clear()
-        model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
-        if not model:
-            raise RuntimeError("llama.cpp cannot load the file:\n" + "".join(self.messages)[-2000:])
-        context = lib.llama_init_from_model(model, self.context_params(max(n, 32), threads))
-        if not context:
-            lib.llama_model_free(model)
-            raise RuntimeError("llama.cpp cannot make a context:\n" + "".join(self.messages)[-2000:])
-        vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
-        batch = lib.llama_batch_init(n, 0, 1)
-        batch.n_tokens = n
+        with Model(self, path, len(tokens), threads) as model:
+            return model.logits(tokens)
+
+
+class Model:
+    """A file that stays open, for sequences of at most `n_tokens` tokens."""
+
+    def __init__(self, library_, path, n_tokens, threads=2):
+        self.library, self.lib = library_, library_.lib
+        self.model = self.context = self.batch = None
+        self.library.messages.clear()
+        self.model = self.lib.llama_model_load_from_file(str(path).encode(), self.lib.llama_model_default_params())
+        if not self.model:
+            raise self.failure("load the file")
+        self.context = self.lib.llama_init_from_model(self.model, library_.context_params(max(n_tokens, 32), threads))
+        if not self.context:
+            error = self.failure("make a context")
+            self.close()
+            raise error
+        self.vocabulary = self.lib.llama_vocab_n_tokens(self.lib.llama_model_get_vocab(self.model))
+        self.batch = self.lib.llama_batch_init(n_tokens, 0, 1)
+
+    def failure(self, action):
+        return RuntimeError(f"llama.cpp cannot {action}:\n" + "".join(self.library.messages)[-2000:])
+
+    def logits(self, tokens):
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
+        self.batch.n_tokens = len(tokens)
         for i, token in enumerate(tokens):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = int(token), i, 1, 1
-            batch.seq_id[i][0] = 0
-        try:
-            if lib.llama_decode(context, batch) != 0:
-                raise RuntimeError("llama.cpp cannot run the file:\n" + "".join(self.messages)[-2000:])
-            return np.stack([np.ctypeslib.as_array(lib.llama_get_logits_ith(context, i), (vocabulary,)).copy() for i in range(n)])
-        finally:
-            lib.llama_batch_free(batch)
-            lib.llama_free(context)
-            lib.llama_model_free(model)
+            self.batch.token[i], self.batch.pos[i], self.batch.n_seq_id[i], self.batch.logits[i] = int(token), i, 1, 1
+            self.batch.seq_id[i][0] = 0
+        if self.lib.llama_decode(self.context, self.batch) != 0:
+            raise self.failure("run the file")
+        rows = [np.ctypeslib.as_array(self.lib.llama_get_logits_ith(self.context, i), (self.vocabulary,)) for i in range(len(tokens))]
+        return np.stack(rows)
+
+    def close(self):
+        if self.batch is not None:
+            self.lib.llama_batch_free(self.batch)
+        if self.context:
+            self.lib.llama_free(self.context)
+        if self.model:
+            self.lib.llama_model_free(self.model)
+        self.model = self.context = self.batch = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 _loaded = {}
@@ -125,13 +153,14 @@ def library():
 def perplexity(path, tokens, window, threads=2):
     """exp of the mean negative log likelihood over windows of `window` tokens, every position but each first scored."""
     total, scored = 0.0, 0
-    for start in range(0, len(tokens) - 1, window):
-        part = np.asarray(tokens[start:start + window])
-        if len(part) < 2:
-            break
-        rows = library().logits(path, part, threads)[:-1].astype(np.float64)
-        peak = rows.max(axis=1, keepdims=True)
-        log_sum = (peak + np.log(np.exp(rows - peak).sum(axis=1, keepdims=True)))[:, 0]
-        total += float((log_sum - rows[np.arange(len(part) - 1), part[1:]]).sum())
-        scored += len(part) - 1
+    with Model(library(), path, window, threads) as model:
+        for start in range(0, len(tokens) - 1, window):
+            part = np.asarray(tokens[start:start + window])
+            if len(part) < 2:
+                break
+            rows = model.logits(part)[:-1].astype(np.float64)
+            peak = rows.max(axis=1, keepdims=True)
+            log_sum = (peak + np.log(np.exp(rows - peak).sum(axis=1, keepdims=True)))[:, 0]
+            total += float((log_sum - rows[np.arange(len(part) - 1), part[1:]]).sum())
+            scored += len(part) - 1
     return float(np.exp(total / scored))

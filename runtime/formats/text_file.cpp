@@ -139,14 +139,18 @@ size_t valid_utf8_prefix(std::string_view text) {
   return n;
 }
 
-std::vector<Document> read_documents(const std::string& path, size_t limit_bytes) {
-  const bool packed = ends_with(path, ".gz");
-  const std::string inner = packed ? path.substr(0, path.size() - 3) : path;
-  const bool json = ends_with(inner, ".jsonl");
-  if (!json && !ends_with(inner, ".txt")) throw input_error(path, "has an ending that Attar does not know", ".txt or .jsonl, also with .gz");
-  std::string text = packed ? unpack_gzip(path, limit_bytes) : read_file(path, limit_bytes);
+std::string read_text_file(const std::string& path, size_t limit_bytes) {
+  std::string text = ends_with(path, ".gz") ? unpack_gzip(path, limit_bytes) : read_file(path, limit_bytes);
   if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
   check_utf8(text, path);
+  return text;
+}
+
+std::vector<Document> read_documents(const std::string& path, size_t limit_bytes) {
+  const std::string inner = ends_with(path, ".gz") ? path.substr(0, path.size() - 3) : path;
+  const bool json = ends_with(inner, ".jsonl");
+  if (!json && !ends_with(inner, ".txt")) throw input_error(path, "has an ending that Attar does not know", ".txt or .jsonl, also with .gz");
+  const std::string text = read_text_file(path, limit_bytes);
   std::vector<Document> documents = json ? json_documents(text, path) : plain_documents(text, path);
   if (documents.empty()) throw input_error(path, "holds no text", "at least one document that is not empty");
   return documents;

@@ -1,0 +1,136 @@
+// prune, distill, quantize, export, eval, doctor.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "recipes/cli/verbs.h"
+#include "recipes/commands.h"
+#include "runtime/base/error.h"
+#include "runtime/cli/terminal.h"
+
+namespace attar::cli {
+namespace {
+
+// Prints a command's JSON document, or its fields a line each.
+int show(const std::string& document, const GlobalOptions& global) {
+  if (global.json) {
+    std::fputs(document.c_str(), stdout);
+    return 0;
+  }
+  const auto json = nlohmann::ordered_json::parse(document);
+  for (const auto& [key, value] : json.items()) {
+    if (key == "schema_version") continue;
+    if (!value.is_array() && !value.is_object()) {
+      std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+      continue;
+    }
+    if (value.empty()) continue;
+    std::printf("%s\n", key.c_str());
+    size_t shown = 0;
+    for (const auto& [name, item] : value.items()) {
+      if (++shown > 12) {
+        std::printf("  ... %zu more (--json shows all)\n", value.size() - 12);
+        break;
+      }
+      const std::string text = item.is_string() ? item.get<std::string>() : item.dump();
+      std::printf("  %s\n", (value.is_object() ? name + ": " + text : text).c_str());
+    }
+  }
+  return 0;
+}
+
+// What every stage verb takes.
+struct Shared {
+  CommandOptions command;
+  explicit Shared(CLI::App& app, const char* model_name) {
+    app.add_option(model_name, command.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
+    app.add_option("-o,--out", command.out, "what to write: a file ending in .gguf, or a folder")->required();
+  }
+  CommandOptions with(const GlobalOptions& global) const {
+    CommandOptions out = command;
+    out.threads = static_cast<int>(global.threads);
+    out.seed = global.seed;
+    return out;
+  }
+};
+
+}  // namespace
+
+Action add_prune(CLI::App& command, const GlobalOptions& global) {
+  struct State : Shared {
+    using Shared::Shared;
+    PruneOptions options;
+  };
+  const auto state = std::make_shared<State>(command, "MODEL");
+  command.add_option("--calibration", state->command.data, "text to measure the model on: .txt or .jsonl, also .gz");
+  command.add_option("--to", state->command.to, "tensor type of a GGUF")->capture_default_str();
+  visit_fields(state->options, FlagAdder(command));
+  return [state, &global] { return show(prune_model(state->with(global), state->options, terminal_progress(global)), global); };
+}
+
+Action add_distill(CLI::App& command, const GlobalOptions& global) {
+  struct State : Shared {
+    using Shared::Shared;
+    DistillOptions options;
+    std::string student;
+    bool resume = false;
+  };
+  const auto state = std::make_shared<State>(command, "TEACHER");
+  command.add_option("--student", state->student, "the model that learns")->required();
+  command.add_option("--data", state->command.data, "text to learn from: .txt or .jsonl, also .gz")->required();
+  command.add_option("--to", state->command.to, "tensor type of a GGUF")->capture_default_str();
+  command.add_flag("--resume", state->resume, "go on from the last checkpoint beside OUT");
+  visit_fields(state->options, FlagAdder(command));
+  return [state, &global] { return show(distill_model(state->with(global), state->student, state->options, state->resume, terminal_progress(global)), global); };
+}
+
+Action add_quantize(CLI::App& command, const GlobalOptions& global) {
+  struct State : Shared {
+    using Shared::Shared;
+    QuantizeOptions options;
+    std::string imatrix;
+  };
+  const auto state = std::make_shared<State>(command, "MODEL");
+  command.add_option("--calibration", state->command.data, "text that says which inputs matter: .txt or .jsonl, also .gz");
+  command.add_option("--imatrix", state->imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
+  visit_fields(state->options, FlagAdder(command));
+  return [state, &global] { return show(quantize_model(state->with(global), state->options, state->imatrix, terminal_progress(global)), global); };
+}
+
+Action add_export(CLI::App& command, const GlobalOptions& global) {
+  struct State : Shared {
+    using Shared::Shared;
+    std::string format = "gguf", dtype = "float32";
+  };
+  const auto state = std::make_shared<State>(command, "MODEL");
+  state->command.to.clear();
+  command.add_option("--format", state->format, "gguf or hf")->capture_default_str();
+  command.add_option("--to", state->command.to, "tensor type of the GGUF; without it tensors keep theirs");
+  command.add_option("--dtype", state->dtype, "numbers of a Hugging Face directory: float32 or bfloat16")->capture_default_str();
+  return [state, &global] { return show(export_model(state->with(global), state->format, state->dtype, terminal_progress(global)), global); };
+}
+
+Action add_eval(CLI::App& command, const GlobalOptions& global) {
+  struct State {
+    CommandOptions command;
+    EvalOptions options;
+  };
+  const auto state = std::make_shared<State>();
+  command.add_option("MODEL", state->command.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
+  command.add_option("--data", state->command.data, "text for perplexity and bits per byte");
+  command.add_option("--task", state->options.tasks, "multiple-choice or cloze items (.jsonl, also .gz)");
+  command.add_option("--numerics", state->options.numerics, "fp32 or deployed")->capture_default_str();
+  command.add_option("--context", state->options.context, "window length in tokens for --data")->capture_default_str();
+  command.add_option("--limit", state->options.limit, "items of each task; 0 for all")->capture_default_str();
+  return [state, &global] {
+    state->command.threads = static_cast<int>(global.threads);
+    return show(eval_model(state->command, state->options, terminal_progress(global)), global);
+  };
+}
+
+Action add_doctor(CLI::App&, const GlobalOptions& global) {
+  return [&global] { return show(doctor(), global); };
+}
+
+}  // namespace attar::cli

@@ -21,7 +21,8 @@ double seconds_of(const std::function<void()>& work) {
 
 void run_prompt(const Model& model, KvCache& cache, int64_t n, Workspace& work) {
   std::vector<Row> rows;
-  for (int64_t i = 0; i < n; ++i) rows.push_back({&cache, static_cast<int32_t>((i * 7919 + 11) % model.config().vocab_size), i + 1 == n});
+  for (int64_t i = 0; i < n; ++i)
+    rows.push_back({&cache, static_cast<int32_t>((i * 7919 + 11) % model.config().vocab_size), i + 1 == n});
   if (!rows.empty()) forward(model, rows, work);
 }
 
@@ -45,11 +46,15 @@ void finish(BenchRow& row) {
 
 }  // namespace
 
-std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options, Workspace& work, const Progress& progress) {
+std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options, Workspace& work,
+                                const Progress& progress) {
   std::vector<BenchRow> rows;
   for (const int64_t depth : options.depth_tokens) {
-    for (const int64_t n : options.prompt_tokens) if (n > 0) rows.push_back({.n_prompt = n, .n_depth = depth, .n_threads = work.threads().size(), .samples_ts = {}});
-    for (const int64_t n : options.generated_tokens) if (n > 0) rows.push_back({.n_gen = n, .n_depth = depth, .n_threads = work.threads().size(), .samples_ts = {}});
+    for (const int64_t n : options.prompt_tokens)
+      if (n > 0)
+        rows.push_back({.n_prompt = n, .n_depth = depth, .n_threads = work.threads().size(), .samples_ts = {}});
+    for (const int64_t n : options.generated_tokens)
+      if (n > 0) rows.push_back({.n_gen = n, .n_depth = depth, .n_threads = work.threads().size(), .samples_ts = {}});
   }
   int64_t done = 0;
   const auto total = static_cast<int64_t>(rows.size()) * options.repetitions;
@@ -59,8 +64,10 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
     for (int64_t repetition = -1; repetition < options.repetitions; ++repetition) {  // one warm-up
       KvCache cache(filled);
       const double seconds = seconds_of([&] {
-        if (row.n_prompt > 0) run_prompt(model, cache, row.n_prompt, work);
-        else run_generation(model, cache, row.n_gen, work);
+        if (row.n_prompt > 0)
+          run_prompt(model, cache, row.n_prompt, work);
+        else
+          run_generation(model, cache, row.n_gen, work);
       });
       if (repetition < 0) continue;
       row.samples_ts.push_back(static_cast<double>(row.n_prompt + row.n_gen) / seconds);

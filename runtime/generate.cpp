@@ -79,8 +79,8 @@ struct Writer {
 
 }  // namespace
 
-Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options, Workspace& work,
-                   const std::function<bool(std::string_view)>& on_text) {
+Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
+                   Workspace& work, const std::function<bool(std::string_view)>& on_text) {
   const Tokenizer& tokenizer = model.tokenizer();
   Generated out{{}, {}, StopReason::MaxTokens};
   TextStream stream(options.stop);
@@ -120,8 +120,9 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
   return out;
 }
 
-void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options, Workspace& work,
-                    const std::function<Flow(size_t index, BatchResult result)>& on_result, const Progress& progress) {
+void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options,
+                    Workspace& work, const std::function<Flow(size_t index, BatchResult result)>& on_result,
+                    const Progress& progress) {
   const Tokenizer& tokenizer = model.tokenizer();
   std::list<Writer> active;
   std::map<size_t, BatchResult> finished;  // waiting for earlier ones
@@ -139,7 +140,8 @@ void generate_batch(const Model& model, std::span<const BatchSequence> sequences
     while (static_cast<int64_t>(active.size()) < options.batch_size && next < sequences.size()) {
       const BatchSequence& sequence = sequences[next];
       Writer& writer = active.emplace_back(Writer{next++, KvCache(model), sequence.prompt});
-      for (size_t i = 0; i < sequence.prompt.size(); ++i) rows.push_back({&writer.cache, sequence.prompt[i], i + 1 == sequence.prompt.size()});
+      for (size_t i = 0; i < sequence.prompt.size(); ++i)
+        rows.push_back({&writer.cache, sequence.prompt[i], i + 1 == sequence.prompt.size()});
       asked.push_back(&writer);
     }
     forward(model, rows, work);
@@ -147,7 +149,9 @@ void generate_batch(const Model& model, std::span<const BatchSequence> sequences
       for (size_t i = static_cast<size_t>(thread); i < asked.size(); i += static_cast<size_t>(work.threads().size())) {
         Writer& writer = *asked[i];
         const std::span<const float> logits = work.logits(static_cast<int64_t>(i));
-        const int32_t token = sample(logits, writer.history, options.sampling, options.seed, sequences[writer.index].id, writer.history.size()).token;
+        const int32_t token = sample(logits, writer.history, options.sampling, options.seed, sequences[writer.index].id,
+                                     writer.history.size())
+                                  .token;
         const bool ends = tokenizer.ends_generation(token);
         writer.result.tokens.push_back(token);
         if (options.top_k_signals > 0) writer.result.signals.push_back(top_k_of(logits, options.top_k_signals));
@@ -171,7 +175,10 @@ void generate_batch(const Model& model, std::span<const BatchSequence> sequences
       finished.erase(first);
       if (flow == Flow::Stop) return;
     }
-    report(progress, {.stage = "generate", .unit = "texts", .done = static_cast<int64_t>(delivered), .total = static_cast<int64_t>(sequences.size())});
+    report(progress, {.stage = "generate",
+                      .unit = "texts",
+                      .done = static_cast<int64_t>(delivered),
+                      .total = static_cast<int64_t>(sequences.size())});
   }
 }
 

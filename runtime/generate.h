@@ -34,13 +34,13 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
 
 // What the teacher thought at each generated position, kept on the way.
 struct TopK {
-  std::vector<int32_t> ids;       // (k), likeliest first
-  std::vector<float> log_probs;   // (k), natural log, temperature 1
-  float tail_mass = 0.0f;         // 1 - sum of the k probabilities
+  std::vector<int32_t> ids;      // (k), likeliest first
+  std::vector<float> log_probs;  // (k), natural log, temperature 1
+  float tail_mass = 0.0f;        // 1 - sum of the k probabilities
 };
 
 struct BatchSequence {
-  uint64_t id = 0;                  // keys its random draws
+  uint64_t id = 0;  // keys its random draws
   std::vector<int32_t> prompt;
 };
 struct BatchResult {
@@ -49,10 +49,10 @@ struct BatchResult {
   StopReason reason;
 };
 struct BatchOptions {
-  int64_t max_tokens = 256;     // a sequence
+  int64_t max_tokens = 256;  // a sequence
   SampleOptions sampling;
   uint64_t seed = 0;
-  int64_t batch_size = 16;      // sequences at once; results do not depend on it
+  int64_t batch_size = 16;  // sequences at once; results do not depend on it
   int64_t top_k_signals = 0;
 };
 

@@ -13,7 +13,8 @@ namespace {
 
 constexpr float kNegligible = 1e-9f;  // of the likeliest token's probability: never reached by a draw that was cut
 
-std::vector<float> penalized(std::span<const float> logits, std::span<const int32_t> history, const SampleOptions& options) {
+std::vector<float> penalized(std::span<const float> logits, std::span<const int32_t> history,
+                             const SampleOptions& options) {
   std::vector<float> changed(logits.begin(), logits.end());
   if (options.repetition_penalty == 1.0) return changed;
   const auto window = static_cast<size_t>(std::max<int64_t>(0, options.repetition_window_tokens));
@@ -40,7 +41,9 @@ std::vector<Candidate> candidates(const std::vector<float>& weights, const Sampl
   std::vector<Candidate> kept;
   for (size_t i = 0; i < weights.size(); ++i)
     if (static_cast<double>(weights[i]) >= floor) kept.push_back({weights[i], static_cast<int32_t>(i)});
-  const auto before = [](const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; };
+  const auto before = [](const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+  };
   const size_t k = options.top_k > 0 ? std::min(static_cast<size_t>(options.top_k), kept.size()) : kept.size();
   std::partial_sort(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(k), kept.end(), before);
   kept.resize(k);
@@ -69,9 +72,12 @@ int32_t draw_all(const std::vector<float>& weights, double uniform) {
 
 }  // namespace
 
-Sampled sample(std::span<const float> logits, std::span<const int32_t> history, const SampleOptions& options, uint64_t seed, uint64_t sequence, uint64_t position) {
+Sampled sample(std::span<const float> logits, std::span<const int32_t> history, const SampleOptions& options,
+               uint64_t seed, uint64_t sequence, uint64_t position) {
   const double lse = log_sum_exp(logits);
-  if (!std::isfinite(lse)) throw Error(ErrorKind::Failure, {.what = "the model's logits are not finite", .hint = "its weights may be damaged; run attar-run inspect on it"});
+  if (!std::isfinite(lse))
+    throw Error(ErrorKind::Failure, {.what = "the model's logits are not finite",
+                                     .hint = "its weights may be damaged; run attar-run inspect on it"});
   const std::vector<float> changed = penalized(logits, history, options);
   const auto best = static_cast<size_t>(argmax(changed));
   int32_t token = static_cast<int32_t>(best);

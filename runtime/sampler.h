@@ -19,7 +19,8 @@ struct SampleOptions {
 };
 template <class Visitor>
 void visit_fields(SampleOptions& o, Visitor&& field) {
-  field(o.temperature, "temperature", "randomness: 0 takes the likeliest token, 1 samples the model's own distribution");
+  field(o.temperature, "temperature",
+        "randomness: 0 takes the likeliest token, 1 samples the model's own distribution");
   field(o.top_k, "top_k", "sample from the k likeliest tokens; 0 for all");
   field(o.top_p, "top_p", "sample from the smallest set of tokens with at least this probability; 1 for all");
   field(o.min_p, "min_p", "drop tokens less likely than min_p times the likeliest");

@@ -18,12 +18,14 @@ constexpr size_t kPassTokens = 64;  // teacher tokens whose logits are held at o
 std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& student, const std::string& where) {
   if (teacher.hash() == student.hash()) return {};
   std::unordered_map<std::string_view, int32_t> by_text;
-  for (size_t id = 0; id < teacher.data().tokens.size(); ++id) by_text.emplace(teacher.data().tokens[id].text, static_cast<int32_t>(id));
+  for (size_t id = 0; id < teacher.data().tokens.size(); ++id)
+    by_text.emplace(teacher.data().tokens[id].text, static_cast<int32_t>(id));
   std::vector<int32_t> ids;
   for (const Token& token : student.data().tokens) {
     const auto found = by_text.find(token.text);
     if (teacher.data().kind != student.data().kind || found == by_text.end())
-      throw input_error(where, "the student's vocabulary is not part of the teacher's", "the same tokenizer or one trimmed from it", printable(token.text),
+      throw input_error(where, "the student's vocabulary is not part of the teacher's",
+                        "the same tokenizer or one trimmed from it", printable(token.text),
                         "verify compares models of one vocabulary family");
     ids.push_back(found->second);
   }
@@ -127,17 +129,21 @@ class Judge {
     size_t s = part.student_begin;
     for (size_t t = part.teacher_begin; t < part.teacher_end && t + 1 < window.teacher_end; ++t) {
       while (s < part.student_end && student.ends[s] < teacher.ends[t]) ++s;
-      const bool aligned = s < part.student_end && s + 1 < window.student_end && student.ends[s] == teacher.ends[t] && student.ends[s + 1] == teacher.ends[t + 1];
-      if (aligned) pairs.push_back({t + 1, s + 1});
-      else ++skipped_;
+      const bool aligned = s < part.student_end && s + 1 < window.student_end && student.ends[s] == teacher.ends[t] &&
+                           student.ends[s + 1] == teacher.ends[t + 1];
+      if (aligned)
+        pairs.push_back({t + 1, s + 1});
+      else
+        ++skipped_;
     }
     const size_t first = positions_.size();
     positions_.resize(first + pairs.size());
     threads_.run([&](int thread) {
       for (size_t i = static_cast<size_t>(thread); i < pairs.size(); i += static_cast<size_t>(threads_.size()))
-        positions_[first + i] = compare(teacher_work_.logits(static_cast<int64_t>(pairs[i].teacher - 1 - part.teacher_begin)),
-                                        student_work_.logits(static_cast<int64_t>(pairs[i].student - 1 - part.student_begin)), teacher.ids[pairs[i].teacher],
-                                        student.ids[pairs[i].student], restricted_[static_cast<size_t>(thread)]);
+        positions_[first + i] = compare(
+            teacher_work_.logits(static_cast<int64_t>(pairs[i].teacher - 1 - part.teacher_begin)),
+            student_work_.logits(static_cast<int64_t>(pairs[i].student - 1 - part.student_begin)),
+            teacher.ids[pairs[i].teacher], student.ids[pairs[i].student], restricted_[static_cast<size_t>(thread)]);
     });
     add_bytes(teacher, part.teacher_begin, part.teacher_end, window.teacher_end, teacher_work_, teacher_bytes_);
     add_bytes(student, part.student_begin, part.student_end, window.student_end, student_work_, student_bytes_);
@@ -146,7 +152,8 @@ class Judge {
   void add_bytes(const Tokens& tokens, size_t begin, size_t end, size_t window_end, Workspace& work, ByteScore& score) {
     std::vector<double> nats(end - begin, 0.0);
     threads_.run([&](int thread) {
-      for (size_t i = begin + static_cast<size_t>(thread); i < end && i + 1 < window_end; i += static_cast<size_t>(threads_.size())) {
+      for (size_t i = begin + static_cast<size_t>(thread); i < end && i + 1 < window_end;
+           i += static_cast<size_t>(threads_.size())) {
         const std::span<const float> logits = work.logits(static_cast<int64_t>(i - begin));
         nats[i - begin] = log_sum_exp(logits) - static_cast<double>(logits[static_cast<size_t>(tokens.ids[i + 1])]);
       }
@@ -157,7 +164,8 @@ class Judge {
     }
   }
 
-  Position compare(std::span<const float> teacher, std::span<const float> student, int32_t teacher_next, int32_t student_next, std::vector<float>& scratch) const {
+  Position compare(std::span<const float> teacher, std::span<const float> student, int32_t teacher_next,
+                   int32_t student_next, std::vector<float>& scratch) const {
     Position out;
     const double teacher_lse = log_sum_exp(teacher), student_lse = log_sum_exp(student);
     out.teacher_nll = teacher_lse - static_cast<double>(teacher[static_cast<size_t>(teacher_next)]);
@@ -173,7 +181,8 @@ class Judge {
     out.kl = kl_divergence(teacher, kept_lse, student, student_lse);
     const std::vector<int32_t> a = top_indices(teacher, 5), b = top_indices(student, 5);
     out.same_top = a[0] == b[0];
-    for (const int32_t id : a) out.overlap5 += std::find(b.begin(), b.end(), id) != b.end() ? 1.0 / static_cast<double>(a.size()) : 0.0;
+    for (const int32_t id : a)
+      out.overlap5 += std::find(b.begin(), b.end(), id) != b.end() ? 1.0 / static_cast<double>(a.size()) : 0.0;
     return out;
   }
 
@@ -230,8 +239,9 @@ int64_t count_tokens(const Tokenizer& tokenizer, const std::vector<Document>& te
   return limit > 0 ? std::min(limit, total) : total;
 }
 
-Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics numerics, const std::vector<Document>& text, const VerifyOptions& options,
-                  ThreadPool& threads, VerifyResults& results, const Progress& progress) {
+Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics numerics,
+                  const std::vector<Document>& text, const VerifyOptions& options, ThreadPool& threads,
+                  VerifyResults& results, const Progress& progress) {
   Judge judge(teacher, student, numerics, threads);
   const int64_t total = count_tokens(judge.teacher_tokenizer(), text, options.max_tokens);
   const auto enough = [&] { return options.max_tokens > 0 && judge.scored() >= options.max_tokens; };
@@ -241,11 +251,15 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
     const std::string plain = document_text(document);
     const Tokens teacher_tokens(judge.teacher_tokenizer(), plain), student_tokens(judge.student_tokenizer(), plain);
     const Stretch whole{0, teacher_tokens.ids.size(), 0, student_tokens.ids.size()};
-    for (const Stretch& window : stretches(teacher_tokens, student_tokens, whole, static_cast<size_t>(options.context))) {
+    for (const Stretch& window :
+         stretches(teacher_tokens, student_tokens, whole, static_cast<size_t>(options.context))) {
       if (enough()) break;
       if (window.teacher_end - window.teacher_begin < 2) continue;
       judge.score_window(teacher_tokens, student_tokens, window);
-      report(progress, {.stage = stage, .unit = "tokens", .done = std::min(total, judge.scored() + judge.skipped()), .total = total});
+      report(progress, {.stage = stage,
+                        .unit = "tokens",
+                        .done = std::min(total, judge.scored() + judge.skipped()),
+                        .total = total});
     }
   }
   if (judge.scored() == 0) throw input_error("--data", "holds no position to score", "a text of at least two tokens");
@@ -258,33 +272,46 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
 
 }  // namespace
 
-VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text, const VerifyOptions& options, ThreadPool& threads,
-                     const Progress& progress) {
+VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
+                     const VerifyOptions& options, ThreadPool& threads, const Progress& progress) {
   const int64_t longest = std::min(teacher.config().context_length, student.config().context_length);
-  if (options.context > longest) throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest), std::to_string(options.context));
+  if (options.context > longest)
+    throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest),
+                      std::to_string(options.context));
   VerifyResults results;
   Sha256 hash;
   for (const Document& document : text) hash.add(document_text(document)).add("\n<|endoftext|>\n");
   results.text_sha256 = hash.hex();
-  if (options.numerics != "deployed") results.fp32 = run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress);
-  if (options.numerics != "fp32") results.deployed = run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress);
+  if (options.numerics != "deployed")
+    results.fp32 = run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress);
+  if (options.numerics != "fp32")
+    results.deployed = run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress);
   return results;
 }
 
-std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results, const std::optional<Efficiency>& teacher,
-                              const std::optional<Efficiency>& student, uint64_t student_bytes) {
+std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
+                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
+                              uint64_t student_bytes) {
   const Fidelity& fidelity = results.deployed ? *results.deployed : *results.fp32;
   std::vector<GateResult> out;
   for (const auto& [name, limit] : gates) {
     GateResult gate{name, limit, 0.0, false};
     const bool minimum = name == "top1" || name == "decode_ratio";
-    if (name == "kl") gate.value = fidelity.kl.mean;
-    else if (name == "ppl_ratio") gate.value = fidelity.perplexity.ratio;
-    else if (name == "bits_per_byte_ratio") gate.value = fidelity.bits_per_byte.ratio;
-    else if (name == "top1") gate.value = fidelity.top1_agreement;
-    else if (name == "bytes") gate.value = static_cast<double>(student_bytes);
-    else if (name == "decode_ratio" && teacher && student) gate.value = student->decode_tokens_per_s / teacher->decode_tokens_per_s;
-    else throw usage_error("gate " + printable(name), "is unknown or not measured", "kl, ppl_ratio, bytes, bits_per_byte_ratio, top1 or decode_ratio (with speed measured)");
+    if (name == "kl")
+      gate.value = fidelity.kl.mean;
+    else if (name == "ppl_ratio")
+      gate.value = fidelity.perplexity.ratio;
+    else if (name == "bits_per_byte_ratio")
+      gate.value = fidelity.bits_per_byte.ratio;
+    else if (name == "top1")
+      gate.value = fidelity.top1_agreement;
+    else if (name == "bytes")
+      gate.value = static_cast<double>(student_bytes);
+    else if (name == "decode_ratio" && teacher && student)
+      gate.value = student->decode_tokens_per_s / teacher->decode_tokens_per_s;
+    else
+      throw usage_error("gate " + printable(name), "is unknown or not measured",
+                        "kl, ppl_ratio, bytes, bits_per_byte_ratio, top1 or decode_ratio (with speed measured)");
     gate.pass = minimum ? gate.value >= limit : gate.value <= limit;
     out.push_back(gate);
   }

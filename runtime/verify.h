@@ -17,24 +17,29 @@ namespace attar::runtime {
 
 struct VerifyOptions {
   int64_t context = 512;
-  int64_t max_tokens = 0;  // of the text; 0: all
+  int64_t max_tokens = 0;         // of the text; 0: all
   std::string numerics = "both";  // fp32, deployed or both
 };
 template <class Visitor>
 void visit_fields(VerifyOptions& o, Visitor&& field) {
-  field(o.context, "context", "window length in tokens; windows do not overlap, every position but the first is scored");
+  field(o.context, "context",
+        "window length in tokens; windows do not overlap, every position but the first is scored");
   field(o.max_tokens, "max_tokens", "score at most this many tokens of the text; 0 for all");
   field(o.numerics, "numerics", "fp32, deployed or both; gates judge deployed");
 }
 
-struct Spread { double mean = 0, stderr_ = 0, p50 = 0, p90 = 0, p99 = 0, max = 0; };
-struct Pair { double teacher = 0, student = 0, ratio = 0; };
+struct Spread {
+  double mean = 0, stderr_ = 0, p50 = 0, p90 = 0, p99 = 0, max = 0;
+};
+struct Pair {
+  double teacher = 0, student = 0, ratio = 0;
+};
 
 struct Fidelity {
   Spread kl;  // nats per scored token; KL(teacher || student)
   double top1_agreement = 0, top5_overlap = 0;
   Pair perplexity, bits_per_byte;
-  double dropped_mass = 0;      // mean teacher probability outside the student's vocabulary
+  double dropped_mass = 0;        // mean teacher probability outside the student's vocabulary
   std::vector<double> kl_values;  // (scored), for paired comparisons; not printed
 };
 

@@ -1,4 +1,5 @@
-// Built with vector optimisation; each loop exists for several instruction sets and the right one is bound at load time.
+// Built with vector optimisation; each loop exists for several instruction sets and the right one is bound at load
+// time.
 #include "runtime/vocabulary_math.h"
 
 #include <algorithm>
@@ -66,15 +67,18 @@ double log_sum_exp(std::span<const float> logits) {
   const auto n = static_cast<int64_t>(logits.size());
   const float most = maximum(logits.data(), n);
   double sum = 0.0;
-  for (int64_t i = 0; i < n; i += kChunk) sum += static_cast<double>(sum_exp_chunk(logits.data() + i, std::min(kChunk, n - i), most));
+  for (int64_t i = 0; i < n; i += kChunk)
+    sum += static_cast<double>(sum_exp_chunk(logits.data() + i, std::min(kChunk, n - i), most));
   return static_cast<double>(most) + std::log(sum);
 }
 
-double kl_divergence(std::span<const float> teacher, double teacher_lse, std::span<const float> student, double student_lse) {
+double kl_divergence(std::span<const float> teacher, double teacher_lse, std::span<const float> student,
+                     double student_lse) {
   const auto n = static_cast<int64_t>(teacher.size());
   double sum = 0.0;
   for (int64_t i = 0; i < n; i += kChunk)
-    sum += static_cast<double>(kl_chunk(teacher.data() + i, static_cast<float>(teacher_lse), student.data() + i, static_cast<float>(student_lse), std::min(kChunk, n - i)));
+    sum += static_cast<double>(kl_chunk(teacher.data() + i, static_cast<float>(teacher_lse), student.data() + i,
+                                        static_cast<float>(student_lse), std::min(kChunk, n - i)));
   return std::max(0.0, sum);
 }
 
@@ -85,7 +89,11 @@ void exponentials(std::span<const float> logits, float scale, float offset, std:
 std::vector<int32_t> top_indices(std::span<const float> logits, int64_t k) {
   const auto n = static_cast<int64_t>(logits.size());
   k = std::min(k, n);
-  const auto before = [&](int32_t a, int32_t b) { return logits[static_cast<size_t>(a)] != logits[static_cast<size_t>(b)] ? logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)] : a < b; };
+  const auto before = [&](int32_t a, int32_t b) {
+    return logits[static_cast<size_t>(a)] != logits[static_cast<size_t>(b)]
+               ? logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)]
+               : a < b;
+  };
   // A heap of the best k so far, the worst on top; most logits fail its first comparison.
   std::vector<int32_t> best;
   best.reserve(static_cast<size_t>(k));

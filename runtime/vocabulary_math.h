@@ -7,11 +7,12 @@
 
 namespace attar::runtime {
 
-int64_t argmax(std::span<const float> logits);         // the lowest index on ties
-double log_sum_exp(std::span<const float> logits);     // log(sum(exp(logits)))
+int64_t argmax(std::span<const float> logits);      // the lowest index on ties
+double log_sum_exp(std::span<const float> logits);  // log(sum(exp(logits)))
 
 // KL(softmax(teacher) || softmax(student)) from logits and their log-sum-exps.
-double kl_divergence(std::span<const float> teacher, double teacher_lse, std::span<const float> student, double student_lse);
+double kl_divergence(std::span<const float> teacher, double teacher_lse, std::span<const float> student,
+                     double student_lse);
 
 // out[i] = exp(logits[i] * scale - offset)
 void exponentials(std::span<const float> logits, float scale, float offset, std::span<float> out);

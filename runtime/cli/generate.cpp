@@ -28,10 +28,14 @@ struct Options {
 
 void add_shared(CLI::App& command, Options& options) {
   command.add_option("MODEL", options.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
-  command.add_option("-n,--max-tokens", options.max_tokens, "most tokens of an answer")->capture_default_str()->check(CLI::PositiveNumber);
+  command.add_option("-n,--max-tokens", options.max_tokens, "most tokens of an answer")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   command.add_option("--system", options.system, "system message of a chat");
   command.add_option("--stop", options.stop, "end before this text; may be given several times");
-  command.add_option("--context", options.context, "most tokens kept; 0 for the model's own")->capture_default_str()->check(CLI::NonNegativeNumber);
+  command.add_option("--context", options.context, "most tokens kept; 0 for the model's own")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   visit_fields(options.sampling, FlagAdder(command));
 }
 
@@ -50,21 +54,31 @@ void check_sampling(const runtime::SampleOptions& o) {
 class Speaker {
  public:
   Speaker(const Options& options, const GlobalOptions& global)
-      : options_(options), global_(global), pool_(global.thread_count()), model_(runtime::Model::load(ModelFile::open(options.model), {}, pool_)), work_(model_, pool_), cache_(model_) {}
+      : options_(options),
+        global_(global),
+        pool_(global.thread_count()),
+        model_(runtime::Model::load(ModelFile::open(options.model), {}, pool_)),
+        work_(model_, pool_),
+        cache_(model_) {}
 
   const Tokenizer& tokenizer() const { return model_.tokenizer(); }
   std::vector<int32_t> chat_prompt(const std::vector<ChatMessage>& messages) const {
     const TokenizerData& data = tokenizer().data();
     const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
     const ChatTemplate chat(data.chat_template.empty() ? kChatMlTemplate : data.chat_template);
-    return tokenizer().encode(chat.render({.messages = messages, .bos_token = text(data.bos), .eos_token = text(data.eos)}), {.add_special = false, .parse_special = true});
+    return tokenizer().encode(
+        chat.render({.messages = messages, .bos_token = text(data.bos), .eos_token = text(data.eos)}),
+        {.add_special = false, .parse_special = true});
   }
 
   // Continues `prompt`; what the cache already holds of it is not computed again.
-  runtime::Generated speak(const std::vector<int32_t>& prompt, uint64_t seed, const std::function<bool(std::string_view)>& show) {
-    const int64_t room = options_.context > 0 ? std::min(options_.context, model_.config().context_length) : model_.config().context_length;
+  runtime::Generated speak(const std::vector<int32_t>& prompt, uint64_t seed,
+                           const std::function<bool(std::string_view)>& show) {
+    const int64_t room = options_.context > 0 ? std::min(options_.context, model_.config().context_length)
+                                              : model_.config().context_length;
     if (static_cast<int64_t>(prompt.size()) >= room)
-      throw usage_error("the prompt", "is longer than the context", "fewer than " + std::to_string(room) + " tokens", std::to_string(prompt.size()), "shorten it, or start a new chat");
+      throw usage_error("the prompt", "is longer than the context", "fewer than " + std::to_string(room) + " tokens",
+                        std::to_string(prompt.size()), "shorten it, or start a new chat");
     size_t common = 0;
     while (common < held_.size() && common + 1 < prompt.size() && held_[common] == prompt[common]) ++common;
     cache_.truncate(static_cast<int64_t>(common));
@@ -73,7 +87,8 @@ class Speaker {
     how.sampling = options_.sampling;
     how.seed = seed;
     how.stop = options_.stop;
-    const runtime::Generated out = runtime::generate(model_, cache_, std::span(prompt).subspan(common), how, work_, show);
+    const runtime::Generated out =
+        runtime::generate(model_, cache_, std::span(prompt).subspan(common), how, work_, show);
     held_ = prompt;
     held_.insert(held_.end(), out.tokens.begin(), out.tokens.end());
     held_.resize(static_cast<size_t>(cache_.length_tokens()));
@@ -114,12 +129,19 @@ int run_generate(const Options& options, const GlobalOptions& global) {
   if (prompt.empty()) throw usage_error("--prompt", "is empty and the model has no BOS token", "some text");
   const auto start = std::chrono::steady_clock::now();
   if (!global.json && options.system.empty()) show(options.prompt);
-  const runtime::Generated out = speaker.speak(prompt, static_cast<uint64_t>(global.seed), [&](std::string_view text) { return global.json ? !interrupted() : show(text); });
+  const runtime::Generated out = speaker.speak(prompt, static_cast<uint64_t>(global.seed), [&](std::string_view text) {
+    return global.json ? !interrupted() : show(text);
+  });
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!global.json) {
     std::fputc('\n', stdout);
   } else {
-    const nlohmann::ordered_json document = {{"schema_version", 1}, {"text", out.text}, {"tokens", out.tokens}, {"stop_reason", reason_name(out.reason)}, {"prompt_tokens", prompt.size()}, {"seconds", seconds}};
+    const nlohmann::ordered_json document = {{"schema_version", 1},
+                                             {"text", out.text},
+                                             {"tokens", out.tokens},
+                                             {"stop_reason", reason_name(out.reason)},
+                                             {"prompt_tokens", prompt.size()},
+                                             {"seconds", seconds}};
     std::printf("%s\n", document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   }
   return out.reason == runtime::StopReason::Interrupted ? static_cast<int>(ErrorKind::Interrupted) : 0;
@@ -128,7 +150,8 @@ int run_generate(const Options& options, const GlobalOptions& global) {
 int run_chat(const Options& options, const GlobalOptions& global) {
   check_sampling(options.sampling);
   Speaker speaker(options, global);
-  if (speaker.tokenizer().data().chat_template.empty()) std::fprintf(stderr, "note: the model has no chat template; ChatML is used\n");
+  if (speaker.tokenizer().data().chat_template.empty())
+    std::fprintf(stderr, "note: the model has no chat template; ChatML is used\n");
   std::vector<ChatMessage> messages;
   if (!options.system.empty()) messages.push_back({"system", options.system});
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
@@ -143,7 +166,8 @@ int run_chat(const Options& options, const GlobalOptions& global) {
       continue;
     }
     messages.push_back({"user", line});
-    const runtime::Generated out = speaker.speak(speaker.chat_prompt(messages), static_cast<uint64_t>(global.seed) + turn, show);
+    const runtime::Generated out =
+        speaker.speak(speaker.chat_prompt(messages), static_cast<uint64_t>(global.seed) + turn, show);
     std::fputc('\n', stdout);
     messages.push_back({"assistant", out.text});
     if (out.reason == runtime::StopReason::Interrupted) return static_cast<int>(ErrorKind::Interrupted);
@@ -156,7 +180,8 @@ int run_chat(const Options& options, const GlobalOptions& global) {
 Action add_generate(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_shared(command, *options);
-  command.add_option("-p,--prompt", options->prompt, "text to continue, or with --system the user's message")->required();
+  command.add_option("-p,--prompt", options->prompt, "text to continue, or with --system the user's message")
+      ->required();
   return [options, &global] { return run_generate(*options, global); };
 }
 

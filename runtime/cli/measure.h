@@ -14,6 +14,7 @@ runtime::Efficiency measure(const std::string& program, const std::string& model
 
 // The JSON document of a verification, as the README's "verify --json" says.
 std::string verify_document(const runtime::VerifyResults& results, const std::optional<runtime::Efficiency>& teacher,
-                            const std::optional<runtime::Efficiency>& student, const std::vector<runtime::GateResult>& gates);
+                            const std::optional<runtime::Efficiency>& student,
+                            const std::vector<runtime::GateResult>& gates);
 
 }  // namespace attar::cli

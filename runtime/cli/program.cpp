@@ -56,7 +56,9 @@ void add_map(CLI::App& command, std::map<std::string, T>& value, const char* nam
   command.add_option_function<std::vector<std::string>>(flag, read, help)->type_name("NAME=VALUE");
 }
 
-void finish_help(CLI::App& command, const char* examples) { command.footer(std::string("Examples:\n") + examples); }
+void finish_help(CLI::App& command, const char* examples) {
+  command.footer(std::string("Examples:\n") + examples);
+}
 
 int fail(const Error& error) {
   std::fprintf(stderr, "error: %s\n", error.what());
@@ -79,9 +81,13 @@ int run_action(const Action& action) {
 
 }  // namespace
 
-int GlobalOptions::thread_count() const { return threads > 0 ? static_cast<int>(threads) : cpu_features().cores; }
+int GlobalOptions::thread_count() const {
+  return threads > 0 ? static_cast<int>(threads) : cpu_features().cores;
+}
 
-bool interrupted() { return g_signals > 0; }
+bool interrupted() {
+  return g_signals > 0;
+}
 
 void FlagAdder::operator()(bool& value, const char* name, const char* help) {
   const std::string flag = flag_name(name);
@@ -97,7 +103,8 @@ void FlagAdder::operator()(std::string& value, const char* name, const char* hel
   command_.add_option(flag_name(name), value, help)->capture_default_str();
 }
 void FlagAdder::operator()(std::optional<std::string>& value, const char* name, const char* help) {
-  command_.add_option_function<std::string>(flag_name(name), [&value](const std::string& text) { value = text; }, help);
+  command_.add_option_function<std::string>(
+      flag_name(name), [&value](const std::string& text) { value = text; }, help);
 }
 void FlagAdder::operator()(std::vector<std::string>& value, const char* name, const char* help) {
   command_.add_option(flag_name(name), value, help)->capture_default_str();

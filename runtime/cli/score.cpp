@@ -36,26 +36,34 @@ std::vector<Document> documents_of(const Options& options) {
 int run_tokenize(const Options& options) {
   const std::vector<Document> documents = documents_of(options);
   const Tokenizer tokenizer(ModelFile::open(options.model).tokenizer());
-  for (const Document& document : documents) std::printf("%s\n", nlohmann::json(tokenizer.encode(document_text(document))).dump().c_str());
+  for (const Document& document : documents)
+    std::printf("%s\n", nlohmann::json(tokenizer.encode(document_text(document))).dump().c_str());
   return 0;
 }
 
 int run_score(const Options& options, const GlobalOptions& global) {
-  if (options.numerics != "fp32" && options.numerics != "deployed") throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
+  if (options.numerics != "fp32" && options.numerics != "deployed")
+    throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
   const std::vector<Document> documents = documents_of(options);
   ThreadPool pool(global.thread_count());
-  const runtime::Model model = runtime::Model::load(ModelFile::open(options.model), {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
+  const runtime::Model model = runtime::Model::load(
+      ModelFile::open(options.model),
+      {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
   runtime::Workspace work(model, pool);
   const Progress progress = terminal_progress(global);
   int64_t done = 0;
   for (const Document& document : documents) {
     const std::vector<int32_t> tokens = model.tokenizer().encode(document_text(document));
     if (static_cast<int64_t>(tokens.size()) > model.config().context_length)
-      throw input_error(document.where, "is longer than the model's context", std::to_string(model.config().context_length) + " tokens", std::to_string(tokens.size()), "split it into documents");
+      throw input_error(document.where, "is longer than the model's context",
+                        std::to_string(model.config().context_length) + " tokens", std::to_string(tokens.size()),
+                        "split it into documents");
     nlohmann::json logprobs = nlohmann::json::array();
-    for (const double score : runtime::score_tokens(model, tokens, work)) logprobs.push_back(std::isnan(score) ? nlohmann::json(nullptr) : nlohmann::json(score));
+    for (const double score : runtime::score_tokens(model, tokens, work))
+      logprobs.push_back(std::isnan(score) ? nlohmann::json(nullptr) : nlohmann::json(score));
     std::printf("%s\n", nlohmann::ordered_json({{"tokens", tokens}, {"logprobs", logprobs}}).dump().c_str());
-    report(progress, {.stage = "score", .unit = "documents", .done = ++done, .total = static_cast<int64_t>(documents.size())});
+    report(progress,
+           {.stage = "score", .unit = "documents", .done = ++done, .total = static_cast<int64_t>(documents.size())});
   }
   return 0;
 }

@@ -112,11 +112,13 @@ class Line {
       const double share = static_cast<double>(done) / static_cast<double>(total);
       if (live_) line += bar(share) + " ";
       line += text_of("%3.0f%% %lld/%lld %s", 100.0 * share, done, total, unit.c_str());
-      if (done > 0 && done < total && elapsed_s > 1.0) line += ", " + duration_text(elapsed_s / share - elapsed_s) + " left";
+      if (done > 0 && done < total && elapsed_s > 1.0)
+        line += ", " + duration_text(elapsed_s / share - elapsed_s) + " left";
     } else {
       line += text_of("%lld %s", done, unit.c_str());
     }
-    if (done > 0 && elapsed_s > 1.0) line += text_of(", %.4g %s/s", static_cast<double>(done) / elapsed_s, unit.c_str());
+    if (done > 0 && elapsed_s > 1.0)
+      line += text_of(", %.4g %s/s", static_cast<double>(done) / elapsed_s, unit.c_str());
     for (const Metric& metric : event.metrics) line += text_of(", %s %.4g", metric.name.c_str(), metric.value);
     return line;
   }

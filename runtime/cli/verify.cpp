@@ -43,8 +43,10 @@ void print_fidelity(const char* mode, const runtime::Fidelity& f) {
   std::printf("\n%s\n", mode);
   print_row("perplexity", f.perplexity.teacher, f.perplexity.student, "%.3f");
   print_row("bits per byte", f.bits_per_byte.teacher, f.bits_per_byte.student, "%.4f");
-  std::printf("  %-28s %.5f +- %.5f   median %.5f   99%% %.4f   max %.3f\n", "KL to the teacher, nats", f.kl.mean, f.kl.stderr_, f.kl.p50, f.kl.p99, f.kl.max);
-  std::printf("  %-28s %.2f %%      of five likeliest %.2f %%\n", "same likeliest token", 100.0 * f.top1_agreement, 100.0 * f.top5_overlap);
+  std::printf("  %-28s %.5f +- %.5f   median %.5f   99%% %.4f   max %.3f\n", "KL to the teacher, nats", f.kl.mean,
+              f.kl.stderr_, f.kl.p50, f.kl.p99, f.kl.max);
+  std::printf("  %-28s %.2f %%      of five likeliest %.2f %%\n", "same likeliest token", 100.0 * f.top1_agreement,
+              100.0 * f.top5_overlap);
   if (f.dropped_mass > 0.0) std::printf("  %-28s %.5f\n", "mass outside the vocabulary", f.dropped_mass);
 }
 
@@ -64,25 +66,33 @@ int run(const Options& options, const GlobalOptions& global) {
     teacher_speed = measure(runtime_program(), options.teacher, global.thread_count());
     student_speed = measure(runtime_program(), options.student, global.thread_count());
   }
-  const std::vector<runtime::GateResult> judged = runtime::judge(gates, results, teacher_speed, student_speed, student.size_bytes());
+  const std::vector<runtime::GateResult> judged =
+      runtime::judge(gates, results, teacher_speed, student_speed, student.size_bytes());
   bool passed = true;
   for (const runtime::GateResult& gate : judged) passed &= gate.pass;
   if (global.json) {
     std::fputs(verify_document(results, teacher_speed, student_speed, judged).c_str(), stdout);
     return passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
   }
-  std::printf("%lld tokens in %lld windows", static_cast<long long>(results.scored_tokens), static_cast<long long>(results.windows));
-  if (results.skipped_tokens > 0) std::printf(", %lld more left out where the two tokenize differently", static_cast<long long>(results.skipped_tokens));
+  std::printf("%lld tokens in %lld windows", static_cast<long long>(results.scored_tokens),
+              static_cast<long long>(results.windows));
+  if (results.skipped_tokens > 0)
+    std::printf(", %lld more left out where the two tokenize differently",
+                static_cast<long long>(results.skipped_tokens));
   std::printf("\n\n  %-28s %14s %14s %10s\n", "", "teacher", "student", "ratio");
-  print_row("file, MB", static_cast<double>(teacher.size_bytes()) * 1e-6, static_cast<double>(student.size_bytes()) * 1e-6, "%.1f");
+  print_row("file, MB", static_cast<double>(teacher.size_bytes()) * 1e-6,
+            static_cast<double>(student.size_bytes()) * 1e-6, "%.1f");
   if (teacher_speed) {
     print_row("prompt, tokens/s", teacher_speed->prefill_tokens_per_s, student_speed->prefill_tokens_per_s, "%.1f");
     print_row("generation, tokens/s", teacher_speed->decode_tokens_per_s, student_speed->decode_tokens_per_s, "%.1f");
-    print_row("peak memory, MB", static_cast<double>(teacher_speed->peak_rss_bytes) * 1e-6, static_cast<double>(student_speed->peak_rss_bytes) * 1e-6, "%.0f");
+    print_row("peak memory, MB", static_cast<double>(teacher_speed->peak_rss_bytes) * 1e-6,
+              static_cast<double>(student_speed->peak_rss_bytes) * 1e-6, "%.0f");
   }
   if (results.fp32) print_fidelity("fp32 (reference numbers)", *results.fp32);
   if (results.deployed) print_fidelity("deployed (what users run)", *results.deployed);
-  for (const runtime::GateResult& gate : judged) std::printf("gate %-20s limit %-10g value %-12g %s\n", gate.name.c_str(), gate.limit, gate.value, gate.pass ? "passed" : "MISSED");
+  for (const runtime::GateResult& gate : judged)
+    std::printf("gate %-20s limit %-10g value %-12g %s\n", gate.name.c_str(), gate.limit, gate.value,
+                gate.pass ? "passed" : "MISSED");
   return passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
 }
 
@@ -93,13 +103,18 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   command.add_option("TEACHER", options->teacher, "the model to be faithful to")->required();
   command.add_option("STUDENT", options->student, "the model to judge")->required();
   command.add_option("--data", options->data, "text to judge on: .txt or .jsonl, also .gz")->required();
-  command.add_option("--gate", options->gates, "NAME=LIMIT: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least; exit code 4 when missed");
-  command.add_flag("--bench,!--no-bench", options->bench, "measure speed and memory of both models")->capture_default_str();
+  command.add_option("--gate", options->gates,
+                     "NAME=LIMIT: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least; exit "
+                     "code 4 when missed");
+  command.add_flag("--bench,!--no-bench", options->bench, "measure speed and memory of both models")
+      ->capture_default_str();
   visit_fields(options->verify, FlagAdder(command));
   return [options, &global] {
     const std::string& numerics = options->verify.numerics;
-    if (numerics != "fp32" && numerics != "deployed" && numerics != "both") throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(numerics));
-    if (options->verify.context < 2) throw usage_error("--context", "is too short", "at least 2", std::to_string(options->verify.context));
+    if (numerics != "fp32" && numerics != "deployed" && numerics != "both")
+      throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(numerics));
+    if (options->verify.context < 2)
+      throw usage_error("--context", "is too short", "at least 2", std::to_string(options->verify.context));
     return run(*options, global);
   };
 }

@@ -16,7 +16,8 @@ using jinja::None;
 using jinja::Value;
 
 Value raise_exception(const List& arguments, const Arguments&) {
-  throw input_error("chat template", arguments.empty() ? "refuses these messages" : printable(to_text(arguments[0]), 300));
+  throw input_error("chat template",
+                    arguments.empty() ? "refuses these messages" : printable(to_text(arguments[0]), 300));
 }
 
 Value make_namespace(const List&, const Arguments& keywords) {
@@ -28,7 +29,8 @@ Value make_namespace(const List&, const Arguments& keywords) {
 Value range(const List& arguments, const Arguments&) {
   const auto number = [&](size_t i) { return static_cast<int64_t>(as_number(arguments.at(i))); };
   if (arguments.empty() || arguments.size() > 3) throw input_error("chat template", "range needs one to three numbers");
-  const int64_t begin = arguments.size() > 1 ? number(0) : 0, end = arguments.size() > 1 ? number(1) : number(0), step = arguments.size() > 2 ? number(2) : 1;
+  const int64_t begin = arguments.size() > 1 ? number(0) : 0, end = arguments.size() > 1 ? number(1) : number(0),
+                step = arguments.size() > 2 ? number(2) : 1;
   if (step == 0) throw input_error("chat template", "range cannot step by 0");
   List out;
   for (int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
@@ -53,7 +55,8 @@ Function strftime_now(const std::string& date) {
 }  // namespace
 
 const char* const kChatMlTemplate =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+    "'\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 struct ChatTemplate::Program {
@@ -71,10 +74,16 @@ ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
 std::string ChatTemplate::render(const ChatContext& context) const {
   List messages;
-  for (const ChatMessage& message : context.messages) messages.emplace_back(Dict{{"role", Value(message.role)}, {"content", Value(message.content)}});
-  Dict globals{{"messages", Value(std::move(messages))}, {"tools", Value(None{})}, {"documents", Value(None{})},
-               {"add_generation_prompt", Value(context.add_generation_prompt)}, {"raise_exception", Value(Function(raise_exception))},
-               {"namespace", Value(Function(make_namespace))}, {"range", Value(Function(range))}, {"strftime_now", Value(strftime_now(context.date_string))}};
+  for (const ChatMessage& message : context.messages)
+    messages.emplace_back(Dict{{"role", Value(message.role)}, {"content", Value(message.content)}});
+  Dict globals{{"messages", Value(std::move(messages))},
+               {"tools", Value(None{})},
+               {"documents", Value(None{})},
+               {"add_generation_prompt", Value(context.add_generation_prompt)},
+               {"raise_exception", Value(Function(raise_exception))},
+               {"namespace", Value(Function(make_namespace))},
+               {"range", Value(Function(range))},
+               {"strftime_now", Value(strftime_now(context.date_string))}};
   if (!context.bos_token.empty()) globals.emplace_back("bos_token", Value(context.bos_token));
   if (!context.eos_token.empty()) globals.emplace_back("eos_token", Value(context.eos_token));
   if (!context.date_string.empty()) globals.emplace_back("date_string", Value(context.date_string));

@@ -9,7 +9,9 @@
 namespace attar::jinja {
 namespace {
 
-Error at_line(int line, const std::string& what) { return input_error("chat template, line " + std::to_string(line), what); }
+Error at_line(int line, const std::string& what) {
+  return input_error("chat template, line " + std::to_string(line), what);
+}
 
 constexpr const char* kBlanks = " \t\n\r\f\v";
 
@@ -25,8 +27,12 @@ std::string mapped(std::string text, int (*change)(int)) {
     if (static_cast<unsigned char>(c) < 0x80) c = static_cast<char>(change(static_cast<unsigned char>(c)));
   return text;
 }
-int upper(int c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
-int lower(int c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
+int upper(int c) {
+  return c >= 'a' && c <= 'z' ? c - 32 : c;
+}
+int lower(int c) {
+  return c >= 'A' && c <= 'Z' ? c + 32 : c;
+}
 
 std::string capitalized(const std::string& text) {
   std::string out = mapped(text, lower);
@@ -49,7 +55,8 @@ std::string replaced(const std::string& text, const std::string& from, const std
   if (from.empty()) return text;
   std::string out;
   size_t at = 0;
-  for (size_t found; (found = text.find(from, at)) != std::string::npos; at = found + from.size()) out += text.substr(at, found - at) + to;
+  for (size_t found; (found = text.find(from, at)) != std::string::npos; at = found + from.size())
+    out += text.substr(at, found - at) + to;
   return out + text.substr(at);
 }
 
@@ -67,7 +74,8 @@ List split(const std::string& text, const Value* separator) {
   const std::string& by = *separator->text();
   if (by.empty()) return {Value(text)};
   size_t at = 0;
-  for (size_t found; (found = text.find(by, at)) != std::string::npos; at = found + by.size()) out.emplace_back(text.substr(at, found - at));
+  for (size_t found; (found = text.find(by, at)) != std::string::npos; at = found + by.size())
+    out.emplace_back(text.substr(at, found - at));
   out.emplace_back(text.substr(at));
   return out;
 }
@@ -106,7 +114,8 @@ List pairs_of(const Value& value, int line) {
   return out;
 }
 
-const Value& argument(const List& arguments, const Arguments& keywords, size_t position, const char* keyword, const Value& fallback) {
+const Value& argument(const List& arguments, const Arguments& keywords, size_t position, const char* keyword,
+                      const Value& fallback) {
   if (position < arguments.size()) return arguments[position];
   const auto found = keywords.find(keyword);
   return found != keywords.end() ? found->second : fallback;
@@ -153,8 +162,10 @@ std::string joined(const Value& value, const List& arguments, const Arguments& k
 
 std::string indented(const std::string& text, const List& arguments, const Arguments& keywords) {
   const Value by = argument(arguments, keywords, 0, "width", Value(int64_t{4}));
-  const std::string pad = by.text() != nullptr ? *by.text() : std::string(static_cast<size_t>(std::clamp(as_number(by), 0.0, 64.0)), ' ');
-  const bool first = truthy(argument(arguments, keywords, 1, "first", Value(false))), blank = truthy(argument(arguments, keywords, 2, "blank", Value(false)));
+  const std::string pad =
+      by.text() != nullptr ? *by.text() : std::string(static_cast<size_t>(std::clamp(as_number(by), 0.0, 64.0)), ' ');
+  const bool first = truthy(argument(arguments, keywords, 1, "first", Value(false))),
+             blank = truthy(argument(arguments, keywords, 2, "blank", Value(false)));
   const Value line_break("\n");
   std::string out;
   const List lines = split(text, &line_break);
@@ -173,7 +184,9 @@ bool contains(const Value& container, const Value& item, int line) {
     return container.text()->find(*item.text()) != std::string::npos;
   }
   if (container.dict() != nullptr) return item.text() != nullptr && find(*container.dict(), *item.text()) != nullptr;
-  if (container.list() != nullptr) return std::any_of(container.list()->begin(), container.list()->end(), [&](const Value& v) { return equal(v, item); });
+  if (container.list() != nullptr)
+    return std::any_of(container.list()->begin(), container.list()->end(),
+                       [&](const Value& v) { return equal(v, item); });
   if (container.is_undefined()) return false;
   throw at_line(line, "`in` needs text, a list or a mapping, got a " + type_name(container));
 }
@@ -184,7 +197,8 @@ bool less(const Value& a, const Value& b, int line) {
   throw at_line(line, "cannot compare a " + type_name(a) + " with a " + type_name(b));
 }
 
-Value apply_filter(const std::string& name, const Value& value, const List& arguments, const Arguments& keywords, int line) {
+Value apply_filter(const std::string& name, const Value& value, const List& arguments, const Arguments& keywords,
+                   int line) {
   const auto text = [&] { return to_text(value); };
   if (name == "trim") return stripped(text(), arguments.empty() ? kBlanks : to_text(arguments[0]), true, true);
   if (name == "length" || name == "count") return value.is_undefined() ? int64_t{0} : length_of(value, line);
@@ -227,19 +241,24 @@ Value apply_filter(const std::string& name, const Value& value, const List& argu
     const double number = value.text() != nullptr ? std::atof(value.text()->c_str()) : as_number(value);
     return name == "float" ? Value(number) : Value(static_cast<int64_t>(std::clamp(number, -9e18, 9e18)));
   }
-  if (name == "abs") return value.is_int() ? Value(std::abs(std::get<int64_t>(value.data))) : Value(std::fabs(as_number(value)));
+  if (name == "abs")
+    return value.is_int() ? Value(std::abs(std::get<int64_t>(value.data))) : Value(std::fabs(as_number(value)));
   if (name == "map") {
     const auto by = keywords.find("attribute");
     List out;
     for (const Value& item : items_of(value, line))
-      out.push_back(by != keywords.end() ? attribute(item, to_text(by->second)) : apply_filter(arguments.empty() ? "string" : to_text(arguments[0]), item, {}, {}, line));
+      out.push_back(by != keywords.end()
+                        ? attribute(item, to_text(by->second))
+                        : apply_filter(arguments.empty() ? "string" : to_text(arguments[0]), item, {}, {}, line));
     return out;
   }
   if (name == "select" || name == "reject") return chosen(value, arguments, false, name == "select", line);
   if (name == "selectattr" || name == "rejectattr") return chosen(value, arguments, true, name == "selectattr", line);
   if (name == "dictsort") {
     List items = pairs_of(value, line);
-    std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) { return mapped(to_text((*a.list())[0]), lower) < mapped(to_text((*b.list())[0]), lower); });
+    std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) {
+      return mapped(to_text((*a.list())[0]), lower) < mapped(to_text((*b.list())[0]), lower);
+    });
     return items;
   }
   throw at_line(line, "the filter `" + printable(name) + "` is not supported");
@@ -255,7 +274,8 @@ bool apply_test(const std::string& name, const Value& value, const List& argumen
   if (name == "integer") return value.is_int();
   if (name == "float") return std::holds_alternative<double>(value.data);
   if (name == "number") return value.is_number();
-  if (name == "iterable" || name == "sequence") return value.list() != nullptr || value.dict() != nullptr || value.text() != nullptr;
+  if (name == "iterable" || name == "sequence")
+    return value.list() != nullptr || value.dict() != nullptr || value.text() != nullptr;
   if (name == "callable") return value.function() != nullptr;
   if (name == "true") return value.is_bool() && truthy(value);
   if (name == "false") return value.is_bool() && !truthy(value);
@@ -271,7 +291,8 @@ bool apply_test(const std::string& name, const Value& value, const List& argumen
 
 Value call_method(const Value& object, const std::string& name, const List& arguments, int line) {
   const auto text_argument = [&](size_t i) {
-    if (i >= arguments.size() || arguments[i].text() == nullptr) throw at_line(line, "the method `" + printable(name) + "` needs text");
+    if (i >= arguments.size() || arguments[i].text() == nullptr)
+      throw at_line(line, "the method `" + printable(name) + "` needs text");
     return *arguments[i].text();
   };
   if (const std::string* text = object.text()) {
@@ -286,7 +307,9 @@ Value call_method(const Value& object, const std::string& name, const List& argu
     if (name == "split") return split(*text, arguments.empty() ? nullptr : &arguments[0]);
     if (name == "replace") return replaced(*text, text_argument(0), text_argument(1));
     if (name == "startswith") return text->rfind(text_argument(0), 0) == 0;
-    if (name == "endswith") return text->size() >= text_argument(0).size() && text->compare(text->size() - text_argument(0).size(), std::string::npos, text_argument(0)) == 0;
+    if (name == "endswith")
+      return text->size() >= text_argument(0).size() &&
+             text->compare(text->size() - text_argument(0).size(), std::string::npos, text_argument(0)) == 0;
     if (name == "find") {
       const size_t at = text->find(text_argument(0));
       return at == std::string::npos ? int64_t{-1} : static_cast<int64_t>(at);

@@ -10,7 +10,9 @@
 namespace attar::jinja {
 namespace {
 
-Error at_line(int line, const std::string& what) { return input_error("chat template, line " + std::to_string(line), what); }
+Error at_line(int line, const std::string& what) {
+  return input_error("chat template, line " + std::to_string(line), what);
+}
 
 enum class Flow { Next, Break, Continue };
 
@@ -51,18 +53,34 @@ class Interpreter {
         for (const NodePtr& child : node.children)
           if (const Flow flow = execute(*child); flow != Flow::Next) return flow;
         return Flow::Next;
-      case Kind::Text: write(node.name, node.line); return Flow::Next;
-      case Kind::Output: write(to_text(evaluate(*node.children[0])), node.line); return Flow::Next;
+      case Kind::Text:
+        write(node.name, node.line);
+        return Flow::Next;
+      case Kind::Output:
+        write(to_text(evaluate(*node.children[0])), node.line);
+        return Flow::Next;
       case Kind::If:
         if (truthy(evaluate(*node.children[0]))) return execute(*node.children[1]);
         return node.children.size() > 2 ? execute(*node.children[2]) : Flow::Next;
-      case Kind::For: loop(node); return Flow::Next;
-      case Kind::Set: assign_target(node, evaluate(*node.children[0])); return Flow::Next;
-      case Kind::SetBlock: assign_target(node, Value(captured(*node.children[0]))); return Flow::Next;
-      case Kind::Macro: assign(scopes_.back(), node.name, macro(node)); return Flow::Next;
-      case Kind::Break: return Flow::Break;
-      case Kind::Continue: return Flow::Continue;
-      default: evaluate(node); return Flow::Next;
+      case Kind::For:
+        loop(node);
+        return Flow::Next;
+      case Kind::Set:
+        assign_target(node, evaluate(*node.children[0]));
+        return Flow::Next;
+      case Kind::SetBlock:
+        assign_target(node, Value(captured(*node.children[0])));
+        return Flow::Next;
+      case Kind::Macro:
+        assign(scopes_.back(), node.name, macro(node));
+        return Flow::Next;
+      case Kind::Break:
+        return Flow::Break;
+      case Kind::Continue:
+        return Flow::Continue;
+      default:
+        evaluate(node);
+        return Flow::Next;
     }
   }
 
@@ -86,7 +104,9 @@ class Interpreter {
   void bind(const Node& node, const Value& item, Dict& scope) {
     if (node.targets.size() == 1) return assign(scope, node.targets[0], item);
     const List* parts = item.list();
-    if (parts == nullptr || parts->size() != node.targets.size()) throw at_line(node.line, "the items of the loop do not come in " + std::to_string(node.targets.size()) + " parts");
+    if (parts == nullptr || parts->size() != node.targets.size())
+      throw at_line(node.line,
+                    "the items of the loop do not come in " + std::to_string(node.targets.size()) + " parts");
     for (size_t i = 0; i < parts->size(); ++i) assign(scope, node.targets[i], (*parts)[i]);
   }
 
@@ -110,8 +130,10 @@ class Interpreter {
     for (int64_t i = 0; i < n; ++i) {
       scopes_.emplace_back();
       bind(node, items[static_cast<size_t>(i)], scopes_.back());
-      Dict state{{"index", Value(i + 1)}, {"index0", Value(i)}, {"revindex", Value(n - i)}, {"revindex0", Value(n - i - 1)},
-                 {"first", Value(i == 0)}, {"last", Value(i + 1 == n)}, {"length", Value(n)}};
+      Dict state{{"index", Value(i + 1)},    {"index0", Value(i)},
+                 {"revindex", Value(n - i)}, {"revindex0", Value(n - i - 1)},
+                 {"first", Value(i == 0)},   {"last", Value(i + 1 == n)},
+                 {"length", Value(n)}};
       if (i > 0) state.emplace_back("previtem", items[static_cast<size_t>(i) - 1]);
       if (i + 1 < n) state.emplace_back("nextitem", items[static_cast<size_t>(i) + 1]);
       assign(scopes_.back(), "loop", Value(std::move(state)));
@@ -129,9 +151,12 @@ class Interpreter {
         const std::string& name = definition->targets[i];
         const NodePtr& fallback = definition->keywords[i].second;
         const auto given = keywords.find(name);
-        if (i < arguments.size()) assign(scope, name, arguments[i]);
-        else if (given != keywords.end()) assign(scope, name, given->second);
-        else assign(scope, name, fallback ? evaluate(*fallback) : Value());
+        if (i < arguments.size())
+          assign(scope, name, arguments[i]);
+        else if (given != keywords.end())
+          assign(scope, name, given->second);
+        else
+          assign(scope, name, fallback ? evaluate(*fallback) : Value());
       }
       std::vector<Dict> outside;  // a macro sees globals and its own arguments
       outside.swap(scopes_);
@@ -146,8 +171,10 @@ class Interpreter {
   Value evaluate(const Node& node) {
     const Step step(*this, node);
     switch (node.kind) {
-      case Kind::Literal: return node.literal;
-      case Kind::Name: return lookup(node.name);
+      case Kind::Literal:
+        return node.literal;
+      case Kind::Name:
+        return lookup(node.name);
       case Kind::ListLiteral: {
         List list;
         for (const NodePtr& child : node.children) list.push_back(evaluate(*child));
@@ -155,20 +182,27 @@ class Interpreter {
       }
       case Kind::DictLiteral: {
         Dict dict;
-        for (size_t i = 0; i < node.children.size(); i += 2) assign(dict, to_text(evaluate(*node.children[i])), evaluate(*node.children[i + 1]));
+        for (size_t i = 0; i < node.children.size(); i += 2)
+          assign(dict, to_text(evaluate(*node.children[i])), evaluate(*node.children[i + 1]));
         return dict;
       }
-      case Kind::Attribute: return attribute(evaluate(*node.children[0]), node.name, node.line);
-      case Kind::Item: return item(evaluate(*node.children[0]), evaluate(*node.children[1]), node.line);
-      case Kind::Slice: return slice(node);
-      case Kind::Call: return call(node);
-      case Kind::Filter: return filter(node);
+      case Kind::Attribute:
+        return attribute(evaluate(*node.children[0]), node.name, node.line);
+      case Kind::Item:
+        return item(evaluate(*node.children[0]), evaluate(*node.children[1]), node.line);
+      case Kind::Slice:
+        return slice(node);
+      case Kind::Call:
+        return call(node);
+      case Kind::Filter:
+        return filter(node);
       case Kind::Test: {
         List arguments;
         for (size_t i = 1; i < node.children.size(); ++i) arguments.push_back(evaluate(*node.children[i]));
         return apply_test(node.name, evaluate(*node.children[0]), arguments, node.line) != node.negated;
       }
-      case Kind::Not: return !truthy(evaluate(*node.children[0]));
+      case Kind::Not:
+        return !truthy(evaluate(*node.children[0]));
       case Kind::Negate: {
         const Value value = evaluate(*node.children[0]);
         return value.is_int() ? Value(-std::get<int64_t>(value.data)) : Value(-as_number(value));
@@ -184,9 +218,12 @@ class Interpreter {
       case Kind::Conditional:
         if (truthy(evaluate(*node.children[0]))) return evaluate(*node.children[1]);
         return node.children[2] ? evaluate(*node.children[2]) : Value();
-      case Kind::Compare: return compare(node);
-      case Kind::Binary: return binary(node);
-      default: throw at_line(node.line, "a statement stands where a value should");
+      case Kind::Compare:
+        return compare(node);
+      case Kind::Binary:
+        return binary(node);
+      default:
+        throw at_line(node.line, "a statement stands where a value should");
     }
   }
 
@@ -249,7 +286,8 @@ class Interpreter {
     if (target.kind == Kind::Attribute) {
       const Value object = evaluate(*target.children[0]);
       const Value* member = object.dict() != nullptr ? find(*object.dict(), target.name) : nullptr;
-      if (member == nullptr || member->function() == nullptr) return call_method(object, target.name, arguments, node.line);
+      if (member == nullptr || member->function() == nullptr)
+        return call_method(object, target.name, arguments, node.line);
       return (*member->function())(arguments, keywords);
     }
     const Value callee = evaluate(target);
@@ -291,21 +329,29 @@ class Interpreter {
       for (int64_t i = 0; i < times && out.size() < limits_.output_bytes; ++i) out += *left.text();
       return out;
     }
-    if (!left.is_number() || !right.is_number()) throw at_line(node.line, "cannot apply `" + op + "` to a " + type_name(left) + " and a " + type_name(right));
+    if (!left.is_number() || !right.is_number())
+      throw at_line(node.line, "cannot apply `" + op + "` to a " + type_name(left) + " and a " + type_name(right));
     return arithmetic(op, left, right, node.line);
   }
 
   static Value arithmetic(const std::string& op, const Value& left, const Value& right, int line) {
     const double a = as_number(left), b = as_number(right);
-    const bool whole = !std::holds_alternative<double>(left.data) && !std::holds_alternative<double>(right.data) && op != "/";
+    const bool whole =
+        !std::holds_alternative<double>(left.data) && !std::holds_alternative<double>(right.data) && op != "/";
     if ((op == "/" || op == "//" || op == "%") && b == 0.0) throw at_line(line, "division by zero");
     double result = 0.0;
-    if (op == "+") result = a + b;
-    else if (op == "-") result = a - b;
-    else if (op == "*") result = a * b;
-    else if (op == "/") result = a / b;
-    else if (op == "//") result = std::floor(a / b);
-    else result = a - b * std::floor(a / b);
+    if (op == "+")
+      result = a + b;
+    else if (op == "-")
+      result = a - b;
+    else if (op == "*")
+      result = a * b;
+    else if (op == "/")
+      result = a / b;
+    else if (op == "//")
+      result = std::floor(a / b);
+    else
+      result = a - b * std::floor(a / b);
     return whole && std::fabs(result) < 9e15 ? Value(static_cast<int64_t>(result)) : Value(result);
   }
 
@@ -318,6 +364,8 @@ class Interpreter {
 
 }  // namespace
 
-std::string render(const Node& program, const Dict& globals, const Limits& limits) { return Interpreter(globals, limits).run(program); }
+std::string render(const Node& program, const Dict& globals, const Limits& limits) {
+  return Interpreter(globals, limits).run(program);
+}
 
 }  // namespace attar::jinja

@@ -1,4 +1,5 @@
-// Runs a syntax tree. Nothing of the host can be reached: values are data, and the functions are those of jinja_builtins.
+// Runs a syntax tree. Nothing of the host can be reached: values are data, and the functions are those of
+// jinja_builtins.
 #pragma once
 
 #include <string>
@@ -17,7 +18,8 @@ struct Limits {
 std::string render(const Node& program, const Dict& globals, const Limits& limits = {});
 
 // jinja_builtins.cpp: filters, tests and string or mapping methods by name.
-Value apply_filter(const std::string& name, const Value& value, const List& arguments, const Arguments& keywords, int line);
+Value apply_filter(const std::string& name, const Value& value, const List& arguments, const Arguments& keywords,
+                   int line);
 bool apply_test(const std::string& name, const Value& value, const List& arguments, int line);
 Value call_method(const Value& object, const std::string& name, const List& arguments, int line);
 bool contains(const Value& container, const Value& item, int line);

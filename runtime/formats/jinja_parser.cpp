@@ -11,9 +11,23 @@ namespace {
 constexpr int kMaxDepth = 120;
 constexpr size_t kMaxSourceBytes = size_t{1} << 20;
 
-Error syntax_error(int line, const std::string& what) { return input_error("chat template, line " + std::to_string(line), what); }
+Error syntax_error(int line, const std::string& what) {
+  return input_error("chat template, line " + std::to_string(line), what);
+}
 
-enum class TokenType { Text, BlockBegin, BlockEnd, OutputBegin, OutputEnd, Name, String, Integer, Float, Operator, End };
+enum class TokenType {
+  Text,
+  BlockBegin,
+  BlockEnd,
+  OutputBegin,
+  OutputEnd,
+  Name,
+  String,
+  Integer,
+  Float,
+  Operator,
+  End
+};
 struct Token {
   TokenType type;
   std::string text;
@@ -24,7 +38,8 @@ struct Token {
 class Lexer {
  public:
   explicit Lexer(const std::string& source) : source_(source) {
-    if (source.size() > kMaxSourceBytes) throw input_error("chat template", "is too long", "at most 1 MiB", std::to_string(source.size()));
+    if (source.size() > kMaxSourceBytes)
+      throw input_error("chat template", "is too long", "at most 1 MiB", std::to_string(source.size()));
     if (!source_.empty() && source_.back() == '\n') source_.pop_back();  // jinja2 drops one final line break
   }
 
@@ -34,8 +49,10 @@ class Lexer {
       put_text(open);
       if (at_ >= source_.size()) break;
       const char kind = source_[at_ + 1];
-      if (kind == '#') comment();
-      else code(kind == '%');
+      if (kind == '#')
+        comment();
+      else
+        code(kind == '%');
     }
     tokens_.push_back({TokenType::End, "", line_});
     return std::move(tokens_);
@@ -45,7 +62,9 @@ class Lexer {
   size_t next_opening() const {
     size_t open = at_;
     while ((open = source_.find('{', open)) != std::string::npos) {
-      if (open + 1 < source_.size() && (source_[open + 1] == '{' || source_[open + 1] == '%' || source_[open + 1] == '#')) return open;
+      if (open + 1 < source_.size() &&
+          (source_[open + 1] == '{' || source_[open + 1] == '%' || source_[open + 1] == '#'))
+        return open;
       ++open;
     }
     return source_.size();
@@ -54,8 +73,10 @@ class Lexer {
   // Text up to the opening, less what the tags around it strip.
   void put_text(size_t open) {
     std::string text = source_.substr(at_, open - at_);
-    if (strip_next_) text.erase(0, text.find_first_not_of(" \t\r\n"));
-    else if (trim_newline_ && !text.empty() && text[0] == '\n') text.erase(0, 1);
+    if (strip_next_)
+      text.erase(0, text.find_first_not_of(" \t\r\n"));
+    else if (trim_newline_ && !text.empty() && text[0] == '\n')
+      text.erase(0, 1);
     const bool strips = open + 2 < source_.size() && source_[open + 2] == '-';
     const bool keeps = open + 2 < source_.size() && source_[open + 2] == '+';
     const bool block = open + 1 < source_.size() && source_[open + 1] != '{';
@@ -68,7 +89,8 @@ class Lexer {
       if (at_line_start(open)) text.erase(cut);
     }
     if (!text.empty()) tokens_.push_back({TokenType::Text, text, line_});
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.begin() + static_cast<std::ptrdiff_t>(open), '\n'));
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(open), '\n'));
     at_ = open;
     strip_next_ = trim_newline_ = false;
   }
@@ -82,7 +104,8 @@ class Lexer {
   void comment() {
     const size_t end = source_.find("#}", at_ + 2);
     if (end == std::string::npos) throw syntax_error(line_, "a comment does not end");
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
     strip_next_ = source_[end - 1] == '-';
     trim_newline_ = true;
     at_ = end + 2;
@@ -113,13 +136,16 @@ class Lexer {
   }
 
   void skip_blanks() {
-    while (at_ < source_.size() && (source_[at_] == ' ' || source_[at_] == '\t' || source_[at_] == '\n' || source_[at_] == '\r'))
+    while (at_ < source_.size() &&
+           (source_[at_] == ' ' || source_[at_] == '\t' || source_[at_] == '\n' || source_[at_] == '\r'))
       if (source_[at_++] == '\n') ++line_;
   }
 
   void token() {
     const char c = source_[at_];
-    const auto is_word = [](char w) { return w == '_' || (w >= '0' && w <= '9') || ((w | 32) >= 'a' && (w | 32) <= 'z'); };
+    const auto is_word = [](char w) {
+      return w == '_' || (w >= '0' && w <= '9') || ((w | 32) >= 'a' && (w | 32) <= 'z');
+    };
     if (c == '\'' || c == '"') return string(c);
     if (c >= '0' && c <= '9') return number();
     if (is_word(c)) {
@@ -134,7 +160,8 @@ class Lexer {
         at_ += 2;
         return;
       }
-    if (std::string_view("+-*/%~|.,:()[]{}<>=").find(c) == std::string_view::npos) throw syntax_error(line_, "unexpected character " + printable(std::string(1, c)));
+    if (std::string_view("+-*/%~|.,:()[]{}<>=").find(c) == std::string_view::npos)
+      throw syntax_error(line_, "unexpected character " + printable(std::string(1, c)));
     tokens_.push_back({TokenType::Operator, std::string(1, c), line_});
     ++at_;
   }
@@ -146,10 +173,14 @@ class Lexer {
       if (c == '\n') ++line_;
       if (c == '\\' && at_ + 1 < source_.size()) {
         c = source_[++at_];
-        if (c == 'n') c = '\n';
-        else if (c == 't') c = '\t';
-        else if (c == 'r') c = '\r';
-        else if (c != '\\' && c != '\'' && c != '"') text += '\\';
+        if (c == 'n')
+          c = '\n';
+        else if (c == 't')
+          c = '\t';
+        else if (c == 'r')
+          c = '\r';
+        else if (c != '\\' && c != '\'' && c != '"')
+          text += '\\';
       }
       text += c;
     }
@@ -161,7 +192,9 @@ class Lexer {
   void number() {
     const size_t begin = at_;
     bool real = false;
-    while (at_ < source_.size() && ((source_[at_] >= '0' && source_[at_] <= '9') || (source_[at_] == '.' && !real && at_ + 1 < source_.size() && source_[at_ + 1] >= '0' && source_[at_ + 1] <= '9')))
+    while (at_ < source_.size() &&
+           ((source_[at_] >= '0' && source_[at_] <= '9') || (source_[at_] == '.' && !real && at_ + 1 < source_.size() &&
+                                                             source_[at_ + 1] >= '0' && source_[at_ + 1] <= '9')))
       real |= source_[at_++] == '.';
     tokens_.push_back({real ? TokenType::Float : TokenType::Integer, source_.substr(begin, at_ - begin), line_});
   }
@@ -194,7 +227,9 @@ class Parser {
 
   const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
   Token take() { return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_]; }
-  [[noreturn]] void fail(const std::string& what) const { throw syntax_error(peek().line, what + (peek().text.empty() ? "" : " at `" + printable(peek().text, 40) + "`")); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw syntax_error(peek().line, what + (peek().text.empty() ? "" : " at `" + printable(peek().text, 40) + "`"));
+  }
   bool is(TokenType type, const char* text) const { return peek().type == type && peek().text == text; }
   bool is_operator(const char* text) const { return is(TokenType::Operator, text); }
   bool is_name(const char* text) const { return is(TokenType::Name, text); }
@@ -432,8 +467,10 @@ class Parser {
         const bool negated = accept_name("not");
         NodePtr made = with(Kind::Test, name(), std::move(value));
         made->negated = negated;
-        if (accept("(")) arguments(*made);
-        else if (starts_argument()) made->children.push_back(postfixed(primary()));
+        if (accept("("))
+          arguments(*made);
+        else if (starts_argument())
+          made->children.push_back(postfixed(primary()));
         value = std::move(made);
       } else {
         return value;
@@ -516,7 +553,8 @@ class Parser {
     }
     if (token.type == TokenType::Integer) {
       int64_t number = 0;
-      if (std::from_chars(token.text.data(), token.text.data() + token.text.size(), number).ec != std::errc()) fail("a number is too large");
+      if (std::from_chars(token.text.data(), token.text.data() + token.text.size(), number).ec != std::errc())
+        fail("a number is too large");
       made->literal = Value(number);
       take();
       return made;
@@ -530,10 +568,14 @@ class Parser {
     }
     if (token.type == TokenType::Name) {
       take();
-      if (token.text == "true" || token.text == "True") made->literal = Value(true);
-      else if (token.text == "false" || token.text == "False") made->literal = Value(false);
-      else if (token.text == "none" || token.text == "None") made->literal = Value(None{});
-      else made->kind = Kind::Name, made->name = token.text;
+      if (token.text == "true" || token.text == "True")
+        made->literal = Value(true);
+      else if (token.text == "false" || token.text == "False")
+        made->literal = Value(false);
+      else if (token.text == "none" || token.text == "None")
+        made->literal = Value(None{});
+      else
+        made->kind = Kind::Name, made->name = token.text;
       return made;
     }
     if (accept("(")) return tuple_or_group();
@@ -575,6 +617,8 @@ class Parser {
 
 }  // namespace
 
-NodePtr parse(const std::string& source) { return Parser(Lexer(source).run()).run(); }
+NodePtr parse(const std::string& source) {
+  return Parser(Lexer(source).run()).run();
+}
 
 }  // namespace attar::jinja

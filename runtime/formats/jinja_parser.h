@@ -1,4 +1,5 @@
-// Template source -> syntax tree. Grammar: jinja2's, the part that chat templates use; trim_blocks and lstrip_blocks on.
+// Template source -> syntax tree. Grammar: jinja2's, the part that chat templates use; trim_blocks and lstrip_blocks
+// on.
 #pragma once
 
 #include <memory>
@@ -15,20 +16,46 @@ using NodePtr = std::unique_ptr<Node>;
 
 enum class Kind {
   // expressions
-  Literal, Name, ListLiteral, DictLiteral, Attribute, Item, Slice, Call, Filter, Test, Not, Negate, Binary, Compare, And, Or, Conditional,
+  Literal,
+  Name,
+  ListLiteral,
+  DictLiteral,
+  Attribute,
+  Item,
+  Slice,
+  Call,
+  Filter,
+  Test,
+  Not,
+  Negate,
+  Binary,
+  Compare,
+  And,
+  Or,
+  Conditional,
   // statements
-  Text, Output, If, For, Set, SetBlock, Macro, Break, Continue, Body,
+  Text,
+  Output,
+  If,
+  For,
+  Set,
+  SetBlock,
+  Macro,
+  Break,
+  Continue,
+  Body,
 };
 
 struct Node {
   Kind kind;
   int line = 0;
-  std::string name;                                       // variable, attribute, filter, test, operator, text
-  Value literal;                                          // Literal
-  std::vector<NodePtr> children;                          // operands, arguments, bodies; entries may be null
-  std::vector<std::pair<std::string, NodePtr>> keywords;  // of calls; defaults of macros; entries of dict literals have null names
-  std::vector<std::string> targets;                       // loop variables, macro parameters
-  bool negated = false;                                   // "is not", "not in"
+  std::string name;               // variable, attribute, filter, test, operator, text
+  Value literal;                  // Literal
+  std::vector<NodePtr> children;  // operands, arguments, bodies; entries may be null
+  std::vector<std::pair<std::string, NodePtr>>
+      keywords;                      // of calls; defaults of macros; entries of dict literals have null names
+  std::vector<std::string> targets;  // loop variables, macro parameters
+  bool negated = false;              // "is not", "not in"
 };
 
 // Error{Input} with the line of a syntax error.

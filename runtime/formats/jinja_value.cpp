@@ -20,27 +20,47 @@ std::string python_quoted(const std::string& text) {
   std::string out(1, quote);
   for (const char c : text) {
     if (c == quote || c == '\\') out += '\\';
-    if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else if (c == '\r') out += "\\r";
-    else out += c;
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c == '\r')
+      out += "\\r";
+    else
+      out += c;
   }
   return out + quote;
 }
 
-std::string repr(const Value& value) { return value.text() != nullptr ? python_quoted(*value.text()) : to_text(value); }
+std::string repr(const Value& value) {
+  return value.text() != nullptr ? python_quoted(*value.text()) : to_text(value);
+}
 
 std::string json_quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
       default:
         if (static_cast<unsigned char>(c) >= 0x20) {
           out += c;
@@ -142,7 +162,8 @@ bool equal(const Value& a, const Value& b) {
 }
 
 std::string type_name(const Value& value) {
-  static const char* kNames[] = {"undefined", "none", "boolean", "integer", "float", "string", "list", "mapping", "function"};
+  static const char* kNames[] = {"undefined", "none", "boolean", "integer", "float",
+                                 "string",    "list", "mapping", "function"};
   return kNames[value.data.index()];
 }
 

@@ -22,7 +22,9 @@ struct Undefined {};
 struct None {};
 
 struct Value {
-  std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Dict>, std::shared_ptr<Function>> data;
+  std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Dict>,
+               std::shared_ptr<Function>>
+      data;
 
   Value() = default;
   Value(None none) : data(none) {}

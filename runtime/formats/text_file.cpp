@@ -21,7 +21,8 @@ std::string unpack_gzip(const std::string& path, size_t limit_bytes) {
   const MappedFile file(path);
   const auto packed = file.bytes();
   z_stream stream{};
-  if (inflateInit2(&stream, 15 + 16) != Z_OK) throw Error(ErrorKind::Resources, {.where = path, .what = "zlib could not start"});
+  if (inflateInit2(&stream, 15 + 16) != Z_OK)
+    throw Error(ErrorKind::Resources, {.where = path, .what = "zlib could not start"});
   std::string out;
   std::vector<char> chunk(size_t{1} << 18);
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));
@@ -36,7 +37,8 @@ std::string unpack_gzip(const std::string& path, size_t limit_bytes) {
     if (status == Z_STREAM_END && stream.avail_in > 0) status = inflateReset(&stream);  // concatenated members
   }
   inflateEnd(&stream);
-  if (out.size() > limit_bytes) throw input_error(path, "unpacks to too much text", "at most " + std::to_string(limit_bytes) + " bytes");
+  if (out.size() > limit_bytes)
+    throw input_error(path, "unpacks to too much text", "at most " + std::to_string(limit_bytes) + " bytes");
   if (status != Z_STREAM_END) throw input_error(path, "is a broken gzip file", "", "", "fetch it again");
   return out;
 }
@@ -45,7 +47,8 @@ void check_utf8(const std::string& text, const std::string& path) {
   const size_t valid = valid_utf8_prefix(text);
   if (valid == text.size()) return;
   const auto line = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(valid), '\n') + 1;
-  throw input_error(path + ":" + std::to_string(line), "is not UTF-8", "", printable(text.substr(valid, 4)), "convert the file to UTF-8");
+  throw input_error(path + ":" + std::to_string(line), "is not UTF-8", "", printable(text.substr(valid, 4)),
+                    "convert the file to UTF-8");
 }
 
 // Lines without their ends; visit(line, number from 1).
@@ -82,12 +85,15 @@ std::vector<Document> plain_documents(const std::string& text, const std::string
 
 Document json_document(std::string_view line, const std::string& where) {
   const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-  if (!json.is_object()) throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}", printable(std::string(line.substr(0, 60))));
+  if (!json.is_object())
+    throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}",
+                      printable(std::string(line.substr(0, 60))));
   Document document{.where = where};
   if (const auto messages = json.find("messages"); messages != json.end()) {
     if (!messages->is_array() || messages->empty()) throw input_error(where, "`messages` is no list of messages");
     for (const nlohmann::json& message : *messages) {
-      if (!message.is_object() || !message.contains("role") || !message["role"].is_string() || !message.contains("content") || !message["content"].is_string())
+      if (!message.is_object() || !message.contains("role") || !message["role"].is_string() ||
+          !message.contains("content") || !message["content"].is_string())
         throw input_error(where, "a message lacks `role` or `content`", "both, as text");
       document.messages.push_back({message["role"], message["content"]});
     }
@@ -133,7 +139,9 @@ size_t valid_utf8_prefix(std::string_view text) {
     for (size_t k = 1; k < length; ++k)
       if ((bytes[i + k] & 0xC0) != 0x80) return i;
     const unsigned char second = bytes[i + 1];  // overlong forms, surrogates, beyond U+10FFFF
-    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second >= 0xA0) || (c == 0xF0 && second < 0x90) || (c == 0xF4 && second >= 0x90)) return i;
+    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second >= 0xA0) || (c == 0xF0 && second < 0x90) ||
+        (c == 0xF4 && second >= 0x90))
+      return i;
     i += length;
   }
   return n;
@@ -149,7 +157,8 @@ std::string read_text_file(const std::string& path, size_t limit_bytes) {
 std::vector<Document> read_documents(const std::string& path, size_t limit_bytes) {
   const std::string inner = ends_with(path, ".gz") ? path.substr(0, path.size() - 3) : path;
   const bool json = ends_with(inner, ".jsonl");
-  if (!json && !ends_with(inner, ".txt")) throw input_error(path, "has an ending that Attar does not know", ".txt or .jsonl, also with .gz");
+  if (!json && !ends_with(inner, ".txt"))
+    throw input_error(path, "has an ending that Attar does not know", ".txt or .jsonl, also with .gz");
   const std::string text = read_text_file(path, limit_bytes);
   std::vector<Document> documents = json ? json_documents(text, path) : plain_documents(text, path);
   if (documents.empty()) throw input_error(path, "holds no text", "at least one document that is not empty");

@@ -1,4 +1,5 @@
-// template_dump IN.json OUT.json: [{template, messages, add_generation_prompt, bos, eos, flags}] to [{text} or {error}].
+// template_dump IN.json OUT.json: [{template, messages, add_generation_prompt, bos, eos, flags}] to [{text} or
+// {error}].
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/atomic_file.h"
@@ -11,8 +12,12 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   nlohmann::json out = nlohmann::json::array();
   for (const nlohmann::json& entry : nlohmann::json::parse(read_file(argv[1]))) {
-    ChatContext context{.messages = {}, .add_generation_prompt = entry.at("add_generation_prompt"), .bos_token = entry.at("bos"), .eos_token = entry.at("eos")};
-    for (const nlohmann::json& message : entry.at("messages")) context.messages.push_back({message.at("role"), message.at("content")});
+    ChatContext context{.messages = {},
+                        .add_generation_prompt = entry.at("add_generation_prompt"),
+                        .bos_token = entry.at("bos"),
+                        .eos_token = entry.at("eos")};
+    for (const nlohmann::json& message : entry.at("messages"))
+      context.messages.push_back({message.at("role"), message.at("content")});
     for (const auto& [name, flag] : entry.at("flags").items()) context.flags[name] = flag;
     context.date_string = "26 Jul 2024";
     try {

@@ -122,7 +122,7 @@ std::string size_label(int64_t parameters) {
   const bool billions = n >= 999.5e6, millions = n >= 999.5e3;
   const double scaled = n / (billions ? 1e9 : millions ? 1e6 : 1e3);
   const auto tenths = static_cast<int64_t>(std::llround(scaled * 10.0));
-  std::string text = std::to_string(tenths / 10);
+  std::string text = std::to_string(tenths < 100 ? tenths / 10 : std::llround(scaled));
   if (tenths < 100 && tenths % 10 != 0) text += "." + std::to_string(tenths % 10);
   return text + (billions ? "B" : millions ? "M" : "K");
 }

@@ -1,11 +1,24 @@
 #include "runtime/formats/gguf_config.h"
 
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 
 #include "runtime/base/error.h"
 
 namespace attar {
 namespace {
+
+// What a float32 of the file was meant to be: 1e-05, not 9.999999747378752e-06.
+double shortest_decimal(double value) {
+  const auto stored = static_cast<float>(value);
+  for (int digits = 1; digits <= 9; ++digits) {  // 9 tell any two floats apart
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*g", digits, static_cast<double>(stored));
+    if (std::strtof(text, nullptr) == stored) return std::strtod(text, nullptr);
+  }
+  return value;  // NaN
+}
 
 // Reads `<architecture>.<key>` of one file.
 class ArchitectureKeys {
@@ -17,7 +30,7 @@ class ArchitectureKeys {
     return file_.integer(prefix_ + key, fallback);
   }
   double real(const std::string& key, std::optional<double> fallback = {}) const {
-    return file_.real(prefix_ + key, fallback);
+    return shortest_decimal(file_.real(prefix_ + key, fallback));
   }
   std::string text(const std::string& key, const std::string& fallback) const {
     return file_.string(prefix_ + key, fallback);
@@ -75,9 +88,9 @@ RopeScaling scaling_from_factors(const GgufFile& file, const GgufTensor& factors
   RopeScaling scaling{.type = "llama3", .factor = 1.0};
   for (const float value : values) scaling.factor = std::max(scaling.factor, static_cast<double>(value));
   const std::string own = "attar.rope.llama3.";
-  scaling.factor = file.real(own + "factor", scaling.factor);
-  scaling.low_freq_factor = file.real(own + "low_freq_factor", scaling.low_freq_factor);
-  scaling.high_freq_factor = file.real(own + "high_freq_factor", scaling.high_freq_factor);
+  scaling.factor = shortest_decimal(file.real(own + "factor", scaling.factor));
+  scaling.low_freq_factor = shortest_decimal(file.real(own + "low_freq_factor", scaling.low_freq_factor));
+  scaling.high_freq_factor = shortest_decimal(file.real(own + "high_freq_factor", scaling.high_freq_factor));
   scaling.original_context_length = file.integer(own + "original_context_length", scaling.original_context_length);
   ModelConfig plain = config, scaled = config;
   plain.rope_scaling.reset();

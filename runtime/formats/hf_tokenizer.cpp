@@ -15,7 +15,7 @@ namespace attar {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;  // not ordered_json, whose look-ups are linear: a vocabulary has 262144 keys
 
 constexpr size_t kFileLimitBytes = size_t{256} << 20;
 constexpr size_t kMaxTokens = size_t{1} << 24;

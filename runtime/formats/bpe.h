@@ -6,6 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/formats/merge.h"
+#include "runtime/formats/piece_cache.h"
+#include "runtime/formats/text_index.h"
 #include "runtime/formats/tokenizer.h"
 
 namespace attar {
@@ -17,8 +20,12 @@ std::string byte_unmapped(std::string_view text);
 
 class BpeEncoder {
  public:
-  explicit BpeEncoder(const TokenizerData& data);  // of checked data
+  // Of checked data. `token_bytes` (V) are the unmapped texts, which must outlive this.
+  BpeEncoder(const TokenizerData& data, const std::vector<std::string>& token_bytes);
+  // Bytes that the vocabulary lacks give nothing.
   void encode(std::string_view piece, std::vector<int32_t>& out) const;
+  // The bytes and merges by which `piece` becomes one token; empty when they do not make it one.
+  std::vector<int32_t> derivation(std::string_view piece) const;
 
  private:
   struct Merge {
@@ -26,18 +33,15 @@ class BpeEncoder {
     uint32_t rank = 0;
     int32_t merged = -1;
   };
-  const Merge* find(int32_t left, int32_t right) const;
-  void merge_short(std::vector<int32_t>& ids) const;
-  void merge_long(std::vector<int32_t>& ids) const;
+  void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged);
+  MergeCandidate candidate(const Symbol& left, const Symbol& right) const;
+  std::vector<Symbol> symbols_of(std::string_view piece) const;
 
   int32_t byte_ids_[256];
-  int32_t unknown_;
   std::vector<Merge> merges_;  // open addressing, a power of two
-  struct Whole {
-    std::string text;
-    int32_t id;
-  };
-  std::vector<Whole> whole_;  // sorted by text: pieces that are tokens, when ignore_merges is set
+  TextIndex whole_;            // pieces that are tokens, when ignore_merges is set
+  bool ignore_merges_ = false;
+  PieceCache cache_;
 };
 
 }  // namespace attar

@@ -4,6 +4,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/formats/split.h"
+#include "runtime/formats/spm.h"
 
 namespace attar {
 namespace {
@@ -13,20 +14,25 @@ const GgufValue& array(const GgufFile& file, const char* key, size_t length) {
   if (value == nullptr) throw input_error(file.path(), std::string("key ") + key + " is missing");
   const size_t got = std::max({value->integers.size(), value->reals.size(), value->strings.size()});
   if (!value->is_array || (length != 0 && got != length))
-    throw input_error(file.path(), std::string("key ") + key + " has a wrong length", length == 0 ? "an array" : std::to_string(length), std::to_string(got));
+    throw input_error(file.path(), std::string("key ") + key + " has a wrong length",
+                      length == 0 ? "an array" : std::to_string(length), std::to_string(got));
   return *value;
 }
 
 // A merge splits at the first space that is not its first character.
 std::pair<std::string, std::string> split_merge(const GgufFile& file, const std::string& merge) {
   const size_t space = merge.find(' ', 1);
-  if (space == std::string::npos || space + 1 == merge.size()) throw input_error(file.path(), "tokenizer.ggml.merges has an entry that is no pair", "\"left right\"", printable(merge));
+  if (space == std::string::npos || space + 1 == merge.size())
+    throw input_error(file.path(), "tokenizer.ggml.merges has an entry that is no pair", "\"left right\"",
+                      printable(merge));
   return {merge.substr(0, space), merge.substr(space + 1)};
 }
 
 int32_t special_id(const GgufFile& file, const std::string& name) {
   const int64_t id = file.integer("tokenizer.ggml." + name + "_token_id", -1);
-  if (id < -1 || id > INT32_MAX) throw input_error(file.path(), "key tokenizer.ggml." + name + "_token_id is impossible", "a token id", std::to_string(id));
+  if (id < -1 || id > INT32_MAX)
+    throw input_error(file.path(), "key tokenizer.ggml." + name + "_token_id is impossible", "a token id",
+                      std::to_string(id));
   return static_cast<int32_t>(id);
 }
 
@@ -35,7 +41,8 @@ int32_t special_id(const GgufFile& file, const std::string& name) {
 TokenizerData read_gguf_tokenizer(const GgufFile& file) {
   TokenizerData data;
   const std::string model = file.string("tokenizer.ggml.model");
-  if (model != "gpt2" && model != "llama") throw input_error(file.path(), "the tokenizer `" + printable(model) + "` is not supported", "gpt2 or llama");
+  if (model != "gpt2" && model != "llama")
+    throw input_error(file.path(), "the tokenizer `" + printable(model) + "` is not supported", "gpt2 or llama");
   data.kind = model == "gpt2" ? TokenizerKind::Bpe : TokenizerKind::Spm;
   data.pre = std::string(canonical_pre(file.string("tokenizer.ggml.pre", "default")));
   const GgufValue& texts = array(file, "tokenizer.ggml.tokens", 0);
@@ -44,16 +51,23 @@ TokenizerData read_gguf_tokenizer(const GgufFile& file) {
   for (size_t i = 0; i < count; ++i) data.tokens[i].text = texts.strings[i];
   if (file.find("tokenizer.ggml.token_type") != nullptr) {
     const GgufValue& kinds = array(file, "tokenizer.ggml.token_type", count);
-    if (kinds.integers.size() != count) throw input_error(file.path(), "key tokenizer.ggml.token_type has another type", "whole numbers");
-    for (size_t i = 0; i < count; ++i) data.tokens[i].kind = static_cast<TokenKind>(std::clamp<int64_t>(kinds.integers[i], 0, 7));
+    if (kinds.integers.size() != count)
+      throw input_error(file.path(), "key tokenizer.ggml.token_type has another type", "whole numbers");
+    for (size_t i = 0; i < count; ++i)
+      data.tokens[i].kind = static_cast<TokenKind>(std::clamp<int64_t>(kinds.integers[i], 0, 7));
   }
   if (data.kind == TokenizerKind::Spm) {
     const GgufValue& scores = array(file, "tokenizer.ggml.scores", count);
-    if (scores.reals.size() != count) throw input_error(file.path(), "key tokenizer.ggml.scores has another type", "floats");
+    if (scores.reals.size() != count)
+      throw input_error(file.path(), "key tokenizer.ggml.scores has another type", "floats");
     for (size_t i = 0; i < count; ++i) data.tokens[i].score = static_cast<float>(scores.reals[i]);
   } else {
-    for (const std::string& merge : array(file, "tokenizer.ggml.merges", 0).strings) data.merges.push_back(split_merge(file, merge));
+    for (const std::string& merge : array(file, "tokenizer.ggml.merges", 0).strings)
+      data.merges.push_back(split_merge(file, merge));
   }
+  if (data.kind == TokenizerKind::Spm)  // their spaces are plain in the file
+    for (Token& token : data.tokens)
+      if (token.kind == TokenKind::UserDefined) token.text = spm_escaped(token.text);
   data.bos = special_id(file, "bos");
   data.eos = special_id(file, "eos");
   data.eot = special_id(file, "eot");
@@ -74,7 +88,9 @@ std::vector<GgufEntry> gguf_tokenizer_entries(const TokenizerData& data) {
   std::vector<float> scores;
   std::vector<int64_t> kinds;
   for (const Token& token : data.tokens) {
-    texts.push_back(token.text);
+    // llama.cpp cuts user-defined tokens out of the raw text, so their spaces are plain.
+    const bool has_plain_spaces = data.kind == TokenizerKind::Spm && token.kind == TokenKind::UserDefined;
+    texts.push_back(has_plain_spaces ? spm_unescaped(token.text) : token.text);
     scores.push_back(token.score);
     kinds.push_back(static_cast<int64_t>(token.kind));
   }
@@ -91,13 +107,17 @@ std::vector<GgufEntry> gguf_tokenizer_entries(const TokenizerData& data) {
     entries.push_back({"tokenizer.ggml.merges", GgufValue::array_of(std::move(merges))});
   }
   const auto id = [&](const char* name, int32_t value) {
-    if (value >= 0) entries.push_back({std::string("tokenizer.ggml.") + name + "_token_id", GgufValue::u32(static_cast<uint32_t>(value))});
+    if (value >= 0)
+      entries.push_back(
+          {std::string("tokenizer.ggml.") + name + "_token_id", GgufValue::u32(static_cast<uint32_t>(value))});
   };
-  id("bos", data.bos), id("eos", data.eos), id("eot", data.eot), id("unknown", data.unknown), id("padding", data.padding);
+  id("bos", data.bos), id("eos", data.eos), id("eot", data.eot), id("unknown", data.unknown),
+      id("padding", data.padding);
   entries.push_back({"tokenizer.ggml.add_bos_token", GgufValue::boolean(data.add_bos)});
   entries.push_back({"tokenizer.ggml.add_eos_token", GgufValue::boolean(data.add_eos)});
   entries.push_back({"tokenizer.ggml.add_space_prefix", GgufValue::boolean(data.add_space_prefix)});
-  if (!data.chat_template.empty()) entries.push_back({"tokenizer.chat_template", GgufValue::string(data.chat_template)});
+  if (!data.chat_template.empty())
+    entries.push_back({"tokenizer.chat_template", GgufValue::string(data.chat_template)});
   return entries;
 }
 

@@ -1,13 +1,13 @@
-// tokenizer.json and its neighbours of a Hugging Face directory, in and out. Source: the tokenizers library's JSON.
+// Reads tokenizer.json and its neighbours of a Hugging Face directory. Source: the JSON of the tokenizers library.
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
-#include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/formats/hf_pre_tokenizers.h"
 #include "runtime/formats/spm.h"
+#include "runtime/formats/text_index.h"
 #include "runtime/formats/tokenizer.h"
 #include "runtime/formats/unicode.h"
 
@@ -18,244 +18,258 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;  // not ordered_json, whose look-ups are linear: a vocabulary has 262144 keys
 
 constexpr size_t kFileLimitBytes = size_t{256} << 20;
-constexpr size_t kMaxTokens = size_t{1} << 24;
-
-// The families' own expressions, as their tokenizer.json writes them.
-constexpr const char* kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 Json read_json(const std::string& path) {
   Json json = Json::parse(read_file(path, kFileLimitBytes), nullptr, false);
   if (!json.is_object()) throw input_error(path, "is not a JSON object");
   return json;
 }
-Json read_json_if_there(const std::string& path) { return fs::exists(path) ? read_json(path) : Json::object(); }
+Json read_json_if_there(const std::string& path) {
+  return fs::exists(path) ? read_json(path) : Json::object();
+}
 
-// The steps of a normalizer or pre-tokenizer, Sequence or single.
+bool flag(const Json& json, const char* key, bool fallback) {
+  return json.contains(key) && json[key].is_boolean() ? json[key].get<bool>() : fallback;
+}
+std::string text(const Json& json, const char* key) {
+  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "";
+}
+
+// The steps of a normalizer, pre-tokenizer or post-processor, Sequence or single.
 std::vector<Json> steps_of(const Json& json, const char* key, const char* list) {
   if (!json.contains(key) || json[key].is_null()) return {};
   const Json& step = json[key];
-  if (step.value("type", "") == "Sequence" && step.contains(list)) return {step[list].begin(), step[list].end()};
+  if (text(step, "type") == "Sequence") return step.at(list).get<std::vector<Json>>();
   return {step};
 }
 
+Error unknown_step(const std::string& where, const char* what, const Json& step, const char* expected) {
+  return input_error(where, std::string("the ") + what + " `" + printable(text(step, "type")) + "` is not supported",
+                     expected, printable(step.dump(-1, ' ', true), 120));
+}
+
 std::string pattern_of(const Json& step) {
-  return step.contains("pattern") && step["pattern"].is_object() ? step["pattern"].value("Regex", step["pattern"].value("String", "")) : "";
+  if (!step.contains("pattern") || !step["pattern"].is_object()) return "";
+  return text(step["pattern"], step["pattern"].contains("Regex") ? "Regex" : "String");
 }
 
-// Which split the pre-tokenizer is; the expressions are known by heart, anything else is refused.
-std::string pre_of(const Json& json, const std::string& where) {
-  std::string pre;
-  for (const Json& step : steps_of(json, "pre_tokenizer", "pretokenizers")) {
-    const std::string type = step.value("type", "");
-    if (type == "Digits" && step.value("individual_digits", false) && pre.empty()) pre = "digits";
-    else if (type == "Split" && pattern_of(step) == kLlama3Pattern) pre = "llama-bpe";
-    else if (type == "Split" && pattern_of(step) == kQwen2Pattern) pre = "qwen2";
-    else if (type == "ByteLevel" && !step.value("use_regex", true)) continue;
-    else if (type == "ByteLevel" && (pre.empty() || pre == "digits")) pre = pre.empty() ? "gpt-2" : "smollm";
-    else throw input_error(where, "the pre-tokenizer step `" + printable(type) + "` is not supported", "those of GPT-2, SmolLM, Llama 3 and Qwen 2", printable(pattern_of(step), 60));
+// Every piece is kept, whether it is a match or a gap; the known expressions leave no gaps.
+bool keeps_all(const Json& step) {
+  const std::string behavior = text(step, "behavior");
+  return flag(step, "invert", false) ? behavior == "Removed" : behavior == "Isolated";
+}
+
+// Byte-level BPE: which row of the table the pre-tokenizer is.
+std::string pre_of(const std::vector<Json>& steps, const std::string& where) {
+  HfPreTokenizer found{"", DigitSplit::None, "", ByteLevelSplit::None};
+  std::string pattern;
+  for (const Json& step : steps) {
+    const std::string type = text(step, "type");
+    if (type == "Digits" && flag(step, "individual_digits", false))
+      found.digits = DigitSplit::Each;
+    else if (type == "Split" && pattern.empty() && keeps_all(step))
+      pattern = pattern_of(step);
+    else if (type == "ByteLevel" && !flag(step, "add_prefix_space", true))
+      found.byte_level = flag(step, "use_regex", true) ? ByteLevelSplit::Gpt2 : ByteLevelSplit::None;
+    else
+      throw unknown_step(where, "pre-tokenizer", step, "those of GPT-2, SmolLM, Llama 3 and Qwen 2");
   }
-  if (pre.empty() || pre == "digits") throw input_error(where, "has no byte-level pre-tokenizer");
-  return pre;
+  for (const HfPreTokenizer& row : kHfPreTokenizers)
+    if (row.digits == found.digits && row.pattern == pattern && row.byte_level == found.byte_level)
+      return std::string(row.pre);
+  throw input_error(where, "the pre-tokenizer is not supported", "that of GPT-2, SmolLM, Llama 3 or Qwen 2",
+                    printable(pattern.empty() ? "a sequence of steps" : pattern, 120));
 }
 
-bool is_byte_level(const Json& json) {
-  for (const Json& step : steps_of(json, "pre_tokenizer", "pretokenizers"))
-    if (step.value("type", "") == "ByteLevel") return true;
-  return false;
-}
-
-std::pair<std::string, std::string> merge_of(const Json& merge, const std::string& where) {
-  if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) return {merge[0], merge[1]};
-  if (merge.is_string()) {
-    const std::string text = merge;
-    const size_t space = text.find(' ', 1);
-    if (space != std::string::npos && space + 1 < text.size()) return {text.substr(0, space), text.substr(space + 1)};
+// SPM as BPE: spaces become U+2581, and nothing else changes or splits the text.
+void read_spm_steps(const Json& json, const std::string& where, TokenizerData& data) {
+  constexpr const char* kExpected = "Prepend and Replace as in Llama 2 and Gemma";
+  bool replaces = false;
+  for (const Json& step : steps_of(json, "normalizer", "normalizers")) {
+    const std::string type = text(step, "type");
+    if (type == "Prepend" && text(step, "prepend") == kSpmSpace)
+      data.add_space_prefix = true;
+    else if (type == "Replace" && pattern_of(step) == " " && text(step, "content") == kSpmSpace)
+      replaces = true;
+    else
+      throw unknown_step(where, "normalizer", step, kExpected);
   }
-  throw input_error(where, "has a merge that is no pair", "\"left right\" or [left, right]", printable(merge.dump(), 40));
+  if (!replaces) throw input_error(where, "spaces are not written as U+2581", kExpected);
+  for (const Json& step :
+       steps_of(json, "pre_tokenizer", "pretokenizers"))  // spaces are gone: a split there does nothing
+    if (text(step, "type") != "Split" || pattern_of(step) != " ")
+      throw unknown_step(where, "pre-tokenizer", step, kExpected);
 }
 
-void put_token(TokenizerData& data, const std::string& text, const Json& id, TokenKind kind, const std::string& where) {
-  if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= static_cast<int64_t>(kMaxTokens))
-    throw input_error(where, "token " + printable(text) + " has an impossible id", "0 to 2^24", printable(id.dump(), 20));
+void read_steps(const Json& json, const std::string& where, TokenizerData& data) {
+  const std::vector<Json> steps = steps_of(json, "pre_tokenizer", "pretokenizers");
+  const auto is_byte_level = [](const Json& step) { return text(step, "type") == "ByteLevel"; };
+  data.kind = std::any_of(steps.begin(), steps.end(), is_byte_level) ? TokenizerKind::Bpe : TokenizerKind::Spm;
+  if (data.kind == TokenizerKind::Spm) {
+    data.pre = "default";
+    return read_spm_steps(json, where, data);
+  }
+  data.pre = pre_of(steps, where);
+  for (const Json& step : steps_of(json, "normalizer", "normalizers")) {
+    if (text(step, "type") != "NFC") throw unknown_step(where, "normalizer", step, "NFC, or none");
+    data.normalize_nfc = true;
+  }
+}
+
+void put_token(TokenizerData& data, const std::string& content, const Json& id, TokenKind kind, size_t limit,
+               const std::string& where) {
+  if (!id.is_number_unsigned() || id.get<uint64_t>() >= limit)
+    throw input_error(where, "token `" + printable(content) + "` has an impossible id",
+                      "below " + std::to_string(limit), printable(id.dump(), 20));
   const auto at = id.get<size_t>();
   if (at >= data.tokens.size()) data.tokens.resize(at + 1);
-  data.tokens[at] = {text, 0.0f, kind};
+  if (const std::string& other = data.tokens[at].text; !other.empty() && other != content)
+    throw input_error(where, "id " + std::to_string(at) + " is given twice", printable(other), printable(content));
+  data.tokens[at] = {content, 0.0f, kind};
 }
 
 void read_vocabulary(const Json& json, const std::string& where, TokenizerData& data) {
-  const Json& model = json.at("model");
-  for (const auto& [text, id] : model.at("vocab").items()) {
-    const bool byte = data.kind == TokenizerKind::Spm && text.size() == 6 && text.rfind("<0x", 0) == 0;
-    put_token(data, text, id, byte ? TokenKind::Byte : TokenKind::Normal, where);
+  const Json& vocabulary = json.at("model").at("vocab");
+  const Json added = json.value("added_tokens", Json::array());
+  const size_t limit = 2 * (vocabulary.size() + added.size()) + (1 << 16);  // ids may have holes, not deserts
+  for (const auto& [content, id] : vocabulary.items()) {
+    const bool is_byte = data.kind == TokenizerKind::Spm && byte_of_token(content) >= 0;
+    put_token(data, content, id, is_byte ? TokenKind::Byte : TokenKind::Normal, limit, where);
   }
-  for (const Json& added : json.value("added_tokens", Json::array()))
-    put_token(data, added.at("content"), added.at("id"), added.value("special", false) ? TokenKind::Control : TokenKind::UserDefined, where);
+  for (const Json& token : added) {
+    for (const char* key : {"single_word", "lstrip", "rstrip"})
+      if (flag(token, key, false))
+        throw input_error(where, "the added token `" + printable(text(token, "content")) + "` has " + key, "false",
+                          "true");
+    put_token(data, token.at("content"), token.at("id"),
+              flag(token, "special", false) ? TokenKind::Control : TokenKind::UserDefined, limit, where);
+  }
   for (size_t id = 0; id < data.tokens.size(); ++id)  // ids that no token has
     if (data.tokens[id].text.empty()) data.tokens[id] = {"[PAD" + std::to_string(id) + "]", 0.0f, TokenKind::Unused};
 }
 
-// BPE keeps the merges; SPM scores each token by its first merge: the earlier, the better.
-void read_merges(const Json& json, const std::string& where, TokenizerData& data) {
-  std::unordered_map<std::string, size_t> ids;
-  if (data.kind == TokenizerKind::Spm)
-    for (size_t id = 0; id < data.tokens.size(); ++id) ids[data.tokens[id].text] = id;
-  float score = 0.0f;
-  for (const Json& merge : json.at("model").value("merges", Json::array())) {
-    auto pair = merge_of(merge, where);
-    score -= 1.0f;
-    if (data.kind == TokenizerKind::Bpe) {
-      data.merges.push_back(std::move(pair));
-      continue;
-    }
-    const auto merged = ids.find(pair.first + pair.second);
-    if (merged != ids.end() && data.tokens[merged->second].score == 0.0f) data.tokens[merged->second].score = score;
+std::pair<std::string, std::string> merge_of(const Json& merge, const std::string& where) {
+  if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
+    return {merge[0], merge[1]};
+  if (merge.is_string()) {
+    const std::string pair = merge;
+    const size_t space = pair.find(' ', 1);
+    if (space != std::string::npos && space + 1 < pair.size()) return {pair.substr(0, space), pair.substr(space + 1)};
+  }
+  throw input_error(where, "has a merge that is no pair", "\"left right\" or [left, right]",
+                    printable(merge.dump(-1, ' ', true), 40));
+}
+
+// In how many ways two tokens make this one.
+size_t count_splits(std::string_view merged, const TextIndex& ids) {
+  size_t n = 0;
+  for (size_t at = decode_utf8(merged, 0).length; at < merged.size(); at += decode_utf8(merged, at).length)
+    n += ids.contains(merged.substr(0, at)) && ids.contains(merged.substr(at)) ? 1 : 0;
+  return n;
+}
+
+// SPM's scores out of the merges: the earlier, the better. The merges must be what scores stand for: all ways to make a
+// token, one token after the other. User-defined tokens are cut out of the text before, so theirs do not matter.
+void read_spm_scores(const Json& merges, const std::string& where, TokenizerData& data) {
+  TextIndex ids(data.tokens.size());
+  for (size_t id = 0; id < data.tokens.size(); ++id) ids.insert(data.tokens[id].text, static_cast<int32_t>(id));
+  std::vector<size_t> splits(data.tokens.size(), 0);
+  const auto refuse = [&](int32_t id) {
+    throw input_error(where, "the merges are not those of a SentencePiece vocabulary",
+                      "all pairs that make a token, token by token",
+                      "others for `" + printable(data.tokens[static_cast<size_t>(id)].text) + "`");
+  };
+  int32_t current = -1;
+  float score = 1.0f;
+  for (const Json& entry : merges) {
+    const auto [left, right] = merge_of(entry, where);
+    const int32_t id = ids.find(left + right);
+    if (id < 0) throw input_error(where, "has a merge whose result is no token", "", printable(left + right));
+    Token& token = data.tokens[static_cast<size_t>(id)];
+    if (token.kind != TokenKind::Normal) continue;
+    if (id != current && splits[static_cast<size_t>(id)] > 0) refuse(id);
+    if (id != current) token.score = score -= 1.0f;
+    current = id;
+    ++splits[static_cast<size_t>(id)];
+  }
+  for (size_t id = 0; id < data.tokens.size(); ++id) {
+    if (data.tokens[id].kind != TokenKind::Normal) continue;
+    if (splits[id] != count_splits(data.tokens[id].text, ids)) refuse(static_cast<int32_t>(id));
+    if (splits[id] == 0) data.tokens[id].score = score -= 1.0f;  // characters
   }
 }
 
-int32_t id_of(const TokenizerData& data, const std::string& text) {
+int32_t id_of(const TokenizerData& data, const std::string& content) {
   for (size_t id = 0; id < data.tokens.size(); ++id)
-    if (data.tokens[id].text == text) return static_cast<int32_t>(id);
+    if (data.tokens[id].text == content) return static_cast<int32_t>(id);
   return -1;
 }
 
 // "bos_token": "<s>" or {"content": "<s>"}
-std::string token_text(const Json& config, const char* key) {
-  if (!config.contains(key)) return "";
-  if (config[key].is_string()) return config[key];
-  return config[key].is_object() ? config[key].value("content", "") : "";
-}
-
-bool template_starts_with(const Json& json, const std::string& token) {
-  for (const Json& step : steps_of(json, "post_processor", "processors")) {
-    if (step.value("type", "") != "TemplateProcessing" || !step.contains("single") || step["single"].empty()) continue;
-    const Json& first = step["single"][0];
-    if (first.contains("SpecialToken") && first["SpecialToken"].value("id", "") == token) return true;
+int32_t special_id(const TokenizerData& data, const Json& config, const Json& map, const char* key) {
+  for (const Json* file : {&config, &map}) {
+    if (!file->contains(key)) continue;
+    const Json& value = (*file)[key];
+    const std::string content = value.is_object() ? text(value, "content") : text(*file, key);
+    if (!content.empty()) return id_of(data, content);
   }
-  return false;
+  return -1;
 }
 
-std::string chat_template_of(const std::string& directory, const Json& config) {
-  if (const std::string path = directory + "/chat_template.jinja"; fs::exists(path)) return read_file(path, kFileLimitBytes);
-  if (!config.contains("chat_template")) return "";
-  const Json& source = config["chat_template"];
-  if (source.is_string()) return source;
-  for (const Json& named : source)
-    if (named.is_object() && named.value("name", "") == "default") return named.value("template", "");
-  return "";
+// What TemplateProcessing puts before and after one text.
+void read_template(const Json& json, const std::string& where, TokenizerData& data) {
+  for (const Json& step : steps_of(json, "post_processor", "processors")) {
+    const std::string type = text(step, "type");
+    if (type == "ByteLevel") continue;  // offsets only
+    if (type != "TemplateProcessing")
+      throw unknown_step(where, "post-processor", step, "TemplateProcessing or ByteLevel");
+    data.add_bos = data.add_eos = false;
+    bool before = true;
+    for (const Json& part : step.at("single")) {
+      if (part.contains("Sequence")) {
+        before = false;
+        continue;
+      }
+      const int32_t id = id_of(data, text(part.at("SpecialToken"), "id"));
+      if (id < 0 || id != (before ? data.bos : data.eos))
+        throw unknown_step(where, "post-processor", step, "BOS before and EOS after the text");
+      (before ? data.add_bos : data.add_eos) = true;
+    }
+  }
 }
 
-void read_specials(const std::string& directory, const Json& json, const Json& config, TokenizerData& data) {
-  const Json map = read_json_if_there(directory + "/special_tokens_map.json");
-  const auto special = [&](const char* key) {
-    const std::string text = token_text(config, key).empty() ? token_text(map, key) : token_text(config, key);
-    return text.empty() ? -1 : id_of(data, text);
-  };
-  data.bos = special("bos_token"), data.eos = special("eos_token"), data.unknown = special("unk_token"), data.padding = special("pad_token");
-  if (const Json& model = json.at("model"); data.unknown < 0 && model.contains("unk_token") && model["unk_token"].is_string()) data.unknown = id_of(data, model["unk_token"]);
-  if (data.kind == TokenizerKind::Spm && data.unknown >= 0) data.tokens[static_cast<size_t>(data.unknown)].kind = TokenKind::Unknown;
-  const std::string bos = data.bos >= 0 ? data.tokens[static_cast<size_t>(data.bos)].text : "";
-  data.add_bos = !bos.empty() && (template_starts_with(json, bos) || config.value("add_bos_token", false));
-  data.add_eos = data.eos >= 0 && config.contains("add_eos_token") && config["add_eos_token"].is_boolean() && config["add_eos_token"].get<bool>();
+void read_specials(const std::string& directory, const Json& json, TokenizerData& data) {
+  const Json config = read_json_if_there(directory + "/tokenizer_config.json"),
+             map = read_json_if_there(directory + "/special_tokens_map.json");
+  data.bos = special_id(data, config, map, "bos_token");
+  data.eos = special_id(data, config, map, "eos_token");
+  data.unknown = special_id(data, config, map, "unk_token");
+  data.padding = special_id(data, config, map, "pad_token");
+  if (const std::string unknown = text(json.at("model"), "unk_token"); !unknown.empty())
+    data.unknown = id_of(data, unknown);
+  if (data.kind == TokenizerKind::Spm && data.unknown >= 0)
+    data.tokens[static_cast<size_t>(data.unknown)].kind = TokenKind::Unknown;
+  data.add_bos = data.bos >= 0 && flag(config, "add_bos_token", false);
+  data.add_eos = data.eos >= 0 && flag(config, "add_eos_token", false);
+  read_template(json, directory + "/tokenizer.json", data);
   for (const char* file : {"/generation_config.json", "/config.json"}) {
     const Json generation = read_json_if_there(directory + file);
     if (!generation.contains("eos_token_id")) continue;
     const Json& ids = generation["eos_token_id"];
     for (const Json& id : ids.is_array() ? ids : Json::array({ids}))
-      if (id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < static_cast<int64_t>(data.tokens.size())) data.end_of_generation.push_back(id.get<int32_t>());
+      if (id.is_number_unsigned() && id.get<uint64_t>() < data.tokens.size())
+        data.end_of_generation.push_back(id.get<int32_t>());
   }
   std::sort(data.end_of_generation.begin(), data.end_of_generation.end());
-  data.end_of_generation.erase(std::unique(data.end_of_generation.begin(), data.end_of_generation.end()), data.end_of_generation.end());
-}
-
-// All pairs of tokens that make a token, the best-scored result first: what SPM's scores mean as merges.
-Json merges_from_scores(const TokenizerData& data) {
-  std::unordered_map<std::string_view, size_t> ids;
-  for (size_t id = 0; id < data.tokens.size(); ++id)
-    if (data.tokens[id].kind == TokenKind::Normal || data.tokens[id].kind == TokenKind::UserDefined) ids.emplace(data.tokens[id].text, id);
-  struct Merge {
-    size_t merged, left, right;
-  };
-  std::vector<Merge> merges;
-  for (size_t id = 0; id < data.tokens.size(); ++id) {
-    if (data.tokens[id].kind != TokenKind::Normal) continue;
-    const std::string_view text = data.tokens[id].text;
-    for (size_t at = decode_utf8(text, 0).length; at < text.size(); at += decode_utf8(text, at).length) {
-      const auto left = ids.find(text.substr(0, at)), right = ids.find(text.substr(at));
-      if (left != ids.end() && right != ids.end()) merges.push_back({id, left->second, right->second});
-    }
-  }
-  std::sort(merges.begin(), merges.end(), [&](const Merge& a, const Merge& b) {
-    const float sa = data.tokens[a.merged].score, sb = data.tokens[b.merged].score;
-    return sa != sb ? sa > sb : std::tie(a.left, a.right) < std::tie(b.left, b.right);
-  });
-  Json out = Json::array();
-  for (const Merge& m : merges) out.push_back(Json::array({data.tokens[m.left].text, data.tokens[m.right].text}));
-  return out;
-}
-
-Json split_step(const char* pattern) { return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}}; }
-
-Json pre_tokenizer_json(const TokenizerData& data) {
-  const auto byte_level = [](bool use_regex) { return Json({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}}); };
-  const auto sequence = [](Json first, Json second) { return Json({{"type", "Sequence"}, {"pretokenizers", Json::array({std::move(first), std::move(second)})}}); };
-  if (data.kind == TokenizerKind::Spm) return nullptr;
-  if (data.pre == "smollm") return sequence({{"type", "Digits"}, {"individual_digits", true}}, byte_level(true));
-  if (data.pre == "llama-bpe") return sequence(split_step(kLlama3Pattern), byte_level(false));
-  if (data.pre == "qwen2") return sequence(split_step(kQwen2Pattern), byte_level(false));
-  if (data.pre == "gpt-2") return byte_level(true);
-  throw usage_error("export", "the pre-tokenizer `" + data.pre + "` cannot be written as tokenizer.json", "gpt-2, smollm, llama-bpe or qwen2");
-}
-
-Json normalizer_json(const TokenizerData& data) {
-  if (data.normalize_nfc) return {{"type", "NFC"}};
-  if (data.kind == TokenizerKind::Bpe) return nullptr;
-  const Json replace = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpmSpace}};
-  if (!data.add_space_prefix) return replace;
-  return {{"type", "Sequence"}, {"normalizers", Json::array({{{"type", "Prepend"}, {"prepend", kSpmSpace}}, replace})}};
-}
-
-Json decoder_json(const TokenizerData& data) {
-  if (data.kind == TokenizerKind::Bpe) return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
-  Json steps = Json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpmSpace}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
-  if (data.add_space_prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  return {{"type", "Sequence"}, {"decoders", steps}};
-}
-
-Json post_processor_json(const TokenizerData& data) {
-  if (!data.add_bos || data.bos < 0) return nullptr;
-  const std::string text = data.tokens[static_cast<size_t>(data.bos)].text;
-  const Json bos = {{"SpecialToken", {{"id", text}, {"type_id", 0}}}};
-  const auto sequence = [](const char* id, int type) { return Json({{"Sequence", {{"id", id}, {"type_id", type}}}}); };
-  return {{"type", "TemplateProcessing"},
-          {"single", Json::array({bos, sequence("A", 0)})},
-          {"pair", Json::array({bos, sequence("A", 0), bos, sequence("B", 1)})},
-          {"special_tokens", {{text, {{"id", text}, {"ids", {data.bos}}, {"tokens", {text}}}}}}};
-}
-
-Json tokenizer_json(const TokenizerData& data) {
-  const bool bpe = data.kind == TokenizerKind::Bpe;
-  Json vocabulary = Json::object(), added = Json::array();
-  for (size_t id = 0; id < data.tokens.size(); ++id) {
-    const Token& token = data.tokens[id];
-    vocabulary[token.text] = id;
-    const bool special = token.kind == TokenKind::Control || (!bpe && token.kind == TokenKind::Unknown);
-    if (special || token.kind == TokenKind::UserDefined)
-      added.push_back({{"id", id}, {"content", token.text}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", special}});
-  }
-  Json merges = Json::array();
-  if (bpe)
-    for (const auto& [left, right] : data.merges) merges.push_back(Json::array({left, right}));
+  data.end_of_generation.erase(std::unique(data.end_of_generation.begin(), data.end_of_generation.end()),
+                               data.end_of_generation.end());
+  if (const std::string path = directory + "/chat_template.jinja"; fs::exists(path))
+    data.chat_template = read_file(path, kFileLimitBytes);
+  else if (!config.contains("chat_template") || config["chat_template"].is_string())
+    data.chat_template = text(config, "chat_template");
   else
-    merges = merges_from_scores(data);
-  Json unknown = nullptr;
-  if (!bpe && data.unknown >= 0) unknown = data.tokens[static_cast<size_t>(data.unknown)].text;
-  const Json model = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", unknown}, {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr},
-                      {"fuse_unk", !bpe}, {"byte_fallback", !bpe}, {"ignore_merges", data.ignore_merges}, {"vocab", vocabulary}, {"merges", merges}};
-  return {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added}, {"normalizer", normalizer_json(data)},
-          {"pre_tokenizer", pre_tokenizer_json(data)}, {"post_processor", post_processor_json(data)}, {"decoder", decoder_json(data)}, {"model", model}};
+    for (const Json& named : config["chat_template"])
+      if (named.is_object() && text(named, "name") == "default") data.chat_template = text(named, "template");
 }
 
 }  // namespace
@@ -263,47 +277,29 @@ Json tokenizer_json(const TokenizerData& data) {
 TokenizerData read_hf_tokenizer(const std::string& directory) {
   const std::string path = directory + "/tokenizer.json";
   if (!fs::exists(path)) throw input_error(directory, "holds no tokenizer.json", "the fast tokenizer's file");
+  const Json json = read_json(path);
   try {
-    const Json json = read_json(path), config = read_json_if_there(directory + "/tokenizer_config.json");
-    if (const std::string type = json.at("model").value("type", "BPE"); type != "BPE") throw input_error(path, "the tokenizer model `" + printable(type) + "` is not supported", "BPE");
+    const Json& model = json.at("model");
+    if (const std::string type = text(model, "type"); !type.empty() && type != "BPE")
+      throw input_error(path, "the tokenizer model `" + printable(type) + "` is not supported", "BPE");
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
+      if (!text(model, key).empty())
+        throw input_error(path, std::string("the model has a ") + key, "none", printable(text(model, key)));
     TokenizerData data;
-    data.kind = is_byte_level(json) ? TokenizerKind::Bpe : TokenizerKind::Spm;
+    read_steps(json, path, data);
     read_vocabulary(json, path, data);
+    const Json merges = model.value("merges", Json::array());
     if (data.kind == TokenizerKind::Bpe) {
-      data.pre = pre_of(json, path);
-      data.ignore_merges = json["model"].value("ignore_merges", false);
-      for (const Json& step : steps_of(json, "normalizer", "normalizers")) data.normalize_nfc |= step.value("type", "") == "NFC";
-    } else {
-      data.pre = "default";
-      for (const Json& step : steps_of(json, "normalizer", "normalizers")) data.add_space_prefix |= step.value("type", "") == "Prepend";
+      data.ignore_merges = flag(model, "ignore_merges", false);
+      for (const Json& merge : merges) data.merges.push_back(merge_of(merge, path));
     }
-    read_merges(json, path, data);
-    read_specials(directory, json, config, data);
-    data.chat_template = chat_template_of(directory, config);
+    read_specials(directory, json, data);
+    if (data.kind == TokenizerKind::Spm) read_spm_scores(merges, path, data);
     return data;
   } catch (const Json::exception&) {
-    throw input_error(path, "lacks a part that every tokenizer.json has", "model with vocab and merges, added_tokens with id and content");
+    throw input_error(path, "lacks a part that every tokenizer.json has",
+                      "model with vocab and merges, added_tokens with id and content");
   }
-}
-
-void write_hf_tokenizer(const std::string& directory, const TokenizerData& data) {
-  write_file_atomically(directory + "/tokenizer.json", tokenizer_json(data).dump(1) + "\n");
-  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}, {"model_max_length", 1000000}}, map = Json::object(), generation = Json::object();
-  const auto special = [&](const char* name, const char* id_name, int32_t id) {
-    if (id < 0) return;
-    config[name] = map[name] = data.tokens[static_cast<size_t>(id)].text;
-    if (id_name != nullptr) generation[id_name] = id;
-  };
-  special("bos_token", "bos_token_id", data.bos), special("eos_token", nullptr, data.eos), special("unk_token", nullptr, data.unknown), special("pad_token", "pad_token_id", data.padding);
-  std::vector<int32_t> ends = data.end_of_generation;
-  if (data.eos >= 0 && std::find(ends.begin(), ends.end(), data.eos) == ends.end()) ends.insert(ends.begin(), data.eos);
-  if (ends.size() == 1) generation["eos_token_id"] = ends[0];
-  else if (!ends.empty()) generation["eos_token_id"] = ends;
-  config["add_bos_token"] = data.add_bos;
-  write_file_atomically(directory + "/tokenizer_config.json", config.dump(2) + "\n");
-  write_file_atomically(directory + "/special_tokens_map.json", map.dump(2) + "\n");
-  write_file_atomically(directory + "/generation_config.json", generation.dump(2) + "\n");
-  if (!data.chat_template.empty()) write_file_atomically(directory + "/chat_template.jinja", data.chat_template);
 }
 
 }  // namespace attar

@@ -1,117 +1,178 @@
 #include "runtime/formats/spm.h"
 
-#include <cstdio>
-#include <queue>
-#include <string>
+#include <algorithm>
+#include <limits>
+#include <numeric>
 
 #include "runtime/formats/unicode.h"
 
 namespace attar {
 namespace {
 
-// A space mark after something that is none: a token that spans two words.
-bool spans_words(std::string_view text) {
-  bool seen_other = false;
-  for (size_t at = 0; at < text.size();) {
-    const bool space = text.substr(at, kSpmSpace.size()) == kSpmSpace;
-    if (space && seen_other) return true;
-    seen_other = seen_other || !space;
-    at += space ? kSpmSpace.size() : 1;
+constexpr size_t kNeighbourBits = size_t{1} << 20;
+
+size_t neighbour_bit(uint32_t left, uint32_t right) {
+  return static_cast<size_t>(((uint64_t{left} << 32 | right) * 0x9E3779B97F4A7C15u) >> 44);
+}
+static_assert(kNeighbourBits == size_t{1} << (64 - 44));
+
+// Place of every token when sorted by falling score. User-defined tokens come first, whatever their scores.
+std::vector<uint32_t> orders_of(const std::vector<Token>& tokens) {
+  std::vector<float> scores;
+  for (const Token& token : tokens)
+    scores.push_back(token.kind == TokenKind::UserDefined ? std::numeric_limits<float>::infinity() : token.score);
+  std::vector<uint32_t> by_score(tokens.size()), order(tokens.size());
+  std::iota(by_score.begin(), by_score.end(), 0u);
+  std::stable_sort(by_score.begin(), by_score.end(), [&](uint32_t a, uint32_t b) { return scores[a] > scores[b]; });
+  for (size_t i = 1; i < by_score.size(); ++i) {
+    const bool equal = scores[by_score[i]] == scores[by_score[i - 1]];
+    order[by_score[i]] = equal ? order[by_score[i - 1]] : static_cast<uint32_t>(i);
   }
-  return false;
+  return order;
+}
+
+int hex_digit(char c) {
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                : -1;
 }
 
 }  // namespace
 
-SpmEncoder::SpmEncoder(const TokenizerData& data) : data_(data) {
-  ids_.reserve(data.tokens.size());
-  for (size_t b = 0; b < 256; ++b) byte_ids_[b] = -1;
+int byte_of_token(std::string_view text) {
+  if (text.size() != 6 || text.substr(0, 3) != "<0x" || text[5] != '>') return -1;
+  const int high = hex_digit(text[3]), low = hex_digit(text[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+void append_spm_escaped(std::string& out, std::string_view text) {
+  out.reserve(out.size() + text.size() + text.size() / 2);
+  for (const char c : text) c == ' ' ? out.append(kSpmSpace) : out.append(1, c);
+}
+
+std::string spm_escaped(std::string_view text) {
+  std::string out;
+  append_spm_escaped(out, text);
+  return out;
+}
+
+std::string spm_unescaped(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const bool space = text.compare(at, kSpmSpace.size(), kSpmSpace) == 0;
+    out += space ? ' ' : text[at];
+    at += space ? kSpmSpace.size() : 1;
+  }
+  return out;
+}
+
+SpmEncoder::SpmEncoder(const TokenizerData& data)
+    : ids_(data.tokens.size()),
+      order_(orders_of(data.tokens)),
+      unknown_(data.unknown),
+      neighbours_(kNeighbourBits / 64) {
+  std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
   for (size_t id = 0; id < data.tokens.size(); ++id) {
     const Token& token = data.tokens[id];
-    if (token.kind == TokenKind::Byte) {
-      unsigned byte = 0;
-      if (std::sscanf(token.text.c_str(), "<0x%2x>", &byte) == 1) byte_ids_[byte & 255] = static_cast<int32_t>(id);
-    } else if (token.kind == TokenKind::Normal || token.kind == TokenKind::UserDefined) {
-      ids_.emplace(token.text, static_cast<int32_t>(id));
-      words_are_apart_ = words_are_apart_ && !spans_words(token.text);
-    }
+    if (token.kind == TokenKind::Byte) byte_ids_[byte_of_token(token.text)] = static_cast<int32_t>(id);
+    if (token.kind == TokenKind::Normal || token.kind == TokenKind::UserDefined)
+      add_text(token.text, static_cast<int32_t>(id));
   }
+  has_all_bytes_ = std::find(std::begin(byte_ids_), std::end(byte_ids_), -1) == std::end(byte_ids_);
+}
+
+void SpmEncoder::add_text(std::string_view text, int32_t id) {
+  ids_.insert(text, id);
+  uint32_t left = 0;
+  for (size_t at = 0; at < text.size();) {
+    const Decoded c = decode_utf8(text, at);
+    const size_t bit = neighbour_bit(left, c.code_point);
+    if (at > 0) neighbours_[bit / 64] |= uint64_t{1} << (bit % 64);
+    left = c.code_point;
+    at += c.length;
+  }
+}
+
+bool SpmEncoder::may_join(uint32_t left, uint32_t right) const {
+  const size_t bit = neighbour_bit(left, right);
+  return ((neighbours_[bit / 64] >> (bit % 64)) & 1) != 0;
+}
+
+MergeCandidate SpmEncoder::candidate(std::string_view piece, const Symbol& left, const Symbol& right) const {
+  if (left.id < 0 || right.id < 0) return {};
+  const int32_t merged = ids_.find(piece.substr(left.begin, right.end - left.begin));
+  if (merged < 0) return {};
+  // Of equal scores the longest left part goes first, then the longest right part, as in `tokenizers`.
+  const uint64_t sizes = uint64_t{left.end - left.begin} << 32 | (right.end - right.begin);
+  return {order_[static_cast<size_t>(merged)], merged, ~sizes};
+}
+
+std::vector<Symbol> SpmEncoder::symbols_of(std::string_view piece) const {
+  std::vector<Symbol> symbols;
+  symbols.reserve(piece.size());
+  for (size_t at = 0; at < piece.size();) {
+    const size_t end = at + decode_utf8(piece, at).length;
+    symbols.push_back({ids_.find(piece.substr(at, end - at)), static_cast<uint32_t>(at), static_cast<uint32_t>(end)});
+    at = end;
+  }
+  return symbols;
 }
 
 void SpmEncoder::encode(std::string_view text, std::vector<int32_t>& out) const {
-  if (!words_are_apart_) return encode_word(text, out);
+  const size_t first_id = out.size();
   size_t begin = 0;
-  bool in_word = false;
+  uint32_t left = 0;
   for (size_t at = 0; at < text.size();) {
-    const bool space = text.substr(at, kSpmSpace.size()) == kSpmSpace;
-    if (space && in_word) {
-      encode_word(text.substr(begin, at - begin), out);
+    const Decoded c = decode_utf8(text, at);
+    if (at > begin && !may_join(left, c.code_point)) {
+      encode_piece(text.substr(begin, at - begin), first_id, out);
       begin = at;
     }
-    in_word = !space;
-    at += space ? kSpmSpace.size() : 1;
+    left = c.code_point;
+    at += c.length;
   }
-  if (begin < text.size()) encode_word(text.substr(begin), out);
+  if (begin < text.size()) encode_piece(text.substr(begin), first_id, out);
 }
 
-void SpmEncoder::encode_word(std::string_view word, std::vector<int32_t>& out) const {
-  struct Symbol {
-    std::string_view text;
-    int32_t before, after;
-  };
-  struct Candidate {
-    float score;
-    int32_t at;
-    size_t length;  // of the joined text: a symbol that has changed since has another
-    bool operator<(const Candidate& other) const { return score != other.score ? score < other.score : at > other.at; }
-  };
-  std::vector<Symbol> symbols;
-  for (size_t at = 0; at < word.size();) {
-    const size_t length = decode_utf8(word, at).length;
-    const auto i = static_cast<int32_t>(symbols.size());
-    symbols.push_back({word.substr(at, length), i - 1, i + 1});
-    at += length;
-  }
-  if (symbols.empty()) return;
-  symbols.back().after = -1;
-  const auto symbol = [&](int32_t i) -> Symbol& { return symbols[static_cast<size_t>(i)]; };
-  std::priority_queue<Candidate> queue;
-  const auto push = [&](int32_t at) {
-    if (at < 0 || symbol(at).after < 0) return;
-    const std::string_view joined(symbol(at).text.data(), symbol(at).text.size() + symbol(symbol(at).after).text.size());
-    const auto found = ids_.find(joined);
-    if (found != ids_.end()) queue.push({data_.tokens[static_cast<size_t>(found->second)].score, at, joined.size()});
-  };
-  for (int32_t i = 0; i < static_cast<int32_t>(symbols.size()); ++i) push(i);
-  while (!queue.empty()) {
-    const Candidate best = queue.top();
-    queue.pop();
-    Symbol& left = symbol(best.at);
-    if (left.text.empty() || left.after < 0) continue;
-    Symbol& right = symbol(left.after);
-    if (left.text.size() + right.text.size() != best.length) continue;
-    left.text = std::string_view(left.text.data(), best.length);
-    right.text = {};
-    left.after = right.after;
-    if (left.after >= 0) symbol(left.after).before = best.at;
-    push(left.before);
-    push(best.at);
-  }
-  for (int32_t i = 0; i >= 0; i = symbol(i).after) emit(symbol(i).text, out);
+void SpmEncoder::encode_piece(std::string_view piece, size_t first_id, std::vector<int32_t>& out) const {
+  const uint64_t hash = hash_bytes(piece);
+  if (cache_.find(piece, hash, out)) return;
+  const size_t begin = out.size();
+  std::vector<Symbol> symbols = symbols_of(piece);
+  const auto rules = [&](const Symbol& left, const Symbol& right) { return candidate(piece, left, right); };
+  merge_symbols(symbols, rules, [](int32_t) {});
+  for (const Symbol& symbol : symbols) emit(piece, symbol, first_id, out);
+  // Unknown characters fuse across pieces, so only without them is a piece the same everywhere.
+  if (has_all_bytes_) cache_.store(piece, hash, out.data() + begin, out.size() - begin);
 }
 
-void SpmEncoder::emit(std::string_view text, std::vector<int32_t>& out) const {
-  if (const auto found = ids_.find(text); found != ids_.end()) {
-    out.push_back(found->second);
+void SpmEncoder::emit(std::string_view piece, const Symbol& symbol, size_t first_id, std::vector<int32_t>& out) const {
+  if (symbol.id >= 0) {
+    out.push_back(symbol.id);
     return;
   }
-  bool has_bytes = true;
-  for (const char b : text) has_bytes = has_bytes && byte_ids_[static_cast<unsigned char>(b)] >= 0;
-  if (has_bytes) {
-    for (const char b : text) out.push_back(byte_ids_[static_cast<unsigned char>(b)]);
-  } else if (data_.unknown >= 0) {
-    out.push_back(data_.unknown);
+  const std::string_view bytes = piece.substr(symbol.begin, symbol.end - symbol.begin);
+  const auto has_byte = [this](char b) { return byte_ids_[static_cast<unsigned char>(b)] >= 0; };
+  if (has_all_bytes_ || std::all_of(bytes.begin(), bytes.end(), has_byte)) {
+    for (const char b : bytes) out.push_back(byte_ids_[static_cast<unsigned char>(b)]);
+  } else if (unknown_ >= 0 && (out.size() == first_id || out.back() != unknown_)) {
+    out.push_back(unknown_);
   }
+}
+
+std::vector<int32_t> SpmEncoder::derivation(std::string_view text) const {
+  std::vector<Symbol> symbols = symbols_of(text);
+  std::vector<int32_t> ids;
+  for (const Symbol& symbol : symbols) {
+    if (symbol.id < 0) return {};
+    ids.push_back(symbol.id);
+  }
+  const auto rules = [&](const Symbol& left, const Symbol& right) { return candidate(text, left, right); };
+  merge_symbols(symbols, rules, [&](int32_t id) { ids.push_back(id); });
+  if (symbols.size() != 1) return {};
+  return ids;
 }
 
 }  // namespace attar

@@ -66,6 +66,9 @@ class Tokenizer {
   bool ends_generation(int32_t id) const;
   int64_t vocab_size() const;
   const TokenizerData& data() const;
+  // The tokens by which merging arrives at this one, characters or bytes first, itself last (or alone): what a smaller
+  // vocabulary must keep to give this token too. Empty when merging never gives it.
+  std::vector<int32_t> derivation(int32_t id) const;
   // SHA-256 over everything that decides ids.
   const std::string& hash() const;
 

@@ -48,6 +48,11 @@ function(attar_library name)
   endif()
 endfunction()
 
+# attar_system_library(target name): a Debian library, shared; static in programs whose ATTAR_STATIC is on.
+function(attar_system_library target name)
+  target_link_libraries(${target} PUBLIC "$<IF:$<BOOL:$<TARGET_PROPERTY:ATTAR_STATIC>>,lib${name}.a,${name}>")
+endfunction()
+
 # attar_test(name LABELS unit ... SOURCES a_test.cpp ... LIBRARIES x ... [TORCH] [TIMEOUT s])
 # One GoogleTest program, one ctest entry. Tests find shared files by ATTAR_TEST_DATA and the programs by ATTAR_BIN.
 function(attar_test name)

@@ -1,0 +1,34 @@
+// The Python module: registrations over the same calls that the programs use.
+#include <exception>
+
+#include "python/options.h"
+
+namespace attar::python {
+namespace {
+
+// attar.Error(message), with kind, exit_code, where, what, expected, got, hint.
+void register_error(py::module_& module) {
+  static py::object error_type = py::module_::import("attar._error").attr("Error");
+  module.attr("Error") = error_type;
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::Interrupted && PyErr_Occurred() != nullptr) return;
+      const Error::Parts& parts = error.parts();
+      const py::object made = error_type(error.what(), error.exit_code(), parts.where, parts.what, parts.expected, parts.got, parts.hint);
+      PyErr_SetObject(error_type.ptr(), made.ptr());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace attar::python
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "Attar's calls; use the package `attar`";
+  module.attr("__version__") = ATTAR_VERSION;
+  attar::python::register_error(module);
+  attar::python::register_recipes(module);
+  attar::python::register_runtime(module);
+}

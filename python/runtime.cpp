@@ -1,0 +1,148 @@
+// Model: generate, score, logits, tokenize. verify.
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "python/options.h"
+#include "runtime/base/cpu.h"
+#include "runtime/cli/measure.h"
+#include "runtime/formats/chat_template.h"
+#include "runtime/generate.h"
+#include "runtime/score.h"
+#include "runtime/verify.h"
+
+namespace attar::python {
+namespace {
+
+using Ids = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+std::vector<int32_t> to_vector(const Ids& ids) {
+  if (ids.ndim() != 1) throw usage_error("tokens", "is no row of token ids", "one dimension", std::to_string(ids.ndim()));
+  return {ids.data(), ids.data() + ids.size()};
+}
+
+int usable(int threads) { return threads > 0 ? threads : cpu_features().cores; }
+
+// One loaded model. Calls on it take turns; the interpreter is free while one computes.
+class PyModel {
+ public:
+  PyModel(const std::string& model, const std::string& numerics, int threads) : pool_(usable(threads)) {
+    if (numerics != "fp32" && numerics != "deployed") throw usage_error("numerics", "is unknown", "fp32 or deployed", printable(numerics));
+    const py::gil_scoped_release release;
+    model_.emplace(runtime::Model::load(ModelFile::open(model), {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool_));
+    work_.emplace(*model_, pool_);
+  }
+
+  std::string generate(const std::string& prompt, bool chat, const std::string& system, const py::object& on_text, py::dict given) {
+    runtime::GenerateOptions options;
+    options.sampling = take_options<runtime::SampleOptions>(given);
+    const auto take = [&](const char* name, auto& value) {
+      if (!given.contains(name)) return;
+      value = given[name].cast<std::remove_reference_t<decltype(value)>>();
+      given.attr("pop")(name);
+    };
+    take("max_tokens", options.max_tokens), take("seed", options.seed), take("stop", options.stop);
+    refuse_rest(given, "generate");
+    const std::vector<int32_t> tokens = chat ? chat_tokens(prompt, system) : model_->tokenizer().encode(prompt);
+    if (tokens.empty()) throw usage_error("prompt", "is empty");
+    const auto show = [&](std::string_view text) {
+      const py::gil_scoped_acquire gil;
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      return on_text.is_none() || !on_text(std::string(text)).is(py::bool_(false));
+    };
+    const py::gil_scoped_release release;
+    const std::lock_guard<std::mutex> turn(mutex_);
+    runtime::KvCache cache(*model_);
+    return runtime::generate(*model_, cache, tokens, options, *work_, show).text;
+  }
+
+  std::vector<int32_t> tokenize(const std::string& text, bool special) const { return model_->tokenizer().encode(text, {.add_special = special, .parse_special = special}); }
+  py::bytes detokenize(const Ids& ids) const { return model_->tokenizer().decode(checked(to_vector(ids))); }
+
+  py::array_t<double> score(const Ids& ids) {
+    const std::vector<int32_t> tokens = checked(to_vector(ids));
+    std::vector<double> scores;
+    {
+      const py::gil_scoped_release release;
+      const std::lock_guard<std::mutex> turn(mutex_);
+      scores = runtime::score_tokens(*model_, tokens, *work_);
+    }
+    return py::array_t<double>(static_cast<py::ssize_t>(scores.size()), scores.data());
+  }
+
+  // Logits after every token but the last: (n - 1, V)
+  py::array_t<float> logits(const Ids& ids) {
+    const std::vector<int32_t> tokens = checked(to_vector(ids));
+    const auto rows = static_cast<py::ssize_t>(tokens.empty() ? 0 : tokens.size() - 1), columns = static_cast<py::ssize_t>(model_->config().vocab_size);
+    py::array_t<float> out({rows, columns});
+    float* values = out.mutable_data();
+    const py::gil_scoped_release release;
+    const std::lock_guard<std::mutex> turn(mutex_);
+    runtime::for_each_logits(*model_, tokens, *work_, [&](int64_t position, std::span<const float> row) { std::copy(row.begin(), row.end(), values + position * columns); });
+    return out;
+  }
+
+  py::dict config() const {
+    const ModelConfig& c = model_->config();
+    py::dict out;
+    out["family"] = traits(c.family).name, out["vocab_size"] = c.vocab_size, out["width"] = c.width, out["layers"] = c.n_layers();
+    out["context_length"] = c.context_length, out["parameters"] = c.parameter_count(), out["bytes"] = model_->file().size_bytes();
+    return out;
+  }
+
+ private:
+  std::vector<int32_t> checked(std::vector<int32_t> ids) const {
+    for (const int32_t id : ids)
+      if (id < 0 || id >= model_->tokenizer().vocab_size()) throw usage_error("tokens", "hold an id outside the vocabulary", "below " + std::to_string(model_->tokenizer().vocab_size()), std::to_string(id));
+    return ids;
+  }
+
+  std::vector<int32_t> chat_tokens(const std::string& prompt, const std::string& system) const {
+    const TokenizerData& data = model_->tokenizer().data();
+    const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
+    ChatContext context{.messages = {}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
+    if (!system.empty()) context.messages.push_back({"system", system});
+    context.messages.push_back({"user", prompt});
+    return model_->tokenizer().encode(ChatTemplate(data.chat_template.empty() ? kChatMlTemplate : data.chat_template).render(context), {.add_special = false, .parse_special = true});
+  }
+
+  ThreadPool pool_;
+  std::optional<runtime::Model> model_;
+  std::optional<runtime::Workspace> work_;
+  std::mutex mutex_;
+};
+
+std::string verify_call(const std::string& teacher, const std::string& student, const std::vector<std::string>& data, const std::map<std::string, double>& gates, bool bench, int threads,
+                        const py::object& callback, py::dict given) {
+  const auto options = take_options<runtime::VerifyOptions>(given);
+  refuse_rest(given, "verify");
+  const std::string program = py::module_::import("attar._programs").attr("runtime_program")().cast<std::string>();
+  const Progress progress = progress_of(callback);
+  const py::gil_scoped_release release;
+  std::vector<Document> text;
+  for (const std::string& path : data)
+    for (Document& document : read_documents(path)) text.push_back(std::move(document));
+  const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
+  ThreadPool pool(usable(threads));
+  const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
+  std::optional<runtime::Efficiency> teacher_speed, student_speed;
+  if (bench) teacher_speed = cli::measure(program, teacher, usable(threads)), student_speed = cli::measure(program, student, usable(threads));
+  return cli::verify_document(results, teacher_speed, student_speed, runtime::judge(gates, results, teacher_speed, student_speed, b.size_bytes()));
+}
+
+}  // namespace
+
+void register_runtime(py::module_& module) {
+  py::class_<PyModel>(module, "Model")
+      .def(py::init<const std::string&, const std::string&, int>())
+      .def("generate", &PyModel::generate)
+      .def("tokenize", &PyModel::tokenize)
+      .def("detokenize", &PyModel::detokenize)
+      .def("score", &PyModel::score)
+      .def("logits", &PyModel::logits)
+      .def("config", &PyModel::config);
+  module.def("verify", verify_call);
+}
+
+}  // namespace attar::python

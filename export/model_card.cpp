@@ -31,6 +31,7 @@ std::string repository(const std::string& base) {
 std::string front_matter(const ExportInfo& info) {
   const Provenance& from = info.provenance;
   std::string text = "---\n";
+  if (!from.name.empty()) text += "model_name: " + scalar(from.name) + "\n";
   if (!from.license.empty()) text += "license: " + scalar(from.license) + "\n";
   if (!from.license_link.empty()) text += "license_link: " + scalar(from.license_link) + "\n";
   if (!from.base_models.empty()) {

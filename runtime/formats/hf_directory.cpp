@@ -316,6 +316,7 @@ Provenance read_hf_provenance(const std::string& directory) {
     const size_t begin = at + key.size() + 3, end = front.find('\n', begin);
     return yaml_scalar(front.substr(begin, end == std::string::npos ? end : end - begin));
   };
+  if (const std::string name = value("model_name"); !name.empty()) provenance.name = name;
   provenance.license = value("license");
   provenance.license_link = value("license_link");
   if (const std::string base = value("base_model"); !base.empty()) provenance.base_models = {base};

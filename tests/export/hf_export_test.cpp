@@ -50,6 +50,7 @@ TEST(HfExport, DirectoriesReadBack) {
     const Weights weights = random_weights(config, 1);
     for (const TensorSpec& spec : tensor_specs(config))
       EXPECT_EQ(file.values(spec), weights.at(spec.name)) << spec.name;
+    EXPECT_EQ(file.provenance().name, "nano");
     EXPECT_EQ(file.provenance().license, "gemma");
     EXPECT_EQ(file.provenance().license_link, "https://ai.google.dev/gemma/terms");
     EXPECT_EQ(file.provenance().base_models, (std::vector<std::string>{"Org/Base", "it: a \"name\""}));
@@ -116,7 +117,7 @@ TEST(ModelCard, TextFromFilesCannotBreakIt) {
   ExportInfo info = some_info();
   info.provenance.name = "x\n---\nlicense: evil";
   const std::string card = model_card(tiny(Family::Llama), info, {"float32", "model.safetensors", "abc", 7});
-  EXPECT_EQ(card.rfind("---\nlicense: gemma\n", 0), 0u);
+  EXPECT_EQ(card.rfind("---\nmodel_name: \"x\\n---\\nlicense: evil\"\nlicense: gemma\n", 0), 0u) << card;
   EXPECT_EQ(card.find("\nlicense: evil"), std::string::npos);
   EXPECT_EQ(card.find("\n# not a heading"), std::string::npos);
   EXPECT_NE(card.find("| parameters | 7"), std::string::npos);

@@ -1,4 +1,6 @@
 // pip:PACKAGE: the GGUF an installed Python package carries, found without running Python.
+#include <sys/auxv.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -29,13 +31,16 @@ std::vector<fs::path> site_packages() {
   std::vector<fs::path> folders;
   if (const char* environment = std::getenv("VIRTUAL_ENV")) add_site_packages(environment, folders);
   std::error_code code;
-  const fs::path program = fs::read_symlink("/proc/self/exe", code);
-  for (const fs::path& start : {fs::current_path(code), program.parent_path()})
+  std::vector<fs::path> starts{fs::current_path(code), fs::read_symlink("/proc/self/exe", code).parent_path()};
+  // As it was called: the python of a virtual environment is a link out of it.
+  if (const auto* called = reinterpret_cast<const char*>(::getauxval(AT_EXECFN)))
+    starts.push_back(fs::absolute(called, code).parent_path());
+  for (const fs::path& start : starts)
     for (fs::path folder = start; !folder.empty(); folder = folder.parent_path()) {
       add_site_packages(folder / ".venv", folders);
       if (folder == folder.parent_path()) break;
     }
-  add_site_packages(program.parent_path().parent_path(), folders);
+  for (size_t i = 1; i < starts.size(); ++i) add_site_packages(starts[i].parent_path(), folders);  // PREFIX/bin/program
   if (const char* home = std::getenv("HOME")) add_site_packages(fs::path(home) / ".local", folders);
   for (const char* prefix : {"/usr/local", "/usr"}) add_site_packages(prefix, folders);
   return folders;

@@ -34,7 +34,7 @@ std::vector<fs::path> site_packages() {
   std::vector<fs::path> starts{fs::current_path(code), fs::read_symlink("/proc/self/exe", code).parent_path()};
   // As it was called: the python of a virtual environment is a link out of it.
   if (const auto* called = reinterpret_cast<const char*>(::getauxval(AT_EXECFN)))
-    starts.push_back(fs::absolute(called, code).parent_path());
+    starts.push_back(fs::absolute(called, code).lexically_normal().parent_path());
   for (const fs::path& start : starts)
     for (fs::path folder = start; !folder.empty(); folder = folder.parent_path()) {
       add_site_packages(folder / ".venv", folders);

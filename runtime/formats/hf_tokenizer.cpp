@@ -94,11 +94,10 @@ void read_spm_steps(const Json& json, const std::string& where, TokenizerData& d
     else
       throw unknown_step(where, "normalizer", step, kExpected);
   }
-  if (!replaces) throw input_error(where, "spaces are not written as U+2581", kExpected);
-  for (const Json& step :
-       steps_of(json, "pre_tokenizer", "pretokenizers"))  // spaces are gone: a split there does nothing
-    if (text(step, "type") != "Split" || pattern_of(step) != " ")
+  for (const Json& step : steps_of(json, "pre_tokenizer", "pretokenizers"))
+    if (text(step, "type") != "Split" || pattern_of(step) != " ")  // spaces are gone by then: that does nothing
       throw unknown_step(where, "pre-tokenizer", step, kExpected);
+  if (!replaces) throw input_error(where, "spaces are not written as U+2581", kExpected);
 }
 
 void read_steps(const Json& json, const std::string& where, TokenizerData& data) {

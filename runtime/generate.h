@@ -28,7 +28,10 @@ struct Generated {
   StopReason reason;
 };
 
-// `on_text` gets whole UTF-8 pieces as they become certain (never part of a stop string); answers false to stop.
+// Continues `prompt`, whose first tokens the cache may hold already: the text is the same either way. Error{Usage} when
+// the cache holds all of it.
+// `on_text` is called once a token, and at the end, with the whole UTF-8 characters that have become certain: never
+// part of a stop string, often empty, bytes that are not UTF-8 as U+FFFD. It answers false to stop.
 Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
                    Workspace& work, const std::function<bool(std::string_view)>& on_text = {});
 
@@ -44,7 +47,7 @@ struct BatchSequence {
   std::vector<int32_t> prompt;
 };
 struct BatchResult {
-  std::vector<int32_t> tokens;  // generated, without the prompt
+  std::vector<int32_t> tokens;  // generated, without the prompt; a token that ends the text is the last
   std::vector<TopK> signals;    // one a generated token when top_k_signals > 0: the distribution it was drawn from
   StopReason reason;
 };

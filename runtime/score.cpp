@@ -36,12 +36,4 @@ std::vector<double> score_tokens(const Model& model, std::span<const int32_t> to
   return scores;
 }
 
-std::vector<std::span<const int32_t>> windows(std::span<const int32_t> tokens, int64_t context) {
-  std::vector<std::span<const int32_t>> out;
-  for (size_t begin = 0; begin + 1 < tokens.size(); begin += static_cast<size_t>(context))
-    out.push_back(tokens.subspan(begin, std::min(static_cast<size_t>(context), tokens.size() - begin)));
-  if (!out.empty() && out.back().size() < 2) out.pop_back();
-  return out;
-}
-
 }  // namespace attar::runtime

@@ -1,4 +1,4 @@
-// Log-probabilities of given tokens, and documents cut into windows: what score, eval and verify share.
+// Log-probabilities of given tokens.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,5 @@ void for_each_logits(const Model& model, std::span<const int32_t> tokens, Worksp
 
 // log p(tokens[i] | tokens[0..i-1]); entry 0 is NaN (nothing predicts it). -> (n)
 std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work);
-
-// Non-overlapping windows of at most `context` tokens of one token sequence; a rest of one token is dropped.
-std::vector<std::span<const int32_t>> windows(std::span<const int32_t> tokens, int64_t context);
 
 }  // namespace attar::runtime

@@ -32,43 +32,71 @@ std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& stud
   return ids;
 }
 
-// A text as one model's tokens and where each of them ends in it, in bytes. A BOS ends at 0.
+// Some text as one model's tokens and where each of them ends in it, in bytes.
 struct Tokens {
   std::vector<int32_t> ids;
   std::vector<size_t> ends;
+};
 
-  Tokens(const Tokenizer& tokenizer, const std::string& text) : ids(tokenizer.encode(text)) {
-    size_t at = 0;
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (!tokenizer.is_control(ids[i])) at += tokenizer.token_bytes(ids[i]).size();
-      ends.push_back(at);
+Tokens tokens_of(const Tokenizer& tokenizer, const std::string& text) {
+  Tokens out{tokenizer.encode(text, {.add_special = false}), {}};
+  size_t at = 0;
+  for (const int32_t id : out.ids) out.ends.push_back(at += tokenizer.token_bytes(id).size());
+  if (tokenizer.data().add_space_prefix && at == text.size() + 1)  // the space in front is not in the text
+    for (size_t& end : out.ends) end -= std::min<size_t>(end, 1);
+  return out;
+}
+
+// Tokens [begin, end) behind the BOS that the file asks for, which ends where they begin.
+Tokens window_of(const Tokenizer& tokenizer, const Tokens& tokens, size_t begin, size_t end) {
+  Tokens out;
+  if (tokenizer.data().add_bos && tokenizer.data().bos >= 0) {
+    out.ids.push_back(tokenizer.data().bos);
+    out.ends.push_back(begin > 0 ? tokens.ends[begin - 1] : 0);
+  }
+  const auto part = [&](const auto& values, auto& into) {
+    into.insert(into.end(), values.begin() + static_cast<std::ptrdiff_t>(begin),
+                values.begin() + static_cast<std::ptrdiff_t>(end));
+  };
+  part(tokens.ids, out.ids);
+  part(tokens.ends, out.ends);
+  return out;
+}
+
+constexpr size_t kNone = SIZE_MAX;
+
+// The same text as both models read it.
+struct TwoTokens {
+  Tokens teacher, student;
+  std::vector<size_t> partner;  // (teacher's tokens): the student token that ends at the same byte, or kNone
+
+  TwoTokens(Tokens a, Tokens b) : teacher(std::move(a)), student(std::move(b)), partner(teacher.ids.size(), kNone) {
+    size_t s = 0;
+    for (size_t t = 0; t < partner.size(); ++t) {
+      while (s < student.ends.size() && student.ends[s] < teacher.ends[t]) ++s;
+      if (s < student.ends.size() && student.ends[s] == teacher.ends[t]) partner[t] = s++;
     }
   }
 };
 
 // A stretch of text that both tokenizations cut at its two ends: tokens [begin, end) of each.
 struct Stretch {
-  size_t teacher_begin, teacher_end, student_begin, student_end;
+  size_t teacher_begin = 0, teacher_end = 0, student_begin = 0, student_end = 0;
 };
 
-// Consecutive stretches of at most `most` teacher tokens where the cuts allow.
-std::vector<Stretch> stretches(const Tokens& teacher, const Tokens& student, const Stretch& whole, size_t most) {
-  std::vector<Stretch> out;
-  Stretch current{whole.teacher_begin, whole.teacher_begin, whole.student_begin, whole.student_begin};
-  size_t s = whole.student_begin;
-  for (size_t t = whole.teacher_begin; t < whole.teacher_end; ++t) {
-    while (s < whole.student_end && student.ends[s] < teacher.ends[t]) ++s;
-    const bool common = s < whole.student_end && student.ends[s] == teacher.ends[t];
-    if (!common) continue;
-    if (t + 1 - current.teacher_begin > most && current.teacher_end > current.teacher_begin) {
-      out.push_back(current);
-      current = {current.teacher_end, 0, current.student_end, 0};
-    }
-    current.teacher_end = t + 1;
-    current.student_end = s + 1;
+// The longest stretch behind `last` that has at most `most` tokens of either model; longer where they share no cut.
+// Empty when no shared cut is left.
+Stretch next_stretch(const TwoTokens& tokens, const Stretch& last, size_t most) {
+  Stretch next{last.teacher_end, last.teacher_end, last.student_end, last.student_end};
+  for (size_t t = next.teacher_begin; t < tokens.partner.size(); ++t) {
+    if (tokens.partner[t] == kNone) continue;
+    const size_t s = tokens.partner[t];
+    const bool too_long = t + 1 - next.teacher_begin > most || s + 1 - next.student_begin > most;
+    if (too_long && next.teacher_end > next.teacher_begin) break;
+    next.teacher_end = t + 1;
+    next.student_end = s + 1;
   }
-  if (current.teacher_end > current.teacher_begin) out.push_back(current);
-  return out;
+  return next;
 }
 
 // One position that both models predict.
@@ -83,30 +111,72 @@ struct ByteScore {
   double bytes = 0;
 };
 
+// One of the two models and its rows of the current part.
+struct Side {
+  Model model;
+  Workspace work;
+  std::vector<double> lse;  // (rows) log-sum-exp
+  ByteScore score{};
+
+  Side(const ModelFile& file, Numerics numerics, ThreadPool& threads)
+      : model(Model::load(file, {.numerics = numerics}, threads)), work(model, threads) {}
+
+  // Runs tokens [begin, end) of a window. Row i predicts token i + 1; the window's last row predicts nothing in it.
+  void run(KvCache& cache, const Tokens& tokens, size_t begin, size_t end) {
+    std::vector<Row> rows;
+    for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens.ids[i], true});
+    forward(model, rows, work);
+    lse.resize(rows.size());
+    ThreadPool& threads = work.threads();
+    threads.run([&](int thread) {
+      for (size_t i = static_cast<size_t>(thread); i < lse.size(); i += static_cast<size_t>(threads.size()))
+        lse[i] = log_sum_exp(work.logits(static_cast<int64_t>(i)));
+    });
+    for (size_t i = begin; i < end && i + 1 < tokens.ids.size(); ++i) {
+      score.nats += nll(i - begin, tokens.ids[i + 1]);
+      score.bytes += static_cast<double>(tokens.ends[i + 1] - tokens.ends[i]);
+    }
+  }
+  std::span<const float> logits(size_t row) const { return work.logits(static_cast<int64_t>(row)); }
+  double nll(size_t row, int32_t token) const {
+    return lse[row] - static_cast<double>(logits(row)[static_cast<size_t>(token)]);
+  }
+};
+
 class Judge {
  public:
   Judge(const ModelFile& teacher, const ModelFile& student, Numerics numerics, ThreadPool& threads)
       : threads_(threads),
-        teacher_(Model::load(teacher, {.numerics = numerics}, threads)),
-        student_(Model::load(student, {.numerics = numerics}, threads)),
-        teacher_work_(teacher_, threads),
-        student_work_(student_, threads),
-        kept_(teacher_ids(teacher_.tokenizer(), student_.tokenizer(), student.source())),
+        teacher_(teacher, numerics, threads),
+        student_(student, numerics, threads),
+        kept_(teacher_ids(teacher_.model.tokenizer(), student_.model.tokenizer(), student.source())),
         restricted_(static_cast<size_t>(threads.size())) {}
 
-  const Tokenizer& teacher_tokenizer() const { return teacher_.tokenizer(); }
-  const Tokenizer& student_tokenizer() const { return student_.tokenizer(); }
-
-  void score_window(const Tokens& teacher, const Tokens& student, const Stretch& window) {
-    KvCache teacher_cache(teacher_), student_cache(student_);
-    for (const Stretch& part : stretches(teacher, student, window, kPassTokens)) {
-      run(teacher_, teacher_cache, teacher, part.teacher_begin, part.teacher_end, teacher_work_);
-      run(student_, student_cache, student, part.student_begin, part.student_end, student_work_);
-      score_part(teacher, student, window, part);
+  // Scores the next window of at most `most` tokens, its BOS included; false when the document holds no more.
+  bool score_next(const TwoTokens& document, Stretch& at, size_t most) {
+    const Tokenizer &teacher = teacher_.model.tokenizer(), &student = student_.model.tokenizer();
+    const bool bos = teacher.data().add_bos || student.data().add_bos;
+    at = next_stretch(document, at, std::max<size_t>(1, most - (bos ? 1 : 0)));
+    if (at.teacher_end == at.teacher_begin) return false;
+    const TwoTokens window(window_of(teacher, document.teacher, at.teacher_begin, at.teacher_end),
+                           window_of(student, document.student, at.student_begin, at.student_end));
+    if (window.teacher.ids.size() < 2) return true;
+    KvCache teacher_cache(teacher_.model), student_cache(student_.model);
+    Stretch part;
+    while (true) {
+      part = next_stretch(window, part, kPassTokens);
+      if (part.teacher_end == part.teacher_begin) break;
+      teacher_.run(teacher_cache, window.teacher, part.teacher_begin, part.teacher_end);
+      student_.run(student_cache, window.student, part.student_begin, part.student_end);
+      compare_part(window, part);
     }
     ++windows_;
+    return true;
   }
 
+  TwoTokens read(const std::string& text) const {
+    return {tokens_of(teacher_.model.tokenizer(), text), tokens_of(student_.model.tokenizer(), text)};
+  }
   int64_t scored() const { return static_cast<int64_t>(positions_.size()); }
   int64_t windows() const { return windows_; }
   int64_t skipped() const { return skipped_; }
@@ -114,71 +184,52 @@ class Judge {
   Fidelity fidelity() const;
 
  private:
-  static void run(const Model& model, KvCache& cache, const Tokens& tokens, size_t begin, size_t end, Workspace& work) {
-    std::vector<Row> rows;
-    for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens.ids[i], true});
-    forward(model, rows, work);
-  }
-
-  // Row i of a part predicts token i + 1, which must lie in the window; pairs are those of the same bytes.
-  void score_part(const Tokens& teacher, const Tokens& student, const Stretch& window, const Stretch& part) {
-    struct Pair {
-      size_t teacher, student;  // the predicted tokens
+  // Rows are compared where both models stand at the same byte and the next token is the same for both.
+  void compare_part(const TwoTokens& window, const Stretch& part) {
+    struct Rows {
+      size_t teacher, student;
     };
-    std::vector<Pair> pairs;
-    size_t s = part.student_begin;
-    for (size_t t = part.teacher_begin; t < part.teacher_end && t + 1 < window.teacher_end; ++t) {
-      while (s < part.student_end && student.ends[s] < teacher.ends[t]) ++s;
-      const bool aligned = s < part.student_end && s + 1 < window.student_end && student.ends[s] == teacher.ends[t] &&
-                           student.ends[s + 1] == teacher.ends[t + 1];
+    std::vector<Rows> rows;
+    for (size_t t = part.teacher_begin; t < part.teacher_end && t + 1 < window.partner.size(); ++t) {
+      const size_t s = window.partner[t];
+      const bool aligned = s != kNone && window.partner[t + 1] == s + 1 &&
+                           teacher_id(window.student.ids[s + 1]) == window.teacher.ids[t + 1];
       if (aligned)
-        pairs.push_back({t + 1, s + 1});
+        rows.push_back({t, s});
       else
         ++skipped_;
     }
     const size_t first = positions_.size();
-    positions_.resize(first + pairs.size());
+    positions_.resize(first + rows.size());
     threads_.run([&](int thread) {
-      for (size_t i = static_cast<size_t>(thread); i < pairs.size(); i += static_cast<size_t>(threads_.size()))
-        positions_[first + i] = compare(
-            teacher_work_.logits(static_cast<int64_t>(pairs[i].teacher - 1 - part.teacher_begin)),
-            student_work_.logits(static_cast<int64_t>(pairs[i].student - 1 - part.student_begin)),
-            teacher.ids[pairs[i].teacher], student.ids[pairs[i].student], restricted_[static_cast<size_t>(thread)]);
-    });
-    add_bytes(teacher, part.teacher_begin, part.teacher_end, window.teacher_end, teacher_work_, teacher_bytes_);
-    add_bytes(student, part.student_begin, part.student_end, window.student_end, student_work_, student_bytes_);
-  }
-
-  void add_bytes(const Tokens& tokens, size_t begin, size_t end, size_t window_end, Workspace& work, ByteScore& score) {
-    std::vector<double> nats(end - begin, 0.0);
-    threads_.run([&](int thread) {
-      for (size_t i = begin + static_cast<size_t>(thread); i < end && i + 1 < window_end;
-           i += static_cast<size_t>(threads_.size())) {
-        const std::span<const float> logits = work.logits(static_cast<int64_t>(i - begin));
-        nats[i - begin] = log_sum_exp(logits) - static_cast<double>(logits[static_cast<size_t>(tokens.ids[i + 1])]);
+      for (size_t i = static_cast<size_t>(thread); i < rows.size(); i += static_cast<size_t>(threads_.size())) {
+        const auto [t, s] = rows[i];
+        Position& position = positions_[first + i];
+        position = compare(t - part.teacher_begin, s - part.student_begin, restricted_[static_cast<size_t>(thread)]);
+        position.teacher_nll = teacher_.nll(t - part.teacher_begin, window.teacher.ids[t + 1]);
+        position.student_nll = student_.nll(s - part.student_begin, window.student.ids[s + 1]);
       }
     });
-    for (size_t i = begin; i < end && i + 1 < window_end; ++i) {
-      score.nats += nats[i - begin];
-      score.bytes += static_cast<double>(tokens.ends[i + 1] - tokens.ends[i]);
-    }
   }
 
-  Position compare(std::span<const float> teacher, std::span<const float> student, int32_t teacher_next,
-                   int32_t student_next, std::vector<float>& scratch) const {
+  int32_t teacher_id(int32_t student_id) const {
+    return kept_.empty() ? student_id : kept_[static_cast<size_t>(student_id)];
+  }
+
+  Position compare(size_t teacher_row, size_t student_row, std::vector<float>& scratch) const {
     Position out;
-    const double teacher_lse = log_sum_exp(teacher), student_lse = log_sum_exp(student);
-    out.teacher_nll = teacher_lse - static_cast<double>(teacher[static_cast<size_t>(teacher_next)]);
-    out.student_nll = student_lse - static_cast<double>(student[static_cast<size_t>(student_next)]);
-    double kept_lse = teacher_lse;
+    std::span<const float> teacher = teacher_.logits(teacher_row);
+    const std::span<const float> student = student_.logits(student_row);
+    double teacher_lse = teacher_.lse[teacher_row];
     if (!kept_.empty()) {  // the teacher restricted to what the student can say, renormalised
       scratch.resize(kept_.size());
       for (size_t i = 0; i < kept_.size(); ++i) scratch[i] = teacher[static_cast<size_t>(kept_[i])];
       teacher = scratch;
-      kept_lse = log_sum_exp(teacher);
+      const double kept_lse = log_sum_exp(teacher);
       out.dropped = std::max(0.0, 1.0 - std::exp(kept_lse - teacher_lse));
+      teacher_lse = kept_lse;
     }
-    out.kl = kl_divergence(teacher, kept_lse, student, student_lse);
+    out.kl = kl_divergence(teacher, teacher_lse, student, student_.lse[student_row]);
     const std::vector<int32_t> a = top_indices(teacher, 5), b = top_indices(student, 5);
     out.same_top = a[0] == b[0];
     for (const int32_t id : a)
@@ -187,12 +238,10 @@ class Judge {
   }
 
   ThreadPool& threads_;
-  Model teacher_, student_;
-  Workspace teacher_work_, student_work_;
+  Side teacher_, student_;
   std::vector<int32_t> kept_;
   std::vector<std::vector<float>> restricted_;  // scratch, one a thread
   std::vector<Position> positions_;
-  ByteScore teacher_bytes_, student_bytes_;
   int64_t windows_ = 0, skipped_ = 0;
 };
 
@@ -229,40 +278,34 @@ Fidelity Judge::fidelity() const {
   const auto pair = [](double teacher, double student) { return Pair{teacher, student, student / teacher}; };
   out.perplexity = pair(std::exp(teacher_nll / n), std::exp(student_nll / n));
   const auto bits = [](const ByteScore& score) { return score.nats / std::log(2.0) / score.bytes; };
-  out.bits_per_byte = pair(bits(teacher_bytes_), bits(student_bytes_));
+  out.bits_per_byte = pair(bits(teacher_.score), bits(student_.score));
   return out;
-}
-
-int64_t count_tokens(const Tokenizer& tokenizer, const std::vector<Document>& text, int64_t limit) {
-  int64_t total = 0;
-  for (const Document& document : text) total += static_cast<int64_t>(tokenizer.encode(document_text(document)).size());
-  return limit > 0 ? std::min(limit, total) : total;
 }
 
 Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics numerics,
                   const std::vector<Document>& text, const VerifyOptions& options, ThreadPool& threads,
                   VerifyResults& results, const Progress& progress) {
-  Judge judge(teacher, student, numerics, threads);
-  const int64_t total = count_tokens(judge.teacher_tokenizer(), text, options.max_tokens);
-  const auto enough = [&] { return options.max_tokens > 0 && judge.scored() >= options.max_tokens; };
   const char* stage = numerics == Numerics::Fp32 ? "verify fp32" : "verify deployed";
+  report(progress, {.stage = stage, .unit = "tokens"});
+  Judge judge(teacher, student, numerics, threads);
+  std::vector<TwoTokens> documents;
+  int64_t total = 0;
   for (const Document& document : text) {
-    if (enough()) break;
-    const std::string plain = document_text(document);
-    const Tokens teacher_tokens(judge.teacher_tokenizer(), plain), student_tokens(judge.student_tokenizer(), plain);
-    const Stretch whole{0, teacher_tokens.ids.size(), 0, student_tokens.ids.size()};
-    for (const Stretch& window :
-         stretches(teacher_tokens, student_tokens, whole, static_cast<size_t>(options.context))) {
-      if (enough()) break;
-      if (window.teacher_end - window.teacher_begin < 2) continue;
-      judge.score_window(teacher_tokens, student_tokens, window);
+    documents.push_back(judge.read(document_text(document)));
+    total += static_cast<int64_t>(documents.back().teacher.ids.size());
+  }
+  if (options.max_tokens > 0) total = std::min(total, options.max_tokens);
+  const auto left = [&] { return options.max_tokens > 0 ? options.max_tokens - judge.scored() : options.context; };
+  for (const TwoTokens& document : documents) {
+    Stretch at;
+    while (left() > 0 && judge.score_next(document, at, static_cast<size_t>(std::min(options.context, left() + 1))))
       report(progress, {.stage = stage,
                         .unit = "tokens",
                         .done = std::min(total, judge.scored() + judge.skipped()),
                         .total = total});
-    }
   }
-  if (judge.scored() == 0) throw input_error("--data", "holds no position to score", "a text of at least two tokens");
+  if (judge.scored() == 0)
+    throw input_error("--data", "holds no position that both models predict", "a text of at least two tokens");
   report(progress, {.stage = stage, .unit = "tokens", .done = total, .total = total});
   results.windows = judge.windows();
   results.scored_tokens = judge.scored();
@@ -292,30 +335,42 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
 std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
                               const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
                               uint64_t student_bytes) {
-  const Fidelity& fidelity = results.deployed ? *results.deployed : *results.fp32;
+  struct Gate {
+    const char* name;
+    bool minimum;
+    std::optional<double> value;  // absent: not measured
+  };
+  const Fidelity* f = results.deployed ? &*results.deployed : nullptr;
+  const auto of = [&](auto&& get) { return f != nullptr ? std::optional<double>(get(*f)) : std::nullopt; };
+  const Gate known[] = {
+      {"kl", false, of([](const Fidelity& x) { return x.kl.mean; })},
+      {"ppl_ratio", false, of([](const Fidelity& x) { return x.perplexity.ratio; })},
+      {"bits_per_byte_ratio", false, of([](const Fidelity& x) { return x.bits_per_byte.ratio; })},
+      {"top1", true, of([](const Fidelity& x) { return x.top1_agreement; })},
+      {"bytes", false, static_cast<double>(student_bytes)},
+      {"decode_ratio", true,
+       teacher && student ? std::optional(student->decode_tokens_per_s / teacher->decode_tokens_per_s) : std::nullopt},
+  };
   std::vector<GateResult> out;
   for (const auto& [name, limit] : gates) {
-    GateResult gate{name, limit, 0.0, false};
-    const bool minimum = name == "top1" || name == "decode_ratio";
-    if (name == "kl")
-      gate.value = fidelity.kl.mean;
-    else if (name == "ppl_ratio")
-      gate.value = fidelity.perplexity.ratio;
-    else if (name == "bits_per_byte_ratio")
-      gate.value = fidelity.bits_per_byte.ratio;
-    else if (name == "top1")
-      gate.value = fidelity.top1_agreement;
-    else if (name == "bytes")
-      gate.value = static_cast<double>(student_bytes);
-    else if (name == "decode_ratio" && teacher && student)
-      gate.value = student->decode_tokens_per_s / teacher->decode_tokens_per_s;
-    else
-      throw usage_error("gate " + printable(name), "is unknown or not measured",
-                        "kl, ppl_ratio, bytes, bits_per_byte_ratio, top1 or decode_ratio (with speed measured)");
-    gate.pass = minimum ? gate.value >= limit : gate.value <= limit;
-    out.push_back(gate);
+    const Gate* gate = std::find_if(std::begin(known), std::end(known), [&](const Gate& g) { return name == g.name; });
+    if (gate == std::end(known))
+      throw usage_error("gate " + printable(name), "is unknown",
+                        "kl, ppl_ratio, bits_per_byte_ratio, bytes, top1 or decode_ratio");
+    if (!gate->value)
+      throw usage_error("gate " + name, "judges what was not measured",
+                        name == "decode_ratio" ? "speed measured (no --no-bench)" : "--numerics deployed or both");
+    out.push_back({name, limit, *gate->value, gate->minimum ? *gate->value >= limit : *gate->value <= limit});
   }
   return out;
+}
+
+void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured) {
+  VerifyResults results;
+  if (options.numerics != "fp32") results.deployed.emplace();
+  std::optional<Efficiency> speed;
+  if (speed_is_measured) speed.emplace();
+  judge(gates, results, speed, speed, 0);
 }
 
 }  // namespace attar::runtime

@@ -50,8 +50,10 @@ struct VerifyResults {
   std::optional<Fidelity> fp32, deployed;
 };
 
+// Windows of each document do not overlap and each begins with the BOS that the file asks for.
 // A student with a trimmed vocabulary: its token texts are a subset of the teacher's, matched by text; the teacher is
-// restricted to them and renormalised. Error{Input} when the vocabularies do not match otherwise.
+// restricted to them and renormalised for KL and top-k; perplexity is each model's own. Error{Input} when the
+// vocabularies do not match otherwise.
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
                      const VerifyOptions& options, ThreadPool& threads, const Progress& progress = {});
 
@@ -68,9 +70,13 @@ struct GateResult {
   double limit = 0, value = 0;
   bool pass = false;
 };
-// Gates kl, ppl_ratio, bytes, bits_per_byte_ratio are maxima; top1, decode_ratio minima. Error{Usage}: unknown name.
+// Gates kl, ppl_ratio, bytes, bits_per_byte_ratio are maxima; top1, decode_ratio minima. Error{Usage}: an unknown name,
+// or nothing measured that it could judge (deployed numbers, speed).
 std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
                               const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
                               uint64_t student_bytes);
+
+// The same complaints before anything has run.
+void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured);
 
 }  // namespace attar::runtime

@@ -12,6 +12,7 @@ namespace attar::runtime {
 namespace {
 
 constexpr int64_t kLanes = 16;
+constexpr int64_t kBlock = 512;   // logits whose maximum decides whether they are looked at one by one
 constexpr int64_t kChunk = 4096;  // f32 lane sums are emptied into a double after so many
 
 ATTAR_VECTOR_CLONES float maximum(const float* x, int64_t n) {
@@ -37,18 +38,25 @@ ATTAR_VECTOR_CLONES float sum_exp_chunk(const float* x, int64_t n, float offset)
   return sum;
 }
 
-// sum of p * (log p - log q) with log p = a - la, log q = b - lb
-ATTAR_VECTOR_CLONES float kl_chunk(const float* a, float la, const float* b, float lb, int64_t n) {
+// sum of p * (log p - log q) with log p = a - most_a - lse_a, and so for b. The largest logit is taken off first, so
+// that what is rounded is small where p is large.
+struct Shift {
+  float most, lse;  // the largest logit; log-sum-exp minus it
+};
+ATTAR_VECTOR_CLONES float kl_chunk(const float* a, Shift sa, const float* b, Shift sb, int64_t n) {
   float lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
     for (int64_t l = 0; l < kLanes; ++l) {
-      const float log_p = a[i + l] - la;
-      lanes[l] += fast_exp(log_p) * (log_p - (b[i + l] - lb));
+      const float log_p = (a[i + l] - sa.most) - sa.lse;
+      lanes[l] += fast_exp(log_p) * (log_p - ((b[i + l] - sb.most) - sb.lse));
     }
   float sum = 0.0f;
   for (int64_t l = 0; l < kLanes; ++l) sum += lanes[l];
-  for (; i < n; ++i) sum += fast_exp(a[i] - la) * ((a[i] - la) - (b[i] - lb));
+  for (; i < n; ++i) {
+    const float log_p = (a[i] - sa.most) - sa.lse;
+    sum += fast_exp(log_p) * (log_p - ((b[i] - sb.most) - sb.lse));
+  }
   return sum;
 }
 
@@ -59,8 +67,14 @@ ATTAR_VECTOR_CLONES void exponentials_loop(const float* x, float scale, float of
 }  // namespace
 
 int64_t argmax(std::span<const float> logits) {
-  const float most = maximum(logits.data(), static_cast<int64_t>(logits.size()));
-  return std::find(logits.begin(), logits.end(), most) - logits.begin();
+  const auto n = static_cast<int64_t>(logits.size());
+  float most = -HUGE_VALF;
+  int64_t block = 0;  // where the largest is first seen
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const float here = maximum(logits.data() + i, std::min(kBlock, n - i));
+    if (here > most) most = here, block = i;
+  }
+  return std::find(logits.begin() + block, logits.end(), most) - logits.begin();
 }
 
 double log_sum_exp(std::span<const float> logits) {
@@ -75,10 +89,14 @@ double log_sum_exp(std::span<const float> logits) {
 double kl_divergence(std::span<const float> teacher, double teacher_lse, std::span<const float> student,
                      double student_lse) {
   const auto n = static_cast<int64_t>(teacher.size());
+  const auto shift_of = [n](const float* logits, double lse) {
+    const float most = maximum(logits, n);
+    return Shift{most, static_cast<float>(lse - static_cast<double>(most))};
+  };
+  const Shift a = shift_of(teacher.data(), teacher_lse), b = shift_of(student.data(), student_lse);
   double sum = 0.0;
   for (int64_t i = 0; i < n; i += kChunk)
-    sum += static_cast<double>(kl_chunk(teacher.data() + i, static_cast<float>(teacher_lse), student.data() + i,
-                                        static_cast<float>(student_lse), std::min(kChunk, n - i)));
+    sum += static_cast<double>(kl_chunk(teacher.data() + i, a, student.data() + i, b, std::min(kChunk, n - i)));
   return std::max(0.0, sum);
 }
 
@@ -89,22 +107,26 @@ void exponentials(std::span<const float> logits, float scale, float offset, std:
 std::vector<int32_t> top_indices(std::span<const float> logits, int64_t k) {
   const auto n = static_cast<int64_t>(logits.size());
   k = std::min(k, n);
+  if (k <= 0) return {};
   const auto before = [&](int32_t a, int32_t b) {
-    return logits[static_cast<size_t>(a)] != logits[static_cast<size_t>(b)]
-               ? logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)]
-               : a < b;
+    const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+    return x != y ? x > y : a < b;
   };
-  // A heap of the best k so far, the worst on top; most logits fail its first comparison.
+  // A heap of the best k so far, the worst on top. Blocks that hold nothing better are passed over by their maximum.
   std::vector<int32_t> best;
   best.reserve(static_cast<size_t>(k));
-  for (int64_t i = 0; i < n; ++i) {
-    const auto id = static_cast<int32_t>(i);
-    if (static_cast<int64_t>(best.size()) < k) {
-      best.push_back(id);
-      std::push_heap(best.begin(), best.end(), before);
-    } else if (k > 0 && logits[static_cast<size_t>(i)] > logits[static_cast<size_t>(best.front())]) {
-      std::pop_heap(best.begin(), best.end(), before);
-      best.back() = id;
+  const auto worst = [&] { return logits[static_cast<size_t>(best.front())]; };
+  const auto full = [&] { return static_cast<int64_t>(best.size()) == k; };
+  for (int64_t block = 0; block < n; block += kBlock) {
+    const int64_t end = std::min(block + kBlock, n);
+    if (full() && maximum(logits.data() + block, end - block) <= worst()) continue;
+    for (int64_t i = block; i < end; ++i) {
+      if (full()) {
+        if (!(logits[static_cast<size_t>(i)] > worst())) continue;
+        std::pop_heap(best.begin(), best.end(), before);
+        best.pop_back();
+      }
+      best.push_back(static_cast<int32_t>(i));
       std::push_heap(best.begin(), best.end(), before);
     }
   }

@@ -87,8 +87,7 @@ class Speaker {
     how.sampling = options_.sampling;
     how.seed = seed;
     how.stop = options_.stop;
-    const runtime::Generated out =
-        runtime::generate(model_, cache_, std::span(prompt).subspan(common), how, work_, show);
+    const runtime::Generated out = runtime::generate(model_, cache_, prompt, how, work_, show);
     held_ = prompt;
     held_.insert(held_.end(), out.tokens.begin(), out.tokens.end());
     held_.resize(static_cast<size_t>(cache_.length_tokens()));
@@ -142,7 +141,7 @@ int run_generate(const Options& options, const GlobalOptions& global) {
                                              {"stop_reason", reason_name(out.reason)},
                                              {"prompt_tokens", prompt.size()},
                                              {"seconds", seconds}};
-    std::printf("%s\n", document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
   }
   return out.reason == runtime::StopReason::Interrupted ? static_cast<int>(ErrorKind::Interrupted) : 0;
 }

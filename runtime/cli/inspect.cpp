@@ -94,7 +94,7 @@ void print_json(const ModelFile& file) {
                                            {"content_sha256", file.content_hash()},
                                            {"types", types},
                                            {"layers", layers}};
-  std::printf("%s\n", document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ int run_tokenize(const Options& options) {
   const std::vector<Document> documents = documents_of(options);
   const Tokenizer tokenizer(ModelFile::open(options.model).tokenizer());
   for (const Document& document : documents)
-    std::printf("%s\n", nlohmann::json(tokenizer.encode(document_text(document))).dump().c_str());
+    std::printf("%s\n", nlohmann::ordered_json(tokenizer.encode(document_text(document))).dump().c_str());
   return 0;
 }
 
@@ -58,9 +58,9 @@ int run_score(const Options& options, const GlobalOptions& global) {
       throw input_error(document.where, "is longer than the model's context",
                         std::to_string(model.config().context_length) + " tokens", std::to_string(tokens.size()),
                         "split it into documents");
-    nlohmann::json logprobs = nlohmann::json::array();
+    nlohmann::ordered_json logprobs = nlohmann::ordered_json::array();
     for (const double score : runtime::score_tokens(model, tokens, work))
-      logprobs.push_back(std::isnan(score) ? nlohmann::json(nullptr) : nlohmann::json(score));
+      logprobs.push_back(std::isnan(score) ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(score));
     std::printf("%s\n", nlohmann::ordered_json({{"tokens", tokens}, {"logprobs", logprobs}}).dump().c_str());
     report(progress,
            {.stage = "score", .unit = "documents", .done = ++done, .total = static_cast<int64_t>(documents.size())});

@@ -52,6 +52,7 @@ void print_fidelity(const char* mode, const runtime::Fidelity& f) {
 
 int run(const Options& options, const GlobalOptions& global) {
   const std::map<std::string, double> gates = parse_gates(options.gates);
+  runtime::check_gates(gates, options.verify, options.bench);
   std::vector<Document> text;
   for (const std::string& path : options.data)
     for (Document& document : read_documents(path)) text.push_back(std::move(document));

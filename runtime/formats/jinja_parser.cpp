@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "runtime/base/error.h"
 
@@ -560,9 +561,7 @@ class Parser {
       return made;
     }
     if (token.type == TokenType::Float) {
-      double number = 0;
-      std::from_chars(token.text.data(), token.text.data() + token.text.size(), number);
-      made->literal = Value(number);
+      made->literal = Value(std::strtod(token.text.c_str(), nullptr));
       take();
       return made;
     }

@@ -1,8 +1,8 @@
 #include "runtime/formats/jinja_value.h"
 
-#include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 namespace attar::jinja {
 namespace {
@@ -10,9 +10,17 @@ namespace {
 std::string number_text(double number) {
   if (std::isnan(number)) return "nan";
   if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
-  char text[40];
-  std::string out(text, std::to_chars(text, text + sizeof text, number).ptr);
-  return out.find_first_of(".e") == std::string::npos ? out + ".0" : out;
+  for (int digits = 1;; ++digits) {  // the shortest text that reads back as the same number, as Python's repr
+    char text[40];
+    std::snprintf(text, sizeof text, "%.*g", digits, number);
+    if (digits < 17 && std::strtod(text, nullptr) != number) continue;
+    const std::string out(text);
+    if (out.find('e') != std::string::npos && std::fabs(number) >= 1e-4 && std::fabs(number) < 1e16) {
+      std::snprintf(text, sizeof text, "%.1f", number);  // Python turns to exponents at 1e16
+      return text;
+    }
+    return out.find_first_of(".e") == std::string::npos ? out + ".0" : out;
+  }
 }
 
 std::string python_quoted(const std::string& text) {

@@ -84,14 +84,14 @@ std::vector<Document> plain_documents(const std::string& text, const std::string
 }
 
 Document json_document(std::string_view line, const std::string& where) {
-  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  const nlohmann::ordered_json json = nlohmann::ordered_json::parse(line, nullptr, false);
   if (!json.is_object())
     throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}",
                       printable(std::string(line.substr(0, 60))));
   Document document{.where = where};
   if (const auto messages = json.find("messages"); messages != json.end()) {
     if (!messages->is_array() || messages->empty()) throw input_error(where, "`messages` is no list of messages");
-    for (const nlohmann::json& message : *messages) {
+    for (const nlohmann::ordered_json& message : *messages) {
       if (!message.is_object() || !message.contains("role") || !message["role"].is_string() ||
           !message.contains("content") || !message["content"].is_string())
         throw input_error(where, "a message lacks `role` or `content`", "both, as text");

@@ -1,0 +1,209 @@
+#include "runtime/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "runtime/base/error.h"
+#include "tests/runtime/spoken_model.h"
+#include "tests/runtime/tiny_model.h"
+
+namespace attar::runtime {
+namespace {
+
+// Says "ab", U+65E5 in three byte tokens, "c", "de", a byte that is not UTF-8, "f", and comes to the unknown token.
+const std::vector<std::string> kTexts{"a", "b", "<0xE6>", "<0x97>", "<0xA5>", "c", "de", "<0xFF>", "f"};
+constexpr int32_t kBos = 1, kA = 3;
+
+class Speech {
+ public:
+  explicit Speech(int64_t context = 64, double strength = 20.0)
+      : pool_(2),
+        model_(Model::load(successor_model(spoken_tokenizer(kTexts), strength, context), {.numerics = Numerics::Fp32},
+                           pool_)),
+        work_(model_, pool_) {}
+
+  Generated say(const GenerateOptions& options, const std::vector<int32_t>& prompt = {2}) {
+    KvCache cache(model_);
+    pieces.clear();
+    return generate(model_, cache, prompt, options, work_, [&](std::string_view text) {
+      if (!text.empty()) pieces.emplace_back(text);
+      return !(stop_after > 0 && static_cast<int>(pieces.size()) >= stop_after);
+    });
+  }
+  const Model& model() const { return model_; }
+  Workspace& work() { return work_; }
+
+  std::vector<std::string> pieces;
+  int stop_after = 0;
+
+ private:
+  ThreadPool pool_;
+  Model model_;
+  Workspace work_;
+};
+
+GenerateOptions greedy(int64_t max_tokens = 9, std::vector<std::string> stop = {}) {
+  return {.max_tokens = max_tokens, .sampling = {.temperature = 0.0}, .seed = 0, .stop = std::move(stop)};
+}
+
+TEST(Generate, StreamsWholeCharacters) {
+  Speech speech;
+  const Generated out = speech.say(greedy());
+  EXPECT_EQ(out.tokens, (std::vector<int32_t>{3, 4, 5, 6, 7, 8, 9, 10, 11}));
+  EXPECT_EQ(out.text, "ab\u65E5cde\uFFFDf");
+  EXPECT_EQ(out.reason, StopReason::MaxTokens);
+  EXPECT_EQ(speech.pieces, (std::vector<std::string>{"a", "b", "\u65E5", "c", "de", "\uFFFDf"}));
+  EXPECT_EQ(speech.say(greedy(3)).text, "ab\uFFFD") << "cut inside a character";
+}
+
+TEST(Generate, StopsBeforeStopStrings) {
+  Speech speech;
+  const auto said = [&](const std::vector<std::string>& stop) {
+    const Generated out = speech.say(greedy(9, stop));
+    std::string streamed;
+    for (const std::string& piece : speech.pieces) streamed += piece;
+    EXPECT_EQ(streamed, out.text) << "nothing of a stop string is shown";
+    EXPECT_EQ(out.reason, out.text.size() < 11 ? StopReason::StopString : StopReason::MaxTokens);
+    return out.text;
+  };
+  EXPECT_EQ(said({"a"}), "");
+  EXPECT_EQ(said({"d"}), "ab\u65E5c") << "inside a token";
+  EXPECT_EQ(said({"cd"}), "ab\u65E5") << "across tokens";
+  EXPECT_EQ(said({"b\u65E5c"}), "a") << "across the bytes of a character";
+  EXPECT_EQ(said({"zz", "e", "cde"}), "ab\u65E5") << "the first to begin, of two that end together";
+  EXPECT_EQ(said({"bx", "abc", ""}), "ab\u65E5cde\uFFFDf") << "beginnings that come to nothing";
+}
+
+TEST(Generate, EndsWithTheTextTheContextOrTheListener) {
+  Speech speech;
+  EXPECT_EQ(speech.say(greedy(), {kBos}).reason, StopReason::EndOfText);
+  EXPECT_TRUE(speech.say(greedy(), {kBos}).tokens.empty());
+  Speech small(4);
+  const Generated full = small.say(greedy(), {2, kA});
+  EXPECT_EQ(full.reason, StopReason::ContextFull);
+  EXPECT_EQ(full.tokens.size(), 3u) << "two more fit, and the last is written without being read";
+  speech.stop_after = 2;
+  const Generated stopped = speech.say(greedy());
+  EXPECT_EQ(stopped.reason, StopReason::Interrupted);
+  EXPECT_EQ(stopped.text, "ab");
+}
+
+TEST(Generate, TextDoesNotDependOnWhatTheCacheHolds) {
+  Speech speech(64, 1.0);  // nearly uniform: draws matter
+  const GenerateOptions options{.max_tokens = 20, .sampling = {.temperature = 1.0}, .seed = 5, .stop = {}};
+  const std::vector<int32_t> prompt{1, 3, 5, 7, 9, 11};
+  const Generated fresh = speech.say(options, prompt);
+  KvCache cache(speech.model());
+  std::vector<Row> rows;
+  for (size_t i = 0; i < 4; ++i) rows.push_back({&cache, prompt[i], false});
+  forward(speech.model(), rows, speech.work());
+  EXPECT_EQ(generate(speech.model(), cache, prompt, options, speech.work()).tokens, fresh.tokens);
+  EXPECT_GT(fresh.tokens.size(), 0u);
+  KvCache whole(speech.model());
+  EXPECT_THROW(generate(speech.model(), whole, {}, options, speech.work()), Error);
+}
+
+class Batch : public ::testing::Test {
+ protected:
+  Batch()
+      : pool_(2),
+        model_(Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool_)),
+        work_(model_, pool_) {
+    for (uint64_t id = 0; id < 9; ++id) {
+      BatchSequence sequence{.id = 100 + id, .prompt = {}};
+      for (uint64_t i = 0; i <= id % 4; ++i) sequence.prompt.push_back(static_cast<int32_t>((7 * id + i) % 32));
+      sequences_.push_back(sequence);
+    }
+  }
+  std::vector<BatchResult> write(BatchOptions options) {
+    std::vector<BatchResult> results;
+    generate_batch(model_, sequences_, options, work_, [&](size_t index, BatchResult result) {
+      EXPECT_EQ(index, results.size()) << "results come in order";
+      results.push_back(std::move(result));
+      return Flow::GoOn;
+    });
+    return results;
+  }
+  static BatchOptions options(int64_t batch_size) {
+    return {.max_tokens = 12,
+            .sampling = {.temperature = 1.0, .top_k = 0, .top_p = 1.0},
+            .seed = 3,
+            .batch_size = batch_size,
+            .top_k_signals = 4};
+  }
+
+  ThreadPool pool_;
+  Model model_;
+  Workspace work_;
+  std::vector<BatchSequence> sequences_;
+};
+
+TEST_F(Batch, ResultsDoNotDependOnBatchSize) {
+  const std::vector<BatchResult> single = write(options(1));
+  ASSERT_EQ(single.size(), sequences_.size());
+  for (const int64_t size : {2, 4, 16}) {
+    const std::vector<BatchResult> batched = write(options(size));
+    ASSERT_EQ(batched.size(), single.size());
+    for (size_t i = 0; i < single.size(); ++i) {
+      EXPECT_EQ(batched[i].tokens, single[i].tokens) << i;
+      for (size_t t = 0; t < single[i].signals.size(); ++t) {
+        EXPECT_EQ(batched[i].signals[t].ids, single[i].signals[t].ids);
+        EXPECT_EQ(batched[i].signals[t].log_probs, single[i].signals[t].log_probs);
+        EXPECT_EQ(batched[i].signals[t].tail_mass, single[i].signals[t].tail_mass);
+      }
+    }
+  }
+}
+
+TEST_F(Batch, SignalsAreTheModelsOwnDistribution) {
+  const std::vector<BatchResult> results = write(options(4));
+  const BatchResult& result = results[5];
+  std::vector<int32_t> all = sequences_[5].prompt;
+  all.insert(all.end(), result.tokens.begin(), result.tokens.end());
+  const auto logits = forward_reference(model_.file(), all);  // (T, V)
+  ASSERT_EQ(result.signals.size(), result.tokens.size());
+  for (size_t t = 0; t < result.signals.size(); ++t) {
+    const std::vector<double>& row = logits[sequences_[5].prompt.size() - 1 + t];
+    double sum = 0.0, held = 0.0;
+    for (const double x : row) sum += std::exp(x);
+    const TopK& signal = result.signals[t];
+    ASSERT_EQ(signal.ids.size(), 4u);
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_NEAR(signal.log_probs[i], row[static_cast<size_t>(signal.ids[i])] - std::log(sum), 1e-4);
+      held += std::exp(static_cast<double>(signal.log_probs[i]));
+      if (i > 0) {
+        EXPECT_LE(signal.log_probs[i], signal.log_probs[i - 1]);
+      }
+    }
+    EXPECT_NEAR(signal.tail_mass, 1.0 - held, 1e-5);
+  }
+}
+
+TEST_F(Batch, EqualsASingleGeneration) {
+  BatchOptions how = options(4);
+  how.sampling.temperature = 0.0;
+  const std::vector<BatchResult> results = write(how);
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    KvCache cache(model_);
+    const Generated alone = generate(model_, cache, sequences_[i].prompt,
+                                     {.max_tokens = 12, .sampling = how.sampling, .seed = 3, .stop = {}}, work_);
+    EXPECT_EQ(alone.tokens, results[i].tokens) << i;
+  }
+}
+
+TEST_F(Batch, StopsWhenToldAndRefusesNonsense) {
+  size_t delivered = 0;
+  generate_batch(model_, sequences_, options(3), work_,
+                 [&](size_t, const BatchResult&) { return ++delivered == 2 ? Flow::Stop : Flow::GoOn; });
+  EXPECT_EQ(delivered, 2u);
+  const auto ignore = [](size_t, const BatchResult&) { return Flow::GoOn; };
+  EXPECT_THROW(generate_batch(model_, sequences_, options(0), work_, ignore), Error);
+  const BatchSequence empty{.id = 1, .prompt = {}};
+  EXPECT_THROW(generate_batch(model_, std::span(&empty, 1), options(1), work_, ignore), Error);
+  EXPECT_THROW(generate_batch(model_, sequences_, options(2), work_, ignore, [](const Event&) { return Flow::Stop; }),
+               Error);
+}
+
+}  // namespace
+}  // namespace attar::runtime

@@ -1,0 +1,118 @@
+#include "runtime/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "runtime/base/error.h"
+
+namespace attar::runtime {
+namespace {
+
+// Plain sampling: nothing cut.
+SampleOptions plain() {
+  return {.temperature = 1.0, .top_k = 0, .top_p = 1.0};
+}
+
+std::vector<float> logits_of(const std::vector<double>& probabilities) {
+  std::vector<float> logits;
+  for (const double p : probabilities) logits.push_back(static_cast<float>(std::log(p)));
+  return logits;
+}
+
+std::vector<double> shares(const std::vector<float>& logits, const SampleOptions& options, uint64_t n) {
+  std::vector<double> counts(logits.size());
+  for (uint64_t position = 0; position < n; ++position)
+    counts[static_cast<size_t>(sample(logits, {}, options, 7, 3, position).token)] += 1.0 / static_cast<double>(n);
+  return counts;
+}
+
+TEST(Sampler, TemperatureZeroTakesTheLikeliestWithTiesToTheLowest) {
+  const std::vector<float> logits{1, 3, 3, 0};
+  const Sampled got = sample(logits, {}, {.temperature = 0.0}, 1, 2, 3);
+  EXPECT_EQ(got.token, 1);
+  EXPECT_NEAR(got.log_probability, 3.0 - std::log(std::exp(1.0) + 2.0 * std::exp(3.0) + 1.0), 1e-6);
+}
+
+TEST(Sampler, DrawsFollowTheDistribution) {
+  const std::vector<double> p{0.5, 0.3, 0.15, 0.05};
+  const std::vector<float> logits = logits_of(p);
+  constexpr uint64_t n = 20000;
+  const std::vector<double> got = shares(logits, plain(), n);
+  for (size_t i = 0; i < p.size(); ++i)
+    EXPECT_NEAR(got[i], p[i], 4.0 * std::sqrt(p[i] * (1.0 - p[i]) / static_cast<double>(n))) << i;
+  // A list that is cut by a limit which cuts nothing gives the same distribution.
+  SampleOptions all = plain();
+  all.top_k = 4;
+  const std::vector<double> listed = shares(logits, all, n);
+  for (size_t i = 0; i < p.size(); ++i)
+    EXPECT_NEAR(listed[i], p[i], 4.0 * std::sqrt(p[i] * (1.0 - p[i]) / static_cast<double>(n))) << i;
+}
+
+TEST(Sampler, TemperatureSharpens) {
+  SampleOptions cold = plain();
+  cold.temperature = 0.5;  // squares probabilities: 0.64 : 0.04 -> 0.941
+  EXPECT_NEAR(shares(logits_of({0.8, 0.2}), cold, 20000)[0], 0.64 / 0.68, 0.007);
+}
+
+TEST(Sampler, CutsWhatTheOptionsCut) {
+  const std::vector<float> logits = logits_of({0.2, 0.5, 0.3});
+  const auto seen = [&](SampleOptions options) {
+    std::set<int32_t> ids;
+    for (uint64_t position = 0; position < 500; ++position)
+      ids.insert(sample(logits, {}, options, 1, 1, position).token);
+    return ids;
+  };
+  using Ids = std::set<int32_t>;
+  SampleOptions options = plain();
+  EXPECT_EQ(seen(options), (Ids{0, 1, 2}));
+  options.top_k = 2;
+  EXPECT_EQ(seen(options), (Ids{1, 2}));
+  options = plain();
+  options.top_p = 0.4;
+  EXPECT_EQ(seen(options), (Ids{1}));
+  options.top_p = 0.6;
+  EXPECT_EQ(seen(options), (Ids{1, 2}));
+  options = plain();
+  options.min_p = 0.5;  // of 0.5: 0.25
+  EXPECT_EQ(seen(options), (Ids{1, 2}));
+  options.min_p = 1.0;
+  EXPECT_EQ(seen(options), (Ids{1}));
+}
+
+TEST(Sampler, RepetitionPenaltyLooksAtTheWindow) {
+  const std::vector<float> logits{2.0f, 1.5f, -1.0f, -1.2f};
+  SampleOptions options{.temperature = 0.0, .repetition_penalty = 2.0, .repetition_window_tokens = 2};
+  const std::vector<int32_t> history{1, 0, 0};
+  EXPECT_EQ(sample(logits, history, options, 0, 0, 0).token, 1) << "2.0 becomes 1.0; token 1 is outside the window";
+  options.repetition_window_tokens = 3;
+  EXPECT_EQ(sample(logits, history, options, 0, 0, 0).token, 0) << "both halved";
+  const std::vector<float> negative{-1.0f, -1.2f};
+  EXPECT_EQ(sample(negative, std::vector<int32_t>{0}, options, 0, 0, 0).token, 1) << "-1.0 becomes -2.0";
+  const Sampled penalised = sample(negative, std::vector<int32_t>{0}, options, 0, 0, 0);
+  EXPECT_NEAR(penalised.log_probability, -1.2 - std::log(std::exp(-1.0) + std::exp(-1.2)), 1e-6)
+      << "log-probabilities are the model's own";
+}
+
+TEST(Sampler, ADrawDependsOnSeedSequenceAndPositionOnly) {
+  const std::vector<float> logits(50, 0.0f);
+  const auto draw = [&](uint64_t seed, uint64_t sequence) {
+    std::vector<int32_t> ids;
+    for (uint64_t position = 0; position < 20; ++position)
+      ids.push_back(sample(logits, {}, plain(), seed, sequence, position).token);
+    return ids;
+  };
+  EXPECT_EQ(draw(1, 1), draw(1, 1));
+  EXPECT_NE(draw(1, 1), draw(2, 1));
+  EXPECT_NE(draw(1, 1), draw(1, 2));
+}
+
+TEST(Sampler, RefusesLogitsThatAreNoNumbers) {
+  EXPECT_THROW(sample(std::vector<float>{0.0f, std::numeric_limits<float>::quiet_NaN()}, {}, plain(), 0, 0, 0), Error);
+  EXPECT_THROW(sample(std::vector<float>{0.0f, std::numeric_limits<float>::infinity()}, {}, plain(), 0, 0, 0), Error);
+}
+
+}  // namespace
+}  // namespace attar::runtime

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/random.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {
@@ -205,6 +206,34 @@ TEST(ModelFile, EveryCutOfASmallFileIsAnError) {
     std::ofstream(folder / "cut.gguf", std::ios::binary) << whole.substr(0, length);
     EXPECT_NE(error_of([&] { ModelFile::open(folder / "cut.gguf"); }), "") << length;
   }
+}
+
+// Whatever bytes change in the header: an Error, or a model whose every tensor can be read. Nothing else.
+TEST(ModelFile, RandomDamageIsAnErrorOrAModel) {
+  const TestFolder folder("model_file_test");
+  const ModelConfig config = tiny(Family::Llama);
+  llama_gguf(config, random_weights(config, 1)).write(folder / "whole.gguf");
+  const std::string whole = read_file(folder / "whole.gguf");
+  const uint64_t header = whole.size() - static_cast<uint64_t>(4 * config.parameter_count());
+  const CounterRandom random(20261124);
+  int errors = 0, models = 0;
+  for (uint64_t round = 0; round < 500; ++round) {
+    std::string damaged = whole;
+    for (uint64_t i = 0; i <= random.below(16 * round, 3); ++i)
+      damaged[random.below(16 * round + 2 * i + 1, header)] =
+          static_cast<char>(random.below(16 * round + 2 * i + 2, 256));
+    std::ofstream(folder / "damaged.gguf", std::ios::binary) << damaged;
+    try {
+      const ModelFile file = ModelFile::open(folder / "damaged.gguf");
+      for (const TensorSpec& spec : tensor_specs(file.config()))
+        EXPECT_EQ(static_cast<int64_t>(file.values(spec).size()), spec.elements());
+      ++models;
+    } catch (const Error&) {
+      ++errors;
+    }
+  }
+  EXPECT_GT(errors, 200);
+  EXPECT_GT(models, 10);
 }
 
 TEST(ModelFile, NothingThere) {

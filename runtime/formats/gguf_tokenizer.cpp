@@ -36,6 +36,10 @@ int32_t special_id(const GgufFile& file, const std::string& name) {
   return static_cast<int32_t>(id);
 }
 
+bool implies_ignore_merges(const std::string& pre) {
+  return canonical_pre(pre) == "llama-bpe";
+}
+
 }  // namespace
 
 TokenizerData read_gguf_tokenizer(const GgufFile& file) {
@@ -77,13 +81,18 @@ TokenizerData read_gguf_tokenizer(const GgufFile& file) {
   data.add_bos = file.boolean("tokenizer.ggml.add_bos_token", spm || data.pre == "llama-bpe");
   data.add_eos = file.boolean("tokenizer.ggml.add_eos_token", false);
   data.add_space_prefix = spm && file.boolean("tokenizer.ggml.add_space_prefix", true);
-  data.ignore_merges = data.pre == "llama-bpe";
+  data.ignore_merges = implies_ignore_merges(data.pre);
   data.normalize_nfc = data.pre == "qwen2";
   data.chat_template = file.string("tokenizer.chat_template", "");
   return data;
 }
 
 std::vector<GgufEntry> gguf_tokenizer_entries(const TokenizerData& data) {
+  // GGUF has no key for it: readers take it from the pre-tokenizer's name.
+  if (data.kind == TokenizerKind::Bpe && data.ignore_merges != implies_ignore_merges(data.pre))
+    throw usage_error("tokenizer.ggml.pre", "GGUF cannot say whether whole pieces go before merges",
+                      data.pre + (data.ignore_merges ? " with merges first" : " with whole pieces first"),
+                      "the contrary");
   std::vector<std::string> texts;
   std::vector<float> scores;
   std::vector<int64_t> kinds;

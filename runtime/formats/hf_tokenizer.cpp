@@ -127,7 +127,8 @@ void put_token(TokenizerData& data, const std::string& content, const Json& id, 
   data.tokens[at] = {content, 0.0f, kind};
 }
 
-void read_vocabulary(const Json& json, const std::string& where, TokenizerData& data) {
+// `n_rows`: of the embedding, where the directory says it.
+void read_vocabulary(const Json& json, const std::string& where, size_t n_rows, TokenizerData& data) {
   const Json& vocabulary = json.at("model").at("vocab");
   const Json added = json.value("added_tokens", Json::array());
   const size_t limit = 2 * (vocabulary.size() + added.size()) + (1 << 16);  // ids may have holes, not deserts
@@ -143,6 +144,8 @@ void read_vocabulary(const Json& json, const std::string& where, TokenizerData& 
     put_token(data, token.at("content"), token.at("id"),
               flag(token, "special", false) ? TokenKind::Control : TokenKind::UserDefined, limit, where);
   }
+  // Gemma 3 without vision lists <image_soft_token> behind the last row of its embedding.
+  while (data.tokens.size() > n_rows && data.tokens.back().kind != TokenKind::Normal) data.tokens.pop_back();
   for (size_t id = 0; id < data.tokens.size(); ++id)  // ids that no token has
     if (data.tokens[id].text.empty()) data.tokens[id] = {"[PAD" + std::to_string(id) + "]", 0.0f, TokenKind::Unused};
 }
@@ -271,6 +274,13 @@ void read_specials(const std::string& directory, const Json& json, TokenizerData
       if (named.is_object() && text(named, "name") == "default") data.chat_template = text(named, "template");
 }
 
+size_t embedding_rows(const std::string& directory) {
+  const Json config = read_json_if_there(directory + "/config.json");
+  const Json& text_config = config.contains("text_config") ? config["text_config"] : config;
+  const bool is_said = text_config.contains("vocab_size") && text_config["vocab_size"].is_number_unsigned();
+  return is_said ? text_config["vocab_size"].get<size_t>() : SIZE_MAX;
+}
+
 }  // namespace
 
 TokenizerData read_hf_tokenizer(const std::string& directory) {
@@ -286,7 +296,7 @@ TokenizerData read_hf_tokenizer(const std::string& directory) {
         throw input_error(path, std::string("the model has a ") + key, "none", printable(text(model, key)));
     TokenizerData data;
     read_steps(json, path, data);
-    read_vocabulary(json, path, data);
+    read_vocabulary(json, path, embedding_rows(directory), data);
     const Json merges = model.value("merges", Json::array());
     if (data.kind == TokenizerKind::Bpe) {
       data.ignore_merges = flag(model, "ignore_merges", false);

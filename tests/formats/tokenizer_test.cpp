@@ -344,6 +344,29 @@ TEST_F(TokenizerFiles, GgufDefaultsWhereKeysAreMissing) {
   EXPECT_THROW(without(sentence_pieces({"a"}), {"scores"}), Error);
 }
 
+TEST_F(TokenizerFiles, GgufRefusesWhatItCannotSay) {
+  TokenizerData data = byte_level({{"a", "b"}});
+  data.ignore_merges = true;
+  EXPECT_THROW(gguf_tokenizer_entries(data), Error);
+  data.pre = "llama-bpe";
+  EXPECT_NO_THROW(gguf_tokenizer_entries(data));
+  data.ignore_merges = false;
+  EXPECT_THROW(gguf_tokenizer_entries(data), Error);
+}
+
+TEST_F(TokenizerFiles, AddedTokensBehindTheEmbeddingAreLeftOut) {
+  TokenizerData data = byte_level({{"a", "b"}});
+  data.tokens.push_back({"<image>", 0.0f, TokenKind::Control});
+  write_hf_tokenizer(folder_, data);
+  EXPECT_EQ(read_hf_tokenizer(folder_).tokens.size(), 259u);
+  for (const char* config : {R"({"vocab_size": 258})", R"({"text_config": {"vocab_size": 258}})"}) {
+    write_file_atomically(folder_ + "/config.json", config);
+    EXPECT_EQ(read_hf_tokenizer(folder_).tokens.size(), 258u);
+  }
+  write_file_atomically(folder_ + "/config.json", R"({"vocab_size": 100})");
+  EXPECT_EQ(read_hf_tokenizer(folder_).tokens.size(), 258u);  // a real token is not: the model does not fit
+}
+
 TEST_F(TokenizerFiles, UnknownTokenizerJsonIsRefusedByName) {
   const std::string head = R"({"model": {"type": ")",
                     tail = R"("vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]})";

@@ -15,10 +15,16 @@ using Json = nlohmann::ordered_json;
 
 std::string stage_kind(const std::string& name) { return name.substr(name.find('-') + 1); }
 
+// The exported file of this run or of the one that it goes on with.
+std::string exported_gguf(const Session& session) {
+  const std::string path = session.folder.file("export/model.gguf");
+  return std::filesystem::exists(path) ? path : "";
+}
+
 Json provenance(const Session& session) {
   Json json = {{"attar_version", ATTAR_VERSION}, {"recipe", session.recipe.name}, {"recipe_sha256", sha256(resolved_yaml(session.recipe))},
                {"teacher_sha256", session.teacher->content_hash()}};
-  if (!session.gguf.empty()) json["gguf_sha256"] = sha256_of_file(session.gguf);
+  if (const std::string gguf = exported_gguf(session); !gguf.empty()) json["gguf_sha256"] = sha256_of_file(gguf);
   return json;
 }
 
@@ -73,7 +79,7 @@ RunOutcome write_report(const Session& session, const std::vector<StageRecord>& 
   outcome.report = report.dump(1) + "\n";
   outcome.report_json = session.folder.file("report.json");
   outcome.report_html = session.folder.file("report.html");
-  outcome.gguf = session.gguf;
+  outcome.gguf = exported_gguf(session);
   write_file_atomically(outcome.report_json, outcome.report);
   write_file_atomically(outcome.report_html, report_html(outcome.report));
   return outcome;

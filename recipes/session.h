@@ -32,7 +32,6 @@ struct Session {
   TokenizerData tokenizer{};
   std::vector<int32_t> kept_tokens{};  // teacher's id of each student id; empty: the same vocabulary
   std::optional<QuantizedModel> quantized{};
-  std::string gguf{};  // the exported file
 
   // The data as the student tokenizes it.
   TokenDataset in_student_vocabulary(const TokenDataset& data) const;

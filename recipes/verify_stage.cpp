@@ -61,7 +61,6 @@ Json samples_json(const ModelFile& teacher, const ModelFile& student, int64_t co
 StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options) {
   const std::string path = session.folder.file("export/model.gguf");
   if (!std::filesystem::exists(path)) throw input_error(path, "is missing", "the GGUF of an export stage", "", "add gguf to the export stage's formats");
-  session.gguf = path;
   const ModelFile student = ModelFile::open(path);
   runtime::VerifyResults results;
   {

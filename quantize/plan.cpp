@@ -107,56 +107,78 @@ struct RoleGroup {
   double weight;
 };
 
+uint64_t padded_bytes(const TensorSpec& spec, TensorType type) {
+  const QuantFormat& format = format_of(type);
+  const auto bytes = static_cast<uint64_t>(spec.elements() / format.block_size * format.block_bytes);
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// What a role group costs and loses when it takes one of the choices; infinite loss where its rows do not divide.
+struct Cost {
+  uint64_t bytes = 0;
+  double loss = 0.0;
+};
+
 // Tries every combination of types by role group and keeps the one that loses least within the budget.
 QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, uint64_t budget_bytes, uint64_t fixed_bytes) {
   const std::vector<RoleGroup> groups = {{{Role::Embedding, Role::Output}, 2.0}, {{Role::Query, Role::Key, Role::AttentionOutput}, 1.0}, {{Role::Value}, 2.0},
                                          {{Role::Gate, Role::Up}, 1.0}, {{Role::Down}, 1.5}};
-  const std::vector<TensorSpec> specs = tensor_specs(config);
   constexpr size_t kTypes = std::size(kChoices);
-  QuantizePlan best;
-  double best_loss = HUGE_VAL;
-  uint64_t smallest = UINT64_MAX;
+  const std::vector<TensorSpec> specs = tensor_specs(config);
+  const auto group_of = [&](Role role) {
+    for (size_t g = 0; g < groups.size(); ++g)
+      if (std::find(groups[g].roles.begin(), groups[g].roles.end(), role) != groups[g].roles.end()) return g;
+    return groups.size();
+  };
+  std::vector<std::vector<Cost>> costs(groups.size(), std::vector<Cost>(kTypes));
+  uint64_t always = fixed_bytes;
   size_t combinations = 1;
   for (size_t g = 0; g < groups.size(); ++g) combinations *= kTypes;
-  for (size_t code = 0; code < combinations; ++code) {
-    QuantizePlan plan;
-    double loss = 0.0;
-    for (const TensorSpec& spec : specs) {
-      TensorType type = TensorType::F32;
-      size_t rest = code;
-      for (const RoleGroup& group : groups) {
-        const Choice& choice = kChoices[rest % kTypes];
-        rest /= kTypes;
-        if (std::find(group.roles.begin(), group.roles.end(), spec.role) == group.roles.end()) continue;
-        type = kept_type(options, spec, choice.type);
-        loss += group.weight * choice.loss * static_cast<double>(spec.elements());
-      }
-      if (spec.is_matrix() && !fits(type, spec.shape[1])) {
-        loss = HUGE_VAL;
-        break;
-      }
-      plan.tensors.push_back({spec, type});
+  for (const TensorSpec& spec : specs) {
+    const size_t g = group_of(spec.role);
+    if (g == groups.size()) {
+      always += padded_bytes(spec, TensorType::F32);
+      continue;
     }
-    if (loss == HUGE_VAL) continue;
-    const uint64_t bytes = plan.tensor_bytes() + fixed_bytes;
-    smallest = std::min(smallest, bytes);
-    if (bytes <= budget_bytes && loss < best_loss) best_loss = loss, best = std::move(plan);
+    for (size_t t = 0; t < kTypes; ++t) {
+      const TensorType type = kept_type(options, spec, kChoices[t].type);
+      if (fits(type, spec.shape[1])) costs[g][t].bytes += padded_bytes(spec, type), costs[g][t].loss += groups[g].weight * kChoices[t].loss * static_cast<double>(spec.elements());
+      else costs[g][t].loss = HUGE_VAL;
+    }
+  }
+  double best_loss = HUGE_VAL;
+  uint64_t smallest = UINT64_MAX;
+  size_t best = 0;
+  for (size_t code = 0; code < combinations; ++code) {
+    Cost total{always, 0.0};
+    size_t rest = code;
+    for (const auto& choices : costs) {
+      total.bytes += choices[rest % kTypes].bytes;
+      total.loss += choices[rest % kTypes].loss;
+      rest /= kTypes;
+    }
+    if (total.loss == HUGE_VAL) continue;
+    smallest = std::min(smallest, total.bytes);
+    if (total.bytes <= budget_bytes && total.loss < best_loss) best_loss = total.loss, best = code;
   }
   if (best_loss == HUGE_VAL)
     throw usage_error("target_size", "cannot be met", "at least " + std::to_string(smallest) + " bytes", std::to_string(budget_bytes), "prune more, cut the vocabulary, or allow a larger file");
-  best.name = "target " + *options.target_size;
-  return best;
+  QuantizePlan plan;
+  plan.name = "target " + *options.target_size;
+  for (const TensorSpec& spec : specs) {
+    size_t rest = best;
+    const size_t g = group_of(spec.role);
+    for (size_t skip = 0; skip < g && g < groups.size(); ++skip) rest /= kTypes;
+    plan.tensors.push_back({spec, g < groups.size() ? kept_type(options, spec, kChoices[rest % kTypes].type) : TensorType::F32});
+  }
+  return plan;
 }
 
 }  // namespace
 
 uint64_t QuantizePlan::tensor_bytes() const {
   uint64_t total = 0;
-  for (const PlannedTensor& planned : tensors) {
-    const QuantFormat& format = format_of(planned.type);
-    const auto bytes = static_cast<uint64_t>(planned.spec.elements() / format.block_size * format.block_bytes);
-    total += (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  }
+  for (const PlannedTensor& planned : tensors) total += padded_bytes(planned.spec, planned.type);
   return total;
 }
 

@@ -123,7 +123,8 @@ Json run_text(const Scorer& scorer, const std::vector<std::string>& files, int64
   for (const std::string& file : files)
     for (const Document& document : read_documents(file)) {
       const std::vector<int32_t> ids = scorer.model.tokenizer().encode(document_text(document));
-      for (const std::span<const int32_t> window : runtime::windows(ids, context)) {
+      for (size_t begin = 0; begin + 1 < ids.size(); begin += static_cast<size_t>(context)) {
+        const auto window = std::span(ids).subspan(begin, std::min(static_cast<size_t>(context), ids.size() - begin));
         const std::vector<double> scores = runtime::score_tokens(scorer.model, window, scorer.work);
         for (size_t i = 1; i < scores.size(); ++i) {
           nats -= scores[i];

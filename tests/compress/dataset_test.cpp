@@ -1,0 +1,99 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "compress/token_dataset.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+
+TokenDataset sample() {
+  TokenDataset data;
+  data.tokenizer_hash = "abc";
+  data.signal_k = 2;
+  data.documents.push_back({{1, 2, 3}, {0, 1, 1}, {-1, -1, 5, 6, 7, -1}, {-HUGE_VALF, -HUGE_VALF, -0.5f, -1.5f, -0.1f, -3.0f}});
+  data.documents.push_back({{9, 8}, {0, 1}, {}, {}});
+  return data;
+}
+
+class DatasetTest : public testing::Test {
+ protected:
+  void TearDown() override {
+    fail_nth_write(0);
+    fs::remove_all(folder_);
+  }
+  const std::string folder_ = (fs::path(testing::TempDir()) / "attar_dataset").string();
+  const std::string path_ = folder_ + "/data.h5";
+};
+
+TEST_F(DatasetTest, ComesBackAsItWas) {
+  write_dataset(path_, sample());
+  const TokenDataset back = read_dataset(path_, "abc");
+  ASSERT_EQ(back.documents.size(), 2u);
+  EXPECT_EQ(back.signal_k, 2);
+  for (size_t d = 0; d < 2; ++d) {
+    EXPECT_EQ(back.documents[d].tokens, sample().documents[d].tokens);
+    EXPECT_EQ(back.documents[d].in_loss, sample().documents[d].in_loss);
+    EXPECT_EQ(back.documents[d].signal_ids, sample().documents[d].signal_ids);
+    EXPECT_EQ(back.documents[d].signal_log_probs, sample().documents[d].signal_log_probs);
+  }
+  EXPECT_THROW(read_dataset(path_, "another"), Error);
+}
+
+TEST_F(DatasetTest, DamageIsAnErrorAndNoCrash) {
+  write_dataset(path_, sample());
+  const std::string whole = read_file(path_);
+  for (size_t cut = 0; cut < whole.size(); cut += 97) {
+    write_file_atomically(path_, whole.substr(0, cut));
+    EXPECT_THROW(read_dataset(path_, "abc"), Error) << cut;
+  }
+}
+
+TEST_F(DatasetTest, EveryFailingWriteLeavesNothingHalfDone) {
+  int64_t n = 1;
+  for (;; ++n) {
+    ASSERT_LT(n, 50);
+    fail_nth_write(n);
+    try {
+      write_dataset(path_, sample());
+      break;
+    } catch (const Error&) {
+      EXPECT_FALSE(fs::exists(path_));
+    }
+  }
+  EXPECT_GT(n, 5);
+}
+
+TEST(Pack, IsAFunctionOfSeedAndEpochAndLosesNothing) {
+  TokenDataset data;
+  for (int d = 0; d < 30; ++d) {
+    TokenDocument document;
+    document.tokens.assign(static_cast<size_t>(3 + d), d);
+    document.in_loss.assign(document.tokens.size(), 1);
+    data.documents.push_back(std::move(document));
+  }
+  const auto order = [&](uint64_t seed, int64_t epoch) {
+    std::vector<int64_t> out;
+    int64_t tokens = 0;
+    for (const auto& batch : pack(data, 16, 40, seed, epoch)) {
+      int64_t held = 0;
+      for (const Piece& piece : batch) held += piece.length, out.push_back(piece.document * 100 + piece.begin);
+      EXPECT_LE(held, 40);
+      tokens += held;
+    }
+    EXPECT_GE(tokens, data.token_count() - 30);  // a rest of one token predicts nothing and is left out
+    return out;
+  };
+  EXPECT_EQ(order(1, 0), order(1, 0));
+  EXPECT_NE(order(1, 0), order(1, 1));
+  EXPECT_NE(order(1, 0), order(2, 0));
+}
+
+}  // namespace
+}  // namespace attar

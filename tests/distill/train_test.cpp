@@ -1,0 +1,144 @@
+#include "distill/train.h"
+
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/random.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+
+ModelConfig tiny_config(Family family) {
+  ModelConfig config;
+  config.family = family;
+  config.vocab_size = 300;
+  config.width = 24;
+  config.context_length = 64;
+  config.sliding_window = family == Family::Gemma3 ? 8 : 0;
+  for (int i = 0; i < 2; ++i)
+    config.layers.push_back({family == Family::Gemma3 && i == 0 ? LayerKind::SlidingAttention : LayerKind::FullAttention, 4, 2, 6, 40});
+  return config;
+}
+
+TokenizerData byte_tokenizer() {
+  TokenizerData data;
+  for (int i = 0; i < 300; ++i) data.tokens.push_back({"t" + std::to_string(i), 0.0f, TokenKind::Normal});
+  return data;
+}
+
+// Documents of odd lengths whose next token is a function of the one before.
+TokenDataset countable(int documents) {
+  TokenDataset data;
+  data.tokenizer_hash = "none";
+  const CounterRandom random(5);
+  for (int d = 0; d < documents; ++d) {
+    TokenDocument document;
+    const auto length = static_cast<int>(5 + random.below(static_cast<uint64_t>(d), 23));
+    for (int i = 0; i < length; ++i) document.tokens.push_back((d * 7 + i * 3) % 300);
+    document.in_loss.assign(document.tokens.size(), 1);
+    document.in_loss[0] = 0;
+    data.documents.push_back(std::move(document));
+  }
+  return data;
+}
+
+DistillOptions quick(int64_t tokens) {
+  DistillOptions options;
+  options.tokens = tokens;
+  options.losses = {{"cross_entropy", 1.0}};
+  options.learning_rate = 1e-2;
+  options.batch_tokens = 96;
+  options.sequence_tokens = 32;
+  options.checkpoint_every_steps = 2;
+  return options;
+}
+
+bool same(const CausalLM& a, const CausalLM& b) {
+  for (const auto& [name, tensor] : a.parameters)
+    if (!at::equal(tensor, b.parameters.at(name))) return false;
+  return true;
+}
+
+class TrainTest : public testing::Test {
+ protected:
+  void SetUp() override { fs::remove_all(folder_); }
+  void TearDown() override {
+    fail_nth_write(0);
+    fs::remove_all(folder_);
+  }
+  CausalLM trained(int threads, const DistillOptions& options, const std::string& folder = {}, bool resume = false, const Progress& progress = {}) {
+    CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
+    const TrainInputs inputs{.teacher = nullptr, .student_to_teacher = {}, .data = &data_, .checkpoint_directory = folder, .resume = resume, .seed = 3, .threads = threads};
+    result_ = train(model, byte_tokenizer(), inputs, options, progress);
+    return model;
+  }
+  const TokenDataset data_ = countable(40);
+  const std::string folder_ = (fs::path(testing::TempDir()) / "attar_train").string();
+  TrainResult result_;
+};
+
+TEST_F(TrainTest, LearnsWhatCanBeLearned) {
+  trained(2, quick(6000));
+  EXPECT_LT(result_.history.back().loss, 0.5 * result_.history.front().loss);
+}
+
+TEST_F(TrainTest, ThreadsChangeNoBit) { EXPECT_TRUE(same(trained(1, quick(800)), trained(2, quick(800)))); }
+
+TEST_F(TrainTest, StudentOfItselfHasNoLossAndDoesNotMove) {
+  CausalLM model = CausalLM::random(tiny_config(Family::Qwen3), 1);
+  const CausalLM teacher = model.clone();
+  DistillOptions options = quick(100);
+  options.losses = {{"forward_kl", 1.0}};
+  const TrainInputs inputs{.teacher = &teacher, .student_to_teacher = {}, .data = &data_, .checkpoint_directory = {}};
+  const TrainResult result = train(model, byte_tokenizer(), inputs, options);
+  EXPECT_NEAR(result.history.front().loss, 0.0, 1e-6);
+  EXPECT_LT(result.history.front().gradient_norm, 1e-4);
+}
+
+TEST_F(TrainTest, StoppedAndResumedGivesTheSameBits) {
+  const CausalLM straight = trained(2, quick(800));
+  for (const int64_t stop : {1, 2, 5}) {
+    fs::remove_all(folder_);
+    int64_t steps = 0;
+    const auto stop_after = [&](const Event&) { return ++steps >= stop ? Flow::Stop : Flow::GoOn; };
+    EXPECT_THROW(trained(2, quick(800), folder_, false, stop_after), Error);
+    EXPECT_TRUE(same(straight, trained(1, quick(800), folder_, true))) << stop;
+  }
+}
+
+TEST_F(TrainTest, EveryFailingWriteLosesNothing) {
+  const CausalLM straight = trained(1, quick(400));
+  int64_t failures = 0;
+  for (int64_t n = 1; n < 200; ++n) {
+    fail_nth_write(n);
+    try {
+      trained(1, quick(400), folder_, failures > 0);
+      break;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Resources);
+      ++failures;
+    }
+  }
+  EXPECT_GT(failures, 5);
+  fail_nth_write(0);
+  EXPECT_TRUE(same(straight, trained(1, quick(400), folder_, true)));
+}
+
+TEST_F(TrainTest, WrongInputsAreSaid) {
+  TokenDataset silent = data_;
+  for (TokenDocument& document : silent.documents) document.in_loss.assign(document.in_loss.size(), 0);
+  CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
+  EXPECT_THROW(train(model, byte_tokenizer(), {.teacher = nullptr, .student_to_teacher = {}, .data = &silent, .checkpoint_directory = {}}, quick(10)), Error);
+  DistillOptions options = quick(10);
+  options.losses = {{"forward_kl", 1.0}};
+  EXPECT_THROW(train(model, byte_tokenizer(), {.teacher = nullptr, .student_to_teacher = {}, .data = &data_, .checkpoint_directory = {}}, options), Error);
+}
+
+}  // namespace
+}  // namespace attar

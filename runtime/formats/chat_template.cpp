@@ -27,15 +27,19 @@ Value make_namespace(const List&, const Arguments& keywords) {
 }
 
 Value range(const List& arguments, const Arguments&) {
-  const auto number = [&](size_t i) { return static_cast<int64_t>(as_number(arguments.at(i))); };
   if (arguments.empty() || arguments.size() > 3) throw input_error("chat template", "range needs one to three numbers");
+  for (const Value& argument : arguments)
+    if (!argument.is_int()) throw input_error("chat template", "range needs whole numbers", "", type_name(argument));
+  const auto number = [&](size_t i) { return std::get<int64_t>(arguments[i].data); };
   const int64_t begin = arguments.size() > 1 ? number(0) : 0, end = arguments.size() > 1 ? number(1) : number(0),
                 step = arguments.size() > 2 ? number(2) : 1;
   if (step == 0) throw input_error("chat template", "range cannot step by 0");
   List out;
-  for (int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
+  int64_t i = begin;
+  while (step > 0 ? i < end : i > end) {
     if (out.size() >= 100000) throw input_error("chat template", "range is too long", "at most 100000 numbers");
     out.emplace_back(i);
+    if (__builtin_add_overflow(i, step, &i)) break;
   }
   return out;
 }

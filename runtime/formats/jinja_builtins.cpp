@@ -1,9 +1,13 @@
 // Filters, tests and methods of the template language, as jinja2 and Python have them.
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/jinja_eval.h"
+#include "runtime/formats/text_file.h"
 #include "runtime/formats/unicode.h"
 
 namespace attar::jinja {
@@ -13,62 +17,109 @@ Error at_line(int line, const std::string& what) {
   return input_error("chat template, line " + std::to_string(line), what);
 }
 
-constexpr const char* kBlanks = " \t\n\r\f\v";
-
-std::string stripped(const std::string& text, const std::string& set, bool left, bool right) {
-  size_t begin = left ? text.find_first_not_of(set) : 0;
-  if (begin == std::string::npos) return "";
-  const size_t end = right ? text.find_last_not_of(set) : text.size() - 1;
-  return end == std::string::npos || end < begin ? "" : text.substr(begin, end - begin + 1);
+// Bytes of the character at `at`; a byte that is not UTF-8 is one of its own.
+size_t character_length(std::string_view text, size_t at) {
+  const auto first = static_cast<unsigned char>(text[at]);
+  const size_t length = first < 0xC0 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  return valid_utf8_prefix(text.substr(at, length)) == length ? length : 1;
 }
 
-std::string mapped(std::string text, int (*change)(int)) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x80) c = static_cast<char>(change(static_cast<unsigned char>(c)));
-  return text;
-}
-int upper(int c) {
-  return c >= 'a' && c <= 'z' ? c - 32 : c;
-}
-int lower(int c) {
-  return c >= 'A' && c <= 'Z' ? c + 32 : c;
+// What Python's str.isspace() says of one character.
+bool is_blank(std::string_view character) {
+  if (valid_utf8_prefix(character) != character.size()) return false;
+  const uint32_t code = decode_utf8(character, 0).code_point;
+  const CharClass kind = char_class(code);
+  return kind == CharClass::Space || kind == CharClass::Newline || (code >= 0x1c && code <= 0x1f);
 }
 
-std::string capitalized(const std::string& text) {
-  std::string out = mapped(text, lower);
-  if (!out.empty()) out[0] = static_cast<char>(static_cast<unsigned char>(out[0]) < 0x80 ? upper(out[0]) : out[0]);
+// `set`: the characters to take off; nullptr: blanks.
+std::string stripped(std::string_view text, const std::string* set, bool left, bool right) {
+  const auto goes = [&](std::string_view character) {
+    if (set == nullptr) return is_blank(character);
+    for (size_t at = 0; at < set->size(); at += character_length(*set, at))
+      if (std::string_view(*set).substr(at, character_length(*set, at)) == character) return true;
+    return false;
+  };
+  while (left && !text.empty() && goes(text.substr(0, character_length(text, 0))))
+    text.remove_prefix(character_length(text, 0));
+  while (right && !text.empty()) {
+    size_t start = text.size() - 1;
+    while (start > 0 && text.size() - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+    if (character_length(text, start) != text.size() - start) start = text.size() - 1;
+    if (!goes(text.substr(start))) break;
+    text = text.substr(0, start);
+  }
+  return std::string(text);
+}
+
+using CaseMap = utf8proc_int32_t (*)(utf8proc_int32_t);
+
+std::string mapped(std::string_view text, CaseMap change) {
+  std::string out;
+  for (size_t at = 0, length = 0; at < text.size(); at += length) {
+    length = character_length(text, at);
+    const std::string_view character = text.substr(at, length);
+    if (valid_utf8_prefix(character) != length)
+      out += character;
+    else if (change == utf8proc_toupper && character == "\u00DF")
+      out += "SS";  // the one common letter whose capital is two
+    else
+      append_utf8(out, static_cast<uint32_t>(change(static_cast<utf8proc_int32_t>(decode_utf8(text, at).code_point))));
+  }
   return out;
 }
 
+std::string capitalized(const std::string& text) {
+  if (text.empty()) return text;
+  const size_t first = character_length(text, 0);
+  return mapped(text.substr(0, first), utf8proc_toupper) + mapped(text.substr(first), utf8proc_tolower);
+}
+
+// Words begin after blanks and opening brackets, as jinja2's filter has it.
 std::string titled(const std::string& text) {
-  std::string out = mapped(text, lower);
+  std::string out;
   bool start = true;
-  for (char& c : out) {
-    const bool letter = (c >= 'a' && c <= 'z') || static_cast<unsigned char>(c) >= 0x80;
-    if (start && c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
-    start = !letter && c != '\'';
+  for (size_t at = 0, length = 0; at < text.size(); at += length) {
+    length = character_length(text, at);
+    const std::string character = text.substr(at, length);
+    out += mapped(character, start ? utf8proc_toupper : utf8proc_tolower);
+    start = is_blank(character) || std::string_view("-({[<").find(character) != std::string_view::npos;
   }
   return out;
 }
 
 std::string replaced(const std::string& text, const std::string& from, const std::string& to) {
-  if (from.empty()) return text;
   std::string out;
+  if (from.empty()) {  // between all characters, as Python does
+    for (size_t at = 0, length = 0; at < text.size(); at += length) {
+      length = character_length(text, at);
+      append(out, to + text.substr(at, length));
+    }
+    append(out, to);
+    return out;
+  }
   size_t at = 0;
-  for (size_t found; (found = text.find(from, at)) != std::string::npos; at = found + from.size())
-    out += text.substr(at, found - at) + to;
-  return out + text.substr(at);
+  for (size_t found; (found = text.find(from, at)) != std::string::npos; at = found + from.size()) {
+    append(out, std::string_view(text).substr(at, found - at));
+    append(out, to);
+  }
+  append(out, std::string_view(text).substr(at));
+  return out;
 }
 
 List split(const std::string& text, const Value* separator) {
   List out;
   if (separator == nullptr || separator->text() == nullptr) {  // runs of blanks
-    size_t at = 0;
-    while ((at = text.find_first_not_of(kBlanks, at)) != std::string::npos) {
-      const size_t end = std::min(text.find_first_of(kBlanks, at), text.size());
-      out.emplace_back(text.substr(at, end - at));
-      at = end;
+    std::string word;
+    for (size_t at = 0, length = 0; at < text.size(); at += length) {
+      length = character_length(text, at);
+      const std::string_view character = std::string_view(text).substr(at, length);
+      if (!is_blank(character))
+        word += character;
+      else if (!word.empty())
+        out.emplace_back(std::exchange(word, {}));
     }
+    if (!word.empty()) out.emplace_back(word);
     return out;
   }
   const std::string& by = *separator->text();
@@ -95,10 +146,10 @@ List items_of(const Value& value, int line) {
   if (value.dict() != nullptr) {
     for (const auto& entry : *value.dict()) out.emplace_back(entry.first);
   } else if (value.text() != nullptr) {
-    for (size_t at = 0; at < value.text()->size();) {
-      const size_t length = decode_utf8(*value.text(), at).length;
+    for (size_t at = 0, length = 0; at < value.text()->size(); at += length) {
+      if (out.size() >= kMostItems) throw at_line(line, "a list grows too long");
+      length = character_length(*value.text(), at);
       out.emplace_back(value.text()->substr(at, length));
-      at += length;
     }
   } else if (!value.is_undefined()) {
     throw at_line(line, "a " + type_name(value) + " cannot be iterated");
@@ -154,7 +205,8 @@ std::string joined(const Value& value, const List& arguments, const Arguments& k
   std::string out;
   bool first = true;
   for (const Value& item : items_of(value, line)) {
-    out += (first ? "" : separator) + to_text(by.is_undefined() ? item : attribute(item, to_text(by)));
+    if (!first) append(out, separator);
+    append(out, to_text(by.is_undefined() ? item : attribute(item, to_text(by))));
     first = false;
   }
   return out;
@@ -163,7 +215,7 @@ std::string joined(const Value& value, const List& arguments, const Arguments& k
 std::string indented(const std::string& text, const List& arguments, const Arguments& keywords) {
   const Value by = argument(arguments, keywords, 0, "width", Value(int64_t{4}));
   const std::string pad =
-      by.text() != nullptr ? *by.text() : std::string(static_cast<size_t>(std::clamp(as_number(by), 0.0, 64.0)), ' ');
+      by.text() != nullptr ? *by.text() : std::string(static_cast<size_t>(std::clamp(as_number(by), 0.0, 1000.0)), ' ');
   const bool first = truthy(argument(arguments, keywords, 1, "first", Value(false))),
              blank = truthy(argument(arguments, keywords, 2, "blank", Value(false)));
   const Value line_break("\n");
@@ -171,7 +223,7 @@ std::string indented(const std::string& text, const List& arguments, const Argum
   const List lines = split(text, &line_break);
   for (size_t i = 0; i < lines.size(); ++i) {
     const std::string& one = *lines[i].text();
-    out += (i > 0 ? "\n" : "") + ((i > 0 ? blank || !one.empty() : first) ? pad : "") + one;
+    append(out, (i > 0 ? "\n" : "") + ((i > 0 ? blank || !one.empty() : first) ? pad : "") + one);
   }
   return out;
 }
@@ -200,10 +252,10 @@ bool less(const Value& a, const Value& b, int line) {
 Value apply_filter(const std::string& name, const Value& value, const List& arguments, const Arguments& keywords,
                    int line) {
   const auto text = [&] { return to_text(value); };
-  if (name == "trim") return stripped(text(), arguments.empty() ? kBlanks : to_text(arguments[0]), true, true);
+  if (name == "trim") return stripped(text(), arguments.empty() ? nullptr : arguments[0].text(), true, true);
   if (name == "length" || name == "count") return value.is_undefined() ? int64_t{0} : length_of(value, line);
-  if (name == "upper") return mapped(text(), upper);
-  if (name == "lower") return mapped(text(), lower);
+  if (name == "upper") return mapped(text(), utf8proc_toupper);
+  if (name == "lower") return mapped(text(), utf8proc_tolower);
   if (name == "capitalize") return capitalized(text());
   if (name == "title") return titled(text());
   if (name == "string") return text();
@@ -257,7 +309,7 @@ Value apply_filter(const std::string& name, const Value& value, const List& argu
   if (name == "dictsort") {
     List items = pairs_of(value, line);
     std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) {
-      return mapped(to_text((*a.list())[0]), lower) < mapped(to_text((*b.list())[0]), lower);
+      return mapped(to_text((*a.list())[0]), utf8proc_tolower) < mapped(to_text((*b.list())[0]), utf8proc_tolower);
     });
     return items;
   }
@@ -296,12 +348,12 @@ Value call_method(const Value& object, const std::string& name, const List& argu
     return *arguments[i].text();
   };
   if (const std::string* text = object.text()) {
-    const std::string set = arguments.empty() || arguments[0].text() == nullptr ? kBlanks : *arguments[0].text();
+    const std::string* set = arguments.empty() ? nullptr : arguments[0].text();
     if (name == "strip") return stripped(*text, set, true, true);
     if (name == "lstrip") return stripped(*text, set, true, false);
     if (name == "rstrip") return stripped(*text, set, false, true);
-    if (name == "upper") return mapped(*text, upper);
-    if (name == "lower") return mapped(*text, lower);
+    if (name == "upper") return mapped(*text, utf8proc_toupper);
+    if (name == "lower") return mapped(*text, utf8proc_tolower);
     if (name == "capitalize") return capitalized(*text);
     if (name == "title") return titled(*text);
     if (name == "split") return split(*text, arguments.empty() ? nullptr : &arguments[0]);

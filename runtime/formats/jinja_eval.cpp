@@ -96,6 +96,8 @@ class Interpreter {
     if (node.targets.empty()) return assign(scopes_.back(), node.name, std::move(value));
     const Value space = lookup(node.name);
     if (space.dict() == nullptr) throw at_line(node.line, "`" + printable(node.name) + "` is no namespace");
+    steps_ += count_values(value, limits_.steps - steps_);
+    if (reaches(value, space.dict())) throw at_line(node.line, "a namespace cannot hold itself");
     assign(*space.dict(), node.targets[0], std::move(value));
   }
 
@@ -168,8 +170,21 @@ class Interpreter {
     }));
   }
 
+  // Long texts and lists count as many steps, so that what a template may cost is bounded however it is written.
   Value evaluate(const Node& node) {
     const Step step(*this, node);
+    Value value = compute(node);
+    if (const std::string* text = value.text()) steps_ += static_cast<int64_t>(text->size() / 256);
+    if (const List* list = value.list()) {
+      steps_ += static_cast<int64_t>(list->size() / 16);
+      if (list->size() > kMostItems) throw at_line(node.line, "a list grows too long");
+    }
+    if (node.kind == Kind::ListLiteral || node.kind == Kind::DictLiteral || node.kind == Kind::Call)
+      steps_ += count_values(value, limits_.steps - steps_);
+    return value;
+  }
+
+  Value compute(const Node& node) {
     switch (node.kind) {
       case Kind::Literal:
         return node.literal;
@@ -205,7 +220,9 @@ class Interpreter {
         return !truthy(evaluate(*node.children[0]));
       case Kind::Negate: {
         const Value value = evaluate(*node.children[0]);
-        return value.is_int() ? Value(-std::get<int64_t>(value.data)) : Value(-as_number(value));
+        if (!value.is_number()) throw at_line(node.line, "cannot negate a " + type_name(value));
+        if (!value.is_int()) return Value(-as_number(value));
+        return Value(static_cast<int64_t>(0 - static_cast<uint64_t>(std::get<int64_t>(value.data))));
       }
       case Kind::And: {
         Value left = evaluate(*node.children[0]);
@@ -261,7 +278,7 @@ class Interpreter {
       if (!value.is_int()) throw at_line(node.line, "a slice needs whole numbers");
       return std::get<int64_t>(value.data);
     };
-    const int64_t stride = part(3).value_or(1);
+    const int64_t stride = std::clamp(part(3).value_or(1), -n - 1, n + 1);  // further steps end the same way
     if (stride == 0) throw at_line(node.line, "a slice cannot step by 0");
     const auto bound = [&](std::optional<int64_t> given, int64_t fallback) {
       if (!given) return fallback;
@@ -316,17 +333,21 @@ class Interpreter {
   Value binary(const Node& node) {
     const Value left = evaluate(*node.children[0]), right = evaluate(*node.children[1]);
     const std::string& op = node.name;
-    if (op == "~") return to_text(left) + to_text(right);
-    if (op == "+" && left.text() != nullptr && right.text() != nullptr) return *left.text() + *right.text();
+    if (op == "~" || (op == "+" && left.text() != nullptr && right.text() != nullptr)) {
+      std::string both = to_text(left);
+      append(both, to_text(right));
+      return both;
+    }
     if (op == "+" && left.list() != nullptr && right.list() != nullptr) {
+      if (left.list()->size() + right.list()->size() > kMostItems) throw at_line(node.line, "a list grows too long");
       List both = *left.list();
       both.insert(both.end(), right.list()->begin(), right.list()->end());
       return both;
     }
     if (op == "*" && left.text() != nullptr && right.is_int()) {
-      const int64_t times = std::clamp<int64_t>(std::get<int64_t>(right.data), 0, 65536);
       std::string out;
-      for (int64_t i = 0; i < times && out.size() < limits_.output_bytes; ++i) out += *left.text();
+      if (!left.text()->empty())
+        for (int64_t i = std::get<int64_t>(right.data); i > 0; --i) append(out, *left.text());
       return out;
     }
     if (!left.is_number() || !right.is_number())

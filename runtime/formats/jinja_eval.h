@@ -9,7 +9,7 @@
 namespace attar::jinja {
 
 struct Limits {
-  int64_t steps = 2'000'000;
+  int64_t steps = 5'000'000;
   int depth = 150;
   size_t output_bytes = size_t{16} << 20;
 };

@@ -1,6 +1,7 @@
 #include "runtime/formats/jinja_parser.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cstdlib>
 
@@ -197,6 +198,13 @@ class Lexer {
            ((source_[at_] >= '0' && source_[at_] <= '9') || (source_[at_] == '.' && !real && at_ + 1 < source_.size() &&
                                                              source_[at_ + 1] >= '0' && source_[at_ + 1] <= '9')))
       real |= source_[at_++] == '.';
+    const size_t digits = source_.find_first_not_of("+-", at_ + 1);
+    if (at_ < source_.size() && (source_[at_] == 'e' || source_[at_] == 'E') && digits != std::string::npos &&
+        digits <= at_ + 2 && std::isdigit(static_cast<unsigned char>(source_[digits]))) {
+      real = true;
+      at_ = digits;
+      while (at_ < source_.size() && std::isdigit(static_cast<unsigned char>(source_[at_]))) ++at_;
+    }
     tokens_.push_back({real ? TokenType::Float : TokenType::Integer, source_.substr(begin, at_ - begin), line_});
   }
 
@@ -262,8 +270,10 @@ class Parser {
     made->name = std::move(text);
     return made;
   }
-  NodePtr with(Kind kind, std::string text, NodePtr a, NodePtr b = nullptr) const {
+  NodePtr with(Kind kind, std::string text, NodePtr a, NodePtr b = nullptr) {
     NodePtr made = node(kind, std::move(text));
+    made->height = 1 + std::max(a->height, b ? b->height : 0);
+    if (made->height > kMaxDepth) fail("is a chain of too many operators");
     made->children.push_back(std::move(a));
     if (b) made->children.push_back(std::move(b));
     return made;
@@ -317,6 +327,7 @@ class Parser {
   }
 
   NodePtr if_statement() {
+    const Deeper deeper(*this);  // an elif is an if inside
     NodePtr made = with(Kind::If, "", expression());
     end_block();
     made->children.push_back(body({"elif", "else", "endif"}));
@@ -492,7 +503,7 @@ class Parser {
       if (accept(".")) {
         if (peek().type == TokenType::Integer) {
           NodePtr index = node(Kind::Literal);
-          index->literal = Value(static_cast<int64_t>(std::stoll(take().text)));
+          index->literal = Value(integer(take().text));
           value = with(Kind::Item, "", std::move(value), std::move(index));
         } else {
           value = with(Kind::Attribute, name(), std::move(value));
@@ -542,6 +553,13 @@ class Parser {
     }
   }
 
+  int64_t integer(const std::string& text) {
+    int64_t number = 0;
+    if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc())
+      fail("a number is too large");
+    return number;
+  }
+
   NodePtr primary() {
     const Deeper deeper(*this);
     const Token token = peek();
@@ -553,10 +571,7 @@ class Parser {
       return made;
     }
     if (token.type == TokenType::Integer) {
-      int64_t number = 0;
-      if (std::from_chars(token.text.data(), token.text.data() + token.text.size(), number).ec != std::errc())
-        fail("a number is too large");
-      made->literal = Value(number);
+      made->literal = Value(integer(token.text));
       take();
       return made;
     }

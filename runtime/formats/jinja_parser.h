@@ -49,6 +49,7 @@ enum class Kind {
 struct Node {
   Kind kind;
   int line = 0;
+  int height = 0;                 // of the chain of operands below
   std::string name;               // variable, attribute, filter, test, operator, text
   Value literal;                  // Literal
   std::vector<NodePtr> children;  // operands, arguments, bodies; entries may be null

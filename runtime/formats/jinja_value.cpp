@@ -1,8 +1,11 @@
 #include "runtime/formats/jinja_value.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+
+#include "runtime/base/error.h"
 
 namespace attar::jinja {
 namespace {
@@ -38,10 +41,6 @@ std::string python_quoted(const std::string& text) {
       out += c;
   }
   return out + quote;
-}
-
-std::string repr(const Value& value) {
-  return value.text() != nullptr ? python_quoted(*value.text()) : to_text(value);
 }
 
 std::string json_quoted(const std::string& text) {
@@ -82,7 +81,13 @@ std::string json_quoted(const std::string& text) {
   return out + "\"";
 }
 
+void check_nesting(int64_t level) {
+  if (level > kMostNesting) throw input_error("chat template", "a value is nested too deeply");
+}
+
 void append_json(const Value& value, int64_t indent, int64_t level, std::string& out) {
+  check_nesting(level);
+  if (out.size() > kMostText_bytes) throw input_error("chat template", "a text grows too long");
   const auto line = [&](int64_t at) {
     if (indent >= 0) out += "\n" + std::string(static_cast<size_t>(indent * at), ' ');
   };
@@ -149,24 +154,91 @@ double as_number(const Value& value) {
   return number != nullptr ? *number : 0.0;
 }
 
-bool equal(const Value& a, const Value& b) {
+namespace {
+
+bool equal_within(const Value& a, const Value& b, int64_t& budget, int level) {
+  check_nesting(level);
+  if (--budget < 0) throw input_error("chat template", "two values are too large to compare");
   if (a.is_number() && b.is_number()) return as_number(a) == as_number(b);
   if (a.text() != nullptr && b.text() != nullptr) return *a.text() == *b.text();
   if (a.list() != nullptr && b.list() != nullptr) {
     if (a.list()->size() != b.list()->size()) return false;
     for (size_t i = 0; i < a.list()->size(); ++i)
-      if (!equal((*a.list())[i], (*b.list())[i])) return false;
+      if (!equal_within((*a.list())[i], (*b.list())[i], budget, level + 1)) return false;
     return true;
   }
   if (a.dict() != nullptr && b.dict() != nullptr) {
     if (a.dict()->size() != b.dict()->size()) return false;
     for (const auto& [key, value] : *a.dict()) {
       const Value* other = find(*b.dict(), key);
-      if (other == nullptr || !equal(value, *other)) return false;
+      if (other == nullptr || !equal_within(value, *other, budget, level + 1)) return false;
     }
     return true;
   }
   return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
+}
+
+int64_t count_within(const Value& value, int64_t most, int level) {
+  check_nesting(level);
+  if (most < 1) throw input_error("chat template", "the template takes too many steps");
+  int64_t count = 1;
+  if (value.list() != nullptr)
+    for (const Value& item : *value.list()) count += count_within(item, most - count, level + 1);
+  if (value.dict() != nullptr)
+    for (const auto& entry : *value.dict()) count += count_within(entry.second, most - count, level + 1);
+  return count;
+}
+
+std::string text_within(const Value& value, int level);
+
+std::string repr(const Value& value, int level) {
+  return value.text() != nullptr ? python_quoted(*value.text()) : text_within(value, level);
+}
+
+std::string text_within(const Value& value, int level) {
+  check_nesting(level);
+  if (value.is_undefined()) return "";
+  if (value.is_none()) return "None";
+  if (value.is_bool()) return std::get<bool>(value.data) ? "True" : "False";
+  if (value.is_int()) return std::to_string(std::get<int64_t>(value.data));
+  if (value.is_number()) return number_text(as_number(value));
+  if (value.text() != nullptr) return *value.text();
+  std::string out;
+  if (const List* list = value.list()) {
+    for (const Value& item : *list) append(out, (out.empty() ? "" : ", ") + repr(item, level + 1));
+    return "[" + out + "]";
+  }
+  if (const Dict* dict = value.dict()) {
+    for (const auto& [key, item] : *dict)
+      append(out, (out.empty() ? "" : ", ") + python_quoted(key) + ": " + repr(item, level + 1));
+    return "{" + out + "}";
+  }
+  return "<function>";
+}
+
+}  // namespace
+
+bool equal(const Value& a, const Value& b) {
+  int64_t budget = kMostItems;
+  return equal_within(a, b, budget, 0);
+}
+
+int64_t count_values(const Value& value, int64_t most) {
+  return count_within(value, most, 0);
+}
+
+bool reaches(const Value& value, const Dict* dict) {
+  if (value.list() != nullptr)
+    return std::any_of(value.list()->begin(), value.list()->end(), [&](const Value& v) { return reaches(v, dict); });
+  if (value.dict() == nullptr) return false;
+  return value.dict() == dict || std::any_of(value.dict()->begin(), value.dict()->end(),
+                                             [&](const auto& entry) { return reaches(entry.second, dict); });
+}
+
+void append(std::string& out, std::string_view more) {
+  if (more.size() > kMostText_bytes - std::min(out.size(), kMostText_bytes))
+    throw input_error("chat template", "a text grows too long", "at most 16 MiB");
+  out += more;
 }
 
 std::string type_name(const Value& value) {
@@ -176,25 +248,11 @@ std::string type_name(const Value& value) {
 }
 
 std::string to_text(const Value& value) {
-  if (value.is_undefined()) return "";
-  if (value.is_none()) return "None";
-  if (value.is_bool()) return std::get<bool>(value.data) ? "True" : "False";
-  if (value.is_int()) return std::to_string(std::get<int64_t>(value.data));
-  if (value.is_number()) return number_text(as_number(value));
-  if (value.text() != nullptr) return *value.text();
-  std::string out;
-  if (const List* list = value.list()) {
-    for (const Value& item : *list) out += (out.empty() ? "" : ", ") + repr(item);
-    return "[" + out + "]";
-  }
-  if (const Dict* dict = value.dict()) {
-    for (const auto& [key, item] : *dict) out += (out.empty() ? "" : ", ") + python_quoted(key) + ": " + repr(item);
-    return "{" + out + "}";
-  }
-  return "<function>";
+  return text_within(value, 0);
 }
 
 std::string to_json(const Value& value, int64_t indent) {
+  if (indent > kMostNesting) throw input_error("chat template", "tojson indents too far", "at most 100");
   std::string out;
   append_json(value, indent, 0, out);
   return out;

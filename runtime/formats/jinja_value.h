@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -17,6 +18,11 @@ using List = std::vector<Value>;
 using Dict = std::vector<std::pair<std::string, Value>>;  // in insertion order
 using Arguments = std::map<std::string, Value>;           // by keyword
 using Function = std::function<Value(const List&, const Arguments&)>;
+
+// What a value may grow to: a template that goes past it ends in an Error{Input}, never in the machine's memory.
+inline constexpr size_t kMostText_bytes = size_t{16} << 20;
+inline constexpr size_t kMostItems = 1'000'000;
+inline constexpr int kMostNesting = 100;  // of lists and mappings in one another
 
 struct Undefined {};
 struct None {};
@@ -55,6 +61,10 @@ std::string type_name(const Value& value);
 std::string to_text(const Value& value);  // Python's str()
 // json.dumps(value, ensure_ascii=False, indent=indent); indent < 0: one line
 std::string to_json(const Value& value, int64_t indent);
+// Values inside, itself counted. Error{Input} when they nest too deeply or are more than `most`.
+int64_t count_values(const Value& value, int64_t most);
+bool reaches(const Value& value, const Dict* dict);    // the mapping is the value or lies inside; count_values() first
+void append(std::string& out, std::string_view more);  // Error{Input} past kMostText_bytes
 const Value* find(const Dict& dict, const std::string& key);
 void assign(Dict& dict, const std::string& key, Value value);
 

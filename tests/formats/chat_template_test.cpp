@@ -1,0 +1,113 @@
+// The interpreter on small templates whose result is what jinja2 gives, and on templates that mean harm. Real templates
+// are compared with jinja2 itself in tests/oracle/chat_template_test.py.
+#include "runtime/formats/chat_template.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/formats/tiny_files.h"
+
+namespace attar {
+namespace {
+
+ChatContext context() {
+  return {.messages = {{"user", "Hi"}, {"assistant", "Yes?"}}, .bos_token = "<s>", .eos_token = "</s>"};
+}
+std::string rendered(const std::string& source) {
+  return ChatTemplate(source).render(context());
+}
+std::string failure(const std::string& source) {
+  return error_of([&] { rendered(source); });
+}
+std::string repeated(const std::string& text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
+TEST(ChatTemplate, ChatMl) {
+  EXPECT_EQ(rendered(kChatMlTemplate),
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>assistant\n");
+}
+
+TEST(ChatTemplate, BlocksTakeTheirLineAway) {
+  EXPECT_EQ(rendered("a\n  {% if true %}\nb\n  {% endif %}\nc\n"), "a\nb\nc");
+  EXPECT_EQ(rendered("a  {{- ' b ' -}}  c"), "a b c");
+  EXPECT_EQ(rendered("a {# said aside #} b"), "a  b");
+}
+
+TEST(ChatTemplate, LoopsScopesAndMacros) {
+  EXPECT_EQ(
+      rendered("{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ m.role }}{% if not loop.last %},{% endif "
+               "%}{% endfor %}"),
+      "1/2user,2/2assistant");
+  EXPECT_EQ(rendered("{% set x = 1 %}{% for i in [2] %}{% set x = i %}{% endfor %}{{ x }}"), "1");
+  EXPECT_EQ(rendered("{% set n = namespace(x=1) %}{% for i in [2] %}{% set n.x = i %}{% endfor %}{{ n.x }}"), "2");
+  EXPECT_EQ(rendered("{% macro f(a, b='B') %}{{ a }}{{ b }}{% endmacro %}{{ f('x') }}{{ f('y', b=1) }}"), "xBy1");
+}
+
+TEST(ChatTemplate, TextIsUnicode) {
+  EXPECT_EQ(rendered("{{ '\u00A0\u3000x\u2003\n' | trim }}|"), "x|") << "Python's strip takes all Unicode blanks";
+  EXPECT_EQ(rendered("{{ '\u00E9x\u00E9'.strip('\u00E9') }}"), "x");
+  EXPECT_EQ(rendered("{{ 'x\u00C3\u00A9'.rstrip('\u00E3') }}"), "x\u00C3\u00A9") << "characters, not bytes";
+  EXPECT_EQ(rendered("{{ '\u00C0\u00C9' | lower }}{{ '\u00E9\u00DF'.upper() }}"), "\u00E0\u00E9\u00C9SS");
+  EXPECT_EQ(rendered("{{ 'a\u00A0b\tc'.split() }}{{ '\u65E5\u672C' | length }}{{ '\u65E5\u672C'[1] }}"),
+            "['a', 'b', 'c']2\u672C");
+}
+
+TEST(ChatTemplate, NumbersReadAsPythons) {
+  EXPECT_EQ(rendered("{{ 0.1 }} {{ 1.0 }} {{ 1e16 }} {{ 123456789012345.0 }} {{ 0.00001 }} {{ 2.5e-7 }} {{ 7 / 2 }}"),
+            "0.1 1.0 1e+16 123456789012345.0 1e-05 2.5e-07 3.5");
+  EXPECT_EQ(rendered("{{ -7 // 2 }} {{ -7 % 3 }} {{ 2 * 3 + 1 }}"), "-4 2 7");
+}
+
+TEST(ChatTemplate, JsonIsPythons) {
+  EXPECT_EQ(rendered("{{ {'a': [1, true, none], 'b': '\u00E9\"'} | tojson }}"),
+            "{\"a\": [1, true, null], \"b\": \"\u00E9\\\"\"}");
+}
+
+TEST(ChatTemplate, ErrorsNameTheLine) {
+  EXPECT_NE(failure("a\nb\n{% if %}").find("line 3"), std::string::npos) << failure("a\nb\n{% if %}");
+  EXPECT_NE(failure("\n{{ x.y.z }}").find("line 2"), std::string::npos) << failure("\n{{ x.y.z }}");
+  EXPECT_NE(failure("{{ raise_exception('roles must alternate') }}").find("roles must alternate"), std::string::npos);
+  for (const char* broken :
+       {"{{ 'open", "{% for x in y %}", "{% endif %}", "{{ 1 + }}", "{% unknown %}", "{{ x | nope }}",
+        "{{ x is nope }}", "{{ [1, }}", "{{ a.99999999999999999999 }}", "{{ 1 // 0 }}"})
+    EXPECT_NE(failure(broken), "") << broken;
+}
+
+// Each would take all memory, all time or the stack.
+TEST(ChatTemplate, HostileTemplatesEndInAnError) {
+  const std::string space = "{% set n = namespace(x='aaaaaaaa', l=[1, 2]) %}";
+  const auto grow = [&](const std::string& change) {
+    return space + "{% for i in range(60) %}" + change + "{% endfor %}";
+  };
+  const std::string hostile[] = {
+      grow("{% set n.x = n.x ~ n.x %}"),
+      grow("{% set n.x = n.x.replace('a', 'aaaaaaaaaaaa') %}"),
+      grow("{% set n.x = n.x | list | join('bbbbbbbbbbbb') %}"),
+      grow("{% set n.l = n.l + n.l %}"),
+      grow("{% set n.l = [n.l, n.l] %}"),
+      space + "{% for i in range(99999) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}",
+      space + "{% set n.n = n %}{{ n }}",
+      space + "{% set n.n = [n] %}{{ n | tojson }}",
+      "{{ 'x' * 1000000000000 }}",
+      "{{ [1, [2]] | tojson(indent=1000000000) }}",
+      "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
+      "{{ range(9223372036854775807) | length }}",
+      "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+      "{{ " + repeated("1+", 200000) + "1 }}",
+      "{{ a" + repeated(".b", 200000) + " }}",
+      "{{ " + repeated("(", 100000) + "1" + repeated(")", 100000) + " }}",
+      "{{ " + repeated("not ", 100000) + "1 }}",
+      repeated("{% if 1 %}", 50000),
+      "{% if 0 %}" + repeated("{% elif 0 %}", 80000) + "{% endif %}",
+      std::string(size_t{2} << 20, 'x'),
+  };
+  for (const std::string& source : hostile) EXPECT_NE(failure(source), "") << source.substr(0, 120);
+  EXPECT_EQ(rendered("{{ range(0, 9223372036854775807, 9223372036854775807) | list }}"), "[0]");
+  EXPECT_EQ(rendered("{{ 'abc'[::9223372036854775807] }}{{ 'abc'[-9223372036854775807:] }}"), "aabc");
+  EXPECT_EQ(rendered("{{ ''.__class__ }}{{ messages.__class__ }}"), "") << "nothing of the host is reachable";
+}
+
+}  // namespace
+}  // namespace attar

@@ -72,6 +72,18 @@ int32_t draw_all(const std::vector<float>& weights, double uniform) {
 
 }  // namespace
 
+void check(const SampleOptions& o) {
+  const auto need = [](bool right, const char* flag, const char* expected) {
+    if (!right) throw usage_error(flag, "has an impossible value", expected);
+  };
+  need(o.temperature >= 0.0 && o.temperature <= 100.0, "--temperature", "0 to 100");
+  need(o.top_k >= 0, "--top-k", "at least 0");
+  need(o.top_p > 0.0 && o.top_p <= 1.0, "--top-p", "0 < x <= 1");
+  need(o.min_p >= 0.0 && o.min_p <= 1.0, "--min-p", "0 <= x <= 1");
+  need(o.repetition_penalty > 0.0 && o.repetition_penalty <= 100.0, "--repetition-penalty", "0 < x <= 100");
+  need(o.repetition_window_tokens >= 0, "--repetition-window-tokens", "at least 0");
+}
+
 Sampled sample(std::span<const float> logits, std::span<const int32_t> history, const SampleOptions& options,
                uint64_t seed, uint64_t sequence, uint64_t position) {
   const double lse = log_sum_exp(logits);

@@ -28,6 +28,9 @@ void visit_fields(SampleOptions& o, Visitor&& field) {
   field(o.repetition_window_tokens, "repetition_window_tokens", "how many recent tokens the penalty looks at");
 }
 
+// Error{Usage} naming the flag of an impossible value.
+void check(const SampleOptions& options);
+
 struct Sampled {
   int32_t token;
   float log_probability;  // under the model's own distribution (temperature 1, nothing cut)

@@ -322,6 +322,7 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
     throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest),
                       std::to_string(options.context));
   VerifyResults results;
+  results.context = options.context;
   Sha256 hash;
   for (const Document& document : text) hash.add(document_text(document)).add("\n<|endoftext|>\n");
   results.text_sha256 = hash.hex();

@@ -45,6 +45,7 @@ struct Fidelity {
 
 struct VerifyResults {
   std::string text_sha256;
+  int64_t context = 0;  // tokens of a window
   int64_t windows = 0, scored_tokens = 0;
   int64_t skipped_tokens = 0;  // positions whose tokenization differs between the vocabularies
   std::optional<Fidelity> fp32, deployed;

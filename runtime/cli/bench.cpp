@@ -19,6 +19,7 @@ struct Options {
   runtime::BenchOptions bench;
   int64_t threads = 0;
   bool fp32 = false;
+  bool lengths_given = false;  // otherwise the usual ones, where the context has room
 };
 
 double median(std::vector<double> values) {
@@ -31,6 +32,10 @@ int run(const Options& options, const GlobalOptions& global) {
   const auto start = std::chrono::steady_clock::now();
   const int threads = options.threads > 0 ? static_cast<int>(options.threads) : global.thread_count();
   const ModelFile file = ModelFile::open(options.model);
+  runtime::BenchOptions bench = options.bench;
+  for (std::vector<int64_t>* lengths : {&bench.prompt_tokens, &bench.generated_tokens})
+    if (!options.lengths_given)
+      for (int64_t& length : *lengths) length = std::min(length, file.config().context_length);
   ThreadPool pool(threads);
   const runtime::Model model = runtime::Model::load(
       file, {.numerics = options.fp32 ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
@@ -41,7 +46,7 @@ int run(const Options& options, const GlobalOptions& global) {
     runtime::forward(model, std::span(&row, 1), work);
   }
   const double first_token_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const std::vector<runtime::BenchRow> rows = runtime::benchmark(model, options.bench, work, terminal_progress(global));
+  const std::vector<runtime::BenchRow> rows = runtime::benchmark(model, bench, work, terminal_progress(global));
   if (!global.json) {
     std::printf("%s, %.1f MB, %.1f M parameters, %s, %d threads\n", file.provenance().name.c_str(),
                 static_cast<double>(file.size_bytes()) * 1e-6,
@@ -102,7 +107,10 @@ Action add_bench(CLI::App& command, const GlobalOptions& global) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command.add_flag("--fp32", options->fp32, "measure the fp32 mode instead of the deployed one");
-  return [options, &global] { return run(*options, global); };
+  return [options, &command, &global] {
+    options->lengths_given = command.count("-p") + command.count("-n") + command.count("-d") > 0;
+    return run(*options, global);
+  };
 }
 
 }  // namespace attar::cli

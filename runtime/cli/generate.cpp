@@ -39,17 +39,6 @@ void add_shared(CLI::App& command, Options& options) {
   visit_fields(options.sampling, FlagAdder(command));
 }
 
-void check_sampling(const runtime::SampleOptions& o) {
-  const auto need = [](bool right, const char* flag, const char* expected) {
-    if (!right) throw usage_error(flag, "has an impossible value", expected);
-  };
-  need(o.temperature >= 0.0 && o.temperature <= 100.0, "--temperature", "0 to 100");
-  need(o.top_k >= 0, "--top-k", "at least 0");
-  need(o.top_p > 0.0 && o.top_p <= 1.0, "--top-p", "0 < x <= 1");
-  need(o.min_p >= 0.0 && o.min_p <= 1.0, "--min-p", "0 <= x <= 1");
-  need(o.repetition_penalty > 0.0 && o.repetition_penalty <= 100.0, "--repetition-penalty", "0 < x <= 100");
-}
-
 // A model with all it needs to speak.
 class Speaker {
  public:
@@ -106,7 +95,7 @@ class Speaker {
 
 bool show(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  if (!text.empty()) check_output();
   return !interrupted();
 }
 
@@ -116,7 +105,7 @@ const char* reason_name(runtime::StopReason reason) {
 }
 
 int run_generate(const Options& options, const GlobalOptions& global) {
-  check_sampling(options.sampling);
+  runtime::check(options.sampling);
   Speaker speaker(options, global);
   std::vector<int32_t> prompt;
   if (options.system.empty()) {
@@ -147,7 +136,7 @@ int run_generate(const Options& options, const GlobalOptions& global) {
 }
 
 int run_chat(const Options& options, const GlobalOptions& global) {
-  check_sampling(options.sampling);
+  runtime::check(options.sampling);
   Speaker speaker(options, global);
   if (speaker.tokenizer().data().chat_template.empty())
     std::fprintf(stderr, "note: the model has no chat template; ChatML is used\n");
@@ -171,7 +160,7 @@ int run_chat(const Options& options, const GlobalOptions& global) {
     messages.push_back({"assistant", out.text});
     if (out.reason == runtime::StopReason::Interrupted) return static_cast<int>(ErrorKind::Interrupted);
   }
-  return 0;
+  return interrupted() ? static_cast<int>(ErrorKind::Interrupted) : 0;
 }
 
 }  // namespace

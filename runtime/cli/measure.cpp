@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -90,7 +91,9 @@ runtime::Efficiency measure(const std::string& program, const std::string& model
   if (!fs::exists(program))
     throw Error(ErrorKind::Failure,
                 {.where = program, .what = "is missing", .hint = "build it, or verify with --no-bench"});
-  const std::string text = output_of({program, "bench", "-p", "512", "-n", "64", "-r", "3", "-t",
+  const int64_t room = ModelFile::open(model).config().context_length;
+  const std::string text = output_of({program, "bench", "-p", std::to_string(std::min<int64_t>(512, room)), "-n",
+                                      std::to_string(std::min<int64_t>(64, room)), "-r", "3", "-t",
                                       std::to_string(threads), "--json", "--quiet", model});
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object() || !json.contains("rows"))
@@ -114,6 +117,7 @@ std::string verify_document(const runtime::VerifyResults& results, const std::op
       {"schema_version", 1},
       {"results",
        {{"text_sha256", results.text_sha256},
+        {"context", results.context},
         {"windows", results.windows},
         {"scored_tokens", results.scored_tokens},
         {"skipped_tokens", results.skipped_tokens},

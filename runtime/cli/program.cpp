@@ -1,5 +1,6 @@
 #include "runtime/cli/program.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -60,14 +61,25 @@ void finish_help(CLI::App& command, const char* examples) {
   command.footer(std::string("Examples:\n") + examples);
 }
 
+// The reader of our output has left, as `| head` does: no reason to complain.
+bool output_is_unwanted() {
+  struct pollfd output {
+    STDOUT_FILENO, POLLOUT, 0
+  };
+  return std::ferror(stdout) != 0 && ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+}
+
 int fail(const Error& error) {
+  if (output_is_unwanted()) return static_cast<int>(ErrorKind::Failure);
   std::fprintf(stderr, "error: %s\n", error.what());
   return error.exit_code();
 }
 
 int run_action(const Action& action) {
   try {
-    return action();
+    const int code = action();
+    check_output();
+    return code;
   } catch (const Error& error) {
     return fail(error);
   } catch (const std::bad_alloc&) {
@@ -83,6 +95,12 @@ int run_action(const Action& action) {
 
 int GlobalOptions::thread_count() const {
   return threads > 0 ? static_cast<int>(threads) : cpu_features().cores;
+}
+
+void check_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  throw Error(ErrorKind::Resources,
+              {.where = "standard output", .what = "could not be written", .hint = "is the disk full?"});
 }
 
 bool interrupted() {

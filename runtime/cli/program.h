@@ -61,6 +61,10 @@ class FlagAdder {
   CLI::App& command_;
 };
 
+// Error{Resources} when what was printed could not be written. Verbs that print for long call it between lines; every
+// verb's end does.
+void check_output();
+
 // True after the first Ctrl-C or SIGTERM; the second one ends the program at once.
 bool interrupted();
 

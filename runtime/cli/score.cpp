@@ -36,8 +36,10 @@ std::vector<Document> documents_of(const Options& options) {
 int run_tokenize(const Options& options) {
   const std::vector<Document> documents = documents_of(options);
   const Tokenizer tokenizer(ModelFile::open(options.model).tokenizer());
-  for (const Document& document : documents)
+  for (const Document& document : documents) {
     std::printf("%s\n", nlohmann::ordered_json(tokenizer.encode(document_text(document))).dump().c_str());
+    check_output();
+  }
   return 0;
 }
 

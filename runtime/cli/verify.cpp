@@ -1,6 +1,7 @@
 #include "runtime/verify.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -18,6 +19,7 @@ struct Options {
   runtime::VerifyOptions verify;
   std::vector<std::string> gates;
   bool bench = true;
+  bool context_given = false;  // otherwise a window is no longer than the models allow
 };
 
 std::map<std::string, double> parse_gates(const std::vector<std::string>& texts) {
@@ -57,10 +59,13 @@ int run(const Options& options, const GlobalOptions& global) {
   for (const std::string& path : options.data)
     for (Document& document : read_documents(path)) text.push_back(std::move(document));
   const ModelFile teacher = ModelFile::open(options.teacher), student = ModelFile::open(options.student);
+  runtime::VerifyOptions how = options.verify;
+  if (!options.context_given)
+    how.context = std::min({how.context, teacher.config().context_length, student.config().context_length});
   runtime::VerifyResults results;
   {
     ThreadPool pool(global.thread_count());
-    results = runtime::verify(teacher, student, text, options.verify, pool, terminal_progress(global));
+    results = runtime::verify(teacher, student, text, how, pool, terminal_progress(global));
   }
   std::optional<runtime::Efficiency> teacher_speed, student_speed;
   if (options.bench) {
@@ -75,8 +80,8 @@ int run(const Options& options, const GlobalOptions& global) {
     std::fputs(verify_document(results, teacher_speed, student_speed, judged).c_str(), stdout);
     return passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
   }
-  std::printf("%lld tokens in %lld windows", static_cast<long long>(results.scored_tokens),
-              static_cast<long long>(results.windows));
+  std::printf("%lld tokens in %lld windows of at most %lld", static_cast<long long>(results.scored_tokens),
+              static_cast<long long>(results.windows), static_cast<long long>(results.context));
   if (results.skipped_tokens > 0)
     std::printf(", %lld more left out where the two tokenize differently",
                 static_cast<long long>(results.skipped_tokens));
@@ -110,7 +115,8 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   command.add_flag("--bench,!--no-bench", options->bench, "measure speed and memory of both models")
       ->capture_default_str();
   visit_fields(options->verify, FlagAdder(command));
-  return [options, &global] {
+  return [options, &command, &global] {
+    options->context_given = command.count("--context") > 0;
     const std::string& numerics = options->verify.numerics;
     if (numerics != "fp32" && numerics != "deployed" && numerics != "both")
       throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(numerics));

@@ -1,0 +1,159 @@
+// The C face of the runtime. Every exception ends here.
+#include "runtime/attar_runtime.h"
+
+#include <algorithm>
+#include <new>
+#include <string>
+
+#include "runtime/base/error.h"
+#include "runtime/formats/chat_template.h"
+#include "runtime/generate.h"
+#include "runtime/score.h"
+
+namespace rt = attar::runtime;
+
+struct attar_model {
+  attar::ThreadPool pool;
+  rt::Model model;
+  rt::Workspace work;
+
+  attar_model(const char* name, int threads, bool fp32)
+      : pool(threads),
+        model(rt::Model::load(attar::ModelFile::open(name),
+                              {.numerics = fp32 ? rt::Numerics::Fp32 : rt::Numerics::Deployed}, pool)),
+        work(model, pool) {}
+};
+
+namespace {
+
+thread_local std::string last_error;
+
+// Runs a call; `failed` turns an exit code into what the call returns.
+template <class Call, class Failed>
+auto guarded(Call&& call, Failed&& failed) noexcept -> decltype(call()) {
+  try {
+    last_error.clear();
+    return call();
+  } catch (const attar::Error& error) {
+    last_error = error.what();
+    return failed(error.exit_code());
+  } catch (const std::bad_alloc&) {
+    last_error = "out of memory";
+    return failed(static_cast<int>(attar::ErrorKind::Resources));
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return failed(static_cast<int>(attar::ErrorKind::Failure));
+  }
+}
+
+const char* given(const char* text, const char* name) {
+  if (text == nullptr) throw attar::usage_error(name, "is NULL");
+  return text;
+}
+
+attar_model& given(attar_model* model) {
+  if (model == nullptr) throw attar::usage_error("model", "is NULL");
+  return *model;
+}
+
+std::vector<int32_t> prompt_tokens(const attar::Tokenizer& tokenizer, const char* prompt,
+                                   const attar_generate_options& options) {
+  const attar::TokenizerData& data = tokenizer.data();
+  std::vector<int32_t> tokens;
+  if (options.chat != 0 || options.system != nullptr) {
+    const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
+    attar::ChatContext context{.messages = {}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
+    if (options.system != nullptr) context.messages.push_back({"system", options.system});
+    context.messages.push_back({"user", prompt});
+    const attar::ChatTemplate chat(data.chat_template.empty() ? attar::kChatMlTemplate : data.chat_template);
+    tokens = tokenizer.encode(chat.render(context), {.add_special = false, .parse_special = true});
+  } else {
+    tokens = tokenizer.encode(prompt);
+  }
+  if (tokens.empty() && data.bos >= 0) tokens.push_back(data.bos);
+  return tokens;
+}
+
+int generate(attar_model& model, const char* prompt, const attar_generate_options& options, attar_on_text on_text,
+             void* user) {
+  rt::GenerateOptions how;
+  how.max_tokens = options.max_tokens;
+  how.seed = options.seed;
+  how.sampling.temperature = options.temperature;
+  how.sampling.top_k = options.top_k;
+  how.sampling.top_p = options.top_p;
+  how.sampling.min_p = options.min_p;
+  how.sampling.repetition_penalty = options.repetition_penalty;
+  rt::check(how.sampling);
+  for (size_t i = 0; i < options.n_stop; ++i) how.stop.emplace_back(given(options.stop[i], "a stop string"));
+  rt::KvCache cache(model.model);
+  const rt::Generated out =
+      rt::generate(model.model, cache, prompt_tokens(model.model.tokenizer(), prompt, options), how, model.work,
+                   [&](std::string_view text) {
+                     return text.empty() || on_text == nullptr || on_text(text.data(), text.size(), user) == 0;
+                   });
+  return out.reason == rt::StopReason::Interrupted ? static_cast<int>(attar::ErrorKind::Interrupted) : 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+attar_generate_options attar_default_options(void) {
+  const rt::SampleOptions sampling;
+  const rt::GenerateOptions options;
+  return {options.max_tokens,
+          sampling.temperature,
+          sampling.top_k,
+          sampling.top_p,
+          sampling.min_p,
+          sampling.repetition_penalty,
+          options.seed,
+          nullptr,
+          0,
+          nullptr,
+          0};
+}
+
+attar_model* attar_open(const char* model, int threads, int fp32) {
+  return guarded(
+      [&] {
+        if (threads < 0 || threads > 1024)
+          throw attar::usage_error("threads", "is out of range", "0 to 1024", std::to_string(threads));
+        return new attar_model(given(model, "model"), threads > 0 ? threads : attar::cpu_features().cores, fp32 != 0);
+      },
+      [](int) { return static_cast<attar_model*>(nullptr); });
+}
+
+void attar_free(attar_model* model) {
+  delete model;
+}
+
+int attar_generate(attar_model* model, const char* prompt, const attar_generate_options* options, attar_on_text on_text,
+                   void* user) {
+  return guarded(
+      [&] {
+        return generate(given(model), given(prompt, "prompt"), options != nullptr ? *options : attar_default_options(),
+                        on_text, user);
+      },
+      [](int code) { return code; });
+}
+
+int64_t attar_score(attar_model* model, const char* text, int32_t* tokens, double* logprobs, int64_t capacity) {
+  return guarded(
+      [&] {
+        const std::vector<int32_t> ids = given(model).model.tokenizer().encode(given(text, "text"));
+        const std::vector<double> scores = rt::score_tokens(model->model, ids, model->work);
+        const auto n = std::min(ids.size(), static_cast<size_t>(std::max<int64_t>(capacity, 0)));
+        if (tokens != nullptr) std::copy_n(ids.begin(), n, tokens);
+        if (logprobs != nullptr) std::copy_n(scores.begin(), n, logprobs);
+        return static_cast<int64_t>(ids.size());
+      },
+      [](int) { return int64_t{-1}; });
+}
+
+const char* attar_last_error(void) {
+  return last_error.c_str();
+}
+
+}  // extern "C"

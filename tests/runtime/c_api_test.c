@@ -1,0 +1,65 @@
+/* libattar_runtime.so from plain C: c_api_test MODEL. Exit code 0, or the line that failed. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/attar_runtime.h"
+
+#define CHECK(condition)                                                              \
+  do {                                                                                \
+    if (!(condition)) {                                                               \
+      fprintf(stderr, "line %d: %s; %s\n", __LINE__, #condition, attar_last_error()); \
+      return 1;                                                                       \
+    }                                                                                 \
+  } while (0)
+
+struct collected {
+  char text[4096];
+  size_t size;
+  int calls_left;
+};
+
+static int collect(const char* text, size_t size_bytes, void* user) {
+  struct collected* to = user;
+  if (to->size + size_bytes < sizeof to->text) memcpy(to->text + to->size, text, size_bytes);
+  to->size += size_bytes;
+  return --to->calls_left <= 0;
+}
+
+int main(int argc, char** argv) {
+  CHECK(argc == 2);
+  attar_model* model = attar_open(argv[1], 2, 1);
+  CHECK(model != NULL);
+
+  attar_generate_options options = attar_default_options();
+  options.max_tokens = 12;
+  options.seed = 5;
+  options.temperature = 1.0;
+  struct collected first = {.calls_left = 1000}, second = {.calls_left = 1000}, stopped = {.calls_left = 1};
+  CHECK(attar_generate(model, "the cat", &options, collect, &first) == 0);
+  CHECK(attar_generate(model, "the cat", &options, collect, &second) == 0);
+  CHECK(first.size > 0 && first.size == second.size && memcmp(first.text, second.text, first.size) == 0);
+  CHECK(attar_generate(model, "the cat", &options, collect, &stopped) == 130);
+  CHECK(attar_generate(model, "the cat", NULL, NULL, NULL) == 0);
+  options.top_p = 2.0;
+  CHECK(attar_generate(model, "the cat", &options, NULL, NULL) == 2);
+  CHECK(strstr(attar_last_error(), "top-p") != NULL);
+
+  int32_t tokens[64];
+  double logprobs[64];
+  const int64_t n = attar_score(model, "the cat sat", tokens, logprobs, 64);
+  CHECK(n > 3 && isnan(logprobs[0]));
+  for (int64_t i = 1; i < n; ++i) CHECK(logprobs[i] < 0.0 && tokens[i] >= 0);
+  int32_t one = -7;
+  CHECK(attar_score(model, "the cat sat", &one, NULL, 1) == n && one == tokens[0]);
+  CHECK(attar_score(model, "\xff", NULL, NULL, 0) == -1 && strlen(attar_last_error()) > 0);
+  CHECK(attar_score(NULL, "x", NULL, NULL, 0) == -1);
+  CHECK(attar_generate(model, NULL, NULL, NULL, NULL) == 2);
+  attar_free(model);
+  attar_free(NULL);
+
+  CHECK(attar_open("/nowhere/model.gguf", 1, 0) == NULL && strstr(attar_last_error(), "/nowhere/model.gguf") != NULL);
+  CHECK(attar_open(NULL, 1, 0) == NULL);
+  CHECK(attar_open(argv[1], -1, 0) == NULL);
+  return 0;
+}

@@ -1,0 +1,232 @@
+// attar-run as a user meets it: exit codes, streams, JSON. On a tiny model that the test writes.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/formats/gguf_tokenizer.h"
+#include "tests/formats/tiny_files.h"
+#include "tests/runtime/spoken_model.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::json;
+
+struct Ran {
+  int code = -1;
+  std::string out, err;
+};
+
+class Cli : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TestFolder("cli_test");
+    write_model("teacher.gguf", 1);
+    write_model("student.gguf", 2);
+    write_file_atomically(path("text.txt"), "the cat sat on the mat\n<|endoftext|>\na bat\n");
+    write_file_atomically(path("chat.jsonl"), "{\"messages\": [{\"role\": \"user\", \"content\": \"the cat\"}]}\n");
+  }
+  static void TearDownTestSuite() { delete folder_; }
+
+  static std::string path(const std::string& name) { return *folder_ / name; }
+
+  // 32 tokens: three special ones, the space, "th", 24 letters, a byte, two words.
+  static void write_model(const std::string& name, uint64_t seed) {
+    std::vector<std::string> texts{"\u2581", "th", "he", "<0x41>"};
+    for (char c = 'a'; c <= 'y'; ++c) texts.emplace_back(1, c);
+    TokenizerData tokenizer = runtime::spoken_tokenizer(texts);
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}";
+    ModelConfig config = tiny(Family::Llama);
+    config.vocab_size = static_cast<int64_t>(tokenizer.tokens.size());
+    config.context_length = 256;
+    GgufParts parts = llama_gguf(config, random_weights(config, seed));
+    std::erase_if(parts.entries, [](const GgufEntry& e) { return e.key.rfind("tokenizer.", 0) == 0; });
+    for (GgufEntry& entry : gguf_tokenizer_entries(tokenizer)) parts.entries.push_back(std::move(entry));
+    parts.write(path(name));
+  }
+
+  static Ran run(const std::string& arguments, const std::string& prefix = "") {
+    const std::string command =
+        prefix + ATTAR_BIN_DIR "/attar-run " + arguments + " >" + path("out") + " 2>" + path("err");
+    const int status = std::system(("cd " + folder_->path() + " && " + command).c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status), read_file(path("out")),
+            read_file(path("err"))};
+  }
+  static Json json(const std::string& arguments) {
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.code, 0) << arguments << "\n" << ran.err;
+    return Json::parse(ran.out, nullptr, false);
+  }
+
+ private:
+  static inline TestFolder* folder_ = nullptr;
+};
+
+TEST_F(Cli, BareProgramAndHelpShowExamples) {
+  for (const char* arguments : {"", "--help", "generate --help", "verify --help", "bench --help"}) {
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.code, 0) << arguments;
+    EXPECT_NE(ran.out.find("attar-run "), std::string::npos) << arguments;
+    EXPECT_TRUE(ran.err.empty()) << ran.err;
+  }
+  EXPECT_EQ(run("--version").out.rfind("attar-run ", 0), 0u);
+}
+
+TEST_F(Cli, ExitCodesSayWhatWentWrong) {
+  EXPECT_EQ(run("generate").code, 2);
+  EXPECT_EQ(run("nonsense").code, 2);
+  EXPECT_EQ(run("generate teacher.gguf -p x --no-such-flag").code, 2);
+  EXPECT_EQ(run("generate teacher.gguf -p x -n many").code, 2);
+  EXPECT_EQ(run("generate teacher.gguf -p x --top-p 2").code, 2);
+  EXPECT_EQ(run("generate none.gguf -p x").code, 3);
+  EXPECT_EQ(run("generate text.txt -p x").code, 3);
+  EXPECT_EQ(run("score teacher.gguf --data none.txt").code, 3);
+  EXPECT_EQ(run("verify teacher.gguf student.gguf --data text.txt --gate kll=1").code, 2);
+  EXPECT_EQ(run("verify teacher.gguf student.gguf --data text.txt --gate kl=x").code, 2);
+  EXPECT_EQ(run("verify teacher.gguf student.gguf --data text.txt --no-bench --gate decode_ratio=1").code, 2);
+  EXPECT_EQ(run("verify teacher.gguf student.gguf --data text.txt --context 100000").code, 2);
+  for (const char* arguments : {"generate none.gguf -p x", "nonsense", "score teacher.gguf --data none.txt"}) {
+    const Ran ran = run(arguments);
+    EXPECT_TRUE(ran.out.empty());
+    EXPECT_EQ(ran.err.rfind("error: ", 0), 0u) << ran.err;
+  }
+}
+
+TEST_F(Cli, GenerateRepeatsWithItsSeed) {
+  const std::string flags = "generate teacher.gguf -p 'the cat' -n 20 --temperature 1 ";
+  EXPECT_EQ(run(flags + "--seed 3").out, run(flags + "--seed 3 --threads 1").out);
+  EXPECT_NE(run(flags + "--seed 3").out, run(flags + "--seed 4").out);
+  const Json got = json(flags + "--seed 3 --json");
+  EXPECT_EQ(got["schema_version"], 1);
+  EXPECT_EQ("the cat" + got["text"].get<std::string>() + "\n", run(flags + "--seed 3").out);
+  EXPECT_LE(got["tokens"].size(), 20u);
+  EXPECT_EQ(run("generate teacher.gguf -p 'the cat' -n 4 --context 5").code, 2) << "the prompt does not fit";
+  EXPECT_EQ(run("generate teacher.gguf -p 'the cat' -n 4 --system 'a'").code, 0);
+}
+
+TEST_F(Cli, ChatAnswersEveryLine) {
+  const Ran ran = run("chat teacher.gguf -n 5 --temperature 0", "printf 'the cat\\n\\na bat\\n' | ");
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_GE(std::count(ran.out.begin(), ran.out.end(), '\n'), 2);
+}
+
+TEST_F(Cli, TokenizeAndScoreWriteALineADocument) {
+  const Ran tokens = run("tokenize teacher.gguf --data text.txt"), scores = run("score teacher.gguf --data text.txt");
+  ASSERT_EQ(tokens.code, 0) << tokens.err;
+  ASSERT_EQ(scores.code, 0) << scores.err;
+  EXPECT_EQ(std::count(tokens.out.begin(), tokens.out.end(), '\n'), 2);
+  const Json first = Json::parse(tokens.out.substr(0, tokens.out.find('\n')));
+  const Json scored = Json::parse(scores.out.substr(0, scores.out.find('\n')));
+  EXPECT_EQ(first, scored["tokens"]);
+  EXPECT_EQ(scored["logprobs"].size(), first.size());
+  EXPECT_TRUE(scored["logprobs"][0].is_null());
+  for (size_t i = 1; i < first.size(); ++i) EXPECT_LT(scored["logprobs"][i].get<double>(), 0.0);
+  EXPECT_EQ(run("tokenize teacher.gguf --data chat.jsonl").code, 0);
+}
+
+TEST_F(Cli, VerifyWritesTheDocumentedJson) {
+  const Json got =
+      json("verify teacher.gguf student.gguf --data text.txt --context 16 --json --gate top1=0 --gate kl=100");
+  ASSERT_TRUE(got.is_object());
+  EXPECT_EQ(got["schema_version"], 1);
+  EXPECT_EQ(got["results"]["text_sha256"].get<std::string>().size(), 64u);
+  EXPECT_GT(got["results"]["scored_tokens"], 10);
+  for (const char* mode : {"fp32", "deployed"}) {
+    const Json& f = got["results"][mode];
+    for (const char* key : {"mean", "stderr", "p50", "p90", "p99", "max"}) EXPECT_TRUE(f["kl"][key].is_number()) << key;
+    for (const char* key : {"perplexity", "bits_per_byte"})
+      EXPECT_NEAR(f[key]["ratio"].get<double>(), f[key]["student"].get<double>() / f[key]["teacher"].get<double>(),
+                  1e-12);
+    EXPECT_TRUE(f["top1_agreement"].is_number() && f["top5_overlap"].is_number() && f["dropped_mass"].is_number());
+  }
+  for (const char* side : {"teacher", "student"})
+    for (const char* key : {"bytes", "parameters", "bits_per_weight", "prefill_tokens_per_s", "decode_tokens_per_s",
+                            "time_to_first_token_s", "peak_rss_bytes"})
+      EXPECT_GT(got["measurements"][side][key].get<double>(), 0.0) << key;
+  EXPECT_EQ(got["measurements"]["student"]["bytes"].get<uint64_t>(), std::filesystem::file_size(path("student.gguf")));
+  ASSERT_EQ(got["gates"].size(), 2u);
+  EXPECT_EQ(got["gates"][0]["name"], "kl");
+  EXPECT_EQ(got["gates"][0]["pass"], true);
+  const Ran missed = run("verify teacher.gguf student.gguf --data text.txt --no-bench --gate kl=1e-9");
+  EXPECT_EQ(missed.code, 4);
+  EXPECT_NE(missed.out.find("MISSED"), std::string::npos);
+  const Ran again = run("verify teacher.gguf student.gguf --data text.txt --no-bench --json --threads 1");
+  EXPECT_EQ(again.out, run("verify teacher.gguf student.gguf --data text.txt --no-bench --json --threads 3").out);
+}
+
+TEST_F(Cli, BenchWritesLlamaBenchRows) {
+  const Json got = json("bench teacher.gguf -p 8,4 -n 3 -d 0,2 -t 1 -r 2 --json");
+  ASSERT_EQ(got["rows"].size(), 6u);
+  for (const Json& row : got["rows"]) {
+    EXPECT_EQ(row["n_threads"], 1);
+    EXPECT_EQ(row["samples_ts"].size(), 2u);
+    EXPECT_GT(row["avg_ts"].get<double>(), 0.0);
+    EXPECT_TRUE(row["stddev_ts"].is_number() && row["n_depth"].is_number());
+    EXPECT_EQ(row["model_size"].get<uint64_t>(), std::filesystem::file_size(path("teacher.gguf")));
+  }
+}
+
+TEST_F(Cli, InspectShowsTheModel) {
+  const Json got = json("inspect teacher.gguf --json");
+  EXPECT_EQ(got["family"], "llama");
+  EXPECT_EQ(got["vocabulary"], 32);
+  EXPECT_EQ(got["chat_template"], true);
+  EXPECT_EQ(got["layers"].size(), 3u);
+  EXPECT_NE(run("inspect teacher.gguf").out.find("SPM"), std::string::npos);
+}
+
+TEST_F(Cli, ProgressGoesToStderrAndIsQuietWhenTold) {
+  const std::string verify = "verify teacher.gguf student.gguf --data text.txt --no-bench --numerics fp32 ";
+  EXPECT_NE(run(verify).err.find("verify fp32"), std::string::npos);
+  EXPECT_EQ(run(verify).err.find('\033'), std::string::npos) << "no bar where there is no terminal";
+  EXPECT_TRUE(run(verify + "--quiet").err.empty());
+}
+
+TEST_F(Cli, AFullDiskOrAClosedPipeIsNoSuccess) {
+  const std::string command = "cd " + std::filesystem::path(path("out")).parent_path().string() +
+                              " && " ATTAR_BIN_DIR "/attar-run tokenize teacher.gguf --data text.txt >/dev/full 2>err";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 5);
+}
+
+TEST_F(Cli, CtrlCEndsWith130) {
+  write_file_atomically(path("long.txt"), [] {
+    std::string text;
+    for (int i = 0; i < 400000; ++i) text += "the cat sat ";
+    return text;
+  }());
+  const Ran stopped = run("verify teacher.gguf student.gguf --data long.txt --no-bench", "timeout -s INT 0.5 ");
+  EXPECT_EQ(stopped.code, 124) << "timeout's own code; attar-run ended within its patience";
+  const Ran preserved =
+      run("verify teacher.gguf student.gguf --data long.txt --no-bench", "timeout --preserve-status -s INT 0.5 ");
+  EXPECT_EQ(preserved.code, 130) << preserved.err;
+}
+
+TEST_F(Cli, TheLibraryWorksFromC) {
+  EXPECT_EQ(std::system((ATTAR_BIN_DIR "/c_api_test " + path("teacher.gguf")).c_str()), 0);
+}
+
+// At most 2 MiB stripped, and nothing but glibc beside it. Instrumented builds are larger, and linkers that cannot fold
+// identical functions make it a little larger.
+TEST_F(Cli, TheProgramIsLean) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "an instrumented build";
+#endif
+  const std::string stripped = path("attar-run.stripped");
+  ASSERT_EQ(std::system(("strip -o " + stripped + " " ATTAR_BIN_DIR "/attar-run").c_str()), 0);
+  EXPECT_LE(std::filesystem::file_size(stripped), uint64_t{2} << 20);
+  ASSERT_EQ(std::system(("ldd " ATTAR_BIN_DIR "/attar-run | grep -vE 'linux-vdso|libm\\.so|libc\\.so|ld-linux' >" +
+                         path("libs"))
+                            .c_str()) == 0,
+            false)
+      << read_file(path("libs"));
+}
+
+}  // namespace
+}  // namespace attar

@@ -89,21 +89,6 @@ TEST(Generate, EndsWithTheTextTheContextOrTheListener) {
   EXPECT_EQ(stopped.text, "ab");
 }
 
-TEST(Generate, TextDoesNotDependOnWhatTheCacheHolds) {
-  Speech speech(64, 1.0);  // nearly uniform: draws matter
-  const GenerateOptions options{.max_tokens = 20, .sampling = {.temperature = 1.0}, .seed = 5, .stop = {}};
-  const std::vector<int32_t> prompt{1, 3, 5, 7, 9, 11};
-  const Generated fresh = speech.say(options, prompt);
-  KvCache cache(speech.model());
-  std::vector<Row> rows;
-  for (size_t i = 0; i < 4; ++i) rows.push_back({&cache, prompt[i], false});
-  forward(speech.model(), rows, speech.work());
-  EXPECT_EQ(generate(speech.model(), cache, prompt, options, speech.work()).tokens, fresh.tokens);
-  EXPECT_GT(fresh.tokens.size(), 0u);
-  KvCache whole(speech.model());
-  EXPECT_THROW(generate(speech.model(), whole, {}, options, speech.work()), Error);
-}
-
 class Batch : public ::testing::Test {
  protected:
   Batch()
@@ -178,6 +163,21 @@ TEST_F(Batch, SignalsAreTheModelsOwnDistribution) {
     }
     EXPECT_NEAR(signal.tail_mass, 1.0 - held, 1e-5);
   }
+}
+
+TEST_F(Batch, TextDoesNotDependOnWhatTheCacheHolds) {
+  const GenerateOptions how{.max_tokens = 20, .sampling = {.temperature = 1.0}, .seed = 5, .stop = {}};
+  const std::vector<int32_t> prompt{1, 3, 5, 7, 9, 11};
+  KvCache fresh(model_), begun(model_), whole(model_);
+  std::vector<Row> rows;
+  for (size_t i = 0; i < 4; ++i) rows.push_back({&begun, prompt[i], false});
+  forward(model_, rows, work_);
+  const Generated expected = generate(model_, fresh, prompt, how, work_);
+  EXPECT_EQ(generate(model_, begun, prompt, how, work_).tokens, expected.tokens);
+  EXPECT_EQ(begun.length_tokens(), fresh.length_tokens());
+  EXPECT_EQ(expected.tokens.size(), 20u);
+  EXPECT_THROW(generate(model_, whole, {}, how, work_), Error);
+  EXPECT_THROW(generate(model_, begun, prompt, how, work_), Error) << "nothing is new";
 }
 
 TEST_F(Batch, EqualsASingleGeneration) {

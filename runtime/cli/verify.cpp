@@ -2,8 +2,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
 #include "runtime/cli/measure.h"
@@ -18,9 +20,36 @@ struct Options {
   std::vector<std::string> data;
   runtime::VerifyOptions verify;
   std::vector<std::string> gates;
+  std::string against;
   bool bench = true;
   bool context_given = false;  // otherwise a window is no longer than the models allow
 };
+
+// How much less a student diverges than another one on the same positions, with a 95 % interval from blocks of
+// neighbouring positions, which are not independent.
+struct Difference {
+  double mean = 0, low = 0, high = 0;
+};
+
+Difference difference(const std::vector<double>& student, const std::vector<double>& other) {
+  constexpr size_t kBlock = 64;
+  std::vector<double> blocks;
+  double total = 0.0;
+  for (size_t begin = 0; begin < student.size(); begin += kBlock) {
+    const size_t end = std::min(student.size(), begin + kBlock);
+    double sum = 0.0;
+    for (size_t i = begin; i < end; ++i) sum += student[i] - other[i];
+    total += sum;
+    blocks.push_back(sum / static_cast<double>(end - begin));
+  }
+  Difference out{total / static_cast<double>(student.size()), 0, 0};
+  double squares = 0.0;
+  for (const double block : blocks) squares += (block - out.mean) * (block - out.mean);
+  const auto n = static_cast<double>(blocks.size());
+  const double half = n > 1 ? 1.96 * std::sqrt(squares / (n - 1) / n) : HUGE_VAL;
+  out.low = out.mean - half, out.high = out.mean + half;
+  return out;
+}
 
 std::map<std::string, double> parse_gates(const std::vector<std::string>& texts) {
   std::map<std::string, double> gates;
@@ -52,6 +81,20 @@ void print_fidelity(const char* mode, const runtime::Fidelity& f) {
   if (f.dropped_mass > 0.0) std::printf("  %-28s %.5f\n", "mass outside the vocabulary", f.dropped_mass);
 }
 
+// The same verification of another student, position by position.
+Difference compared(const ModelFile& teacher, const runtime::VerifyResults& results, const std::vector<Document>& text,
+                    const Options& options, const GlobalOptions& global) {
+  ThreadPool pool(global.thread_count());
+  const runtime::VerifyResults other =
+      runtime::verify(teacher, ModelFile::open(options.against), text, options.verify, pool, terminal_progress(global));
+  const runtime::Fidelity& a = results.deployed ? *results.deployed : *results.fp32;
+  const runtime::Fidelity& b = other.deployed ? *other.deployed : *other.fp32;
+  if (a.kl_values.size() != b.kl_values.size())
+    throw usage_error("--against", "is scored on other positions", "a student with the same vocabulary",
+                      printable(options.against));
+  return difference(a.kl_values, b.kl_values);
+}
+
 int run(const Options& options, const GlobalOptions& global) {
   const std::map<std::string, double> gates = parse_gates(options.gates);
   runtime::check_gates(gates, options.verify, options.bench);
@@ -67,6 +110,8 @@ int run(const Options& options, const GlobalOptions& global) {
     ThreadPool pool(global.thread_count());
     results = runtime::verify(teacher, student, text, how, pool, terminal_progress(global));
   }
+  std::optional<Difference> less;
+  if (!options.against.empty()) less = compared(teacher, results, text, options, global);
   std::optional<runtime::Efficiency> teacher_speed, student_speed;
   if (options.bench) {
     teacher_speed = measure(runtime_program(), options.teacher, global.thread_count());
@@ -77,7 +122,10 @@ int run(const Options& options, const GlobalOptions& global) {
   bool passed = true;
   for (const runtime::GateResult& gate : judged) passed &= gate.pass;
   if (global.json) {
-    std::fputs(verify_document(results, teacher_speed, student_speed, judged).c_str(), stdout);
+    nlohmann::ordered_json document =
+        nlohmann::ordered_json::parse(verify_document(results, teacher_speed, student_speed, judged));
+    if (less) document["results"]["kl_against"] = {{"mean", less->mean}, {"low95", less->low}, {"high95", less->high}};
+    std::printf("%s\n", document.dump(1).c_str());
     return passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
   }
   std::printf("%lld tokens in %lld windows of at most %lld", static_cast<long long>(results.scored_tokens),
@@ -96,6 +144,9 @@ int run(const Options& options, const GlobalOptions& global) {
   }
   if (results.fp32) print_fidelity("fp32 (reference numbers)", *results.fp32);
   if (results.deployed) print_fidelity("deployed (what users run)", *results.deployed);
+  if (less)
+    std::printf("\nKL minus that of %s: %.5f nats, 95 %% interval %.5f to %.5f\n", options.against.c_str(), less->mean,
+                less->low, less->high);
   for (const runtime::GateResult& gate : judged)
     std::printf("gate %-20s limit %-10g value %-12g %s\n", gate.name.c_str(), gate.limit, gate.value,
                 gate.pass ? "passed" : "MISSED");
@@ -112,6 +163,8 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   command.add_option("--gate", options->gates,
                      "NAME=LIMIT: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least; exit "
                      "code 4 when missed");
+  command.add_option("--against", options->against,
+                     "another student: also print how much more or less STUDENT diverges, paired by position");
   command.add_flag("--bench,!--no-bench", options->bench, "measure speed and memory of both models")
       ->capture_default_str();
   visit_fields(options->verify, FlagAdder(command));

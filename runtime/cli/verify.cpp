@@ -83,10 +83,10 @@ void print_fidelity(const char* mode, const runtime::Fidelity& f) {
 
 // The same verification of another student, position by position.
 Difference compared(const ModelFile& teacher, const runtime::VerifyResults& results, const std::vector<Document>& text,
-                    const Options& options, const GlobalOptions& global) {
+                    const Options& options, const runtime::VerifyOptions& how, const GlobalOptions& global) {
   ThreadPool pool(global.thread_count());
   const runtime::VerifyResults other =
-      runtime::verify(teacher, ModelFile::open(options.against), text, options.verify, pool, terminal_progress(global));
+      runtime::verify(teacher, ModelFile::open(options.against), text, how, pool, terminal_progress(global));
   const runtime::Fidelity& a = results.deployed ? *results.deployed : *results.fp32;
   const runtime::Fidelity& b = other.deployed ? *other.deployed : *other.fp32;
   if (a.kl_values.size() != b.kl_values.size())
@@ -111,7 +111,7 @@ int run(const Options& options, const GlobalOptions& global) {
     results = runtime::verify(teacher, student, text, how, pool, terminal_progress(global));
   }
   std::optional<Difference> less;
-  if (!options.against.empty()) less = compared(teacher, results, text, options, global);
+  if (!options.against.empty()) less = compared(teacher, results, text, options, how, global);
   std::optional<runtime::Efficiency> teacher_speed, student_speed;
   if (options.bench) {
     teacher_speed = measure(runtime_program(), options.teacher, global.thread_count());

@@ -114,13 +114,17 @@ double forward_kl_top_k_row(const float* logits, int64_t vocab_size, const int64
   }
   const double q_tail = std::max(1e-12, 1.0 - q_kept);
   if (p_tail > 0.0) loss += p_tail * std::log(p_tail / q_tail);
-  // Off S the gradient is q (1 - p_tail / q_tail); on S it is q - p, mended below.
+  // Off S the gradient is q (1 - p_tail / q_tail); on S it is q - p, put over the sweep's value: between two tails of almost
+  // nothing the ratio is anything up to 1e5, and taking it away again would leave its rounding behind.
+  std::vector<float> before(static_cast<size_t>(k));
+  for (int64_t j = 0; j < k; ++j)
+    if (ids[j] >= 0) before[static_cast<size_t>(j)] = gradient[ids[j]];
   const double ratio = p_tail / q_tail, factor = temperature * static_cast<double>(scale);
   add_softmax(logits, vocab_size, inverse_t, static_cast<float>(lse), static_cast<float>(factor * (1.0 - ratio)), gradient);
   for (int64_t j = 0; j < k; ++j) {
     if (ids[j] < 0) continue;
     const double q = std::exp(static_cast<double>(logits[ids[j]] * inverse_t) - lse), p = std::exp(static_cast<double>(log_probs[j])) / whole;
-    gradient[ids[j]] += static_cast<float>(factor * (q * ratio - p));
+    gradient[ids[j]] = before[static_cast<size_t>(j)] + static_cast<float>(factor * (q - p));
   }
   return temperature * temperature * std::max(0.0, loss);
 }

@@ -14,6 +14,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numbers>
+#include <span>
 
 #include "compress/checkpoint.h"
 #include "compress/shards.h"
@@ -102,11 +103,33 @@ Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, int
   return labels;
 }
 
+// A document that has something to learn from, but no signal: a cached forward KL would pass over it.
+bool lacks_signal(const TokenDocument& document) {
+  return document.signal_ids.empty() && std::find(document.in_loss.begin(), document.in_loss.end(), uint8_t{1}) != document.in_loss.end();
+}
+
+// What was killed while it wrote a checkpoint left its files aside; nobody else writes here.
+void sweep_asides(const std::string& directory) {
+  if (!fs::is_directory(directory)) return;
+  std::vector<fs::path> asides;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("step-", 0) == 0 && (name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos)) asides.push_back(entry.path());
+  }
+  for (const fs::path& path : asides) fs::remove_all(path);
+}
+
+template <class T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+  return std::as_bytes(std::span<const T>(values));
+}
+
 class Trainer {
  public:
   Trainer(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs, const DistillOptions& options, const Progress& progress)
       : student_(student), tokenizer_(tokenizer), inputs_(inputs), options_(options), progress_(progress) {
     check();
+    if (!inputs.checkpoint_directory.empty()) fingerprint_ = fingerprint();
     if (inputs.teacher != nullptr && online_) {
       teacher_head_ = inputs.teacher->head();
       if (!inputs.student_to_teacher.empty()) {  // the teacher's rows of the tokens that the student has
@@ -118,8 +141,10 @@ class Trainer {
   }
 
   TrainResult run() {
+    sweep_asides(inputs_.checkpoint_directory);
     if (inputs_.resume) restore();
     std::vector<std::vector<Piece>> batches = batches_of(cursor_.epoch);
+    require_loss_tokens(batches);
     while (cursor_.tokens < options_.tokens) {
       if (cursor_.batch >= static_cast<int64_t>(batches.size())) {
         batches = batches_of(++cursor_.epoch);
@@ -134,18 +159,33 @@ class Trainer {
  private:
   void check() {
     const TokenDataset& data = *inputs_.data;
+    if (options_.shards < 1) throw usage_error("distill.shards", "a step has at least one part", "1 or more", std::to_string(options_.shards));
+    for (const auto& [name, weight] : options_.losses)
+      if (find_loss(name) == nullptr) throw usage_error("distill.losses", "no such loss", "a name of losses()", printable(name));
     if (data.loss_token_count() == 0) throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
     bool needs_teacher = false;
-    for (const auto& [name, weight] : options_.losses) needs_teacher |= weight != 0.0 && find_loss(name) != nullptr && find_loss(name)->needs_teacher;
-    cached_ = needs_teacher && (options_.signal == "cached" || (options_.signal == "auto" && data.signal_k > 0));
+    for (const auto& [name, weight] : options_.losses) needs_teacher |= weight != 0.0 && find_loss(name)->needs_teacher;
+    const auto bare = static_cast<int64_t>(std::count_if(data.documents.begin(), data.documents.end(), lacks_signal));
+    // auto: the cache where it covers all of the data and no teacher could do better.
+    cached_ = needs_teacher && (options_.signal == "cached" || (options_.signal == "auto" && data.signal_k > 0 && (bare == 0 || inputs_.teacher == nullptr)));
     online_ = needs_teacher && !cached_;
     if (cached_ && data.signal_k == 0) throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "", "use signal: online");
+    if (cached_ && bare > 0)
+      throw input_error("distill.signal", "part of the training data holds no teacher signal", "a signal in each of " + std::to_string(data.documents.size()) + " documents",
+                        std::to_string(bare) + " without one", "use signal: online");
     if (cached_ && options_.temperature != 1.0) throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1", std::to_string(options_.temperature), "use signal: online");
     if (online_ && inputs_.teacher == nullptr) throw usage_error("distill.losses", "need a teacher, and there is none", "cross_entropy alone, or a teacher");
   }
 
   std::vector<std::vector<Piece>> batches_of(int64_t epoch) const {
     return pack(*inputs_.data, options_.sequence_tokens, options_.batch_tokens, inputs_.seed, epoch);
+  }
+
+  // Rows that start a piece predict nothing from before it, so data may count loss tokens that no step reaches.
+  void require_loss_tokens(const std::vector<std::vector<Piece>>& batches) const {
+    for (const std::vector<Piece>& pieces : batches)
+      if (loss_tokens(*inputs_.data, pieces) > 0) return;
+    throw input_error("distill", "no token of the loss has one before it to be predicted from", "documents of two tokens and more", "", "raise sequence_tokens");
   }
 
   // Forward and backward of one shard on leaves of its own that share the parameters' memory.
@@ -235,11 +275,19 @@ class Trainer {
     throw Error(ErrorKind::Interrupted, {.where = "distill", .what = "interrupted", .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
   }
 
-  std::string options_hash() const {
+  // Of all that decides the weights: options, seed, shapes of the student, every token and signal.
+  std::string fingerprint() const {
     DistillOptions copy = options_;
-    std::string text = std::to_string(inputs_.seed) + inputs_.data->tokenizer_hash + std::to_string(inputs_.data->token_count());
+    std::string text = std::to_string(inputs_.seed) + inputs_.data->tokenizer_hash;
     visit_fields(copy, [&](auto& value, const char* name, const char*) { text += std::string(";") + name + "=" + Json(value).dump(); });
-    return sha256(text);
+    for (const auto& [name, tensor] : student_.parameters) text += ";" + name + Json(tensor.sizes().vec()).dump();
+    Sha256 hash;
+    hash.add(text);
+    for (const TokenDocument& document : inputs_.data->documents) {
+      hash.add(";" + std::to_string(document.tokens.size()));
+      for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids), bytes_of(document.signal_log_probs)}) hash.add(bytes);
+    }
+    return hash.hex();
   }
 
   void save() {
@@ -251,7 +299,7 @@ class Trainer {
     for (const TrainStep& step : history_)
       history.push_back({step.step, step.tokens, step.loss, step.gradient_norm, step.learning_rate, step.parts});
     const Json state = {{"step", cursor_.step}, {"tokens", cursor_.tokens}, {"epoch", cursor_.epoch}, {"batch", cursor_.batch},
-                        {"optimizer_steps", optimizer_.steps}, {"options", options_hash()}, {"history", history}};
+                        {"optimizer_steps", optimizer_.steps}, {"options", fingerprint_}, {"history", history}};
     write_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(cursor_.step), student_, tokenizer_, {}, extra, state.dump());
     const std::vector<int64_t> steps = saved_steps();
     for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(inputs_.checkpoint_directory + "/step-" + std::to_string(steps[i]));
@@ -273,7 +321,7 @@ class Trainer {
     if (steps.empty()) return;
     Checkpoint checkpoint = read_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(steps.back()));
     const Json state = Json::parse(checkpoint.state_json);
-    if (state.at("options") != options_hash()) throw usage_error(inputs_.checkpoint_directory, "holds checkpoints of other options or data", "", "", "delete them or use another folder");
+    if (state.at("options") != fingerprint_) throw usage_error(inputs_.checkpoint_directory, "holds checkpoints of other options or data", "", "", "delete them or use another folder");
     student_.parameters = std::move(checkpoint.model.parameters);
     for (const auto& [name, tensor] : checkpoint.extra) (name.rfind("first.", 0) == 0 ? optimizer_.first : optimizer_.second)[name.substr(name.find('.') + 1)] = tensor;
     optimizer_.steps = state.at("optimizer_steps");
@@ -287,6 +335,7 @@ class Trainer {
   const DistillOptions& options_;
   const Progress& progress_;
   bool cached_ = false, online_ = false;
+  std::string fingerprint_;  // empty: no checkpoints
   at::Tensor teacher_head_, teacher_ids_;
   Cursor cursor_;
   AdamWState optimizer_;

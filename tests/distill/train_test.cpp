@@ -140,5 +140,76 @@ TEST_F(TrainTest, WrongInputsAreSaid) {
   EXPECT_THROW(train(model, byte_tokenizer(), {.teacher = nullptr, .student_to_teacher = {}, .data = &data_, .checkpoint_directory = {}}, options), Error);
 }
 
+// Twice the parts of a step: another order of sums, the same step.
+TEST_F(TrainTest, ShardsChangeOnlyRounding) {
+  DistillOptions options = quick(96);
+  options.shards = 1;
+  trained(1, options);
+  const TrainStep one = result_.history.front();
+  options.shards = 5;
+  trained(1, options);
+  EXPECT_NEAR(one.loss, result_.history.front().loss, 1e-6);
+  EXPECT_NEAR(one.gradient_norm, result_.history.front().gradient_norm, 1e-5);
+}
+
+TEST_F(TrainTest, SignalOfPartOfTheDataIsNotPassedOverInSilence) {
+  TokenDataset mixed = data_;
+  mixed.signal_k = 1;
+  TokenDocument& first = mixed.documents[0];
+  first.signal_ids = first.tokens;
+  first.signal_log_probs.assign(first.tokens.size(), -0.5f);
+  CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
+  const CausalLM teacher = CausalLM::random(tiny_config(Family::Llama), 2);
+  DistillOptions options = quick(96);
+  options.losses = {{"forward_kl", 1.0}};
+  TrainInputs inputs{.teacher = &teacher, .student_to_teacher = {}, .data = &mixed, .checkpoint_directory = {}};
+  const double mixed_loss = train(model, byte_tokenizer(), inputs, options).history.front().loss;
+  inputs.data = &data_;  // auto takes the teacher: as without any cache
+  model = CausalLM::random(tiny_config(Family::Llama), 1);
+  EXPECT_EQ(mixed_loss, train(model, byte_tokenizer(), inputs, options).history.front().loss);
+  inputs.data = &mixed;
+  inputs.teacher = nullptr;
+  EXPECT_THROW(train(model, byte_tokenizer(), inputs, options), Error);
+}
+
+TEST_F(TrainTest, LossThatNoStepReachesIsAnError) {
+  TokenDataset data = data_;
+  for (TokenDocument& document : data.documents) {
+    document.in_loss.assign(document.in_loss.size(), 0);
+    document.in_loss[2] = 1;  // the first of its piece when pieces have two tokens: nothing before it
+  }
+  DistillOptions options = quick(10);
+  options.sequence_tokens = 2;
+  CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
+  EXPECT_THROW(train(model, byte_tokenizer(), {.teacher = nullptr, .student_to_teacher = {}, .data = &data, .checkpoint_directory = {}}, options), Error);
+}
+
+TEST_F(TrainTest, WrongOptionsAreSaid) {
+  DistillOptions options = quick(10);
+  options.losses = {{"forward_kll", 1.0}};
+  EXPECT_THROW(trained(1, options), Error);
+  options = quick(10);
+  options.shards = 0;
+  EXPECT_THROW(trained(1, options), Error);
+}
+
+TEST_F(TrainTest, ResumeRefusesOtherDataOfTheSameSize) {
+  trained(1, quick(400), folder_);
+  TokenDataset other = data_;
+  other.documents[3].tokens[2] ^= 1;
+  CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
+  const TrainInputs inputs{.teacher = nullptr, .student_to_teacher = {}, .data = &other, .checkpoint_directory = folder_, .resume = true, .seed = 3, .threads = 1};
+  EXPECT_THROW(train(model, byte_tokenizer(), inputs, quick(400)), Error);
+}
+
+TEST_F(TrainTest, SweepsWhatAKilledRunLeft) {
+  const fs::path left = fs::path(folder_) / "step-2.tmp-12345", kept = fs::path(folder_) / "notes";
+  fs::create_directories(left);
+  fs::create_directories(kept);
+  trained(1, quick(400), folder_, true);
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(fs::exists(kept));
+}
+
 }  // namespace
 }  // namespace attar

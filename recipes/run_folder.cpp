@@ -36,7 +36,8 @@ int lock_folder(const std::string& path) {
 void sweep_asides(const std::string& path) {
   std::vector<fs::path> asides;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (entry.path().filename().string().find(".tmp-") != std::string::npos) asides.push_back(entry.path());
+    if (const std::string name = entry.path().filename().string(); name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos)
+      asides.push_back(entry.path());
   std::error_code ignored;
   for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
 }

@@ -137,7 +137,8 @@ StageRecord run_stage(Session& session, const std::string& name, const PruneOpti
 
 StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options) {
   const TokenDataset data = session.in_student_vocabulary(session.train);
-  const bool cached = options.signal == "cached" || (options.signal == "auto" && data.signal_k > 0);
+  const bool all_signalled = std::all_of(data.documents.begin(), data.documents.end(), [](const TokenDocument& d) { return !d.signal_ids.empty(); });
+  const bool cached = options.signal == "cached" || (options.signal == "auto" && data.signal_k > 0 && all_signalled);
   CausalLM teacher;
   if (!cached) teacher = CausalLM::load(*session.teacher);
   const TrainInputs inputs{.teacher = cached ? nullptr : &teacher, .student_to_teacher = session.kept_tokens, .data = &data,

@@ -19,14 +19,14 @@ namespace attar {
 // What a group's linears saw. Sums in double over all calibration tokens.
 struct LinearStats {
   int64_t tokens = 0;
-  at::Tensor sum_squares;     // (in) f64: sum over tokens of x_j^2
-  at::Tensor gram;            // (in, in) f64: X^T X; undefined unless asked for
-  at::Tensor sum_abs;         // (in) f64
+  at::Tensor sum_squares;  // (in) f64: sum over tokens of x_j^2
+  at::Tensor gram;         // (in, in) f64: X^T X; undefined unless asked for
+  at::Tensor sum_abs;      // (in) f64
 };
 
 struct WalkOptions {
   std::array<bool, kGroups> gram{};  // which groups' X^T X to collect
-  int threads = 1;    // batches side by side; changes no bit
+  int threads = 1;                   // batches side by side; changes no bit
 };
 
 // visit(layer, group, stats): layer == L with LinearGroup::Down stands for the head (input: final norm's output).

@@ -31,7 +31,8 @@ at::Tensor normal_tensor(const TensorSpec& spec, double deviation, uint64_t seed
   at::Tensor tensor = at::empty(spec.shape, at::kFloat);
   auto* values = tensor.data_ptr<float>();
   for (int64_t i = 0; i < tensor.numel(); ++i) {  // Box-Muller
-    const double u = 1.0 - random.uniform(static_cast<uint64_t>(2 * i)), v = random.uniform(static_cast<uint64_t>(2 * i + 1));
+    const double u = 1.0 - random.uniform(static_cast<uint64_t>(2 * i)),
+                 v = random.uniform(static_cast<uint64_t>(2 * i + 1));
     values[i] = static_cast<float>(deviation * std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v));
   }
   return tensor;
@@ -44,15 +45,17 @@ at::Tensor norm(const CausalLM& model, const at::Tensor& x, const at::Tensor& we
 
 at::Tensor project(const CausalLM& model, int64_t layer, Role weight, Role bias, const at::Tensor& x) {
   const bool biased = traits(model.config.family).qkv_bias;
-  return at::linear(x, model.block_parameter(layer, weight), biased ? std::optional<at::Tensor>(model.block_parameter(layer, bias)) : std::nullopt);
+  return at::linear(x, model.block_parameter(layer, weight),
+                    biased ? std::optional<at::Tensor>(model.block_parameter(layer, bias)) : std::nullopt);
 }
 
 // Angles of a batch: cosine and sine, (N, 1, D), the two halves alike.
-std::pair<at::Tensor, at::Tensor> rope_tables(const CausalLM& model, const LayerConfig& layer, const at::Tensor& positions) {
+std::pair<at::Tensor, at::Tensor> rope_tables(const CausalLM& model, const LayerConfig& layer,
+                                              const at::Tensor& positions) {
   const std::vector<double> frequencies = rope_frequencies(model.config, layer);
   const at::Tensor frequency = at::tensor(frequencies, at::kDouble);
-  const at::Tensor angles = at::outer(positions.to(at::kDouble), frequency);                      // (N, D / 2)
-  const at::Tensor both = at::cat({angles, angles}, 1).unsqueeze(1);                              // (N, 1, D)
+  const at::Tensor angles = at::outer(positions.to(at::kDouble), frequency);  // (N, D / 2)
+  const at::Tensor both = at::cat({angles, angles}, 1).unsqueeze(1);          // (N, 1, D)
   return {at::cos(both).to(at::kFloat), at::sin(both).to(at::kFloat)};
 }
 
@@ -71,20 +74,25 @@ at::Tensor window_mask(int64_t length, int64_t window) {
 }
 
 // q (N, H, D), k and v (N, K, D) -> (N, H * D); each document attends to itself alone.
-at::Tensor attend(const CausalLM& model, const LayerConfig& layer, const TokenBatch& batch, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+at::Tensor attend(const CausalLM& model, const LayerConfig& layer, const TokenBatch& batch, const at::Tensor& q,
+                  const at::Tensor& k, const at::Tensor& v) {
   const int64_t groups = layer.n_heads / layer.n_kv_heads;
   const auto heads_first = [](const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };  // (1, heads, T, D)
   const auto repeated = [&](const at::Tensor& x) {  // (T, K, D) -> (1, H, T, D)
     if (groups == 1) return heads_first(x);
-    return heads_first(x.unsqueeze(2).expand({x.size(0), x.size(1), groups, x.size(2)}).reshape({x.size(0), layer.n_heads, x.size(2)}));
+    return heads_first(x.unsqueeze(2)
+                           .expand({x.size(0), x.size(1), groups, x.size(2)})
+                           .reshape({x.size(0), layer.n_heads, x.size(2)}));
   };
   std::vector<at::Tensor> outputs;
   int64_t begin = 0;
   for (const int64_t length : batch.lengths) {
     const bool windowed = layer.kind == LayerKind::SlidingAttention && length > model.config.sliding_window;
-    const std::optional<at::Tensor> mask = windowed ? std::optional<at::Tensor>(window_mask(length, model.config.sliding_window)) : std::nullopt;
-    const at::Tensor out = at::scaled_dot_product_attention(heads_first(q.narrow(0, begin, length)), repeated(k.narrow(0, begin, length)),
-                                                            repeated(v.narrow(0, begin, length)), mask, 0.0, !windowed, model.config.score_scale(layer));
+    const std::optional<at::Tensor> mask =
+        windowed ? std::optional<at::Tensor>(window_mask(length, model.config.sliding_window)) : std::nullopt;
+    const at::Tensor out = at::scaled_dot_product_attention(
+        heads_first(q.narrow(0, begin, length)), repeated(k.narrow(0, begin, length)),
+        repeated(v.narrow(0, begin, length)), mask, 0.0, !windowed, model.config.score_scale(layer));
     outputs.push_back(out.squeeze(0).transpose(0, 1).reshape({length, layer.n_heads * layer.head_dim}));
     begin += length;
   }
@@ -106,14 +114,17 @@ at::Tensor attention_input(const CausalLM& model, int64_t layer_index, const Tok
 }
 
 at::Tensor gated(const CausalLM& model, int64_t layer, const at::Tensor& x) {
-  const at::Tensor gate = at::linear(x, model.block_parameter(layer, Role::Gate)), up = at::linear(x, model.block_parameter(layer, Role::Up));
+  const at::Tensor gate = at::linear(x, model.block_parameter(layer, Role::Gate)),
+                   up = at::linear(x, model.block_parameter(layer, Role::Up));
   return (traits(model.config.family).gelu ? at::gelu(gate, "tanh") : at::silu(gate)) * up;
 }
 
 // hidden + linear(x), through the sandwich norm where the family has one.
-at::Tensor add_output(const CausalLM& model, int64_t layer, Role linear, Role sandwich, const at::Tensor& hidden, const at::Tensor& x) {
+at::Tensor add_output(const CausalLM& model, int64_t layer, Role linear, Role sandwich, const at::Tensor& hidden,
+                      const at::Tensor& x) {
   const at::Tensor y = at::linear(x, model.block_parameter(layer, linear));
-  return hidden + (traits(model.config.family).sandwich_norms ? norm(model, y, model.block_parameter(layer, sandwich)) : y);
+  return hidden +
+         (traits(model.config.family).sandwich_norms ? norm(model, y, model.block_parameter(layer, sandwich)) : y);
 }
 
 }  // namespace
@@ -131,9 +142,13 @@ CausalLM CausalLM::random(const ModelConfig& config, uint64_t seed) {
   for (const TensorSpec& spec : tensor_specs(config)) {
     ++stream;
     const bool into_residual = spec.role == Role::AttentionOutput || spec.role == Role::Down;
-    if (is_norm(spec.role)) model.parameters[spec.name] = traits(config.family).norm_plus_one ? at::zeros(spec.shape) : at::zeros(spec.shape) + 1.0;
-    else if (spec.is_matrix()) model.parameters[spec.name] = normal_tensor(spec, into_residual ? 0.02 / depth : 0.02, seed, stream);
-    else model.parameters[spec.name] = at::zeros(spec.shape);
+    if (is_norm(spec.role))
+      model.parameters[spec.name] =
+          traits(config.family).norm_plus_one ? at::zeros(spec.shape) : at::zeros(spec.shape) + 1.0;
+    else if (spec.is_matrix())
+      model.parameters[spec.name] = normal_tensor(spec, into_residual ? 0.02 / depth : 0.02, seed, stream);
+    else
+      model.parameters[spec.name] = at::zeros(spec.shape);
   }
   return model;
 }
@@ -162,24 +177,36 @@ const at::Tensor& CausalLM::parameter(const std::string& name) const {
   assert(found != parameters.end());
   return found->second;
 }
-const at::Tensor& CausalLM::block_parameter(int64_t layer, Role role) const { return parameter(tensor_name(layer, role)); }
-const at::Tensor& CausalLM::head() const { return parameter(tensor_name(0, config.tied_embeddings ? Role::Embedding : Role::Output)); }
+const at::Tensor& CausalLM::block_parameter(int64_t layer, Role role) const {
+  return parameter(tensor_name(layer, role));
+}
+const at::Tensor& CausalLM::head() const {
+  return parameter(tensor_name(0, config.tied_embeddings ? Role::Embedding : Role::Output));
+}
 
 at::Tensor embed(const CausalLM& model, const TokenBatch& batch) {
   const at::Tensor hidden = at::embedding(model.parameter(tensor_name(0, Role::Embedding)), batch.tokens);
-  return traits(model.config.family).scaled_embedding ? hidden * std::sqrt(static_cast<double>(model.config.width)) : hidden;
+  return traits(model.config.family).scaled_embedding ? hidden * std::sqrt(static_cast<double>(model.config.width))
+                                                      : hidden;
 }
 
 void enter_group(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch, BlockPass& pass) {
   at::Tensor& input = pass.inputs[static_cast<size_t>(group)];
   switch (group) {
-    case LinearGroup::QueryKeyValue: input = norm(model, pass.hidden, model.block_parameter(layer, Role::AttentionNorm)); return;
-    case LinearGroup::AttentionOutput: input = attention_input(model, layer, batch, pass.inputs[0]); return;
+    case LinearGroup::QueryKeyValue:
+      input = norm(model, pass.hidden, model.block_parameter(layer, Role::AttentionNorm));
+      return;
+    case LinearGroup::AttentionOutput:
+      input = attention_input(model, layer, batch, pass.inputs[0]);
+      return;
     case LinearGroup::GateUp:
-      pass.hidden = add_output(model, layer, Role::AttentionOutput, Role::PostAttentionNorm, pass.hidden, pass.inputs[1]);
+      pass.hidden =
+          add_output(model, layer, Role::AttentionOutput, Role::PostAttentionNorm, pass.hidden, pass.inputs[1]);
       input = norm(model, pass.hidden, model.block_parameter(layer, Role::FfnNorm));
       return;
-    case LinearGroup::Down: input = gated(model, layer, pass.inputs[2]); return;
+    case LinearGroup::Down:
+      input = gated(model, layer, pass.inputs[2]);
+      return;
   }
 }
 
@@ -193,7 +220,9 @@ at::Tensor forward_block(const CausalLM& model, int64_t layer, const at::Tensor&
   return leave_block(model, layer, pass);
 }
 
-at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden) { return norm(model, hidden, model.parameter(tensor_name(0, Role::OutputNorm))); }
+at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden) {
+  return norm(model, hidden, model.parameter(tensor_name(0, Role::OutputNorm)));
+}
 
 at::Tensor forward_hidden(const CausalLM& model, const TokenBatch& batch) {
   at::Tensor hidden = embed(model, batch);
@@ -201,6 +230,8 @@ at::Tensor forward_hidden(const CausalLM& model, const TokenBatch& batch) {
   return final_norm(model, hidden);
 }
 
-at::Tensor logits(const CausalLM& model, const TokenBatch& batch) { return at::linear(forward_hidden(model, batch), model.head()); }
+at::Tensor logits(const CausalLM& model, const TokenBatch& batch) {
+  return at::linear(forward_hidden(model, batch), model.head());
+}
 
 }  // namespace attar

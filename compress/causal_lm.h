@@ -20,8 +20,8 @@ namespace attar {
 
 // Token sequences packed into rows. A document never sees another: attention and positions restart at each one.
 struct TokenBatch {
-  at::Tensor tokens;     // (N) int64, documents one after another
-  at::Tensor positions;  // (N) int64, from 0 in each document
+  at::Tensor tokens;             // (N) int64, documents one after another
+  at::Tensor positions;          // (N) int64, from 0 in each document
   std::vector<int64_t> lengths;  // of each document; sums to N
 };
 
@@ -40,9 +40,9 @@ struct CausalLM {
 };
 
 // hidden (N, C); functions take and give tensors, so a pass can stop and start anywhere.
-at::Tensor embed(const CausalLM& model, const TokenBatch& batch);                                      // -> (N, C)
+at::Tensor embed(const CausalLM& model, const TokenBatch& batch);  // -> (N, C)
 at::Tensor forward_block(const CausalLM& model, int64_t layer, const at::Tensor& hidden, const TokenBatch& batch);
-at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden);                                // -> (N, C)
+at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden);     // -> (N, C)
 at::Tensor forward_hidden(const CausalLM& model, const TokenBatch& batch);  // embed, all blocks, final norm -> (N, C)
 at::Tensor logits(const CausalLM& model, const TokenBatch& batch);          // -> (N, V); for tests and small batches
 
@@ -52,7 +52,8 @@ enum class LinearGroup { QueryKeyValue, AttentionOutput, GateUp, Down };
 inline constexpr int kGroups = 4;
 const std::vector<Role>& group_roles(LinearGroup group);
 
-// A batch on its way through one block. inputs[g] is what group g's linears are given: (N, C), (N, H * D), (N, C), (N, F).
+// A batch on its way through one block. inputs[g] is what group g's linears are given: (N, C), (N, H * D), (N, C), (N,
+// F).
 struct BlockPass {
   at::Tensor hidden;  // (N, C) residual stream before what comes next
   std::array<at::Tensor, kGroups> inputs;

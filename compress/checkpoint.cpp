@@ -15,10 +15,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TensorType stored_type(const at::Tensor& tensor) { return tensor.scalar_type() == at::kLong ? TensorType::I64 : TensorType::F32; }
+TensorType stored_type(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kLong ? TensorType::I64 : TensorType::F32;
+}
 
 SafeTensor view_of(const std::string& name, const at::Tensor& tensor) {
-  return {name, stored_type(tensor), tensor.sizes().vec(), {static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes()}};
+  return {name,
+          stored_type(tensor),
+          tensor.sizes().vec(),
+          {static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes()}};
 }
 
 at::Tensor copy_of(const SafeTensor& stored) {
@@ -35,8 +40,9 @@ std::string card(const Provenance& provenance) {
 
 }  // namespace
 
-void write_checkpoint(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer, const Provenance& provenance,
-                      const std::map<std::string, at::Tensor>& extra, const std::string& state_json) {
+void write_checkpoint(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
+                      const Provenance& provenance, const std::map<std::string, at::Tensor>& extra,
+                      const std::string& state_json) {
   const std::string aside = aside_path(directory);
   std::error_code code;
   fs::remove_all(aside, code);

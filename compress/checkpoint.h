@@ -1,5 +1,5 @@
-// A model (and what a trainer needs to go on) on disk: DIR/model.safetensors + config.json + tokenizer files, so that it
-// is a Hugging Face directory too, and DIR/state.json. Written aside, published whole.
+// A model (and what a trainer needs to go on) on disk: DIR/model.safetensors + config.json + tokenizer files, so that
+// it is a Hugging Face directory too, and DIR/state.json. Written aside, published whole.
 #pragma once
 
 #include <map>

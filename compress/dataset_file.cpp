@@ -38,7 +38,9 @@ struct QuietErrors {  // HDF5 prints its own stack otherwise
   QuietErrors() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 };
 
-Error unwritable(const std::string& path) { return Error(ErrorKind::Resources, {.where = path, .what = "cannot be written", .hint = "is the disk full?"}); }
+Error unwritable(const std::string& path) {
+  return Error(ErrorKind::Resources, {.where = path, .what = "cannot be written", .hint = "is the disk full?"});
+}
 Error damaged(const std::string& path, const std::string& part) {
   return input_error(path, "is damaged at " + part, "", "", "delete it and run again with --resume: it is made anew");
 }
@@ -46,33 +48,49 @@ Error damaged(const std::string& path, const std::string& part) {
 template <class T>
 hid_t type_of();
 template <>
-hid_t type_of<int32_t>() { return H5T_NATIVE_INT32; }
+hid_t type_of<int32_t>() {
+  return H5T_NATIVE_INT32;
+}
 template <>
-hid_t type_of<int64_t>() { return H5T_NATIVE_INT64; }
+hid_t type_of<int64_t>() {
+  return H5T_NATIVE_INT64;
+}
 template <>
-hid_t type_of<uint8_t>() { return H5T_NATIVE_UINT8; }
+hid_t type_of<uint8_t>() {
+  return H5T_NATIVE_UINT8;
+}
 template <>
-hid_t type_of<float>() { return H5T_NATIVE_FLOAT; }
+hid_t type_of<float>() {
+  return H5T_NATIVE_FLOAT;
+}
 
 template <class T>
-void write_array(const Handle& file, const char* name, const std::vector<T>& values, hsize_t columns, const std::string& path) {
+void write_array(const Handle& file, const char* name, const std::vector<T>& values, hsize_t columns,
+                 const std::string& path) {
   count_write(path);
   const hsize_t shape[2] = {columns == 0 ? values.size() : values.size() / columns, columns};
   const Handle space(H5Screate_simple(columns == 0 ? 1 : 2, shape, nullptr), H5Sclose);
-  const Handle set(H5Dcreate2(file.get(), name, type_of<T>(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose);
-  if (!set.ok() || (!values.empty() && H5Dwrite(set.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)) throw unwritable(path);
+  const Handle set(H5Dcreate2(file.get(), name, type_of<T>(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                   H5Dclose);
+  if (!set.ok() ||
+      (!values.empty() && H5Dwrite(set.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0))
+    throw unwritable(path);
 }
 
 template <class T>
 std::vector<T> read_array(const Handle& file, const char* name, const std::string& path) {
   const Handle set(H5Dopen2(file.get(), name, H5P_DEFAULT), H5Dclose);
   if (!set.ok()) throw damaged(path, name);
-  const Handle space(H5Dget_space(set.get()), H5Sclose), plist(H5Dget_create_plist(set.get()), H5Pclose), type(H5Dget_type(set.get()), H5Tclose);
+  const Handle space(H5Dget_space(set.get()), H5Sclose), plist(H5Dget_create_plist(set.get()), H5Pclose),
+      type(H5Dget_type(set.get()), H5Tclose);
   const hssize_t count = H5Sget_simple_extent_npoints(space.get());
-  if (count < 0 || static_cast<hsize_t>(count) > kMaxElements || H5Pget_nfilters(plist.get()) != 0 || H5Tget_size(type.get()) != sizeof(T)) throw damaged(path, name);
+  if (count < 0 || static_cast<hsize_t>(count) > kMaxElements || H5Pget_nfilters(plist.get()) != 0 ||
+      H5Tget_size(type.get()) != sizeof(T))
+    throw damaged(path, name);
   if (H5Dget_storage_size(set.get()) != static_cast<hsize_t>(count) * sizeof(T)) throw damaged(path, name);
   std::vector<T> values(static_cast<size_t>(count));
-  if (count > 0 && H5Dread(set.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) throw damaged(path, name);
+  if (count > 0 && H5Dread(set.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
+    throw damaged(path, name);
   return values;
 }
 
@@ -155,12 +173,17 @@ TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_
   if (!file.ok()) throw damaged(path, "its header");
   TokenDataset dataset;
   dataset.tokenizer_hash = read_text(file, "tokenizer_hash", path);
-  if (dataset.tokenizer_hash != tokenizer_hash) throw input_error(path, "was made with another tokenizer", "", "", "delete it, or use another run folder");
-  const std::vector<int64_t> k = read_array<int64_t>(file, "signal_k", path), lengths = read_array<int64_t>(file, "lengths", path);
-  const std::vector<int32_t> tokens = read_array<int32_t>(file, "tokens", path), ids = read_array<int32_t>(file, "signal_ids", path);
-  const std::vector<uint8_t> in_loss = read_array<uint8_t>(file, "in_loss", path), has_signal = read_array<uint8_t>(file, "signal_documents", path);
+  if (dataset.tokenizer_hash != tokenizer_hash)
+    throw input_error(path, "was made with another tokenizer", "", "", "delete it, or use another run folder");
+  const std::vector<int64_t> k = read_array<int64_t>(file, "signal_k", path),
+                             lengths = read_array<int64_t>(file, "lengths", path);
+  const std::vector<int32_t> tokens = read_array<int32_t>(file, "tokens", path),
+                             ids = read_array<int32_t>(file, "signal_ids", path);
+  const std::vector<uint8_t> in_loss = read_array<uint8_t>(file, "in_loss", path),
+                             has_signal = read_array<uint8_t>(file, "signal_documents", path);
   const std::vector<float> log_probs = read_array<float>(file, "signal_log_probs", path);
-  if (k.size() != 1 || k[0] < 0 || k[0] > 65536 || has_signal.size() != lengths.size() || in_loss.size() != tokens.size() || ids.size() != log_probs.size())
+  if (k.size() != 1 || k[0] < 0 || k[0] > 65536 || has_signal.size() != lengths.size() ||
+      in_loss.size() != tokens.size() || ids.size() != log_probs.size())
     throw damaged(path, "the sizes of its arrays");
   dataset.signal_k = k[0];
   size_t at = 0, signal_at = 0;

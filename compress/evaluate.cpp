@@ -35,13 +35,18 @@ Evaluation evaluate_batch(const CausalLM& model, const TokenDataset& dataset, co
 
 }  // namespace
 
-double Evaluation::perplexity() const { return std::exp(cross_entropy); }
+double Evaluation::perplexity() const {
+  return std::exp(cross_entropy);
+}
 
-Evaluation evaluate(const CausalLM& model, const TokenDataset& dataset, int64_t max_tokens, int threads, const Progress& progress) {
+Evaluation evaluate(const CausalLM& model, const TokenDataset& dataset, int64_t max_tokens, int threads,
+                    const Progress& progress) {
   const c10::NoGradGuard no_grad;
   const std::vector<std::vector<Piece>> batches = pack(dataset, max_tokens, kBatchTokens, 0, 0);
   std::vector<Evaluation> sums(batches.size());
-  run_shards(static_cast<int64_t>(batches.size()), threads, [&](int64_t i) { sums[static_cast<size_t>(i)] = evaluate_batch(model, dataset, batches[static_cast<size_t>(i)]); });
+  run_shards(static_cast<int64_t>(batches.size()), threads, [&](int64_t i) {
+    sums[static_cast<size_t>(i)] = evaluate_batch(model, dataset, batches[static_cast<size_t>(i)]);
+  });
   Evaluation total;
   for (const Evaluation& sum : sums) {
     total.tokens += sum.tokens;

@@ -7,8 +7,8 @@
 
 namespace attar {
 
-// Calls work(part) for every part in [0, n_parts), at most `threads` at once. The first exception is rethrown. Parts write
-// to places of their own; the caller adds them up in a fixed order.
+// Calls work(part) for every part in [0, n_parts), at most `threads` at once. The first exception is rethrown. Parts
+// write to places of their own; the caller adds them up in a fixed order.
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work);
 
 }  // namespace attar

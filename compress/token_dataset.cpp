@@ -16,7 +16,8 @@ namespace {
 TokenDocument chat_document(const Document& document, const Tokenizer& tokenizer, const ChatTemplate& chat) {
   const TokenizerData& data = tokenizer.data();
   const auto text_of = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
-  ChatContext context{.messages = {}, .add_generation_prompt = false, .bos_token = text_of(data.bos), .eos_token = text_of(data.eos)};
+  ChatContext context{
+      .messages = {}, .add_generation_prompt = false, .bos_token = text_of(data.bos), .eos_token = text_of(data.eos)};
   context.date_string = "01 Jan 2025";
   const auto render = [&](size_t count, bool generation_prompt) {
     context.messages.assign(document.messages.begin(), document.messages.begin() + static_cast<std::ptrdiff_t>(count));
@@ -26,8 +27,11 @@ TokenDocument chat_document(const Document& document, const Tokenizer& tokenizer
   TokenDocument out;
   std::string done;  // text rendered so far; prefixes of a conversation render to prefixes of its text
   const auto append = [&](const std::string& text, bool in_loss) {
-    if (text.rfind(done, 0) != 0) throw input_error(document.where, "the chat template rewrites earlier turns, so its assistant turns cannot be found");
-    const std::vector<int32_t> ids = tokenizer.encode(text.substr(done.size()), {.add_special = false, .parse_special = true});
+    if (text.rfind(done, 0) != 0)
+      throw input_error(document.where,
+                        "the chat template rewrites earlier turns, so its assistant turns cannot be found");
+    const std::vector<int32_t> ids =
+        tokenizer.encode(text.substr(done.size()), {.add_special = false, .parse_special = true});
     out.tokens.insert(out.tokens.end(), ids.begin(), ids.end());
     out.in_loss.resize(out.tokens.size(), in_loss ? 1 : 0);
     done = text;
@@ -62,7 +66,8 @@ TokenDataset tokenize_documents(const std::vector<Document>& documents, const To
   std::optional<ChatTemplate> chat;
   for (const Document& document : documents) {
     if (document.is_chat()) {
-      if (!chat) chat.emplace(tokenizer.data().chat_template.empty() ? kChatMlTemplate : tokenizer.data().chat_template);
+      if (!chat)
+        chat.emplace(tokenizer.data().chat_template.empty() ? kChatMlTemplate : tokenizer.data().chat_template);
       dataset.documents.push_back(chat_document(document, tokenizer, *chat));
       continue;
     }
@@ -75,11 +80,13 @@ TokenDataset tokenize_documents(const std::vector<Document>& documents, const To
   return dataset;
 }
 
-std::vector<std::vector<Piece>> pack(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens, uint64_t seed, int64_t epoch) {
+std::vector<std::vector<Piece>> pack(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
+                                     uint64_t seed, int64_t epoch) {
   std::vector<Piece> pieces;
   for (size_t d = 0; d < dataset.documents.size(); ++d) {
     const auto length = static_cast<int64_t>(dataset.documents[d].tokens.size());
-    for (int64_t begin = 0; length - begin >= 2; begin += max_tokens) pieces.push_back({static_cast<int64_t>(d), begin, std::min(max_tokens, length - begin)});
+    for (int64_t begin = 0; length - begin >= 2; begin += max_tokens)
+      pieces.push_back({static_cast<int64_t>(d), begin, std::min(max_tokens, length - begin)});
   }
   const CounterRandom random(seed, static_cast<uint64_t>(epoch));  // Fisher-Yates with counted draws
   for (size_t i = pieces.size(); i > 1; --i) std::swap(pieces[i - 1], pieces[random.below(i, i)]);
@@ -115,7 +122,8 @@ TokenBatch to_batch(const TokenDataset& dataset, const std::vector<Piece>& piece
   return batch;
 }
 
-std::vector<TokenBatch> batches_in_order(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens, int64_t limit_tokens) {
+std::vector<TokenBatch> batches_in_order(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
+                                         int64_t limit_tokens) {
   std::vector<TokenBatch> batches;
   std::vector<Piece> pieces;
   int64_t held = 0, total = 0;

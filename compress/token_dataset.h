@@ -1,5 +1,5 @@
-// Tokens a stage trains on, calibrates with or is judged by: documents, which of their tokens count in the loss, and the
-// teacher's signal where a teacher wrote them. Stored as HDF5 under the run folder's data/.
+// Tokens a stage trains on, calibrates with or is judged by: documents, which of their tokens count in the loss, and
+// the teacher's signal where a teacher wrote them. Stored as HDF5 under the run folder's data/.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,9 @@
 namespace attar {
 
 struct TokenDocument {
-  std::vector<int32_t> tokens;    // (T)
-  std::vector<uint8_t> in_loss;   // (T) 1: predicting this token counts (assistant turns of chats; all of a text but its first)
+  std::vector<int32_t> tokens;  // (T)
+  std::vector<uint8_t>
+      in_loss;  // (T) 1: predicting this token counts (assistant turns of chats; all of a text but its first)
   // Top-k signal of the teacher for predicting token t, where known: k entries a token, or empty.
   std::vector<int32_t> signal_ids;      // (T, k); -1: not a token of this vocabulary, or an unused entry
   std::vector<float> signal_log_probs;  // (T, k); -infinity: unused. What has a probability but no id was cut away
@@ -41,7 +42,11 @@ TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_
 
 // Documents cut to `max_tokens` and packed whole into batches of at most `batch_tokens`, in an order that is a pure
 // function of (seed, epoch). Each entry: indices of documents (with the cut's first token).
-struct Piece { int64_t document; int64_t begin; int64_t length; };
+struct Piece {
+  int64_t document;
+  int64_t begin;
+  int64_t length;
+};
 std::vector<std::vector<Piece>> pack(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
                                      uint64_t seed, int64_t epoch);
 TokenBatch to_batch(const TokenDataset& dataset, const std::vector<Piece>& pieces);

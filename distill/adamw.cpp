@@ -50,30 +50,40 @@ ATTAR_VECTOR_CLONES double sum_of_squares(const float* x, int64_t n) {
 
 }  // namespace
 
-void adamw_step(std::map<std::string, at::Tensor>& parameters, const std::map<std::string, at::Tensor>& gradients, AdamWState& state,
-                const AdamWSettings& settings, double gradient_scale, int threads) {
+void adamw_step(std::map<std::string, at::Tensor>& parameters, const std::map<std::string, at::Tensor>& gradients,
+                AdamWState& state, const AdamWSettings& settings, double gradient_scale, int threads) {
   ++state.steps;
-  const double correction1 = 1.0 - std::pow(settings.beta1, static_cast<double>(state.steps)), correction2 = 1.0 - std::pow(settings.beta2, static_cast<double>(state.steps));
-  const Factors factors{static_cast<float>(gradient_scale), static_cast<float>(settings.beta1), static_cast<float>(settings.beta2),
-                        static_cast<float>(settings.learning_rate / correction1), static_cast<float>(1.0 / std::sqrt(correction2)), static_cast<float>(settings.epsilon)};
+  const double correction1 = 1.0 - std::pow(settings.beta1, static_cast<double>(state.steps)),
+               correction2 = 1.0 - std::pow(settings.beta2, static_cast<double>(state.steps));
+  const Factors factors{static_cast<float>(gradient_scale),
+                        static_cast<float>(settings.beta1),
+                        static_cast<float>(settings.beta2),
+                        static_cast<float>(settings.learning_rate / correction1),
+                        static_cast<float>(1.0 / std::sqrt(correction2)),
+                        static_cast<float>(settings.epsilon)};
   std::vector<Part> parts;
   for (auto& [name, parameter] : parameters) {
     at::Tensor &first = state.first[name], &second = state.second[name];
     if (!first.defined()) first = at::zeros_like(parameter), second = at::zeros_like(parameter);
-    const auto decay = static_cast<float>(parameter.dim() == 2 ? 1.0 - settings.learning_rate * settings.weight_decay : 1.0);
+    const auto decay =
+        static_cast<float>(parameter.dim() == 2 ? 1.0 - settings.learning_rate * settings.weight_decay : 1.0);
     for (int64_t at = 0; at < parameter.numel(); at += kPart)
       parts.push_back({parameter.data_ptr<float>() + at, first.data_ptr<float>() + at, second.data_ptr<float>() + at,
-                       gradients.at(name).const_data_ptr<float>() + at, std::min(kPart, parameter.numel() - at), decay});
+                       gradients.at(name).const_data_ptr<float>() + at, std::min(kPart, parameter.numel() - at),
+                       decay});
   }
-  run_shards(static_cast<int64_t>(parts.size()), threads, [&](int64_t i) { update(parts[static_cast<size_t>(i)], factors); });
+  run_shards(static_cast<int64_t>(parts.size()), threads,
+             [&](int64_t i) { update(parts[static_cast<size_t>(i)], factors); });
 }
 
 double global_norm(const std::map<std::string, at::Tensor>& gradients, int threads) {
   std::vector<const at::Tensor*> tensors;
   for (const auto& [name, gradient] : gradients) tensors.push_back(&gradient);
   std::vector<double> sums(tensors.size());
-  run_shards(static_cast<int64_t>(tensors.size()), threads,
-             [&](int64_t i) { sums[static_cast<size_t>(i)] = sum_of_squares(tensors[static_cast<size_t>(i)]->const_data_ptr<float>(), tensors[static_cast<size_t>(i)]->numel()); });
+  run_shards(static_cast<int64_t>(tensors.size()), threads, [&](int64_t i) {
+    sums[static_cast<size_t>(i)] = sum_of_squares(tensors[static_cast<size_t>(i)]->const_data_ptr<float>(),
+                                                  tensors[static_cast<size_t>(i)]->numel());
+  });
   double total = 0.0;
   for (const double sum : sums) total += sum;
   return std::sqrt(total);

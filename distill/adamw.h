@@ -18,9 +18,10 @@ struct AdamWState {
   int64_t steps = 0;
 };
 
-// One step over all parameters. `gradient_scale` multiplies the gradients first (clipping). Decay acts on matrices alone.
-void adamw_step(std::map<std::string, at::Tensor>& parameters, const std::map<std::string, at::Tensor>& gradients, AdamWState& state,
-                const AdamWSettings& settings, double gradient_scale, int threads);
+// One step over all parameters. `gradient_scale` multiplies the gradients first (clipping). Decay acts on matrices
+// alone.
+void adamw_step(std::map<std::string, at::Tensor>& parameters, const std::map<std::string, at::Tensor>& gradients,
+                AdamWState& state, const AdamWSettings& settings, double gradient_scale, int threads);
 
 // The 2-norm of all gradients together, in double, in a fixed order.
 double global_norm(const std::map<std::string, at::Tensor>& gradients, int threads);

@@ -16,7 +16,8 @@ namespace {
 RowTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, const TeacherSignal& signal) {
   RowTargets targets;
   targets.tokens = next_tokens.index_select(0, rows);
-  if (const auto* dense = std::get_if<DenseSignal>(&signal)) targets.teacher_logits = at::mm(dense->hidden.index_select(0, rows), dense->head.t());
+  if (const auto* dense = std::get_if<DenseSignal>(&signal))
+    targets.teacher_logits = at::mm(dense->hidden.index_select(0, rows), dense->head.t());
   if (const auto* top = std::get_if<TopKSignal>(&signal)) {
     targets.top_ids = top->ids.index_select(0, rows);
     targets.top_log_probs = top->log_probs.index_select(0, rows);
@@ -26,8 +27,9 @@ RowTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, con
 
 }  // namespace
 
-HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens, const at::Tensor& in_loss, const TeacherSignal& signal,
-                         const HeadLossOptions& options, double denominator, at::Tensor& head_gradient) {
+HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens,
+                         const at::Tensor& in_loss, const TeacherSignal& signal, const HeadLossOptions& options,
+                         double denominator, at::Tensor& head_gradient) {
   const c10::NoGradGuard no_grad;  // gradients are made here, by hand
   HeadLossResult result;
   result.hidden_gradient = at::zeros_like(hidden);
@@ -45,7 +47,8 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
       const LossEntry* loss = find_loss(name);
       assert(loss != nullptr);
       double sum = 0.0;
-      for (const double row : loss->rows(logits, targets, options.temperature, weight / denominator, gradient)) sum += row;
+      for (const double row : loss->rows(logits, targets, options.temperature, weight / denominator, gradient))
+        sum += row;
       result.parts[name] += sum / denominator;
       result.loss += weight * sum / denominator;
     }

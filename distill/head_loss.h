@@ -7,7 +7,6 @@
 #include <map>
 #include <string>
 #include <variant>
-
 #include <vector>
 
 #include "distill/loss.h"

@@ -5,17 +5,21 @@
 namespace attar {
 namespace {
 
-std::vector<double> cross_entropy(const at::Tensor& logits, const RowTargets& targets, double, double scale, at::Tensor& gradient) {
+std::vector<double> cross_entropy(const at::Tensor& logits, const RowTargets& targets, double, double scale,
+                                  at::Tensor& gradient) {
   const int64_t rows = logits.size(0), vocab_size = logits.size(1);
   const auto* z = logits.const_data_ptr<float>();
   const auto* tokens = targets.tokens.const_data_ptr<int64_t>();
   auto* g = gradient.data_ptr<float>();
   std::vector<double> out(static_cast<size_t>(rows));
-  for (int64_t r = 0; r < rows; ++r) out[static_cast<size_t>(r)] = cross_entropy_row(z + r * vocab_size, vocab_size, tokens[r], static_cast<float>(scale), g + r * vocab_size);
+  for (int64_t r = 0; r < rows; ++r)
+    out[static_cast<size_t>(r)] =
+        cross_entropy_row(z + r * vocab_size, vocab_size, tokens[r], static_cast<float>(scale), g + r * vocab_size);
   return out;
 }
 
-std::vector<double> forward_kl(const at::Tensor& logits, const RowTargets& targets, double temperature, double scale, at::Tensor& gradient) {
+std::vector<double> forward_kl(const at::Tensor& logits, const RowTargets& targets, double temperature, double scale,
+                               at::Tensor& gradient) {
   const int64_t rows = logits.size(0), vocab_size = logits.size(1);
   const auto* z = logits.const_data_ptr<float>();
   auto* g = gradient.data_ptr<float>();
@@ -23,15 +27,16 @@ std::vector<double> forward_kl(const at::Tensor& logits, const RowTargets& targe
   if (targets.teacher_logits.defined()) {
     const auto* y = targets.teacher_logits.const_data_ptr<float>();
     for (int64_t r = 0; r < rows; ++r)
-      out[static_cast<size_t>(r)] = forward_kl_row(z + r * vocab_size, y + r * vocab_size, vocab_size, temperature, static_cast<float>(scale), g + r * vocab_size);
+      out[static_cast<size_t>(r)] = forward_kl_row(z + r * vocab_size, y + r * vocab_size, vocab_size, temperature,
+                                                   static_cast<float>(scale), g + r * vocab_size);
     return out;
   }
   const int64_t k = targets.top_ids.size(1);
   const auto* ids = targets.top_ids.const_data_ptr<int64_t>();
   const auto* log_probs = targets.top_log_probs.const_data_ptr<float>();
   for (int64_t r = 0; r < rows; ++r)
-    out[static_cast<size_t>(r)] =
-        forward_kl_top_k_row(z + r * vocab_size, vocab_size, ids + r * k, log_probs + r * k, k, temperature, static_cast<float>(scale), g + r * vocab_size);
+    out[static_cast<size_t>(r)] = forward_kl_top_k_row(z + r * vocab_size, vocab_size, ids + r * k, log_probs + r * k,
+                                                       k, temperature, static_cast<float>(scale), g + r * vocab_size);
   return out;
 }
 
@@ -42,7 +47,9 @@ constexpr LossEntry kLosses[] = {
 
 }  // namespace
 
-std::span<const LossEntry> losses() { return kLosses; }
+std::span<const LossEntry> losses() {
+  return kLosses;
+}
 
 const LossEntry* find_loss(const std::string& name) {
   for (const LossEntry& loss : kLosses)

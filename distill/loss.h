@@ -14,12 +14,13 @@ namespace attar {
 struct RowTargets {
   at::Tensor tokens;          // (R) int64: the next token
   at::Tensor teacher_logits;  // (R, V) f32: a dense teacher
-  at::Tensor top_ids;         // (R, k) int64: a sparse teacher, the rest of its mass in one bucket; -1 as in TokenDocument
-  at::Tensor top_log_probs;   // (R, k) f32
+  at::Tensor top_ids;  // (R, k) int64: a sparse teacher, the rest of its mass in one bucket; -1 as in TokenDocument
+  at::Tensor top_log_probs;  // (R, k) f32
 };
 
 // Adds scale * d(sum of the rows' losses)/d(logits) to gradient (R, V); -> loss of each row (R), unscaled.
-using LossRows = std::vector<double> (*)(const at::Tensor& logits, const RowTargets& targets, double temperature, double scale, at::Tensor& gradient);
+using LossRows = std::vector<double> (*)(const at::Tensor& logits, const RowTargets& targets, double temperature,
+                                         double scale, at::Tensor& gradient);
 
 struct LossEntry {
   const char* name;  // recipe key of `losses`

@@ -11,17 +11,20 @@ namespace attar {
 double cross_entropy_row(const float* logits, int64_t vocab_size, int64_t target, float scale, float* gradient);
 
 // t^2 * KL(softmax(y / t) || softmax(z / t))
-double forward_kl_row(const float* logits, const float* teacher, int64_t vocab_size, double temperature, float scale, float* gradient);
+double forward_kl_row(const float* logits, const float* teacher, int64_t vocab_size, double temperature, float scale,
+                      float* gradient);
 
 // The teacher's k likeliest tokens at temperature t, and everything else as one bucket ("ghost token"):
 //   loss = t^2 * (sum_S p log(p / q) + p_tail log(p_tail / q_tail)),  gradient off S: t * q * (1 - p_tail / q_tail)
-// Entries with id < 0 and a probability are tokens the student does not have: p is renormalised without them. A row with no
-// usable entry adds nothing.
-double forward_kl_top_k_row(const float* logits, int64_t vocab_size, const int64_t* ids, const float* log_probs, int64_t k, double temperature, float scale,
-                            float* gradient);
+// Entries with id < 0 and a probability are tokens the student does not have: p is renormalised without them. A row
+// with no usable entry adds nothing.
+double forward_kl_top_k_row(const float* logits, int64_t vocab_size, const int64_t* ids, const float* log_probs,
+                            int64_t k, double temperature, float scale, float* gradient);
 
 // The same in double and without tricks, for tests.
-double cross_entropy_row_reference(const float* logits, int64_t vocab_size, int64_t target, float scale, float* gradient);
-double forward_kl_row_reference(const float* logits, const float* teacher, int64_t vocab_size, double temperature, float scale, float* gradient);
+double cross_entropy_row_reference(const float* logits, int64_t vocab_size, int64_t target, float scale,
+                                   float* gradient);
+double forward_kl_row_reference(const float* logits, const float* teacher, int64_t vocab_size, double temperature,
+                                float scale, float* gradient);
 
 }  // namespace attar

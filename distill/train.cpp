@@ -2,9 +2,9 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
-#include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -48,7 +48,8 @@ double learning_rate_at(const DistillOptions& options, int64_t tokens) {
   if (at < options.warmup) return options.learning_rate * std::max(at / options.warmup, 0.1);
   const double share = std::min(1.0, (at - options.warmup) / std::max(1e-9, 1.0 - options.warmup));
   const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * share));
-  return options.learning_rate * (options.final_learning_rate_ratio + (1.0 - options.final_learning_rate_ratio) * cosine);
+  return options.learning_rate *
+         (options.final_learning_rate_ratio + (1.0 - options.final_learning_rate_ratio) * cosine);
 }
 
 // The pieces of a step, dealt to the shards: each to the one with the fewest tokens so far.
@@ -67,7 +68,8 @@ std::vector<std::vector<Piece>> deal(const std::vector<Piece>& pieces, int64_t s
 int64_t loss_tokens(const TokenDataset& data, const std::vector<Piece>& pieces) {
   int64_t count = 0;
   for (const Piece& piece : pieces)
-    for (int64_t i = 1; i < piece.length; ++i) count += data.documents[static_cast<size_t>(piece.document)].in_loss[static_cast<size_t>(piece.begin + i)];
+    for (int64_t i = 1; i < piece.length; ++i)
+      count += data.documents[static_cast<size_t>(piece.document)].in_loss[static_cast<size_t>(piece.begin + i)];
   return count;
 }
 
@@ -81,7 +83,9 @@ struct Labels {
 Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, int64_t n, bool with_signal) {
   Labels labels{at::zeros({n}, at::kLong), at::zeros({n}, at::kBool), {}};
   const int64_t k = with_signal ? data.signal_k : 0;
-  if (k > 0) labels.signal = {at::full({n, k}, -1, at::kLong), at::full({n, k}, -std::numeric_limits<float>::infinity(), at::kFloat)};
+  if (k > 0)
+    labels.signal = {at::full({n, k}, -1, at::kLong),
+                     at::full({n, k}, -std::numeric_limits<float>::infinity(), at::kFloat)};
   auto* next = labels.next.data_ptr<int64_t>();
   auto* in_loss = labels.in_loss.data_ptr<bool>();
   int64_t row = 0;
@@ -105,7 +109,8 @@ Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, int
 
 // A document that has something to learn from, but no signal: a cached forward KL would pass over it.
 bool lacks_signal(const TokenDocument& document) {
-  return document.signal_ids.empty() && std::find(document.in_loss.begin(), document.in_loss.end(), uint8_t{1}) != document.in_loss.end();
+  return document.signal_ids.empty() &&
+         std::find(document.in_loss.begin(), document.in_loss.end(), uint8_t{1}) != document.in_loss.end();
 }
 
 // What was killed while it wrote a checkpoint left its files aside; nobody else writes here.
@@ -114,7 +119,9 @@ void sweep_asides(const std::string& directory) {
   std::vector<fs::path> asides;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
-    if (name.rfind("step-", 0) == 0 && (name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos)) asides.push_back(entry.path());
+    if (name.rfind("step-", 0) == 0 &&
+        (name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos))
+      asides.push_back(entry.path());
   }
   for (const fs::path& path : asides) fs::remove_all(path);
 }
@@ -126,7 +133,8 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
 
 class Trainer {
  public:
-  Trainer(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs, const DistillOptions& options, const Progress& progress)
+  Trainer(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs, const DistillOptions& options,
+          const Progress& progress)
       : student_(student), tokenizer_(tokenizer), inputs_(inputs), options_(options), progress_(progress) {
     check();
     if (!inputs.checkpoint_directory.empty()) fingerprint_ = fingerprint();
@@ -159,22 +167,33 @@ class Trainer {
  private:
   void check() {
     const TokenDataset& data = *inputs_.data;
-    if (options_.shards < 1) throw usage_error("distill.shards", "a step has at least one part", "1 or more", std::to_string(options_.shards));
+    if (options_.shards < 1)
+      throw usage_error("distill.shards", "a step has at least one part", "1 or more", std::to_string(options_.shards));
     for (const auto& [name, weight] : options_.losses)
-      if (find_loss(name) == nullptr) throw usage_error("distill.losses", "no such loss", "a name of losses()", printable(name));
-    if (data.loss_token_count() == 0) throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
+      if (find_loss(name) == nullptr)
+        throw usage_error("distill.losses", "no such loss", "a name of losses()", printable(name));
+    if (data.loss_token_count() == 0)
+      throw input_error("distill", "the training data has no token to learn from",
+                        "text, or chats with assistant turns");
     bool needs_teacher = false;
     for (const auto& [name, weight] : options_.losses) needs_teacher |= weight != 0.0 && find_loss(name)->needs_teacher;
     const auto bare = static_cast<int64_t>(std::count_if(data.documents.begin(), data.documents.end(), lacks_signal));
     // auto: the cache where it covers all of the data and no teacher could do better.
-    cached_ = needs_teacher && (options_.signal == "cached" || (options_.signal == "auto" && data.signal_k > 0 && (bare == 0 || inputs_.teacher == nullptr)));
+    cached_ = needs_teacher && (options_.signal == "cached" || (options_.signal == "auto" && data.signal_k > 0 &&
+                                                                (bare == 0 || inputs_.teacher == nullptr)));
     online_ = needs_teacher && !cached_;
-    if (cached_ && data.signal_k == 0) throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "", "use signal: online");
+    if (cached_ && data.signal_k == 0)
+      throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "",
+                        "use signal: online");
     if (cached_ && bare > 0)
-      throw input_error("distill.signal", "part of the training data holds no teacher signal", "a signal in each of " + std::to_string(data.documents.size()) + " documents",
+      throw input_error("distill.signal", "part of the training data holds no teacher signal",
+                        "a signal in each of " + std::to_string(data.documents.size()) + " documents",
                         std::to_string(bare) + " without one", "use signal: online");
-    if (cached_ && options_.temperature != 1.0) throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1", std::to_string(options_.temperature), "use signal: online");
-    if (online_ && inputs_.teacher == nullptr) throw usage_error("distill.losses", "need a teacher, and there is none", "cross_entropy alone, or a teacher");
+    if (cached_ && options_.temperature != 1.0)
+      throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1",
+                        std::to_string(options_.temperature), "use signal: online");
+    if (online_ && inputs_.teacher == nullptr)
+      throw usage_error("distill.losses", "need a teacher, and there is none", "cross_entropy alone, or a teacher");
   }
 
   std::vector<std::vector<Piece>> batches_of(int64_t epoch) const {
@@ -185,13 +204,15 @@ class Trainer {
   void require_loss_tokens(const std::vector<std::vector<Piece>>& batches) const {
     for (const std::vector<Piece>& pieces : batches)
       if (loss_tokens(*inputs_.data, pieces) > 0) return;
-    throw input_error("distill", "no token of the loss has one before it to be predicted from", "documents of two tokens and more", "", "raise sequence_tokens");
+    throw input_error("distill", "no token of the loss has one before it to be predicted from",
+                      "documents of two tokens and more", "", "raise sequence_tokens");
   }
 
   // Forward and backward of one shard on leaves of its own that share the parameters' memory.
   ShardResult run_shard(const std::vector<Piece>& pieces, double denominator) const {
     CausalLM leaves{student_.config, {}};
-    for (const auto& [name, tensor] : student_.parameters) leaves.parameters[name] = tensor.detach().set_requires_grad(true);
+    for (const auto& [name, tensor] : student_.parameters)
+      leaves.parameters[name] = tensor.detach().set_requires_grad(true);
     const TokenBatch batch = to_batch(*inputs_.data, pieces);
     const Labels labels = labels_of(*inputs_.data, pieces, batch.tokens.size(0), cached_);
     TeacherSignal signal;
@@ -208,13 +229,17 @@ class Trainer {
     HeadLossOptions head_options;
     head_options.losses = options_.losses;
     head_options.temperature = options_.temperature;
-    const HeadLossResult loss = head_loss(hidden.detach(), student_.head().detach(), labels.next, labels.in_loss, signal, head_options, denominator, head_gradient);
+    const HeadLossResult loss = head_loss(hidden.detach(), student_.head().detach(), labels.next, labels.in_loss,
+                                          signal, head_options, denominator, head_gradient);
     hidden.backward(loss.hidden_gradient);
     ShardResult result{{}, loss.loss, loss.parts};
     for (const auto& [name, leaf] : leaves.parameters) result.gradients[name] = leaf.grad();
-    at::Tensor& head = result.gradients[tensor_name(0, student_.config.tied_embeddings ? Role::Embedding : Role::Output)];
-    if (head.defined()) head.add_(head_gradient);
-    else head = head_gradient;
+    at::Tensor& head =
+        result.gradients[tensor_name(0, student_.config.tied_embeddings ? Role::Embedding : Role::Output)];
+    if (head.defined())
+      head.add_(head_gradient);
+    else
+      head = head_gradient;
     return result;
   }
 
@@ -239,9 +264,15 @@ class Trainer {
     const auto start = std::chrono::steady_clock::now();
     const std::vector<std::vector<Piece>> hands = deal(pieces, options_.shards);
     std::vector<ShardResult> shards(hands.size());
-    run_shards(static_cast<int64_t>(hands.size()), inputs_.threads,
-               [&](int64_t i) { shards[static_cast<size_t>(i)] = run_shard(hands[static_cast<size_t>(i)], static_cast<double>(count)); });
-    TrainStep done{.step = cursor_.step, .tokens = 0, .loss = 0, .gradient_norm = 0, .learning_rate = learning_rate_at(options_, cursor_.tokens), .parts = {}};
+    run_shards(static_cast<int64_t>(hands.size()), inputs_.threads, [&](int64_t i) {
+      shards[static_cast<size_t>(i)] = run_shard(hands[static_cast<size_t>(i)], static_cast<double>(count));
+    });
+    TrainStep done{.step = cursor_.step,
+                   .tokens = 0,
+                   .loss = 0,
+                   .gradient_norm = 0,
+                   .learning_rate = learning_rate_at(options_, cursor_.tokens),
+                   .parts = {}};
     for (const ShardResult& shard : shards) {
       done.loss += shard.loss;
       for (const auto& [name, value] : shard.parts) done.parts[name] += value;
@@ -249,43 +280,61 @@ class Trainer {
     const std::map<std::string, at::Tensor> gradients = added(shards);
     done.gradient_norm = global_norm(gradients, inputs_.threads);
     if (!std::isfinite(done.loss) || !std::isfinite(done.gradient_norm))
-      throw Error(ErrorKind::Failure, {.where = "distill, step " + std::to_string(cursor_.step), .what = "the loss is not finite", .hint = "lower learning_rate"});
-    const double scale = options_.clip_norm > 0.0 && done.gradient_norm > options_.clip_norm ? options_.clip_norm / done.gradient_norm : 1.0;
-    adamw_step(student_.parameters, gradients, optimizer_, {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay}, scale, inputs_.threads);
+      throw Error(ErrorKind::Failure, {.where = "distill, step " + std::to_string(cursor_.step),
+                                       .what = "the loss is not finite",
+                                       .hint = "lower learning_rate"});
+    const double scale = options_.clip_norm > 0.0 && done.gradient_norm > options_.clip_norm
+                             ? options_.clip_norm / done.gradient_norm
+                             : 1.0;
+    adamw_step(student_.parameters, gradients, optimizer_,
+               {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay}, scale,
+               inputs_.threads);
     cursor_.tokens += count;
     ++cursor_.step;
     done.tokens = cursor_.tokens;
     history_.push_back(done);
-    tell(done, static_cast<double>(count) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    tell(done,
+         static_cast<double>(count) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 
   // Reports, and writes a checkpoint when it is time or the caller stops.
   void tell(const TrainStep& done, double tokens_per_s) {
     const bool finished = cursor_.tokens >= options_.tokens;
-    const bool due = options_.checkpoint_every_steps > 0 && cursor_.step % options_.checkpoint_every_steps == 0 && !finished;
+    const bool due =
+        options_.checkpoint_every_steps > 0 && cursor_.step % options_.checkpoint_every_steps == 0 && !finished;
     if (due) save();
     if (!progress_) return;
-    Event event{.stage = "distill", .unit = "tokens", .done = std::min(cursor_.tokens, options_.tokens), .total = options_.tokens};
+    Event event{.stage = "distill",
+                .unit = "tokens",
+                .done = std::min(cursor_.tokens, options_.tokens),
+                .total = options_.tokens};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
     event.metrics.push_back({"gradient_norm", done.gradient_norm});
     event.metrics.push_back({"learning_rate", done.learning_rate});
     event.metrics.push_back({"tokens_per_s", tokens_per_s});
     if (progress_(event) == Flow::GoOn) return;
     if (!due && !finished) save();
-    throw Error(ErrorKind::Interrupted, {.where = "distill", .what = "interrupted", .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
+    throw Error(ErrorKind::Interrupted,
+                {.where = "distill",
+                 .what = "interrupted",
+                 .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
   }
 
   // Of all that decides the weights: options, seed, shapes of the student, every token and signal.
   std::string fingerprint() const {
     DistillOptions copy = options_;
     std::string text = std::to_string(inputs_.seed) + inputs_.data->tokenizer_hash;
-    visit_fields(copy, [&](auto& value, const char* name, const char*) { text += std::string(";") + name + "=" + Json(value).dump(); });
+    visit_fields(copy, [&](auto& value, const char* name, const char*) {
+      text += std::string(";") + name + "=" + Json(value).dump();
+    });
     for (const auto& [name, tensor] : student_.parameters) text += ";" + name + Json(tensor.sizes().vec()).dump();
     Sha256 hash;
     hash.add(text);
     for (const TokenDocument& document : inputs_.data->documents) {
       hash.add(";" + std::to_string(document.tokens.size()));
-      for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids), bytes_of(document.signal_log_probs)}) hash.add(bytes);
+      for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids),
+                                bytes_of(document.signal_log_probs)})
+        hash.add(bytes);
     }
     return hash.hex();
   }
@@ -298,11 +347,18 @@ class Trainer {
     Json history = Json::array();
     for (const TrainStep& step : history_)
       history.push_back({step.step, step.tokens, step.loss, step.gradient_norm, step.learning_rate, step.parts});
-    const Json state = {{"step", cursor_.step}, {"tokens", cursor_.tokens}, {"epoch", cursor_.epoch}, {"batch", cursor_.batch},
-                        {"optimizer_steps", optimizer_.steps}, {"options", fingerprint_}, {"history", history}};
-    write_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(cursor_.step), student_, tokenizer_, {}, extra, state.dump());
+    const Json state = {{"step", cursor_.step},
+                        {"tokens", cursor_.tokens},
+                        {"epoch", cursor_.epoch},
+                        {"batch", cursor_.batch},
+                        {"optimizer_steps", optimizer_.steps},
+                        {"options", fingerprint_},
+                        {"history", history}};
+    write_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(cursor_.step), student_, tokenizer_, {},
+                     extra, state.dump());
     const std::vector<int64_t> steps = saved_steps();
-    for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(inputs_.checkpoint_directory + "/step-" + std::to_string(steps[i]));
+    for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i)
+      fs::remove_all(inputs_.checkpoint_directory + "/step-" + std::to_string(steps[i]));
   }
 
   std::vector<int64_t> saved_steps() const {
@@ -310,7 +366,8 @@ class Trainer {
     if (!fs::is_directory(inputs_.checkpoint_directory)) return steps;
     for (const fs::directory_entry& entry : fs::directory_iterator(inputs_.checkpoint_directory)) {
       const std::string name = entry.path().filename().string();
-      if (name.rfind("step-", 0) == 0 && name.find_first_not_of("0123456789", 5) == std::string::npos) steps.push_back(std::stoll(name.substr(5)));
+      if (name.rfind("step-", 0) == 0 && name.find_first_not_of("0123456789", 5) == std::string::npos)
+        steps.push_back(std::stoll(name.substr(5)));
     }
     std::sort(steps.begin(), steps.end());
     return steps;
@@ -321,12 +378,16 @@ class Trainer {
     if (steps.empty()) return;
     Checkpoint checkpoint = read_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(steps.back()));
     const Json state = Json::parse(checkpoint.state_json);
-    if (state.at("options") != fingerprint_) throw usage_error(inputs_.checkpoint_directory, "holds checkpoints of other options or data", "", "", "delete them or use another folder");
+    if (state.at("options") != fingerprint_)
+      throw usage_error(inputs_.checkpoint_directory, "holds checkpoints of other options or data", "", "",
+                        "delete them or use another folder");
     student_.parameters = std::move(checkpoint.model.parameters);
-    for (const auto& [name, tensor] : checkpoint.extra) (name.rfind("first.", 0) == 0 ? optimizer_.first : optimizer_.second)[name.substr(name.find('.') + 1)] = tensor;
+    for (const auto& [name, tensor] : checkpoint.extra)
+      (name.rfind("first.", 0) == 0 ? optimizer_.first : optimizer_.second)[name.substr(name.find('.') + 1)] = tensor;
     optimizer_.steps = state.at("optimizer_steps");
     cursor_ = {state.at("step"), state.at("tokens"), state.at("epoch"), state.at("batch")};
-    for (const Json& h : state.at("history")) history_.push_back({h[0], h[1], h[2], h[3], h[4], h[5].get<std::map<std::string, double>>()});
+    for (const Json& h : state.at("history"))
+      history_.push_back({h[0], h[1], h[2], h[3], h[4], h[5].get<std::map<std::string, double>>()});
   }
 
   CausalLM& student_;
@@ -344,7 +405,8 @@ class Trainer {
 
 }  // namespace
 
-TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs, const DistillOptions& options, const Progress& progress) {
+TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
+                  const DistillOptions& options, const Progress& progress) {
   return Trainer(student, tokenizer, inputs, options, progress).run();
 }
 

@@ -15,7 +15,7 @@
 namespace attar {
 
 struct DistillOptions {
-  int64_t tokens = 100000;       // loss tokens seen in all, over epochs
+  int64_t tokens = 100000;  // loss tokens seen in all, over epochs
   std::map<std::string, double> losses{{"forward_kl", 1.0}};
   double temperature = 1.0;
   double learning_rate = 3e-4;
@@ -45,17 +45,18 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.clip_norm, "clip_norm", "largest global norm of the gradient; 0 for off");
   field(o.batch_tokens, "batch_tokens", "tokens a step");
   field(o.sequence_tokens, "sequence_tokens", "longest sequence; longer documents are cut");
-  field(o.shards, "shards", "parts of a step that run side by side, one thread each; part of the result, unlike threads");
+  field(o.shards, "shards",
+        "parts of a step that run side by side, one thread each; part of the result, unlike threads");
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
   field(o.signal, "signal", "auto, online (the teacher runs beside the student) or cached (the data's own top-k)");
 }
 
 struct TrainInputs {
-  const CausalLM* teacher = nullptr;             // for online signals; may be nullptr
-  std::vector<int32_t> student_to_teacher{};     // (Vs) teacher id of each student id; empty: the same
+  const CausalLM* teacher = nullptr;          // for online signals; may be nullptr
+  std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
   const TokenDataset* data = nullptr;
-  std::string checkpoint_directory{};            // "": none. Steps go to DIR/step-N
-  bool resume = false;                           // from the newest whole checkpoint there
+  std::string checkpoint_directory{};  // "": none. Steps go to DIR/step-N
+  bool resume = false;                 // from the newest whole checkpoint there
   uint64_t seed = 0;
   int threads = 2;
 };
@@ -72,8 +73,8 @@ struct TrainResult {
   std::vector<TrainStep> history;  // every step, also those before a resume
 };
 
-// Changes `student` in place. Error{Input}: no loss tokens, a cached signal asked for that the data lacks. Error{Failure}
-// when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.
+// Changes `student` in place. Error{Input}: no loss tokens, a cached signal asked for that the data lacks.
+// Error{Failure} when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress = {});
 

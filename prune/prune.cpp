@@ -22,7 +22,9 @@ namespace {
 constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
 constexpr int64_t kFirstKept = 2, kLastKept = 1;  // layers that depth pruning leaves alone
 
-at::Tensor index_tensor(const std::vector<int64_t>& ids) { return at::tensor(ids, at::kLong); }
+at::Tensor index_tensor(const std::vector<int64_t>& ids) {
+  return at::tensor(ids, at::kLong);
+}
 
 // The places of the `keep` largest values, ascending; ties to the lower place.
 std::vector<int64_t> largest(const at::Tensor& values, int64_t keep) {
@@ -41,17 +43,21 @@ void keep_rows(CausalLM& model, int64_t layer, Role role, const at::Tensor& rows
 }
 
 // Cuts the inputs of one linear down to `kept` and mends or just slices it.
-double cut_inputs(CausalLM& model, int64_t layer, Role role, const LinearStats& stats, const at::Tensor& kept, const PruneOptions& options) {
+double cut_inputs(CausalLM& model, int64_t layer, Role role, const LinearStats& stats, const at::Tensor& kept,
+                  const PruneOptions& options) {
   at::Tensor& weight = model.parameters.at(tensor_name(layer, role));
-  const at::Tensor cut = options.refit ? refit(weight, damped(stats.gram, options.damping), kept) : weight.index_select(1, kept).contiguous();
+  const at::Tensor cut = options.refit ? refit(weight, damped(stats.gram, options.damping), kept)
+                                       : weight.index_select(1, kept).contiguous();
   const double error = relative_error(weight, cut, stats.gram, kept);
   weight = cut;
   return error;
 }
 
 // gate and up rows, down columns.
-void cut_channels(CausalLM& model, int64_t layer, const LinearStats& stats, int64_t keep, const PruneOptions& options, LayerCut& cut) {
-  const at::Tensor errors = removal_errors(model.block_parameter(layer, Role::Down), damped(stats.gram, options.damping), 1);
+void cut_channels(CausalLM& model, int64_t layer, const LinearStats& stats, int64_t keep, const PruneOptions& options,
+                  LayerCut& cut) {
+  const at::Tensor errors =
+      removal_errors(model.block_parameter(layer, Role::Down), damped(stats.gram, options.damping), 1);
   cut.kept_channels = largest(errors, keep);
   const at::Tensor kept = index_tensor(cut.kept_channels);
   keep_rows(model, layer, Role::Gate, kept);
@@ -61,10 +67,12 @@ void cut_channels(CausalLM& model, int64_t layer, const LinearStats& stats, int6
 }
 
 // A KV group goes with all its query heads: q, k, v rows and biases, o columns.
-void cut_kv_groups(CausalLM& model, int64_t layer, const LinearStats& stats, int64_t keep, const PruneOptions& options, LayerCut& cut) {
+void cut_kv_groups(CausalLM& model, int64_t layer, const LinearStats& stats, int64_t keep, const PruneOptions& options,
+                   LayerCut& cut) {
   LayerConfig& config = model.config.layers[static_cast<size_t>(layer)];
   const int64_t heads_a_group = config.n_heads / config.n_kv_heads, inputs_a_group = heads_a_group * config.head_dim;
-  const at::Tensor errors = removal_errors(model.block_parameter(layer, Role::AttentionOutput), damped(stats.gram, options.damping), inputs_a_group);
+  const at::Tensor errors = removal_errors(model.block_parameter(layer, Role::AttentionOutput),
+                                           damped(stats.gram, options.damping), inputs_a_group);
   cut.kept_kv_groups = largest(errors, keep);
   const auto rows_of = [&](int64_t rows_a_group) {
     std::vector<int64_t> rows;
@@ -78,7 +86,8 @@ void cut_kv_groups(CausalLM& model, int64_t layer, const LinearStats& stats, int
     if (role == Role::Query || biased) keep_rows(model, layer, role, query_rows);
   for (const Role role : {Role::Key, Role::Value, Role::KeyBias, Role::ValueBias})
     if (role == Role::Key || role == Role::Value || biased) keep_rows(model, layer, role, kv_rows);
-  cut.relative_error = std::max(cut.relative_error, cut_inputs(model, layer, Role::AttentionOutput, stats, query_rows, options));
+  cut.relative_error =
+      std::max(cut.relative_error, cut_inputs(model, layer, Role::AttentionOutput, stats, query_rows, options));
   config.n_kv_heads = keep;
   config.n_heads = keep * heads_a_group;
 }
@@ -90,11 +99,14 @@ int64_t kept_channels(const LayerConfig& layer, const PruneOptions& options) {
   return std::min(layer.ffn_width, std::max<int64_t>(1, steps) * options.round_channels);
 }
 int64_t kept_kv_groups(const LayerConfig& layer, const PruneOptions& options) {
-  return std::max<int64_t>(1, layer.n_kv_heads - static_cast<int64_t>(static_cast<double>(layer.n_kv_heads) * options.heads));
+  return std::max<int64_t>(
+      1, layer.n_kv_heads - static_cast<int64_t>(static_cast<double>(layer.n_kv_heads) * options.heads));
 }
 
-void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const PruneOptions& options, int threads, PruneResult& result, const Progress& progress) {
-  for (int64_t layer = 0; layer < model.config.n_layers(); ++layer) result.cuts.push_back({.layer = layer, .kept_channels = {}, .kept_kv_groups = {}});
+void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const PruneOptions& options, int threads,
+                PruneResult& result, const Progress& progress) {
+  for (int64_t layer = 0; layer < model.config.n_layers(); ++layer)
+    result.cuts.push_back({.layer = layer, .kept_channels = {}, .kept_kv_groups = {}});
   WalkOptions walk;
   walk.threads = threads;
   walk.gram[static_cast<size_t>(LinearGroup::AttentionOutput)] = options.heads > 0.0;
@@ -110,7 +122,9 @@ void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const P
   };
   walk_blocks(model, batches, walk, visit, "prune", progress);
   const LayerConfig& first = model.config.layers[0];
-  if (options.ffn > 0.0) result.notes.push_back("feed-forward width is now " + std::to_string(first.ffn_width) + ", a multiple of " + std::to_string(options.round_channels));
+  if (options.ffn > 0.0)
+    result.notes.push_back("feed-forward width is now " + std::to_string(first.ffn_width) + ", a multiple of " +
+                           std::to_string(options.round_channels));
 }
 
 // 1 - mean cosine of what goes into and comes out of each layer (ShortGPT, Men et al. 2024, arXiv 2403.03853, eq. 1).
@@ -147,22 +161,28 @@ void drop_layer(CausalLM& model, int64_t layer) {
 
 // One unit after another, the least influential first; scores are measured again after each. gemma3's units are whole
 // patterns of local and global layers, since other runtimes count on the pattern.
-void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_t count, int threads, PruneResult& result, const Progress& progress) {
+void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_t count, int threads,
+                 PruneResult& result, const Progress& progress) {
   const bool patterned = model.config.family == Family::Gemma3 && model.config.sliding_window > 0;
   const int64_t unit = patterned ? 6 : 1;
-  if (count % unit != 0) throw usage_error("prune.layers", "gemma3 loses whole patterns of local and global layers", "a multiple of 6", std::to_string(count));
+  if (count % unit != 0)
+    throw usage_error("prune.layers", "gemma3 loses whole patterns of local and global layers", "a multiple of 6",
+                      std::to_string(count));
   std::vector<int64_t> original(static_cast<size_t>(model.config.n_layers()));
   std::iota(original.begin(), original.end(), int64_t{0});
   for (int64_t removed = 0; removed < count; removed += unit) {
     const std::vector<double> influence = block_influence(model, batches, threads);
-    const int64_t n = model.config.n_layers(), first = patterned ? 0 : std::min(kFirstKept, n - 1), last = patterned ? n : n - kLastKept;
+    const int64_t n = model.config.n_layers(), first = patterned ? 0 : std::min(kFirstKept, n - 1),
+                  last = patterned ? n : n - kLastKept;
     int64_t best = -1;
     double least = HUGE_VAL;
     for (int64_t start = first; start + unit <= last; start += unit) {
       const double sum = std::accumulate(influence.begin() + start, influence.begin() + start + unit, 0.0);
       if (sum < least) best = start, least = sum;
     }
-    if (best < 0) throw usage_error("prune.layers", "leaves no layer to remove", "the first two and the last layer stay", std::to_string(count));
+    if (best < 0)
+      throw usage_error("prune.layers", "leaves no layer to remove", "the first two and the last layer stay",
+                        std::to_string(count));
     for (int64_t i = 0; i < unit; ++i) {
       result.removed_layers.push_back(original[static_cast<size_t>(best)]);
       original.erase(original.begin() + best);
@@ -172,7 +192,8 @@ void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_
   }
 }
 
-void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& data, int64_t target, PruneResult& result) {
+void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& data, int64_t target,
+                    PruneResult& result) {
   const VocabularyCut cut = trim_vocabulary(tokenizer, count_tokens(data, model.config.vocab_size), target);
   const at::Tensor rows = index_tensor({cut.kept.begin(), cut.kept.end()});
   for (const Role role : {Role::Embedding, Role::Output})
@@ -180,24 +201,29 @@ void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDatase
   model.config.vocab_size = static_cast<int64_t>(cut.kept.size());
   tokenizer = cut.tokenizer;
   result.kept_tokens = cut.kept;
-  result.notes.push_back("vocabulary cut to " + std::to_string(cut.kept.size()) + " tokens; dropped ones are spelled with those that are left");
+  result.notes.push_back("vocabulary cut to " + std::to_string(cut.kept.size()) +
+                         " tokens; dropped ones are spelled with those that are left");
 }
 
 }  // namespace
 
-PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration, const PruneOptions& options, int threads, const Progress& progress) {
+PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
+                  const PruneOptions& options, int threads, const Progress& progress) {
   const c10::NoGradGuard no_grad;
   PruneResult result;
   result.parameters_before = model.config.parameter_count();
   if (options.layers >= model.config.n_layers())
-    throw usage_error("prune.layers", "leaves no layer", "at most " + std::to_string(model.config.n_layers() - 1), std::to_string(options.layers));
+    throw usage_error("prune.layers", "leaves no layer", "at most " + std::to_string(model.config.n_layers() - 1),
+                      std::to_string(options.layers));
   const bool needs_data = options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0;
   std::vector<TokenBatch> batches;
   if (needs_data) batches = batches_in_order(calibration, kSequenceTokens, kBatchTokens, options.calibration_tokens);
-  if (needs_data && batches.empty()) throw input_error("prune", "the calibration data is empty", "text to measure activations on");
+  if (needs_data && batches.empty())
+    throw input_error("prune", "the calibration data is empty", "text to measure activations on");
   if (options.layers > 0) drop_layers(model, batches, options.layers, threads, result, progress);
   if (options.ffn > 0.0 || options.heads > 0.0) cut_widths(model, batches, options, threads, result, progress);
-  if (options.vocab > 0 && options.vocab < model.config.vocab_size) cut_vocabulary(model, tokenizer, calibration, options.vocab, result);
+  if (options.vocab > 0 && options.vocab < model.config.vocab_size)
+    cut_vocabulary(model, tokenizer, calibration, options.vocab, result);
   check_config(model.config, "the pruned model");
   result.parameters_after = model.config.parameter_count();
   return result;

@@ -49,8 +49,9 @@ struct PruneResult {
   int64_t parameters_before = 0, parameters_after = 0;
 };
 
-// Changes model and tokenizer. `calibration`: activations are measured on its first calibration_tokens tokens, tokens are
-// counted in all of it. The result does not depend on `threads`. Error{Usage} with the key for what cannot be done (a layer that does not exist, ratio 1).
+// Changes model and tokenizer. `calibration`: activations are measured on its first calibration_tokens tokens, tokens
+// are counted in all of it. The result does not depend on `threads`. Error{Usage} with the key for what cannot be done
+// (a layer that does not exist, ratio 1).
 PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
                   const PruneOptions& options, int threads, const Progress& progress = {});
 

@@ -27,8 +27,9 @@ at::Tensor removal_errors(const at::Tensor& weight, const at::Tensor& hessian, i
   const int64_t groups = weight.size(1) / group;
   at::Tensor errors = at::empty({groups}, at::kDouble);
   for (int64_t g = 0; g < groups; ++g) {
-    const at::Tensor own = w.narrow(1, g * group, group);                                                     // (out, group)
-    const at::Tensor block = inverse.narrow(0, g * group, group).narrow(1, g * group, group).contiguous();    // (group, group)
+    const at::Tensor own = w.narrow(1, g * group, group);  // (out, group)
+    const at::Tensor block =
+        inverse.narrow(0, g * group, group).narrow(1, g * group, group).contiguous();  // (group, group)
     errors[g] = (at::mm(own, at::inverse(block)) * own).sum();
   }
   return errors;

@@ -16,7 +16,8 @@ void register_error(py::module_& module) {
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::Interrupted && PyErr_Occurred() != nullptr) return;
       const Error::Parts& parts = error.parts();
-      const py::object made = error_type(error.what(), error.exit_code(), parts.where, parts.what, parts.expected, parts.got, parts.hint);
+      const py::object made =
+          error_type(error.what(), error.exit_code(), parts.where, parts.what, parts.expected, parts.got, parts.hint);
       PyErr_SetObject(error_type.ptr(), made.ptr());
     }
   });

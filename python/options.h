@@ -33,7 +33,8 @@ Options take_options(py::dict& given) {
 
 // What is left has no meaning.
 inline void refuse_rest(const py::dict& given, const std::string& function) {
-  for (const auto& entry : given) throw usage_error(function, "has no argument `" + std::string(py::str(entry.first)) + "`");
+  for (const auto& entry : given)
+    throw usage_error(function, "has no argument `" + std::string(py::str(entry.first)) + "`");
 }
 
 // Calls back with a dict an event; a result of False, an exception or Ctrl-C stops the call.
@@ -45,7 +46,8 @@ inline Progress progress_of(const py::object& callback) {
     py::dict metrics;
     for (const Metric& metric : event.metrics) metrics[metric.name.c_str()] = metric.value;
     py::dict told;
-    told["stage"] = std::string(event.stage), told["unit"] = std::string(event.unit), told["done"] = event.done, told["total"] = event.total;
+    told["stage"] = std::string(event.stage), told["unit"] = std::string(event.unit), told["done"] = event.done,
+    told["total"] = event.total;
     told["metrics"] = metrics, told["message"] = std::string(event.message);
     const py::object answer = callback(told);
     return answer.is(py::bool_(false)) ? Flow::Stop : Flow::GoOn;

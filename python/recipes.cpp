@@ -1,4 +1,5 @@
-// run, prune, distill, quantize, export, evaluate, doctor, with_tensors. Each takes its options as keywords and returns JSON.
+// run, prune, distill, quantize, export, evaluate, doctor, with_tensors. Each takes its options as keywords and returns
+// JSON.
 #include <ATen/ops/from_blob.h>
 
 #include "export/export.h"
@@ -26,7 +27,8 @@ CommandOptions command_of(const std::string& model, const std::string& out, cons
   return command;
 }
 
-py::object run(const std::string& recipe_path, const std::vector<std::string>& overrides, const std::string& out, bool resume, int threads, const py::object& callback) {
+py::object run(const std::string& recipe_path, const std::vector<std::string>& overrides, const std::string& out,
+               bool resume, int threads, const py::object& callback) {
   RunOptions options{.folder = out, .resume = resume, .threads = threads, .runtime_program = {}};
   options.runtime_program = py::module_::import("attar._programs").attr("runtime_program")().cast<std::string>();
   const Recipe recipe = parse_recipe(recipe_path, overrides);
@@ -37,7 +39,8 @@ py::object run(const std::string& recipe_path, const std::vector<std::string>& o
     outcome = run_recipe(recipe, options, progress);
   }
   py::dict result;
-  result["folder"] = outcome.folder, result["gguf"] = outcome.gguf, result["report_html"] = outcome.report_html, result["report_json"] = outcome.report_json;
+  result["folder"] = outcome.folder, result["gguf"] = outcome.gguf, result["report_html"] = outcome.report_html,
+  result["report_json"] = outcome.report_json;
   result["gates_passed"] = outcome.gates_passed, result["report"] = outcome.report;
   return result;
 }
@@ -51,7 +54,8 @@ std::string prune_call(const std::string& model, const std::string& out, const p
   return prune_model(command, options, progress);
 }
 
-std::string quantize_call(const std::string& model, const std::string& out, const py::object& callback, py::dict given) {
+std::string quantize_call(const std::string& model, const std::string& out, const py::object& callback,
+                          py::dict given) {
   CommandOptions command = command_of(model, out, "calibration", given);
   const auto imatrix = take(given, "imatrix", std::string());
   const auto options = take_options<QuantizeOptions>(given);
@@ -61,7 +65,8 @@ std::string quantize_call(const std::string& model, const std::string& out, cons
   return quantize_model(command, options, imatrix, progress);
 }
 
-std::string distill_call(const std::string& teacher, const std::string& student, const std::string& out, const py::object& callback, py::dict given) {
+std::string distill_call(const std::string& teacher, const std::string& student, const std::string& out,
+                         const py::object& callback, py::dict given) {
   CommandOptions command = command_of(teacher, out, "data", given);
   const bool resume = take(given, "resume", false);
   const auto options = take_options<DistillOptions>(given);
@@ -71,7 +76,8 @@ std::string distill_call(const std::string& teacher, const std::string& student,
   return distill_model(command, student, options, resume, progress);
 }
 
-std::string export_call(const std::string& model, const std::string& out, const std::string& format, const std::string& to, const std::string& dtype) {
+std::string export_call(const std::string& model, const std::string& out, const std::string& format,
+                        const std::string& to, const std::string& dtype) {
   CommandOptions command{.model = model, .out = out, .data = {}};
   command.to = to;
   const py::gil_scoped_release release;
@@ -92,7 +98,9 @@ std::string eval_call(const std::string& model, const py::object& callback, py::
 }
 
 // A copy of `model` with some tensors replaced, by Hugging Face or GGUF name, as a Hugging Face directory.
-void with_tensors(const std::string& model, const std::map<std::string, py::array_t<float, py::array::c_style | py::array::forcecast>>& tensors, const std::string& out) {
+void with_tensors(const std::string& model,
+                  const std::map<std::string, py::array_t<float, py::array::c_style | py::array::forcecast>>& tensors,
+                  const std::string& out) {
   const ModelFile file = ModelFile::open(model);
   CausalLM changed = CausalLM::load(file);
   std::map<std::string, const TensorSpec*> known;
@@ -103,7 +111,8 @@ void with_tensors(const std::string& model, const std::map<std::string, py::arra
     if (found == known.end()) throw usage_error("tensors", "the model has no tensor " + printable(name));
     const std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
     if (shape != found->second->shape) throw usage_error("tensors", name + " has another shape");
-    changed.parameters[found->second->name] = at::from_blob(const_cast<float*>(array.data()), shape, at::kFloat).clone();
+    changed.parameters[found->second->name] =
+        at::from_blob(const_cast<float*>(array.data()), shape, at::kFloat).clone();
   }
   ExportInfo info;
   info.provenance = file.provenance();
@@ -115,7 +124,9 @@ void with_tensors(const std::string& model, const std::map<std::string, py::arra
 
 void register_recipes(py::module_& module) {
   module.def("run", run);
-  module.def("plan", [](const std::string& recipe, const std::vector<std::string>& overrides) { return plan_recipe(parse_recipe(recipe, overrides), {}); });
+  module.def("plan", [](const std::string& recipe, const std::vector<std::string>& overrides) {
+    return plan_recipe(parse_recipe(recipe, overrides), {});
+  });
   module.def("prune", prune_call);
   module.def("quantize", quantize_call);
   module.def("distill", distill_call);

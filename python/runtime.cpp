@@ -18,23 +18,30 @@ namespace {
 using Ids = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
 std::vector<int32_t> to_vector(const Ids& ids) {
-  if (ids.ndim() != 1) throw usage_error("tokens", "is no row of token ids", "one dimension", std::to_string(ids.ndim()));
+  if (ids.ndim() != 1)
+    throw usage_error("tokens", "is no row of token ids", "one dimension", std::to_string(ids.ndim()));
   return {ids.data(), ids.data() + ids.size()};
 }
 
-int usable(int threads) { return threads > 0 ? threads : cpu_features().cores; }
+int usable(int threads) {
+  return threads > 0 ? threads : cpu_features().cores;
+}
 
 // One loaded model. Calls on it take turns; the interpreter is free while one computes.
 class PyModel {
  public:
   PyModel(const std::string& model, const std::string& numerics, int threads) : pool_(usable(threads)) {
-    if (numerics != "fp32" && numerics != "deployed") throw usage_error("numerics", "is unknown", "fp32 or deployed", printable(numerics));
+    if (numerics != "fp32" && numerics != "deployed")
+      throw usage_error("numerics", "is unknown", "fp32 or deployed", printable(numerics));
     const py::gil_scoped_release release;
-    model_.emplace(runtime::Model::load(ModelFile::open(model), {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool_));
+    model_.emplace(runtime::Model::load(
+        ModelFile::open(model),
+        {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool_));
     work_.emplace(*model_, pool_);
   }
 
-  std::string generate(const std::string& prompt, bool chat, const std::string& system, const py::object& on_text, py::dict given) {
+  std::string generate(const std::string& prompt, bool chat, const std::string& system, const py::object& on_text,
+                       py::dict given) {
     runtime::GenerateOptions options;
     options.sampling = take_options<runtime::SampleOptions>(given);
     const auto take = [&](const char* name, auto& value) {
@@ -57,7 +64,9 @@ class PyModel {
     return runtime::generate(*model_, cache, tokens, options, *work_, show).text;
   }
 
-  std::vector<int32_t> tokenize(const std::string& text, bool special) const { return model_->tokenizer().encode(text, {.add_special = special, .parse_special = special}); }
+  std::vector<int32_t> tokenize(const std::string& text, bool special) const {
+    return model_->tokenizer().encode(text, {.add_special = special, .parse_special = special});
+  }
   py::bytes detokenize(const Ids& ids) const { return model_->tokenizer().decode(checked(to_vector(ids))); }
 
   py::array_t<double> score(const Ids& ids) {
@@ -74,27 +83,34 @@ class PyModel {
   // Logits after every token but the last: (n - 1, V)
   py::array_t<float> logits(const Ids& ids) {
     const std::vector<int32_t> tokens = checked(to_vector(ids));
-    const auto rows = static_cast<py::ssize_t>(tokens.empty() ? 0 : tokens.size() - 1), columns = static_cast<py::ssize_t>(model_->config().vocab_size);
+    const auto rows = static_cast<py::ssize_t>(tokens.empty() ? 0 : tokens.size() - 1),
+               columns = static_cast<py::ssize_t>(model_->config().vocab_size);
     py::array_t<float> out({rows, columns});
     float* values = out.mutable_data();
     const py::gil_scoped_release release;
     const std::lock_guard<std::mutex> turn(mutex_);
-    runtime::for_each_logits(*model_, tokens, *work_, [&](int64_t position, std::span<const float> row) { std::copy(row.begin(), row.end(), values + position * columns); });
+    runtime::for_each_logits(*model_, tokens, *work_, [&](int64_t position, std::span<const float> row) {
+      std::copy(row.begin(), row.end(), values + position * columns);
+    });
     return out;
   }
 
   py::dict config() const {
     const ModelConfig& c = model_->config();
     py::dict out;
-    out["family"] = traits(c.family).name, out["vocab_size"] = c.vocab_size, out["width"] = c.width, out["layers"] = c.n_layers();
-    out["context_length"] = c.context_length, out["parameters"] = c.parameter_count(), out["bytes"] = model_->file().size_bytes();
+    out["family"] = traits(c.family).name, out["vocab_size"] = c.vocab_size, out["width"] = c.width,
+    out["layers"] = c.n_layers();
+    out["context_length"] = c.context_length, out["parameters"] = c.parameter_count(),
+    out["bytes"] = model_->file().size_bytes();
     return out;
   }
 
  private:
   std::vector<int32_t> checked(std::vector<int32_t> ids) const {
     for (const int32_t id : ids)
-      if (id < 0 || id >= model_->tokenizer().vocab_size()) throw usage_error("tokens", "hold an id outside the vocabulary", "below " + std::to_string(model_->tokenizer().vocab_size()), std::to_string(id));
+      if (id < 0 || id >= model_->tokenizer().vocab_size())
+        throw usage_error("tokens", "hold an id outside the vocabulary",
+                          "below " + std::to_string(model_->tokenizer().vocab_size()), std::to_string(id));
     return ids;
   }
 
@@ -104,7 +120,9 @@ class PyModel {
     ChatContext context{.messages = {}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
     if (!system.empty()) context.messages.push_back({"system", system});
     context.messages.push_back({"user", prompt});
-    return model_->tokenizer().encode(ChatTemplate(data.chat_template.empty() ? kChatMlTemplate : data.chat_template).render(context), {.add_special = false, .parse_special = true});
+    return model_->tokenizer().encode(
+        ChatTemplate(data.chat_template.empty() ? kChatMlTemplate : data.chat_template).render(context),
+        {.add_special = false, .parse_special = true});
   }
 
   ThreadPool pool_;
@@ -113,8 +131,9 @@ class PyModel {
   std::mutex mutex_;
 };
 
-std::string verify_call(const std::string& teacher, const std::string& student, const std::vector<std::string>& data, const std::map<std::string, double>& gates, bool bench, int threads,
-                        const py::object& callback, py::dict given) {
+std::string verify_call(const std::string& teacher, const std::string& student, const std::vector<std::string>& data,
+                        const std::map<std::string, double>& gates, bool bench, int threads, const py::object& callback,
+                        py::dict given) {
   const auto options = take_options<runtime::VerifyOptions>(given);
   refuse_rest(given, "verify");
   const std::string program = py::module_::import("attar._programs").attr("runtime_program")().cast<std::string>();
@@ -127,8 +146,11 @@ std::string verify_call(const std::string& teacher, const std::string& student, 
   ThreadPool pool(usable(threads));
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
   std::optional<runtime::Efficiency> teacher_speed, student_speed;
-  if (bench) teacher_speed = cli::measure(program, teacher, usable(threads)), student_speed = cli::measure(program, student, usable(threads));
-  return cli::verify_document(results, teacher_speed, student_speed, runtime::judge(gates, results, teacher_speed, student_speed, b.size_bytes()));
+  if (bench)
+    teacher_speed = cli::measure(program, teacher, usable(threads)),
+    student_speed = cli::measure(program, student, usable(threads));
+  return cli::verify_document(results, teacher_speed, student_speed,
+                              runtime::judge(gates, results, teacher_speed, student_speed, b.size_bytes()));
 }
 
 }  // namespace

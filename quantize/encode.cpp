@@ -1,6 +1,6 @@
 // Weighted search of block scales. For a grid of levels l and weights w, the best scale of fixed codes is
-// sum(w x l) / sum(w l^2), and the error it leaves is sum(w x^2) - sum(w x l)^2 / sum(w l^2): so a candidate scale only has to
-// give codes, and least squares does the rest. Affine grids solve the 2 x 2 system for scale and minimum.
+// sum(w x l) / sum(w l^2), and the error it leaves is sum(w x^2) - sum(w x l)^2 / sum(w l^2): so a candidate scale only
+// has to give codes, and least squares does the rest. Affine grids solve the 2 x 2 system for scale and minimum.
 // Source: reference "quantization", section 2.1; the K layouts as in runtime/formats/blocks_k.cpp.
 #include "quantize/encode.h"
 
@@ -29,12 +29,14 @@ struct Grid {
 // Level of each x * inverse. n is 16 or 32.
 ATTAR_VECTOR_CLONES void assign(const float* x, int n, float inverse, const Grid& grid, float* levels) {
   if (!grid.table) {
-    for (int j = 0; j < n; ++j) levels[j] = std::min(grid.high, std::max(grid.low, (x[j] * inverse + 12582912.0f) - 12582912.0f));
+    for (int j = 0; j < n; ++j)
+      levels[j] = std::min(grid.high, std::max(grid.low, (x[j] * inverse + 12582912.0f) - 12582912.0f));
     return;
   }
   for (int j = 0; j < n; ++j) levels[j] = static_cast<float>(kIq4Values[0]);
   for (int k = 1; k < 16; ++k) {
-    const float middle = 0.5f * static_cast<float>(kIq4Values[k - 1] + kIq4Values[k]), step = static_cast<float>(kIq4Values[k] - kIq4Values[k - 1]);
+    const float middle = 0.5f * static_cast<float>(kIq4Values[k - 1] + kIq4Values[k]),
+                step = static_cast<float>(kIq4Values[k] - kIq4Values[k - 1]);
     for (int j = 0; j < n; ++j) levels[j] += x[j] * inverse > middle ? step : 0.0f;
   }
 }
@@ -92,11 +94,14 @@ Affine affine_fit(const float* x, const float* w, int levels, bool negative_mini
   const float least = negative_minimum ? std::min(0.0f, *low) : *low, range = *high - least;
   if (range <= 0.0f) return {0.0f, least};
   double sw = 0, swx = 0;
-  for (int j = 0; j < 32; ++j) sw += static_cast<double>(w[j]), swx += static_cast<double>(w[j]) * static_cast<double>(x[j]);
+  for (int j = 0; j < 32; ++j)
+    sw += static_cast<double>(w[j]), swx += static_cast<double>(w[j]) * static_cast<double>(x[j]);
   Affine best{range / static_cast<float>(levels - 1), least};
   double best_error = HUGE_VAL;
   for (int t = -10; t <= 10; ++t) {
-    Affine fit{range / (static_cast<float>(levels - 1) + 0.1f * static_cast<float>(t) * static_cast<float>(levels) / 16.0f), least};
+    Affine fit{
+        range / (static_cast<float>(levels - 1) + 0.1f * static_cast<float>(t) * static_cast<float>(levels) / 16.0f),
+        least};
     for (int round = 0; round < 3; ++round) {
       double sl = 0, sll = 0, sxl = 0, error = 0;
       float codes[32];
@@ -105,7 +110,8 @@ Affine affine_fit(const float* x, const float* w, int levels, bool negative_mini
         codes[j] = std::clamp(std::nearbyint((x[j] - fit.minimum) * inverse), 0.0f, static_cast<float>(levels - 1));
         const double difference = static_cast<double>(fit.scale * codes[j] + fit.minimum - x[j]);
         error += static_cast<double>(w[j]) * difference * difference;
-        sl += static_cast<double>(w[j] * codes[j]), sll += static_cast<double>(w[j] * codes[j] * codes[j]), sxl += static_cast<double>(w[j] * codes[j] * x[j]);
+        sl += static_cast<double>(w[j] * codes[j]), sll += static_cast<double>(w[j] * codes[j] * codes[j]),
+            sxl += static_cast<double>(w[j] * codes[j] * x[j]);
       }
       if (error < best_error) best_error = error, best = fit;
       const double determinant = sw * sll - sl * sl;
@@ -135,7 +141,10 @@ uint8_t table_code(float level) {
 
 // One block of 32 with a symmetric grid: Q4_0, Q5_0, Q8_0, IQ4_NL.
 void encode_symmetric(TensorType type, const float* x, const float* w, std::byte* block) {
-  const Grid grid = type == TensorType::Q4_0 ? Grid{-8, 7, false} : type == TensorType::Q5_0 ? Grid{-16, 15, false} : type == TensorType::Q8_0 ? Grid{-127, 127, false} : Grid{-127, 113, true};
+  const Grid grid = type == TensorType::Q4_0   ? Grid{-8, 7, false}
+                    : type == TensorType::Q5_0 ? Grid{-16, 15, false}
+                    : type == TensorType::Q8_0 ? Grid{-127, 127, false}
+                                               : Grid{-127, 113, true};
   const uint16_t bits = f32_to_f16(symmetric_scale(x, w, 32, grid, type == TensorType::Q8_0 ? 2 : 9));
   const float scale = f16_to_f32(bits);
   float levels[32];
@@ -143,7 +152,10 @@ void encode_symmetric(TensorType type, const float* x, const float* w, std::byte
   if (scale == 0.0f) std::fill(levels, levels + 32, grid.table ? 1.0f : 0.0f);
   put_u16(block, 0, bits);
   uint8_t codes[32];
-  for (int j = 0; j < 32; ++j) codes[j] = grid.table ? table_code(levels[j]) : static_cast<uint8_t>(static_cast<int>(levels[j] - (type == TensorType::Q8_0 ? 0.0f : grid.low)));
+  for (int j = 0; j < 32; ++j)
+    codes[j] = grid.table
+                   ? table_code(levels[j])
+                   : static_cast<uint8_t>(static_cast<int>(levels[j] - (type == TensorType::Q8_0 ? 0.0f : grid.low)));
   if (type == TensorType::Q8_0) return void(std::memcpy(block + 2, codes, 32));
   if (type == TensorType::Q5_0) put_fifth_bits(codes, block + 2);
   put_nibbles(codes, block + (type == TensorType::Q5_0 ? 6 : 2));
@@ -157,7 +169,9 @@ void encode_affine(TensorType type, const float* x, const float* w, std::byte* b
   const float scale = f16_to_f32(d), minimum = f16_to_f32(m);
   uint8_t codes[32];
   for (int j = 0; j < 32; ++j)
-    codes[j] = scale == 0.0f ? 0 : static_cast<uint8_t>(std::clamp(std::nearbyint((x[j] - minimum) / scale), 0.0f, static_cast<float>(levels - 1)));
+    codes[j] = scale == 0.0f ? 0
+                             : static_cast<uint8_t>(std::clamp(std::nearbyint((x[j] - minimum) / scale), 0.0f,
+                                                               static_cast<float>(levels - 1)));
   put_u16(block, 0, d);
   put_u16(block, 2, m);
   if (levels == 32) put_fifth_bits(codes, block + 4);
@@ -168,16 +182,20 @@ void encode_affine(TensorType type, const float* x, const float* w, std::byte* b
 float six_bit_codes(const float values[8], uint8_t codes[8], uint16_t& step_bits) {
   step_bits = f32_to_f16(*std::max_element(values, values + 8) / 63.0f);
   const float step = f16_to_f32(step_bits);
-  for (int j = 0; j < 8; ++j) codes[j] = step > 0.0f ? static_cast<uint8_t>(std::clamp(std::nearbyint(values[j] / step), 0.0f, 63.0f)) : 0;
+  for (int j = 0; j < 8; ++j)
+    codes[j] = step > 0.0f ? static_cast<uint8_t>(std::clamp(std::nearbyint(values[j] / step), 0.0f, 63.0f)) : 0;
   return step;
 }
 
 // Least squares of the super-block's two steps with all codes fixed.
-void refit_steps(const float* x, const float* w, const uint8_t* codes, const uint8_t* scales, const uint8_t* minimums, float& d, float& dmin) {
+void refit_steps(const float* x, const float* w, const uint8_t* codes, const uint8_t* scales, const uint8_t* minimums,
+                 float& d, float& dmin) {
   double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;
   for (int i = 0; i < 256; ++i) {
-    const double weight = static_cast<double>(w[i]), a = scales[i / 32] * codes[i], b = -minimums[i / 32], value = static_cast<double>(x[i]);
-    aa += weight * a * a, ab += weight * a * b, bb += weight * b * b, ax += weight * a * value, bx += weight * b * value;
+    const double weight = static_cast<double>(w[i]), a = scales[i / 32] * codes[i], b = -minimums[i / 32],
+                 value = static_cast<double>(x[i]);
+    aa += weight * a * a, ab += weight * a * b, bb += weight * b * b, ax += weight * a * value,
+        bx += weight * b * value;
   }
   const double determinant = aa * bb - ab * ab;
   if (determinant <= 1e-12 * aa * bb) return;
@@ -198,8 +216,11 @@ void encode_affine_super(TensorType type, const float* x, const float* w, std::b
   float d = six_bit_codes(scales, scale_codes, d_bits), dmin = six_bit_codes(minimums, minimum_codes, dmin_bits);
   for (int round = 0; round < 2; ++round) {
     for (int i = 0; i < 256; ++i) {
-      const float step = d * static_cast<float>(scale_codes[i / 32]), low = dmin * static_cast<float>(minimum_codes[i / 32]);
-      codes[i] = step > 0.0f ? static_cast<uint8_t>(std::clamp(std::nearbyint((x[i] + low) / step), 0.0f, static_cast<float>(levels - 1))) : 0;
+      const float step = d * static_cast<float>(scale_codes[i / 32]),
+                  low = dmin * static_cast<float>(minimum_codes[i / 32]);
+      codes[i] = step > 0.0f ? static_cast<uint8_t>(std::clamp(std::nearbyint((x[i] + low) / step), 0.0f,
+                                                               static_cast<float>(levels - 1)))
+                             : 0;
     }
     if (round == 1) break;
     refit_steps(x, w, codes, scale_codes, minimum_codes, d, dmin);
@@ -219,7 +240,8 @@ void encode_affine_super(TensorType type, const float* x, const float* w, std::b
     qs = block + 48;
   }
   for (int half = 0; half < 4; ++half)
-    for (int l = 0; l < 32; ++l) qs[32 * half + l] = static_cast<std::byte>((codes[64 * half + l] & 15) | ((codes[64 * half + 32 + l] & 15) << 4));
+    for (int l = 0; l < 32; ++l)
+      qs[32 * half + l] = static_cast<std::byte>((codes[64 * half + l] & 15) | ((codes[64 * half + 32 + l] & 15) << 4));
 }
 
 void encode_q6_k_weighted(const float* x, const float* w, std::byte* block) {
@@ -237,13 +259,15 @@ void encode_q6_k_weighted(const float* x, const float* w, std::byte* block) {
     block[192 + g] = static_cast<std::byte>(static_cast<int8_t>(code));
     const float step = d * code;
     for (int l = 0; l < 16; ++l)
-      codes[16 * g + l] = static_cast<uint8_t>((step == 0.0f ? 0.0f : std::clamp(std::nearbyint(x[16 * g + l] / step), -32.0f, 31.0f)) + 32.0f);
+      codes[16 * g + l] = static_cast<uint8_t>(
+          (step == 0.0f ? 0.0f : std::clamp(std::nearbyint(x[16 * g + l] / step), -32.0f, 31.0f)) + 32.0f);
   }
   for (int half = 0; half < 2; ++half) {
     const uint8_t* c = codes + 128 * half;
     for (int l = 0; l < 64; ++l) block[64 * half + l] = static_cast<std::byte>((c[l] & 15) | ((c[l + 64] & 15) << 4));
     for (int l = 0; l < 32; ++l)
-      block[128 + 32 * half + l] = static_cast<std::byte>((c[l] >> 4) | ((c[l + 32] >> 4) << 2) | ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
+      block[128 + 32 * half + l] = static_cast<std::byte>((c[l] >> 4) | ((c[l + 32] >> 4) << 2) |
+                                                          ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
   }
   put_u16(block, 208, d_bits);
 }
@@ -251,11 +275,25 @@ void encode_q6_k_weighted(const float* x, const float* w, std::byte* block) {
 // The searched encoding of one block; false where a type has none beyond the plain one.
 bool search_block(TensorType type, const float* x, const float* w, std::byte* block) {
   switch (type) {
-    case TensorType::Q4_0: case TensorType::Q5_0: case TensorType::Q8_0: case TensorType::IQ4_NL: encode_symmetric(type, x, w, block); return true;
-    case TensorType::Q4_1: case TensorType::Q5_1: encode_affine(type, x, w, block); return true;
-    case TensorType::Q4_K: case TensorType::Q5_K: encode_affine_super(type, x, w, block); return true;
-    case TensorType::Q6_K: encode_q6_k_weighted(x, w, block); return true;
-    default: return false;
+    case TensorType::Q4_0:
+    case TensorType::Q5_0:
+    case TensorType::Q8_0:
+    case TensorType::IQ4_NL:
+      encode_symmetric(type, x, w, block);
+      return true;
+    case TensorType::Q4_1:
+    case TensorType::Q5_1:
+      encode_affine(type, x, w, block);
+      return true;
+    case TensorType::Q4_K:
+    case TensorType::Q5_K:
+      encode_affine_super(type, x, w, block);
+      return true;
+    case TensorType::Q6_K:
+      encode_q6_k_weighted(x, w, block);
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -272,7 +310,8 @@ double weighted_error(const QuantFormat& format, const std::byte* block, const f
 
 }  // namespace
 
-double encode_row(const QuantFormat& format, std::span<const float> row, std::span<const float> weights, std::span<std::byte> out) {
+double encode_row(const QuantFormat& format, std::span<const float> row, std::span<const float> weights,
+                  std::span<std::byte> out) {
   const auto n_blocks = static_cast<int64_t>(row.size()) / format.block_size;
   format.encode(row.data(), n_blocks, out.data());
   double total = 0.0;

@@ -1,5 +1,5 @@
-// Weighted encoders, torch-free, on spans: scales searched and refitted by least squares under weights, never worse than
-// the plain encoder (its result is kept when it wins).
+// Weighted encoders, torch-free, on spans: scales searched and refitted by least squares under weights, never worse
+// than the plain encoder (its result is kept when it wins).
 #pragma once
 
 #include <cstddef>

@@ -16,14 +16,17 @@ std::string upper(std::string text) {
   return text;
 }
 
-bool fits(TensorType type, int64_t columns) { return columns % format_of(type).block_size == 0; }
+bool fits(TensorType type, int64_t columns) {
+  return columns % format_of(type).block_size == 0;
+}
 
 // What llama.cpp takes when a row does not divide by the block (llama_tensor_get_type and its fallbacks).
 TensorType stock_fallback(TensorType type, int64_t columns) {
   struct Row {
     TensorType from, to;
   };
-  static constexpr Row kRows[] = {{TensorType::Q4_K, TensorType::Q5_0}, {TensorType::Q5_K, TensorType::Q5_1}, {TensorType::Q6_K, TensorType::Q8_0}};
+  static constexpr Row kRows[] = {
+      {TensorType::Q4_K, TensorType::Q5_0}, {TensorType::Q5_K, TensorType::Q5_1}, {TensorType::Q6_K, TensorType::Q8_0}};
   for (const Row& row : kRows)
     if (row.from == type && fits(row.to, columns)) return row.to;
   return TensorType::F16;
@@ -33,13 +36,17 @@ void add(QuantizePlan& plan, const TensorSpec& spec, TensorType wanted) {
   TensorType used = spec.is_matrix() ? wanted : TensorType::F32;
   if (spec.is_matrix() && !fits(wanted, spec.shape[1])) {
     used = stock_fallback(wanted, spec.shape[1]);
-    plan.fallbacks.push_back({spec.name, wanted, used, std::to_string(spec.shape[1]) + " columns do not divide by " + std::to_string(format_of(wanted).block_size)});
+    plan.fallbacks.push_back(
+        {spec.name, wanted, used,
+         std::to_string(spec.shape[1]) + " columns do not divide by " + std::to_string(format_of(wanted).block_size)});
   }
   plan.tensors.push_back({spec, used});
 }
 
 // Layers that get more bits in the _M presets: the first and last eighth and every third between.
-bool more_bits(int64_t layer, int64_t n) { return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2; }
+bool more_bits(int64_t layer, int64_t n) {
+  return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2;
+}
 
 struct Preset {
   const char* name;
@@ -47,27 +54,37 @@ struct Preset {
   int64_t file_type;
 };
 constexpr Preset kPresets[] = {
-    {"F32", TensorType::F32, 0},     {"F16", TensorType::F16, 1},     {"BF16", TensorType::BF16, 32},  {"Q4_0", TensorType::Q4_0, 2},
-    {"Q4_1", TensorType::Q4_1, 3},   {"Q5_0", TensorType::Q5_0, 8},   {"Q5_1", TensorType::Q5_1, 9},   {"Q8_0", TensorType::Q8_0, 7},
-    {"Q4_K_S", TensorType::Q4_K, 14}, {"Q4_K_M", TensorType::Q4_K, 15}, {"Q5_K_S", TensorType::Q5_K, 16}, {"Q5_K_M", TensorType::Q5_K, 17},
-    {"Q6_K", TensorType::Q6_K, 18},  {"IQ4_NL", TensorType::IQ4_NL, 25},
+    {"F32", TensorType::F32, 0},      {"F16", TensorType::F16, 1},        {"BF16", TensorType::BF16, 32},
+    {"Q4_0", TensorType::Q4_0, 2},    {"Q4_1", TensorType::Q4_1, 3},      {"Q5_0", TensorType::Q5_0, 8},
+    {"Q5_1", TensorType::Q5_1, 9},    {"Q8_0", TensorType::Q8_0, 7},      {"Q4_K_S", TensorType::Q4_K, 14},
+    {"Q4_K_M", TensorType::Q4_K, 15}, {"Q5_K_S", TensorType::Q5_K, 16},   {"Q5_K_M", TensorType::Q5_K, 17},
+    {"Q6_K", TensorType::Q6_K, 18},   {"IQ4_NL", TensorType::IQ4_NL, 25},
 };
-constexpr const char* kUnwritten[] = {"Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ3_XXS", "IQ3_S", "IQ3_M", "IQ3_XS", "IQ2_XXS", "IQ2_XS", "IQ2_S",
-                                      "IQ2_M", "IQ1_S", "IQ1_M", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "Q1_0", "Q2_0"};
+constexpr const char* kUnwritten[] = {"Q2_K",  "Q2_K_S", "Q3_K_S",  "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ3_XXS", "IQ3_S",
+                                      "IQ3_M", "IQ3_XS", "IQ2_XXS", "IQ2_XS", "IQ2_S",  "IQ2_M",  "IQ1_S",   "IQ1_M",
+                                      "TQ1_0", "TQ2_0",  "MXFP4",   "NVFP4",  "Q1_0",   "Q2_0"};
 
 // The type llama.cpp's preset gives a tensor before the fallback. `head`: the output, or the embedding when it is tied.
 TensorType preset_type(const Preset& preset, const TensorSpec& spec, const ModelConfig& config, bool calibrated) {
   const bool head = spec.role == Role::Output || (spec.role == Role::Embedding && config.tied_embeddings);
-  const bool plain = preset.base == TensorType::F32 || preset.base == TensorType::F16 || preset.base == TensorType::BF16;
+  const bool plain =
+      preset.base == TensorType::F32 || preset.base == TensorType::F16 || preset.base == TensorType::BF16;
   if (plain || preset.base == TensorType::Q8_0) return preset.base;
   if (head) return spec.shape[1] % format_of(preset.base).block_size != 0 ? TensorType::Q8_0 : TensorType::Q6_K;
   const std::string name = preset.name;
   const int64_t n = config.n_layers(), layer = spec.layer;
-  const int64_t heads_a_group = layer >= 0 ? config.layers[static_cast<size_t>(layer)].n_heads / config.layers[static_cast<size_t>(layer)].n_kv_heads : 1;
+  const int64_t heads_a_group = layer >= 0 ? config.layers[static_cast<size_t>(layer)].n_heads /
+                                                 config.layers[static_cast<size_t>(layer)].n_kv_heads
+                                           : 1;
   if (name == "Q4_K_M" || name == "Q5_K_M")
-    return (spec.role == Role::Value || spec.role == Role::Down) && more_bits(layer, n) ? TensorType::Q6_K : preset.base;
-  if (name == "Q4_K_S") return (spec.role == Role::Value && layer < 4) || (spec.role == Role::Down && layer < n / 8) ? TensorType::Q5_K : preset.base;
-  if (name == "IQ4_NL" && ((spec.role == Role::Value && heads_a_group >= 4) || (spec.role == Role::Down && layer < n / 8 && !calibrated))) return TensorType::Q5_K;
+    return (spec.role == Role::Value || spec.role == Role::Down) && more_bits(layer, n) ? TensorType::Q6_K
+                                                                                        : preset.base;
+  if (name == "Q4_K_S")
+    return (spec.role == Role::Value && layer < 4) || (spec.role == Role::Down && layer < n / 8) ? TensorType::Q5_K
+                                                                                                 : preset.base;
+  if (name == "IQ4_NL" &&
+      ((spec.role == Role::Value && heads_a_group >= 4) || (spec.role == Role::Down && layer < n / 8 && !calibrated)))
+    return TensorType::Q5_K;
   if (name == "Q4_0" && spec.role == Role::Down && layer < n / 8 && calibrated) return TensorType::Q4_1;
   return preset.base;
 }
@@ -76,20 +93,27 @@ TensorType kept_type(const QuantizeOptions& options, const TensorSpec& spec, Ten
   const auto kept = options.keep.find(role_name(spec.role));
   if (kept == options.keep.end()) return otherwise;
   const QuantFormat* format = find_format(kept->second);
-  if (format == nullptr || (format->encode == nullptr)) throw usage_error("keep." + kept->first, "names a type that Attar cannot write", "a type such as Q8_0", printable(kept->second));
+  if (format == nullptr || (format->encode == nullptr))
+    throw usage_error("keep." + kept->first, "names a type that Attar cannot write", "a type such as Q8_0",
+                      printable(kept->second));
   return format->type;
 }
 
 void check_roles(const QuantizeOptions& options) {
   for (const auto& [role, type] : options.keep)
-    if (find_role(role) == nullptr) throw usage_error("keep." + printable(role), "is no role", "embedding, output, query, key, value, attention_output, gate, up or down");
+    if (find_role(role) == nullptr)
+      throw usage_error("keep." + printable(role), "is no role",
+                        "embedding, output, query, key, value, attention_output, gate, up or down");
 }
 
 QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& options, const Preset& preset) {
   QuantizePlan plan;
   plan.name = preset.name;
   plan.file_type = preset.file_type;
-  for (const TensorSpec& spec : tensor_specs(config)) add(plan, spec, spec.is_matrix() ? kept_type(options, spec, preset_type(preset, spec, config, options.importance)) : TensorType::F32);
+  for (const TensorSpec& spec : tensor_specs(config))
+    add(plan, spec,
+        spec.is_matrix() ? kept_type(options, spec, preset_type(preset, spec, config, options.importance))
+                         : TensorType::F32);
   return plan;
 }
 
@@ -98,8 +122,9 @@ struct Choice {
   TensorType type;
   double loss;
 };
-constexpr Choice kChoices[] = {{TensorType::IQ4_NL, 5.8e-3}, {TensorType::Q4_K, 4.9e-3}, {TensorType::Q5_0, 2.0e-3}, {TensorType::Q5_K, 1.3e-3}, {TensorType::Q6_K, 3.5e-4},
-                               {TensorType::Q8_0, 4.3e-5}, {TensorType::F16, 1e-7}};
+constexpr Choice kChoices[] = {{TensorType::IQ4_NL, 5.8e-3}, {TensorType::Q4_K, 4.9e-3}, {TensorType::Q5_0, 2.0e-3},
+                               {TensorType::Q5_K, 1.3e-3},   {TensorType::Q6_K, 3.5e-4}, {TensorType::Q8_0, 4.3e-5},
+                               {TensorType::F16, 1e-7}};
 
 // Roles that share a type, and how much an error there matters beside the others.
 struct RoleGroup {
@@ -120,9 +145,13 @@ struct Cost {
 };
 
 // Tries every combination of types by role group and keeps the one that loses least within the budget.
-QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, uint64_t budget_bytes, uint64_t fixed_bytes) {
-  const std::vector<RoleGroup> groups = {{{Role::Embedding, Role::Output}, 2.0}, {{Role::Query, Role::Key, Role::AttentionOutput}, 1.0}, {{Role::Value}, 2.0},
-                                         {{Role::Gate, Role::Up}, 1.0}, {{Role::Down}, 1.5}};
+QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, uint64_t budget_bytes,
+                        uint64_t fixed_bytes) {
+  const std::vector<RoleGroup> groups = {{{Role::Embedding, Role::Output}, 2.0},
+                                         {{Role::Query, Role::Key, Role::AttentionOutput}, 1.0},
+                                         {{Role::Value}, 2.0},
+                                         {{Role::Gate, Role::Up}, 1.0},
+                                         {{Role::Down}, 1.5}};
   constexpr size_t kTypes = std::size(kChoices);
   const std::vector<TensorSpec> specs = tensor_specs(config);
   const auto group_of = [&](Role role) {
@@ -142,8 +171,11 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
     }
     for (size_t t = 0; t < kTypes; ++t) {
       const TensorType type = kept_type(options, spec, kChoices[t].type);
-      if (fits(type, spec.shape[1])) costs[g][t].bytes += padded_bytes(spec, type), costs[g][t].loss += groups[g].weight * kChoices[t].loss * static_cast<double>(spec.elements());
-      else costs[g][t].loss = HUGE_VAL;
+      if (fits(type, spec.shape[1]))
+        costs[g][t].bytes += padded_bytes(spec, type),
+            costs[g][t].loss += groups[g].weight * kChoices[t].loss * static_cast<double>(spec.elements());
+      else
+        costs[g][t].loss = HUGE_VAL;
     }
   }
   double best_loss = HUGE_VAL;
@@ -162,14 +194,16 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
     if (total.bytes <= budget_bytes && total.loss < best_loss) best_loss = total.loss, best = code;
   }
   if (best_loss == HUGE_VAL)
-    throw usage_error("target_size", "cannot be met", "at least " + std::to_string(smallest) + " bytes", std::to_string(budget_bytes), "prune more, cut the vocabulary, or allow a larger file");
+    throw usage_error("target_size", "cannot be met", "at least " + std::to_string(smallest) + " bytes",
+                      std::to_string(budget_bytes), "prune more, cut the vocabulary, or allow a larger file");
   QuantizePlan plan;
   plan.name = "target " + *options.target_size;
   for (const TensorSpec& spec : specs) {
     size_t rest = best;
     const size_t g = group_of(spec.role);
     for (size_t skip = 0; skip < g && g < groups.size(); ++skip) rest /= kTypes;
-    plan.tensors.push_back({spec, g < groups.size() ? kept_type(options, spec, kChoices[rest % kTypes].type) : TensorType::F32});
+    plan.tensors.push_back(
+        {spec, g < groups.size() ? kept_type(options, spec, kChoices[rest % kTypes].type) : TensorType::F32});
   }
   return plan;
 }
@@ -187,15 +221,16 @@ uint64_t parse_size(const std::string& text) {
     const char* suffix;
     double bytes;
   };
-  static constexpr Unit kUnits[] = {{"", 1.0},       {"B", 1.0},        {"KB", 1e3},       {"MB", 1e6},
-                                    {"GB", 1e9},     {"KiB", 0x1p10},   {"MiB", 0x1p20},   {"GiB", 0x1p30}};
+  static constexpr Unit kUnits[] = {{"", 1.0},   {"B", 1.0},      {"KB", 1e3},     {"MB", 1e6},
+                                    {"GB", 1e9}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}};
   double number = 0.0;
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string suffix(end, text.data() + text.size());
   if (code == std::errc() && number > 0.0 && number < 1e15)
     for (const Unit& unit : kUnits)
       if (suffix == unit.suffix) return static_cast<uint64_t>(number * unit.bytes);
-  throw usage_error("target_size", "is not a size", "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB", printable(text));
+  throw usage_error("target_size", "is not a size", "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB",
+                    printable(text));
 }
 
 QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, uint64_t fixed_bytes) {
@@ -208,8 +243,12 @@ QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions&
   if (name == "Q4_K") return preset_plan(config, options, {"Q4_K", TensorType::Q4_K, 14});
   if (name == "Q5_K") return preset_plan(config, options, {"Q5_K", TensorType::Q5_K, 16});
   for (const char* unwritten : kUnwritten)
-    if (name == unwritten) throw usage_error("quantize.to", name + " can be read and run, but this version has no encoder for it", "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32");
-  throw usage_error("quantize.to", "is no type or preset", "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32", printable(*options.to));
+    if (name == unwritten)
+      throw usage_error("quantize.to", name + " can be read and run, but this version has no encoder for it",
+                        "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32");
+  throw usage_error("quantize.to", "is no type or preset",
+                    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32",
+                    printable(*options.to));
 }
 
 }  // namespace attar

@@ -26,7 +26,8 @@ std::vector<float> means(const LinearStats& stats) {
 std::vector<float> floored(const std::vector<float>& importance) {
   double sum = 0.0;
   for (const float v : importance) sum += static_cast<double>(v);
-  const auto floor = static_cast<float>(1e-3 * sum / static_cast<double>(std::max<size_t>(1, importance.size())) + 1e-30);
+  const auto floor =
+      static_cast<float>(1e-3 * sum / static_cast<double>(std::max<size_t>(1, importance.size())) + 1e-30);
   std::vector<float> out(importance);
   for (float& v : out) v += floor;
   return out;
@@ -34,10 +35,13 @@ std::vector<float> floored(const std::vector<float>& importance) {
 
 void check_finite(const TensorSpec& spec, const float* values, int64_t n) {
   for (int64_t i = 0; i < n; ++i)
-    if (!std::isfinite(values[i])) throw input_error("tensor " + spec.name, "holds a value that is not finite", "", "at element " + std::to_string(i), "the model is damaged; nothing was written");
+    if (!std::isfinite(values[i]))
+      throw input_error("tensor " + spec.name, "holds a value that is not finite", "",
+                        "at element " + std::to_string(i), "the model is damaged; nothing was written");
 }
 
-QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& planned, const std::vector<float>* importance, int threads) {
+QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& planned,
+                              const std::vector<float>* importance, int threads) {
   const QuantFormat& format = format_of(planned.type);
   const at::Tensor values = tensor.contiguous();
   const auto* data = values.const_data_ptr<float>();
@@ -50,9 +54,12 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
   run_shards(parts, threads, [&](int64_t part) {
     for (int64_t r = part * kRowsAPart; r < std::min(rows, (part + 1) * kRowsAPart); ++r) {
       const std::span<const float> row(data + r * columns, static_cast<size_t>(columns));
-      errors[static_cast<size_t>(part)] += encode_row(format, row, weights, std::span(out.bytes).subspan(static_cast<size_t>(r * row_bytes), static_cast<size_t>(row_bytes)));
+      errors[static_cast<size_t>(part)] +=
+          encode_row(format, row, weights,
+                     std::span(out.bytes).subspan(static_cast<size_t>(r * row_bytes), static_cast<size_t>(row_bytes)));
       for (size_t j = 0; j < row.size(); ++j)
-        norms[static_cast<size_t>(part)] += (weights.empty() ? 1.0 : static_cast<double>(weights[j])) * static_cast<double>(row[j]) * static_cast<double>(row[j]);
+        norms[static_cast<size_t>(part)] += (weights.empty() ? 1.0 : static_cast<double>(weights[j])) *
+                                            static_cast<double>(row[j]) * static_cast<double>(row[j]);
     }
   });
   double error = 0.0, norm = 0.0;
@@ -63,7 +70,8 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
 
 }  // namespace
 
-Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads, const Progress& progress) {
+Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
+                              const Progress& progress) {
   const std::vector<TokenBatch> batches = batches_in_order(calibration, kSequenceTokens, kBatchTokens, max_tokens);
   if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
   Importance importance;
@@ -80,15 +88,20 @@ Importance collect_importance(CausalLM& model, const TokenDataset& calibration, 
   return importance;
 }
 
-QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads, const Progress& progress) {
+QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads,
+                        const Progress& progress) {
   QuantizedModel out{model.config, plan, {}};
   const auto total = static_cast<int64_t>(plan.tensors.size());
   for (const PlannedTensor& planned : plan.tensors) {
     const auto known = importance.find(planned.spec.name);
     if (known != importance.end() && static_cast<int64_t>(known->second.size()) != planned.spec.shape.back())
-      throw input_error("importance of " + planned.spec.name, "has another width", std::to_string(planned.spec.shape.back()), std::to_string(known->second.size()), "it was made for another model");
-    out.tensors[planned.spec.name] = encode_tensor(model.parameter(planned.spec.name).detach(), planned, known == importance.end() ? nullptr : &known->second, threads);
-    report(progress, {.stage = "quantize", .unit = "tensors", .done = static_cast<int64_t>(out.tensors.size()), .total = total});
+      throw input_error("importance of " + planned.spec.name, "has another width",
+                        std::to_string(planned.spec.shape.back()), std::to_string(known->second.size()),
+                        "it was made for another model");
+    out.tensors[planned.spec.name] = encode_tensor(model.parameter(planned.spec.name).detach(), planned,
+                                                   known == importance.end() ? nullptr : &known->second, threads);
+    report(progress,
+           {.stage = "quantize", .unit = "tensors", .done = static_cast<int64_t>(out.tensors.size()), .total = total});
   }
   return out;
 }

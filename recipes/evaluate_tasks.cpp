@@ -1,5 +1,5 @@
-// eval: perplexity of a text, and accuracy on task files. Scoring as lm-evaluation-harness has it: a choice's score is the
-// sum of the log-probabilities of its tokens after the query, the boundary where the pair's tokenization puts it.
+// eval: perplexity of a text, and accuracy on task files. Scoring as lm-evaluation-harness has it: a choice's score is
+// the sum of the log-probabilities of its tokens after the query, the boundary where the pair's tokenization puts it.
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -22,10 +22,13 @@ struct Scorer {
 
   // log p(continuation | context)
   double operator()(const std::string& context, const std::string& continuation) const {
-    std::vector<int32_t> head = model.tokenizer().encode(context), whole = model.tokenizer().encode(context + continuation);
+    std::vector<int32_t> head = model.tokenizer().encode(context),
+                         whole = model.tokenizer().encode(context + continuation);
     const auto limit = static_cast<size_t>(model.config().context_length);
     const size_t begin = std::min(head.size(), whole.size() - 1);
-    if (whole.size() > limit) throw input_error("eval", "an item is longer than the model's context", std::to_string(limit), std::to_string(whole.size()));
+    if (whole.size() > limit)
+      throw input_error("eval", "an item is longer than the model's context", std::to_string(limit),
+                        std::to_string(whole.size()));
     const std::vector<double> scores = runtime::score_tokens(model, whole, work);
     double sum = 0.0;
     for (size_t i = std::max<size_t>(1, begin); i < scores.size(); ++i) sum += scores[i];
@@ -33,7 +36,8 @@ struct Scorer {
   }
 };
 
-// One line of a task file: its choices as (context, continuation), and which is right. A cloze has one choice and gold -1.
+// One line of a task file: its choices as (context, continuation), and which is right. A cloze has one choice and gold
+// -1.
 struct Item {
   std::vector<std::pair<std::string, std::string>> choices;
   int64_t gold = -1;
@@ -46,18 +50,24 @@ Item read_item(const nlohmann::json& json, const std::string& where) {
     return value.get<std::string>();
   };
   if (json.contains("query") && json.contains("choices")) {
-    for (const nlohmann::json& choice : json["choices"]) item.choices.emplace_back(text(json["query"]), " " + text(choice));
+    for (const nlohmann::json& choice : json["choices"])
+      item.choices.emplace_back(text(json["query"]), " " + text(choice));
   } else if (json.contains("context_options") && json.contains("continuation")) {
-    for (const nlohmann::json& context : json["context_options"]) item.choices.emplace_back(text(context), " " + text(json["continuation"]));
+    for (const nlohmann::json& context : json["context_options"])
+      item.choices.emplace_back(text(context), " " + text(json["continuation"]));
   } else if (json.contains("context") && json.contains("continuation")) {
     item.choices.emplace_back(text(json["context"]), " " + text(json["continuation"]));
     return item;
   } else {
-    throw input_error(where, "is no item Attar knows", "query and choices, context_options and continuation, or context and continuation");
+    throw input_error(where, "is no item Attar knows",
+                      "query and choices, context_options and continuation, or context and continuation");
   }
-  if (!json.contains("gold") || !json["gold"].is_number_integer()) throw input_error(where, "has no gold answer", "a whole number");
+  if (!json.contains("gold") || !json["gold"].is_number_integer())
+    throw input_error(where, "has no gold answer", "a whole number");
   item.gold = json["gold"];
-  if (item.gold < 0 || item.gold >= static_cast<int64_t>(item.choices.size())) throw input_error(where, "has a gold answer out of range", "below " + std::to_string(item.choices.size()), std::to_string(item.gold));
+  if (item.gold < 0 || item.gold >= static_cast<int64_t>(item.choices.size()))
+    throw input_error(where, "has a gold answer out of range", "below " + std::to_string(item.choices.size()),
+                      std::to_string(item.gold));
   return item;
 }
 
@@ -81,7 +91,8 @@ std::vector<Item> read_items(const std::string& path, int64_t limit) {
 
 // The continuation is what the model would write greedily.
 bool is_greedy(const Scorer& scorer, const std::string& context, const std::string& continuation) {
-  const std::vector<int32_t> head = scorer.model.tokenizer().encode(context), whole = scorer.model.tokenizer().encode(context + continuation);
+  const std::vector<int32_t> head = scorer.model.tokenizer().encode(context),
+                             whole = scorer.model.tokenizer().encode(context + continuation);
   bool all = true;
   runtime::for_each_logits(scorer.model, whole, scorer.work, [&](int64_t position, std::span<const float> logits) {
     const auto next = static_cast<size_t>(position) + 1;
@@ -112,7 +123,10 @@ Json run_task(const Scorer& scorer, const std::string& path, int64_t limit, cons
   }
   const auto n = static_cast<double>(items.size());
   const double accuracy = static_cast<double>(right) / n;
-  Json json = {{"file", path}, {"items", items.size()}, {"accuracy", accuracy}, {"stderr", std::sqrt(accuracy * (1.0 - accuracy) / n)}};
+  Json json = {{"file", path},
+               {"items", items.size()},
+               {"accuracy", accuracy},
+               {"stderr", std::sqrt(accuracy * (1.0 - accuracy) / n)}};
   if (items[0].gold >= 0) json["accuracy_by_bytes"] = static_cast<double>(right_by_length) / n;
   return json;
 }
@@ -135,23 +149,32 @@ Json run_text(const Scorer& scorer, const std::vector<std::string>& files, int64
       }
     }
   if (tokens == 0) throw input_error("--data", "holds no token to score");
-  return {{"tokens", tokens}, {"context", context}, {"perplexity", std::exp(nats / static_cast<double>(tokens))}, {"bits_per_byte", nats / std::log(2.0) / bytes}};
+  return {{"tokens", tokens},
+          {"context", context},
+          {"perplexity", std::exp(nats / static_cast<double>(tokens))},
+          {"bits_per_byte", nats / std::log(2.0) / bytes}};
 }
 
 }  // namespace
 
 std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress) {
-  if (command.data.empty() && options.tasks.empty()) throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --task FILE.jsonl");
-  if (options.numerics != "fp32" && options.numerics != "deployed") throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
+  if (command.data.empty() && options.tasks.empty())
+    throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --task FILE.jsonl");
+  if (options.numerics != "fp32" && options.numerics != "deployed")
+    throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
   ThreadPool pool(command.threads > 0 ? command.threads : cpu_features().cores);
-  const runtime::Model model = runtime::Model::load(ModelFile::open(command.model), {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
+  const runtime::Model model = runtime::Model::load(
+      ModelFile::open(command.model),
+      {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
   if (options.context < 2 || options.context > model.config().context_length)
-    throw usage_error("--context", "is impossible", "2 to " + std::to_string(model.config().context_length), std::to_string(options.context));
+    throw usage_error("--context", "is impossible", "2 to " + std::to_string(model.config().context_length),
+                      std::to_string(options.context));
   runtime::Workspace work(model, pool);
   const Scorer scorer{model, work};
   Json json = {{"schema_version", 1}, {"model", command.model}, {"numerics", options.numerics}};
   if (!command.data.empty()) json["text"] = run_text(scorer, command.data, options.context, progress);
-  for (const std::string& task : options.tasks) json["tasks"].push_back(run_task(scorer, task, options.limit, progress));
+  for (const std::string& task : options.tasks)
+    json["tasks"].push_back(run_task(scorer, task, options.limit, progress));
   return json.dump(1) + "\n";
 }
 

@@ -16,7 +16,9 @@ class Checker {
   }
   void share(double value, const char* field) { need(value >= 0.0 && value < 1.0, field, "0 <= x < 1"); }
   void fraction(double value, const char* field) { need(value >= 0.0 && value <= 1.0, field, "0 <= x <= 1"); }
-  void positive(double value, const char* field) { need(value > 0.0 && std::isfinite(value), field, "a number above 0"); }
+  void positive(double value, const char* field) {
+    need(value > 0.0 && std::isfinite(value), field, "a number above 0");
+  }
   void at_least(int64_t value, int64_t least, const char* field) {
     if (value < least) problems_.push_back({field, "a whole number of at least " + std::to_string(least)});
   }
@@ -85,7 +87,8 @@ std::vector<FieldProblem> problems_of(const QuantizeOptions& o) {
     }
   }
   for (const auto& [role, type] : o.keep) {
-    if (find_role(role) == nullptr) check.add("keep." + role, "a role: embedding, output, query, key, value, attention_output, gate, up, down");
+    if (find_role(role) == nullptr)
+      check.add("keep." + role, "a role: embedding, output, query, key, value, attention_output, gate, up, down");
     if (find_format(type) == nullptr) check.add("keep." + role, "a tensor type such as Q8_0");
   }
   check.at_least(o.calibration_tokens, 1, "calibration_tokens");
@@ -104,7 +107,8 @@ std::vector<FieldProblem> problems_of(const VerifyStage& o) {
   Checker check;
   check.at_least(o.context, 2, "context");
   check.at_least(o.max_tokens, 0, "max_tokens");
-  check.need(o.numerics == "fp32" || o.numerics == "deployed" || o.numerics == "both", "numerics", "fp32, deployed or both");
+  check.need(o.numerics == "fp32" || o.numerics == "deployed" || o.numerics == "both", "numerics",
+             "fp32, deployed or both");
   check.at_least(o.samples, 0, "samples");
   for (const auto& [name, limit] : o.gates) {
     static constexpr const char* kGates[] = {"kl", "ppl_ratio", "bytes", "bits_per_byte_ratio", "top1", "decode_ratio"};
@@ -113,7 +117,8 @@ std::vector<FieldProblem> problems_of(const VerifyStage& o) {
     if (!known) check.add("gates." + name, "one of kl, ppl_ratio, bytes, bits_per_byte_ratio, top1, decode_ratio");
     if (!std::isfinite(limit) || limit < 0.0) check.add("gates." + name, "a limit of at least 0");
   }
-  if (o.gates.count("decode_ratio") != 0) check.need(o.bench, "gates.decode_ratio", "bench: true, which measures speed");
+  if (o.gates.count("decode_ratio") != 0)
+    check.need(o.bench, "gates.decode_ratio", "bench: true, which measures speed");
   return check.take();
 }
 

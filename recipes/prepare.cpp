@@ -33,7 +33,8 @@ std::string model_path(const Session& session, const std::string& model) {
 }
 
 // Documents of the plain files of a split, tokenized; other sources are left alone.
-void append_files(const Session& session, const std::vector<DataSource>& sources, const Tokenizer& tokenizer, TokenDataset& dataset) {
+void append_files(const Session& session, const std::vector<DataSource>& sources, const Tokenizer& tokenizer,
+                  TokenDataset& dataset) {
   for (const DataSource& source : sources) {
     if (source.teacher_writes) continue;
     TokenDataset part = tokenize_documents(read_documents(recipe_relative(session.recipe, source.file)), tokenizer);
@@ -46,31 +47,37 @@ void train_teacher(Session& session, const std::string& directory, Json& results
   const ModelRecipe& made = session.recipe.teacher;
   const TokenizerData data = tokenizer_of(session, made.tokenizer);
   const Tokenizer tokenizer(data);
-  CausalLM model = CausalLM::random(to_config(*made.architecture, tokenizer.vocab_size()), static_cast<uint64_t>(session.recipe.seed));
+  CausalLM model = CausalLM::random(to_config(*made.architecture, tokenizer.vocab_size()),
+                                    static_cast<uint64_t>(session.recipe.seed));
   if (made.pretrain) {
     TokenDataset text;
     text.tokenizer_hash = tokenizer.hash();
     append_files(session, session.recipe.train, tokenizer, text);
     if (text.documents.empty())
       throw usage_error(session.recipe.path, "teacher.pretrain has no text", "a file in data.train");
-    const TrainInputs inputs{.data = &text, .checkpoint_directory = session.folder.checkpoints("0-teacher"), .resume = true,
-                             .seed = static_cast<uint64_t>(session.recipe.seed), .threads = session.threads};
+    const TrainInputs inputs{.data = &text,
+                             .checkpoint_directory = session.folder.checkpoints("0-teacher"),
+                             .resume = true,
+                             .seed = static_cast<uint64_t>(session.recipe.seed),
+                             .threads = session.threads};
     const TrainResult trained = train(model, data, inputs, *made.pretrain, session.progress);
-    results["pretrain"] = {{"steps", trained.steps}, {"tokens", trained.tokens}, {"final_loss", trained.history.back().loss}};
+    results["pretrain"] = {
+        {"steps", trained.steps}, {"tokens", trained.tokens}, {"final_loss", trained.history.back().loss}};
   }
   Provenance provenance;
   provenance.name = session.recipe.name + "-teacher";
   write_checkpoint(directory, model, data, provenance, {}, "{}");
 }
 
-void write_text(Session& session, const runtime::Model& model, runtime::Workspace& work, const std::vector<DataSource>& sources,
-                uint64_t split, TokenDataset& dataset) {
+void write_text(Session& session, const runtime::Model& model, runtime::Workspace& work,
+                const std::vector<DataSource>& sources, uint64_t split, TokenDataset& dataset) {
   for (size_t i = 0; i < sources.size(); ++i) {
     if (!sources[i].teacher_writes) continue;
     const TeacherWrites& options = *sources[i].teacher_writes;
     std::vector<Document> prompts;
     if (!options.prompts.empty()) prompts = read_documents(recipe_relative(session.recipe, options.prompts));
-    TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(session.recipe.seed), split * 256 + i, work, session.progress);
+    TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(session.recipe.seed),
+                                           split * 256 + i, work, session.progress);
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
       throw usage_error(session.recipe.path, "teacher_writes of one split differ in signal_top_k");
     dataset.signal_k = part.signal_k;
@@ -102,10 +109,13 @@ TokenDataset make_split(Session& session, const char* name, const std::vector<Da
     append_files(session, sources, tokenizer, dataset);
     const int64_t dropped = drop_overlapping(dataset, tokenizer, evaluation);
     if (dataset.documents.empty() && !sources.empty())
-      throw input_error(std::string("data.") + name, "no document is left", "text that does not repeat the evaluation text", std::to_string(dropped) + " dropped");
+      throw input_error(std::string("data.") + name, "no document is left",
+                        "text that does not repeat the evaluation text", std::to_string(dropped) + " dropped");
     write_dataset(path, dataset);
   }
-  results[name] = {{"documents", dataset.documents.size()}, {"tokens", dataset.token_count()}, {"loss_tokens", dataset.loss_token_count()}};
+  results[name] = {{"documents", dataset.documents.size()},
+                   {"tokens", dataset.token_count()},
+                   {"loss_tokens", dataset.loss_token_count()}};
   return dataset;
 }
 
@@ -134,7 +144,8 @@ StageRecord prepare_data(Session& session) {
   const EvaluationText evaluation(evaluation_documents(session.recipe));
   Json results = Json::object();
   session.train = make_split(session, "train", session.recipe.train, kTrainSplit, tokenizer, evaluation, results);
-  session.calibration = make_split(session, "calibration", session.recipe.calibration, kCalibrationSplit, tokenizer, evaluation, results);
+  session.calibration =
+      make_split(session, "calibration", session.recipe.calibration, kCalibrationSplit, tokenizer, evaluation, results);
   return {.name = "0-data", .results = results.dump()};
 }
 

@@ -37,9 +37,12 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 }
 
 std::string suggestion(const std::string& word, const std::vector<std::string>& known) {
-  const auto closer = [&](const std::string& a, const std::string& b) { return edit_distance(word, a) < edit_distance(word, b); };
+  const auto closer = [&](const std::string& a, const std::string& b) {
+    return edit_distance(word, a) < edit_distance(word, b);
+  };
   const auto best = std::min_element(known.begin(), known.end(), closer);
-  if (best != known.end() && edit_distance(word, *best) <= std::max<size_t>(2, word.size() / 3)) return "; did you mean `" + *best + "`?";
+  if (best != known.end() && edit_distance(word, *best) <= std::max<size_t>(2, word.size() / 3))
+    return "; did you mean `" + *best + "`?";
   std::string all;
   for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
   return "; known keys: " + all;
@@ -84,8 +87,10 @@ class Reader {
   }
 
   void value(const YAML::Node& node, const std::string& key, std::string& out) {
-    if (node.IsScalar()) out = node.Scalar();
-    else wrong(node, key, "text");
+    if (node.IsScalar())
+      out = node.Scalar();
+    else
+      wrong(node, key, "text");
   }
   void value(const YAML::Node& node, const std::string& key, int64_t& out) {
     if (!node.IsScalar() || !parse_whole(node.Scalar(), out)) wrong(node, key, "a whole number");
@@ -94,8 +99,10 @@ class Reader {
     if (!node.IsScalar() || !parse_whole(node.Scalar(), out)) wrong(node, key, "a number");
   }
   void value(const YAML::Node& node, const std::string& key, bool& out) {
-    if (node.IsScalar() && (node.Scalar() == "true" || node.Scalar() == "false")) out = node.Scalar() == "true";
-    else wrong(node, key, "true or false");
+    if (node.IsScalar() && (node.Scalar() == "true" || node.Scalar() == "false"))
+      out = node.Scalar() == "true";
+    else
+      wrong(node, key, "true or false");
   }
   template <class T>
   void value(const YAML::Node& node, const std::string& key, std::optional<T>& out) {
@@ -156,7 +163,8 @@ class Reader {
 };
 
 void check_depth(const YAML::Node& node, int depth, const std::string& file) {
-  if (depth > kDepthLimit) throw usage_error(file, "is nested too deeply", "at most " + std::to_string(kDepthLimit) + " levels");
+  if (depth > kDepthLimit)
+    throw usage_error(file, "is nested too deeply", "at most " + std::to_string(kDepthLimit) + " levels");
   if (node.IsMap())
     for (const auto& entry : node) check_depth(entry.second, depth + 1, file);
   else if (node.IsSequence())
@@ -167,8 +175,10 @@ void check_depth(const YAML::Node& node, int depth, const std::string& file) {
 std::vector<std::string> path_segments(const std::string& path) {
   std::vector<std::string> segments(1);
   for (const char c : path) {
-    if (c == '.' || c == '[') segments.emplace_back();
-    else if (c != ']') segments.back() += c;
+    if (c == '.' || c == '[')
+      segments.emplace_back();
+    else if (c != ']')
+      segments.back() += c;
   }
   return segments;
 }
@@ -188,7 +198,8 @@ YAML::Node descend(const YAML::Node& node, const std::string& segment, const std
 void apply_override(YAML::Node root, const std::string& assignment, Reader& reader) {
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
-    throw usage_error("'" + assignment + "'", "is not an override", "key.path=value, such as stages.distill.tokens=1000");
+    throw usage_error("'" + assignment + "'", "is not an override",
+                      "key.path=value, such as stages.distill.tokens=1000");
   YAML::Node value;
   try {
     value = YAML::Load(assignment.substr(equals + 1));
@@ -203,9 +214,12 @@ void apply_override(YAML::Node root, const std::string& assignment, Reader& read
     chain.push_back(descend(chain.back(), segments[i], assignment));
   }
   size_t index = 0;
-  if (chain.back().IsSequence() && parse_whole(segments.back(), index) && index < chain.back().size()) chain.back()[index] = value;
-  else if (chain.back().IsSequence()) descend(chain.back(), segments.back(), assignment) = value;
-  else chain.back()[segments.back()] = value;
+  if (chain.back().IsSequence() && parse_whole(segments.back(), index) && index < chain.back().size())
+    chain.back()[index] = value;
+  else if (chain.back().IsSequence())
+    descend(chain.back(), segments.back(), assignment) = value;
+  else
+    chain.back()[segments.back()] = value;
   reader.note_override(value, assignment);
 }
 
@@ -221,8 +235,9 @@ struct StageEntry {
   Stage (*read)(const YAML::Node&, const std::string&, Reader&);
 };
 constexpr StageEntry kStages[] = {
-    {"prune", read_stage<PruneOptions>},   {"distill", read_stage<DistillOptions>}, {"quantize", read_stage<QuantizeOptions>},
-    {"export", read_stage<ExportOptions>}, {"verify", read_stage<VerifyStage>},
+    {"prune", read_stage<PruneOptions>},       {"distill", read_stage<DistillOptions>},
+    {"quantize", read_stage<QuantizeOptions>}, {"export", read_stage<ExportOptions>},
+    {"verify", read_stage<VerifyStage>},
 };
 
 void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& stages) {
@@ -231,9 +246,12 @@ void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& sta
   if (!node.IsSequence()) return reader.problem(node, "stages: expected a list of stages, got " + scalar_text(node));
   for (const YAML::Node& item : node) {
     if (item.IsScalar()) {  // `- export` alone: all defaults
-      const auto entry = std::find_if(std::begin(kStages), std::end(kStages), [&](const StageEntry& e) { return item.Scalar() == e.name; });
-      if (entry == std::end(kStages)) reader.problem(item, "unknown stage `" + printable(item.Scalar()) + "`" + suggestion(item.Scalar(), names));
-      else stages.push_back(entry->read(YAML::Node(YAML::NodeType::Map), entry->name, reader));
+      const auto entry = std::find_if(std::begin(kStages), std::end(kStages),
+                                      [&](const StageEntry& e) { return item.Scalar() == e.name; });
+      if (entry == std::end(kStages))
+        reader.problem(item, "unknown stage `" + printable(item.Scalar()) + "`" + suggestion(item.Scalar(), names));
+      else
+        stages.push_back(entry->read(YAML::Node(YAML::NodeType::Map), entry->name, reader));
       continue;
     }
     if (!reader.map(item, "stages", names)) continue;
@@ -244,15 +262,18 @@ void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& sta
 }
 
 void read_sources(const YAML::Node& node, const std::string& key, Reader& reader, std::vector<DataSource>& sources) {
-  if (!node.IsSequence()) return reader.problem(node, key + ": expected a list of files or {teacher_writes: ...}, got " + scalar_text(node));
+  if (!node.IsSequence())
+    return reader.problem(node, key + ": expected a list of files or {teacher_writes: ...}, got " + scalar_text(node));
   for (const YAML::Node& item : node) {
     DataSource source;
     if (item.IsScalar()) {
       source.file = item.Scalar();
     } else if (reader.map(item, key, {"teacher_writes", "file"})) {
       if (const YAML::Node file = item["file"]) reader.value(file, key + ".file", source.file);
-      if (const YAML::Node writes = item["teacher_writes"]) reader.options(writes, key + ".teacher_writes", source.teacher_writes.emplace());
-      if (source.file.empty() == !source.teacher_writes.has_value()) reader.problem(item, key + ": expected one of `file` and `teacher_writes`");
+      if (const YAML::Node writes = item["teacher_writes"])
+        reader.options(writes, key + ".teacher_writes", source.teacher_writes.emplace());
+      if (source.file.empty() == !source.teacher_writes.has_value())
+        reader.problem(item, key + ": expected one of `file` and `teacher_writes`");
     }
     sources.push_back(std::move(source));
   }
@@ -264,7 +285,9 @@ void read_data(const YAML::Node& node, Reader& reader, Recipe& recipe) {
   if (const YAML::Node split = node["calibration"]) read_sources(split, "data.calibration", reader, recipe.calibration);
   if (const YAML::Node split = node["evaluation"]) read_sources(split, "data.evaluation", reader, recipe.evaluation);
   for (const DataSource& source : recipe.evaluation)
-    if (source.teacher_writes) reader.problem(node["evaluation"], "data.evaluation: expected files: a teacher cannot write the text it is judged on");
+    if (source.teacher_writes)
+      reader.problem(node["evaluation"],
+                     "data.evaluation: expected files: a teacher cannot write the text it is judged on");
 }
 
 void read_model(const YAML::Node& node, const std::string& key, Reader& reader, ModelRecipe& model) {
@@ -273,8 +296,10 @@ void read_model(const YAML::Node& node, const std::string& key, Reader& reader, 
     return;
   }
   if (!reader.map(node, key, {"config", "tokenizer", "pretrain"})) return;
-  if (const YAML::Node config = node["config"]) reader.options(config, key + ".config", model.architecture.emplace());
-  else reader.problem(node, key + ": expected `config`, the shape of the model to train");
+  if (const YAML::Node config = node["config"])
+    reader.options(config, key + ".config", model.architecture.emplace());
+  else
+    reader.problem(node, key + ": expected `config`, the shape of the model to train");
   if (const YAML::Node tokenizer = node["tokenizer"]) reader.value(tokenizer, key + ".tokenizer", model.tokenizer);
   if (const YAML::Node pretrain = node["pretrain"]) {
     DistillOptions options;
@@ -291,12 +316,17 @@ void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const Stage& stage = recipe.stages[i];
     const YAML::Node at = stages[i];
-    const bool changes_weights = std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
-    if (changes_weights && quantized) reader.problem(at, std::string(stage_name(stage)) + ": cannot follow quantize; move it before");
-    if (std::holds_alternative<DistillOptions>(stage) && recipe.train.empty()) reader.problem(at, "distill: needs data.train");
-    if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty()) reader.problem(at, "prune: needs data.calibration");
+    const bool changes_weights =
+        std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
+    if (changes_weights && quantized)
+      reader.problem(at, std::string(stage_name(stage)) + ": cannot follow quantize; move it before");
+    if (std::holds_alternative<DistillOptions>(stage) && recipe.train.empty())
+      reader.problem(at, "distill: needs data.train");
+    if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty())
+      reader.problem(at, "prune: needs data.calibration");
     if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
-      if (quantize->importance && recipe.calibration.empty()) reader.problem(at, "quantize: needs data.calibration, or importance: false");
+      if (quantize->importance && recipe.calibration.empty())
+        reader.problem(at, "quantize: needs data.calibration, or importance: false");
       quantized = true;
     }
     if (std::holds_alternative<ExportOptions>(stage)) exported = true;
@@ -315,24 +345,36 @@ void read_recipe(const YAML::Node& root, Reader& reader, Recipe& recipe) {
   if (recipe.name.find('/') != std::string::npos || recipe.name == "." || recipe.name == "..")
     reader.problem(root["name"], "name: expected a name without slashes, it becomes the run's folder");
   if (const YAML::Node node = root["seed"]) reader.value(node, "seed", recipe.seed);
-  if (const YAML::Node node = root["teacher"]) read_model(node, "teacher", reader, recipe.teacher);
-  else reader.problem(root, "expected `teacher`, a MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  if (const YAML::Node node = root["teacher"])
+    read_model(node, "teacher", reader, recipe.teacher);
+  else
+    reader.problem(root, "expected `teacher`, a MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE");
   if (const YAML::Node node = root["student"]) read_model(node, "student", reader, recipe.student.emplace());
   if (const YAML::Node node = root["data"]) read_data(node, reader, recipe);
-  if (const YAML::Node node = root["stages"]) read_stages(node, reader, recipe.stages);
-  else reader.problem(root, "expected `stages`, a list such as `- quantize: {to: IQ4_NL}`");
+  if (const YAML::Node node = root["stages"])
+    read_stages(node, reader, recipe.stages);
+  else
+    reader.problem(root, "expected `stages`, a list such as `- quantize: {to: IQ4_NL}`");
 }
 
 // resolved.yaml
 
-void emit(YAML::Emitter& out, const std::string& v) { out << v; }
-void emit(YAML::Emitter& out, int64_t v) { out << v; }
-void emit(YAML::Emitter& out, bool v) { out << v; }
+void emit(YAML::Emitter& out, const std::string& v) {
+  out << v;
+}
+void emit(YAML::Emitter& out, int64_t v) {
+  out << v;
+}
+void emit(YAML::Emitter& out, bool v) {
+  out << v;
+}
 void emit(YAML::Emitter& out, double v) {
   char text[32];
   out << std::string(text, std::to_chars(text, text + sizeof text, v).ptr);
 }
-void emit(YAML::Emitter& out, const std::vector<std::string>& v) { out << YAML::Flow << v; }
+void emit(YAML::Emitter& out, const std::vector<std::string>& v) {
+  out << YAML::Flow << v;
+}
 template <class T>
 void emit(YAML::Emitter& out, const std::map<std::string, T>& v) {
   out << YAML::Flow << YAML::BeginMap;
@@ -395,11 +437,14 @@ void emit_sources(YAML::Emitter& out, const char* key, const std::vector<DataSou
 
 }  // namespace
 
-const char* stage_name(const Stage& stage) { return kStages[stage.index()].name; }
+const char* stage_name(const Stage& stage) {
+  return kStages[stage.index()].name;
+}
 
 ModelConfig to_config(const Architecture& architecture, int64_t vocab_size) {
   const FamilyTraits* family = find_family(architecture.family);
-  if (family == nullptr) throw usage_error("config.family", "is unknown", "llama, qwen2, qwen3 or gemma3", printable(architecture.family));
+  if (family == nullptr)
+    throw usage_error("config.family", "is unknown", "llama, qwen2, qwen3 or gemma3", printable(architecture.family));
   ModelConfig config;
   config.family = family->family;
   config.vocab_size = vocab_size;
@@ -424,7 +469,8 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
   try {
     root = YAML::Load(read_file(path, kRecipeLimitBytes));
   } catch (const YAML::Exception& error) {
-    throw usage_error(path + ":" + std::to_string(error.mark.line + 1) + ":" + std::to_string(error.mark.column + 1), "is not YAML: " + error.msg);
+    throw usage_error(path + ":" + std::to_string(error.mark.line + 1) + ":" + std::to_string(error.mark.column + 1),
+                      "is not YAML: " + error.msg);
   }
   check_depth(root, 0, path);
   for (const std::string& assignment : overrides) apply_override(root, assignment, reader);

@@ -17,7 +17,8 @@
 
 namespace attar {
 
-// `formats`: gguf, hf. `hf_dtype`: float32 or bfloat16. `dequantized`: the Hugging Face directory holds the codes' values.
+// `formats`: gguf, hf. `hf_dtype`: float32 or bfloat16. `dequantized`: the Hugging Face directory holds the codes'
+// values.
 struct ExportOptions {
   std::vector<std::string> formats{"gguf"};
   std::string hf_dtype = "float32";
@@ -27,7 +28,8 @@ template <class Visitor>
 void visit_fields(ExportOptions& o, Visitor&& field) {
   field(o.formats, "formats", "what to write: gguf, hf");
   field(o.hf_dtype, "hf_dtype", "number type of the Hugging Face directory: float32 or bfloat16");
-  field(o.dequantized, "dequantized", "write the quantized codes' values to the Hugging Face directory, not the student before quantization");
+  field(o.dequantized, "dequantized",
+        "write the quantized codes' values to the Hugging Face directory, not the student before quantization");
 }
 
 struct VerifyStage : runtime::VerifyOptions {
@@ -38,7 +40,9 @@ struct VerifyStage : runtime::VerifyOptions {
 template <class Visitor>
 void visit_fields(VerifyStage& o, Visitor&& field) {
   visit_fields(static_cast<runtime::VerifyOptions&>(o), field);
-  field(o.gates, "gates", "limits that set the exit code: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least");
+  field(
+      o.gates, "gates",
+      "limits that set the exit code: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least");
   field(o.bench, "bench", "measure speed and memory of both models");
   field(o.samples, "samples", "answers of both models to show side by side in the report");
 }
@@ -51,11 +55,11 @@ const char* stage_name(const Stage& stage);  // "prune", "distill", ...
 struct TeacherWrites {
   int64_t tokens = 24000;
   std::string prompt = "chat";
-  std::string prompts;            // a .jsonl of messages; empty: the teacher writes the user turn too
-  int64_t max_tokens = 256;       // of one document
+  std::string prompts;       // a .jsonl of messages; empty: the teacher writes the user turn too
+  int64_t max_tokens = 256;  // of one document
   double temperature = 1.0;
   double top_p = 1.0;
-  int64_t signal_top_k = 64;      // kept teacher signal a token; 0: none
+  int64_t signal_top_k = 64;  // kept teacher signal a token; 0: none
 };
 template <class Visitor>
 void visit_fields(TeacherWrites& o, Visitor&& field) {
@@ -102,10 +106,10 @@ ModelConfig to_config(const Architecture& architecture, int64_t vocab_size);
 
 // A teacher or student: one that exists, or one that is made here.
 struct ModelRecipe {
-  std::string model;                           // MODEL; or empty, and then:
-  std::optional<Architecture> architecture;    // recipe key `config`
-  std::string tokenizer;                       // a tokenizer.json or a MODEL to take the tokenizer from
-  std::optional<DistillOptions> pretrain;      // cross-entropy on the train split's text
+  std::string model;                         // MODEL; or empty, and then:
+  std::optional<Architecture> architecture;  // recipe key `config`
+  std::string tokenizer;                     // a tokenizer.json or a MODEL to take the tokenizer from
+  std::optional<DistillOptions> pretrain;    // cross-entropy on the train split's text
 };
 
 struct Recipe {

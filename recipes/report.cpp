@@ -13,7 +13,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string stage_kind(const std::string& name) { return name.substr(name.find('-') + 1); }
+std::string stage_kind(const std::string& name) {
+  return name.substr(name.find('-') + 1);
+}
 
 // The exported file of this run or of the one that it goes on with.
 std::string exported_gguf(const Session& session) {
@@ -22,7 +24,9 @@ std::string exported_gguf(const Session& session) {
 }
 
 Json provenance(const Session& session) {
-  Json json = {{"attar_version", ATTAR_VERSION}, {"recipe", session.recipe.name}, {"recipe_sha256", sha256(resolved_yaml(session.recipe))},
+  Json json = {{"attar_version", ATTAR_VERSION},
+               {"recipe", session.recipe.name},
+               {"recipe_sha256", sha256(resolved_yaml(session.recipe))},
                {"teacher_sha256", session.teacher->content_hash()}};
   if (const std::string gguf = exported_gguf(session); !gguf.empty()) json["gguf_sha256"] = sha256_of_file(gguf);
   return json;
@@ -66,16 +70,21 @@ RunOutcome write_report(const Session& session, const std::vector<StageRecord>& 
   RunOutcome outcome{.folder = session.folder.path()};
   for (const StageRecord& record : records) {
     const Json results = Json::parse(record.results), measurements = Json::parse(record.measurements);
-    stages.push_back({{"name", record.name}, {"kind", stage_kind(record.name)}, {"results", results}, {"notes", record.notes}});
+    stages.push_back(
+        {{"name", record.name}, {"kind", stage_kind(record.name)}, {"results", results}, {"notes", record.notes}});
     times.push_back({{"name", record.name}, {"measurements", measurements}});
-    for (const Json& gate : measurements.value("gates", Json::array())) outcome.gates_passed &= gate.at("pass").get<bool>();
+    for (const Json& gate : measurements.value("gates", Json::array()))
+      outcome.gates_passed &= gate.at("pass").get<bool>();
   }
   // `results` is the same for the same recipe, seed and machine; everything that is not lives in `measurements`.
-  const Json report = {{"schema_version", 1},
-                       {"name", session.recipe.name},
-                       {"results", {{"provenance", provenance(session)}, {"recipe", resolved_yaml(session.recipe)}, {"stages", stages}}},
-                       {"measurements", {{"machine", {{"cpu", cpu_features().model}, {"isa", isa_name(cpu_features().best_isa())}, {"threads", session.threads}}},
-                                         {"stages", times}}}};
+  const Json report = {
+      {"schema_version", 1},
+      {"name", session.recipe.name},
+      {"results", {{"provenance", provenance(session)}, {"recipe", resolved_yaml(session.recipe)}, {"stages", stages}}},
+      {"measurements",
+       {{"machine",
+         {{"cpu", cpu_features().model}, {"isa", isa_name(cpu_features().best_isa())}, {"threads", session.threads}}},
+        {"stages", times}}}};
   outcome.report = report.dump(1) + "\n";
   outcome.report_json = session.folder.file("report.json");
   outcome.report_html = session.folder.file("report.html");
@@ -90,7 +99,8 @@ std::string report_table(const std::string& report_json) {
   std::string text;
   char line[256];
   for (const Json& stage : report.at("measurements").at("stages")) {
-    std::snprintf(line, sizeof line, "  %-14s %8.1f s\n", stage.at("name").get<std::string>().c_str(), stage.at("measurements").value("seconds", 0.0));
+    std::snprintf(line, sizeof line, "  %-14s %8.1f s\n", stage.at("name").get<std::string>().c_str(),
+                  stage.at("measurements").value("seconds", 0.0));
     text += line;
   }
   const Json* verify = last_verify(report.at("results"));
@@ -103,23 +113,29 @@ std::string report_table(const std::string& report_json) {
   for (const HeadlineRow& row : kHeadline) {
     const Json teacher = measured.value("teacher", Json::object()), student = measured.value("student", Json::object());
     if (!teacher.contains(row.key) || !student.contains(row.key)) continue;
-    std::snprintf(line, sizeof line, "  %-24s %14s %14s\n", row.label, number(teacher.at(row.key).get<double>() * row.scale, row.format).c_str(),
+    std::snprintf(line, sizeof line, "  %-24s %14s %14s\n", row.label,
+                  number(teacher.at(row.key).get<double>() * row.scale, row.format).c_str(),
                   number(student.at(row.key).get<double>() * row.scale, row.format).c_str());
     text += line;
   }
   const Json& results = verify->at("results");
   const char* mode = results.contains("deployed") && !results.at("deployed").is_null() ? "deployed" : "fp32";
   const Json& fidelity = results.at(mode);
-  std::snprintf(line, sizeof line, "  %-24s %14s %14s\n", "perplexity", number(fidelity.at("perplexity").at("teacher"), "%.2f").c_str(),
+  std::snprintf(line, sizeof line, "  %-24s %14s %14s\n", "perplexity",
+                number(fidelity.at("perplexity").at("teacher"), "%.2f").c_str(),
                 number(fidelity.at("perplexity").at("student"), "%.2f").c_str());
   text += line;
-  std::snprintf(line, sizeof line, "  %-24s %14s %14s\n", "KL to the teacher, nats", "", (number(fidelity.at("kl").at("mean"), "%.4f") + " ± " + number(fidelity.at("kl").at("stderr"), "%.4f")).c_str());
+  std::snprintf(
+      line, sizeof line, "  %-24s %14s %14s\n", "KL to the teacher, nats", "",
+      (number(fidelity.at("kl").at("mean"), "%.4f") + " ± " + number(fidelity.at("kl").at("stderr"), "%.4f")).c_str());
   text += line;
-  std::snprintf(line, sizeof line, "  %-24s %14s %13s%%\n", "same likeliest token", "", number(100.0 * fidelity.at("top1_agreement").get<double>(), "%.1f").c_str());
+  std::snprintf(line, sizeof line, "  %-24s %14s %13s%%\n", "same likeliest token", "",
+                number(100.0 * fidelity.at("top1_agreement").get<double>(), "%.1f").c_str());
   text += line;
   for (const Json& gate : measured.value("gates", Json::array())) {
     std::snprintf(line, sizeof line, "  gate %-19s %14s %14s\n", gate.at("name").get<std::string>().c_str(),
-                  ("limit " + number(gate.at("limit"), "%g")).c_str(), gate.at("pass").get<bool>() ? "passed" : "MISSED");
+                  ("limit " + number(gate.at("limit"), "%g")).c_str(),
+                  gate.at("pass").get<bool>() ? "passed" : "MISSED");
     text += line;
   }
   return text;

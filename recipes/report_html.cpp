@@ -15,11 +15,20 @@ std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
     }
   }
   return out;
@@ -70,15 +79,19 @@ std::string line_chart(const std::vector<Series>& series, const std::string& x_l
   std::string svg = "<svg viewBox=\"0 0 720 240\" role=\"img\">";
   for (int tick = 0; tick <= 4; ++tick) {
     const double y = y_min + (y_max - y_min) * tick / 4.0;
-    svg += "<line x1=\"50\" x2=\"700\" y1=\"" + format(py(y), "%.1f") + "\" y2=\"" + format(py(y), "%.1f") + "\" stroke=\"var(--line)\"/>";
-    svg += "<text x=\"44\" y=\"" + format(py(y) + 4, "%.1f") + "\" text-anchor=\"end\">" + format(y, "%.3g") + "</text>";
+    svg += "<line x1=\"50\" x2=\"700\" y1=\"" + format(py(y), "%.1f") + "\" y2=\"" + format(py(y), "%.1f") +
+           "\" stroke=\"var(--line)\"/>";
+    svg +=
+        "<text x=\"44\" y=\"" + format(py(y) + 4, "%.1f") + "\" text-anchor=\"end\">" + format(y, "%.3g") + "</text>";
   }
   for (size_t i = 0; i < series.size(); ++i) {
     svg += "<polyline fill=\"none\" stroke-width=\"1.8\" stroke=\"" + std::string(kColours[i % 3]) + "\" points=\"";
     for (const auto& [x, y] : series[i].points) svg += format(px(x), "%.1f") + "," + format(py(y), "%.1f") + " ";
-    svg += "\"/><text x=\"" + std::to_string(60 + 160 * i) + "\" y=\"14\" style=\"fill:" + kColours[i % 3] + "\">" + escaped(series[i].name) + "</text>";
+    svg += "\"/><text x=\"" + std::to_string(60 + 160 * i) + "\" y=\"14\" style=\"fill:" + kColours[i % 3] + "\">" +
+           escaped(series[i].name) + "</text>";
   }
-  return svg + "<text x=\"700\" y=\"232\" text-anchor=\"end\">" + escaped(x_label) + " (to " + format(x_max, "%.6g") + ")</text></svg>";
+  return svg + "<text x=\"700\" y=\"232\" text-anchor=\"end\">" + escaped(x_label) + " (to " + format(x_max, "%.6g") +
+         ")</text></svg>";
 }
 
 // One bar an entry, 720 wide.
@@ -86,29 +99,42 @@ std::string bar_chart(const std::vector<std::pair<std::string, double>>& bars) {
   double most = 1e-30;
   for (const auto& bar : bars) most = std::max(most, bar.second);
   const double step = 650.0 / static_cast<double>(std::max<size_t>(1, bars.size()));
-  std::string svg = "<svg viewBox=\"0 0 720 200\" role=\"img\"><text x=\"44\" y=\"24\" text-anchor=\"end\">" + format(most, "%.2g") + "</text>";
+  std::string svg = "<svg viewBox=\"0 0 720 200\" role=\"img\"><text x=\"44\" y=\"24\" text-anchor=\"end\">" +
+                    format(most, "%.2g") + "</text>";
   for (size_t i = 0; i < bars.size(); ++i) {
     const double height = 160.0 * bars[i].second / most;
-    svg += "<rect fill=\"var(--student)\" x=\"" + format(50.0 + step * static_cast<double>(i), "%.1f") + "\" y=\"" + format(180.0 - height, "%.1f") +
-           "\" width=\"" + format(std::max(0.6, step * 0.8), "%.1f") + "\" height=\"" + format(height, "%.1f") + "\"><title>" + escaped(bars[i].first) + ": " +
-           format(bars[i].second, "%.4g") + "</title></rect>";
+    svg += "<rect fill=\"var(--student)\" x=\"" + format(50.0 + step * static_cast<double>(i), "%.1f") + "\" y=\"" +
+           format(180.0 - height, "%.1f") + "\" width=\"" + format(std::max(0.6, step * 0.8), "%.1f") + "\" height=\"" +
+           format(height, "%.1f") + "\"><title>" + escaped(bars[i].first) + ": " + format(bars[i].second, "%.4g") +
+           "</title></rect>";
   }
   return svg + "</svg>";
 }
 
 std::string headline(const Json& results, const Json& measured) {
-  struct Row { const char* label; const char* key; double scale; const char* pattern; };
-  static constexpr Row kRows[] = {{"File size, MB", "bytes", 1e-6, "%.1f"}, {"Parameters, M", "parameters", 1e-6, "%.1f"},
-                                  {"Bits per weight", "bits_per_weight", 1, "%.2f"}, {"Prompt, tokens/s", "prefill_tokens_per_s", 1, "%.0f"},
-                                  {"Generation, tokens/s", "decode_tokens_per_s", 1, "%.1f"}, {"Time to first token, s", "time_to_first_token_s", 1, "%.3f"},
+  struct Row {
+    const char* label;
+    const char* key;
+    double scale;
+    const char* pattern;
+  };
+  static constexpr Row kRows[] = {{"File size, MB", "bytes", 1e-6, "%.1f"},
+                                  {"Parameters, M", "parameters", 1e-6, "%.1f"},
+                                  {"Bits per weight", "bits_per_weight", 1, "%.2f"},
+                                  {"Prompt, tokens/s", "prefill_tokens_per_s", 1, "%.0f"},
+                                  {"Generation, tokens/s", "decode_tokens_per_s", 1, "%.1f"},
+                                  {"Time to first token, s", "time_to_first_token_s", 1, "%.3f"},
                                   {"Peak memory, MB", "peak_rss_bytes", 1e-6, "%.0f"}};
   std::string html = "<table><tr><th></th><th>teacher</th><th>student</th><th>student / teacher</th></tr>";
   const auto row = [&](const std::string& label, double teacher, double student, const char* pattern) {
-    html += "<tr><td>" + label + "</td><td>" + format(teacher, pattern) + "</td><td>" + format(student, pattern) + "</td><td>" + format(student / teacher, "%.3f") + "</td></tr>";
+    html += "<tr><td>" + label + "</td><td>" + format(teacher, pattern) + "</td><td>" + format(student, pattern) +
+            "</td><td>" + format(student / teacher, "%.3f") + "</td></tr>";
   };
   for (const Row& r : kRows)
-    if (measured.contains("teacher") && measured["teacher"].contains(r.key) && measured.contains("student") && measured["student"].contains(r.key))
-      row(r.label, measured["teacher"][r.key].get<double>() * r.scale, measured["student"][r.key].get<double>() * r.scale, r.pattern);
+    if (measured.contains("teacher") && measured["teacher"].contains(r.key) && measured.contains("student") &&
+        measured["student"].contains(r.key))
+      row(r.label, measured["teacher"][r.key].get<double>() * r.scale,
+          measured["student"][r.key].get<double>() * r.scale, r.pattern);
   for (const char* mode : {"fp32", "deployed"}) {
     if (!results.contains(mode) || results.at(mode).is_null()) continue;
     const Json& f = results.at(mode);
@@ -119,19 +145,29 @@ std::string headline(const Json& results, const Json& measured) {
   const auto fidelity = [&](const char* label, auto&& get) {
     html += std::string("<tr><td>") + label + "</td>";
     for (const char* mode : {"fp32", "deployed"})
-      html += "<td>" + (results.contains(mode) && !results.at(mode).is_null() ? get(results.at(mode)) : std::string("–")) + "</td>";
+      html += "<td>" +
+              (results.contains(mode) && !results.at(mode).is_null() ? get(results.at(mode)) : std::string("–")) +
+              "</td>";
     html += "</tr>";
   };
-  fidelity("KL to the teacher, nats per token", [](const Json& f) { return format(f["kl"]["mean"], "%.4f") + " ± " + format(f["kl"]["stderr"], "%.4f"); });
-  fidelity("KL, median / 99 % / largest", [](const Json& f) { return format(f["kl"]["p50"], "%.4f") + " / " + format(f["kl"]["p99"], "%.3f") + " / " + format(f["kl"]["max"], "%.2f"); });
-  fidelity("Same likeliest token", [](const Json& f) { return format(100.0 * f["top1_agreement"].get<double>(), "%.2f") + " %"; });
-  fidelity("Overlap of the five likeliest", [](const Json& f) { return format(100.0 * f["top5_overlap"].get<double>(), "%.2f") + " %"; });
-  fidelity("Teacher's mass outside the student's vocabulary", [](const Json& f) { return format(f["dropped_mass"], "%.5f"); });
+  fidelity("KL to the teacher, nats per token",
+           [](const Json& f) { return format(f["kl"]["mean"], "%.4f") + " ± " + format(f["kl"]["stderr"], "%.4f"); });
+  fidelity("KL, median / 99 % / largest", [](const Json& f) {
+    return format(f["kl"]["p50"], "%.4f") + " / " + format(f["kl"]["p99"], "%.3f") + " / " +
+           format(f["kl"]["max"], "%.2f");
+  });
+  fidelity("Same likeliest token",
+           [](const Json& f) { return format(100.0 * f["top1_agreement"].get<double>(), "%.2f") + " %"; });
+  fidelity("Overlap of the five likeliest",
+           [](const Json& f) { return format(100.0 * f["top5_overlap"].get<double>(), "%.2f") + " %"; });
+  fidelity("Teacher's mass outside the student's vocabulary",
+           [](const Json& f) { return format(f["dropped_mass"], "%.5f"); });
   html += "</table>";
   if (const Json gates = measured.value("gates", Json::array()); !gates.empty()) {
     html += "<table><tr><th>Gate</th><th>limit</th><th>value</th><th></th></tr>";
     for (const Json& gate : gates)
-      html += "<tr><td>" + escaped(gate["name"]) + "</td><td>" + format(gate["limit"], "%g") + "</td><td>" + format(gate["value"], "%g") + "</td><td class=\"" +
+      html += "<tr><td>" + escaped(gate["name"]) + "</td><td>" + format(gate["limit"], "%g") + "</td><td>" +
+              format(gate["value"], "%g") + "</td><td class=\"" +
               (gate["pass"].get<bool>() ? "pass\">passed" : "miss\">missed") + "</td></tr>";
     html += "</table>";
   }
@@ -141,8 +177,9 @@ std::string headline(const Json& results, const Json& measured) {
 std::string samples(const Json& measured) {
   std::string html;
   for (const Json& sample : measured.value("samples", Json::array()))
-    html += "<p><b>" + escaped(sample["prompt"]) + "</b></p><div class=\"pair\"><div><small>teacher</small><pre>" + escaped(sample["teacher"]) +
-            "</pre></div><div><small>student</small><pre>" + escaped(sample["student"]) + "</pre></div></div>";
+    html += "<p><b>" + escaped(sample["prompt"]) + "</b></p><div class=\"pair\"><div><small>teacher</small><pre>" +
+            escaped(sample["teacher"]) + "</pre></div><div><small>student</small><pre>" + escaped(sample["student"]) +
+            "</pre></div></div>";
   return html.empty() ? "" : "<h2>Side by side</h2>" + html;
 }
 
@@ -160,7 +197,8 @@ std::string training(const Json& stage) {
 
 std::string errors(const Json& stage, const char* list, const char* label, const char* title) {
   std::vector<std::pair<std::string, double>> bars;
-  for (const Json& entry : stage["results"].value(list, Json::array())) bars.emplace_back(plain(entry[label]), entry["relative_error"].get<double>());
+  for (const Json& entry : stage["results"].value(list, Json::array()))
+    bars.emplace_back(plain(entry[label]), entry["relative_error"].get<double>());
   return bars.empty() ? "" : "<h2>" + escaped(stage["name"]) + ": " + title + "</h2>" + bar_chart(bars);
 }
 
@@ -170,13 +208,17 @@ std::string stage_table(const Json& results, const Json& measurements) {
     const Json& stage = results["stages"][i];
     std::string facts;
     for (const auto& [key, value] : stage["results"].items())
-      if (value.is_number() || (value.is_string() && value.get<std::string>().size() < 40)) facts += (facts.empty() ? "" : ", ") + key + " " + plain(value);
-    html += "<tr><td>" + escaped(stage["name"]) + "</td><td>" + format(measurements["stages"][i]["measurements"].value("seconds", 0.0), "%.1f") + "</td><td>" + escaped(facts) + "</td></tr>";
+      if (value.is_number() || (value.is_string() && value.get<std::string>().size() < 40))
+        facts += (facts.empty() ? "" : ", ") + key + " " + plain(value);
+    html += "<tr><td>" + escaped(stage["name"]) + "</td><td>" +
+            format(measurements["stages"][i]["measurements"].value("seconds", 0.0), "%.1f") + "</td><td>" +
+            escaped(facts) + "</td></tr>";
   }
   html += "</table>";
   for (const Json& stage : results["stages"]) {
     if (stage["notes"].empty()) continue;
-    html += "<details><summary>" + escaped(stage["name"]) + ": " + std::to_string(stage["notes"].size()) + " notes and fallbacks</summary><pre>";
+    html += "<details><summary>" + escaped(stage["name"]) + ": " + std::to_string(stage["notes"].size()) +
+            " notes and fallbacks</summary><pre>";
     for (const Json& note : stage["notes"]) html += escaped(note) + "\n";
     html += "</pre></details>";
   }
@@ -188,9 +230,12 @@ std::string stage_table(const Json& results, const Json& measurements) {
 std::string report_html(const std::string& report_json) {
   const Json report = Json::parse(report_json);
   const Json& results = report["results"];
-  std::string html = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>" +
-                     escaped(report["name"]) + " – Attar</title><style>" + kStyle + "</style><h1>" + escaped(report["name"]) +
-                     "</h1><p class=\"lead\">A student made and judged by Attar " + escaped(results["provenance"]["attar_version"]) + ".</p>";
+  std::string html =
+      "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width\"><title>" +
+      escaped(report["name"]) + " – Attar</title><style>" + kStyle + "</style><h1>" + escaped(report["name"]) +
+      "</h1><p class=\"lead\">A student made and judged by Attar " + escaped(results["provenance"]["attar_version"]) +
+      ".</p>";
   Json measured = Json::object();
   for (size_t i = 0; i < results["stages"].size(); ++i) {
     if (results["stages"][i]["kind"] != "verify") continue;
@@ -204,9 +249,13 @@ std::string report_html(const std::string& report_json) {
     if (stage["kind"] == "quantize") html += errors(stage, "tensors", "name", "weighted error of each matrix");
   }
   html += stage_table(results, report["measurements"]);
-  html += "<h2>How it was made</h2><pre>attar run " + escaped(report["name"]) + ".yaml</pre><details><summary>the recipe, every default written out</summary><pre>" + escaped(results["recipe"]) + "</pre></details><table>";
-  for (const auto& [key, value] : results["provenance"].items()) html += "<tr><td>" + escaped(key) + "</td><td><code>" + escaped(plain(value)) + "</code></td></tr>";
-  for (const auto& [key, value] : report["measurements"]["machine"].items()) html += "<tr><td>" + escaped(key) + "</td><td>" + escaped(plain(value)) + "</td></tr>";
+  html += "<h2>How it was made</h2><pre>attar run " + escaped(report["name"]) +
+          ".yaml</pre><details><summary>the recipe, every default written out</summary><pre>" +
+          escaped(results["recipe"]) + "</pre></details><table>";
+  for (const auto& [key, value] : results["provenance"].items())
+    html += "<tr><td>" + escaped(key) + "</td><td><code>" + escaped(plain(value)) + "</code></td></tr>";
+  for (const auto& [key, value] : report["measurements"]["machine"].items())
+    html += "<tr><td>" + escaped(key) + "</td><td>" + escaped(plain(value)) + "</td></tr>";
   return html + "</table></html>\n";
 }
 

@@ -23,7 +23,8 @@ std::string numbered_name(const Recipe& recipe, size_t index) {
   return std::to_string(index + 1) + "-" + stage_name(recipe.stages[index]);
 }
 
-// Runs `work`, adds its wall time to the record and keeps the record in the run folder. A finished stage is not run again.
+// Runs `work`, adds its wall time to the record and keeps the record in the run folder. A finished stage is not run
+// again.
 template <class Work>
 StageRecord finish_once(Session& session, const std::string& name, Work&& work) {
   if (std::optional<StageRecord> done = session.folder.record(name)) {
@@ -47,25 +48,36 @@ size_t first_stage_to_run(Session& session) {
   size_t first = 0;
   while (first < recipe.stages.size() && session.folder.record(numbered_name(recipe, first))) ++first;
   bool needs_student = false;
-  for (size_t i = first; i < recipe.stages.size(); ++i) needs_student |= !std::holds_alternative<VerifyStage>(recipe.stages[i]);
+  for (size_t i = first; i < recipe.stages.size(); ++i)
+    needs_student |= !std::holds_alternative<VerifyStage>(recipe.stages[i]);
   if (!needs_student) return first;
 
   size_t model_stage = first;
   while (model_stage > 0 && !changes_student(recipe.stages[model_stage - 1])) --model_stage;
-  if (model_stage == 0) start_student(session);
-  else restore_student(session, numbered_name(recipe, model_stage - 1));
+  if (model_stage == 0)
+    start_student(session);
+  else
+    restore_student(session, numbered_name(recipe, model_stage - 1));
 
   size_t next_export = first;
-  while (next_export < recipe.stages.size() && !std::holds_alternative<ExportOptions>(recipe.stages[next_export])) ++next_export;
+  while (next_export < recipe.stages.size() && !std::holds_alternative<ExportOptions>(recipe.stages[next_export]))
+    ++next_export;
   for (size_t i = 0; i < first && next_export < recipe.stages.size(); ++i)
-    if (const auto* quantize = std::get_if<QuantizeOptions>(&recipe.stages[i])) run_stage(session, numbered_name(recipe, i), *quantize);
+    if (const auto* quantize = std::get_if<QuantizeOptions>(&recipe.stages[i]))
+      run_stage(session, numbered_name(recipe, i), *quantize);
   return first;
 }
 
 std::string environment_json(const RunOptions& options, int threads) {
   const CpuFeatures& cpu = cpu_features();
-  return Json({{"attar", ATTAR_VERSION}, {"cpu", cpu.model}, {"isa", isa_name(cpu.best_isa())}, {"cores", cpu.cores},
-               {"threads", threads}, {"out", options.folder}}).dump(1) + "\n";
+  return Json({{"attar", ATTAR_VERSION},
+               {"cpu", cpu.model},
+               {"isa", isa_name(cpu.best_isa())},
+               {"cores", cpu.cores},
+               {"threads", threads},
+               {"out", options.folder}})
+             .dump(1) +
+         "\n";
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Runs a recipe in a run folder: every stage's result is kept there and any stage resumes from it.
 //
-//   resolved.yaml env.json metrics.jsonl data/*.h5 cache/*.h5 checkpoints/<stage>/step-N/ export/ report.json report.html
+//   resolved.yaml env.json metrics.jsonl data/*.h5 cache/*.h5 checkpoints/<stage>/step-N/ export/ report.json
+//   report.html
 #pragma once
 
 #include <string>
@@ -11,16 +12,16 @@
 namespace attar {
 
 struct RunOptions {
-  std::string folder;   // "": runs/<name>
-  bool resume = false;  // go on from what the folder holds; without it a folder that holds a run is an error
-  int threads = 0;      // 0: all cores
+  std::string folder;           // "": runs/<name>
+  bool resume = false;          // go on from what the folder holds; without it a folder that holds a run is an error
+  int threads = 0;              // 0: all cores
   std::string runtime_program;  // attar-run, for measurements; "": beside this program
 };
 
 struct RunOutcome {
   std::string folder;
   std::string gguf{}, report_html{}, report_json{};  // paths; "" when not made
-  std::string report{};                          // report.json's text
+  std::string report{};                              // report.json's text
   bool gates_passed = true;
 };
 

@@ -23,10 +23,13 @@ using Json = nlohmann::ordered_json;
 int lock_folder(const std::string& path) {
   const std::string lock_path = path + "/.lock";
   const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) throw Error(ErrorKind::Resources, {.where = lock_path, .what = std::string("cannot be created: ") + std::strerror(errno)});
+  if (fd < 0)
+    throw Error(ErrorKind::Resources,
+                {.where = lock_path, .what = std::string("cannot be created: ") + std::strerror(errno)});
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     ::close(fd);
-    throw Error(ErrorKind::Resources, {.where = path, .what = "another attar is working in this folder",
+    throw Error(ErrorKind::Resources, {.where = path,
+                                       .what = "another attar is working in this folder",
                                        .hint = "wait for it, or choose another folder with --out"});
   }
   return fd;
@@ -36,7 +39,8 @@ int lock_folder(const std::string& path) {
 void sweep_asides(const std::string& path) {
   std::vector<fs::path> asides;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (const std::string name = entry.path().filename().string(); name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos)
+    if (const std::string name = entry.path().filename().string();
+        name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos)
       asides.push_back(entry.path());
   std::error_code ignored;
   for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
@@ -47,7 +51,8 @@ void sweep_asides(const std::string& path) {
 RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe, bool resume) : path_(path) {
   std::error_code code;
   fs::create_directories(path, code);
-  if (!fs::is_directory(path)) throw Error(ErrorKind::Resources, {.where = path, .what = "cannot be created as a folder"});
+  if (!fs::is_directory(path))
+    throw Error(ErrorKind::Resources, {.where = path, .what = "cannot be created as a folder"});
   lock_ = lock_folder(path);
   const std::string recipe_file = file("resolved.yaml");
   if (!fs::exists(recipe_file)) {
@@ -59,7 +64,8 @@ RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe
     throw usage_error(path, "holds the run of another recipe", "", "",
                       "compare it with resolved.yaml there; choose another folder with --out, or delete this one");
   } else if (!resume) {
-    throw usage_error(path, "already holds this run", "", "", "add --resume to go on with it, or choose another folder with --out");
+    throw usage_error(path, "already holds this run", "", "",
+                      "add --resume to go on with it, or choose another folder with --out");
   }
   sweep_asides(path);
 }

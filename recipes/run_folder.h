@@ -9,7 +9,7 @@ namespace attar {
 
 // What a finished stage leaves for the report. Both are JSON objects; results hold no time, rate, date or path.
 struct StageRecord {
-  std::string name;          // "2-distill"
+  std::string name;  // "2-distill"
   std::string results = "{}";
   std::string measurements = "{}";
   std::vector<std::string> notes{};  // fallbacks and adjustments, one line each

@@ -49,7 +49,8 @@ std::string recipe_relative(const Recipe& recipe, const std::string& file) {
 std::vector<Document> evaluation_documents(const Recipe& recipe) {
   std::vector<Document> documents;
   for (const DataSource& source : recipe.evaluation)
-    for (Document& document : read_documents(recipe_relative(recipe, source.file))) documents.push_back(std::move(document));
+    for (Document& document : read_documents(recipe_relative(recipe, source.file)))
+      documents.push_back(std::move(document));
   return documents;
 }
 
@@ -73,7 +74,8 @@ bool EvaluationText::overlaps(const std::string& text) const {
 
 int64_t drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, const EvaluationText& evaluation) {
   const size_t before = dataset.documents.size();
-  std::erase_if(dataset.documents, [&](const TokenDocument& document) { return evaluation.overlaps(tokenizer.decode(document.tokens)); });
+  std::erase_if(dataset.documents,
+                [&](const TokenDocument& document) { return evaluation.overlaps(tokenizer.decode(document.tokens)); });
   return static_cast<int64_t>(before - dataset.documents.size());
 }
 

@@ -1,5 +1,5 @@
-// The three splits of a recipe's data. They stay apart: what shares a run of 13 words with the evaluation text is dropped
-// from training and calibration, and counted.
+// The three splits of a recipe's data. They stay apart: what shares a run of 13 words with the evaluation text is
+// dropped from training and calibration, and counted.
 #pragma once
 
 #include <cstdint>

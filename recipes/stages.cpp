@@ -14,7 +14,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json kept_tokens_json(const Session& session) { return {{"kept_tokens", session.kept_tokens}}; }
+Json kept_tokens_json(const Session& session) {
+  return {{"kept_tokens", session.kept_tokens}};
+}
 
 // Documents of both splits, calibration first: importance is measured on calibration, token counts on everything.
 TokenDataset joined(TokenDataset first, const TokenDataset& second) {
@@ -36,8 +38,12 @@ std::vector<int32_t> composed(const std::vector<int32_t>& before, std::vector<in
 void append_steps(Session& session, const std::string& name, const TrainResult& trained) {
   session.folder.start_metrics(name);
   for (const TrainStep& step : trained.history) {
-    Json line = {{"stage", name}, {"step", step.step}, {"tokens", step.tokens}, {"loss", step.loss},
-                 {"gradient_norm", step.gradient_norm}, {"learning_rate", step.learning_rate}};
+    Json line = {{"stage", name},
+                 {"step", step.step},
+                 {"tokens", step.tokens},
+                 {"loss", step.loss},
+                 {"gradient_norm", step.gradient_norm},
+                 {"learning_rate", step.learning_rate}};
     for (const auto& [part, value] : step.parts) line[part] = value;
     session.folder.append_metric(line.dump());
   }
@@ -61,7 +67,8 @@ Json curve(const TrainResult& trained, size_t points) {
 Json fallback_lines(const QuantizePlan& plan) {
   Json lines = Json::array();
   for (const Fallback& fallback : plan.fallbacks)
-    lines.push_back(fallback.tensor + ": " + format_of(fallback.wanted).name + " -> " + format_of(fallback.used).name + " (" + fallback.reason + ")");
+    lines.push_back(fallback.tensor + ": " + format_of(fallback.wanted).name + " -> " + format_of(fallback.used).name +
+                    " (" + fallback.reason + ")");
   return lines;
 }
 
@@ -89,7 +96,8 @@ TokenDataset Session::in_student_vocabulary(const TokenDataset& data) const {
 ExportInfo Session::export_info() const {
   ExportInfo info;
   info.provenance = teacher->provenance();
-  if (!info.provenance.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
+  if (!info.provenance.name.empty())
+    info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
   info.provenance.name = recipe.name;
   info.recipe_name = recipe.name;
   info.attar_version = ATTAR_VERSION;
@@ -121,34 +129,49 @@ void restore_student(Session& session, const std::string& name) {
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const PruneOptions& options) {
-  const TokenDataset data = joined(session.in_student_vocabulary(session.calibration), session.in_student_vocabulary(session.train));
-  const PruneResult pruned = prune(session.student, session.tokenizer, data, options, session.threads, session.progress);
+  const TokenDataset data =
+      joined(session.in_student_vocabulary(session.calibration), session.in_student_vocabulary(session.train));
+  const PruneResult pruned =
+      prune(session.student, session.tokenizer, data, options, session.threads, session.progress);
   if (!pruned.kept_tokens.empty()) session.kept_tokens = composed(session.kept_tokens, pruned.kept_tokens);
-  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer, session.export_info().provenance, {},
-                   kept_tokens_json(session).dump());
+  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
+                   session.export_info().provenance, {}, kept_tokens_json(session).dump());
   Json layers = Json::array();
   for (const LayerCut& cut : pruned.cuts)
-    layers.push_back({{"layer", cut.layer}, {"channels", cut.kept_channels.size()}, {"kv_groups", cut.kept_kv_groups.size()},
+    layers.push_back({{"layer", cut.layer},
+                      {"channels", cut.kept_channels.size()},
+                      {"kv_groups", cut.kept_kv_groups.size()},
                       {"relative_error", cut.relative_error}});
-  const Json results = {{"parameters_before", pruned.parameters_before}, {"parameters_after", pruned.parameters_after},
-                        {"vocabulary", session.student.config.vocab_size}, {"removed_layers", pruned.removed_layers}, {"layers", layers}};
+  const Json results = {{"parameters_before", pruned.parameters_before},
+                        {"parameters_after", pruned.parameters_after},
+                        {"vocabulary", session.student.config.vocab_size},
+                        {"removed_layers", pruned.removed_layers},
+                        {"layers", layers}};
   return {.name = name, .results = results.dump(), .notes = pruned.notes};
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options) {
   const TokenDataset data = session.in_student_vocabulary(session.train);
-  const bool all_signalled = std::all_of(data.documents.begin(), data.documents.end(), [](const TokenDocument& d) { return !d.signal_ids.empty(); });
+  const bool all_signalled = std::all_of(data.documents.begin(), data.documents.end(),
+                                         [](const TokenDocument& d) { return !d.signal_ids.empty(); });
   const bool cached = options.signal == "cached" || (options.signal == "auto" && data.signal_k > 0 && all_signalled);
   CausalLM teacher;
   if (!cached) teacher = CausalLM::load(*session.teacher);
-  const TrainInputs inputs{.teacher = cached ? nullptr : &teacher, .student_to_teacher = session.kept_tokens, .data = &data,
-                           .checkpoint_directory = session.folder.checkpoints(name), .resume = true,
-                           .seed = static_cast<uint64_t>(session.recipe.seed), .threads = session.threads};
+  const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,
+                           .student_to_teacher = session.kept_tokens,
+                           .data = &data,
+                           .checkpoint_directory = session.folder.checkpoints(name),
+                           .resume = true,
+                           .seed = static_cast<uint64_t>(session.recipe.seed),
+                           .threads = session.threads};
   const TrainResult trained = train(session.student, session.tokenizer, inputs, options, session.progress);
   append_steps(session, name, trained);
-  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer, session.export_info().provenance, {},
-                   kept_tokens_json(session).dump());
-  const Json results = {{"steps", trained.steps}, {"tokens", trained.tokens}, {"signal", cached ? "cached" : "online"}, {"curve", curve(trained, 200)}};
+  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
+                   session.export_info().provenance, {}, kept_tokens_json(session).dump());
+  const Json results = {{"steps", trained.steps},
+                        {"tokens", trained.tokens},
+                        {"signal", cached ? "cached" : "online"},
+                        {"curve", curve(trained, 200)}};
   return {.name = name, .results = results.dump()};
 }
 
@@ -157,16 +180,22 @@ StageRecord run_stage(Session& session, const std::string& name, const QuantizeO
   const QuantizePlan plan = plan_quantization(session.student.config, options, overhead);
   Importance importance;
   if (options.importance)
-    importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration), options.calibration_tokens, session.threads, session.progress);
+    importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration),
+                                    options.calibration_tokens, session.threads, session.progress);
   session.quantized = quantize(session.student, plan, importance, session.threads, session.progress);
   Json tensors = Json::array();
   for (const PlannedTensor& planned : plan.tensors) {
     const QuantizedTensor& tensor = session.quantized->tensors.at(planned.spec.name);
     if (planned.spec.is_matrix())
-      tensors.push_back({{"name", planned.spec.name}, {"type", format_of(tensor.type).name}, {"relative_error", tensor.relative_error}});
+      tensors.push_back({{"name", planned.spec.name},
+                         {"type", format_of(tensor.type).name},
+                         {"relative_error", tensor.relative_error}});
   }
   const Json fallbacks = fallback_lines(plan);
-  const Json results = {{"plan", plan.name}, {"types", type_table(*session.quantized)}, {"tensor_bytes", plan.tensor_bytes()}, {"tensors", tensors}};
+  const Json results = {{"plan", plan.name},
+                        {"types", type_table(*session.quantized)},
+                        {"tensor_bytes", plan.tensor_bytes()},
+                        {"tensors", tensors}};
   return {.name = name, .results = results.dump(), .notes = fallbacks.get<std::vector<std::string>>()};
 }
 
@@ -180,7 +209,8 @@ StageRecord run_stage(Session& session, const std::string& name, const ExportOpt
       if (!session.quantized) {
         QuantizeOptions plain;
         plain.to = "F16";
-        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, 0), {}, session.threads, session.progress);
+        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, 0), {},
+                                     session.threads, session.progress);
         record.notes.push_back("no quantize stage before export: the GGUF holds F16");
       }
       const GgufExport written = export_gguf(folder + "/model.gguf", *session.quantized, session.tokenizer, info);
@@ -188,7 +218,8 @@ StageRecord run_stage(Session& session, const std::string& name, const ExportOpt
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
     } else {
       const bool codes = options.dequantized && session.quantized;
-      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer, info, options.hf_dtype);
+      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer, info,
+                options.hf_dtype);
       results["hf"] = {{"dtype", options.hf_dtype}, {"values", codes ? "dequantized codes" : "before quantization"}};
     }
   }

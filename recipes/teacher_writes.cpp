@@ -21,8 +21,9 @@ std::vector<int32_t> free_start(const Tokenizer& tokenizer, const CounterRandom&
     if (data.tokens[static_cast<size_t>(id)].kind != TokenKind::Normal) continue;
     const std::string& bytes = tokenizer.token_bytes(id);
     const size_t word = !bytes.empty() && bytes[0] == ' ' ? 1 : 0;
-    const bool letters = bytes.size() > word && std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(word), bytes.end(),
-                                                            [](unsigned char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; });
+    const bool letters =
+        bytes.size() > word && std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(word), bytes.end(),
+                                           [](unsigned char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; });
     if (letters) {
       prompt.push_back(id);
       return prompt;
@@ -61,7 +62,9 @@ class PromptSource {
   }
 
  private:
-  std::string special_text(int32_t id) const { return id < 0 ? "" : tokenizer_.data().tokens[static_cast<size_t>(id)].text; }
+  std::string special_text(int32_t id) const {
+    return id < 0 ? "" : tokenizer_.data().tokens[static_cast<size_t>(id)].text;
+  }
 
   // Everything the template writes before the user's words: the teacher then writes the user turn itself.
   std::vector<int32_t> user_turn_start(const ChatTemplate& chat, ChatContext context) const {
@@ -88,7 +91,8 @@ TokenDocument to_document(const std::vector<int32_t>& prompt, const runtime::Bat
   document.in_loss.resize(document.tokens.size(), 1);
   if (k == 0) return document;
   document.signal_ids.assign(document.tokens.size() * static_cast<size_t>(k), -1);
-  document.signal_log_probs.assign(document.tokens.size() * static_cast<size_t>(k), -std::numeric_limits<float>::infinity());
+  document.signal_log_probs.assign(document.tokens.size() * static_cast<size_t>(k),
+                                   -std::numeric_limits<float>::infinity());
   for (size_t i = 0; i < written.signals.size(); ++i) {
     const runtime::TopK& signal = written.signals[i];
     const size_t at = (prompt.size() + i) * static_cast<size_t>(k);
@@ -102,8 +106,8 @@ TokenDocument to_document(const std::vector<int32_t>& prompt, const runtime::Bat
 }  // namespace
 
 TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector<Document>& prompts,
-                                const TeacherWrites& options, uint64_t seed, uint64_t split,
-                                runtime::Workspace& work, const Progress& progress) {
+                                const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
+                                const Progress& progress) {
   const PromptSource source(teacher, prompts, options, seed, split);
   TokenDataset dataset;
   dataset.tokenizer_hash = teacher.tokenizer().hash();
@@ -120,18 +124,22 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector
   for (uint64_t i = 0; i < sequences.size(); ++i) sequences[i] = {(split << 32) + i, source(i)};
   int64_t written = 0;
   const auto keep = [&](size_t index, const runtime::BatchResult& result) {
-    if (!result.tokens.empty()) dataset.documents.push_back(to_document(sequences[index].prompt, result, dataset.signal_k));
+    if (!result.tokens.empty())
+      dataset.documents.push_back(to_document(sequences[index].prompt, result, dataset.signal_k));
     written += static_cast<int64_t>(result.tokens.size());
     return written < options.tokens ? Flow::GoOn : Flow::Stop;
   };
   const Progress counted = [&](const Event&) {
-    return progress ? progress({.stage = "data", .unit = "tokens", .done = std::min(written, options.tokens), .total = options.tokens})
+    return progress ? progress({.stage = "data",
+                                .unit = "tokens",
+                                .done = std::min(written, options.tokens),
+                                .total = options.tokens})
                     : Flow::GoOn;
   };
   runtime::generate_batch(teacher, sequences, batch, work, keep, counted);
   if (written < options.tokens)
-    throw input_error(teacher.file().source(), "the teacher ends most texts at once", std::to_string(options.tokens) + " tokens",
-                      std::to_string(written), "try `prompt: none`");
+    throw input_error(teacher.file().source(), "the teacher ends most texts at once",
+                      std::to_string(options.tokens) + " tokens", std::to_string(written), "try `prompt: none`");
   return dataset;
 }
 

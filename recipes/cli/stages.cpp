@@ -22,7 +22,8 @@ int show(const std::string& document, const GlobalOptions& global) {
   for (const auto& [key, value] : json.items()) {
     if (key == "schema_version") continue;
     if (!value.is_array() && !value.is_object()) {
-      std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+      std::printf("%-20s %s\n", key.c_str(),
+                  value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
       continue;
     }
     if (value.empty()) continue;
@@ -66,7 +67,9 @@ Action add_prune(CLI::App& command, const GlobalOptions& global) {
   command.add_option("--calibration", state->command.data, "text to measure the model on: .txt or .jsonl, also .gz");
   command.add_option("--to", state->command.to, "tensor type of a GGUF")->capture_default_str();
   visit_fields(state->options, FlagAdder(command));
-  return [state, &global] { return show(prune_model(state->with(global), state->options, terminal_progress(global)), global); };
+  return [state, &global] {
+    return show(prune_model(state->with(global), state->options, terminal_progress(global)), global);
+  };
 }
 
 Action add_distill(CLI::App& command, const GlobalOptions& global) {
@@ -82,7 +85,11 @@ Action add_distill(CLI::App& command, const GlobalOptions& global) {
   command.add_option("--to", state->command.to, "tensor type of a GGUF")->capture_default_str();
   command.add_flag("--resume", state->resume, "go on from the last checkpoint beside OUT");
   visit_fields(state->options, FlagAdder(command));
-  return [state, &global] { return show(distill_model(state->with(global), state->student, state->options, state->resume, terminal_progress(global)), global); };
+  return [state, &global] {
+    return show(
+        distill_model(state->with(global), state->student, state->options, state->resume, terminal_progress(global)),
+        global);
+  };
 }
 
 Action add_quantize(CLI::App& command, const GlobalOptions& global) {
@@ -92,10 +99,13 @@ Action add_quantize(CLI::App& command, const GlobalOptions& global) {
     std::string imatrix;
   };
   const auto state = std::make_shared<State>(command, "MODEL");
-  command.add_option("--calibration", state->command.data, "text that says which inputs matter: .txt or .jsonl, also .gz");
+  command.add_option("--calibration", state->command.data,
+                     "text that says which inputs matter: .txt or .jsonl, also .gz");
   command.add_option("--imatrix", state->imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
   visit_fields(state->options, FlagAdder(command));
-  return [state, &global] { return show(quantize_model(state->with(global), state->options, state->imatrix, terminal_progress(global)), global); };
+  return [state, &global] {
+    return show(quantize_model(state->with(global), state->options, state->imatrix, terminal_progress(global)), global);
+  };
 }
 
 Action add_export(CLI::App& command, const GlobalOptions& global) {
@@ -107,8 +117,11 @@ Action add_export(CLI::App& command, const GlobalOptions& global) {
   state->command.to.clear();
   command.add_option("--format", state->format, "gguf or hf")->capture_default_str();
   command.add_option("--to", state->command.to, "tensor type of the GGUF; without it tensors keep theirs");
-  command.add_option("--dtype", state->dtype, "numbers of a Hugging Face directory: float32 or bfloat16")->capture_default_str();
-  return [state, &global] { return show(export_model(state->with(global), state->format, state->dtype, terminal_progress(global)), global); };
+  command.add_option("--dtype", state->dtype, "numbers of a Hugging Face directory: float32 or bfloat16")
+      ->capture_default_str();
+  return [state, &global] {
+    return show(export_model(state->with(global), state->format, state->dtype, terminal_progress(global)), global);
+  };
 }
 
 Action add_eval(CLI::App& command, const GlobalOptions& global) {

@@ -47,14 +47,18 @@ std::string folder_of(const std::string& path) {
 
 }  // namespace
 
-void fail_nth_write(int64_t n) { writes_until_failure() = n; }
+void fail_nth_write(int64_t n) {
+  writes_until_failure() = n;
+}
 
 void count_write(const std::string& path) {
   std::atomic<int64_t>& left = writes_until_failure();
   if (left > 0 && --left == 0) throw write_error(path, "write", ENOSPC);
 }
 
-std::string aside_path(const std::string& path) { return path + ".tmp-" + std::to_string(::getpid()); }
+std::string aside_path(const std::string& path) {
+  return path + ".tmp-" + std::to_string(::getpid());
+}
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_path(path)) {
   std::error_code code;

@@ -54,9 +54,12 @@ const CpuFeatures& cpu_features() {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::Avx512Vnni: return "avx512_vnni";
-    case Isa::Avx2: return "avx2";
-    case Isa::Scalar: return "scalar";
+    case Isa::Avx512Vnni:
+      return "avx512_vnni";
+    case Isa::Avx2:
+      return "avx2";
+    case Isa::Scalar:
+      return "scalar";
   }
   return "unknown";
 }

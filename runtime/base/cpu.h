@@ -8,8 +8,8 @@ namespace attar {
 enum class Isa { Scalar, Avx2, Avx512Vnni };  // kernels exist for each; a higher one implies the lower ones
 
 struct CpuFeatures {
-  std::string model;  // "Intel(R) Xeon(R) ..."
-  bool avx2 = false;  // with FMA and F16C
+  std::string model;    // "Intel(R) Xeon(R) ..."
+  bool avx2 = false;    // with FMA and F16C
   bool avx512 = false;  // F, BW, DQ, VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;

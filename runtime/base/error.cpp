@@ -22,15 +22,16 @@ std::string compose(const Error::Parts& parts) {
 
 }  // namespace
 
-Error::Error(ErrorKind kind, Parts parts)
-    : std::runtime_error(compose(parts)), kind_(kind), parts_(std::move(parts)) {}
+Error::Error(ErrorKind kind, Parts parts) : std::runtime_error(compose(parts)), kind_(kind), parts_(std::move(parts)) {}
 
 Error input_error(std::string where, std::string what, std::string expected, std::string got, std::string hint) {
-  return Error(ErrorKind::Input, {std::move(where), std::move(what), std::move(expected), std::move(got), std::move(hint)});
+  return Error(ErrorKind::Input,
+               {std::move(where), std::move(what), std::move(expected), std::move(got), std::move(hint)});
 }
 
 Error usage_error(std::string where, std::string what, std::string expected, std::string got, std::string hint) {
-  return Error(ErrorKind::Usage, {std::move(where), std::move(what), std::move(expected), std::move(got), std::move(hint)});
+  return Error(ErrorKind::Usage,
+               {std::move(where), std::move(what), std::move(expected), std::move(got), std::move(hint)});
 }
 
 std::string printable(const std::string& text, size_t limit) {

@@ -8,8 +8,8 @@
 
 namespace attar {
 
-// Copies share the mapping. The bytes stay valid as long as one copy lives. A file that another process shrinks while it
-// is mapped raises SIGBUS; install_sigbus_message() turns that into one line and exit code 3 in the programs.
+// Copies share the mapping. The bytes stay valid as long as one copy lives. A file that another process shrinks while
+// it is mapped raises SIGBUS; install_sigbus_message() turns that into one line and exit code 3 in the programs.
 class MappedFile {
  public:
   MappedFile() = default;

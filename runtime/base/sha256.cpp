@@ -26,7 +26,9 @@ Sha256& Sha256::add(std::span<const std::byte> bytes) {
   return *this;
 }
 
-Sha256& Sha256::add(std::string_view text) { return add(std::as_bytes(std::span(text.data(), text.size()))); }
+Sha256& Sha256::add(std::string_view text) {
+  return add(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 std::string Sha256::hex() {
   std::array<unsigned char, crypto_hash_sha256_BYTES> digest{};
@@ -40,8 +42,12 @@ std::string Sha256::hex() {
   return text;
 }
 
-std::string sha256(std::string_view text) { return Sha256().add(text).hex(); }
+std::string sha256(std::string_view text) {
+  return Sha256().add(text).hex();
+}
 
-std::string sha256_of_file(const std::string& path) { return Sha256().add(MappedFile(path).bytes()).hex(); }
+std::string sha256_of_file(const std::string& path) {
+  return Sha256().add(MappedFile(path).bytes()).hex();
+}
 
 }  // namespace attar

@@ -10,14 +10,18 @@
 
 namespace attar::blocks {
 
-inline uint8_t byte_at(const std::byte* block, int64_t offset) { return static_cast<uint8_t>(block[offset]); }
+inline uint8_t byte_at(const std::byte* block, int64_t offset) {
+  return static_cast<uint8_t>(block[offset]);
+}
 inline uint16_t u16_at(const std::byte* block, int64_t offset) {
   return static_cast<uint16_t>(byte_at(block, offset) | (byte_at(block, offset + 1) << 8));
 }
 inline uint32_t u32_at(const std::byte* block, int64_t offset) {
   return u16_at(block, offset) | (static_cast<uint32_t>(u16_at(block, offset + 2)) << 16);
 }
-inline float half_at(const std::byte* block, int64_t offset) { return f16_to_f32(u16_at(block, offset)); }
+inline float half_at(const std::byte* block, int64_t offset) {
+  return f16_to_f32(u16_at(block, offset));
+}
 inline void put_u16(std::byte* block, int64_t offset, uint16_t value) {
   block[offset] = static_cast<std::byte>(value & 0xff);
   block[offset + 1] = static_cast<std::byte>(value >> 8);

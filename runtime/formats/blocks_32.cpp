@@ -59,7 +59,9 @@ uint8_t nearest_iq4(float value) {
   return static_cast<uint8_t>(best);
 }
 
-int fifth_bit(uint32_t bits, int j) { return static_cast<int>((bits >> j) & 1) << 4; }
+int fifth_bit(uint32_t bits, int j) {
+  return static_cast<int>((bits >> j) & 1) << 4;
+}
 
 }  // namespace
 
@@ -183,7 +185,8 @@ void encode_q8_0(const float* values, int64_t n, std::byte* block) {
     const float scale = std::fabs(signed_peak(values)) / 127.0f;
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     put_u16(block, 0, f32_to_f16(scale));
-    for (int j = 0; j < kBlock; ++j) block[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::round(values[j] * inverse)));
+    for (int j = 0; j < kBlock; ++j)
+      block[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::round(values[j] * inverse)));
   }
 }
 

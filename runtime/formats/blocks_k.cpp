@@ -227,8 +227,8 @@ void encode_q6_k(const float* values, int64_t n, std::byte* block) {
       const uint8_t* c = codes + 128 * half;
       for (int l = 0; l < 64; ++l) block[64 * half + l] = static_cast<std::byte>((c[l] & 15) | ((c[l + 64] & 15) << 4));
       for (int l = 0; l < 32; ++l)
-        block[128 + 32 * half + l] =
-            static_cast<std::byte>((c[l] >> 4) | ((c[l + 32] >> 4) << 2) | ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
+        block[128 + 32 * half + l] = static_cast<std::byte>((c[l] >> 4) | ((c[l + 32] >> 4) << 2) |
+                                                            ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
     }
     put_u16(block, 208, d_bits);
   }

@@ -20,7 +20,9 @@ constexpr float kLevels2[4] = {8, 25, 43, 0};
 constexpr float kLevels3Xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
 constexpr float kTernary[4] = {-1, 0, 1, 0};
 
-int with_parity(int seven_bits) { return seven_bits | ((std::popcount(static_cast<unsigned>(seven_bits)) & 1) << 7); }
+int with_parity(int seven_bits) {
+  return seven_bits | ((std::popcount(static_cast<unsigned>(seven_bits)) & 1) << 7);
+}
 
 void put_eight(float step, uint16_t point, int signs, float* out) {
   for (int j = 0; j < 8; ++j) {
@@ -50,7 +52,8 @@ void decode_iq2_xxs(const std::byte* block, int64_t n, float* out) {
       const uint32_t word = u32_at(block, 2 + 8 * group + 4);
       const float step = d * (0.5f + static_cast<float>(word >> 28)) * 0.25f;
       for (int l = 0; l < 4; ++l)
-        put_eight(step, kIq2XxsGrid[byte_at(block, 2 + 8 * group + l)], with_parity((word >> (7 * l)) & 127), out + 32 * group + 8 * l);
+        put_eight(step, kIq2XxsGrid[byte_at(block, 2 + 8 * group + l)], with_parity((word >> (7 * l)) & 127),
+                  out + 32 * group + 8 * l);
     }
   }
 }
@@ -131,7 +134,8 @@ void decode_iq1_m(const std::byte* block, int64_t n, float* out) {
       const int scale = (u16_at(block, 48 + 2 * (i / 8)) >> (3 * (i / 2 % 4))) & 7;
       const int high = byte_at(block, 32 + i / 2) >> (4 * (i % 2));
       const float shift = high & 8 ? -0.125f : 0.125f;
-      put_ternary(d * static_cast<float>(2 * scale + 1), kIq1SGrid[byte_at(block, i) | ((high & 7) << 8)], shift, out + 8 * i);
+      put_ternary(d * static_cast<float>(2 * scale + 1), kIq1SGrid[byte_at(block, i) | ((high & 7) << 8)], shift,
+                  out + 8 * i);
     }
   }
 }

@@ -15,10 +15,14 @@ namespace {
 constexpr int8_t kE2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};  // twice the value
 constexpr int kPowersOf3[5] = {1, 3, 9, 27, 81};
 
-float trit(int byte, int digit) { return static_cast<float>(((((byte * kPowersOf3[digit]) & 255) * 3) >> 8) - 1); }
+float trit(int byte, int digit) {
+  return static_cast<float>(((((byte * kPowersOf3[digit]) & 255) * 3) >> 8) - 1);
+}
 
 // 2^(e - 128), the half of an E8M0 scale, which makes up for the doubled table.
-float e8m0_half(int e) { return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23); }
+float e8m0_half(int e) {
+  return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);
+}
 
 float ue4m3_half(int code) {
   if (code == 0 || code == 0x7f) return 0.0f;
@@ -86,7 +90,8 @@ void decode_q1_0(const std::byte* block, int64_t n, float* out) {
 void decode_q2_0(const std::byte* block, int64_t n, float* out) {
   for (; n > 0; --n, block += 18, out += 64) {
     const float d = half_at(block, 0);
-    for (int i = 0; i < 64; ++i) out[i] = d * static_cast<float>(((byte_at(block, 2 + i / 4) >> (2 * (i % 4))) & 3) - 1);
+    for (int i = 0; i < 64; ++i)
+      out[i] = d * static_cast<float>(((byte_at(block, 2 + i / 4) >> (2 * (i % 4))) & 3) - 1);
   }
 }
 

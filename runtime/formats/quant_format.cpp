@@ -52,7 +52,9 @@ constexpr QuantFormat kFormats[] = {
 
 }  // namespace
 
-std::span<const QuantFormat> quant_formats() { return kFormats; }
+std::span<const QuantFormat> quant_formats() {
+  return kFormats;
+}
 
 const QuantFormat* find_format(TensorType type) {
   for (const QuantFormat& format : kFormats)

@@ -46,16 +46,28 @@ class Scanner {
   std::string_view text_;
 };
 
-bool is_letter(CharClass c) { return c == CharClass::Letter; }
-bool is_number(CharClass c) { return c == CharClass::Number; }
-bool is_space(CharClass c) { return c == CharClass::Space || c == CharClass::Newline; }
-bool is_newline(CharClass c) { return c == CharClass::Newline; }
-bool is_other(CharClass c) { return c == CharClass::Other; }
+bool is_letter(CharClass c) {
+  return c == CharClass::Letter;
+}
+bool is_number(CharClass c) {
+  return c == CharClass::Number;
+}
+bool is_space(CharClass c) {
+  return c == CharClass::Space || c == CharClass::Newline;
+}
+bool is_newline(CharClass c) {
+  return c == CharClass::Newline;
+}
+bool is_other(CharClass c) {
+  return c == CharClass::Other;
+}
 
 // 's|'t|'re|'ve|'m|'ll|'d  -> its end, or `at`
 size_t contraction(const Scanner& s, size_t at, bool any_case) {
   if (s.byte(at) != '\'') return at;
-  const auto letter = [&](size_t i) { return any_case && s.byte(i) >= 'A' && s.byte(i) <= 'Z' ? static_cast<char>(s.byte(i) | 32) : s.byte(i); };
+  const auto letter = [&](size_t i) {
+    return any_case && s.byte(i) >= 'A' && s.byte(i) <= 'Z' ? static_cast<char>(s.byte(i) | 32) : s.byte(i);
+  };
   const char a = letter(at + 1), b = letter(at + 2);
   if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return at + 3;
   if (a == 's' || a == 't' || a == 'm' || a == 'd') return at + 2;
@@ -127,19 +139,25 @@ void split_runs(std::string_view text, End&& run_end, const PieceVisitor& visit)
   if (gap < text.size()) visit(text.substr(gap));
 }
 
-void split_gpt2(std::string_view text, const PieceVisitor& visit) { split_by(text, gpt2_match, visit); }
+void split_gpt2(std::string_view text, const PieceVisitor& visit) {
+  split_by(text, gpt2_match, visit);
+}
 
 // \p{N} then R
 void split_smollm(std::string_view text, const PieceVisitor& visit) {
   const Scanner scanner(text);
-  split_runs(text, [&](size_t at) { return scanner.run(at, is_number, 1); }, [&](std::string_view piece) { split_gpt2(piece, visit); });
+  split_runs(
+      text, [&](size_t at) { return scanner.run(at, is_number, 1); },
+      [&](std::string_view piece) { split_gpt2(piece, visit); });
 }
 
 void split_llama3(std::string_view text, const PieceVisitor& visit) {
-  split_by(text, [](const Scanner& s, size_t at) { return llama3_match(s, at, 3); }, visit);
+  split_by(
+      text, [](const Scanner& s, size_t at) { return llama3_match(s, at, 3); }, visit);
 }
 void split_qwen2(std::string_view text, const PieceVisitor& visit) {
-  split_by(text, [](const Scanner& s, size_t at) { return llama3_match(s, at, 1); }, visit);
+  split_by(
+      text, [](const Scanner& s, size_t at) { return llama3_match(s, at, 1); }, visit);
 }
 
 // [\p{P}\$\+<=>\^~\|]+ then R then \p{N}+ then [0-9][0-9][0-9]
@@ -147,7 +165,8 @@ void split_default(std::string_view text, const PieceVisitor& visit) {
   const auto punctuation = [&](size_t at) {
     while (at < text.size()) {
       const Decoded c = decode_utf8(text, at);
-      const bool symbol = c.code_point < 0x80 && std::string_view("$+<=>^~|").find(static_cast<char>(c.code_point)) != std::string_view::npos;
+      const bool symbol = c.code_point < 0x80 &&
+                          std::string_view("$+<=>^~|").find(static_cast<char>(c.code_point)) != std::string_view::npos;
       if (!symbol && !is_punctuation(c.code_point)) break;
       at += c.length;
     }
@@ -155,11 +174,13 @@ void split_default(std::string_view text, const PieceVisitor& visit) {
   };
   const auto triples = [&](std::string_view piece) {
     const auto digit = [&](size_t i) { return i < piece.size() && piece[i] >= '0' && piece[i] <= '9'; };
-    split_runs(piece, [&](size_t at) { return digit(at) && digit(at + 1) && digit(at + 2) ? at + 3 : at; }, visit);
+    split_runs(
+        piece, [&](size_t at) { return digit(at) && digit(at + 1) && digit(at + 2) ? at + 3 : at; }, visit);
   };
   const auto numbers = [&](std::string_view piece) {
     const Scanner scanner(piece);
-    split_runs(piece, [&](size_t at) { return scanner.run(at, is_number); }, triples);
+    split_runs(
+        piece, [&](size_t at) { return scanner.run(at, is_number); }, triples);
   };
   split_runs(text, punctuation, [&](std::string_view piece) { split_gpt2(piece, numbers); });
 }
@@ -170,10 +191,11 @@ struct SplitRow {
   SplitFunction split;
 };
 constexpr SplitRow kSplits[] = {
-    {"gpt-2", "gpt-2", split_gpt2},           {"smollm", "smollm", split_smollm},       {"starcoder", "smollm", split_smollm},
-    {"refact", "smollm", split_smollm},       {"command-r", "smollm", split_smollm},    {"llama-bpe", "llama-bpe", split_llama3},
-    {"llama3", "llama-bpe", split_llama3},    {"llama-v3", "llama-bpe", split_llama3},  {"qwen2", "qwen2", split_qwen2},
-    {"default", "default", split_default},
+    {"gpt-2", "gpt-2", split_gpt2},        {"smollm", "smollm", split_smollm},
+    {"starcoder", "smollm", split_smollm}, {"refact", "smollm", split_smollm},
+    {"command-r", "smollm", split_smollm}, {"llama-bpe", "llama-bpe", split_llama3},
+    {"llama3", "llama-bpe", split_llama3}, {"llama-v3", "llama-bpe", split_llama3},
+    {"qwen2", "qwen2", split_qwen2},       {"default", "default", split_default},
 };
 
 }  // namespace

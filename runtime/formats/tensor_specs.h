@@ -11,9 +11,25 @@
 namespace attar {
 
 enum class Role {
-  Embedding, OutputNorm, Output,  // Output only when untied
-  AttentionNorm, Query, Key, Value, QueryBias, KeyBias, ValueBias, QueryNorm, KeyNorm, AttentionOutput,
-  PostAttentionNorm, FfnNorm, Gate, Up, Down, PostFfnNorm,
+  Embedding,
+  OutputNorm,
+  Output,  // Output only when untied
+  AttentionNorm,
+  Query,
+  Key,
+  Value,
+  QueryBias,
+  KeyBias,
+  ValueBias,
+  QueryNorm,
+  KeyNorm,
+  AttentionOutput,
+  PostAttentionNorm,
+  FfnNorm,
+  Gate,
+  Up,
+  Down,
+  PostFfnNorm,
 };
 
 struct TensorSpec {
@@ -27,7 +43,7 @@ struct TensorSpec {
   bool is_matrix() const { return shape.size() == 2; }  // what quantizers and the optimizer's weight decay act on
 };
 
-const char* role_name(Role role);          // "embedding", "query", ...: what --keep and reports say
+const char* role_name(Role role);  // "embedding", "query", ...: what --keep and reports say
 const Role* find_role(const std::string& name);
 bool is_norm(Role role);
 

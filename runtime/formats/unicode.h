@@ -7,7 +7,13 @@
 
 namespace attar {
 
-enum class CharClass : uint8_t { Letter, Number, Space, Newline, Other };  // \p{L}, \p{N}, \s without and with \r \n, the rest
+enum class CharClass : uint8_t {
+  Letter,
+  Number,
+  Space,
+  Newline,
+  Other
+};  // \p{L}, \p{N}, \s without and with \r \n, the rest
 
 CharClass char_class(uint32_t code_point);
 bool is_punctuation(uint32_t code_point);  // \p{P}

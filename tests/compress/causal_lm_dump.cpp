@@ -1,8 +1,9 @@
 // causal_lm_dump MODEL TOKENS.json OUT: logits (n, V) of one sequence as raw f32, by LibTorch. For tests/oracle.
-#include <nlohmann/json.hpp>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
+
+#include <nlohmann/json.hpp>
 
 #include "compress/causal_lm.h"
 #include "runtime/base/atomic_file.h"

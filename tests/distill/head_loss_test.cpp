@@ -41,7 +41,8 @@ struct Expected {
 // The same loss in double, by autograd over all logits at once.
 Expected by_autograd(const Case& c, double kl_weight, double ce_weight, double t, double denominator) {
   const c10::AutoGradMode grad(true);
-  const at::Tensor hidden = c.hidden.to(at::kDouble).set_requires_grad(true), head = c.head.to(at::kDouble).set_requires_grad(true);
+  const at::Tensor hidden = c.hidden.to(at::kDouble).set_requires_grad(true),
+                   head = c.head.to(at::kDouble).set_requires_grad(true);
   const at::Tensor z = at::mm(hidden, head.t()), y = at::mm(c.teacher.hidden, c.teacher.head.t()).to(at::kDouble);
   const at::Tensor log_p = at::log_softmax(y / t, 1), log_q = at::log_softmax(z / t, 1);
   const at::Tensor kl = (log_p.exp() * (log_p - log_q)).sum(1) * (t * t);
@@ -51,7 +52,9 @@ Expected by_autograd(const Case& c, double kl_weight, double ce_weight, double t
   return {loss.item<double>(), hidden.grad(), head.grad()};
 }
 
-double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a.to(at::kDouble) - b).abs().max().item<double>(); }
+double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble) - b).abs().max().item<double>();
+}
 
 // 2e-6: products and sums of f32 over 37 tokens and 9 rows, gradients below 1.
 TEST(HeadLoss, EqualsAutogradOverAllLogits) {
@@ -101,7 +104,8 @@ TEST(HeadLoss, ACacheOfAllTokensIsTheDenseTeacher) {
   const auto [log_probs, ids] = at::topk(at::log_softmax(at::mm(c.teacher.hidden, c.teacher.head.t()), 1), kVocab, 1);
   at::Tensor dense = at::zeros_like(c.head), sparse = at::zeros_like(c.head);
   const HeadLossResult a = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, dense);
-  const HeadLossResult b = head_loss(c.hidden, c.head, c.next, c.in_loss, TopKSignal{ids, log_probs}, options, 9.0, sparse);
+  const HeadLossResult b =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, TopKSignal{ids, log_probs}, options, 9.0, sparse);
   EXPECT_NEAR(a.loss, b.loss, 2e-6);
   EXPECT_LT(largest_difference(dense, sparse.to(at::kDouble)), 2e-6);
 }

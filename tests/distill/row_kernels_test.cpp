@@ -10,7 +10,8 @@
 namespace attar {
 namespace {
 
-// Teacher (2, 1, 0, -1), student (1, 0.5, 0.5, 0): reference "distillation", section 1.1, checked by finite differences.
+// Teacher (2, 1, 0, -1), student (1, 0.5, 0.5, 0): reference "distillation", section 1.1, checked by finite
+// differences.
 const std::vector<float> kTeacher{2, 1, 0, -1}, kStudent{1, 0.5, 0.5, 0};
 
 void expect_near(const std::vector<float>& got, const std::vector<double>& expected) {
@@ -32,14 +33,16 @@ TEST(ForwardKl, GoldenTopTwoAndTail) {
   const std::vector<int64_t> ids{0, 1, -1};  // the last entry is unused
   const std::vector<float> log_probs{static_cast<float>(2.0 - lse), static_cast<float>(1.0 - lse), -HUGE_VALF};
   std::vector<float> gradient(4, 0.0f);
-  EXPECT_NEAR(forward_kl_top_k_row(kStudent.data(), 4, ids.data(), log_probs.data(), 3, 1.0, 1.0f, gradient.data()), 0.191549, 2e-6);
+  EXPECT_NEAR(forward_kl_top_k_row(kStudent.data(), 4, ids.data(), log_probs.data(), 3, 1.0, 1.0f, gradient.data()),
+              0.191549, 2e-6);
   expect_near(gradient, {-0.256459, -0.001879, 0.160805, 0.097533});
 }
 
 TEST(ForwardKl, ATokenTheStudentLacksIsRenormalisedAway) {
   // p = (0.5, 0.3) kept, 0.1 of a token that was cut, tail 0.1: what is left is (5/9, 3/9, tail 1/9)
   const std::vector<int64_t> ids{0, 1, -1}, kept{0, 1};
-  const std::vector<float> cut{std::log(0.5f), std::log(0.3f), std::log(0.1f)}, whole{std::log(5.0f / 9), std::log(3.0f / 9)};
+  const std::vector<float> cut{std::log(0.5f), std::log(0.3f), std::log(0.1f)},
+      whole{std::log(5.0f / 9), std::log(3.0f / 9)};
   std::vector<float> a(4, 0.0f), b(4, 0.0f);
   const double loss = forward_kl_top_k_row(kStudent.data(), 4, ids.data(), cut.data(), 3, 1.0, 1.0f, a.data());
   EXPECT_NEAR(loss, forward_kl_top_k_row(kStudent.data(), 4, kept.data(), whole.data(), 2, 1.0, 1.0f, b.data()), 1e-6);
@@ -66,8 +69,10 @@ TEST(RowKernels, AgreeWithTheReferenceAndKeepItsProperties) {
       }
       const auto size = static_cast<size_t>(n);
       std::vector<float> fast(size, 0.0f), slow(size, 0.0f), ce_fast(size, 0.0f), ce_slow(size, 0.0f);
-      const double a = forward_kl_row(z.data(), y.data(), n, 1.5, 0.5f, fast.data()), b = forward_kl_row_reference(z.data(), y.data(), n, 1.5, 0.5f, slow.data());
-      const double c = cross_entropy_row(z.data(), n, n / 2, 0.5f, ce_fast.data()), d = cross_entropy_row_reference(z.data(), n, n / 2, 0.5f, ce_slow.data());
+      const double a = forward_kl_row(z.data(), y.data(), n, 1.5, 0.5f, fast.data()),
+                   b = forward_kl_row_reference(z.data(), y.data(), n, 1.5, 0.5f, slow.data());
+      const double c = cross_entropy_row(z.data(), n, n / 2, 0.5f, ce_fast.data()),
+                   d = cross_entropy_row_reference(z.data(), n, n / 2, 0.5f, ce_slow.data());
       EXPECT_NEAR(a, b, 2e-5 * (1.0 + b)) << n << " " << spread;  // f32 logits of this size carry 1e-3 at 1e4
       if (std::isfinite(d)) {
         EXPECT_NEAR(c, d, 2e-5 * (1.0 + d));
@@ -88,7 +93,8 @@ TEST(RowKernels, AgreeWithTheReferenceAndKeepItsProperties) {
 TEST(RowKernels, AConstantChangesNothing) {
   std::vector<float> shifted = kStudent, a(4, 0.0f), b(4, 0.0f);
   for (float& v : shifted) v += 100.0f;
-  EXPECT_NEAR(forward_kl_row(kStudent.data(), kTeacher.data(), 4, 1.0, 1.0f, a.data()), forward_kl_row(shifted.data(), kTeacher.data(), 4, 1.0, 1.0f, b.data()), 1e-5);
+  EXPECT_NEAR(forward_kl_row(kStudent.data(), kTeacher.data(), 4, 1.0, 1.0f, a.data()),
+              forward_kl_row(shifted.data(), kTeacher.data(), 4, 1.0, 1.0f, b.data()), 1e-5);
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ ModelConfig tiny_config(Family family) {
   config.context_length = 64;
   config.sliding_window = family == Family::Gemma3 ? 8 : 0;
   for (int i = 0; i < 2; ++i)
-    config.layers.push_back({family == Family::Gemma3 && i == 0 ? LayerKind::SlidingAttention : LayerKind::FullAttention, 4, 2, 6, 40});
+    config.layers.push_back(
+        {family == Family::Gemma3 && i == 0 ? LayerKind::SlidingAttention : LayerKind::FullAttention, 4, 2, 6, 40});
   return config;
 }
 
@@ -72,9 +73,16 @@ class TrainTest : public testing::Test {
     fail_nth_write(0);
     fs::remove_all(folder_);
   }
-  CausalLM trained(int threads, const DistillOptions& options, const std::string& folder = {}, bool resume = false, const Progress& progress = {}) {
+  CausalLM trained(int threads, const DistillOptions& options, const std::string& folder = {}, bool resume = false,
+                   const Progress& progress = {}) {
     CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
-    const TrainInputs inputs{.teacher = nullptr, .student_to_teacher = {}, .data = &data_, .checkpoint_directory = folder, .resume = resume, .seed = 3, .threads = threads};
+    const TrainInputs inputs{.teacher = nullptr,
+                             .student_to_teacher = {},
+                             .data = &data_,
+                             .checkpoint_directory = folder,
+                             .resume = resume,
+                             .seed = 3,
+                             .threads = threads};
     result_ = train(model, byte_tokenizer(), inputs, options, progress);
     return model;
   }
@@ -88,7 +96,9 @@ TEST_F(TrainTest, LearnsWhatCanBeLearned) {
   EXPECT_LT(result_.history.back().loss, 0.5 * result_.history.front().loss);
 }
 
-TEST_F(TrainTest, ThreadsChangeNoBit) { EXPECT_TRUE(same(trained(1, quick(800)), trained(2, quick(800)))); }
+TEST_F(TrainTest, ThreadsChangeNoBit) {
+  EXPECT_TRUE(same(trained(1, quick(800)), trained(2, quick(800))));
+}
 
 TEST_F(TrainTest, StudentOfItselfHasNoLossAndDoesNotMove) {
   CausalLM model = CausalLM::random(tiny_config(Family::Qwen3), 1);
@@ -134,10 +144,16 @@ TEST_F(TrainTest, WrongInputsAreSaid) {
   TokenDataset silent = data_;
   for (TokenDocument& document : silent.documents) document.in_loss.assign(document.in_loss.size(), 0);
   CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
-  EXPECT_THROW(train(model, byte_tokenizer(), {.teacher = nullptr, .student_to_teacher = {}, .data = &silent, .checkpoint_directory = {}}, quick(10)), Error);
+  EXPECT_THROW(
+      train(model, byte_tokenizer(),
+            {.teacher = nullptr, .student_to_teacher = {}, .data = &silent, .checkpoint_directory = {}}, quick(10)),
+      Error);
   DistillOptions options = quick(10);
   options.losses = {{"forward_kl", 1.0}};
-  EXPECT_THROW(train(model, byte_tokenizer(), {.teacher = nullptr, .student_to_teacher = {}, .data = &data_, .checkpoint_directory = {}}, options), Error);
+  EXPECT_THROW(
+      train(model, byte_tokenizer(),
+            {.teacher = nullptr, .student_to_teacher = {}, .data = &data_, .checkpoint_directory = {}}, options),
+      Error);
 }
 
 // Twice the parts of a step: another order of sums, the same step.
@@ -181,7 +197,10 @@ TEST_F(TrainTest, LossThatNoStepReachesIsAnError) {
   DistillOptions options = quick(10);
   options.sequence_tokens = 2;
   CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
-  EXPECT_THROW(train(model, byte_tokenizer(), {.teacher = nullptr, .student_to_teacher = {}, .data = &data, .checkpoint_directory = {}}, options), Error);
+  EXPECT_THROW(
+      train(model, byte_tokenizer(),
+            {.teacher = nullptr, .student_to_teacher = {}, .data = &data, .checkpoint_directory = {}}, options),
+      Error);
 }
 
 TEST_F(TrainTest, WrongOptionsAreSaid) {
@@ -198,7 +217,13 @@ TEST_F(TrainTest, ResumeRefusesOtherDataOfTheSameSize) {
   TokenDataset other = data_;
   other.documents[3].tokens[2] ^= 1;
   CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
-  const TrainInputs inputs{.teacher = nullptr, .student_to_teacher = {}, .data = &other, .checkpoint_directory = folder_, .resume = true, .seed = 3, .threads = 1};
+  const TrainInputs inputs{.teacher = nullptr,
+                           .student_to_teacher = {},
+                           .data = &other,
+                           .checkpoint_directory = folder_,
+                           .resume = true,
+                           .seed = 3,
+                           .threads = 1};
   EXPECT_THROW(train(model, byte_tokenizer(), inputs, quick(400)), Error);
 }
 

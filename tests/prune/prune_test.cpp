@@ -1,8 +1,8 @@
 #include "prune/prune.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
@@ -36,7 +36,9 @@ ModelConfig config_of(Family family, bool tied) {
   config.width = 30;
   config.context_length = 64;
   config.tied_embeddings = tied;
-  config.layers = {{LayerKind::FullAttention, 6, 3, 4, 50}, {LayerKind::FullAttention, 4, 2, 6, 37}, {LayerKind::FullAttention, 3, 3, 8, 64}};
+  config.layers = {{LayerKind::FullAttention, 6, 3, 4, 50},
+                   {LayerKind::FullAttention, 4, 2, 6, 37},
+                   {LayerKind::FullAttention, 3, 3, 8, 64}};
   return config;
 }
 
@@ -71,7 +73,8 @@ TEST(Prune, SlicedEqualsMasked) {
             if (std::find(kept.begin(), kept.end(), g) == kept.end()) weight.narrow(1, g * group, group).zero_();
         };
         zero_others(Role::Down, cut.kept_channels, 1);
-        if (!cut.kept_kv_groups.empty()) zero_others(Role::AttentionOutput, cut.kept_kv_groups, layer.n_heads / layer.n_kv_heads * layer.head_dim);
+        if (!cut.kept_kv_groups.empty())
+          zero_others(Role::AttentionOutput, cut.kept_kv_groups, layer.n_heads / layer.n_kv_heads * layer.head_dim);
       }
       const TokenBatch batch = batches_in_order(text(), 64, 100)[0];
       const at::Tensor a = logits(sliced, batch), b = logits(masked, batch);

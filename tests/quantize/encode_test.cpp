@@ -20,11 +20,13 @@ std::vector<float> normal_row(size_t n, uint64_t seed) {
   return row;
 }
 
-double error_of(const QuantFormat& format, const std::vector<float>& row, const std::vector<float>& weights, const std::vector<std::byte>& bytes) {
+double error_of(const QuantFormat& format, const std::vector<float>& row, const std::vector<float>& weights,
+                const std::vector<std::byte>& bytes) {
   std::vector<float> back(row.size());
   format.decode(bytes.data(), static_cast<int64_t>(row.size()) / format.block_size, back.data());
   double error = 0.0;
-  for (size_t i = 0; i < row.size(); ++i) error += static_cast<double>(weights[i]) * std::pow(static_cast<double>(back[i] - row[i]), 2);
+  for (size_t i = 0; i < row.size(); ++i)
+    error += static_cast<double>(weights[i]) * std::pow(static_cast<double>(back[i] - row[i]), 2);
   return error;
 }
 
@@ -86,7 +88,8 @@ double plan_megabytes(const std::string& to) {
   return static_cast<double>(plan_quantization(smollm2(), options, 0).tensor_bytes()) * 1e-6;
 }
 
-// Files that llama-quantize wrote of this model, less the 1.785664 MB that are not tensors: reference "quantization", end.
+// Files that llama-quantize wrote of this model, less the 1.785664 MB that are not tensors: reference "quantization",
+// end.
 TEST(Plan, ReproducesTheStockSizes) {
   EXPECT_NEAR(plan_megabytes("Q4_K_M"), 105.454336 - 1.785664, 0.001);
   EXPECT_NEAR(plan_megabytes("Q4_K_S"), 102.039808 - 1.785664, 0.001);
@@ -97,7 +100,8 @@ TEST(Plan, ReproducesTheStockSizes) {
   EXPECT_NEAR(plan_megabytes("Q8_0"), 144.811264 - 1.785664, 0.001);
   QuantizeOptions options;
   options.to = "Q4_K_M";
-  EXPECT_EQ(plan_quantization(smollm2(), options, 0).fallbacks.size(), 180u);  // tensors whose 576 columns do not divide
+  EXPECT_EQ(plan_quantization(smollm2(), options, 0).fallbacks.size(),
+            180u);  // tensors whose 576 columns do not divide
 }
 
 TEST(Plan, NeverExceedsTheTargetAndRefusesTheImpossible) {

@@ -233,6 +233,14 @@ uint64_t parse_size(const std::string& text) {
                     printable(text));
 }
 
+std::vector<std::string> QuantizePlan::fallback_lines() const {
+  std::vector<std::string> lines;
+  for (const Fallback& fallback : fallbacks)
+    lines.push_back(fallback.tensor + ": " + format_of(fallback.wanted).name + " -> " + format_of(fallback.used).name +
+                    " (" + fallback.reason + ")");
+  return lines;
+}
+
 QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, uint64_t fixed_bytes) {
   check_roles(options);
   if (options.target_size) return sized_plan(config, options, parse_size(*options.target_size), fixed_bytes);

@@ -50,9 +50,10 @@ struct PlannedTensor {
 struct QuantizePlan {
   std::vector<PlannedTensor> tensors;
   std::vector<Fallback> fallbacks;
-  std::string name;               // "IQ4_NL", "Q4_K_M", "target 60 MB"
-  int64_t file_type = 1024;       // general.file_type
-  uint64_t tensor_bytes() const;  // with GGUF padding
+  std::string name;                                 // "IQ4_NL", "Q4_K_M", "target 60 MB"
+  int64_t file_type = 1024;                         // general.file_type
+  uint64_t tensor_bytes() const;                    // with GGUF padding
+  std::vector<std::string> fallback_lines() const;  // one a fallback: "blk.0.attn_q.weight: Q4_K -> Q5_0 (...)"
 };
 
 // The plan alone: for --dry-run and tests. `fixed_bytes` is what the file holds beside tensors (metadata, tokenizer).

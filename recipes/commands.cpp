@@ -49,20 +49,12 @@ TokenDataset text_data(const std::vector<std::string>& files, const TokenizerDat
   return tokenize_documents(documents, Tokenizer(tokenizer));
 }
 
-Json fallback_lines(const QuantizePlan& plan) {
-  Json lines = Json::array();
-  for (const Fallback& f : plan.fallbacks)
-    lines.push_back(f.tensor + ": " + format_of(f.wanted).name + " -> " + format_of(f.used).name + " (" + f.reason +
-                    ")");
-  return lines;
-}
-
 Json write_gguf_file(const std::string& out, const CausalLM& model, const TokenizerData& tokenizer,
                      const ExportInfo& info, const QuantizePlan& plan, const Importance& importance, int threads,
                      const Progress& progress) {
   const GgufExport written = export_gguf(out, quantize(model, plan, importance, threads, progress), tokenizer, info);
-  return {{"file", out},       {"bytes", written.size_bytes},       {"architecture", written.architecture},
-          {"plan", plan.name}, {"fallbacks", fallback_lines(plan)}, {"notes", written.notes}};
+  return {{"file", out},       {"bytes", written.size_bytes},        {"architecture", written.architecture},
+          {"plan", plan.name}, {"fallbacks", plan.fallback_lines()}, {"notes", written.notes}};
 }
 
 // A changed model to where it should go.

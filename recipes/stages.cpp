@@ -64,14 +64,6 @@ Json curve(const TrainResult& trained, size_t points) {
   return out;
 }
 
-Json fallback_lines(const QuantizePlan& plan) {
-  Json lines = Json::array();
-  for (const Fallback& fallback : plan.fallbacks)
-    lines.push_back(fallback.tensor + ": " + format_of(fallback.wanted).name + " -> " + format_of(fallback.used).name +
-                    " (" + fallback.reason + ")");
-  return lines;
-}
-
 // Bytes and mean error by type of the quantized tensors.
 Json type_table(const QuantizedModel& model) {
   std::map<std::string, std::pair<int64_t, int64_t>> types;
@@ -191,12 +183,11 @@ StageRecord run_stage(Session& session, const std::string& name, const QuantizeO
                          {"type", format_of(tensor.type).name},
                          {"relative_error", tensor.relative_error}});
   }
-  const Json fallbacks = fallback_lines(plan);
   const Json results = {{"plan", plan.name},
                         {"types", type_table(*session.quantized)},
                         {"tensor_bytes", plan.tensor_bytes()},
                         {"tensors", tensors}};
-  return {.name = name, .results = results.dump(), .notes = fallbacks.get<std::vector<std::string>>()};
+  return {.name = name, .results = results.dump(), .notes = plan.fallback_lines()};
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const ExportOptions& options) {

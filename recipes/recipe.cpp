@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <functional>
 #include <set>
-#include <sstream>
 
 #include "recipes/option_checks.h"
+#include "recipes/overrides.h"
+#include "recipes/suggestion.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/mapped_file.h"
@@ -19,34 +19,6 @@ namespace {
 
 constexpr size_t kRecipeLimitBytes = size_t{1} << 20;
 constexpr int kDepthLimit = 16;
-
-// Edits of one character between two words: insert, delete, replace, for "did you mean".
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-std::string suggestion(const std::string& word, const std::vector<std::string>& known) {
-  const auto closer = [&](const std::string& a, const std::string& b) {
-    return edit_distance(word, a) < edit_distance(word, b);
-  };
-  const auto best = std::min_element(known.begin(), known.end(), closer);
-  if (best != known.end() && edit_distance(word, *best) <= std::max<size_t>(2, word.size() / 3))
-    return "; did you mean `" + *best + "`?";
-  std::string all;
-  for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
-  return "; known keys: " + all;
-}
 
 std::string scalar_text(const YAML::Node& node) {
   if (node.IsScalar()) return printable(node.Scalar(), 40);
@@ -169,58 +141,6 @@ void check_depth(const YAML::Node& node, int depth, const std::string& file) {
     for (const auto& entry : node) check_depth(entry.second, depth + 1, file);
   else if (node.IsSequence())
     for (const YAML::Node& item : node) check_depth(item, depth + 1, file);
-}
-
-// "stages.1.distill.tokens", "stages[1].distill.tokens" -> the names on the way.
-std::vector<std::string> path_segments(const std::string& path) {
-  std::vector<std::string> segments(1);
-  for (const char c : path) {
-    if (c == '.' || c == '[')
-      segments.emplace_back();
-    else if (c != ']')
-      segments.back() += c;
-  }
-  return segments;
-}
-
-// The child that a segment names: a map's key; a list's index, or its first entry that is a map with that key.
-YAML::Node descend(const YAML::Node& node, const std::string& segment, const std::string& assignment) {
-  YAML::Node here = node;
-  if (!here.IsSequence()) return here[segment];
-  size_t index = 0;
-  if (parse_whole(segment, index) && index < here.size()) return here[index];
-  for (size_t i = 0; i < here.size(); ++i)
-    if (here[i].IsMap() && here[i][segment]) return here[i][segment];
-  throw usage_error("'" + assignment + "'", "the list has no entry `" + printable(segment) + "`",
-                    "an index below " + std::to_string(here.size()) + " or a stage that the recipe has");
-}
-
-void apply_override(YAML::Node root, const std::string& assignment, Reader& reader) {
-  const size_t equals = assignment.find('=');
-  if (equals == std::string::npos || equals == 0)
-    throw usage_error("'" + assignment + "'", "is not an override",
-                      "key.path=value, such as stages.distill.tokens=1000");
-  YAML::Node value;
-  try {
-    value = YAML::Load(assignment.substr(equals + 1));
-  } catch (const YAML::Exception& error) {
-    throw usage_error("'" + assignment + "'", "the value is not YAML: " + error.msg);
-  }
-  const std::vector<std::string> segments = path_segments(assignment.substr(0, equals));
-  std::vector<YAML::Node> chain{root};
-  for (size_t i = 0; i + 1 < segments.size(); ++i) {
-    if (!chain.back().IsMap() && !chain.back().IsSequence() && chain.back().IsDefined() && !chain.back().IsNull())
-      throw usage_error("'" + assignment + "'", "`" + segments[i] + "` is below a plain value");
-    chain.push_back(descend(chain.back(), segments[i], assignment));
-  }
-  size_t index = 0;
-  if (chain.back().IsSequence() && parse_whole(segments.back(), index) && index < chain.back().size())
-    chain.back()[index] = value;
-  else if (chain.back().IsSequence())
-    descend(chain.back(), segments.back(), assignment) = value;
-  else
-    chain.back()[segments.back()] = value;
-  reader.note_override(value, assignment);
 }
 
 template <class Options>
@@ -357,84 +277,6 @@ void read_recipe(const YAML::Node& root, Reader& reader, Recipe& recipe) {
     reader.problem(root, "expected `stages`, a list such as `- quantize: {to: IQ4_NL}`");
 }
 
-// resolved.yaml
-
-void emit(YAML::Emitter& out, const std::string& v) {
-  out << v;
-}
-void emit(YAML::Emitter& out, int64_t v) {
-  out << v;
-}
-void emit(YAML::Emitter& out, bool v) {
-  out << v;
-}
-void emit(YAML::Emitter& out, double v) {
-  char text[32];
-  out << std::string(text, std::to_chars(text, text + sizeof text, v).ptr);
-}
-void emit(YAML::Emitter& out, const std::vector<std::string>& v) {
-  out << YAML::Flow << v;
-}
-template <class T>
-void emit(YAML::Emitter& out, const std::map<std::string, T>& v) {
-  out << YAML::Flow << YAML::BeginMap;
-  for (const auto& [name, entry] : v) {
-    out << YAML::Key << name << YAML::Value;
-    emit(out, entry);
-  }
-  out << YAML::EndMap;
-}
-
-template <class Options>
-void emit_options(YAML::Emitter& out, const Options& options) {
-  Options copy = options;
-  out << YAML::BeginMap;
-  visit_fields(copy, [&](auto& field, const char* name, const char*) {
-    if constexpr (is_optional<std::remove_reference_t<decltype(field)>>::value) {
-      if (!field) return;
-      out << YAML::Key << name << YAML::Value;
-      emit(out, *field);
-    } else {
-      out << YAML::Key << name << YAML::Value;
-      emit(out, field);
-    }
-  });
-  out << YAML::EndMap;
-}
-
-void emit_model(YAML::Emitter& out, const char* key, const ModelRecipe& model) {
-  out << YAML::Key << key << YAML::Value;
-  if (!model.model.empty()) {
-    out << model.model;
-    return;
-  }
-  out << YAML::BeginMap;
-  if (model.architecture) {
-    out << YAML::Key << "config" << YAML::Value;
-    emit_options(out, *model.architecture);
-  }
-  if (!model.tokenizer.empty()) out << YAML::Key << "tokenizer" << YAML::Value << model.tokenizer;
-  if (model.pretrain) {
-    out << YAML::Key << "pretrain" << YAML::Value;
-    emit_options(out, *model.pretrain);
-  }
-  out << YAML::EndMap;
-}
-
-void emit_sources(YAML::Emitter& out, const char* key, const std::vector<DataSource>& sources) {
-  out << YAML::Key << key << YAML::Value << YAML::BeginSeq;
-  for (const DataSource& source : sources) {
-    if (!source.teacher_writes) {
-      out << source.file;
-      continue;
-    }
-    out << YAML::BeginMap << YAML::Key << "teacher_writes" << YAML::Value;
-    emit_options(out, *source.teacher_writes);
-    out << YAML::EndMap;
-  }
-  out << YAML::EndSeq;
-}
-
 }  // namespace
 
 const char* stage_name(const Stage& stage) {
@@ -473,7 +315,7 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
                       "is not YAML: " + error.msg);
   }
   check_depth(root, 0, path);
-  for (const std::string& assignment : overrides) apply_override(root, assignment, reader);
+  for (const std::string& assignment : overrides) reader.note_override(apply_override(root, assignment), assignment);
   Recipe recipe;
   recipe.path = path;
   recipe.name = std::filesystem::path(path).stem().string();
@@ -482,29 +324,6 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
   check_whole(root, reader, recipe);
   reader.throw_if_any();
   return recipe;
-}
-
-std::string resolved_yaml(const Recipe& recipe) {
-  YAML::Emitter out;
-  out << YAML::BeginMap;
-  out << YAML::Key << "version" << YAML::Value << recipe.version;
-  out << YAML::Key << "name" << YAML::Value << recipe.name;
-  out << YAML::Key << "seed" << YAML::Value << recipe.seed;
-  emit_model(out, "teacher", recipe.teacher);
-  if (recipe.student) emit_model(out, "student", *recipe.student);
-  out << YAML::Key << "data" << YAML::Value << YAML::BeginMap;
-  emit_sources(out, "train", recipe.train);
-  emit_sources(out, "calibration", recipe.calibration);
-  emit_sources(out, "evaluation", recipe.evaluation);
-  out << YAML::EndMap;
-  out << YAML::Key << "stages" << YAML::Value << YAML::BeginSeq;
-  for (const Stage& stage : recipe.stages) {
-    out << YAML::BeginMap << YAML::Key << stage_name(stage) << YAML::Value;
-    std::visit([&](const auto& options) { emit_options(out, options); }, stage);
-    out << YAML::EndMap;
-  }
-  out << YAML::EndSeq << YAML::EndMap;
-  return std::string(out.c_str()) + "\n";
 }
 
 }  // namespace attar

@@ -26,6 +26,7 @@ add_library(attar_libtorch INTERFACE)
 target_include_directories(attar_libtorch SYSTEM INTERFACE ${ATTAR_TORCH}/include
                            ${ATTAR_TORCH}/include/torch/csrc/api/include)
 # libtorch.so is empty but for what it needs, the CUDA libraries among it: it must stay linked though no symbol asks for it.
-target_link_libraries(attar_libtorch INTERFACE -Wl,--push-state,--no-as-needed ${ATTAR_TORCH_LIB}/libtorch.so -Wl,--pop-state
-                      ${ATTAR_TORCH_LIB}/libtorch_cpu.so ${ATTAR_TORCH_LIB}/libc10.so Threads::Threads)
+# The C++ library comes first: the CUDA wheel of 2.11 exports pieces of an older one (std::filesystem), which crash.
+target_link_libraries(attar_libtorch INTERFACE -Wl,--push-state,--no-as-needed -lstdc++ ${ATTAR_TORCH_LIB}/libtorch.so
+                      -Wl,--pop-state ${ATTAR_TORCH_LIB}/libtorch_cpu.so ${ATTAR_TORCH_LIB}/libc10.so Threads::Threads)
 set(CMAKE_BUILD_RPATH ${ATTAR_TORCH_LIB})

@@ -60,6 +60,14 @@ int64_t TokenDataset::loss_token_count() const {
   return count;
 }
 
+bool TokenDocument::lacks_signal() const {
+  return signal_ids.empty() && std::find(in_loss.begin(), in_loss.end(), uint8_t{1}) != in_loss.end();
+}
+
+int64_t TokenDataset::documents_without_signal() const {
+  return std::count_if(documents.begin(), documents.end(), [](const TokenDocument& d) { return d.lacks_signal(); });
+}
+
 TokenDataset tokenize_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer) {
   TokenDataset dataset;
   dataset.tokenizer_hash = tokenizer.hash();

@@ -21,6 +21,8 @@ struct TokenDocument {
   // Top-k signal of the teacher for predicting token t, where known: k entries a token, or empty.
   std::vector<int32_t> signal_ids;      // (T, k); -1: not a token of this vocabulary, or an unused entry
   std::vector<float> signal_log_probs;  // (T, k); -infinity: unused. What has a probability but no id was cut away
+
+  bool lacks_signal() const;  // it has something to learn from, but a cached forward KL would pass over it
 };
 
 struct TokenDataset {
@@ -30,6 +32,7 @@ struct TokenDataset {
 
   int64_t token_count() const;
   int64_t loss_token_count() const;
+  int64_t documents_without_signal() const;
 };
 
 // Plain text: BOS as the tokenizer says. Chats: rendered by the model's template; only assistant content (and the token

@@ -107,12 +107,6 @@ Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, int
   return labels;
 }
 
-// A document that has something to learn from, but no signal: a cached forward KL would pass over it.
-bool lacks_signal(const TokenDocument& document) {
-  return document.signal_ids.empty() &&
-         std::find(document.in_loss.begin(), document.in_loss.end(), uint8_t{1}) != document.in_loss.end();
-}
-
 // What was killed while it wrote a checkpoint left its files aside; nobody else writes here.
 void sweep_asides(const std::string& directory) {
   if (!fs::is_directory(directory)) return;
@@ -177,7 +171,7 @@ class Trainer {
                         "text, or chats with assistant turns");
     bool needs_teacher = false;
     for (const auto& [name, weight] : options_.losses) needs_teacher |= weight != 0.0 && find_loss(name)->needs_teacher;
-    const auto bare = static_cast<int64_t>(std::count_if(data.documents.begin(), data.documents.end(), lacks_signal));
+    const int64_t bare = data.documents_without_signal();
     // auto: the cache where it covers all of the data and no teacher could do better.
     cached_ = needs_teacher && (options_.signal == "cached" || (options_.signal == "auto" && data.signal_k > 0 &&
                                                                 (bare == 0 || inputs_.teacher == nullptr)));

@@ -29,6 +29,7 @@ struct DistillOptions {
   int64_t shards = 4;
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
+  int64_t signal_top_k = 64;
 };
 template <class Visitor>
 void visit_fields(DistillOptions& o, Visitor&& field) {
@@ -48,7 +49,10 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.shards, "shards",
         "parts of a step that run side by side, one thread each; part of the result, unlike threads");
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
-  field(o.signal, "signal", "auto, online (the teacher runs beside the student) or cached (the data's own top-k)");
+  field(o.signal, "signal",
+        "auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or "
+        "from one pass over it); auto: cached where all of the data has it");
+  field(o.signal_top_k, "signal_top_k", "cached: teacher probabilities kept at each token");
 }
 
 struct TrainInputs {

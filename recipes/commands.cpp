@@ -6,9 +6,12 @@
 #include "compress/checkpoint.h"
 #include "compress/shards.h"
 #include "export/export.h"
+#include "prune/vocabulary.h"
 #include "recipes/option_checks.h"
+#include "recipes/teacher_signal.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
+#include "runtime/formats/shared_vocabulary.h"
 #include "runtime/formats/text_file.h"
 
 namespace attar {
@@ -156,16 +159,20 @@ std::string distill_model(const CommandOptions& command, const std::string& stud
   check_out(command.out);
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
-  if (Tokenizer(teacher_file.tokenizer()).hash() != Tokenizer(student_file.tokenizer()).hash())
-    throw input_error(student, "the student's tokenizer is not the teacher's", "the same vocabulary", "another",
-                      "prune the vocabulary inside a recipe, which keeps the two in step");
-  const CausalLM teacher = CausalLM::load(teacher_file);
-  CausalLM model = CausalLM::load(student_file);
-  const TokenDataset data = text_data(command.data, student_file.tokenizer());
+  const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
+  const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
+  TokenDataset data = text_data(command.data, teacher_file.tokenizer());
   const std::string steps = command.out + ".steps";
   if (!resume) fs::remove_all(steps);
-  const TrainInputs inputs{.teacher = &teacher,
-                           .student_to_teacher = {},
+  CausalLM teacher;
+  if (options.signal == "cached")
+    data = with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
+  else
+    teacher = CausalLM::load(teacher_file);
+  if (!kept.empty()) data = remap_dataset(data, teacher_tokenizer, tokenizer, {tokenizer.data(), kept});
+  CausalLM model = CausalLM::load(student_file);
+  const TrainInputs inputs{.teacher = options.signal == "cached" ? nullptr : &teacher,
+                           .student_to_teacher = kept,
                            .data = &data,
                            .checkpoint_directory = steps,
                            .resume = resume,

@@ -73,6 +73,7 @@ std::vector<FieldProblem> problems_of(const DistillOptions& o) {
   check.need(o.shards >= 1 && o.shards <= 256, "shards", "1 to 256");
   check.at_least(o.checkpoint_every_steps, 0, "checkpoint_every_steps");
   check.need(o.signal == "auto" || o.signal == "online" || o.signal == "cached", "signal", "auto, online or cached");
+  check.need(o.signal_top_k >= 1 && o.signal_top_k <= 4096, "signal_top_k", "1 to 4096");
   return check.take();
 }
 

@@ -7,7 +7,9 @@
 #include "prune/vocabulary.h"
 #include "recipes/option_checks.h"
 #include "recipes/session.h"
+#include "recipes/teacher_signal.h"
 #include "runtime/base/error.h"
+#include "runtime/formats/shared_vocabulary.h"
 
 namespace attar {
 namespace {
@@ -108,9 +110,8 @@ void start_student(Session& session) {
                                                 static_cast<uint64_t>(session.recipe.seed) + 1)
                              : CausalLM::load(*session.teacher);
   }
-  if (Tokenizer(session.tokenizer).hash() != Tokenizer(session.teacher->tokenizer()).hash())
-    throw input_error(wanted->model, "the student's tokenizer is not the teacher's", "the same vocabulary", "another",
-                      "distillation across tokenizers is not supported yet");
+  session.kept_tokens = teacher_ids(Tokenizer(session.teacher->tokenizer()), Tokenizer(session.tokenizer),
+                                    wanted ? wanted->model : "student");
 }
 
 void restore_student(Session& session, const std::string& name) {
@@ -143,10 +144,12 @@ StageRecord run_stage(Session& session, const std::string& name, const PruneOpti
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options) {
+  if (needs_teacher_signal(session.train, options))
+    session.train = with_teacher_signal(*session.teacher, std::move(session.train), session.kept_tokens, options,
+                                        session.folder.file("cache"), session.threads, session.progress);
   const TokenDataset data = session.in_student_vocabulary(session.train);
-  const bool all_signalled = std::all_of(data.documents.begin(), data.documents.end(),
-                                         [](const TokenDocument& d) { return !d.signal_ids.empty(); });
-  const bool cached = options.signal == "cached" || (options.signal == "auto" && data.signal_k > 0 && all_signalled);
+  const bool cached = options.signal == "cached" ||
+                      (options.signal == "auto" && data.signal_k > 0 && data.documents_without_signal() == 0);
   CausalLM teacher;
   if (!cached) teacher = CausalLM::load(*session.teacher);
   const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,

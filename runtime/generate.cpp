@@ -55,20 +55,6 @@ void prefill(const Model& model, KvCache& cache, std::span<const int32_t> tokens
   forward(model, rows, work);
 }
 
-TopK top_k_of(std::span<const float> logits, int64_t k) {
-  TopK signal;
-  signal.ids = top_indices(logits, k);
-  const double lse = log_sum_exp(logits);
-  double mass = 0.0;
-  for (const int32_t id : signal.ids) {
-    const double log_prob = static_cast<double>(logits[static_cast<size_t>(id)]) - lse;
-    signal.log_probs.push_back(static_cast<float>(log_prob));
-    mass += std::exp(log_prob);
-  }
-  signal.tail_mass = static_cast<float>(std::max(0.0, 1.0 - mass));
-  return signal;
-}
-
 // One sequence of a batch while it is being written.
 struct Writer {
   size_t index;

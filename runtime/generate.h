@@ -10,6 +10,7 @@
 #include "runtime/base/progress.h"
 #include "runtime/model.h"
 #include "runtime/sampler.h"
+#include "runtime/score.h"
 
 namespace attar::runtime {
 
@@ -34,13 +35,6 @@ struct Generated {
 // part of a stop string, often empty, bytes that are not UTF-8 as U+FFFD. It answers false to stop.
 Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
                    Workspace& work, const std::function<bool(std::string_view)>& on_text = {});
-
-// What the teacher thought at each generated position, kept on the way.
-struct TopK {
-  std::vector<int32_t> ids;      // (k), likeliest first
-  std::vector<float> log_probs;  // (k), natural log, temperature 1
-  float tail_mass = 0.0f;        // 1 - sum of the k probabilities
-};
 
 struct BatchSequence {
   uint64_t id = 0;  // keys its random draws

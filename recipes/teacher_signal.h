@@ -1,0 +1,27 @@
+// The teacher's distribution over text that is there already, kept as its top k: what `signal: cached` learns from
+// where the teacher did not write the text itself.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compress/token_dataset.h"
+#include "distill/train.h"
+#include "runtime/base/progress.h"
+#include "runtime/formats/model_file.h"
+
+namespace attar {
+
+// True when the trainer would look for a cached signal that some document of `data` lacks.
+bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options);
+
+// Adds the signal to the documents without one, in the native runtime. `data` is in the teacher's ids; `kept` are those
+// that the student has (empty: all), to which the teacher is restricted and renormalised. A document is read in the
+// cuts of `sequence_tokens` that the trainer makes, so the teacher sees what the student will see. The result is kept
+// as HDF5 in `folder`, named after the hash of all that decides it, and read from there the next time.
+TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, const std::vector<int32_t>& kept,
+                                 const DistillOptions& options, const std::string& folder, int threads,
+                                 const Progress& progress = {});
+
+}  // namespace attar

@@ -99,8 +99,9 @@ std::string report_table(const std::string& report_json) {
   std::string text;
   char line[256];
   for (const Json& stage : report.at("measurements").at("stages")) {
-    std::snprintf(line, sizeof line, "  %-14s %8.1f s\n", stage.at("name").get<std::string>().c_str(),
-                  stage.at("measurements").value("seconds", 0.0));
+    const Json& spent = stage.at("measurements");
+    std::snprintf(line, sizeof line, "  %-14s %8.1f s %8.0f MB\n", stage.at("name").get<std::string>().c_str(),
+                  spent.value("seconds", 0.0), spent.value("peak_rss_bytes", 0.0) * 1e-6);
     text += line;
   }
   const Json* verify = last_verify(report.at("results"));

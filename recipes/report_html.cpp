@@ -203,7 +203,8 @@ std::string errors(const Json& stage, const char* list, const char* label, const
 }
 
 std::string stage_table(const Json& results, const Json& measurements) {
-  std::string html = "<h2>Stages</h2><table><tr><th>stage</th><th>seconds</th><th>what came of it</th></tr>";
+  std::string html =
+      "<h2>Stages</h2><table><tr><th>stage</th><th>seconds</th><th>peak MB</th><th>what came of it</th></tr>";
   for (size_t i = 0; i < results["stages"].size(); ++i) {
     const Json& stage = results["stages"][i];
     std::string facts;
@@ -212,7 +213,8 @@ std::string stage_table(const Json& results, const Json& measurements) {
         facts += (facts.empty() ? "" : ", ") + key + " " + plain(value);
     html += "<tr><td>" + escaped(stage["name"]) + "</td><td>" +
             format(measurements["stages"][i]["measurements"].value("seconds", 0.0), "%.1f") + "</td><td>" +
-            escaped(facts) + "</td></tr>";
+            format(measurements["stages"][i]["measurements"].value("peak_rss_bytes", 0.0) * 1e-6, "%.0f") +
+            "</td><td>" + escaped(facts) + "</td></tr>";
   }
   html += "</table>";
   for (const Json& stage : results["stages"]) {

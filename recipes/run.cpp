@@ -9,6 +9,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
+#include "runtime/benchmark.h"
 
 namespace attar {
 namespace {
@@ -23,18 +24,20 @@ std::string numbered_name(const Recipe& recipe, size_t index) {
   return std::to_string(index + 1) + "-" + stage_name(recipe.stages[index]);
 }
 
-// Runs `work`, adds its wall time to the record and keeps the record in the run folder. A finished stage is not run
-// again.
+// Runs `work`, adds its wall time and peak memory to the record and keeps the record in the run folder. A finished
+// stage is not run again.
 template <class Work>
 StageRecord finish_once(Session& session, const std::string& name, Work&& work) {
   if (std::optional<StageRecord> done = session.folder.record(name)) {
     work(true);
     return *done;
   }
+  runtime::reset_peak_rss();
   const auto start = std::chrono::steady_clock::now();
   StageRecord record = work(false);
   Json measurements = Json::parse(record.measurements);
   measurements["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  measurements["peak_rss_bytes"] = runtime::peak_rss_bytes();
   record.measurements = measurements.dump();
   record.name = name;
   session.folder.write_record(record);

@@ -87,4 +87,8 @@ uint64_t peak_rss_bytes() {
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
+void reset_peak_rss() {
+  std::ofstream("/proc/self/clear_refs") << '5';  // proc(5): sets VmHWM to what is resident now
+}
+
 }  // namespace attar::runtime

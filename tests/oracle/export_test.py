@@ -12,7 +12,7 @@ from conftest import program, smollm2
 from gguf import GGUFReader
 from gguf.quants import dequantize
 from gguf_oracle import transformers_model_from_gguf
-from llama_cpp import library
+from llama_cpp import last_logits, library
 
 # llama.cpp looks GELU up in a table of f16 values; all else is f32.
 LLAMA_CPP_BOUND = {"gemma3": 2e-3}
@@ -71,6 +71,7 @@ def test_gguf_computes_the_same_everywhere(tmp_path, name):
     path = tmp_path / "model.gguf"
     architecture, _ = export("gguf", folder, path, "F32")
     assert_close(attar_logits(tmp_path, str(path), tokens, expected.shape[1]), expected)
+    assert relative(last_logits(f"even {name}", path, tokens), expected[-1]) < bound_of(architecture)
     assert relative(library().logits(path, tokens), expected) < bound_of(architecture)
 
 
@@ -81,6 +82,7 @@ def test_uneven_layers_run_in_llama_cpp(tmp_path, name):
     architecture, notes = export("gguf", folder, path, "F32")
     assert architecture == UNEVEN[name] and notes
     assert_close(attar_logits(tmp_path, str(path), tokens, expected.shape[1]), expected)
+    assert relative(last_logits(f"uneven {name}", path, tokens), expected[-1]) < BOUND
     assert relative(library().logits(path, tokens), expected) < BOUND
     # and packed straight from the directory, without a float in between
     packed = tmp_path / "packed.gguf"

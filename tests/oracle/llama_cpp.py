@@ -5,9 +5,11 @@ passed by value but change between versions, so they are treated as opaque bytes
 fields that matter are found by the values that the defaults are known to have there.
 """
 import ctypes
+import json
 import os
 import pathlib
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -139,15 +141,43 @@ class Model:
 _loaded = {}
 
 
+def library_folder():
+    root = pathlib.Path(os.environ.get("ATTAR_PEERS", pathlib.Path(__file__).resolve().parents[2] / "peers"))
+    return root / FOLDER
+
+
 def library():
     """The library, loaded once; the test is skipped, and says so, where it is missing."""
-    root = pathlib.Path(os.environ.get("ATTAR_PEERS", pathlib.Path(__file__).resolve().parents[2] / "peers"))
-    folder = root / FOLDER
+    folder = library_folder()
     if not folder.exists():
         pytest.skip(f"{folder} is missing; run 'make peers' to compare with llama.cpp")
     if folder not in _loaded:
         _loaded[folder] = Library(folder)
     return _loaded[folder]
+
+
+GOLDEN = pathlib.Path(__file__).with_name("llama_cpp_golden.json")
+
+
+def answer(key, ask, tolerance=1e-3):
+    """What llama.cpp says, as numbers: asked now where the library is, and then the committed answer must still be that; else the
+    committed one. ATTAR_RECORD_GOLDEN=1 commits what it says now."""
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if not library_folder().exists():
+        warnings.warn(f"llama.cpp is not here: {key} is compared with its committed answer ('make peers' fetches it)")
+        return np.array(golden[key])
+    now = np.array(ask(), np.float64)
+    if os.environ.get("ATTAR_RECORD_GOLDEN"):
+        golden[key] = [float(f"{value:.6g}") for value in now]
+        lines = [f"{json.dumps(name)}: {json.dumps(golden[name])}" for name in sorted(golden)]
+        GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    np.testing.assert_allclose(now, golden[key], atol=tolerance * np.abs(now).max(), rtol=0)
+    return now
+
+
+def last_logits(key, path, tokens):
+    """llama.cpp's logits of the last position: (V)."""
+    return answer(key, lambda: library().logits(path, tokens)[-1])
 
 
 def perplexity(path, tokens, window, threads=2):

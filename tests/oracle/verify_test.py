@@ -1,14 +1,21 @@
 """What `verify` says against transformers and llama.cpp, on SmolLM2 and a student quantized from it."""
 import json
 import subprocess
+import sys
 
+import llama_cpp
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, program, smollm2
+from conftest import BIN, ROOT, program, smollm2
 from gguf_oracle import transformers_model_from_gguf
 
-CONTEXT, TOKENS = 256, 1000
+CONTEXT = 256
+
+
+def token_ids(model, text):
+    done = subprocess.run([program("attar-run"), "tokenize", model, "--data", text], check=True, capture_output=True)
+    return json.loads(done.stdout.splitlines()[0])
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +30,7 @@ def pair(tmp_path_factory):
 def document(tmp_path_factory, pair):
     text = tmp_path_factory.mktemp("text") / "text.txt"
     text.write_text((ROOT / "recipes/text/held_out.txt").read_text(encoding="utf-8")[:9000].replace("<|endoftext|>", ""), encoding="utf-8")
-    ids = json.loads(subprocess.run([program("attar-run"), "tokenize", pair[0], "--data", text], check=True, capture_output=True).stdout.splitlines()[0])
-    text_ids = ids[: TOKENS]
-    return str(text), text_ids, ids
+    return str(text), token_ids(pair[0], text)
 
 
 def verified(pair, text, *more):
@@ -39,7 +44,7 @@ def log_probs(model, ids):
 
 
 def test_fp32_figures_equal_transformers(pair, document):
-    text, _, ids = document
+    text, ids = document
     teacher, student = (transformers_model_from_gguf(path) for path in pair)
     kl, teacher_nll, student_nll = [], [], []
     for start in range(0, len(ids), CONTEXT):
@@ -57,9 +62,45 @@ def test_fp32_figures_equal_transformers(pair, document):
     assert got["fp32"]["perplexity"]["student"] == pytest.approx(np.exp(np.mean(student_nll)), rel=1e-3)
 
 
-def test_deployed_perplexity_is_llama_cpps(pair, document):
-    import llama_cpp
+@pytest.fixture(scope="module")
+def long_document(tmp_path_factory, pair):
+    """All of the held-out text as one document of more than 8,000 tokens."""
+    text = tmp_path_factory.mktemp("text") / "long.txt"
+    text.write_text((ROOT / "recipes/text/held_out.txt").read_text(encoding="utf-8").replace("<|endoftext|>", ""), encoding="utf-8")
+    ids = token_ids(pair[0], text)
+    assert len(ids) > 8000
+    return str(text), ids
 
-    text, _, ids = document
-    got = verified(pair, text, "--numerics", "deployed")["deployed"]["perplexity"]["student"]
-    assert got == pytest.approx(llama_cpp.perplexity(pair[1], ids, CONTEXT), rel=5e-3)
+
+def test_deployed_perplexity_is_llama_cpps(pair, long_document):
+    """Of the packaged file, whose answer by llama.cpp is committed, and of the student that Attar exported."""
+    text, ids = long_document
+    got = verified(pair, text, "--numerics", "deployed")["deployed"]["perplexity"]
+    packaged = llama_cpp.answer("perplexity SmolLM2 held_out", lambda: [llama_cpp.perplexity(pair[0], ids, CONTEXT)])[0]
+    assert got["teacher"] == pytest.approx(packaged, rel=5e-3)
+    llama_cpp.library()
+    assert got["student"] == pytest.approx(llama_cpp.perplexity(pair[1], ids, CONTEXT), rel=5e-3)
+
+
+def mean_kl(reference, logits, ids):
+    """Of the logits to those of fp32, over windows. Both are functions tokens -> (n, V)."""
+    divergences = []
+    for start in range(0, len(ids) - CONTEXT + 1, CONTEXT):
+        window = ids[start:start + CONTEXT]
+        p, q = (torch.log_softmax(torch.from_numpy(np.array(of(window))).double(), -1) for of in (reference, logits))
+        divergences += (p.exp() * (p - q)).sum(-1).tolist()
+    return float(np.mean(divergences))
+
+
+def test_deployed_is_no_further_from_fp32_than_llama_cpp(pair, long_document):
+    sys.path.insert(0, str(BIN.parent / "python"))
+    import attar
+
+    ids = long_document[1][:2048]
+    exact, deployed = (attar.Model(pair[0], numerics=mode).logits for mode in ("fp32", "deployed"))
+
+    def theirs():
+        with llama_cpp.Model(llama_cpp.library(), pair[0], CONTEXT) as model:
+            return [mean_kl(exact, model.logits, ids)]
+
+    assert mean_kl(exact, deployed, ids) <= 1.2 * llama_cpp.answer("KL to fp32 SmolLM2 held_out", theirs, tolerance=0.05)[0]

@@ -87,7 +87,7 @@ def mean_kl(reference, logits, ids):
     divergences = []
     for start in range(0, len(ids) - CONTEXT + 1, CONTEXT):
         window = ids[start:start + CONTEXT]
-        p, q = (torch.log_softmax(torch.from_numpy(np.array(of(window))).double(), -1) for of in (reference, logits))
+        p, q = (torch.log_softmax(torch.from_numpy(np.array(of(window)[:CONTEXT - 1])).double(), -1) for of in (reference, logits))
         divergences += (p.exp() * (p - q)).sum(-1).tolist()
     return float(np.mean(divergences))
 

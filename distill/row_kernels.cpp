@@ -12,29 +12,6 @@ namespace {
 constexpr int64_t kLanes = 16;
 constexpr int64_t kChunk = 4096;  // f32 lane sums go into a double after so many
 
-ATTAR_VECTOR_CLONES float row_maximum(const float* x, int64_t n) {
-  float lanes[kLanes];
-  for (int64_t l = 0; l < kLanes; ++l) lanes[l] = -HUGE_VALF;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  float most = -HUGE_VALF;
-  for (int64_t l = 0; l < kLanes; ++l) most = std::max(most, lanes[l]);
-  for (; i < n; ++i) most = std::max(most, x[i]);
-  return most;
-}
-
-ATTAR_VECTOR_CLONES float row_sum_exp(const float* x, int64_t n, float inverse_t, float offset) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += fast_exp(x[i + l] * inverse_t - offset);
-  float sum = 0.0f;
-  for (int64_t l = 0; l < kLanes; ++l) sum += lanes[l];
-  for (; i < n; ++i) sum += fast_exp(x[i] * inverse_t - offset);
-  return sum;
-}
-
 // gradient += factor * exp(x * inverse_t - lse)
 ATTAR_VECTOR_CLONES void add_softmax(const float* x, int64_t n, float inverse_t, float lse, float factor,
                                      float* gradient) {
@@ -65,10 +42,10 @@ ATTAR_VECTOR_CLONES float add_kl(const float* z, const float* y, int64_t n, floa
 }
 
 double row_lse(const float* x, int64_t n, float inverse_t) {
-  const float most = row_maximum(x, n) * inverse_t;
+  const float most = maximum(x, n) * inverse_t;
   double sum = 0.0;
   for (int64_t i = 0; i < n; i += kChunk)
-    sum += static_cast<double>(row_sum_exp(x + i, std::min(kChunk, n - i), inverse_t, most));
+    sum += static_cast<double>(sum_exp(x + i, std::min(kChunk, n - i), inverse_t, most));
   return static_cast<double>(most) + std::log(sum);
 }
 

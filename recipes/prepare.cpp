@@ -19,14 +19,6 @@ using Json = nlohmann::ordered_json;
 constexpr uint64_t kTrainSplit = 1;
 constexpr uint64_t kCalibrationSplit = 2;
 
-TokenizerData tokenizer_of(const Session& session, const std::string& source) {
-  if (source.empty())
-    throw usage_error(session.recipe.path, "teacher.tokenizer is missing", "a folder with tokenizer.json, or a MODEL");
-  const std::string path = recipe_relative(session.recipe, source);
-  if (fs::is_directory(path)) return read_hf_tokenizer(path);
-  return ModelFile::open(source.rfind("pip:", 0) == 0 ? source : path).tokenizer();
-}
-
 std::string model_path(const Session& session, const std::string& model) {
   if (model.rfind("pip:", 0) == 0 || fs::exists(model)) return model;
   return recipe_relative(session.recipe, model);
@@ -45,7 +37,7 @@ void append_files(const Session& session, const std::vector<DataSource>& sources
 // Trains the recipe's own teacher on the train split's files. Its checkpoint is a MODEL like any other.
 void train_teacher(Session& session, const std::string& directory, Json& results) {
   const ModelRecipe& made = session.recipe.teacher;
-  const TokenizerData data = tokenizer_of(session, made.tokenizer);
+  const TokenizerData data = own_tokenizer(session.recipe);
   const Tokenizer tokenizer(data);
   CausalLM model = CausalLM::random(to_config(*made.architecture, tokenizer.vocab_size()),
                                     static_cast<uint64_t>(session.recipe.seed));
@@ -120,6 +112,15 @@ TokenDataset make_split(Session& session, const char* name, const std::vector<Da
 }
 
 }  // namespace
+
+TokenizerData own_tokenizer(const Recipe& recipe) {
+  const std::string& source = recipe.teacher.tokenizer;
+  if (source.empty())
+    throw usage_error(recipe.path, "teacher.tokenizer is missing", "a folder with tokenizer.json, or a MODEL");
+  const std::string path = recipe_relative(recipe, source);
+  if (fs::is_directory(path)) return read_hf_tokenizer(path);
+  return ModelFile::open(source.rfind("pip:", 0) == 0 ? source : path).tokenizer();
+}
 
 StageRecord prepare_teacher(Session& session) {
   const ModelRecipe& teacher = session.recipe.teacher;

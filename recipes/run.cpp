@@ -1,5 +1,7 @@
 #include "recipes/run.h"
 
+#include <malloc.h>
+
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -32,6 +34,7 @@ StageRecord finish_once(Session& session, const std::string& name, Work&& work) 
     work(true);
     return *done;
   }
+  ::malloc_trim(0);  // what the stage before has freed goes back, so that the peak is this stage's own
   runtime::reset_peak_rss();
   const auto start = std::chrono::steady_clock::now();
   StageRecord record = work(false);

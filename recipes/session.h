@@ -38,6 +38,9 @@ struct Session {
   ExportInfo export_info() const;
 };
 
+// The tokenizer of a teacher that is made here: a folder with tokenizer.json, or that of a MODEL.
+TokenizerData own_tokenizer(const Recipe& recipe);
+
 // Opens or trains the teacher; writes, reads or tokenizes the data. Both resume from the run folder.
 StageRecord prepare_teacher(Session& session);
 StageRecord prepare_data(Session& session);

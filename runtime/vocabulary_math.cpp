@@ -15,29 +15,6 @@ constexpr int64_t kLanes = 16;
 constexpr int64_t kBlock = 512;   // logits whose maximum decides whether they are looked at one by one
 constexpr int64_t kChunk = 4096;  // f32 lane sums are emptied into a double after so many
 
-ATTAR_VECTOR_CLONES float maximum(const float* x, int64_t n) {
-  float lanes[kLanes];
-  for (int64_t l = 0; l < kLanes; ++l) lanes[l] = -HUGE_VALF;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  float most = -HUGE_VALF;
-  for (int64_t l = 0; l < kLanes; ++l) most = std::max(most, lanes[l]);
-  for (; i < n; ++i) most = std::max(most, x[i]);
-  return most;
-}
-
-ATTAR_VECTOR_CLONES float sum_exp_chunk(const float* x, int64_t n, float offset) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += fast_exp(x[i + l] - offset);
-  float sum = 0.0f;
-  for (int64_t l = 0; l < kLanes; ++l) sum += lanes[l];
-  for (; i < n; ++i) sum += fast_exp(x[i] - offset);
-  return sum;
-}
-
 // sum of p * (log p - log q) with log p = a - most_a - lse_a, and so for b. The largest logit is taken off first, so
 // that what is rounded is small where p is large.
 struct Shift {
@@ -82,7 +59,7 @@ double log_sum_exp(std::span<const float> logits) {
   const float most = maximum(logits.data(), n);
   double sum = 0.0;
   for (int64_t i = 0; i < n; i += kChunk)
-    sum += static_cast<double>(sum_exp_chunk(logits.data() + i, std::min(kChunk, n - i), most));
+    sum += static_cast<double>(sum_exp(logits.data() + i, std::min(kChunk, n - i), 1.0f, most));
   return static_cast<double>(most) + std::log(sum);
 }
 

@@ -31,4 +31,8 @@ inline float fast_exp(float x) {
   return x < -87.0f ? 0.0f : scaled;
 }
 
+// Over a row x (n), sixteen lanes at a time in an order that no instruction set changes.
+float maximum(const float* x, int64_t n);                             // -infinity for n = 0
+float sum_exp(const float* x, int64_t n, float scale, float offset);  // sum of exp(x * scale - offset), in f32
+
 }  // namespace attar

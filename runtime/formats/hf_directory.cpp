@@ -3,10 +3,10 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/formats/json_object.h"
 
 namespace attar {
 namespace {
@@ -177,26 +177,6 @@ void read_layers(const Keys& keys, ModelConfig& config) {
   }
 }
 
-// Refuses keys that stand twice, which the parser alone would merge.
-Json read_json(const std::string& path) {
-  std::vector<std::set<std::string>> keys;
-  std::string twice;
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start)
-      keys.emplace_back();
-    else if (event == Json::parse_event_t::object_end)
-      keys.pop_back();
-    else if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      twice = parsed.get<std::string>();
-    return true;
-  };
-  Json json = Json::parse(read_file(path, kConfigLimitBytes), watch, false);
-  if (!json.is_object())
-    throw input_error(path, "is not a JSON object", "", "", "the file is damaged or no config.json");
-  if (!twice.empty()) throw input_error(path, "key " + printable(twice) + " stands twice");
-  return json;
-}
-
 void set_rope(const ModelConfig& config, Json& json) {
   json["rope_theta"] = config.rope_theta;
   if (config.family == Family::Gemma3) json["rope_local_base_freq"] = config.rope_theta_sliding;
@@ -258,7 +238,7 @@ Json config_json(const ModelConfig& config, const std::string& dtype, const Toke
 ModelConfig read_hf_config(const std::string& directory) {
   const std::string path = directory + "/config.json";
   if (!fs::exists(path)) throw input_error(directory, "holds no config.json", "a Hugging Face model directory");
-  const Json json = read_json(path);
+  const Json json = parse_json_object(read_file(path, kConfigLimitBytes), path);
   const Keys keys(json, path);
   if (keys.has("quantization_config"))
     throw input_error(path, "is a quantized checkpoint", "weights in F32, F16 or BF16", "quantization_config");

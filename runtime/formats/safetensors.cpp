@@ -9,6 +9,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/error.h"
+#include "runtime/formats/json_object.h"
 
 namespace attar {
 namespace {
@@ -29,26 +30,6 @@ const char* dtype_name(TensorType type) {
   for (const Dtype& row : kDtypes)
     if (row.type == type) return row.name;
   return nullptr;
-}
-
-// Refuses keys that stand twice, which the parser alone would merge.
-Json parse_header(const std::string& text, const std::string& where) {
-  std::vector<std::set<std::string>> keys;
-  std::string twice;
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start)
-      keys.emplace_back();
-    else if (event == Json::parse_event_t::object_end)
-      keys.pop_back();
-    else if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      twice = parsed.get<std::string>();
-    return true;
-  };
-  Json json = Json::parse(text, watch, false);
-  if (!json.is_object())
-    throw input_error(where, "the header is no JSON object", "", "", "the file is damaged; fetch it again");
-  if (!twice.empty()) throw input_error(where, "tensor " + printable(twice) + " stands twice");
-  return json;
 }
 
 SafeTensor read_tensor(const std::string& name, const Json& entry, std::span<const std::byte> data,
@@ -100,7 +81,8 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
     throw input_error(path, "the header's length is impossible",
                       "at most " + std::to_string(std::min<uint64_t>(kHeaderLimitBytes, bytes.size() - 8)),
                       std::to_string(header_bytes), "the file is cut or no safetensors file");
-  const Json header = parse_header({reinterpret_cast<const char*>(bytes.data()) + 8, header_bytes}, path);
+  const Json header =
+      parse_json_object({reinterpret_cast<const char*>(bytes.data()) + 8, header_bytes}, path + ": the header");
   const auto data = bytes.subspan(8 + header_bytes);
   uint64_t covered = 0;
   for (const auto& [name, entry] : header.items()) {

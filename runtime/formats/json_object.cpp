@@ -1,0 +1,31 @@
+#include "runtime/formats/json_object.h"
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
+
+#include "runtime/base/error.h"
+
+namespace attar {
+
+nlohmann::ordered_json parse_json_object(const std::string& text, const std::string& where) {
+  using Json = nlohmann::ordered_json;
+  std::vector<std::set<std::string>> keys;
+  std::string twice;
+  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start)
+      keys.emplace_back();
+    else if (event == Json::parse_event_t::object_end)
+      keys.pop_back();
+    else if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
+      twice = parsed.get<std::string>();
+    return true;
+  };
+  Json json = Json::parse(text, watch, false);
+  if (!json.is_object())
+    throw input_error(where, "is not a JSON object", "", "", "the file is damaged; fetch it again");
+  if (!twice.empty()) throw input_error(where, "key " + printable(twice) + " stands twice");
+  return json;
+}
+
+}  // namespace attar

@@ -314,10 +314,10 @@ class Trainer {
                  .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
   }
 
-  // Of all that decides the weights: options, seed, shapes of the student, every token and signal.
+  // Of all that decides the weights: options, seed, the teacher, shapes of the student, every token and signal.
   std::string fingerprint() const {
     DistillOptions copy = options_;
-    std::string text = std::to_string(inputs_.seed) + inputs_.data->tokenizer_hash;
+    std::string text = std::to_string(inputs_.seed) + inputs_.data->tokenizer_hash + inputs_.teacher_hash;
     visit_fields(copy, [&](auto& value, const char* name, const char*) {
       text += std::string(";") + name + "=" + Json(value).dump();
     });

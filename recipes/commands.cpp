@@ -172,6 +172,7 @@ std::string distill_model(const CommandOptions& command, const std::string& stud
   if (!kept.empty()) data = remap_dataset(data, teacher_tokenizer, tokenizer, {tokenizer.data(), kept});
   CausalLM model = CausalLM::load(student_file);
   const TrainInputs inputs{.teacher = options.signal == "cached" ? nullptr : &teacher,
+                           .teacher_hash = teacher_file.content_hash(),
                            .student_to_teacher = kept,
                            .data = &data,
                            .checkpoint_directory = steps,

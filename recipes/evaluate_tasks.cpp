@@ -131,23 +131,36 @@ Json run_task(const Scorer& scorer, const std::string& path, int64_t limit, cons
   return json;
 }
 
-Json run_text(const Scorer& scorer, const std::vector<std::string>& files, int64_t context, const Progress& progress) {
-  double nats = 0.0, bytes = 0.0;
-  int64_t tokens = 0;
+// The texts in windows of `context` tokens; every token but a window's first is scored.
+std::vector<std::vector<int32_t>> windows_of(const Tokenizer& tokenizer, const std::vector<std::string>& files,
+                                             int64_t context) {
+  std::vector<std::vector<int32_t>> windows;
   for (const std::string& file : files)
     for (const Document& document : read_documents(file)) {
-      const std::vector<int32_t> ids = scorer.model.tokenizer().encode(document_text(document));
+      const std::vector<int32_t> ids = tokenizer.encode(document_text(document));
       for (size_t begin = 0; begin + 1 < ids.size(); begin += static_cast<size_t>(context)) {
-        const auto window = std::span(ids).subspan(begin, std::min(static_cast<size_t>(context), ids.size() - begin));
-        const std::vector<double> scores = runtime::score_tokens(scorer.model, window, scorer.work);
-        for (size_t i = 1; i < scores.size(); ++i) {
-          nats -= scores[i];
-          bytes += static_cast<double>(scorer.model.tokenizer().token_bytes(window[i]).size());
-          ++tokens;
-        }
-        report(progress, {.stage = "eval", .unit = "tokens", .done = tokens, .total = 0});
+        const auto part = std::span(ids).subspan(begin, std::min(static_cast<size_t>(context), ids.size() - begin));
+        windows.emplace_back(part.begin(), part.end());
       }
     }
+  return windows;
+}
+
+Json run_text(const Scorer& scorer, const std::vector<std::string>& files, int64_t context, const Progress& progress) {
+  const Tokenizer& tokenizer = scorer.model.tokenizer();
+  const std::vector<std::vector<int32_t>> windows = windows_of(tokenizer, files, context);
+  int64_t total = 0, tokens = 0;
+  for (const std::vector<int32_t>& window : windows) total += static_cast<int64_t>(window.size()) - 1;
+  double nats = 0.0, bytes = 0.0;
+  for (const std::vector<int32_t>& window : windows) {
+    const std::vector<double> scores = runtime::score_tokens(scorer.model, window, scorer.work);
+    for (size_t i = 1; i < scores.size(); ++i) {
+      nats -= scores[i];
+      bytes += static_cast<double>(tokenizer.token_bytes(window[i]).size());
+      ++tokens;
+    }
+    report(progress, {.stage = "eval", .unit = "tokens", .done = tokens, .total = total});
+  }
   if (tokens == 0) throw input_error("--data", "holds no token to score");
   return {{"tokens", tokens},
           {"context", context},

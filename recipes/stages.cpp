@@ -153,6 +153,7 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
   CausalLM teacher;
   if (!cached) teacher = CausalLM::load(*session.teacher);
   const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,
+                           .teacher_hash = session.teacher->content_hash(),
                            .student_to_teacher = session.kept_tokens,
                            .data = &data,
                            .checkpoint_directory = session.folder.checkpoints(name),

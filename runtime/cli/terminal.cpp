@@ -93,6 +93,7 @@ class Line {
     end();
     stage_ = std::string(event.stage);
     total_ = event.total;
+    first_ = event.done;
     start_ = now;
     shown_ = {};
     ended_ = false;
@@ -107,18 +108,19 @@ class Line {
   std::string describe(const Event& event, double elapsed_s) const {
     const std::string unit(event.unit);
     const auto done = static_cast<long long>(event.done), total = static_cast<long long>(event.total);
+    // Since the first event, which may come after a first step, or from the middle of a resumed stage.
+    const double rate = elapsed_s > 1.0 ? static_cast<double>(event.done - first_) / elapsed_s : 0.0;
     std::string line = colour_ ? "\033[1m" + stage_ + "\033[0m " : stage_ + " ";
     if (total > 0) {
       const double share = static_cast<double>(done) / static_cast<double>(total);
       if (live_) line += bar(share) + " ";
       line += text_of("%3.0f%% %lld/%lld %s", 100.0 * share, done, total, unit.c_str());
-      if (done > 0 && done < total && elapsed_s > 1.0)
-        line += ", " + duration_text(elapsed_s / share - elapsed_s) + " left";
+      if (rate > 0.0 && done < total)
+        line += ", " + duration_text(static_cast<double>(total - done) / rate) + " left";
     } else {
       line += text_of("%lld %s", done, unit.c_str());
     }
-    if (done > 0 && elapsed_s > 1.0)
-      line += text_of(", %.4g %s/s", static_cast<double>(done) / elapsed_s, unit.c_str());
+    if (rate > 0.0) line += text_of(", %.4g %s/s", rate, unit.c_str());
     for (const Metric& metric : event.metrics) line += text_of(", %s %.4g", metric.name.c_str(), metric.value);
     return line;
   }
@@ -126,7 +128,7 @@ class Line {
   bool live_, colour_;
   bool open_ = false, ended_ = false;
   std::string stage_;
-  int64_t total_ = -1, done_ = 0;
+  int64_t total_ = -1, first_ = 0, done_ = 0;
   Clock::time_point start_{}, shown_{};
 };
 

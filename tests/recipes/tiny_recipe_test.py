@@ -1,11 +1,18 @@
 """recipes/tiny.yaml end to end: same bytes again and with other threads, kill -9 and resume, exit codes, the report."""
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import pathlib
+import pty
 import random
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -158,6 +165,34 @@ def test_every_problem_of_a_recipe_is_said_with_its_place(tmp_path):
     for expected in ("bad.yaml:3:7: seed: expected a whole number", "bad.yaml:4:1: duplicate key `seed`", "bad.yaml:5:1: unknown key `stagess`; did you mean `stages`?",
                      "prune.ffn = 1.4: expected 0 <= x < 1"):
         assert expected in done.stderr, done.stderr
+
+
+def on_a_terminal(*command, **environment):
+    """What a program writes to stderr when that is a terminal of 60 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    child = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT,
+                             env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **environment})
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when the program is
+        while part := os.read(ours, 65536):
+            text += part
+    os.close(ours)
+    assert child.wait() == 0
+    return text.decode()
+
+
+def test_progress_is_a_live_line_on_a_terminal_and_plain_lines_elsewhere(reference):
+    command = [BIN / "attar", "eval", reference[0] / "export/model.gguf", "--data", ROOT / "recipes/text/held_out.txt"]
+    live = on_a_terminal(*command)
+    assert "\r\x1b[K" in live and "\x1b[1meval" in live and "100%" in live
+    for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9]*[A-Za-z]", "", live)):
+        assert len(line) < 60, line
+    assert "\x1b[1m" not in on_a_terminal(*command, NO_COLOR="1")
+    assert on_a_terminal(*command, "--quiet") == ""
+    plain = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT).stderr
+    assert "100%" in plain and "\x1b" not in plain and "\r" not in plain
 
 
 def test_a_missed_gate_is_exit_code_4(reference, tmp_path):

@@ -70,7 +70,9 @@ void write_array(const Handle& file, const char* name, const std::vector<T>& val
   count_write(path);
   const hsize_t shape[2] = {columns == 0 ? values.size() : values.size() / columns, columns};
   const Handle space(H5Screate_simple(columns == 0 ? 1 : 2, shape, nullptr), H5Sclose);
-  const Handle set(H5Dcreate2(file.get(), name, type_of<T>(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_obj_track_times(creation.get(), false);  // the same data: the same bytes
+  const Handle set(H5Dcreate2(file.get(), name, type_of<T>(), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
                    H5Dclose);
   if (!set.ok() ||
       (!values.empty() && H5Dwrite(set.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0))
@@ -137,7 +139,9 @@ void write_contents(const std::string& aside, const TokenDataset& dataset, const
   }
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
-  const Handle file(H5Fcreate(aside.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_obj_track_times(creation.get(), false);
+  const Handle file(H5Fcreate(aside.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
   if (!file.ok()) throw unwritable(path);
   const auto k = static_cast<hsize_t>(dataset.signal_k);
   write_array(file, "tokens", tokens, 0, path);

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 // Functions with such loops exist for several instruction sets; the right one is bound when the program starts.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define ATTAR_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define ATTAR_VECTOR_CLONES

@@ -115,8 +115,7 @@ class Line {
       const double share = static_cast<double>(done) / static_cast<double>(total);
       if (live_) line += bar(share) + " ";
       line += text_of("%3.0f%% %lld/%lld %s", 100.0 * share, done, total, unit.c_str());
-      if (rate > 0.0 && done < total)
-        line += ", " + duration_text(static_cast<double>(total - done) / rate) + " left";
+      if (rate > 0.0 && done < total) line += ", " + duration_text(static_cast<double>(total - done) / rate) + " left";
     } else {
       line += text_of("%lld %s", done, unit.c_str());
     }

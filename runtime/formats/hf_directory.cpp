@@ -238,7 +238,9 @@ Json config_json(const ModelConfig& config, const std::string& dtype, const Toke
 ModelConfig read_hf_config(const std::string& directory) {
   const std::string path = directory + "/config.json";
   if (!fs::exists(path)) throw input_error(directory, "holds no config.json", "a Hugging Face model directory");
-  const Json json = parse_json_object(read_file(path, kConfigLimitBytes), path);
+  const std::string text = read_file(path, kConfigLimitBytes);
+  check_json_object(text, path);
+  const Json json = Json::parse(text);
   const Keys keys(json, path);
   if (keys.has("quantization_config"))
     throw input_error(path, "is a quantized checkpoint", "weights in F32, F16 or BF16", "quantization_config");

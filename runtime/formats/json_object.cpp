@@ -8,8 +8,8 @@
 
 namespace attar {
 
-nlohmann::ordered_json parse_json_object(const std::string& text, const std::string& where) {
-  using Json = nlohmann::ordered_json;
+void check_json_object(const std::string& text, const std::string& where) {
+  using Json = nlohmann::json;
   std::vector<std::set<std::string>> keys;
   std::string twice;
   const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
@@ -21,11 +21,9 @@ nlohmann::ordered_json parse_json_object(const std::string& text, const std::str
       twice = parsed.get<std::string>();
     return true;
   };
-  Json json = Json::parse(text, watch, false);
-  if (!json.is_object())
+  if (!Json::parse(text, watch, false).is_object())
     throw input_error(where, "is not a JSON object", "", "", "the file is damaged; fetch it again");
   if (!twice.empty()) throw input_error(where, "key " + printable(twice) + " stands twice");
-  return json;
 }
 
 }  // namespace attar

@@ -1,13 +1,12 @@
 // JSON that a model file holds: checked before anything in it is looked at.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace attar {
 
-// Parses an object. Error{Input} naming `where` for anything else, and for keys that stand twice, which the parser alone
-// would merge.
-nlohmann::ordered_json parse_json_object(const std::string& text, const std::string& where);
+// Error{Input} naming `where` unless `text` is one JSON object in which no key stands twice; a parser alone would merge
+// those. Headers carry no JSON type (DESIGN.md, section 6), so the caller parses what has passed.
+void check_json_object(const std::string& text, const std::string& where);
 
 }  // namespace attar

@@ -81,8 +81,9 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
     throw input_error(path, "the header's length is impossible",
                       "at most " + std::to_string(std::min<uint64_t>(kHeaderLimitBytes, bytes.size() - 8)),
                       std::to_string(header_bytes), "the file is cut or no safetensors file");
-  const Json header =
-      parse_json_object({reinterpret_cast<const char*>(bytes.data()) + 8, header_bytes}, path + ": the header");
+  const std::string text(reinterpret_cast<const char*>(bytes.data()) + 8, header_bytes);
+  check_json_object(text, path + ": the header");
+  const Json header = Json::parse(text);
   const auto data = bytes.subspan(8 + header_bytes);
   uint64_t covered = 0;
   for (const auto& [name, entry] : header.items()) {

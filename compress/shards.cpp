@@ -1,19 +1,38 @@
 #include "compress/shards.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 namespace attar {
+namespace {
+
+// LibTorch's matrix library picks its kernels in its first calls, and may do so by where the numbers lie. Its strict
+// mode takes the same ones always (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here),
+// and the first calls are made before threads could make them side by side.
+void settle_matrix_library() {
+  static const bool settled = [] {
+    ::setenv("MKL_CBWR", "AUTO,STRICT", 0);
+    for (const auto kind : {at::kFloat, at::kDouble}) at::mm(at::ones({8, 8}, kind), at::ones({8, 8}, kind));
+    return true;
+  }();
+  static_cast<void>(settled);
+}
+
+}  // namespace
 
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {
   at::set_num_threads(1);
+  settle_matrix_library();
   std::atomic<int64_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;

@@ -73,7 +73,7 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
   QuantizeOptions plain;
   plain.to = command.to;
   plain.importance = false;
-  return write_gguf_file(command.out, model, tokenizer, info, plan_quantization(model.config, plain, 0), {},
+  return write_gguf_file(command.out, model, tokenizer, info, plan_quantization(model.config, plain, {}), {},
                          thread_count(command), progress);
 }
 
@@ -140,7 +140,7 @@ std::string quantize_model(const CommandOptions& command, const QuantizeOptions&
   QuantizeOptions own = options;
   own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
   const QuantizePlan plan =
-      plan_quantization(model.config, own, gguf_overhead_bytes(model.config, source.tokenizer(), info));
+      plan_quantization(model.config, own, gguf_plan_target(model.config, source.tokenizer(), info));
   Importance importance;
   if (!imatrix.empty())
     importance = read_imatrix(imatrix);

@@ -172,8 +172,8 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const QuantizeOptions& options) {
-  const uint64_t overhead = gguf_overhead_bytes(session.student.config, session.tokenizer, session.export_info());
-  const QuantizePlan plan = plan_quantization(session.student.config, options, overhead);
+  const PlanTarget target = gguf_plan_target(session.student.config, session.tokenizer, session.export_info());
+  const QuantizePlan plan = plan_quantization(session.student.config, options, target);
   Importance importance;
   if (options.importance)
     importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration),
@@ -204,7 +204,7 @@ StageRecord run_stage(Session& session, const std::string& name, const ExportOpt
       if (!session.quantized) {
         QuantizeOptions plain;
         plain.to = "F16";
-        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, 0), {},
+        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, {}), {},
                                      session.threads, session.progress);
         record.notes.push_back("no quantize stage before export: the GGUF holds F16");
       }

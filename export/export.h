@@ -31,6 +31,9 @@ GgufExport export_gguf(const std::string& path, const QuantizedModel& model, con
 // What a GGUF of this model asks of its plan. Error{Usage} when no architecture can hold the model.
 PlanTarget gguf_plan_target(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info);
 
+// README.md beside the GGUF: what it is, with info.notes (fallbacks, say).
+void write_gguf_card(const std::string& gguf, const QuantizedModel& model, const ExportInfo& info);
+
 // Repacks a stored model, block by block as it is; values are looked at only to be sure that they are numbers.
 GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info);
 

@@ -79,6 +79,13 @@ Json type_table(const QuantizedModel& model) {
   return out;
 }
 
+// For the card of a file that holds codes: what they fell back to, and what the export had to say.
+ExportInfo with_notes(ExportInfo info, const QuantizedModel& model, const std::vector<std::string>& notes) {
+  info.notes = model.plan.fallback_lines();
+  info.notes.insert(info.notes.end(), notes.begin(), notes.end());
+  return info;
+}
+
 }  // namespace
 
 TokenDataset Session::in_student_vocabulary(const TokenDataset& data) const {
@@ -211,10 +218,11 @@ StageRecord run_stage(Session& session, const std::string& name, const ExportOpt
       const GgufExport written = export_gguf(folder + "/model.gguf", *session.quantized, session.tokenizer, info);
       results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
+      write_gguf_card(folder + "/model.gguf", *session.quantized, with_notes(info, *session.quantized, record.notes));
     } else {
       const bool codes = options.dequantized && session.quantized;
-      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer, info,
-                options.hf_dtype);
+      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer,
+                codes ? with_notes(info, *session.quantized, record.notes) : info, options.hf_dtype);
       results["hf"] = {{"dtype", options.hf_dtype}, {"values", codes ? "dequantized codes" : "before quantization"}};
     }
   }

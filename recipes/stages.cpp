@@ -51,6 +51,11 @@ void append_steps(Session& session, const std::string& name, const TrainResult& 
   }
 }
 
+// A student that the recipe makes follows from recipe and teacher; one that it names may change between two runs.
+std::string named_student_hash(const Recipe& recipe) {
+  return recipe.student && !recipe.student->model.empty() ? ModelFile::open(recipe.student->model).content_hash() : "";
+}
+
 // At most `points` of a curve, evenly, the last one included.
 Json curve(const TrainResult& trained, size_t points) {
   Json out = Json::array();
@@ -161,6 +166,7 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
   if (!cached) teacher = CausalLM::load(*session.teacher);
   const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,
                            .teacher_hash = session.teacher->content_hash(),
+                           .student_hash = named_student_hash(session.recipe),
                            .student_to_teacher = session.kept_tokens,
                            .data = &data,
                            .checkpoint_directory = session.folder.checkpoints(name),

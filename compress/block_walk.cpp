@@ -4,7 +4,11 @@
 #include <ATen/ops/mm.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
+#include <string>
+
 #include "compress/shards.h"
+#include "runtime/base/error.h"
 
 namespace attar {
 namespace {
@@ -29,6 +33,15 @@ LinearStats added(const std::vector<LinearStats>& parts) {
     if (total.gram.defined()) total.gram = total.gram + parts[i].gram;
   }
   return total;
+}
+
+// Finite weights may still overflow on the way; what is measured from there on would mean nothing.
+void require_finite_inputs(const LinearStats& stats, const std::string& where) {
+  const bool squares = std::isfinite(stats.sum_squares.sum().item<double>());
+  const bool products = !stats.gram.defined() || std::isfinite(stats.gram.diagonal().sum().item<double>());
+  if (!squares || !products)
+    throw input_error(where, "the model's values overflow on the calibration text", "", "",
+                      "the model is damaged or its training diverged");
 }
 
 // The width that the group's linears take now; a visitor may have cut it.
@@ -56,7 +69,9 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
         enter_group(model, layer, group, calibration[i], passes[i]);
         parts[i] = stats_of(passes[i].inputs[static_cast<size_t>(g)], options.gram[static_cast<size_t>(g)]);
       });
-      visit(layer, group, added(parts));
+      const LinearStats stats = added(parts);
+      require_finite_inputs(stats, "layer " + std::to_string(layer));
+      visit(layer, group, stats);
       const bool narrowed = input_width(model, layer, group) != passes[0].inputs[static_cast<size_t>(g)].size(1);
       if (narrowed) each([&](size_t i) { enter_group(model, layer, group, calibration[i], passes[i]); });
     }
@@ -64,7 +79,9 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
     report(progress, {.stage = stage, .unit = "layers", .done = layer + 1, .total = n_layers + 1});
   }
   each([&](size_t i) { parts[i] = stats_of(final_norm(model, passes[i].hidden), false); });
-  visit(n_layers, LinearGroup::Down, added(parts));
+  const LinearStats stats = added(parts);
+  require_finite_inputs(stats, "the head");
+  visit(n_layers, LinearGroup::Down, stats);
   report(progress, {.stage = stage, .unit = "layers", .done = n_layers + 1, .total = n_layers + 1});
 }
 

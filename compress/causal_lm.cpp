@@ -22,6 +22,7 @@
 #include <numbers>
 
 #include "runtime/base/random.h"
+#include "runtime/formats/finite.h"
 
 namespace attar {
 namespace {
@@ -157,6 +158,7 @@ CausalLM CausalLM::load(const ModelFile& file) {
   CausalLM model{file.config(), {}};
   for (const TensorSpec& spec : tensor_specs(model.config)) {
     std::vector<float> values = file.values(spec);
+    require_finite(spec.name, values);
     model.parameters[spec.name] = at::from_blob(values.data(), spec.shape, at::kFloat).clone();
   }
   return model;

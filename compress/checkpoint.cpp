@@ -32,10 +32,7 @@ at::Tensor copy_of(const SafeTensor& stored) {
 }
 
 std::string card(const Provenance& provenance) {
-  std::string text = "---\n";
-  if (!provenance.license.empty()) text += "license: " + provenance.license + "\n";
-  if (!provenance.base_models.empty()) text += "base_model: " + provenance.base_models.front() + "\n";
-  return text + "---\nA checkpoint of Attar.\n";
+  return "---\n" + hf_card_provenance(provenance) + "---\nA checkpoint of Attar.\n";
 }
 
 }  // namespace

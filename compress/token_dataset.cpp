@@ -32,8 +32,11 @@ TokenDocument chat_document(const Document& document, const Tokenizer& tokenizer
                         "the chat template rewrites earlier turns, so its assistant turns cannot be found");
     const std::vector<int32_t> ids =
         tokenizer.encode(text.substr(done.size()), {.add_special = false, .parse_special = true});
-    out.tokens.insert(out.tokens.end(), ids.begin(), ids.end());
-    out.in_loss.resize(out.tokens.size(), in_loss ? 1 : 0);
+    for (const int32_t id : ids) {
+      out.tokens.push_back(id);
+      out.in_loss.push_back(in_loss ? 1 : 0);
+      if (tokenizer.ends_generation(id)) in_loss = false;  // the rest, often a line break, is the template's
+    }
     done = text;
   };
   for (size_t i = 0; i < document.messages.size(); ++i) {

@@ -276,7 +276,8 @@ class Trainer {
     if (!std::isfinite(done.loss) || !std::isfinite(done.gradient_norm))
       throw Error(ErrorKind::Failure, {.where = "distill, step " + std::to_string(cursor_.step),
                                        .what = "the loss is not finite",
-                                       .hint = "lower learning_rate"});
+                                       .hint = cursor_.step == 0 ? "a model that is trained or taught from overflows"
+                                                                 : "lower learning_rate"});
     const double scale = options_.clip_norm > 0.0 && done.gradient_norm > options_.clip_norm
                              ? options_.clip_norm / done.gradient_norm
                              : 1.0;
@@ -314,10 +315,11 @@ class Trainer {
                  .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
   }
 
-  // Of all that decides the weights: options, seed, the teacher, shapes of the student, every token and signal.
+  // Of all that decides the weights: options, seed, the teacher, the student, every token and signal.
   std::string fingerprint() const {
     DistillOptions copy = options_;
     std::string text = std::to_string(inputs_.seed) + inputs_.data->tokenizer_hash + inputs_.teacher_hash;
+    if (!inputs_.student_hash.empty()) text += ";student=" + inputs_.student_hash;
     visit_fields(copy, [&](auto& value, const char* name, const char*) {
       text += std::string(";") + name + "=" + Json(value).dump();
     });
@@ -373,7 +375,7 @@ class Trainer {
     Checkpoint checkpoint = read_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(steps.back()));
     const Json state = Json::parse(checkpoint.state_json);
     if (state.at("options") != fingerprint_)
-      throw usage_error(inputs_.checkpoint_directory, "holds checkpoints of other options or data", "", "",
+      throw usage_error(inputs_.checkpoint_directory, "holds checkpoints of other options, data or models", "", "",
                         "delete them or use another folder");
     student_.parameters = std::move(checkpoint.model.parameters);
     for (const auto& [name, tensor] : checkpoint.extra)

@@ -58,6 +58,7 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
 struct TrainInputs {
   const CausalLM* teacher = nullptr;          // for online signals; may be nullptr
   std::string teacher_hash{};                 // of its weights: a checkpoint is only resumed beside the same teacher
+  std::string student_hash{};                 // of the student as it starts; "": the caller keeps other ones apart
   std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
   const TokenDataset* data = nullptr;
   std::string checkpoint_directory{};  // "": none. Steps go to DIR/step-N

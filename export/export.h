@@ -28,10 +28,13 @@ struct GgufExport {
 GgufExport export_gguf(const std::string& path, const QuantizedModel& model, const TokenizerData& tokenizer,
                        const ExportInfo& info);
 
-// Bytes of everything in the file but tensor data, for --target-size.
-uint64_t gguf_overhead_bytes(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info);
+// What a GGUF of this model asks of its plan. Error{Usage} when no architecture can hold the model.
+PlanTarget gguf_plan_target(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info);
 
-// Repacks a stored model without decoding what needs no decoding.
+// README.md beside the GGUF: what it is, with info.notes (fallbacks, say).
+void write_gguf_card(const std::string& gguf, const QuantizedModel& model, const ExportInfo& info);
+
+// Repacks a stored model, block by block as it is; values are looked at only to be sure that they are numbers.
 GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info);
 
 // The student before quantization (or the codes' values), loadable by AutoModelForCausalLM. dtype "float32",

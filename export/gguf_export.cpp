@@ -10,6 +10,7 @@
 #include "export/gguf_layout.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/error.h"
+#include "runtime/formats/finite.h"
 
 namespace attar {
 namespace {
@@ -152,6 +153,7 @@ GgufExport export_gguf(const std::string& path, const QuantizedModel& model, con
 }
 
 GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info) {
+  for (const TensorSpec& spec : tensor_specs(model.config())) require_finite(spec.name, model.values(spec));
   const Source source{model.config(), model.interleaved_rope(), model.layout() == Layout::Gguf,
                       [&](const TensorSpec& spec) {
                         const StoredTensor& tensor = model.tensor(spec.name);
@@ -160,7 +162,7 @@ GgufExport repack_gguf(const std::string& path, const ModelFile& model, const Ex
   return write(path, source, model.tokenizer(), info, gguf_file_type(main_type(model)));
 }
 
-uint64_t gguf_overhead_bytes(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info) {
+PlanTarget gguf_plan_target(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info) {
   const GgufLayout layout = gguf_layout(config);
   uint64_t bytes = 4 + 4 + 8 + 8;  // magic, version, two counts
   for (const GgufEntry& entry : gguf_metadata(config, layout, tokenizer, info, 0))
@@ -176,7 +178,7 @@ uint64_t gguf_overhead_bytes(const ModelConfig& config, const TokenizerData& tok
     bytes +=
         info_bytes(fused ? "blk." + std::to_string(spec.layer) + ".attn_qkv.weight" : spec.name, spec.shape.size());
   }
-  return padded(bytes) + padded(factors * sizeof(float));
+  return {padded(bytes) + padded(factors * sizeof(float)), layout.fused_qkv};
 }
 
 }  // namespace attar

@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/half.h"
 #include "runtime/base/sha256.h"
+#include "runtime/formats/finite.h"
 #include "runtime/formats/hf_directory.h"
 #include "runtime/formats/safetensors.h"
 
@@ -18,10 +19,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::byte> to_bf16(std::span<const float> values) {
+std::vector<std::byte> to_bf16(const std::string& tensor, std::span<const float> values) {
   std::vector<std::byte> bytes(values.size() * 2);
   for (size_t i = 0; i < values.size(); ++i) {
     const uint16_t half = f32_to_bf16(values[i]);
+    if ((half & 0x7f80) == 0x7f80)  // rounded up to infinity
+      throw input_error("tensor " + tensor, "holds values too large for BF16", "", "", "use float32");
     bytes[2 * i] = static_cast<std::byte>(half & 255);
     bytes[2 * i + 1] = static_cast<std::byte>(half >> 8);
   }
@@ -35,8 +38,10 @@ void write_weights(const std::string& path, const CausalLM& model, TensorType ty
   for (const TensorSpec& spec : tensor_specs(model.config)) {
     const at::Tensor& tensor = held.emplace_back(model.parameters.at(spec.name).detach().contiguous());
     const std::span<const float> values(tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel()));
-    const auto bytes = type == TensorType::BF16 ? std::span<const std::byte>(halves.emplace_back(to_bf16(values)))
-                                                : std::as_bytes(values);
+    require_finite(spec.name, values);
+    const auto bytes = type == TensorType::BF16
+                           ? std::span<const std::byte>(halves.emplace_back(to_bf16(spec.name, values)))
+                           : std::as_bytes(values);
     tensors.push_back({spec.hf_name, type, spec.shape, bytes});
   }
   write_safetensors(path, tensors);
@@ -59,7 +64,8 @@ void export_hf(const std::string& directory, const CausalLM& model, const Tokeni
     write_weights(weights, model, dtype == "bfloat16" ? TensorType::BF16 : TensorType::F32);
     write_hf_tokenizer(aside, tokenizer);
     write_file_atomically(aside + "/config.json", config);
-    const CardFacts facts{dtype, "model.safetensors", sha256_of_file(weights), fs::file_size(weights)};
+    const CardFacts facts{CardFormat::HuggingFace, dtype, "model.safetensors", sha256_of_file(weights),
+                          fs::file_size(weights)};
     write_file_atomically(aside + "/README.md", model_card(model.config, info, facts));
     publish(aside, directory);
   } catch (...) {

@@ -1,20 +1,15 @@
 #include "export/model_card.h"
 
 #include <algorithm>
-#include <cctype>
-#include <nlohmann/json.hpp>
+#include <filesystem>
 #include <vector>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/sha256.h"
+#include "runtime/formats/hf_directory.h"
 
 namespace attar {
 namespace {
-
-// A YAML scalar: plain where that is safe, otherwise double-quoted as JSON is.
-std::string scalar(const std::string& text) {
-  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '.' || c == '_' || c == '/' || c == '-'; };
-  const bool word = !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) &&
-                    std::all_of(text.begin(), text.end(), plain);
-  return word ? text : nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
 
 // One line of prose: a file's text cannot start a heading or a table row of its own.
 std::string prose(const std::string& text) {
@@ -23,23 +18,22 @@ std::string prose(const std::string& text) {
   return out;
 }
 
-std::string repository(const std::string& base) {
-  static const std::string site = "https://huggingface.co/";
-  return base.rfind(site, 0) == 0 ? base.substr(site.size()) : base;
+std::string front_matter(const ExportInfo& info, CardFormat format) {
+  const bool gguf = format == CardFormat::Gguf;
+  std::string text = "---\n" + hf_card_provenance(info.provenance);
+  if (!info.provenance.base_models.empty())
+    text += std::string("base_model_relation: ") + (gguf ? "quantized" : "finetune") + "\n";
+  if (!gguf) text += "library_name: transformers\n";
+  return text + "pipeline_tag: text-generation\ntags:\n- attar\n" + (gguf ? "- gguf\n" : "") +
+         "- text-generation\n---\n";
 }
 
-std::string front_matter(const ExportInfo& info) {
-  const Provenance& from = info.provenance;
-  std::string text = "---\n";
-  if (!from.name.empty()) text += "model_name: " + scalar(from.name) + "\n";
-  if (!from.license.empty()) text += "license: " + scalar(from.license) + "\n";
-  if (!from.license_link.empty()) text += "license_link: " + scalar(from.license_link) + "\n";
-  if (!from.base_models.empty()) {
-    text += "base_model:\n";
-    for (const std::string& base : from.base_models) text += "- " + scalar(repository(base)) + "\n";
-    text += "base_model_relation: finetune\n";
-  }
-  return text + "library_name: transformers\npipeline_tag: text-generation\ntags:\n- attar\n- text-generation\n---\n";
+// How to start the model.
+std::string usage(const CardFacts& facts) {
+  if (facts.format == CardFormat::Gguf)
+    return "\n```sh\nattar-run chat " + facts.weights_file + "\nllama-cli -m " + facts.weights_file + "\n```\n";
+  return "\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+         "model = AutoModelForCausalLM.from_pretrained(\".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n";
 }
 
 std::string range(const ModelConfig& config, int64_t LayerConfig::*field) {
@@ -54,7 +48,7 @@ std::string range(const ModelConfig& config, int64_t LayerConfig::*field) {
 
 std::string model_card(const ModelConfig& config, const ExportInfo& info, const CardFacts& facts) {
   const Provenance& from = info.provenance;
-  std::string text = front_matter(info);
+  std::string text = front_matter(info, facts.format);
   const auto row = [&](const std::string& name, const std::string& value) {
     text += "| " + name + " | " + prose(value) + " |\n";
   };
@@ -75,14 +69,19 @@ std::string model_card(const ModelConfig& config, const ExportInfo& info, const 
                                                 range(config, &LayerConfig::head_dim));
   row("feed-forward width", range(config, &LayerConfig::ffn_width));
   row("vocabulary, context", std::to_string(config.vocab_size) + ", " + std::to_string(config.context_length));
-  row("weights", facts.dtype + ", " + std::to_string(facts.weights_bytes) + " bytes in `" + facts.weights_file + "`");
+  row("weights", facts.types + ", " + std::to_string(facts.weights_bytes) + " bytes in `" + facts.weights_file + "`");
   row("SHA-256 of the weights", facts.weights_sha256);
-  text +=
-      "\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-      "model = AutoModelForCausalLM.from_pretrained(\".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n";
+  text += usage(facts);
   if (!info.notes.empty()) text += "\n## Notes\n\n";
   for (const std::string& note : info.notes) text += "- " + prose(note) + "\n";
   return text;
+}
+
+void write_gguf_card(const std::string& gguf, const QuantizedModel& model, const ExportInfo& info) {
+  const std::filesystem::path path(gguf);
+  const CardFacts facts{CardFormat::Gguf, model.plan.name, path.filename().string(), sha256_of_file(gguf),
+                        std::filesystem::file_size(path)};
+  write_file_atomically((path.parent_path() / "README.md").string(), model_card(model.config, info, facts));
 }
 
 }  // namespace attar

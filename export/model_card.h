@@ -8,8 +8,11 @@
 
 namespace attar {
 
+enum class CardFormat { HuggingFace, Gguf };
+
 struct CardFacts {
-  std::string dtype;         // "float32", "bfloat16"
+  CardFormat format = CardFormat::HuggingFace;
+  std::string types;         // "float32", "bfloat16", or the plan's name: "Q4_K_M"
   std::string weights_file;  // "model.safetensors"
   std::string weights_sha256;
   uint64_t weights_bytes = 0;

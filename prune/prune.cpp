@@ -99,12 +99,30 @@ int64_t kept_channels(const LayerConfig& layer, const PruneOptions& options) {
   return std::min(layer.ffn_width, std::max<int64_t>(1, steps) * options.round_channels);
 }
 int64_t kept_kv_groups(const LayerConfig& layer, const PruneOptions& options) {
-  return std::max<int64_t>(
-      1, layer.n_kv_heads - static_cast<int64_t>(static_cast<double>(layer.n_kv_heads) * options.heads));
+  return std::max<int64_t>(1, std::llround(static_cast<double>(layer.n_kv_heads) * (1.0 - options.heads)));
+}
+
+// "kept 2 of 3 KV groups in every layer"; layers that differ are counted together.
+std::string kept_note(const ModelConfig& before, const ModelConfig& after, int64_t LayerConfig::*width,
+                      const std::string& what) {
+  const auto total = [&](const ModelConfig& config) {
+    int64_t sum = 0;
+    for (const LayerConfig& layer : config.layers) sum += layer.*width;
+    return sum;
+  };
+  const auto alike = [&](const ModelConfig& config) {
+    return total(config) == config.layers[0].*width * config.n_layers();
+  };
+  const bool every = alike(before) && alike(after);
+  const int64_t layers = every ? before.n_layers() : 1;
+  return "kept " + std::to_string(total(after) / layers) + " of " + std::to_string(total(before) / layers) + " " +
+         what + (every ? " in every layer" : " in all layers together") +
+         (total(after) == total(before) ? ": the share asked for rounds to none" : "");
 }
 
 void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const PruneOptions& options, int threads,
                 PruneResult& result, const Progress& progress) {
+  const ModelConfig before = model.config;
   for (int64_t layer = 0; layer < model.config.n_layers(); ++layer)
     result.cuts.push_back({.layer = layer, .kept_channels = {}, .kept_kv_groups = {}});
   WalkOptions walk;
@@ -121,10 +139,11 @@ void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const P
       cut_channels(model, layer, stats, kept_channels(config, options), options, cut);
   };
   walk_blocks(model, batches, walk, visit, "prune", progress);
-  const LayerConfig& first = model.config.layers[0];
+  if (options.heads > 0.0)
+    result.notes.push_back(kept_note(before, model.config, &LayerConfig::n_kv_heads, "KV groups"));
   if (options.ffn > 0.0)
-    result.notes.push_back("feed-forward width is now " + std::to_string(first.ffn_width) + ", a multiple of " +
-                           std::to_string(options.round_channels));
+    result.notes.push_back(kept_note(before, model.config, &LayerConfig::ffn_width, "feed-forward channels") +
+                           ", in multiples of " + std::to_string(options.round_channels));
 }
 
 // 1 - mean cosine of what goes into and comes out of each layer (ShortGPT, Men et al. 2024, arXiv 2403.03853, eq. 1).
@@ -145,6 +164,10 @@ std::vector<double> block_influence(const CausalLM& model, const std::vector<Tok
   std::vector<double> influence(n_layers, 1.0);
   for (size_t layer = 0; layer < n_layers; ++layer)
     for (const auto& part : sums) influence[layer] -= part[layer] / tokens;
+  for (size_t layer = 0; layer < n_layers; ++layer)
+    if (!std::isfinite(influence[layer]))
+      throw input_error("layer " + std::to_string(layer), "the model's values overflow on the calibration text", "", "",
+                        "the model is damaged or its training diverged");
   return influence;
 }
 

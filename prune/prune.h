@@ -27,7 +27,9 @@ template <class Visitor>
 void visit_fields(PruneOptions& o, Visitor&& field) {
   field(o.layers, "layers", "number of layers to remove, those that change the hidden state least");
   field(o.ffn, "ffn", "share of the feed-forward channels to remove from every layer, 0 <= x < 1");
-  field(o.heads, "heads", "share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1");
+  field(o.heads, "heads",
+        "share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1; rounded to the "
+        "nearest count, one group stays");
   field(o.vocab, "vocab", "tokens to keep; 0 keeps all");
   field(o.round_channels, "round_channels", "feed-forward widths are multiples of this");
   field(o.refit, "refit", "fit what is left of each output projection to the old output by least squares");

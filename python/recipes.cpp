@@ -5,6 +5,7 @@
 #include "export/export.h"
 #include "python/options.h"
 #include "recipes/commands.h"
+#include "recipes/output.h"
 #include "recipes/run.h"
 
 namespace attar::python {
@@ -23,7 +24,7 @@ CommandOptions command_of(const std::string& model, const std::string& out, cons
   command.data = take(given, data_name, std::vector<std::string>{});
   command.threads = take(given, "threads", 0);
   command.seed = take(given, "seed", int64_t{0});
-  command.to = take(given, "gguf_type", std::string("F16"));
+  command.to = take(given, "gguf_type", std::string());
   return command;
 }
 
@@ -77,11 +78,11 @@ std::string distill_call(const std::string& teacher, const std::string& student,
 }
 
 std::string export_call(const std::string& model, const std::string& out, const std::string& format,
-                        const std::string& to, const std::string& dtype) {
+                        const std::string& to, const std::string& dtype, bool dequantized) {
   CommandOptions command{.model = model, .out = out, .data = {}};
   command.to = to;
   const py::gil_scoped_release release;
-  return export_model(command, format, dtype);
+  return export_model(command, {.format = format, .dtype = dtype, .dequantized = dequantized});
 }
 
 std::string eval_call(const std::string& model, const py::object& callback, py::dict given) {
@@ -100,7 +101,8 @@ std::string eval_call(const std::string& model, const py::object& callback, py::
 // A copy of `model` with some tensors replaced, by Hugging Face or GGUF name, as a Hugging Face directory.
 void with_tensors(const std::string& model,
                   const std::map<std::string, py::array_t<float, py::array::c_style | py::array::forcecast>>& tensors,
-                  const std::string& out) {
+                  const std::string& given_out) {
+  const std::string out = checked_out(given_out, {model});
   const ModelFile file = ModelFile::open(model);
   CausalLM changed = CausalLM::load(file);
   std::map<std::string, const TensorSpec*> known;

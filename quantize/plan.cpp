@@ -32,14 +32,16 @@ TensorType stock_fallback(TensorType type, int64_t columns) {
   return TensorType::F16;
 }
 
+TensorType fitted(TensorType type, int64_t columns) {
+  return fits(type, columns) ? type : stock_fallback(type, columns);
+}
+
 void add(QuantizePlan& plan, const TensorSpec& spec, TensorType wanted) {
-  TensorType used = spec.is_matrix() ? wanted : TensorType::F32;
-  if (spec.is_matrix() && !fits(wanted, spec.shape[1])) {
-    used = stock_fallback(wanted, spec.shape[1]);
+  const TensorType used = spec.is_matrix() ? fitted(wanted, spec.shape[1]) : TensorType::F32;
+  if (spec.is_matrix() && used != wanted)
     plan.fallbacks.push_back(
         {spec.name, wanted, used,
          std::to_string(spec.shape[1]) + " columns do not divide by " + std::to_string(format_of(wanted).block_size)});
-  }
   plan.tensors.push_back({spec, used});
 }
 
@@ -64,8 +66,14 @@ constexpr const char* kUnwritten[] = {"Q2_K",  "Q2_K_S", "Q3_K_S",  "Q3_K_M", "Q
                                       "IQ3_M", "IQ3_XS", "IQ2_XXS", "IQ2_XS", "IQ2_S",  "IQ2_M",  "IQ1_S",   "IQ1_M",
                                       "TQ1_0", "TQ2_0",  "MXFP4",   "NVFP4",  "Q1_0",   "Q2_0"};
 
-// The type llama.cpp's preset gives a tensor before the fallback. `head`: the output, or the embedding when it is tied.
-TensorType preset_type(const Preset& preset, const TensorSpec& spec, const ModelConfig& config, bool calibrated) {
+bool is_qkv(Role role) {
+  return role == Role::Query || role == Role::Key || role == Role::Value;
+}
+
+// The type llama.cpp's preset gives a tensor before the fallback (llama_tensor_get_type). `head`: the output, or the
+// embedding when it is tied.
+TensorType preset_type(const Preset& preset, const TensorSpec& spec, const ModelConfig& config, bool calibrated,
+                       const PlanTarget& target) {
   const bool head = spec.role == Role::Output || (spec.role == Role::Embedding && config.tied_embeddings);
   const bool plain =
       preset.base == TensorType::F32 || preset.base == TensorType::F16 || preset.base == TensorType::BF16;
@@ -76,6 +84,8 @@ TensorType preset_type(const Preset& preset, const TensorSpec& spec, const Model
   const int64_t heads_a_group = layer >= 0 ? config.layers[static_cast<size_t>(layer)].n_heads /
                                                  config.layers[static_cast<size_t>(layer)].n_kv_heads
                                            : 1;
+  if (target.fused_qkv && is_qkv(spec.role))  // attn_qkv has a rule of its own
+    return name == "Q4_K_M" ? TensorType::Q5_K : name == "Q5_K_M" ? TensorType::Q6_K : preset.base;
   if (name == "Q4_K_M" || name == "Q5_K_M")
     return (spec.role == Role::Value || spec.role == Role::Down) && more_bits(layer, n) ? TensorType::Q6_K
                                                                                         : preset.base;
@@ -85,7 +95,10 @@ TensorType preset_type(const Preset& preset, const TensorSpec& spec, const Model
   if (name == "IQ4_NL" &&
       ((spec.role == Role::Value && heads_a_group >= 4) || (spec.role == Role::Down && layer < n / 8 && !calibrated)))
     return TensorType::Q5_K;
-  if (name == "Q4_0" && spec.role == Role::Down && layer < n / 8 && calibrated) return TensorType::Q4_1;
+  if (spec.role == Role::Down && layer < n / 8 && calibrated) {  // weights against which a plain grid would go astray
+    if (name == "Q4_0") return TensorType::Q4_1;
+    if (name == "Q5_0") return TensorType::Q5_1;
+  }
   return preset.base;
 }
 
@@ -106,13 +119,14 @@ void check_roles(const QuantizeOptions& options) {
                         "embedding, output, query, key, value, attention_output, gate, up or down");
 }
 
-QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& options, const Preset& preset) {
+QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& options, const Preset& preset,
+                         const PlanTarget& target) {
   QuantizePlan plan;
   plan.name = preset.name;
   plan.file_type = preset.file_type;
   for (const TensorSpec& spec : tensor_specs(config))
     add(plan, spec,
-        spec.is_matrix() ? kept_type(options, spec, preset_type(preset, spec, config, options.importance))
+        spec.is_matrix() ? kept_type(options, spec, preset_type(preset, spec, config, options.importance, target))
                          : TensorType::F32);
   return plan;
 }
@@ -144,68 +158,119 @@ struct Cost {
   double loss = 0.0;
 };
 
-// Tries every combination of types by role group and keeps the one that loses least within the budget.
-QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, uint64_t budget_bytes,
-                        uint64_t fixed_bytes) {
-  const std::vector<RoleGroup> groups = {{{Role::Embedding, Role::Output}, 2.0},
-                                         {{Role::Query, Role::Key, Role::AttentionOutput}, 1.0},
-                                         {{Role::Value}, 2.0},
-                                         {{Role::Gate, Role::Up}, 1.0},
-                                         {{Role::Down}, 1.5}};
-  constexpr size_t kTypes = std::size(kChoices);
-  const std::vector<TensorSpec> specs = tensor_specs(config);
-  const auto group_of = [&](Role role) {
-    for (size_t g = 0; g < groups.size(); ++g)
-      if (std::find(groups[g].roles.begin(), groups[g].roles.end(), role) != groups[g].roles.end()) return g;
-    return groups.size();
-  };
+constexpr size_t kTypes = std::size(kChoices);
+
+std::vector<RoleGroup> role_groups(const PlanTarget& target) {
+  std::vector<RoleGroup> groups = {{{Role::Embedding, Role::Output}, 2.0},
+                                   {{Role::Query, Role::Key, Role::AttentionOutput}, 1.0},
+                                   {{Role::Value}, 2.0},
+                                   {{Role::Gate, Role::Up}, 1.0},
+                                   {{Role::Down}, 1.5}};
+  if (target.fused_qkv) {
+    groups[1].roles.push_back(Role::Value);
+    groups.erase(groups.begin() + 2);
+  }
+  return groups;
+}
+
+// The place of the role's group; groups.size() for vectors.
+size_t group_of(const std::vector<RoleGroup>& groups, Role role) {
+  const auto found = std::find_if(groups.begin(), groups.end(), [&](const RoleGroup& group) {
+    return std::find(group.roles.begin(), group.roles.end(), role) != group.roles.end();
+  });
+  return static_cast<size_t>(found - groups.begin());
+}
+
+// costs[g][t]: group g with choice t. A type that the user keeps costs the same in every choice.
+std::vector<std::vector<Cost>> group_costs(const std::vector<RoleGroup>& groups, const std::vector<TensorSpec>& specs,
+                                           const QuantizeOptions& options) {
   std::vector<std::vector<Cost>> costs(groups.size(), std::vector<Cost>(kTypes));
-  uint64_t always = fixed_bytes;
-  size_t combinations = 1;
-  for (size_t g = 0; g < groups.size(); ++g) combinations *= kTypes;
   for (const TensorSpec& spec : specs) {
-    const size_t g = group_of(spec.role);
-    if (g == groups.size()) {
-      always += padded_bytes(spec, TensorType::F32);
-      continue;
-    }
+    const size_t g = group_of(groups, spec.role);
+    if (g == groups.size()) continue;
+    const bool kept = options.keep.count(role_name(spec.role)) != 0;
     for (size_t t = 0; t < kTypes; ++t) {
-      const TensorType type = kept_type(options, spec, kChoices[t].type);
-      if (fits(type, spec.shape[1]))
-        costs[g][t].bytes += padded_bytes(spec, type),
-            costs[g][t].loss += groups[g].weight * kChoices[t].loss * static_cast<double>(spec.elements());
-      else
-        costs[g][t].loss = HUGE_VAL;
+      const TensorType type = fitted(kept_type(options, spec, kChoices[t].type), spec.shape[1]);
+      costs[g][t].bytes += padded_bytes(spec, type);
+      if (kept) continue;
+      costs[g][t].loss += type == kChoices[t].type
+                              ? groups[g].weight * kChoices[t].loss * static_cast<double>(spec.elements())
+                              : HUGE_VAL;
     }
   }
+  return costs;
+}
+
+// Of all combinations of choices the one that loses least within the budget. -> a choice for each group
+std::vector<size_t> best_choices(const std::vector<std::vector<Cost>>& costs, uint64_t always_bytes,
+                                 uint64_t budget_bytes) {
   double best_loss = HUGE_VAL;
   uint64_t smallest = UINT64_MAX;
-  size_t best = 0;
-  for (size_t code = 0; code < combinations; ++code) {
-    Cost total{always, 0.0};
-    size_t rest = code;
-    for (const auto& choices : costs) {
-      total.bytes += choices[rest % kTypes].bytes;
-      total.loss += choices[rest % kTypes].loss;
-      rest /= kTypes;
+  std::vector<size_t> choices(costs.size(), 0), best;
+  for (bool more = true; more;) {
+    Cost total{always_bytes, 0.0};
+    for (size_t g = 0; g < costs.size(); ++g) {
+      total.bytes += costs[g][choices[g]].bytes;
+      total.loss += costs[g][choices[g]].loss;
     }
-    if (total.loss == HUGE_VAL) continue;
-    smallest = std::min(smallest, total.bytes);
-    if (total.bytes <= budget_bytes && total.loss < best_loss) best_loss = total.loss, best = code;
+    if (total.loss < HUGE_VAL) smallest = std::min(smallest, total.bytes);
+    if (total.bytes <= budget_bytes && total.loss < best_loss) best_loss = total.loss, best = choices;
+    more = false;  // the next combination, the first group turning fastest
+    for (size_t g = 0; g < costs.size() && !more; ++g) {
+      more = ++choices[g] < kTypes;
+      if (!more) choices[g] = 0;
+    }
   }
-  if (best_loss == HUGE_VAL)
+  if (best.empty())
     throw usage_error("target_size", "cannot be met", "at least " + std::to_string(smallest) + " bytes",
                       std::to_string(budget_bytes), "prune more, cut the vocabulary, or allow a larger file");
+  return best;
+}
+
+QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, uint64_t budget_bytes,
+                        const PlanTarget& target) {
+  const std::vector<RoleGroup> groups = role_groups(target);
+  const std::vector<TensorSpec> specs = tensor_specs(config);
+  uint64_t always_bytes = target.fixed_bytes;
+  for (const TensorSpec& spec : specs)
+    if (group_of(groups, spec.role) == groups.size()) always_bytes += padded_bytes(spec, TensorType::F32);
+  const std::vector<size_t> best = best_choices(group_costs(groups, specs, options), always_bytes, budget_bytes);
   QuantizePlan plan;
   plan.name = "target " + *options.target_size;
   for (const TensorSpec& spec : specs) {
-    size_t rest = best;
-    const size_t g = group_of(spec.role);
-    for (size_t skip = 0; skip < g && g < groups.size(); ++skip) rest /= kTypes;
-    plan.tensors.push_back(
-        {spec, g < groups.size() ? kept_type(options, spec, kChoices[rest % kTypes].type) : TensorType::F32});
+    const size_t g = group_of(groups, spec.role);
+    add(plan, spec, g < groups.size() ? kept_type(options, spec, kChoices[best[g]].type) : TensorType::F32);
   }
   return plan;
+}
+
+QuantizePlan named_plan(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target) {
+  if (!options.to) throw usage_error("quantize", "needs a type or a size", "--to TYPE or --target-size SIZE");
+  const std::string name = upper(*options.to);
+  for (const Preset& preset : kPresets)
+    if (name == preset.name) return preset_plan(config, options, preset, target);
+  if (name == "Q4_K") return preset_plan(config, options, {"Q4_K", TensorType::Q4_K, 14}, target);
+  if (name == "Q5_K") return preset_plan(config, options, {"Q5_K", TensorType::Q5_K, 16}, target);
+  for (const char* unwritten : kUnwritten)
+    if (name == unwritten)
+      throw usage_error("quantize.to", name + " can be read and run, but this version has no encoder for it",
+                        "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32");
+  throw usage_error("quantize.to", "is no type or preset",
+                    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32",
+                    printable(*options.to));
+}
+
+// --keep may ask for what a fused tensor cannot hold.
+void check_fused(const QuantizePlan& plan, const PlanTarget& target) {
+  const PlannedTensor* query = nullptr;  // of the layer: listed before key and value
+  for (const PlannedTensor& planned : plan.tensors) {
+    if (!target.fused_qkv || !is_qkv(planned.spec.role)) continue;
+    if (planned.spec.role == Role::Query) query = &planned;
+    if (query != nullptr && planned.type != query->type)
+      throw usage_error("keep", "query, key and value of this model are stored as one tensor",
+                        std::string("one type for the three, such as ") + format_of(query->type).name,
+                        std::string(format_of(planned.type).name) + " for " + planned.spec.name);
+  }
 }
 
 }  // namespace
@@ -241,22 +306,12 @@ std::vector<std::string> QuantizePlan::fallback_lines() const {
   return lines;
 }
 
-QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, uint64_t fixed_bytes) {
+QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target) {
   check_roles(options);
-  if (options.target_size) return sized_plan(config, options, parse_size(*options.target_size), fixed_bytes);
-  if (!options.to) throw usage_error("quantize", "needs a type or a size", "--to TYPE or --target-size SIZE");
-  const std::string name = upper(*options.to);
-  for (const Preset& preset : kPresets)
-    if (name == preset.name) return preset_plan(config, options, preset);
-  if (name == "Q4_K") return preset_plan(config, options, {"Q4_K", TensorType::Q4_K, 14});
-  if (name == "Q5_K") return preset_plan(config, options, {"Q5_K", TensorType::Q5_K, 16});
-  for (const char* unwritten : kUnwritten)
-    if (name == unwritten)
-      throw usage_error("quantize.to", name + " can be read and run, but this version has no encoder for it",
-                        "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32");
-  throw usage_error("quantize.to", "is no type or preset",
-                    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32",
-                    printable(*options.to));
+  const QuantizePlan plan = options.target_size ? sized_plan(config, options, parse_size(*options.target_size), target)
+                                                : named_plan(config, options, target);
+  check_fused(plan, target);
+  return plan;
 }
 
 }  // namespace attar

@@ -8,6 +8,7 @@
 #include "compress/shards.h"
 #include "quantize/encode.h"
 #include "runtime/base/error.h"
+#include "runtime/formats/finite.h"
 
 namespace attar {
 namespace {
@@ -33,19 +34,12 @@ std::vector<float> floored(const std::vector<float>& importance) {
   return out;
 }
 
-void check_finite(const TensorSpec& spec, const float* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    if (!std::isfinite(values[i]))
-      throw input_error("tensor " + spec.name, "holds a value that is not finite", "",
-                        "at element " + std::to_string(i), "the model is damaged; nothing was written");
-}
-
 QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& planned,
                               const std::vector<float>* importance, int threads) {
   const QuantFormat& format = format_of(planned.type);
   const at::Tensor values = tensor.contiguous();
   const auto* data = values.const_data_ptr<float>();
-  check_finite(planned.spec, data, values.numel());
+  require_finite(planned.spec.name, {data, static_cast<size_t>(values.numel())});
   const int64_t columns = values.size(-1), rows = values.numel() / columns, row_bytes = format.row_bytes(columns);
   QuantizedTensor out{planned.type, planned.spec.shape, std::vector<std::byte>(static_cast<size_t>(rows * row_bytes))};
   const std::vector<float> weights = importance != nullptr ? floored(*importance) : std::vector<float>();
@@ -64,6 +58,9 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
   });
   double error = 0.0, norm = 0.0;
   for (size_t i = 0; i < errors.size(); ++i) error += errors[i], norm += norms[i];
+  if (!std::isfinite(error))  // a scale or value that became infinite: F16, also inside blocks, ends at 65504
+    throw input_error("tensor " + planned.spec.name, std::string("holds values too large for ") + format.name, "", "",
+                      "keep it in another type, such as BF16 or F32");
   out.relative_error = norm > 0.0 ? error / norm : 0.0;
   return out;
 }

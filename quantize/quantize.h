@@ -56,8 +56,14 @@ struct QuantizePlan {
   std::vector<std::string> fallback_lines() const;  // one a fallback: "blk.0.attn_q.weight: Q4_K -> Q5_0 (...)"
 };
 
-// The plan alone: for --dry-run and tests. `fixed_bytes` is what the file holds beside tensors (metadata, tokenizer).
-QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, uint64_t fixed_bytes);
+// What the file that a plan is made for asks of it; the exporter knows.
+struct PlanTarget {
+  uint64_t fixed_bytes = 0;  // metadata and tokenizer, beside the tensors
+  bool fused_qkv = false;    // query, key and value of a layer are one tensor, so of one type
+};
+
+// The plan alone: for --dry-run and tests. Error{Usage} for what no file of that kind can hold.
+QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target);
 
 struct QuantizedTensor {
   TensorType type;
@@ -76,8 +82,8 @@ using Importance = std::map<std::string, std::vector<float>>;  // (in)
 Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
                               const Progress& progress = {});
 
-// Encodes every tensor by the plan. Error{Input} naming the tensor for NaN or infinite weights. Bytes do not depend on
-// the number of threads.
+// Encodes every tensor by the plan. Error{Input} naming the tensor for NaN or infinite weights, and for those that are
+// too large for the planned type. Bytes do not depend on the number of threads.
 QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads,
                         const Progress& progress = {});
 

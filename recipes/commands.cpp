@@ -1,5 +1,7 @@
 #include "recipes/commands.h"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +10,7 @@
 #include "export/export.h"
 #include "prune/vocabulary.h"
 #include "recipes/option_checks.h"
+#include "recipes/output.h"
 #include "recipes/teacher_signal.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
@@ -23,17 +26,25 @@ using Json = nlohmann::ordered_json;
 int thread_count(const CommandOptions& command) {
   return command.threads > 0 ? command.threads : cpu_features().cores;
 }
-bool is_gguf(const std::string& path) {
-  return path.size() > 5 && path.compare(path.size() - 5, 5, ".gguf") == 0;
+
+// All that a command reads. `more`: beside MODEL and data.
+std::vector<std::string> inputs_of(const CommandOptions& command, std::vector<std::string> more) {
+  more.push_back(command.model);
+  more.insert(more.end(), command.data.begin(), command.data.end());
+  return more;
 }
 
-// An existing folder that holds something else is never replaced.
-void check_out(const std::string& out) {
-  if (out.empty()) throw usage_error("-o", "is missing", "a file ending in .gguf, or a folder");
-  if (is_gguf(out) ? fs::is_directory(out) : fs::is_regular_file(out))
-    throw usage_error(out, "is in the way", is_gguf(out) ? "a file" : "a folder");
-  if (!is_gguf(out) && fs::exists(out) && !fs::is_empty(out) && !fs::exists(out + "/config.json"))
-    throw usage_error(out, "is a folder with other things in it", "an empty or new folder, or one that holds a model");
+// The same command with OUT as checked_out gives it.
+CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more = {}) {
+  CommandOptions out = command;
+  out.out = checked_out(command.out, inputs_of(command, more));
+  return out;
+}
+
+void check_type_has_use(const CommandOptions& command) {
+  if (!command.to.empty() && !is_gguf(command.out))
+    throw usage_error("--to", "names the tensor type of a GGUF, and OUT is a folder", "-o FILE.gguf",
+                      printable(command.to));
 }
 
 ExportInfo info_of(const ModelFile& source) {
@@ -60,6 +71,15 @@ Json write_gguf_file(const std::string& out, const CausalLM& model, const Tokeni
           {"plan", plan.name}, {"fallbacks", plan.fallback_lines()}, {"notes", written.notes}};
 }
 
+// The plan of a GGUF of one type, without importance.
+QuantizePlan plain_plan(const CommandOptions& command, const ModelConfig& config, const TokenizerData& tokenizer,
+                        const ExportInfo& info) {
+  QuantizeOptions plain;
+  plain.to = command.to.empty() ? "F16" : command.to;
+  plain.importance = false;
+  return plan_quantization(config, plain, gguf_plan_target(config, tokenizer, info));
+}
+
 // A changed model to where it should go.
 Json write_model(const CommandOptions& command, const CausalLM& model, const TokenizerData& tokenizer,
                  const ExportInfo& info, const Progress& progress) {
@@ -70,10 +90,7 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
       export_hf(command.out, model, tokenizer, info, "float32");
     return {{"directory", command.out}};
   }
-  QuantizeOptions plain;
-  plain.to = command.to;
-  plain.importance = false;
-  return write_gguf_file(command.out, model, tokenizer, info, plan_quantization(model.config, plain, 0), {},
+  return write_gguf_file(command.out, model, tokenizer, info, plain_plan(command, model.config, tokenizer, info), {},
                          thread_count(command), progress);
 }
 
@@ -100,18 +117,70 @@ Importance read_imatrix(const std::string& path) {
     format_of(TensorType::F32).decode(counts->bytes.data(), 1, &count);
     std::vector<float> sums(tensor.bytes.size() / sizeof(float));
     format_of(TensorType::F32).decode(tensor.bytes.data(), static_cast<int64_t>(sums.size()), sums.data());
-    for (float& sum : sums) sum /= std::max(1.0f, count);
+    for (float& sum : sums) {
+      sum /= std::max(1.0f, count);
+      if (!std::isfinite(sum) || sum < 0.0f || !std::isfinite(count))
+        throw input_error(path, "an entry is no mean of squares", "finite numbers of at least 0", printable(name),
+                          "make the matrix again");
+    }
     importance[name] = std::move(sums);
   }
   if (importance.empty()) throw input_error(path, "holds no importance matrix", "the GGUF that llama-imatrix writes");
   return importance;
 }
 
+// How many of the plan's matrices the importance says anything about.
+int64_t known_matrices(const QuantizePlan& plan, const Importance& importance) {
+  return std::count_if(plan.tensors.begin(), plan.tensors.end(), [&](const PlannedTensor& planned) {
+    return planned.spec.is_matrix() && importance.count(planned.spec.name) != 0;
+  });
+}
+
+void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix) {
+  if (!imatrix.empty() && !command.data.empty())
+    throw usage_error("attar quantize", "two sources say which inputs matter", "--imatrix or --calibration");
+  if (!options.importance && (!imatrix.empty() || !command.data.empty()))
+    throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --calibration",
+                      "importance, or neither of the two");
+}
+
+void check_target(const CommandOptions& command, const ExportTarget& target) {
+  const bool gguf = target.format == "gguf";
+  if (!gguf && target.format != "hf")
+    throw usage_error("--format", "is unknown", "gguf or hf", printable(target.format));
+  if (gguf != is_gguf(command.out))
+    throw usage_error("-o", "does not fit the format", gguf ? "a file ending in .gguf" : "a folder",
+                      printable(command.out));
+  if (gguf && (target.dequantized || !target.dtype.empty()))
+    throw usage_error(target.dequantized ? "--dequantized" : "--dtype", "is for a Hugging Face directory",
+                      "--format hf", "", "--to says the tensor type of a GGUF");
+  if (!gguf && !command.to.empty() && !target.dequantized)
+    throw usage_error("--to", "names the tensor type of a GGUF", "--format gguf", printable(command.to),
+                      "add --dequantized to write the values that its codes stand for");
+}
+
+// A Hugging Face directory of the model's own values, or of those that codes of --to leave.
+Json write_hf(const CommandOptions& command, const ExportTarget& target, const ModelFile& source, ExportInfo info,
+              const Progress& progress) {
+  if (target.dequantized && command.to.empty() && source.layout() != Layout::Gguf)
+    throw usage_error("--dequantized", "finds no codes: MODEL holds plain numbers", "--to TYPE, or a GGUF");
+  CausalLM model = CausalLM::load(source);
+  if (!command.to.empty()) {
+    const QuantizePlan plan = plain_plan(command, model.config, source.tokenizer(), info);
+    model = dequantized(quantize(model, plan, {}, thread_count(command), progress));
+    info.notes = plan.fallback_lines();
+    info.notes.insert(info.notes.begin(), "the weights are the values of " + plan.name + " codes");
+  }
+  export_hf(command.out, model, source.tokenizer(), info, target.dtype.empty() ? "float32" : target.dtype);
+  return {{"directory", command.out}, {"notes", info.notes}};
+}
+
 }  // namespace
 
-std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress) {
+std::string prune_model(const CommandOptions& given, const PruneOptions& options, const Progress& progress) {
   require_valid(options, "attar prune");
-  check_out(command.out);
+  const CommandOptions command = checked(given);
+  check_type_has_use(command);
   const ModelFile source = ModelFile::open(command.model);
   CausalLM model = CausalLM::load(source);
   TokenizerData tokenizer = source.tokenizer();
@@ -129,10 +198,11 @@ std::string prune_model(const CommandOptions& command, const PruneOptions& optio
   return document(json);
 }
 
-std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix,
+std::string quantize_model(const CommandOptions& given, const QuantizeOptions& options, const std::string& imatrix,
                            const Progress& progress) {
   require_valid(options, "attar quantize");
-  check_out(command.out);
+  check_importance_flags(given, options, imatrix);
+  const CommandOptions command = checked(given, {imatrix});
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
   const ModelFile source = ModelFile::open(command.model);
   const ExportInfo info = info_of(source);
@@ -140,29 +210,36 @@ std::string quantize_model(const CommandOptions& command, const QuantizeOptions&
   QuantizeOptions own = options;
   own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
   const QuantizePlan plan =
-      plan_quantization(model.config, own, gguf_overhead_bytes(model.config, source.tokenizer(), info));
+      plan_quantization(model.config, own, gguf_plan_target(model.config, source.tokenizer(), info));
   Importance importance;
   if (!imatrix.empty())
     importance = read_imatrix(imatrix);
   else if (own.importance)
     importance = collect_importance(model, text_data(command.data, source.tokenizer()), options.calibration_tokens,
                                     thread_count(command), progress);
+  const int64_t known = known_matrices(plan, importance);
+  if (!imatrix.empty() && known == 0)
+    throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
+                      importance.begin()->first + ", ...");
   Json json =
       write_gguf_file(command.out, model, source.tokenizer(), info, plan, importance, thread_count(command), progress);
   json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
+  json["importance_tensors"] = known;
   return document(json);
 }
 
-std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
+std::string distill_model(const CommandOptions& given, const std::string& student, const DistillOptions& options,
                           bool resume, const Progress& progress) {
   require_valid(options, "attar distill");
-  check_out(command.out);
+  const CommandOptions command = checked(given, {student});
+  check_type_has_use(command);
+  const std::string steps = command.out + ".steps";
+  check_steps_folder(steps, inputs_of(command, {student}));
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
   const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
   const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
   TokenDataset data = text_data(command.data, teacher_file.tokenizer());
-  const std::string steps = command.out + ".steps";
   if (!resume) fs::remove_all(steps);
   CausalLM teacher;
   if (options.signal == "cached")
@@ -173,6 +250,7 @@ std::string distill_model(const CommandOptions& command, const std::string& stud
   CausalLM model = CausalLM::load(student_file);
   const TrainInputs inputs{.teacher = options.signal == "cached" ? nullptr : &teacher,
                            .teacher_hash = teacher_file.content_hash(),
+                           .student_hash = student_file.content_hash(),
                            .student_to_teacher = kept,
                            .data = &data,
                            .checkpoint_directory = steps,
@@ -188,19 +266,12 @@ std::string distill_model(const CommandOptions& command, const std::string& stud
   return document(json);
 }
 
-std::string export_model(const CommandOptions& command, const std::string& format, const std::string& dtype,
-                         const Progress& progress) {
+std::string export_model(const CommandOptions& given, const ExportTarget& target, const Progress& progress) {
+  check_target(given, target);
+  const CommandOptions command = checked(given);
   const ModelFile source = ModelFile::open(command.model);
   const ExportInfo info = info_of(source);
-  if (format != "gguf" && format != "hf") throw usage_error("--format", "is unknown", "gguf or hf", printable(format));
-  if ((format == "gguf") != is_gguf(command.out))
-    throw usage_error("-o", "does not fit the format", format == "gguf" ? "a file ending in .gguf" : "a folder",
-                      printable(command.out));
-  check_out(command.out);
-  if (format == "hf") {
-    export_hf(command.out, CausalLM::load(source), source.tokenizer(), info, dtype);
-    return document({{"directory", command.out}});
-  }
+  if (target.format == "hf") return document(write_hf(command, target, source, info, progress));
   if (command.to.empty()) {
     const GgufExport written = repack_gguf(command.out, source, info);
     return document({{"file", command.out},

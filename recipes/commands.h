@@ -13,11 +13,12 @@
 
 namespace attar {
 
-// OUT ends in .gguf or is a directory. `to`: the tensor type of a GGUF written by prune and distill.
+// OUT ends in .gguf or is a directory, and is none of the inputs. `to`: the tensor type of a GGUF that is not the work
+// of quantize; prune and distill write F16 without it, export keeps what each tensor has.
 struct CommandOptions {
   std::string model, out;
   std::vector<std::string> data;  // calibration or training text
-  std::string to = "F16";
+  std::string to{};
   int threads = 0;
   int64_t seed = 0;
 };
@@ -28,8 +29,14 @@ std::string quantize_model(const CommandOptions& command, const QuantizeOptions&
                            const Progress& progress = {});
 std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
                           bool resume, const Progress& progress = {});
-std::string export_model(const CommandOptions& command, const std::string& format, const std::string& dtype,
-                         const Progress& progress = {});
+
+// What export writes. `dtype`: numbers of a Hugging Face directory, "" for float32. `dequantized`: it holds the values
+// that codes of type `to` stand for.
+struct ExportTarget {
+  std::string format = "gguf", dtype{};
+  bool dequantized = false;
+};
+std::string export_model(const CommandOptions& command, const ExportTarget& target, const Progress& progress = {});
 
 // Perplexity and bits per byte of a text; or accuracy on task files in the form of multiple-choice JSONL.
 struct EvalOptions {

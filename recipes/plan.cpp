@@ -148,7 +148,7 @@ class Planner {
                  std::to_string(options.tokens) + " tokens, the teacher " + (kept ? "kept" : "beside the student"));
   }
   Json operator()(const QuantizeOptions& options) {
-    const QuantizePlan plan = plan_quantization(student_, options, 0);
+    const QuantizePlan plan = plan_quantization(student_, options, {});
     const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
                                                         tokens_of(recipe_, recipe_.calibration))
                                              : 0.0;

@@ -51,6 +51,11 @@ void append_steps(Session& session, const std::string& name, const TrainResult& 
   }
 }
 
+// A student that the recipe makes follows from recipe and teacher; one that it names may change between two runs.
+std::string named_student_hash(const Recipe& recipe) {
+  return recipe.student && !recipe.student->model.empty() ? ModelFile::open(recipe.student->model).content_hash() : "";
+}
+
 // At most `points` of a curve, evenly, the last one included.
 Json curve(const TrainResult& trained, size_t points) {
   Json out = Json::array();
@@ -77,6 +82,13 @@ Json type_table(const QuantizedModel& model) {
   Json out = Json::object();
   for (const auto& [type, entry] : types) out[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
   return out;
+}
+
+// For the card of a file that holds codes: what they fell back to, and what the export had to say.
+ExportInfo with_notes(ExportInfo info, const QuantizedModel& model, const std::vector<std::string>& notes) {
+  info.notes = model.plan.fallback_lines();
+  info.notes.insert(info.notes.end(), notes.begin(), notes.end());
+  return info;
 }
 
 }  // namespace
@@ -154,6 +166,7 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
   if (!cached) teacher = CausalLM::load(*session.teacher);
   const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,
                            .teacher_hash = session.teacher->content_hash(),
+                           .student_hash = named_student_hash(session.recipe),
                            .student_to_teacher = session.kept_tokens,
                            .data = &data,
                            .checkpoint_directory = session.folder.checkpoints(name),
@@ -172,8 +185,8 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const QuantizeOptions& options) {
-  const uint64_t overhead = gguf_overhead_bytes(session.student.config, session.tokenizer, session.export_info());
-  const QuantizePlan plan = plan_quantization(session.student.config, options, overhead);
+  const PlanTarget target = gguf_plan_target(session.student.config, session.tokenizer, session.export_info());
+  const QuantizePlan plan = plan_quantization(session.student.config, options, target);
   Importance importance;
   if (options.importance)
     importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration),
@@ -204,17 +217,18 @@ StageRecord run_stage(Session& session, const std::string& name, const ExportOpt
       if (!session.quantized) {
         QuantizeOptions plain;
         plain.to = "F16";
-        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, 0), {},
+        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, {}), {},
                                      session.threads, session.progress);
         record.notes.push_back("no quantize stage before export: the GGUF holds F16");
       }
       const GgufExport written = export_gguf(folder + "/model.gguf", *session.quantized, session.tokenizer, info);
       results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
+      write_gguf_card(folder + "/model.gguf", *session.quantized, with_notes(info, *session.quantized, record.notes));
     } else {
       const bool codes = options.dequantized && session.quantized;
-      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer, info,
-                options.hf_dtype);
+      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer,
+                codes ? with_notes(info, *session.quantized, record.notes) : info, options.hf_dtype);
       results["hf"] = {{"dtype", options.hf_dtype}, {"values", codes ? "dequantized codes" : "before quantization"}};
     }
   }

@@ -1,11 +1,16 @@
 #include "recipes/teacher_writes.h"
 
 #include <algorithm>
+#include <deque>
+#include <functional>
 #include <limits>
+#include <memory>
+#include <optional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/chat_template.h"
+#include "runtime/formats/unicode.h"
 #include "runtime/generate.h"
 
 namespace attar {
@@ -33,57 +38,145 @@ std::vector<int32_t> free_start(const Tokenizer& tokenizer, const CounterRandom&
   return prompt;
 }
 
-// The conversations to answer, as token prompts, one after another without end.
-class PromptSource {
+// A teacher's template, over texts of its own tokenizer.
+class Chat {
  public:
-  PromptSource(const runtime::Model& teacher, const std::vector<Document>& prompts, const TeacherWrites& options,
-               uint64_t seed, uint64_t split)
-      : tokenizer_(teacher.tokenizer()), options_(options), random_(seed, split) {
-    if (options.prompt == "none") return;
-    const std::string& source = tokenizer_.data().chat_template;
-    if (source.empty())
-      throw input_error(teacher.file().source(), "the teacher has no chat template", "", "",
-                        "use `prompt: none` for teacher_writes");
-    const ChatTemplate chat(source);
-    ChatContext context;
-    context.bos_token = special_text(tokenizer_.data().bos);
-    context.eos_token = special_text(tokenizer_.data().eos);
-    context.date_string = "01 Jan 2025";  // a fixed day: the same recipe gives the same text
-    for (const Document& document : prompts) {
-      if (!document.is_chat()) throw input_error(document.where, "is not a chat", "a line with `messages`");
-      context.messages = document.messages;
-      rendered_.push_back(tokenizer_.encode(chat.render(context), {.add_special = false, .parse_special = true}));
-    }
-    if (rendered_.empty()) rendered_.push_back(user_turn_start(chat, context));
+  explicit Chat(const runtime::Model& teacher) : tokenizer_(teacher.tokenizer()), template_(template_of(teacher)) {
+    context_.bos_token = special_text(tokenizer_.data().bos);
+    context_.eos_token = special_text(tokenizer_.data().eos);
+    context_.date_string = "01 Jan 2025";  // a fixed day: the same recipe gives the same text
   }
 
-  std::vector<int32_t> operator()(uint64_t index) const {
-    return rendered_.empty() ? free_start(tokenizer_, random_, index) : rendered_[index % rendered_.size()];
+  // Up to where the assistant's words begin.
+  std::vector<int32_t> prompt(const std::vector<ChatMessage>& messages) { return encode(render(messages)); }
+
+  // Up to where the user's words begin.
+  std::vector<int32_t> user_turn_start() {
+    const std::string marker = "\x01user-words\x01";
+    const std::string text = render({{"user", marker}});
+    const size_t at = text.find(marker);
+    if (at == std::string::npos) throw input_error("chat template", "does not show the user's words");
+    return encode(text.substr(0, at));
   }
 
  private:
+  static const std::string& template_of(const runtime::Model& teacher) {
+    const std::string& source = teacher.tokenizer().data().chat_template;
+    if (source.empty())
+      throw input_error(teacher.file().source(), "the teacher has no chat template", "", "",
+                        "use `prompt: none` for teacher_writes");
+    return source;
+  }
   std::string special_text(int32_t id) const {
     return id < 0 ? "" : tokenizer_.data().tokens[static_cast<size_t>(id)].text;
   }
-
-  // Everything the template writes before the user's words: the teacher then writes the user turn itself.
-  std::vector<int32_t> user_turn_start(const ChatTemplate& chat, ChatContext context) const {
-    const std::string marker = "\x01user-words\x01";
-    context.messages = {{"user", marker}};
-    const std::string text = chat.render(context);
-    const size_t at = text.find(marker);
-    if (at == std::string::npos) throw input_error("chat template", "does not show the user's words");
-    return tokenizer_.encode(text.substr(0, at), {.add_special = false, .parse_special = true});
+  std::string render(const std::vector<ChatMessage>& messages) {
+    context_.messages = messages;
+    return template_.render(context_);
+  }
+  std::vector<int32_t> encode(const std::string& text) const {
+    return tokenizer_.encode(text, {.add_special = false, .parse_special = true});
   }
 
   const Tokenizer& tokenizer_;
-  const TeacherWrites& options_;
-  CounterRandom random_;
-  std::vector<std::vector<int32_t>> rendered_;
+  ChatTemplate template_;
+  ChatContext context_;
 };
 
+// What all draws of one split have in common.
+struct Writing {
+  const runtime::Model& teacher;
+  runtime::BatchOptions batch;
+  uint64_t split;
+  runtime::Workspace& work;
+  const Progress& progress;
+
+  uint64_t id(uint64_t index) const { return (split << 32) + index; }
+};
+
+// User turns of the teacher's own making (Magpie, section 2.1): it goes on from where the template puts the user's
+// words, and what it ends by itself is a turn. A few are written ahead; which ones come does not depend on how many.
+class UserTurns {
+ public:
+  UserTurns(const Writing& how, std::vector<int32_t> start) : how_(how), start_(std::move(start)) {
+    how_.batch.top_k_signals = 0;
+  }
+
+  std::string next() {
+    if (ready_.empty()) write_ahead();
+    std::string turn = std::move(ready_.front());
+    ready_.pop_front();
+    return turn;
+  }
+
+ private:
+  static constexpr uint64_t kAhead = 64;
+  static constexpr uint64_t kFirstId = uint64_t{1} << 31;  // apart from those of the answers
+
+  void write_ahead() {
+    const uint64_t last = begun_ + kAhead;
+    const auto source = [&]() -> std::optional<runtime::BatchSequence> {
+      if (begun_ == last) return std::nullopt;
+      return runtime::BatchSequence{how_.id(kFirstId + begun_++), start_};
+    };
+    const auto keep = [&](const runtime::BatchResult& result) {
+      std::string turn = result.reason == runtime::StopReason::EndOfText ? words_of(result.tokens) : "";
+      if (turn.find_first_not_of(" \t\r\n") != std::string::npos) ready_.push_back(std::move(turn));
+      return Flow::GoOn;
+    };
+    runtime::generate_batch(how_.teacher, source, how_.batch, how_.work, keep, how_.progress);
+    if (ready_.empty())
+      throw input_error(how_.teacher.file().source(), "the teacher ends none of the user turns that it begins", "", "",
+                        "raise max_tokens, or give `prompts`");
+  }
+
+  std::string words_of(const std::vector<int32_t>& tokens) const {
+    const Tokenizer& tokenizer = how_.teacher.tokenizer();
+    std::string bytes;
+    for (const int32_t token : tokens)
+      if (!tokenizer.is_control(token) && !tokenizer.ends_generation(token)) bytes += tokenizer.token_bytes(token);
+    return replace_invalid_utf8(bytes);
+  }
+
+  Writing how_;
+  std::vector<int32_t> start_;
+  std::deque<std::string> ready_;
+  uint64_t begun_ = 0;
+};
+
+// The prompts to go on from, one after another without end.
+using Prompts = std::function<std::vector<int32_t>(uint64_t index)>;
+
+Prompts free_prompts(const Writing& how) {
+  const CounterRandom random(how.batch.seed, how.split);
+  return
+      [&tokenizer = how.teacher.tokenizer(), random](uint64_t index) { return free_start(tokenizer, random, index); };
+}
+
+Prompts given_prompts(Chat chat, const std::vector<Document>& documents) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const Document& document : documents) {
+    if (!document.is_chat()) throw input_error(document.where, "is not a chat", "a line with `messages`");
+    prompts.push_back(chat.prompt(document.messages));
+  }
+  return [prompts = std::move(prompts)](uint64_t index) { return prompts[index % prompts.size()]; };
+}
+
+// Answers to user turns of the teacher's own making. A turn that leaves no room for an answer is passed over.
+Prompts own_prompts(Chat chat, const Writing& how) {
+  const auto shared = std::make_shared<Chat>(std::move(chat));
+  const auto turns = std::make_shared<UserTurns>(how, shared->user_turn_start());
+  return [shared, turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
+    std::vector<int32_t> prompt;
+    do prompt = shared->prompt({{"user", turns->next()}});
+    while (prompt.size() >= limit);
+    return prompt;
+  };
+}
+
 // Prompt and answer as one document; only what the teacher wrote is in the loss.
-TokenDocument to_document(const std::vector<int32_t>& prompt, const runtime::BatchResult& written, int64_t k) {
+TokenDocument to_document(const runtime::BatchResult& written, int64_t k) {
+  const std::vector<int32_t>& prompt = written.prompt;
   TokenDocument document;
   document.tokens = prompt;
   document.tokens.insert(document.tokens.end(), written.tokens.begin(), written.tokens.end());
@@ -108,27 +201,10 @@ TokenDocument to_document(const std::vector<int32_t>& prompt, const runtime::Bat
 TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector<Document>& prompts,
                                 const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
                                 const Progress& progress) {
-  const PromptSource source(teacher, prompts, options, seed, split);
   TokenDataset dataset;
   dataset.tokenizer_hash = teacher.tokenizer().hash();
   dataset.signal_k = std::min(options.signal_top_k, teacher.config().vocab_size);
-
-  runtime::BatchOptions batch;
-  batch.max_tokens = options.max_tokens;
-  batch.seed = seed;
-  batch.top_k_signals = dataset.signal_k;
-  batch.sampling = {.temperature = options.temperature, .top_k = 0, .top_p = options.top_p};
-
-  // No more sequences than tokens are ever needed: each writes at least one, or the teacher is of no use.
-  std::vector<runtime::BatchSequence> sequences(static_cast<size_t>(options.tokens));
-  for (uint64_t i = 0; i < sequences.size(); ++i) sequences[i] = {(split << 32) + i, source(i)};
   int64_t written = 0;
-  const auto keep = [&](size_t index, const runtime::BatchResult& result) {
-    if (!result.tokens.empty())
-      dataset.documents.push_back(to_document(sequences[index].prompt, result, dataset.signal_k));
-    written += static_cast<int64_t>(result.tokens.size());
-    return written < options.tokens ? Flow::GoOn : Flow::Stop;
-  };
   const Progress counted = [&](const Event&) {
     return progress ? progress({.stage = "data",
                                 .unit = "tokens",
@@ -136,7 +212,31 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector
                                 .total = options.tokens})
                     : Flow::GoOn;
   };
-  runtime::generate_batch(teacher, sequences, batch, work, keep, counted);
+  const Writing how{.teacher = teacher,
+                    .batch = {.max_tokens = options.max_tokens,
+                              .sampling = {.temperature = options.temperature, .top_k = 0, .top_p = options.top_p},
+                              .seed = seed,
+                              .top_k_signals = dataset.signal_k},
+                    .split = split,
+                    .work = work,
+                    .progress = counted};
+  const Prompts prompt_of = options.prompt == "none" ? free_prompts(how)
+                            : prompts.empty()        ? own_prompts(Chat(teacher), how)
+                                                     : given_prompts(Chat(teacher), prompts);
+
+  // No more sequences than tokens are ever needed: each writes at least one, or the teacher is of no use.
+  int64_t begun = 0;
+  const auto source = [&]() -> std::optional<runtime::BatchSequence> {
+    if (begun == options.tokens) return std::nullopt;
+    const auto index = static_cast<uint64_t>(begun++);
+    return runtime::BatchSequence{how.id(index), prompt_of(index)};
+  };
+  const auto keep = [&](const runtime::BatchResult& result) {
+    if (!result.tokens.empty()) dataset.documents.push_back(to_document(result, dataset.signal_k));
+    written += static_cast<int64_t>(result.tokens.size());
+    return written < options.tokens ? Flow::GoOn : Flow::Stop;
+  };
+  runtime::generate_batch(teacher, source, how.batch, work, keep, counted);
   if (written < options.tokens)
     throw input_error(teacher.file().source(), "the teacher ends most texts at once",
                       std::to_string(options.tokens) + " tokens", std::to_string(written), "try `prompt: none`");

@@ -58,22 +58,33 @@ void prefill(const Model& model, KvCache& cache, std::span<const int32_t> tokens
 // One sequence of a batch while it is being written.
 struct Writer {
   size_t index;
+  uint64_t id;
   KvCache cache;
   std::vector<int32_t> history;  // prompt and what was written
   BatchResult result{};
   bool done = false;
 };
 
-void check(std::span<const BatchSequence> sequences, const BatchOptions& options) {
+void check(const BatchOptions& options) {
   const auto need_positive = [](int64_t value, const char* name) {
     if (value < 1) throw usage_error(name, "must be positive", "at least 1", std::to_string(value));
   };
   need_positive(options.max_tokens, "max_tokens");
   need_positive(options.batch_size, "batch_size");
-  for (const BatchSequence& sequence : sequences)
-    if (sequence.prompt.empty())
-      throw usage_error("sequence " + std::to_string(sequence.id), "has an empty prompt",
-                        "at least one token, such as BOS");
+}
+
+// Draws the writer's next token from the logits after its last one.
+void write_token(const Model& model, std::span<const float> logits, const BatchOptions& options, Writer& writer) {
+  const int32_t token =
+      sample(logits, writer.history, options.sampling, options.seed, writer.id, writer.history.size()).token;
+  const bool ends = model.tokenizer().ends_generation(token);
+  writer.result.tokens.push_back(token);
+  if (options.top_k_signals > 0) writer.result.signals.push_back(top_k_of(logits, options.top_k_signals));
+  writer.history.push_back(token);
+  const bool full = writer.cache.length_tokens() >= model.config().context_length;
+  const bool long_enough = static_cast<int64_t>(writer.result.tokens.size()) >= options.max_tokens;
+  writer.done = ends || full || long_enough;
+  writer.result.reason = ends ? StopReason::EndOfText : full ? StopReason::ContextFull : StopReason::MaxTokens;
 }
 
 }  // namespace
@@ -123,17 +134,16 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
   return out;
 }
 
-void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options,
-                    Workspace& work, const std::function<Flow(size_t index, BatchResult result)>& on_result,
-                    const Progress& progress) {
-  check(sequences, options);
-  const Tokenizer& tokenizer = model.tokenizer();
+void generate_batch(const Model& model, const BatchSource& source, const BatchOptions& options, Workspace& work,
+                    const std::function<Flow(BatchResult result)>& on_result, const Progress& progress) {
+  check(options);
   std::list<Writer> active;
   std::map<size_t, BatchResult> finished;  // waiting for earlier ones
-  size_t next = 0, delivered = 0;
+  size_t begun = 0, delivered = 0;
+  bool more = true;
   std::vector<Row> rows;
   std::vector<Writer*> asked;
-  while (delivered < sequences.size()) {
+  while (true) {
     // New sequences bring their prompts into the same pass as the others' next tokens: results do not depend on it.
     rows.clear();
     asked.clear();
@@ -141,30 +151,24 @@ void generate_batch(const Model& model, std::span<const BatchSequence> sequences
       rows.push_back({&writer.cache, writer.history.back(), true});
       asked.push_back(&writer);
     }
-    while (static_cast<int64_t>(active.size()) < options.batch_size && next < sequences.size()) {
-      const BatchSequence& sequence = sequences[next];
-      Writer& writer = active.emplace_back(Writer{next++, KvCache(model), sequence.prompt});
-      for (size_t i = 0; i < sequence.prompt.size(); ++i)
-        rows.push_back({&writer.cache, sequence.prompt[i], i + 1 == sequence.prompt.size()});
+    while (more && static_cast<int64_t>(active.size()) < options.batch_size) {
+      std::optional<BatchSequence> sequence = source();
+      more = sequence.has_value();
+      if (!more) break;
+      if (sequence->prompt.empty())
+        throw usage_error("sequence " + std::to_string(sequence->id), "has an empty prompt",
+                          "at least one token, such as BOS");
+      Writer& writer = active.emplace_back(Writer{begun++, sequence->id, KvCache(model), sequence->prompt});
+      writer.result.prompt = std::move(sequence->prompt);
+      for (size_t i = 0; i < writer.history.size(); ++i)
+        rows.push_back({&writer.cache, writer.history[i], i + 1 == writer.history.size()});
       asked.push_back(&writer);
     }
+    if (active.empty()) return;
     forward(model, rows, work);
     work.threads().run([&](int thread) {
-      for (size_t i = static_cast<size_t>(thread); i < asked.size(); i += static_cast<size_t>(work.threads().size())) {
-        Writer& writer = *asked[i];
-        const std::span<const float> logits = work.logits(static_cast<int64_t>(i));
-        const int32_t token = sample(logits, writer.history, options.sampling, options.seed, sequences[writer.index].id,
-                                     writer.history.size())
-                                  .token;
-        const bool ends = tokenizer.ends_generation(token);
-        writer.result.tokens.push_back(token);
-        if (options.top_k_signals > 0) writer.result.signals.push_back(top_k_of(logits, options.top_k_signals));
-        writer.history.push_back(token);
-        const bool full = writer.cache.length_tokens() >= model.config().context_length;
-        const bool long_enough = static_cast<int64_t>(writer.result.tokens.size()) >= options.max_tokens;
-        writer.done = ends || full || long_enough;
-        writer.result.reason = ends ? StopReason::EndOfText : full ? StopReason::ContextFull : StopReason::MaxTokens;
-      }
+      for (size_t i = static_cast<size_t>(thread); i < asked.size(); i += static_cast<size_t>(work.threads().size()))
+        write_token(model, work.logits(static_cast<int64_t>(i)), options, *asked[i]);
     });
     for (auto writer = active.begin(); writer != active.end();) {
       if (writer->done) {
@@ -175,14 +179,12 @@ void generate_batch(const Model& model, std::span<const BatchSequence> sequences
       }
     }
     for (auto first = finished.find(delivered); first != finished.end(); first = finished.find(delivered)) {
-      const Flow flow = on_result(delivered++, std::move(first->second));
+      const Flow flow = on_result(std::move(first->second));
       finished.erase(first);
+      ++delivered;
       if (flow == Flow::Stop) return;
     }
-    report(progress, {.stage = "generate",
-                      .unit = "texts",
-                      .done = static_cast<int64_t>(delivered),
-                      .total = static_cast<int64_t>(sequences.size())});
+    report(progress, {.stage = "generate", .unit = "texts", .done = static_cast<int64_t>(delivered)});
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,7 @@ struct BatchSequence {
   std::vector<int32_t> prompt;
 };
 struct BatchResult {
+  std::vector<int32_t> prompt;
   std::vector<int32_t> tokens;  // generated, without the prompt; a token that ends the text is the last
   std::vector<TopK> signals;    // one a generated token when top_k_signals > 0: the distribution it was drawn from
   StopReason reason;
@@ -53,10 +55,12 @@ struct BatchOptions {
   int64_t top_k_signals = 0;
 };
 
-// Continuous batching: a sequence that ends makes room for the next. Calls `on_result` in the order of `sequences`; it
+// The sequences to write, asked for one at a time as there is room; nothing ends them. It may use the workspace itself.
+using BatchSource = std::function<std::optional<BatchSequence>()>;
+
+// Continuous batching: a sequence that ends makes room for the next. Calls `on_result` in the order of the source; it
 // answers Stop when it has enough, and the sequences still under way are dropped.
-void generate_batch(const Model& model, std::span<const BatchSequence> sequences, const BatchOptions& options,
-                    Workspace& work, const std::function<Flow(size_t index, BatchResult result)>& on_result,
-                    const Progress& progress = {});
+void generate_batch(const Model& model, const BatchSource& source, const BatchOptions& options, Workspace& work,
+                    const std::function<Flow(BatchResult result)>& on_result, const Progress& progress = {});
 
 }  // namespace attar::runtime

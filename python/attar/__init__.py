@@ -90,9 +90,10 @@ def distill(teacher, student, out, *, data, progress=None, **options):
     return _json.loads(_C.distill(str(teacher), str(student), str(out), progress, {"data": _paths(data), **options}))
 
 
-def export(model, out, *, format="gguf", to="", dtype="float32"):
-    """Converts or repacks a model."""
-    return _json.loads(_C.export(str(model), str(out), format, to, dtype))
+def export(model, out, *, format="gguf", to="", dtype="", dequantized=False):
+    """Converts or repacks a model. dtype and dequantized are of Hugging Face directories: float32 or bfloat16; the values that
+    codes of type `to` (or of a GGUF) stand for."""
+    return _json.loads(_C.export(str(model), str(out), format, to, dtype, dequantized))
 
 
 def evaluate(model, *, data=(), tasks=(), progress=None, **options):

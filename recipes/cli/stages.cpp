@@ -65,7 +65,7 @@ Action add_prune(CLI::App& command, const GlobalOptions& global) {
   };
   const auto state = std::make_shared<State>(command, "MODEL");
   command.add_option("--calibration", state->command.data, "text to measure the model on: .txt or .jsonl, also .gz");
-  command.add_option("--to", state->command.to, "tensor type of a GGUF")->capture_default_str();
+  command.add_option("--to", state->command.to, "tensor type of a GGUF; F16 without it");
   visit_fields(state->options, FlagAdder(command));
   return [state, &global] {
     return show(prune_model(state->with(global), state->options, terminal_progress(global)), global);
@@ -82,7 +82,7 @@ Action add_distill(CLI::App& command, const GlobalOptions& global) {
   const auto state = std::make_shared<State>(command, "TEACHER");
   command.add_option("--student", state->student, "the model that learns")->required();
   command.add_option("--data", state->command.data, "text to learn from: .txt or .jsonl, also .gz")->required();
-  command.add_option("--to", state->command.to, "tensor type of a GGUF")->capture_default_str();
+  command.add_option("--to", state->command.to, "tensor type of a GGUF; F16 without it");
   command.add_flag("--resume", state->resume, "go on from the last checkpoint beside OUT");
   visit_fields(state->options, FlagAdder(command));
   return [state, &global] {
@@ -111,16 +111,20 @@ Action add_quantize(CLI::App& command, const GlobalOptions& global) {
 Action add_export(CLI::App& command, const GlobalOptions& global) {
   struct State : Shared {
     using Shared::Shared;
-    std::string format = "gguf", dtype = "float32";
+    ExportTarget target;
   };
   const auto state = std::make_shared<State>(command, "MODEL");
-  state->command.to.clear();
-  command.add_option("--format", state->format, "gguf or hf")->capture_default_str();
-  command.add_option("--to", state->command.to, "tensor type of the GGUF; without it tensors keep theirs");
-  command.add_option("--dtype", state->dtype, "numbers of a Hugging Face directory: float32 or bfloat16")
+  command
+      .add_option("--format", state->target.format,
+                  "gguf, or hf: a Hugging Face directory, of a GGUF the values that its codes stand for")
       ->capture_default_str();
+  command.add_option("--to", state->command.to, "tensor type of the GGUF; without it tensors keep theirs");
+  command.add_option("--dtype", state->target.dtype,
+                     "numbers of a Hugging Face directory: float32 (without it) or bfloat16");
+  command.add_flag("--dequantized", state->target.dequantized,
+                   "hf: write the values that codes of type --to stand for, or those of a GGUF's own codes");
   return [state, &global] {
-    return show(export_model(state->with(global), state->format, state->dtype, terminal_progress(global)), global);
+    return show(export_model(state->with(global), state->target, terminal_progress(global)), global);
   };
 }
 

@@ -45,6 +45,27 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
+void publish_folder(const std::string& aside, const std::string& path) {
+  namespace fs = std::filesystem;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(aside))
+    if (entry.is_regular_file()) fsync_path(entry.path().string(), O_RDONLY);
+  fsync_path(aside, O_RDONLY | O_DIRECTORY);
+  if (!fs::exists(path)) {
+    if (::rename(aside.c_str(), path.c_str()) != 0) throw write_error(path, "rename into place", errno);
+    return;
+  }
+  // A folder cannot be renamed over a full one: the old one is moved away first.
+  std::error_code code;
+  const std::string old = path + ".old-" + std::to_string(::getpid());
+  if (::rename(path.c_str(), old.c_str()) != 0) throw write_error(path, "move away", errno);
+  if (::rename(aside.c_str(), path.c_str()) != 0) {
+    const int reason = errno;
+    fs::rename(old, path, code);
+    throw write_error(path, "rename into place", reason);
+  }
+  fs::remove_all(old, code);
+}
+
 }  // namespace
 
 void fail_nth_write(int64_t n) {
@@ -56,8 +77,13 @@ void count_write(const std::string& path) {
   if (left > 0 && --left == 0) throw write_error(path, "write", ENOSPC);
 }
 
+std::string without_trailing_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
 std::string aside_path(const std::string& path) {
-  return path + ".tmp-" + std::to_string(::getpid());
+  return without_trailing_slash(path) + ".tmp-" + std::to_string(::getpid());
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_path(path)) {
@@ -131,26 +157,11 @@ void write_file_atomically(const std::string& path, std::string_view text) {
   file.commit();
 }
 
-void publish(const std::string& aside, const std::string& path) {
-  namespace fs = std::filesystem;
+void publish(const std::string& aside, const std::string& given_path) {
+  const std::string path = without_trailing_slash(given_path);
   count_write(path);
-  if (fs::is_directory(aside)) {
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(aside))
-      if (entry.is_regular_file()) fsync_path(entry.path().string(), O_RDONLY);
-    fsync_path(aside, O_RDONLY | O_DIRECTORY);
-    std::error_code code;
-    if (fs::exists(path)) {  // a folder cannot be renamed over a full one: move the old one away first
-      const std::string old = path + ".old-" + std::to_string(::getpid());
-      if (::rename(path.c_str(), old.c_str()) != 0) throw write_error(path, "move away", errno);
-      if (::rename(aside.c_str(), path.c_str()) != 0) {
-        const int reason = errno;
-        fs::rename(old, path, code);
-        throw write_error(path, "rename into place", reason);
-      }
-      fs::remove_all(old, code);
-    } else if (::rename(aside.c_str(), path.c_str()) != 0) {
-      throw write_error(path, "rename into place", errno);
-    }
+  if (std::filesystem::is_directory(aside)) {
+    publish_folder(aside, path);
   } else {
     fsync_path(aside, O_RDONLY);
     if (::rename(aside.c_str(), path.c_str()) != 0) throw write_error(path, "rename into place", errno);

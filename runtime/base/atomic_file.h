@@ -35,6 +35,9 @@ class AtomicFile {
 
 void write_file_atomically(const std::string& path, std::string_view text);
 
+// "out/" is "out": a name can be put beside it.
+std::string without_trailing_slash(std::string path);
+
 // Names a not yet existing path beside `path` for writers that need a path of their own (HDF5, a folder), and
 // publishes it: fsync, rename over `path`, fsync of the folder. A folder target must not exist or is replaced.
 std::string aside_path(const std::string& path);

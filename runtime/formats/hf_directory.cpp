@@ -1,5 +1,7 @@
 #include "runtime/formats/hf_directory.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -274,7 +276,15 @@ ModelConfig read_hf_config(const std::string& directory) {
 
 namespace {
 
-// A plain or double-quoted scalar, as the exporter and the hub write them.
+// A YAML scalar: plain where that is safe, otherwise double-quoted as JSON is.
+std::string to_yaml_scalar(const std::string& text) {
+  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '.' || c == '_' || c == '/' || c == '-'; };
+  const bool word = !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) &&
+                    std::all_of(text.begin(), text.end(), plain);
+  return word ? text : Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// The text of a scalar as the line above and the hub write it.
 std::string yaml_scalar(const std::string& text) {
   if (text.empty() || text[0] != '"') return text;
   const Json quoted = Json::parse(text, nullptr, false);
@@ -310,6 +320,21 @@ Provenance read_hf_provenance(const std::string& directory) {
     at = end + 1;
   }
   return provenance;
+}
+
+std::string hf_card_provenance(const Provenance& provenance) {
+  static const std::string site = "https://huggingface.co/";
+  std::string text;
+  const auto line = [&](const char* key, const std::string& value) {
+    if (!value.empty()) text += std::string(key) + ": " + to_yaml_scalar(value) + "\n";
+  };
+  line("model_name", provenance.name);
+  line("license", provenance.license);
+  line("license_link", provenance.license_link);
+  if (!provenance.base_models.empty()) text += "base_model:\n";
+  for (const std::string& base : provenance.base_models)
+    text += "- " + to_yaml_scalar(base.rfind(site, 0) == 0 ? base.substr(site.size()) : base) + "\n";
+  return text;
 }
 
 std::string hf_config_json(const ModelConfig& config, const std::string& dtype, const TokenizerData& tokenizer) {

@@ -14,6 +14,9 @@ ModelConfig read_hf_config(const std::string& directory);
 // Name, licence and base models out of the model card's front matter and the folder's name.
 Provenance read_hf_provenance(const std::string& directory);
 
+// The lines of a card's front matter that read_hf_provenance reads back.
+std::string hf_card_provenance(const Provenance& provenance);
+
 // The JSON text of config.json. Error{Usage} with the reason when the family's class cannot express the config (uneven
 // layers).
 std::string hf_config_json(const ModelConfig& config, const std::string& dtype, const TokenizerData& tokenizer);

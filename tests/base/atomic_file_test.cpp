@@ -54,6 +54,18 @@ TEST_F(AtomicFileTest, EveryFailingWriteLeavesTheOldFile) {
   EXPECT_EQ(read_file(path_), big);
 }
 
+TEST_F(AtomicFileTest, AFolderIsPublishedUnderANameThatEndsInASlash) {
+  const std::string named = path_ + "/";
+  for (const char* text : {"first", "second"}) {  // new, then in the place of another
+    const std::string aside = aside_path(named);
+    fs::create_directories(aside);
+    write_file_atomically(aside + "/file", text);
+    publish(aside, named);
+    EXPECT_EQ(read_file(path_ + "/file"), text);
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+  }
+}
+
 TEST_F(AtomicFileTest, HashesAsPublished) {
   write_file_atomically(path_, "abc");  // FIPS 180-2, appendix B.1
   EXPECT_EQ(sha256_of_file(path_), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

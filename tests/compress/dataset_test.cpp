@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "compress/checkpoint.h"
 #include "compress/token_dataset.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
@@ -69,6 +70,44 @@ TEST_F(DatasetTest, EveryFailingWriteLeavesNothingHalfDone) {
     }
   }
   EXPECT_GT(n, 5);
+}
+
+// The token that ends the turn is learned, the line break that the template puts after it is not.
+TEST(ChatDocuments, OnlyWhatTheAssistantSaysAndItsEndAreInTheLoss) {
+  TokenizerData data;
+  data.kind = TokenizerKind::Spm;
+  for (const char* text : {"<unk>", "<s>", "<a>", "<u>", "<e>", "\n", "x", "y"})
+    data.tokens.push_back({text, 0.0f, text[0] == '<' ? TokenKind::Control : TokenKind::Normal});
+  data.tokens[0].kind = TokenKind::Unknown;
+  data.unknown = 0, data.bos = 1, data.eot = data.eos = 4;
+  data.chat_template =
+      "{% for m in messages %}{% if m.role == 'user' %}<u>{% else %}<a>{% endif %}{{ m.content }}<e>{{ '\n' }}"
+      "{% endfor %}{% if add_generation_prompt %}<a>{% endif %}";
+  Document document;
+  document.messages = {{"user", "x"}, {"assistant", "y"}, {"user", "y"}, {"assistant", "xy"}};
+  const TokenDataset dataset = tokenize_documents({document}, Tokenizer(data));
+  EXPECT_EQ(dataset.documents[0].tokens, (std::vector<int32_t>{3, 6, 4, 5, 2, 7, 4, 5, 3, 7, 4, 5, 2, 6, 7, 4, 5}));
+  EXPECT_EQ(dataset.documents[0].in_loss, (std::vector<uint8_t>{0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0}));
+}
+
+TEST(CheckpointFolder, KeepsTheModelsName) {
+  const std::string folder = (fs::path(testing::TempDir()) / "attar_checkpoint" / "final").string();
+  ModelConfig config;
+  config.vocab_size = 260, config.width = 8, config.context_length = 16;
+  config.layers = {{LayerKind::FullAttention, 2, 1, 4, 8}};
+  TokenizerData data;
+  for (int i = 0; i < 260; ++i) data.tokens.push_back({"t" + std::to_string(i), 0.0f, TokenKind::Normal});
+  const Provenance provenance{.name = "tiny: \"the\" teacher",
+                              .license = "apache-2.0",
+                              .license_link = "",
+                              .base_models = {"Org/First", "Org/Second"},
+                              .author = ""};
+  write_checkpoint(folder, CausalLM::random(config, 1), data, provenance, {}, "{}");
+  const Provenance back = ModelFile::open(folder).provenance();
+  EXPECT_EQ(back.name, provenance.name);
+  EXPECT_EQ(back.license, provenance.license);
+  EXPECT_EQ(back.base_models, provenance.base_models);
+  fs::remove_all(fs::path(folder).parent_path());
 }
 
 TEST(Pack, IsAFunctionOfSeedAndEpochAndLosesNothing) {

@@ -227,6 +227,18 @@ TEST_F(TrainTest, ResumeRefusesOtherDataOfTheSameSize) {
   EXPECT_THROW(train(model, byte_tokenizer(), inputs, quick(400)), Error);
 }
 
+TEST_F(TrainTest, ResumeRefusesAnotherStudentOfTheSameShape) {
+  trained(1, quick(400), folder_);
+  const auto again = [&](const std::string& hash) {
+    CausalLM model = CausalLM::random(tiny_config(Family::Llama), 9);
+    train(model, byte_tokenizer(),
+          {.student_hash = hash, .data = &data_, .checkpoint_directory = folder_, .resume = true, .seed = 3},
+          quick(400));
+  };
+  EXPECT_THROW(again("another"), Error);
+  EXPECT_NO_THROW(again(""));
+}
+
 TEST_F(TrainTest, SweepsWhatAKilledRunLeft) {
   const fs::path left = fs::path(folder_) / "step-2.tmp-12345", kept = fs::path(folder_) / "notes";
   fs::create_directories(left);

@@ -116,12 +116,42 @@ TEST(HfExport, DequantizedValuesAreTheCodes) {
 TEST(ModelCard, TextFromFilesCannotBreakIt) {
   ExportInfo info = some_info();
   info.provenance.name = "x\n---\nlicense: evil";
-  const std::string card = model_card(tiny(Family::Llama), info, {"float32", "model.safetensors", "abc", 7});
+  const std::string card =
+      model_card(tiny(Family::Llama), info, {CardFormat::HuggingFace, "float32", "model.safetensors", "abc", 7});
   EXPECT_EQ(card.rfind("---\nmodel_name: \"x\\n---\\nlicense: evil\"\nlicense: gemma\n", 0), 0u) << card;
   EXPECT_EQ(card.find("\nlicense: evil"), std::string::npos);
   EXPECT_EQ(card.find("\n# not a heading"), std::string::npos);
   EXPECT_NE(card.find("| parameters | 7"), std::string::npos);
   EXPECT_NE(card.find("keeps its licence (gemma)"), std::string::npos);
+}
+
+TEST(ModelCard, OfAGgufSaysItsTypesItsFallbacksAndHowToRunIt) {
+  const TestFolder folder("gguf_card_test");
+  std::ofstream(folder / "nano.gguf") << "GGUF";
+  QuantizedModel model{tiny(Family::Llama), {}, {}};
+  model.plan.name = "IQ4_NL";
+  ExportInfo info = some_info();
+  info.notes = {"blk.0.attn_q.weight: Q4_K -> Q5_0 (576 columns do not divide by 256)"};
+  write_gguf_card(folder / "nano.gguf", model, info);
+  const std::string card = read_file(folder / "README.md");
+  for (const std::string text :
+       {"model_name: nano\n", "base_model_relation: quantized\n", "- gguf\n", "IQ4_NL, 4 bytes in `nano.gguf`",
+        "- blk.0.attn_q.weight: Q4_K -> Q5_0", "attar-run chat nano.gguf"})
+    EXPECT_NE(card.find(text), std::string::npos) << text << "\n" << card;
+  EXPECT_NE(card.find(sha256_of_file(folder / "nano.gguf")), std::string::npos);
+  EXPECT_EQ(card.find("AutoModelForCausalLM"), std::string::npos);
+}
+
+TEST(HfExport, NumbersThatAreNoneOrTooLargeAreRefused) {
+  const TestFolder folder("hf_refused_test");
+  const TokenizerData tokenizer = tiny_tokenizer(tiny(Family::Llama).vocab_size);
+  for (const float value : {std::nanf(""), 3.4e38f}) {
+    const CausalLM model = random_model(tiny(Family::Llama));
+    model.parameters.at("blk.1.ffn_up.weight").mutable_data_ptr<float>()[3] = value;
+    const std::string said = error_of([&] { export_hf(folder / "out", model, tokenizer, some_info(), "bfloat16"); });
+    EXPECT_NE(said.find("blk.1.ffn_up.weight"), std::string::npos) << said;
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  }
 }
 
 TEST(Manifest, ListsEveryFileBelow) {

@@ -103,6 +103,50 @@ TEST(Prune, RefitLeavesLessErrorThanSlicing) {
   EXPECT_LT(errors[1], errors[0]);
 }
 
+TEST(Prune, SharesAreRoundedToTheNearestAndWhatStaysIsSaid) {
+  ModelConfig config = config_of(Family::Llama, true);
+  config.layers.assign(2, {LayerKind::FullAttention, 4, 2, 6, 40});
+  const auto pruned = [&](double heads, double ffn) {
+    CausalLM model = CausalLM::random(config, 2);
+    TokenizerData tokenizer;
+    PruneOptions options;
+    options.heads = heads, options.ffn = ffn, options.round_channels = 8;
+    const std::vector<std::string> notes = prune(model, tokenizer, text(), options, 1).notes;
+    return std::pair(model.config.layers[0], notes.empty() ? std::string() : notes[0]);
+  };
+  EXPECT_EQ(pruned(0.3, 0.0).first.n_kv_heads, 1);
+  EXPECT_EQ(pruned(0.3, 0.0).second, "kept 1 of 2 KV groups in every layer");
+  EXPECT_EQ(pruned(0.9, 0.0).first.n_kv_heads, 1);
+  EXPECT_EQ(pruned(0.1, 0.0).second, "kept 2 of 2 KV groups in every layer: the share asked for rounds to none");
+  EXPECT_EQ(pruned(0.0, 0.25).second, "kept 32 of 40 feed-forward channels in every layer, in multiples of 8");
+}
+
+// Finite weights whose products are not.
+TEST(Prune, OverflowOnTheTextIsSaidAndNotLeftToTheSolver) {
+  for (const int what : {0, 1}) {
+    CausalLM model = CausalLM::random(config_of(Family::Llama, true), 2);
+    model.parameters.at("blk.1.ffn_up.weight").mul_(1e30);
+    model.parameters.at("blk.1.ffn_gate.weight").mul_(1e30);
+    TokenizerData tokenizer;
+    PruneOptions options;
+    if (what == 0)
+      options.ffn = 0.3, options.round_channels = 1;
+    else
+      model.config.layers.push_back(model.config.layers[2]), options.layers = 1;
+    if (what == 1) {
+      const CausalLM more = CausalLM::random(model.config, 2);
+      for (const auto& [name, tensor] : more.parameters) model.parameters.emplace(name, tensor);
+    }
+    try {
+      prune(model, tokenizer, text(), options, 1);
+      ADD_FAILURE() << what;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Input) << error.what();
+      EXPECT_NE(std::string(error.what()).find("overflow"), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST(Prune, ThreadsChangeNoBitAndLayersGo) {
   CausalLM a = CausalLM::random(config_of(Family::Llama, true), 2), b = a.clone();
   TokenizerData tokenizer;

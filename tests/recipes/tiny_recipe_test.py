@@ -56,6 +56,14 @@ def test_report_holds_every_stage(reference):
         assert (folder / name).exists()
 
 
+def test_the_gguf_has_a_card_and_names_its_teacher(reference):
+    folder, _ = reference
+    card = (folder / "export/README.md").read_text(encoding="utf-8")
+    assert "base_model:\n- tiny-teacher\n" in card and "IQ4_NL" in card and digest(folder / "export/model.gguf") in card
+    assert "README.md" in json.loads((folder / "export/manifest.json").read_text())["files"]
+    assert b"tiny-teacher" in (folder / "export/model.gguf").read_bytes()[:4096]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_same_recipe_same_bytes(reference, tmp_path, threads):
     folder, report = reference

@@ -101,10 +101,16 @@ class Batch : public ::testing::Test {
       sequences_.push_back(sequence);
     }
   }
+  static BatchSource source_of(const std::vector<BatchSequence>& sequences) {
+    return [&sequences, next = size_t{0}]() mutable -> std::optional<BatchSequence> {
+      if (next == sequences.size()) return std::nullopt;
+      return sequences[next++];
+    };
+  }
   std::vector<BatchResult> write(BatchOptions options) {
     std::vector<BatchResult> results;
-    generate_batch(model_, sequences_, options, work_, [&](size_t index, BatchResult result) {
-      EXPECT_EQ(index, results.size()) << "results come in order";
+    generate_batch(model_, source_of(sequences_), options, work_, [&](BatchResult result) {
+      EXPECT_EQ(result.prompt, sequences_[results.size()].prompt) << "results come in order";
       results.push_back(std::move(result));
       return Flow::GoOn;
     });
@@ -194,15 +200,25 @@ TEST_F(Batch, EqualsASingleGeneration) {
 
 TEST_F(Batch, StopsWhenToldAndRefusesNonsense) {
   size_t delivered = 0;
-  generate_batch(model_, sequences_, options(3), work_,
-                 [&](size_t, const BatchResult&) { return ++delivered == 2 ? Flow::Stop : Flow::GoOn; });
+  generate_batch(model_, source_of(sequences_), options(3), work_,
+                 [&](const BatchResult&) { return ++delivered == 2 ? Flow::Stop : Flow::GoOn; });
   EXPECT_EQ(delivered, 2u);
-  const auto ignore = [](size_t, const BatchResult&) { return Flow::GoOn; };
-  EXPECT_THROW(generate_batch(model_, sequences_, options(0), work_, ignore), Error);
-  const BatchSequence empty{.id = 1, .prompt = {}};
-  EXPECT_THROW(generate_batch(model_, std::span(&empty, 1), options(1), work_, ignore), Error);
-  EXPECT_THROW(generate_batch(model_, sequences_, options(2), work_, ignore, [](const Event&) { return Flow::Stop; }),
-               Error);
+  const auto ignore = [](const BatchResult&) { return Flow::GoOn; };
+  EXPECT_THROW(generate_batch(model_, source_of(sequences_), options(0), work_, ignore), Error);
+  const std::vector<BatchSequence> empty{{.id = 1, .prompt = {}}};
+  EXPECT_THROW(generate_batch(model_, source_of(empty), options(1), work_, ignore), Error);
+  EXPECT_THROW(
+      generate_batch(model_, source_of(sequences_), options(2), work_, ignore, [](const Event&) { return Flow::Stop; }),
+      Error);
+}
+
+TEST_F(Batch, AsksForASequenceOnlyWhenThereIsRoom) {
+  size_t asked = 0, delivered = 0;
+  const BatchSource endless = [&]() -> std::optional<BatchSequence> { return sequences_[asked++ % sequences_.size()]; };
+  generate_batch(model_, endless, options(3), work_, [&](const BatchResult&) {
+    EXPECT_LE(asked, ++delivered + 12);  // three under way, and what waits for an earlier one
+    return delivered == 20 ? Flow::Stop : Flow::GoOn;
+  });
 }
 
 }  // namespace

@@ -36,6 +36,15 @@ void check_out(const std::string& out) {
     throw usage_error(out, "is a folder with other things in it", "an empty or new folder, or one that holds a model");
 }
 
+// A GGUF in one type or preset, for prune, distill and export; refused before the work, not after it.
+QuantizeOptions plain_type(const std::string& to) {
+  QuantizeOptions plain;
+  plain.to = to;
+  plain.importance = false;
+  require_valid(plain, "--to");
+  return plain;
+}
+
 ExportInfo info_of(const ModelFile& source) {
   ExportInfo info;
   info.provenance = source.provenance();
@@ -70,11 +79,9 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
       export_hf(command.out, model, tokenizer, info, "float32");
     return {{"directory", command.out}};
   }
-  QuantizeOptions plain;
-  plain.to = command.to;
-  plain.importance = false;
-  return write_gguf_file(command.out, model, tokenizer, info, plan_quantization(model.config, plain, 0), {},
-                         thread_count(command), progress);
+  return write_gguf_file(command.out, model, tokenizer, info,
+                         plan_quantization(model.config, plain_type(command.to), 0), {}, thread_count(command),
+                         progress);
 }
 
 std::string document(Json json) {
@@ -111,6 +118,7 @@ Importance read_imatrix(const std::string& path) {
 
 std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress) {
   require_valid(options, "attar prune");
+  plain_type(command.to);
   check_out(command.out);
   const ModelFile source = ModelFile::open(command.model);
   CausalLM model = CausalLM::load(source);
@@ -156,6 +164,7 @@ std::string quantize_model(const CommandOptions& command, const QuantizeOptions&
 std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
                           bool resume, const Progress& progress) {
   require_valid(options, "attar distill");
+  plain_type(command.to);
   check_out(command.out);
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
@@ -190,6 +199,7 @@ std::string distill_model(const CommandOptions& command, const std::string& stud
 
 std::string export_model(const CommandOptions& command, const std::string& format, const std::string& dtype,
                          const Progress& progress) {
+  if (!command.to.empty()) plain_type(command.to);
   const ModelFile source = ModelFile::open(command.model);
   const ExportInfo info = info_of(source);
   if (format != "gguf" && format != "hf") throw usage_error("--format", "is unknown", "gguf or hf", printable(format));

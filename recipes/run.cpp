@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "recipes/inputs.h"
 #include "recipes/machine.h"
 #include "recipes/report.h"
 #include "recipes/session.h"
@@ -94,11 +95,12 @@ std::string environment_json(const RunFolder& folder, int threads) {
 
 RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
-  RunFolder folder(path, resolved_yaml(recipe), options.resume);
+  const RecipeInputs inputs = open_inputs(recipe);
+  RunFolder folder(path, resolved_yaml(recipe), inputs.sha256, options.resume);
   const int threads = options.threads > 0 ? options.threads : cpu_features().cores;
   write_file_atomically(folder.file("env.json"), environment_json(folder, threads));
 
-  Session session{recipe, options, folder, progress, threads};
+  Session session{recipe, inputs, options, folder, progress, threads};
   std::vector<StageRecord> records;
   records.push_back(finish_once(session, "0-teacher", [&](bool) { return prepare_teacher(session); }));
   records.push_back(finish_once(session, "0-data", [&](bool) { return prepare_data(session); }));

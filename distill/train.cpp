@@ -145,6 +145,8 @@ class Trainer {
   TrainResult run() {
     sweep_asides(inputs_.checkpoint_directory);
     if (inputs_.resume) restore();
+    if (inputs_.on_step)
+      for (const TrainStep& done : history_) inputs_.on_step(done);
     std::vector<std::vector<Piece>> batches = batches_of(cursor_.epoch);
     require_loss_tokens(batches);
     while (cursor_.tokens < options_.tokens) {
@@ -172,9 +174,8 @@ class Trainer {
     bool needs_teacher = false;
     for (const auto& [name, weight] : options_.losses) needs_teacher |= weight != 0.0 && find_loss(name)->needs_teacher;
     const int64_t bare = data.documents_without_signal();
-    // auto: the cache where it covers all of the data and no teacher could do better.
-    cached_ = needs_teacher && (options_.signal == "cached" || (options_.signal == "auto" && data.signal_k > 0 &&
-                                                                (bare == 0 || inputs_.teacher == nullptr)));
+    const bool no_choice = options_.signal == "auto" && data.signal_k > 0 && inputs_.teacher == nullptr;
+    cached_ = needs_teacher && (no_choice || learns_from_cache(options_, data));
     online_ = needs_teacher && !cached_;
     if (cached_ && data.signal_k == 0)
       throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "",
@@ -288,6 +289,7 @@ class Trainer {
     ++cursor_.step;
     done.tokens = cursor_.tokens;
     history_.push_back(done);
+    if (inputs_.on_step) inputs_.on_step(done);
     tell(done,
          static_cast<double>(count) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
@@ -400,6 +402,11 @@ class Trainer {
 };
 
 }  // namespace
+
+bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) {
+  return options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && data.signal_k > 0 &&
+                                        data.documents_without_signal() == 0);
+}
 
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress) {

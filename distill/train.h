@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -51,21 +52,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
   field(o.signal, "signal",
         "auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or "
-        "from one pass over it); auto: cached where all of the data has it");
+        "from one pass over it); auto: cached where all of the data has it and the temperature is 1");
   field(o.signal_top_k, "signal_top_k", "cached: teacher probabilities kept at each token");
 }
-
-struct TrainInputs {
-  const CausalLM* teacher = nullptr;          // for online signals; may be nullptr
-  std::string teacher_hash{};                 // of its weights: a checkpoint is only resumed beside the same teacher
-  std::string student_hash{};                 // of the student as it starts; "": the caller keeps other ones apart
-  std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
-  const TokenDataset* data = nullptr;
-  std::string checkpoint_directory{};  // "": none. Steps go to DIR/step-N
-  bool resume = false;                 // from the newest whole checkpoint there
-  uint64_t seed = 0;
-  int threads = 2;
-};
 
 struct TrainStep {
   int64_t step = 0;
@@ -78,6 +67,23 @@ struct TrainResult {
   int64_t tokens = 0;
   std::vector<TrainStep> history;  // every step, also those before a resume
 };
+
+struct TrainInputs {
+  const CausalLM* teacher = nullptr;          // for online signals; may be nullptr
+  std::string teacher_hash{};                 // of its weights: a checkpoint is only resumed beside the same teacher
+  std::string student_hash{};                 // of the student as it starts; "": the caller keeps other ones apart
+  std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
+  const TokenDataset* data = nullptr;
+  std::string checkpoint_directory{};  // "": none. Steps go to DIR/step-N
+  bool resume = false;                 // from the newest whole checkpoint there
+  uint64_t seed = 0;
+  int threads = 2;
+  std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
+};
+
+// Whether the trainer takes the signal that is kept with the data and needs no teacher beside the student. auto does so
+// where all of the data has one, and at the temperature at which it was kept.
+bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
 
 // Changes `student` in place. Error{Input}: no loss tokens, a cached signal asked for that the data lacks.
 // Error{Failure} when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.

@@ -21,6 +21,35 @@ namespace {
 
 constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
 constexpr int64_t kFirstKept = 2, kLastKept = 1;  // layers that depth pruning leaves alone
+constexpr int64_t kPattern = 6;                   // layers of gemma3: five local ones and a global one
+
+bool patterned(const ModelConfig& config) {
+  return config.family == Family::Gemma3 && config.sliding_window > 0;
+}
+
+// Layers that depth pruning may take, in units of a pattern.
+void check_layers(const ModelConfig& config, int64_t layers) {
+  const int64_t unit = patterned(config) ? kPattern : 1, n = config.n_layers();
+  if (layers % unit != 0)
+    throw usage_error("prune.layers", "gemma3 loses whole patterns of local and global layers", "a multiple of 6",
+                      std::to_string(layers));
+  const int64_t most = patterned(config) ? (n - 1) / unit * unit : std::max<int64_t>(0, n - kFirstKept - kLastKept);
+  if (layers > most)
+    throw usage_error("prune.layers",
+                      "the model has " + std::to_string(n) + " layers, and " +
+                          (patterned(config) ? "one pattern stays" : "the first two and the last stay"),
+                      "at most " + std::to_string(most), std::to_string(layers));
+}
+
+// The widths that a layer keeps.
+int64_t kept_channels(const LayerConfig& layer, const PruneOptions& options) {
+  const double wanted = static_cast<double>(layer.ffn_width) * (1.0 - options.ffn);
+  const auto steps = static_cast<int64_t>(std::llround(wanted / static_cast<double>(options.round_channels)));
+  return std::min(layer.ffn_width, std::max<int64_t>(1, steps) * options.round_channels);
+}
+int64_t kept_kv_groups(const LayerConfig& layer, const PruneOptions& options) {
+  return std::max<int64_t>(1, std::llround(static_cast<double>(layer.n_kv_heads) * (1.0 - options.heads)));
+}
 
 at::Tensor index_tensor(const std::vector<int64_t>& ids) {
   return at::tensor(ids, at::kLong);
@@ -90,16 +119,6 @@ void cut_kv_groups(CausalLM& model, int64_t layer, const LinearStats& stats, int
       std::max(cut.relative_error, cut_inputs(model, layer, Role::AttentionOutput, stats, query_rows, options));
   config.n_kv_heads = keep;
   config.n_heads = keep * heads_a_group;
-}
-
-// The widths that a layer keeps.
-int64_t kept_channels(const LayerConfig& layer, const PruneOptions& options) {
-  const double wanted = static_cast<double>(layer.ffn_width) * (1.0 - options.ffn);
-  const auto steps = static_cast<int64_t>(std::llround(wanted / static_cast<double>(options.round_channels)));
-  return std::min(layer.ffn_width, std::max<int64_t>(1, steps) * options.round_channels);
-}
-int64_t kept_kv_groups(const LayerConfig& layer, const PruneOptions& options) {
-  return std::max<int64_t>(1, std::llround(static_cast<double>(layer.n_kv_heads) * (1.0 - options.heads)));
 }
 
 // "kept 2 of 3 KV groups in every layer"; layers that differ are counted together.
@@ -186,26 +205,20 @@ void drop_layer(CausalLM& model, int64_t layer) {
 // patterns of local and global layers, since other runtimes count on the pattern.
 void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_t count, int threads,
                  PruneResult& result, const Progress& progress) {
-  const bool patterned = model.config.family == Family::Gemma3 && model.config.sliding_window > 0;
-  const int64_t unit = patterned ? 6 : 1;
-  if (count % unit != 0)
-    throw usage_error("prune.layers", "gemma3 loses whole patterns of local and global layers", "a multiple of 6",
-                      std::to_string(count));
+  const bool whole_patterns = patterned(model.config);
+  const int64_t unit = whole_patterns ? kPattern : 1;
   std::vector<int64_t> original(static_cast<size_t>(model.config.n_layers()));
   std::iota(original.begin(), original.end(), int64_t{0});
   for (int64_t removed = 0; removed < count; removed += unit) {
     const std::vector<double> influence = block_influence(model, batches, threads);
-    const int64_t n = model.config.n_layers(), first = patterned ? 0 : std::min(kFirstKept, n - 1),
-                  last = patterned ? n : n - kLastKept;
+    const int64_t n = model.config.n_layers(), first = whole_patterns ? 0 : kFirstKept,
+                  last = whole_patterns ? n : n - kLastKept;
     int64_t best = -1;
     double least = HUGE_VAL;
     for (int64_t start = first; start + unit <= last; start += unit) {
       const double sum = std::accumulate(influence.begin() + start, influence.begin() + start + unit, 0.0);
       if (sum < least) best = start, least = sum;
     }
-    if (best < 0)
-      throw usage_error("prune.layers", "leaves no layer to remove", "the first two and the last layer stay",
-                        std::to_string(count));
     for (int64_t i = 0; i < unit; ++i) {
       result.removed_layers.push_back(original[static_cast<size_t>(best)]);
       original.erase(original.begin() + best);
@@ -230,14 +243,26 @@ void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDatase
 
 }  // namespace
 
+ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options) {
+  check_layers(config, options.layers);
+  ModelConfig shape = config;
+  if (options.vocab > 0) shape.vocab_size = std::min(shape.vocab_size, options.vocab);
+  shape.layers.resize(shape.layers.size() - static_cast<size_t>(options.layers));
+  for (LayerConfig& layer : shape.layers) {
+    const int64_t heads_a_group = layer.n_heads / layer.n_kv_heads;
+    if (options.ffn > 0.0) layer.ffn_width = kept_channels(layer, options);
+    layer.n_kv_heads = kept_kv_groups(layer, options);
+    layer.n_heads = layer.n_kv_heads * heads_a_group;
+  }
+  return shape;
+}
+
 PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
                   const PruneOptions& options, int threads, const Progress& progress) {
   const c10::NoGradGuard no_grad;
   PruneResult result;
   result.parameters_before = model.config.parameter_count();
-  if (options.layers >= model.config.n_layers())
-    throw usage_error("prune.layers", "leaves no layer", "at most " + std::to_string(model.config.n_layers() - 1),
-                      std::to_string(options.layers));
+  check_layers(model.config, options.layers);
   const bool needs_data = options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0;
   std::vector<TokenBatch> batches;
   if (needs_data) batches = batches_in_order(calibration, kSequenceTokens, kBatchTokens, options.calibration_tokens);

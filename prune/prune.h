@@ -51,6 +51,11 @@ struct PruneResult {
   int64_t parameters_before = 0, parameters_after = 0;
 };
 
+// The student's shape as far as options alone tell; which layers go, the data decides. Error{Usage} with the key for
+// what cannot be done: more layers than depth pruning may take (the first two and the last stay; gemma3 loses whole
+// patterns).
+ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options);
+
 // Changes model and tokenizer. `calibration`: activations are measured on its first calibration_tokens tokens, tokens
 // are counted in all of it. The result does not depend on `threads`. Error{Usage} with the key for what cannot be done
 // (a layer that does not exist, ratio 1).

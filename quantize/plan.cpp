@@ -60,8 +60,11 @@ constexpr Preset kPresets[] = {
     {"Q4_0", TensorType::Q4_0, 2},    {"Q4_1", TensorType::Q4_1, 3},      {"Q5_0", TensorType::Q5_0, 8},
     {"Q5_1", TensorType::Q5_1, 9},    {"Q8_0", TensorType::Q8_0, 7},      {"Q4_K_S", TensorType::Q4_K, 14},
     {"Q4_K_M", TensorType::Q4_K, 15}, {"Q5_K_S", TensorType::Q5_K, 16},   {"Q5_K_M", TensorType::Q5_K, 17},
-    {"Q6_K", TensorType::Q6_K, 18},   {"IQ4_NL", TensorType::IQ4_NL, 25},
+    {"Q6_K", TensorType::Q6_K, 18},   {"IQ4_NL", TensorType::IQ4_NL, 25}, {"Q4_K", TensorType::Q4_K, 14},
+    {"Q5_K", TensorType::Q5_K, 16},
 };
+constexpr const char* kWritten =
+    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32";
 constexpr const char* kUnwritten[] = {"Q2_K",  "Q2_K_S", "Q3_K_S",  "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ3_XXS", "IQ3_S",
                                       "IQ3_M", "IQ3_XS", "IQ2_XXS", "IQ2_XS", "IQ2_S",  "IQ2_M",  "IQ1_S",   "IQ1_M",
                                       "TQ1_0", "TQ2_0",  "MXFP4",   "NVFP4",  "Q1_0",   "Q2_0"};
@@ -104,19 +107,22 @@ TensorType preset_type(const Preset& preset, const TensorSpec& spec, const Model
 
 TensorType kept_type(const QuantizeOptions& options, const TensorSpec& spec, TensorType otherwise) {
   const auto kept = options.keep.find(role_name(spec.role));
-  if (kept == options.keep.end()) return otherwise;
-  const QuantFormat* format = find_format(kept->second);
-  if (format == nullptr || (format->encode == nullptr))
-    throw usage_error("keep." + kept->first, "names a type that Attar cannot write", "a type such as Q8_0",
-                      printable(kept->second));
-  return format->type;
+  return kept == options.keep.end() ? otherwise : find_format(kept->second)->type;
 }
 
-void check_roles(const QuantizeOptions& options) {
-  for (const auto& [role, type] : options.keep)
-    if (find_role(role) == nullptr)
-      throw usage_error("keep." + printable(role), "is no role",
-                        "embedding, output, query, key, value, attention_output, gate, up or down");
+const Preset* find_preset(const std::string& type) {
+  const std::string name = upper(type);
+  for (const Preset& preset : kPresets)
+    if (name == preset.name) return &preset;
+  return nullptr;
+}
+
+// Why a type or preset cannot be written, with what can.
+std::string expected_type(const std::string& type) {
+  for (const char* unwritten : kUnwritten)
+    if (upper(type) == unwritten)
+      return std::string(kWritten) + "; this version reads and runs " + unwritten + " but has no encoder for it";
+  return kWritten;
 }
 
 QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& options, const Preset& preset,
@@ -244,22 +250,6 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
   return plan;
 }
 
-QuantizePlan named_plan(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target) {
-  if (!options.to) throw usage_error("quantize", "needs a type or a size", "--to TYPE or --target-size SIZE");
-  const std::string name = upper(*options.to);
-  for (const Preset& preset : kPresets)
-    if (name == preset.name) return preset_plan(config, options, preset, target);
-  if (name == "Q4_K") return preset_plan(config, options, {"Q4_K", TensorType::Q4_K, 14}, target);
-  if (name == "Q5_K") return preset_plan(config, options, {"Q5_K", TensorType::Q5_K, 16}, target);
-  for (const char* unwritten : kUnwritten)
-    if (name == unwritten)
-      throw usage_error("quantize.to", name + " can be read and run, but this version has no encoder for it",
-                        "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32");
-  throw usage_error("quantize.to", "is no type or preset",
-                    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32",
-                    printable(*options.to));
-}
-
 // --keep may ask for what a fused tensor cannot hold.
 void check_fused(const QuantizePlan& plan, const PlanTarget& target) {
   const PlannedTensor* query = nullptr;  // of the layer: listed before key and value
@@ -306,10 +296,36 @@ std::vector<std::string> QuantizePlan::fallback_lines() const {
   return lines;
 }
 
+std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
+  std::vector<FieldProblem> problems;
+  if (o.to.has_value() == o.target_size.has_value())
+    problems.push_back({"to", "exactly one of `to` and `target_size`"});
+  if (o.to && find_preset(*o.to) == nullptr) problems.push_back({"to", expected_type(*o.to), printable(*o.to)});
+  if (o.target_size) {
+    try {
+      parse_size(*o.target_size);
+    } catch (const Error& error) {
+      problems.push_back({"target_size", error.parts().expected, error.parts().got});
+    }
+  }
+  for (const auto& [role, type] : o.keep) {
+    const QuantFormat* format = find_format(type);
+    if (find_role(role) == nullptr)
+      problems.push_back({"keep." + printable(role),
+                          "a role: embedding, output, query, key, value, attention_output, gate, up or down"});
+    if (format == nullptr || format->encode == nullptr)
+      problems.push_back({"keep." + printable(role), "a tensor type that Attar writes, such as Q8_0", printable(type)});
+  }
+  if (o.calibration_tokens < 1) problems.push_back({"calibration_tokens", "a whole number of at least 1"});
+  return problems;
+}
+
 QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target) {
-  check_roles(options);
+  if (const std::vector<FieldProblem> problems = check_quantize_options(options); !problems.empty())
+    throw usage_error("quantize." + problems.front().field, "has an impossible value", problems.front().expected,
+                      problems.front().got);
   const QuantizePlan plan = options.target_size ? sized_plan(config, options, parse_size(*options.target_size), target)
-                                                : named_plan(config, options, target);
+                                                : preset_plan(config, options, *find_preset(*options.to), target);
   check_fused(plan, target);
   return plan;
 }

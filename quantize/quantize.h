@@ -11,6 +11,7 @@
 
 #include "compress/causal_lm.h"
 #include "compress/token_dataset.h"
+#include "runtime/base/fields.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/quant_format.h"
 
@@ -34,6 +35,10 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
 }
+
+// Every value that no model could be quantized with: an unknown or unwritable type, a role that is none, both or
+// neither of `to` and `target_size`.
+std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& options);
 
 // "60MB", "58MiB", "1.5GB", "60000000" -> bytes; Error{Usage} otherwise.
 uint64_t parse_size(const std::string& text);

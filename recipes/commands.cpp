@@ -41,7 +41,18 @@ CommandOptions checked(const CommandOptions& command, const std::vector<std::str
   return out;
 }
 
-void check_type_has_use(const CommandOptions& command) {
+// A GGUF in one type or preset, for prune, distill and export. "": F16.
+QuantizeOptions plain_type(const std::string& to) {
+  QuantizeOptions plain;
+  plain.to = to.empty() ? "F16" : to;
+  plain.importance = false;
+  require_valid(plain, "--to");
+  return plain;
+}
+
+// Before the work, not after it.
+void check_type(const CommandOptions& command) {
+  plain_type(command.to);
   if (!command.to.empty() && !is_gguf(command.out))
     throw usage_error("--to", "names the tensor type of a GGUF, and OUT is a folder", "-o FILE.gguf",
                       printable(command.to));
@@ -74,10 +85,7 @@ Json write_gguf_file(const std::string& out, const CausalLM& model, const Tokeni
 // The plan of a GGUF of one type, without importance.
 QuantizePlan plain_plan(const CommandOptions& command, const ModelConfig& config, const TokenizerData& tokenizer,
                         const ExportInfo& info) {
-  QuantizeOptions plain;
-  plain.to = command.to.empty() ? "F16" : command.to;
-  plain.importance = false;
-  return plan_quantization(config, plain, gguf_plan_target(config, tokenizer, info));
+  return plan_quantization(config, plain_type(command.to), gguf_plan_target(config, tokenizer, info));
 }
 
 // A changed model to where it should go.
@@ -180,7 +188,7 @@ Json write_hf(const CommandOptions& command, const ExportTarget& target, const M
 std::string prune_model(const CommandOptions& given, const PruneOptions& options, const Progress& progress) {
   require_valid(options, "attar prune");
   const CommandOptions command = checked(given);
-  check_type_has_use(command);
+  check_type(command);
   const ModelFile source = ModelFile::open(command.model);
   CausalLM model = CausalLM::load(source);
   TokenizerData tokenizer = source.tokenizer();
@@ -232,7 +240,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
                           bool resume, const Progress& progress) {
   require_valid(options, "attar distill");
   const CommandOptions command = checked(given, {student});
-  check_type_has_use(command);
+  check_type(command);
   const std::string steps = command.out + ".steps";
   check_steps_folder(steps, inputs_of(command, {student}));
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
@@ -268,6 +276,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
 
 std::string export_model(const CommandOptions& given, const ExportTarget& target, const Progress& progress) {
   check_target(given, target);
+  plain_type(given.to);
   const CommandOptions command = checked(given);
   const ModelFile source = ModelFile::open(command.model);
   const ExportInfo info = info_of(source);

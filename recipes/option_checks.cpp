@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "distill/loss.h"
-#include "runtime/formats/quant_format.h"
 
 namespace attar {
 namespace {
@@ -74,26 +73,13 @@ std::vector<FieldProblem> problems_of(const DistillOptions& o) {
   check.at_least(o.checkpoint_every_steps, 0, "checkpoint_every_steps");
   check.need(o.signal == "auto" || o.signal == "online" || o.signal == "cached", "signal", "auto, online or cached");
   check.need(o.signal_top_k >= 1 && o.signal_top_k <= 4096, "signal_top_k", "1 to 4096");
+  check.need(o.signal != "cached" || o.temperature == 1.0, "temperature",
+             "1 beside signal: cached, which keeps the teacher at that temperature");
   return check.take();
 }
 
 std::vector<FieldProblem> problems_of(const QuantizeOptions& o) {
-  Checker check;
-  check.need(o.to.has_value() != o.target_size.has_value(), "to", "exactly one of `to` and `target_size`");
-  if (o.target_size) {
-    try {
-      parse_size(*o.target_size);
-    } catch (const Error&) {
-      check.add("target_size", "a size such as 60MB, 58MiB or 60000000");
-    }
-  }
-  for (const auto& [role, type] : o.keep) {
-    if (find_role(role) == nullptr)
-      check.add("keep." + role, "a role: embedding, output, query, key, value, attention_output, gate, up, down");
-    if (find_format(type) == nullptr) check.add("keep." + role, "a tensor type such as Q8_0");
-  }
-  check.at_least(o.calibration_tokens, 1, "calibration_tokens");
-  return check.take();
+  return check_quantize_options(o);
 }
 
 std::vector<FieldProblem> problems_of(const ExportOptions& o) {

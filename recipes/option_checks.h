@@ -7,13 +7,9 @@
 
 #include "recipes/recipe.h"
 #include "runtime/base/error.h"
+#include "runtime/base/fields.h"
 
 namespace attar {
-
-struct FieldProblem {
-  std::string field;     // "ffn"; a map entry as "losses.forward_kl"
-  std::string expected;  // "0 <= x < 1"
-};
 
 std::vector<FieldProblem> problems_of(const PruneOptions& options);
 std::vector<FieldProblem> problems_of(const DistillOptions& options);
@@ -28,7 +24,8 @@ template <class Options>
 void require_valid(const Options& options, const std::string& where) {
   const std::vector<FieldProblem> problems = problems_of(options);
   if (!problems.empty())
-    throw usage_error(where, problems.front().field + " has an impossible value", problems.front().expected);
+    throw usage_error(where, problems.front().field + " has an impossible value", problems.front().expected,
+                      problems.front().got);
 }
 
 }  // namespace attar

@@ -10,14 +10,12 @@
 #include <nlohmann/json.hpp>
 
 #include "export/export.h"
+#include "prune/vocabulary.h"
 #include "quantize/quantize.h"
-#include "recipes/option_checks.h"
+#include "recipes/inputs.h"
 #include "recipes/run.h"
 #include "recipes/session.h"
-#include "recipes/splits.h"
 #include "runtime/base/cpu.h"
-#include "runtime/base/error.h"
-#include "runtime/formats/model_file.h"
 
 namespace attar {
 namespace {
@@ -70,34 +68,17 @@ struct Estimate {
   double disk_bytes = 0;
 };
 
-// The student's shape after a prune stage, as far as options alone tell.
-void apply(const PruneOptions& options, ModelConfig& config) {
-  if (options.vocab > 0) config.vocab_size = std::min(config.vocab_size, options.vocab);
-  const auto layers = static_cast<size_t>(options.layers);
-  if (layers >= config.layers.size())
-    throw usage_error("prune.layers", "leaves no layer", "at most " + std::to_string(config.layers.size() - 1),
-                      std::to_string(layers));
-  config.layers.resize(config.layers.size() - layers);
-  for (LayerConfig& layer : config.layers) {
-    const auto kept = static_cast<int64_t>(static_cast<double>(layer.ffn_width) * (1.0 - options.ffn));
-    layer.ffn_width = std::max(options.round_channels,
-                               (kept + options.round_channels / 2) / options.round_channels * options.round_channels);
-    const int64_t groups = std::max<int64_t>(
-        1, layer.n_kv_heads - static_cast<int64_t>(static_cast<double>(layer.n_kv_heads) * options.heads));
-    layer.n_heads = layer.n_heads / layer.n_kv_heads * groups;
-    layer.n_kv_heads = groups;
-  }
-}
-
 class Planner {
  public:
-  Planner(const Recipe& recipe, const RunOptions& options, ModelConfig teacher, uint64_t teacher_bytes)
+  Planner(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs)
       : recipe_(recipe),
-        teacher_(std::move(teacher)),
-        student_(recipe.student && recipe.student->architecture
-                     ? to_config(*recipe.student->architecture, teacher_.vocab_size)
-                     : teacher_),
-        teacher_bytes_(static_cast<double>(teacher_bytes)),
+        teacher_(inputs.teacher_config),
+        student_(inputs.student_config),
+        tokenizer_(inputs.student   ? inputs.student->tokenizer()
+                   : inputs.teacher ? inputs.teacher->tokenizer()
+                                    : inputs.own_tokenizer),
+        info_(export_info(recipe, inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe))),
+        teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
         threads_(options.threads > 0 ? options.threads : cpu_features().cores),
         flops_(matmul_flops_per_core() * threads_) {}
 
@@ -125,7 +106,10 @@ class Planner {
   }
   Json operator()(const PruneOptions& options) {
     const double before = params(student_), body = before - embedding(student_);
-    apply(options, student_);
+    student_ = pruned_shape(student_, options);
+    if (student_.vocab_size < static_cast<int64_t>(tokenizer_.tokens.size()))  // which tokens stay, the data decides
+      tokenizer_ =
+          trim_vocabulary(tokenizer_, std::vector<int64_t>(tokenizer_.tokens.size()), student_.vocab_size).tokenizer;
     const double tokens =
         std::min(static_cast<double>(options.calibration_tokens), tokens_of(recipe_, recipe_.calibration));
     return entry("prune",
@@ -135,7 +119,8 @@ class Planner {
                  millions(before) + " -> " + millions(params(student_)) + " parameters");
   }
   Json operator()(const DistillOptions& options) {
-    const bool kept = options.signal == "cached" || (options.signal == "auto" && written_with_signal());
+    const bool kept =
+        options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && written_with_signal());
     const bool captured = options.signal == "cached" && !written_with_signal();
     const double teacher = params(teacher_);
     Estimate estimate = training(options, student_, kept ? 0.0 : teacher);
@@ -148,7 +133,7 @@ class Planner {
                  std::to_string(options.tokens) + " tokens, the teacher " + (kept ? "kept" : "beside the student"));
   }
   Json operator()(const QuantizeOptions& options) {
-    const QuantizePlan plan = plan_quantization(student_, options, {});
+    const QuantizePlan plan = plan_quantization(student_, options, gguf_plan_target(student_, tokenizer_, info_));
     const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
                                                         tokens_of(recipe_, recipe_.calibration))
                                              : 0.0;
@@ -234,6 +219,8 @@ class Planner {
 
   const Recipe& recipe_;
   ModelConfig teacher_, student_;
+  TokenizerData tokenizer_;  // the student's
+  ExportInfo info_;
   double teacher_bytes_;
   int threads_;
   double flops_;
@@ -243,21 +230,7 @@ class Planner {
 }  // namespace
 
 std::string plan_recipe(const Recipe& recipe, const RunOptions& options) {
-  ModelConfig config;
-  uint64_t bytes = 0;
-  if (recipe.teacher.model.empty()) {
-    config = to_config(*recipe.teacher.architecture, static_cast<int64_t>(own_tokenizer(recipe).tokens.size()));
-    bytes = 4 * static_cast<uint64_t>(config.parameter_count());
-  } else {
-    const ModelFile teacher = ModelFile::open(recipe.teacher.model);
-    config = teacher.config();
-    bytes = teacher.size_bytes();
-  }
-  for (const auto* split : {&recipe.train, &recipe.calibration, &recipe.evaluation})
-    for (const DataSource& source : *split)
-      if (!source.file.empty() && !std::filesystem::exists(recipe_relative(recipe, source.file)))
-        throw input_error(recipe_relative(recipe, source.file), "is missing", "the data file that the recipe names");
-  Planner planner(recipe, options, config, bytes);
+  Planner planner(recipe, options, open_inputs(recipe));
   Json stages = Json::array();
   if (const Json teacher = planner.teacher(); !teacher.is_null()) stages.push_back(teacher);
   stages.push_back(planner.data());

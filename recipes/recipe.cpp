@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <set>
 
+#include "distill/loss.h"
+#include "recipes/inputs.h"
 #include "recipes/option_checks.h"
 #include "recipes/overrides.h"
 #include "recipes/suggestion.h"
@@ -44,7 +46,7 @@ class Reader {
   // Checks that `node` is a map whose keys are among `known`, each once.
   bool map(const YAML::Node& node, const std::string& key, const std::vector<std::string>& known) {
     if (!node.IsMap()) {
-      problem(node, key + ": expected a map, got " + scalar_text(node));
+      problem(node, (key.empty() ? "" : key + ": ") + "expected a map, got " + scalar_text(node));
       return false;
     }
     std::set<std::string> seen;
@@ -102,8 +104,7 @@ class Reader {
     });
     if (problems_.size() != before) return;  // a wrong type has been said already
     for (const FieldProblem& found : problems_of(out)) {
-      const std::string top = found.field.substr(0, found.field.find('.'));
-      const YAML::Node child = node[top];
+      const YAML::Node child = value_of(node, found.field);
       const std::string shown = child && child.IsScalar() ? " = " + scalar_text(child) : "";
       problem(child ? child : node, key + "." + found.field + shown + ": expected " + found.expected);
     }
@@ -119,6 +120,15 @@ class Reader {
  private:
   void wrong(const YAML::Node& node, const std::string& key, const char* expected) {
     problem(node, key + ": expected " + expected + ", got " + scalar_text(node));
+  }
+
+  // Where "ffn" or, of a map, "losses.forward_kl" stands.
+  static YAML::Node value_of(const YAML::Node& node, const std::string& field) {
+    const size_t dot = field.find('.');
+    const YAML::Node child = node[field.substr(0, dot)];
+    if (dot == std::string::npos || !child || !child.IsMap()) return child;
+    const YAML::Node entry = child[field.substr(dot + 1)];
+    return entry ? entry : child;
   }
 
   std::string place(const YAML::Node& node) const {
@@ -181,6 +191,12 @@ void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& sta
   }
 }
 
+void read_weight(const YAML::Node& node, const std::string& key, Reader& reader, DataSource& source) {
+  reader.value(node, key + ".weight", source.weight);
+  if (!(source.weight > 0.0 && source.weight <= 1000.0))
+    reader.problem(node, key + ".weight = " + scalar_text(node) + ": expected 0 < x <= 1000");
+}
+
 void read_sources(const YAML::Node& node, const std::string& key, Reader& reader, std::vector<DataSource>& sources) {
   if (!node.IsSequence())
     return reader.problem(node, key + ": expected a list of files or {teacher_writes: ...}, got " + scalar_text(node));
@@ -188,12 +204,15 @@ void read_sources(const YAML::Node& node, const std::string& key, Reader& reader
     DataSource source;
     if (item.IsScalar()) {
       source.file = item.Scalar();
-    } else if (reader.map(item, key, {"teacher_writes", "file"})) {
+    } else if (reader.map(item, key, {"teacher_writes", "file", "weight"})) {
       if (const YAML::Node file = item["file"]) reader.value(file, key + ".file", source.file);
+      if (const YAML::Node weight = item["weight"]) read_weight(weight, key, reader, source);
       if (const YAML::Node writes = item["teacher_writes"])
         reader.options(writes, key + ".teacher_writes", source.teacher_writes.emplace());
       if (source.file.empty() == !source.teacher_writes.has_value())
         reader.problem(item, key + ": expected one of `file` and `teacher_writes`");
+      if (item["weight"] && (source.teacher_writes || key == "data.evaluation"))
+        reader.problem(item["weight"], key + ".weight: expected beside a `file` of train or calibration alone");
     }
     sources.push_back(std::move(source));
   }
@@ -216,22 +235,69 @@ void read_model(const YAML::Node& node, const std::string& key, Reader& reader, 
     return;
   }
   if (!reader.map(node, key, {"config", "tokenizer", "pretrain"})) return;
+  if (key == "student") {
+    if (const YAML::Node wrong = node["tokenizer"])
+      reader.problem(wrong, "student.tokenizer: a student that is made here has its teacher's tokenizer; leave it out");
+    if (const YAML::Node wrong = node["pretrain"])
+      reader.problem(wrong, "student.pretrain: a student learns in a `distill` stage; leave it out");
+  }
   if (const YAML::Node config = node["config"])
     reader.options(config, key + ".config", model.architecture.emplace());
   else
     reader.problem(node, key + ": expected `config`, the shape of the model to train");
-  if (const YAML::Node tokenizer = node["tokenizer"]) reader.value(tokenizer, key + ".tokenizer", model.tokenizer);
+  if (const YAML::Node tokenizer = node["tokenizer"])
+    reader.value(tokenizer, key + ".tokenizer", model.tokenizer);
+  else if (key == "teacher")
+    reader.problem(node, "teacher: expected `tokenizer`, a folder with tokenizer.json or a MODEL");
   if (const YAML::Node pretrain = node["pretrain"]) {
     DistillOptions options;
     options.losses = {{"cross_entropy", 1.0}};
     reader.options(pretrain, key + ".pretrain", options);
+    for (const auto& [name, weight] : options.losses)
+      if (const LossEntry* loss = find_loss(name); loss != nullptr && loss->needs_teacher && weight != 0.0)
+        reader.problem(pretrain["losses"],
+                       key + ".pretrain.losses." + name +
+                           ": needs a teacher, and there is none yet; expected cross_entropy alone");
     model.pretrain = options;
   }
+}
+
+// Text in two splits would be dropped from one of them, document by document.
+void check_disjoint(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
+  const auto refuse = [&](const char* name, const std::vector<DataSource>& split, const char* other_name,
+                          const std::vector<DataSource>& other) {
+    for (size_t i = 0; i < split.size(); ++i)
+      for (const DataSource& source : other)
+        if (!source.file.empty() && source.file == split[i].file)
+          reader.problem(root["data"][name][i], std::string("data.") + name + ": " + printable(source.file) +
+                                                    " is in data." + other_name + " too; the splits stay apart");
+  };
+  refuse("train", recipe.train, "evaluation", recipe.evaluation);
+  refuse("calibration", recipe.calibration, "evaluation", recipe.evaluation);
+  refuse("calibration", recipe.calibration, "train", recipe.train);
+}
+
+// What a model of a shape that the recipe itself gives cannot go through.
+void check_shapes(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
+  const ModelRecipe& start = recipe.student ? *recipe.student : recipe.teacher;
+  if (!start.architecture) return;            // of a MODEL, which is opened later
+  constexpr int64_t kSmallestVocabulary = 1;  // the tokenizer is not read yet
+  ModelConfig shape;
+  try {
+    shape = to_config(*start.architecture, kSmallestVocabulary);
+  } catch (const Error& error) {
+    return reader.problem(root[recipe.student ? "student" : "teacher"], error.what());
+  }
+  for (const StageProblem& problem : shape_problems(recipe, shape))
+    reader.problem(root["stages"][problem.stage], problem.what);
 }
 
 // What one key cannot know: stages that need data, a teacher that is not there, an order that cannot work.
 void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
   bool quantized = false, exported = false;
+  if (recipe.teacher.pretrain && std::none_of(recipe.train.begin(), recipe.train.end(),
+                                              [](const DataSource& source) { return !source.file.empty(); }))
+    reader.problem(root["teacher"]["pretrain"], "teacher.pretrain: needs a file in data.train");
   const YAML::Node stages = root["stages"];
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const Stage& stage = recipe.stages[i];
@@ -258,6 +324,8 @@ void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
 }
 
 void read_recipe(const YAML::Node& root, Reader& reader, Recipe& recipe) {
+  if (!root.IsMap())
+    return reader.problem(root, "expected a recipe, a map with `teacher` and `stages`, got " + scalar_text(root));
   if (!reader.map(root, "", {"version", "name", "seed", "teacher", "student", "data", "stages"})) return;
   if (const YAML::Node node = root["version"]) reader.value(node, "version", recipe.version);
   if (recipe.version != 1) reader.problem(root["version"], "version: expected 1, the only one this Attar knows");
@@ -322,6 +390,8 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
   read_recipe(root, reader, recipe);
   reader.throw_if_any();
   check_whole(root, reader, recipe);
+  check_disjoint(root, reader, recipe);
+  check_shapes(root, reader, recipe);
   reader.throw_if_any();
   return recipe;
 }

@@ -72,9 +72,11 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.signal_top_k, "signal_top_k", "teacher probabilities kept at each token for distillation; 0 for none");
 }
 
-// One source of a split: a text or chat file (relative to the recipe), or text that the teacher writes.
+// One source of a split: a text or chat file (relative to the recipe), as often as `weight` says (2 is twice, 0.25 a
+// quarter of its documents), or text that the teacher writes.
 struct DataSource {
   std::string file;
+  double weight = 1.0;
   std::optional<TeacherWrites> teacher_writes;
 };
 

@@ -4,8 +4,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "recipes/machine.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/cpu.h"
+#include "runtime/base/mapped_file.h"
 #include "runtime/base/sha256.h"
 
 namespace attar {
@@ -82,8 +83,8 @@ RunOutcome write_report(const Session& session, const std::vector<StageRecord>& 
       {"name", session.recipe.name},
       {"results", {{"provenance", provenance(session)}, {"recipe", resolved_yaml(session.recipe)}, {"stages", stages}}},
       {"measurements",
-       {{"machine",
-         {{"cpu", cpu_features().model}, {"isa", isa_name(cpu_features().best_isa())}, {"threads", session.threads}}},
+       {{"commands", Json::parse(read_file(session.folder.file("env.json"))).at("commands")},
+        {"machine", Json::parse(machine_json(session.threads))},
         {"stages", times}}}};
   outcome.report = report.dump(1) + "\n";
   outcome.report_json = session.folder.file("report.json");

@@ -183,16 +183,16 @@ std::string samples(const Json& measured) {
   return html.empty() ? "" : "<h2>Side by side</h2>" + html;
 }
 
-std::string training(const Json& stage) {
+std::string training(const std::string& name, const Json& results) {
   std::vector<Series> series;
-  for (const Json& point : stage["results"].value("curve", Json::array()))
+  for (const Json& point : results.value("curve", Json::array()))
     for (const auto& [key, value] : point.items()) {
       if (key == "step" || key == "tokens") continue;
       auto found = std::find_if(series.begin(), series.end(), [&](const Series& s) { return s.name == key; });
       if (found == series.end()) found = series.insert(series.end(), Series{key, {}});
       found->points.emplace_back(point["tokens"].get<double>(), value.get<double>());
     }
-  return "<h2>" + escaped(stage["name"]) + ": loss by tokens</h2>" + line_chart(series, "tokens");
+  return "<h2>" + escaped(name) + ": loss by tokens</h2>" + line_chart(series, "tokens");
 }
 
 std::string errors(const Json& stage, const char* list, const char* label, const char* title) {
@@ -246,14 +246,16 @@ std::string report_html(const std::string& report_json) {
   }
   html += samples(measured);
   for (const Json& stage : results["stages"]) {
-    if (stage["kind"] == "distill") html += training(stage);
+    if (stage["kind"] == "distill") html += training(stage["name"], stage["results"]);
+    if (stage["results"].contains("pretrain")) html += training("teacher", stage["results"]["pretrain"]);
     if (stage["kind"] == "prune") html += errors(stage, "layers", "layer", "error left in each layer after the refit");
     if (stage["kind"] == "quantize") html += errors(stage, "tensors", "name", "weighted error of each matrix");
   }
   html += stage_table(results, report["measurements"]);
-  html += "<h2>How it was made</h2><pre>attar run " + escaped(report["name"]) +
-          ".yaml</pre><details><summary>the recipe, every default written out</summary><pre>" +
-          escaped(results["recipe"]) + "</pre></details><table>";
+  html += "<h2>How it was made</h2><pre>";
+  for (const Json& command : report["measurements"].value("commands", Json::array())) html += escaped(command) + "\n";
+  html += "</pre><details><summary>the recipe, every default written out</summary><pre>" + escaped(results["recipe"]) +
+          "</pre></details><table>";
   for (const auto& [key, value] : results["provenance"].items())
     html += "<tr><td>" + escaped(key) + "</td><td><code>" + escaped(plain(value)) + "</code></td></tr>";
   for (const auto& [key, value] : report["measurements"]["machine"].items())

@@ -74,8 +74,15 @@ void emit_model(YAML::Emitter& out, const char* key, const ModelRecipe& model) {
 void emit_sources(YAML::Emitter& out, const char* key, const std::vector<DataSource>& sources) {
   out << YAML::Key << key << YAML::Value << YAML::BeginSeq;
   for (const DataSource& source : sources) {
-    if (!source.teacher_writes) {
+    if (!source.teacher_writes && source.weight == 1.0) {
       out << source.file;
+      continue;
+    }
+    if (!source.teacher_writes) {
+      out << YAML::Flow << YAML::BeginMap << YAML::Key << "file" << YAML::Value << source.file << YAML::Key << "weight"
+          << YAML::Value;
+      emit(out, source.weight);
+      out << YAML::EndMap;
       continue;
     }
     out << YAML::BeginMap << YAML::Key << "teacher_writes" << YAML::Value;

@@ -6,11 +6,14 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "recipes/inputs.h"
+#include "recipes/machine.h"
 #include "recipes/report.h"
 #include "recipes/session.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
 #include "runtime/benchmark.h"
 
 namespace attar {
@@ -74,27 +77,30 @@ size_t first_stage_to_run(Session& session) {
   return first;
 }
 
-std::string environment_json(const RunOptions& options, int threads) {
-  const CpuFeatures& cpu = cpu_features();
-  return Json({{"attar", ATTAR_VERSION},
-               {"cpu", cpu.model},
-               {"isa", isa_name(cpu.best_isa())},
-               {"cores", cpu.cores},
-               {"threads", threads},
-               {"out", options.folder}})
-             .dump(1) +
-         "\n";
+// Where and how this run was started, each start a command.
+std::string environment_json(const RunFolder& folder, int threads) {
+  const std::string path = folder.file("env.json");
+  Json commands = Json::array();
+  if (std::filesystem::exists(path))
+    commands = Json::parse(read_file(path), nullptr, false).value("commands", Json::array());
+  if (const std::string command = command_line(); commands.empty() || commands.back() != command)
+    commands.push_back(command);
+  Json json = Json::parse(machine_json(threads));
+  json["folder"] = std::filesystem::current_path().string();
+  json["commands"] = commands;
+  return json.dump(1) + "\n";
 }
 
 }  // namespace
 
 RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
-  RunFolder folder(path, resolved_yaml(recipe), options.resume);
+  const RecipeInputs inputs = open_inputs(recipe);
+  RunFolder folder(path, resolved_yaml(recipe), inputs.sha256, options.resume);
   const int threads = options.threads > 0 ? options.threads : cpu_features().cores;
-  write_file_atomically(folder.file("env.json"), environment_json(options, threads));
+  write_file_atomically(folder.file("env.json"), environment_json(folder, threads));
 
-  Session session{recipe, options, folder, progress, threads};
+  Session session{recipe, inputs, options, folder, progress, threads};
   std::vector<StageRecord> records;
   records.push_back(finish_once(session, "0-teacher", [&](bool) { return prepare_teacher(session); }));
   records.push_back(finish_once(session, "0-data", [&](bool) { return prepare_data(session); }));

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -46,32 +47,68 @@ void sweep_asides(const std::string& path) {
   for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
 }
 
+// Before anything is made there, a lock included.
+void refuse_foreign(const std::string& path) {
+  if (!fs::is_directory(path) || fs::exists(path + "/resolved.yaml")) return;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path))
+    if (entry.path().filename() != ".lock" && entry.path().filename().string().find(".tmp-") == std::string::npos)
+      throw usage_error(path, "is not empty and holds no run", "", "", "choose another folder with --out");
+}
+
+// Files of a run that has only opened its teacher: nothing is lost when another recipe takes the folder.
+bool holds_work(const std::string& path) {
+  static constexpr const char* kStart[] = {".lock",    "resolved.yaml", "inputs.json",
+                                           "env.json", "metrics.jsonl", "checkpoints/0-teacher/stage.json"};
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
+    if (entry.is_regular_file() &&
+        std::find(std::begin(kStart), std::end(kStart), fs::relative(entry.path(), path).string()) == std::end(kStart))
+      return true;
+  return false;
+}
+
 }  // namespace
 
-RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe, bool resume) : path_(path) {
+RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe,
+                     const std::map<std::string, std::string>& inputs, bool resume)
+    : path_(path) {
+  refuse_foreign(path);
   std::error_code code;
   fs::create_directories(path, code);
   if (!fs::is_directory(path))
     throw Error(ErrorKind::Resources, {.where = path, .what = "cannot be created as a folder"});
-  lock_ = lock_folder(path);
-  const std::string recipe_file = file("resolved.yaml");
-  if (!fs::exists(recipe_file)) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(path))
-      if (entry.path().filename() != ".lock" && entry.path().filename().string().find(".tmp-") == std::string::npos)
-        throw usage_error(path, "is not empty and holds no run", "", "", "choose another folder with --out");
-    write_file_atomically(recipe_file, resolved_recipe);
-  } else if (read_file(recipe_file) != resolved_recipe) {
+  lock_.fd = lock_folder(path);
+  sweep_asides(path);
+  if (!holds_work(path)) {
+    bind(resolved_recipe, inputs);
+  } else if (read_file(file("resolved.yaml")) != resolved_recipe) {
     throw usage_error(path, "holds the run of another recipe", "", "",
                       "compare it with resolved.yaml there; choose another folder with --out, or delete this one");
   } else if (!resume) {
     throw usage_error(path, "already holds this run", "", "",
                       "add --resume to go on with it, or choose another folder with --out");
+  } else {
+    check_inputs(inputs);
   }
-  sweep_asides(path);
 }
 
-RunFolder::~RunFolder() {
-  if (lock_ >= 0) ::close(lock_);
+void RunFolder::bind(const std::string& resolved_recipe, const std::map<std::string, std::string>& inputs) {
+  for (const char* name : {"checkpoints", "env.json", "metrics.jsonl"}) fs::remove_all(file(name));
+  write_file_atomically(file("resolved.yaml"), resolved_recipe);
+  write_file_atomically(file("inputs.json"), Json(inputs).dump(1) + "\n");
+}
+
+void RunFolder::check_inputs(const std::map<std::string, std::string>& inputs) const {
+  const Json recorded = Json::parse(read_file(file("inputs.json")), nullptr, false);
+  std::string changed;
+  for (const auto& [name, sha256] : inputs)
+    if (!recorded.is_object() || recorded.value(name, "") != sha256) changed += (changed.empty() ? "" : ", ") + name;
+  if (!changed.empty())
+    throw usage_error(changed, "not the contents that the run in " + path_ + " began with", "", "",
+                      "put the old ones back, or start anew in another folder with --out");
+}
+
+RunFolder::Lock::~Lock() {
+  if (fd >= 0) ::close(fd);
 }
 
 std::optional<StageRecord> RunFolder::record(const std::string& stage) const {

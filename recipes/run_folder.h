@@ -1,6 +1,7 @@
 // The folder of a run: locked while in use, bound to one resolved recipe, and the home of each stage's result.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,10 +18,11 @@ struct StageRecord {
 
 class RunFolder {
  public:
-  // Creates or opens. Error{Resources}: another process uses it. Error{Usage}: it holds a run and `resume` is off, or a
-  // run of another recipe.
-  RunFolder(const std::string& path, const std::string& resolved_recipe, bool resume);
-  ~RunFolder();
+  // Creates or opens. `inputs`: SHA-256 of what the recipe takes from outside, by name. Error{Resources}: another
+  // process uses it. Error{Usage}: it holds a run and `resume` is off, a run of another recipe, or one that began with
+  // other inputs. A folder in which no work lies yet is bound anew.
+  RunFolder(const std::string& path, const std::string& resolved_recipe,
+            const std::map<std::string, std::string>& inputs, bool resume);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
@@ -36,8 +38,14 @@ class RunFolder {
   void start_metrics(const std::string& stage);  // drops lines of `stage` that an interrupted run left
 
  private:
+  void bind(const std::string& resolved_recipe, const std::map<std::string, std::string>& inputs);
+  void check_inputs(const std::map<std::string, std::string>& inputs) const;
+
   std::string path_;
-  int lock_ = -1;
+  struct Lock {  // let go also when the constructor refuses
+    int fd = -1;
+    ~Lock();
+  } lock_;
 };
 
 }  // namespace attar

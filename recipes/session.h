@@ -9,6 +9,7 @@
 #include "compress/token_dataset.h"
 #include "export/export.h"
 #include "quantize/quantize.h"
+#include "recipes/inputs.h"
 #include "recipes/recipe.h"
 #include "recipes/run.h"
 #include "recipes/run_folder.h"
@@ -19,6 +20,7 @@ namespace attar {
 
 struct Session {
   const Recipe& recipe;
+  const RecipeInputs& inputs;
   const RunOptions& options;
   RunFolder& folder;
   const Progress& progress;
@@ -38,8 +40,10 @@ struct Session {
   ExportInfo export_info() const;
 };
 
-// The tokenizer of a teacher that is made here: a folder with tokenizer.json, or that of a MODEL.
-TokenizerData own_tokenizer(const Recipe& recipe);
+// What an export of this recipe's student says about itself.
+ExportInfo export_info(const Recipe& recipe, const Provenance& teacher);
+// Of a teacher that is trained here.
+Provenance own_provenance(const Recipe& recipe);
 
 // Opens or trains the teacher; writes, reads or tokenizes the data. Both resume from the run folder.
 StageRecord prepare_teacher(Session& session);

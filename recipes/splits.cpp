@@ -1,10 +1,12 @@
 #include "recipes/splits.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
-#include <filesystem>
+#include <numeric>
 
-#include "runtime/base/error.h"
+#include "recipes/inputs.h"
+#include "runtime/base/random.h"
 
 namespace attar {
 namespace {
@@ -38,13 +40,22 @@ void for_each_run(const std::string& text, Visit&& visit) {
   end_word();
 }
 
-}  // namespace
-
-std::string recipe_relative(const Recipe& recipe, const std::string& file) {
-  const std::filesystem::path path(file);
-  if (path.is_absolute()) return file;
-  return (std::filesystem::path(recipe.path).parent_path() / path).string();
+void append_runs(const std::string& text, std::vector<uint64_t>& runs) {
+  for_each_run(text, [&](uint64_t run) {
+    runs.push_back(run);
+    return true;
+  });
 }
+
+// The text that counts in the loss.
+std::string learned_text(const TokenDocument& document, const Tokenizer& tokenizer) {
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; i < document.tokens.size(); ++i)
+    if (document.in_loss[i] != 0) tokens.push_back(document.tokens[i]);
+  return tokenizer.decode(tokens);
+}
+
+}  // namespace
 
 std::vector<Document> evaluation_documents(const Recipe& recipe) {
   std::vector<Document> documents;
@@ -54,16 +65,11 @@ std::vector<Document> evaluation_documents(const Recipe& recipe) {
   return documents;
 }
 
-EvaluationText::EvaluationText(const std::vector<Document>& documents) {
-  for (const Document& document : documents)
-    for_each_run(document_text(document), [&](uint64_t run) {
-      runs_.push_back(run);
-      return true;
-    });
+WordRuns::WordRuns(std::vector<uint64_t> runs) : runs_(std::move(runs)) {
   std::sort(runs_.begin(), runs_.end());
 }
 
-bool EvaluationText::overlaps(const std::string& text) const {
+bool WordRuns::shares_one_with(const std::string& text) const {
   bool found = false;
   for_each_run(text, [&](uint64_t run) {
     found = std::binary_search(runs_.begin(), runs_.end(), run);
@@ -72,11 +78,42 @@ bool EvaluationText::overlaps(const std::string& text) const {
   return found;
 }
 
-int64_t drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, const EvaluationText& evaluation) {
-  const size_t before = dataset.documents.size();
-  std::erase_if(dataset.documents,
-                [&](const TokenDocument& document) { return evaluation.overlaps(tokenizer.decode(document.tokens)); });
-  return static_cast<int64_t>(before - dataset.documents.size());
+WordRuns runs_of(const std::vector<Document>& documents) {
+  std::vector<uint64_t> runs;
+  for (const Document& document : documents) append_runs(document_text(document), runs);
+  return WordRuns(std::move(runs));
+}
+
+WordRuns runs_of_learned_text(const TokenDataset& dataset, const Tokenizer& tokenizer) {
+  std::vector<uint64_t> runs;
+  for (const TokenDocument& document : dataset.documents) append_runs(learned_text(document, tokenizer), runs);
+  return WordRuns(std::move(runs));
+}
+
+void drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, Splits& splits) {
+  std::erase_if(dataset.documents, [&](const TokenDocument& document) {
+    const bool evaluated = splits.evaluation.shares_one_with(tokenizer.decode(document.tokens));
+    const bool trained = !evaluated && splits.train.shares_one_with(learned_text(document, tokenizer));
+    splits.in_evaluation += evaluated ? 1 : 0;
+    splits.in_train += trained ? 1 : 0;
+    return evaluated || trained;
+  });
+}
+
+TokenDataset weighted(TokenDataset dataset, double weight, uint64_t seed, uint64_t stream) {
+  if (weight == 1.0) return dataset;
+  const size_t n = dataset.documents.size();
+  const auto wanted =
+      std::max<size_t>(std::min<size_t>(n, 1), static_cast<size_t>(std::llround(weight * static_cast<double>(n))));
+  const CounterRandom random(seed, stream);
+  std::vector<size_t> drawn(n);
+  std::iota(drawn.begin(), drawn.end(), size_t{0});
+  std::sort(drawn.begin(), drawn.end(), [&](size_t a, size_t b) { return random.bits(a) < random.bits(b); });
+  std::vector<size_t> copies(n, n == 0 ? 0 : wanted / n);
+  for (size_t i = 0; n > 0 && i < wanted % n; ++i) ++copies[drawn[i]];
+  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, {}};
+  for (size_t i = 0; i < n; ++i) out.documents.insert(out.documents.end(), copies[i], dataset.documents[i]);
+  return out;
 }
 
 }  // namespace attar

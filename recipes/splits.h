@@ -1,5 +1,5 @@
 // The three splits of a recipe's data. They stay apart: what shares a run of 13 words with the evaluation text is
-// dropped from training and calibration, and counted.
+// dropped from training and calibration, what shares one with the training text from calibration; both are counted.
 #pragma once
 
 #include <cstdint>
@@ -13,22 +13,31 @@
 
 namespace attar {
 
-// `file` of a recipe, seen from the recipe's own folder.
-std::string recipe_relative(const Recipe& recipe, const std::string& file);
-
 std::vector<Document> evaluation_documents(const Recipe& recipe);
 
-// Runs of 13 words of the evaluation text, lower case, punctuation dropped, as hashes.
-class EvaluationText {
+// Runs of 13 words of a text, lower case, punctuation dropped, as hashes.
+class WordRuns {
  public:
-  explicit EvaluationText(const std::vector<Document>& documents);
-  bool overlaps(const std::string& text) const;
+  WordRuns() = default;
+  explicit WordRuns(std::vector<uint64_t> runs);
+  bool shares_one_with(const std::string& text) const;
 
  private:
   std::vector<uint64_t> runs_;  // sorted
 };
+WordRuns runs_of(const std::vector<Document>& documents);
+// Of the text that is learned from: a chat's frame and system prompt are the same in every document.
+WordRuns runs_of_learned_text(const TokenDataset& dataset, const Tokenizer& tokenizer);
 
-// Drops documents whose decoded text overlaps; returns how many.
-int64_t drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, const EvaluationText& evaluation);
+// What other splits hold, and how many documents were dropped for it.
+struct Splits {
+  WordRuns evaluation{}, train{};
+  int64_t in_evaluation = 0, in_train = 0;
+};
+void drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, Splits& splits);
+
+// `dataset` as if the recipe named its text `weight` times: the whole number of times over, then as many documents,
+// drawn by (seed, stream), as round to that weight; at least one.
+TokenDataset weighted(TokenDataset dataset, double weight, uint64_t seed, uint64_t stream);
 
 }  // namespace attar

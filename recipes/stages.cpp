@@ -1,6 +1,4 @@
 // The stages that make the student: prune, distill, quantize, export.
-#include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
@@ -8,6 +6,7 @@
 #include "recipes/option_checks.h"
 #include "recipes/session.h"
 #include "recipes/teacher_signal.h"
+#include "recipes/training_record.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/shared_vocabulary.h"
 
@@ -37,38 +36,9 @@ std::vector<int32_t> composed(const std::vector<int32_t>& before, std::vector<in
   return now;
 }
 
-void append_steps(Session& session, const std::string& name, const TrainResult& trained) {
-  session.folder.start_metrics(name);
-  for (const TrainStep& step : trained.history) {
-    Json line = {{"stage", name},
-                 {"step", step.step},
-                 {"tokens", step.tokens},
-                 {"loss", step.loss},
-                 {"gradient_norm", step.gradient_norm},
-                 {"learning_rate", step.learning_rate}};
-    for (const auto& [part, value] : step.parts) line[part] = value;
-    session.folder.append_metric(line.dump());
-  }
-}
-
 // A student that the recipe makes follows from recipe and teacher; one that it names may change between two runs.
 std::string named_student_hash(const Recipe& recipe) {
   return recipe.student && !recipe.student->model.empty() ? ModelFile::open(recipe.student->model).content_hash() : "";
-}
-
-// At most `points` of a curve, evenly, the last one included.
-Json curve(const TrainResult& trained, size_t points) {
-  Json out = Json::array();
-  const size_t n = trained.history.size();
-  const size_t stride = std::max<size_t>(1, (n + points - 1) / points);
-  for (size_t i = 0; i < n; ++i) {
-    if (i % stride != 0 && i + 1 != n) continue;
-    const TrainStep& step = trained.history[i];
-    Json point = {{"step", step.step}, {"tokens", step.tokens}, {"loss", step.loss}};
-    for (const auto& [part, value] : step.parts) point[part] = value;
-    out.push_back(point);
-  }
-  return out;
 }
 
 // Bytes and mean error by type of the quantized tensors.
@@ -99,29 +69,27 @@ TokenDataset Session::in_student_vocabulary(const TokenDataset& data) const {
   return remap_dataset(data, from, to, VocabularyCut{tokenizer, kept_tokens});
 }
 
-ExportInfo Session::export_info() const {
+ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {
   ExportInfo info;
-  info.provenance = teacher->provenance();
-  if (!info.provenance.name.empty())
-    info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
+  info.provenance = teacher;
+  if (!teacher.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), teacher.name);
   info.provenance.name = recipe.name;
   info.recipe_name = recipe.name;
   info.attar_version = ATTAR_VERSION;
   return info;
 }
+ExportInfo Session::export_info() const {
+  return attar::export_info(recipe, teacher->provenance());
+}
 
 void start_student(Session& session) {
   const std::optional<ModelRecipe>& wanted = session.recipe.student;
-  if (wanted && !wanted->model.empty()) {
-    const ModelFile file = ModelFile::open(wanted->model);
-    session.student = CausalLM::load(file);
-    session.tokenizer = file.tokenizer();
-  } else {
-    session.tokenizer = session.teacher->tokenizer();
-    session.student = wanted ? CausalLM::random(to_config(*wanted->architecture, session.teacher->config().vocab_size),
-                                                static_cast<uint64_t>(session.recipe.seed) + 1)
-                             : CausalLM::load(*session.teacher);
-  }
+  const std::optional<ModelFile>& file = session.inputs.student;
+  session.tokenizer = file ? file->tokenizer() : session.teacher->tokenizer();
+  if (wanted && !file)
+    session.student = CausalLM::random(session.inputs.student_config, static_cast<uint64_t>(session.recipe.seed) + 1);
+  else
+    session.student = CausalLM::load(file ? *file : *session.teacher);
   session.kept_tokens = teacher_ids(Tokenizer(session.teacher->tokenizer()), Tokenizer(session.tokenizer),
                                     wanted ? wanted->model : "student");
 }
@@ -156,12 +124,13 @@ StageRecord run_stage(Session& session, const std::string& name, const PruneOpti
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options) {
-  if (needs_teacher_signal(session.train, options))
-    session.train = with_teacher_signal(*session.teacher, std::move(session.train), session.kept_tokens, options,
-                                        session.folder.file("cache"), session.threads, session.progress);
-  const TokenDataset data = session.in_student_vocabulary(session.train);
-  const bool cached = options.signal == "cached" ||
-                      (options.signal == "auto" && data.signal_k > 0 && data.documents_without_signal() == 0);
+  // The signal is this stage's own: a later stage finds the data as a resumed run would.
+  const TokenDataset data = session.in_student_vocabulary(
+      needs_teacher_signal(session.train, options)
+          ? with_teacher_signal(*session.teacher, session.train, session.kept_tokens, options,
+                                session.folder.file("cache"), session.threads, session.progress)
+          : session.train);
+  const bool cached = learns_from_cache(options, data);
   CausalLM teacher;
   if (!cached) teacher = CausalLM::load(*session.teacher);
   const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,
@@ -172,15 +141,15 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
                            .checkpoint_directory = session.folder.checkpoints(name),
                            .resume = true,
                            .seed = static_cast<uint64_t>(session.recipe.seed),
-                           .threads = session.threads};
+                           .threads = session.threads,
+                           .on_step = step_recorder(session.folder, name)};
   const TrainResult trained = train(session.student, session.tokenizer, inputs, options, session.progress);
-  append_steps(session, name, trained);
   write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
                    session.export_info().provenance, {}, kept_tokens_json(session).dump());
   const Json results = {{"steps", trained.steps},
                         {"tokens", trained.tokens},
                         {"signal", cached ? "cached" : "online"},
-                        {"curve", curve(trained, 200)}};
+                        {"curve", Json::parse(training_curve(trained))}};
   return {.name = name, .results = results.dump()};
 }
 

@@ -40,7 +40,7 @@ void print_plan(const std::string& plan_json) {
 
 int run(const Options& options, const GlobalOptions& global) {
   std::vector<std::string> overrides = options.overrides;
-  if (global.seed != 0) overrides.push_back("seed=" + std::to_string(global.seed));
+  if (global.seed) overrides.push_back("seed=" + std::to_string(*global.seed));
   const Recipe recipe = parse_recipe(options.recipe, overrides);
   const RunOptions how{.folder = options.out,
                        .resume = options.resume,

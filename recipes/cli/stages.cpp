@@ -51,7 +51,7 @@ struct Shared {
   CommandOptions with(const GlobalOptions& global) const {
     CommandOptions out = command;
     out.threads = static_cast<int>(global.threads);
-    out.seed = global.seed;
+    out.seed = global.seed.value_or(0);
     return out;
   }
 };

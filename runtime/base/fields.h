@@ -31,6 +31,13 @@ std::vector<std::string> field_names() {
   return names;
 }
 
+// What is wrong with the value of a field.
+struct FieldProblem {
+  std::string field;     // "ffn"; a map entry as "losses.forward_kl"
+  std::string expected;  // "0 <= x < 1"
+  std::string got{};     // the value, where it helps
+};
+
 template <class T>
 struct is_optional : std::false_type {};
 template <class T>

@@ -117,9 +117,9 @@ int run_generate(const Options& options, const GlobalOptions& global) {
   if (prompt.empty()) throw usage_error("--prompt", "is empty and the model has no BOS token", "some text");
   const auto start = std::chrono::steady_clock::now();
   if (!global.json && options.system.empty()) show(options.prompt);
-  const runtime::Generated out = speaker.speak(prompt, static_cast<uint64_t>(global.seed), [&](std::string_view text) {
-    return global.json ? !interrupted() : show(text);
-  });
+  const runtime::Generated out =
+      speaker.speak(prompt, static_cast<uint64_t>(global.seed.value_or(0)),
+                    [&](std::string_view text) { return global.json ? !interrupted() : show(text); });
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!global.json) {
     std::fputc('\n', stdout);
@@ -155,7 +155,7 @@ int run_chat(const Options& options, const GlobalOptions& global) {
     }
     messages.push_back({"user", line});
     const runtime::Generated out =
-        speaker.speak(speaker.chat_prompt(messages), static_cast<uint64_t>(global.seed) + turn, show);
+        speaker.speak(speaker.chat_prompt(messages), static_cast<uint64_t>(global.seed.value_or(0)) + turn, show);
     std::fputc('\n', stdout);
     messages.push_back({"assistant", out.text});
     if (out.reason == runtime::StopReason::Interrupted) return static_cast<int>(ErrorKind::Interrupted);

@@ -16,10 +16,10 @@ class App;
 namespace attar::cli {
 
 struct GlobalOptions {
-  int64_t threads = 0;  // 0: all cores
-  int64_t seed = 0;
-  bool json = false;   // one JSON document on stdout
-  bool quiet = false;  // no progress
+  int64_t threads = 0;          // 0: all cores
+  std::optional<int64_t> seed;  // not given: 0, or the recipe's
+  bool json = false;            // one JSON document on stdout
+  bool quiet = false;           // no progress
 
   int thread_count() const;
 };

@@ -1,0 +1,14 @@
+// What a run was made with and started by.
+#pragma once
+
+#include <string>
+
+namespace attar {
+
+// The words this process was started with, quoted for a shell.
+std::string command_line();
+
+// JSON: versions of Attar, LibTorch and the compiler; the processor, its instruction set and the threads used.
+std::string machine_json(int threads);
+
+}  // namespace attar

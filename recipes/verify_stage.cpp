@@ -40,7 +40,8 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
     }
     runtime::KvCache cache(model);
     runtime::GenerateOptions options;
-    options.max_tokens = std::min(kSampleTokens, model.config().context_length - static_cast<int64_t>(tokens.size()));
+    const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());
+    options.max_tokens = std::clamp<int64_t>(room, 0, kSampleTokens);
     options.sampling.temperature = 0.0;
     options.sampling.repetition_penalty = 1.1;
     out.push_back(tokens.empty() ? "" : runtime::generate(model, cache, tokens, options, work).text);

@@ -149,12 +149,10 @@ std::string verify_call(const std::string& teacher, const std::string& student, 
   const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
   ThreadPool pool(usable(threads));
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
-  std::optional<runtime::Efficiency> teacher_speed, student_speed;
-  if (bench)
-    teacher_speed = cli::measure(program, teacher, usable(threads)),
-    student_speed = cli::measure(program, student, usable(threads));
-  return cli::verify_document(results, teacher_speed, student_speed,
-                              runtime::judge(gates, results, teacher_speed, student_speed, b.size_bytes()));
+  cli::Speeds speeds;
+  if (bench) speeds = cli::measure_both(program, teacher, student, usable(threads), progress);
+  return cli::verify_document(results, speeds,
+                              runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
 }
 
 }  // namespace

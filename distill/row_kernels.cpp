@@ -49,6 +49,11 @@ double row_lse(const float* x, int64_t n, float inverse_t) {
   return static_cast<double>(most) + std::log(sum);
 }
 
+// Rounding below 0 is cut off; NaN stays, for the trainer to refuse.
+double at_least_zero(double x) {
+  return x < 0.0 ? 0.0 : x;
+}
+
 std::vector<double> softmax_reference(const float* x, int64_t n, double temperature) {
   std::vector<double> p(static_cast<size_t>(n));
   double most = -HUGE_VAL, sum = 0.0;
@@ -77,7 +82,7 @@ double forward_kl_row(const float* logits, const float* teacher, int64_t vocab_s
   for (int64_t i = 0; i < vocab_size; i += kChunk)
     kl += static_cast<double>(add_kl(logits + i, teacher + i, std::min(kChunk, vocab_size - i), inverse_t, z_lse, y_lse,
                                      factor, gradient + i));
-  return temperature * temperature * std::max(0.0, kl);
+  return temperature * temperature * at_least_zero(kl);
 }
 
 double forward_kl_top_k_row(const float* logits, int64_t vocab_size, const int64_t* ids, const float* log_probs,
@@ -113,7 +118,7 @@ double forward_kl_top_k_row(const float* logits, int64_t vocab_size, const int64
                  p = std::exp(static_cast<double>(log_probs[j])) / whole;
     gradient[ids[j]] = before[static_cast<size_t>(j)] + static_cast<float>(factor * (q - p));
   }
-  return temperature * temperature * std::max(0.0, loss);
+  return temperature * temperature * at_least_zero(loss);
 }
 
 double cross_entropy_row_reference(const float* logits, int64_t vocab_size, int64_t target, float scale,

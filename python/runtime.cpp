@@ -58,10 +58,11 @@ class PyModel {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
       return on_text.is_none() || !on_text(std::string(text)).is(py::bool_(false));
     };
+    const Progress signals = progress_of(py::none());
     const py::gil_scoped_release release;
     const std::lock_guard<std::mutex> turn(mutex_);
     runtime::KvCache cache(*model_);
-    return runtime::generate(*model_, cache, tokens, options, *work_, show).text;
+    return runtime::generate(*model_, cache, tokens, options, *work_, show, signals).text;
   }
 
   std::vector<int32_t> tokenize(const std::string& text, bool special) const {
@@ -72,10 +73,11 @@ class PyModel {
   py::array_t<double> score(const Ids& ids) {
     const std::vector<int32_t> tokens = checked(to_vector(ids));
     std::vector<double> scores;
+    const Progress signals = progress_of(py::none());
     {
       const py::gil_scoped_release release;
       const std::lock_guard<std::mutex> turn(mutex_);
-      scores = runtime::score_tokens(*model_, tokens, *work_);
+      scores = runtime::score_tokens(*model_, tokens, *work_, signals);
     }
     return py::array_t<double>(static_cast<py::ssize_t>(scores.size()), scores.data());
   }
@@ -87,11 +89,13 @@ class PyModel {
                columns = static_cast<py::ssize_t>(model_->config().vocab_size);
     py::array_t<float> out({rows, columns});
     float* values = out.mutable_data();
+    const auto copy = [&](const runtime::Prediction& p) {
+      std::copy(p.logits.begin(), p.logits.end(), values + p.position * columns);
+    };
+    const Progress signals = progress_of(py::none());
     const py::gil_scoped_release release;
     const std::lock_guard<std::mutex> turn(mutex_);
-    runtime::for_each_logits(*model_, tokens, *work_, [&](int64_t position, std::span<const float> row) {
-      std::copy(row.begin(), row.end(), values + position * columns);
-    });
+    runtime::for_each_logits(*model_, tokens, *work_, copy, signals);
     return out;
   }
 
@@ -145,12 +149,10 @@ std::string verify_call(const std::string& teacher, const std::string& student, 
   const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
   ThreadPool pool(usable(threads));
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
-  std::optional<runtime::Efficiency> teacher_speed, student_speed;
-  if (bench)
-    teacher_speed = cli::measure(program, teacher, usable(threads)),
-    student_speed = cli::measure(program, student, usable(threads));
-  return cli::verify_document(results, teacher_speed, student_speed,
-                              runtime::judge(gates, results, teacher_speed, student_speed, b.size_bytes()));
+  cli::Speeds speeds;
+  if (bench) speeds = cli::measure_both(program, teacher, student, usable(threads), progress);
+  return cli::verify_document(results, speeds,
+                              runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
 }
 
 }  // namespace

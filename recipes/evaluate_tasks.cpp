@@ -21,7 +21,7 @@ struct Scorer {
   runtime::Workspace& work;
 
   // log p(continuation | context)
-  double operator()(const std::string& context, const std::string& continuation) const {
+  double operator()(const std::string& context, const std::string& continuation, const Progress& progress) const {
     std::vector<int32_t> head = model.tokenizer().encode(context),
                          whole = model.tokenizer().encode(context + continuation);
     const auto limit = static_cast<size_t>(model.config().context_length);
@@ -29,7 +29,7 @@ struct Scorer {
     if (whole.size() > limit)
       throw input_error("eval", "an item is longer than the model's context", std::to_string(limit),
                         std::to_string(whole.size()));
-    const std::vector<double> scores = runtime::score_tokens(model, whole, work);
+    const std::vector<double> scores = runtime::score_tokens(model, whole, work, progress);
     double sum = 0.0;
     for (size_t i = std::max<size_t>(1, begin); i < scores.size(); ++i) sum += scores[i];
     return sum;
@@ -90,28 +90,33 @@ std::vector<Item> read_items(const std::string& path, int64_t limit) {
 }
 
 // The continuation is what the model would write greedily.
-bool is_greedy(const Scorer& scorer, const std::string& context, const std::string& continuation) {
+bool is_greedy(const Scorer& scorer, const std::string& context, const std::string& continuation,
+               const Progress& progress) {
   const std::vector<int32_t> head = scorer.model.tokenizer().encode(context),
                              whole = scorer.model.tokenizer().encode(context + continuation);
   bool all = true;
-  runtime::for_each_logits(scorer.model, whole, scorer.work, [&](int64_t position, std::span<const float> logits) {
-    const auto next = static_cast<size_t>(position) + 1;
-    if (next >= head.size()) all &= std::max_element(logits.begin(), logits.end()) - logits.begin() == whole[next];
-  });
+  const auto visit = [&](const runtime::Prediction& p) {
+    const auto next = static_cast<size_t>(p.position) + 1;
+    if (next >= head.size())
+      all &= std::max_element(p.logits.begin(), p.logits.end()) - p.logits.begin() == whole[next];
+  };
+  runtime::for_each_logits(scorer.model, whole, scorer.work, visit, progress);
   return all;
 }
 
 Json run_task(const Scorer& scorer, const std::string& path, int64_t limit, const Progress& progress) {
   const std::vector<Item> items = read_items(path, limit);
-  int64_t right = 0, right_by_length = 0, done = 0;
+  int64_t right = 0, right_by_length = 0;
+  Event now{.stage = "eval", .unit = "items", .total = static_cast<int64_t>(items.size())};
+  const Progress within_item = inside(progress, now);
   for (const Item& item : items) {
     if (item.gold < 0) {
-      right += is_greedy(scorer, item.choices[0].first, item.choices[0].second);
+      right += is_greedy(scorer, item.choices[0].first, item.choices[0].second, within_item);
     } else {
       double best = -HUGE_VAL, best_by_length = -HUGE_VAL;
       int64_t choice = 0, choice_by_length = 0;
       for (size_t i = 0; i < item.choices.size(); ++i) {
-        const double score = scorer(item.choices[i].first, item.choices[i].second);
+        const double score = scorer(item.choices[i].first, item.choices[i].second, within_item);
         const double by_length = score / static_cast<double>(item.choices[i].second.size() - 1);
         if (score > best) best = score, choice = static_cast<int64_t>(i);
         if (by_length > best_by_length) best_by_length = by_length, choice_by_length = static_cast<int64_t>(i);
@@ -119,7 +124,8 @@ Json run_task(const Scorer& scorer, const std::string& path, int64_t limit, cons
       right += choice == item.gold;
       right_by_length += choice_by_length == item.gold;
     }
-    report(progress, {.stage = "eval", .unit = "items", .done = ++done, .total = static_cast<int64_t>(items.size())});
+    ++now.done;
+    report(progress, now);
   }
   const auto n = static_cast<double>(items.size());
   const double accuracy = static_cast<double>(right) / n;
@@ -149,22 +155,23 @@ std::vector<std::vector<int32_t>> windows_of(const Tokenizer& tokenizer, const s
 Json run_text(const Scorer& scorer, const std::vector<std::string>& files, int64_t context, const Progress& progress) {
   const Tokenizer& tokenizer = scorer.model.tokenizer();
   const std::vector<std::vector<int32_t>> windows = windows_of(tokenizer, files, context);
-  int64_t total = 0, tokens = 0;
-  for (const std::vector<int32_t>& window : windows) total += static_cast<int64_t>(window.size()) - 1;
+  Event now{.stage = "eval", .unit = "tokens"};
+  for (const std::vector<int32_t>& window : windows) now.total += static_cast<int64_t>(window.size()) - 1;
+  const Progress within_window = inside(progress, now);
   double nats = 0.0, bytes = 0.0;
   for (const std::vector<int32_t>& window : windows) {
-    const std::vector<double> scores = runtime::score_tokens(scorer.model, window, scorer.work);
+    const std::vector<double> scores = runtime::score_tokens(scorer.model, window, scorer.work, within_window);
     for (size_t i = 1; i < scores.size(); ++i) {
       nats -= scores[i];
       bytes += static_cast<double>(tokenizer.token_bytes(window[i]).size());
-      ++tokens;
     }
-    report(progress, {.stage = "eval", .unit = "tokens", .done = tokens, .total = total});
+    now.done += static_cast<int64_t>(window.size()) - 1;
+    report(progress, now);
   }
-  if (tokens == 0) throw input_error("--data", "holds no token to score");
-  return {{"tokens", tokens},
+  if (now.done == 0) throw input_error("--data", "holds no token to score");
+  return {{"tokens", now.done},
           {"context", context},
-          {"perplexity", std::exp(nats / static_cast<double>(tokens))},
+          {"perplexity", std::exp(nats / static_cast<double>(now.done))},
           {"bits_per_byte", nats / std::log(2.0) / bytes}};
 }
 
@@ -175,6 +182,7 @@ std::string eval_model(const CommandOptions& command, const EvalOptions& options
     throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --task FILE.jsonl");
   if (options.numerics != "fp32" && options.numerics != "deployed")
     throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
+  if (options.limit < 0) throw usage_error("--limit", "is negative", "at least 0", std::to_string(options.limit));
   ThreadPool pool(command.threads > 0 ? command.threads : cpu_features().cores);
   const runtime::Model model = runtime::Model::load(
       ModelFile::open(command.model),

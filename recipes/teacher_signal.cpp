@@ -21,21 +21,22 @@ class Reader {
       : teacher_(teacher), kept_(kept), k_(k), sequence_tokens_(static_cast<size_t>(sequence_tokens)), work_(work) {}
 
   // Entry (t, j) of document.signal_*: the j-th likeliest token at t. Only tokens of the loss get one.
-  void read(TokenDocument& document) {
+  void read(TokenDocument& document, const Progress& progress) {
     const size_t n = document.tokens.size(), width = static_cast<size_t>(k_);
     document.signal_ids.assign(n * width, -1);
     document.signal_log_probs.assign(n * width, -std::numeric_limits<float>::infinity());
     const std::span<const int32_t> tokens(document.tokens);
     for (size_t begin = 0; begin + 1 < n; begin += sequence_tokens_) {
       const auto piece = tokens.subspan(begin, std::min(sequence_tokens_, n - begin));
-      runtime::for_each_logits(teacher_, piece, work_, [&](int64_t position, std::span<const float> logits) {
-        const size_t at = begin + static_cast<size_t>(position) + 1;
+      const auto visit = [&](const runtime::Prediction& p) {
+        const size_t at = begin + static_cast<size_t>(p.position) + 1;
         if (document.in_loss[at] == 0) return;
-        const runtime::TopK top = top_k(logits);
+        const runtime::TopK top = top_k(p.logits);
         const auto entry = static_cast<std::ptrdiff_t>(at * width);
         std::copy(top.ids.begin(), top.ids.end(), document.signal_ids.begin() + entry);
         std::copy(top.log_probs.begin(), top.log_probs.end(), document.signal_log_probs.begin() + entry);
-      });
+      };
+      runtime::for_each_logits(teacher_, piece, work_, visit, progress);
     }
   }
 
@@ -89,12 +90,12 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   runtime::Workspace work(model, pool);
   Reader reader(model, kept, k, options.sequence_tokens, work);
   data.signal_k = k;
-  const int64_t total = data.token_count();
-  int64_t done = 0;
+  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
+  const Progress within_document = inside(progress, now);
   for (TokenDocument& document : data.documents) {
-    if (document.lacks_signal()) reader.read(document);
-    done += static_cast<int64_t>(document.tokens.size());
-    report(progress, {.stage = "teacher signal", .unit = "tokens", .done = done, .total = total});
+    if (document.lacks_signal()) reader.read(document, within_document);
+    now.done += static_cast<int64_t>(document.tokens.size());
+    report(progress, now);
   }
   std::filesystem::create_directories(folder);
   write_dataset(path, data);

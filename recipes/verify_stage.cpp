@@ -21,7 +21,8 @@ constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me
                                       "Explain what a computer program is."};
 
 // What one model answers, greedily, so that the report shows the same text each time.
-std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, int threads) {
+std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, int threads,
+                                 const Progress& progress, Event& now) {
   ThreadPool pool(threads);
   const runtime::Model model = runtime::Model::load(file, {}, pool);
   runtime::Workspace work(model, pool);
@@ -40,21 +41,32 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
     }
     runtime::KvCache cache(model);
     runtime::GenerateOptions options;
-    options.max_tokens = std::min(kSampleTokens, model.config().context_length - static_cast<int64_t>(tokens.size()));
+    const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());
+    options.max_tokens = std::clamp<int64_t>(room, 0, kSampleTokens);
     options.sampling.temperature = 0.0;
     options.sampling.repetition_penalty = 1.1;
-    out.push_back(tokens.empty() ? "" : runtime::generate(model, cache, tokens, options, work).text);
+    const auto go_on = [&](std::string_view) {
+      report(progress, now);
+      return true;
+    };
+    out.push_back(tokens.empty()
+                      ? ""
+                      : runtime::generate(model, cache, tokens, options, work, go_on, inside(progress, now)).text);
+    ++now.done;
   }
   return out;
 }
 
-Json samples_json(const ModelFile& teacher, const ModelFile& student, int64_t count, int threads) {
+Json samples_json(const Session& session, const ModelFile& student, int64_t count) {
   std::vector<std::string> prompts;
   for (const char* question : kQuestions)
     if (static_cast<int64_t>(prompts.size()) < count) prompts.emplace_back(question);
   Json samples = Json::array();
   if (prompts.empty()) return samples;
-  const std::vector<std::string> a = answers(teacher, prompts, threads), b = answers(student, prompts, threads);
+  Event now{.stage = "samples", .unit = "answers", .total = 2 * static_cast<int64_t>(prompts.size())};
+  const std::vector<std::string> a = answers(*session.teacher, prompts, session.threads, session.progress, now),
+                                 b = answers(student, prompts, session.threads, session.progress, now);
+  report(session.progress, now);
   for (size_t i = 0; i < prompts.size(); ++i)
     samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
   return samples;
@@ -73,24 +85,23 @@ StageRecord run_stage(Session& session, const std::string& name, const VerifySta
     results = runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), options, pool,
                               session.progress);
   }
-  std::optional<runtime::Efficiency> teacher_speed, student_speed;
+  cli::Speeds speeds;
   if (options.bench) {
     const std::string program =
         session.options.runtime_program.empty() ? cli::runtime_program() : session.options.runtime_program;
-    report(session.progress, {.stage = "measure", .unit = "models", .done = 0, .total = 2});
-    teacher_speed = cli::measure(program, session.teacher_model, session.threads);
-    report(session.progress, {.stage = "measure", .unit = "models", .done = 1, .total = 2});
-    student_speed = cli::measure(program, path, session.threads);
-    report(session.progress, {.stage = "measure", .unit = "models", .done = 2, .total = 2});
+    speeds = cli::measure_both(program, session.teacher_model, path, session.threads, session.progress);
   }
   const std::vector<runtime::GateResult> gates =
-      runtime::judge(options.gates, results, teacher_speed, student_speed, student.size_bytes());
-  const Json document = Json::parse(cli::verify_document(results, teacher_speed, student_speed, gates));
+      runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
+  const Json document = Json::parse(cli::verify_document(results, speeds, gates));
   Json measurements = document.at("measurements");
   measurements["gates"] = document.at("gates");
   if (!options.bench) measurements = {{"gates", document.at("gates")}};
-  measurements["samples"] = samples_json(*session.teacher, student, options.samples, session.threads);
-  return {.name = name, .results = document.at("results").dump(), .measurements = measurements.dump()};
+  measurements["samples"] = samples_json(session, student, options.samples);
+  return {.name = name,
+          .results = document.at("results").dump(),
+          .measurements = measurements.dump(),
+          .notes = results.notes};
 }
 
 }  // namespace attar

@@ -46,14 +46,14 @@ auto guarded(Call&& call, Failed&& failed) noexcept -> decltype(call()) {
   }
 }
 
-const char* given(const char* text, const char* name) {
-  if (text == nullptr) throw attar::usage_error(name, "is NULL");
-  return text;
+template <class T>
+T* given(T* pointer, const char* name) {
+  if (pointer == nullptr) throw attar::usage_error(name, "is NULL");
+  return pointer;
 }
 
 attar_model& given(attar_model* model) {
-  if (model == nullptr) throw attar::usage_error("model", "is NULL");
-  return *model;
+  return *given(model, "model");
 }
 
 std::vector<int32_t> prompt_tokens(const attar::Tokenizer& tokenizer, const char* prompt,
@@ -85,6 +85,7 @@ int generate(attar_model& model, const char* prompt, const attar_generate_option
   how.sampling.min_p = options.min_p;
   how.sampling.repetition_penalty = options.repetition_penalty;
   rt::check(how.sampling);
+  if (options.n_stop > 0) given(options.stop, "stop");
   for (size_t i = 0; i < options.n_stop; ++i) how.stop.emplace_back(given(options.stop[i], "a stop string"));
   rt::KvCache cache(model.model);
   const rt::Generated out =

@@ -16,7 +16,7 @@ extern "C" {
 typedef struct attar_model attar_model;
 
 typedef struct {
-  int64_t max_tokens;
+  int64_t max_tokens; /* at least 0 */
   double temperature; /* 0: the likeliest token */
   int64_t top_k;      /* 0: all */
   double top_p;       /* 1: all */

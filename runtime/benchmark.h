@@ -21,10 +21,11 @@ struct BenchOptions {
 struct BenchRow {
   int64_t n_prompt = 0, n_gen = 0, n_depth = 0;
   int n_threads = 0;
-  std::vector<double> samples_ts;  // tokens per second, one a repetition
-  double avg_ts = 0, stddev_ts = 0;
+  std::vector<double> samples_ts{}, samples_ns{};  // tokens per second, and the time taken; one a repetition
+  double avg_ts = 0, stddev_ts = 0, avg_ns = 0, stddev_ns = 0;
 };
 
+// Error{Usage} when a depth and a length together go past the model's context.
 std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options, Workspace& work,
                                 const Progress& progress = {});
 

@@ -31,19 +31,23 @@ void check(const Model& model, std::span<const Row> batch) {
 
 }  // namespace
 
-void forward(const Model& model, std::span<const Row> batch, Workspace& work) {
+void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress) {
   check(model, batch);
   Workspace::Buffers& buffers = work.buffers();
   int64_t asked = 0;
   for (const Row& row : batch) asked += row.wants_logits;
   buffers.reserve(model, std::min<int64_t>(kMaxPassRows, static_cast<int64_t>(batch.size())));
   buffers.reserve_outputs(model, asked);
+  const auto total = static_cast<int64_t>(batch.size());
   int64_t first_asked = 0;
   while (!batch.empty()) {
     const std::span<const Row> rows = batch.first(std::min<size_t>(kMaxPassRows, batch.size()));
     Pass(model, rows, buffers, first_asked).run();
     for (const Row& row : rows) first_asked += row.wants_logits;
     batch = batch.subspan(rows.size());
+    if (total > kMaxPassRows)
+      report(progress,
+             {.stage = "prompt", .unit = "tokens", .done = total - static_cast<int64_t>(batch.size()), .total = total});
   }
 }
 

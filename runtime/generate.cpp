@@ -49,10 +49,11 @@ class TextStream {
   std::string pending_;
 };
 
-void prefill(const Model& model, KvCache& cache, std::span<const int32_t> tokens, Workspace& work) {
+void prefill(const Model& model, KvCache& cache, std::span<const int32_t> tokens, Workspace& work,
+             const Progress& progress) {
   std::vector<Row> rows;
   for (size_t i = 0; i < tokens.size(); ++i) rows.push_back({&cache, tokens[i], i + 1 == tokens.size()});
-  forward(model, rows, work);
+  forward(model, rows, work, progress);
 }
 
 // One sequence of a batch while it is being written.
@@ -75,8 +76,9 @@ void check(const BatchOptions& options) {
 
 // Draws the writer's next token from the logits after its last one.
 void write_token(const Model& model, std::span<const float> logits, const BatchOptions& options, Writer& writer) {
-  const int32_t token =
-      sample(logits, writer.history, options.sampling, options.seed, writer.id, writer.history.size()).token;
+  const Draw draw{options.seed, writer.id, writer.history.size()};
+  const double lse = finite_log_sum_exp(model, logits);
+  const int32_t token = sample(logits, lse, writer.history, options.sampling, draw).token;
   const bool ends = model.tokenizer().ends_generation(token);
   writer.result.tokens.push_back(token);
   if (options.top_k_signals > 0) writer.result.signals.push_back(top_k_of(logits, options.top_k_signals));
@@ -90,7 +92,7 @@ void write_token(const Model& model, std::span<const float> logits, const BatchO
 }  // namespace
 
 Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
-                   Workspace& work, const std::function<bool(std::string_view)>& on_text) {
+                   Workspace& work, const std::function<bool(std::string_view)>& on_text, const Progress& progress) {
   const Tokenizer& tokenizer = model.tokenizer();
   Generated out{{}, {}, StopReason::MaxTokens};
   TextStream stream(options.stop);
@@ -103,10 +105,14 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
   if (prompt.size() <= held)
     throw usage_error("the prompt", "has no token that is new to the cache", "more than " + std::to_string(held),
                       std::to_string(prompt.size()));
-  if (options.max_tokens <= 0) return out;
-  prefill(model, cache, prompt.subspan(held), work);
+  if (options.max_tokens < 0)
+    throw usage_error("max_tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
+  if (options.max_tokens == 0) return out;
+  prefill(model, cache, prompt.subspan(held), work, progress);
   while (true) {
-    const int32_t token = sample(work.logits(0), history, options.sampling, options.seed, 0, history.size()).token;
+    const std::span<const float> logits = work.logits(0);
+    const double lse = finite_log_sum_exp(model, logits);
+    const int32_t token = sample(logits, lse, history, options.sampling, {options.seed, 0, history.size()}).token;
     if (tokenizer.ends_generation(token)) {
       out.reason = StopReason::EndOfText;
       break;
@@ -128,7 +134,7 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
       out.reason = StopReason::ContextFull;
       break;
     }
-    prefill(model, cache, std::span(&token, 1), work);
+    prefill(model, cache, std::span(&token, 1), work, {});
   }
   show(replace_invalid_utf8(stream.rest()));
   return out;
@@ -143,6 +149,8 @@ void generate_batch(const Model& model, const BatchSource& source, const BatchOp
   bool more = true;
   std::vector<Row> rows;
   std::vector<Writer*> asked;
+  Event texts{.stage = "generate", .unit = "texts"};
+  const Progress between_passes = inside(progress, texts);
   while (true) {
     // New sequences bring their prompts into the same pass as the others' next tokens: results do not depend on it.
     rows.clear();
@@ -165,7 +173,7 @@ void generate_batch(const Model& model, const BatchSource& source, const BatchOp
       asked.push_back(&writer);
     }
     if (active.empty()) return;
-    forward(model, rows, work);
+    forward(model, rows, work, between_passes);
     work.threads().run([&](int thread) {
       for (size_t i = static_cast<size_t>(thread); i < asked.size(); i += static_cast<size_t>(work.threads().size()))
         write_token(model, work.logits(static_cast<int64_t>(i)), options, *asked[i]);
@@ -184,7 +192,8 @@ void generate_batch(const Model& model, const BatchSource& source, const BatchOp
       ++delivered;
       if (flow == Flow::Stop) return;
     }
-    report(progress, {.stage = "generate", .unit = "texts", .done = static_cast<int64_t>(delivered)});
+    texts.done = static_cast<int64_t>(delivered);
+    report(progress, texts);
   }
 }
 

@@ -16,7 +16,7 @@
 namespace attar::runtime {
 
 struct GenerateOptions {
-  int64_t max_tokens = 256;
+  int64_t max_tokens = 256;  // at least 0
   SampleOptions sampling;
   uint64_t seed = 0;
   std::vector<std::string> stop;  // cut before the first occurrence; may cross tokens and UTF-8 borders
@@ -33,9 +33,11 @@ struct Generated {
 // Continues `prompt`, whose first tokens the cache may hold already: the text is the same either way. Error{Usage} when
 // the cache holds all of it.
 // `on_text` is called once a token, and at the end, with the whole UTF-8 characters that have become certain: never
-// part of a stop string, often empty, bytes that are not UTF-8 as U+FFFD. It answers false to stop.
+// part of a stop string, often empty, bytes that are not UTF-8 as U+FFFD. It answers false to stop. `progress` is asked
+// between the passes of a long prompt.
 Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
-                   Workspace& work, const std::function<bool(std::string_view)>& on_text = {});
+                   Workspace& work, const std::function<bool(std::string_view)>& on_text = {},
+                   const Progress& progress = {});
 
 struct BatchSequence {
   uint64_t id = 0;  // keys its random draws

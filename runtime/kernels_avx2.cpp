@@ -94,10 +94,6 @@ ATTAR_INLINE Vec larger(Vec x, Vec y) {
 ATTAR_INLINE Vec smaller(Vec x, Vec y) {
   return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
 }
-ATTAR_INLINE Vec magnitude(Vec x) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
-}
 ATTAR_INLINE Vec nearest(Vec x) {
   constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(x.a, kMode), _mm256_round_ps(x.b, kMode)};
@@ -130,6 +126,18 @@ ATTAR_INLINE float sum(Vec v) {
 }
 ATTAR_INLINE float largest(Vec v) {
   return fold(v, [](__m128 x, __m128 y) { return _mm_max_ps(x, y); });
+}
+ATTAR_INLINE __m256i higher_magnitude(__m256 x, __m256 y) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return _mm256_max_epi32(_mm256_castps_si256(_mm256_andnot_ps(sign, x)),
+                          _mm256_castps_si256(_mm256_andnot_ps(sign, y)));
+}
+// Of all lanes; compared as integers, in whose order NaN lies above every number.
+ATTAR_INLINE float highest_magnitude(Vec x, Vec y) {
+  const Vec higher{_mm256_castsi256_ps(higher_magnitude(x.a, y.a)), _mm256_castsi256_ps(higher_magnitude(x.b, y.b))};
+  return fold(higher, [](__m128 a, __m128 b) {
+    return _mm_castsi128_ps(_mm_max_epi32(_mm_castps_si128(a), _mm_castps_si128(b)));
+  });
 }
 
 ATTAR_INLINE __m256i load_256(const uint8_t* p) {

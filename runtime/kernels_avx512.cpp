@@ -76,9 +76,6 @@ ATTAR_INLINE Vec larger(Vec a, Vec b) {
 ATTAR_INLINE Vec smaller(Vec a, Vec b) {
   return _mm512_min_ps(a, b);
 }
-ATTAR_INLINE Vec magnitude(Vec a) {
-  return _mm512_abs_ps(a);
-}
 ATTAR_INLINE Vec nearest(Vec a) {
   return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
@@ -104,6 +101,13 @@ ATTAR_INLINE float sum(Vec v) {
 }
 ATTAR_INLINE float largest(Vec v) {
   return _mm_cvtss_f32(fold(v, [](__m128 a, __m128 b) { return _mm_max_ps(a, b); }));
+}
+// Of all lanes; compared as integers, in whose order NaN lies above every number.
+ATTAR_INLINE float highest_magnitude(Vec a, Vec b) {
+  const auto bits = [](Vec v) { return _mm512_castps_si512(_mm512_abs_ps(v)); };
+  return _mm_cvtss_f32(fold(_mm512_castsi512_ps(_mm512_max_epi32(bits(a), bits(b))), [](__m128 x, __m128 y) {
+    return _mm_castsi128_ps(_mm_max_epi32(_mm_castps_si128(x), _mm_castps_si128(y)));
+  }));
 }
 
 ATTAR_INLINE Bytes load_bytes(const uint8_t* p) {

@@ -88,17 +88,20 @@ void quantize(const float* x, int64_t n, int8_t* codes, BlockInfo* blocks) {
   for (int64_t b = 0; b < n_blocks; ++b) {
     const int64_t used = std::min(kBlock, n - b * kBlock);
     float largest = 0.0f;
-    for (int64_t i = 0; i < used; ++i) largest = std::max(largest, std::fabs(x[b * kBlock + i]));
-    const bool zero = largest < 1e-30f;  // 127 / largest would overflow
-    const float inverse = zero ? 0.0f : 127.0f / largest;
+    for (int64_t i = 0; i < used; ++i) {
+      const float magnitude = std::fabs(x[b * kBlock + i]);
+      if (magnitude > largest || std::isnan(magnitude)) largest = magnitude;  // nothing is above NaN
+    }
+    const bool usable = largest >= kLeastQuantized && largest <= kMostQuantized;
+    const float inverse = usable ? 127.0f / largest : 0.0f;
     int32_t half[2] = {0, 0};
     for (int64_t i = 0; i < kBlock; ++i) {
-      const float scaled = i < used ? x[b * kBlock + i] * inverse : 0.0f;
+      const float scaled = usable && i < used ? x[b * kBlock + i] * inverse : 0.0f;
       const auto code = static_cast<int32_t>(std::nearbyint(scaled));
       codes[b * kBlock + i] = static_cast<int8_t>(code);
       half[i / 16] += code;
     }
-    const float scale = zero ? 0.0f : largest / 127.0f;
+    const float scale = largest < kLeastQuantized ? 0.0f : largest / 127.0f;  // NaN and infinity stay what they are
     blocks[b] = {.scale = scale,
                  .minus_128_sums = -128 * (half[0] + half[1]),
                  .scaled_sum = scale * static_cast<float>(half[0] + half[1]),

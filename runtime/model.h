@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/base/cpu.h"
+#include "runtime/base/progress.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/formats/model_file.h"
 
@@ -94,6 +95,7 @@ class Workspace {
 };
 
 // Advances every cache by its rows. Error{Input} for a token id outside [0, V) or a sequence longer than the context.
-void forward(const Model& model, std::span<const Row> batch, Workspace& work);
+// A batch of several passes (512 rows each) asks `progress` after each of them.
+void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress = {});
 
 }  // namespace attar::runtime

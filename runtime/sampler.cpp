@@ -1,6 +1,7 @@
 #include "runtime/sampler.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <numeric>
 
@@ -12,6 +13,7 @@ namespace attar::runtime {
 namespace {
 
 constexpr float kNegligible = 1e-9f;  // of the likeliest token's probability: never reached by a draw that was cut
+constexpr double kMostScale = 1e38;   // of 1 / temperature: a float's range
 
 std::vector<float> penalized(std::span<const float> logits, std::span<const int32_t> history,
                              const SampleOptions& options) {
@@ -80,24 +82,21 @@ void check(const SampleOptions& o) {
   need(o.top_k >= 0, "--top-k", "at least 0");
   need(o.top_p > 0.0 && o.top_p <= 1.0, "--top-p", "0 < x <= 1");
   need(o.min_p >= 0.0 && o.min_p <= 1.0, "--min-p", "0 <= x <= 1");
-  need(o.repetition_penalty > 0.0 && o.repetition_penalty <= 100.0, "--repetition-penalty", "0 < x <= 100");
+  need(o.repetition_penalty >= 0.01 && o.repetition_penalty <= 100.0, "--repetition-penalty", "0.01 to 100");
   need(o.repetition_window_tokens >= 0, "--repetition-window-tokens", "at least 0");
 }
 
-Sampled sample(std::span<const float> logits, std::span<const int32_t> history, const SampleOptions& options,
-               uint64_t seed, uint64_t sequence, uint64_t position) {
-  const double lse = log_sum_exp(logits);
-  if (!std::isfinite(lse))
-    throw Error(ErrorKind::Failure, {.what = "the model's logits are not finite",
-                                     .hint = "its weights may be damaged; run attar-run inspect on it"});
+Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
+               const SampleOptions& options, const Draw& draw) {
+  assert(std::isfinite(lse));
   const std::vector<float> changed = penalized(logits, history, options);
   const auto best = static_cast<size_t>(argmax(changed));
   int32_t token = static_cast<int32_t>(best);
   if (options.temperature > 0.0) {
-    const auto scale = static_cast<float>(1.0 / options.temperature);
+    const auto scale = static_cast<float>(std::min(1.0 / options.temperature, kMostScale));
     std::vector<float> weights(changed.size());  // relative to the likeliest, which has 1
-    exponentials(changed, scale, changed[best] * scale, weights);
-    const double uniform = CounterRandom(seed, sequence).uniform(position);
+    exponentials(changed, changed[best], scale, weights);
+    const double uniform = CounterRandom(draw.seed, draw.sequence).uniform(draw.position);
     if (options.top_k <= 0 && options.top_p >= 1.0 && options.min_p <= 0.0) {
       token = draw_all(weights, uniform);
     } else {

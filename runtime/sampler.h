@@ -36,8 +36,13 @@ struct Sampled {
   float log_probability;  // under the model's own distribution (temperature 1, nothing cut)
 };
 
-// logits (V) are not changed. `history` is the sequence so far. Error{Failure} when a logit is NaN.
-Sampled sample(std::span<const float> logits, std::span<const int32_t> history, const SampleOptions& options,
-               uint64_t seed, uint64_t sequence, uint64_t position);
+// What keys a draw.
+struct Draw {
+  uint64_t seed = 0, sequence = 0, position = 0;
+};
+
+// logits (V) are not changed; `lse` is their log-sum-exp, finite. `history` is the sequence so far.
+Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
+               const SampleOptions& options, const Draw& draw);
 
 }  // namespace attar::runtime

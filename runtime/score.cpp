@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "runtime/base/error.h"
 #include "runtime/vocabulary_math.h"
 
 namespace attar::runtime {
@@ -13,8 +14,16 @@ constexpr size_t kPassRows = 64;  // rows whose logits are held at once
 
 }  // namespace
 
+double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
+  const double lse = log_sum_exp(logits);
+  if (!std::isfinite(lse))
+    throw input_error(model.file().source(), "the model's logits are not finite", {}, {},
+                      "its weights overflow: the file is damaged or its training diverged");
+  return lse;
+}
+
 void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
-                     const std::function<void(int64_t position, std::span<const float> logits)>& visit) {
+                     const std::function<void(const Prediction&)>& visit, const Progress& progress) {
   if (tokens.size() < 2) return;
   KvCache cache(model);
   std::vector<Row> rows;
@@ -23,16 +32,25 @@ void for_each_logits(const Model& model, std::span<const int32_t> tokens, Worksp
     rows.clear();
     for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens[i], true});
     forward(model, rows, work);
-    for (size_t i = begin; i < end; ++i) visit(static_cast<int64_t>(i), work.logits(static_cast<int64_t>(i - begin)));
+    for (size_t i = begin; i < end; ++i) {
+      const std::span<const float> logits = work.logits(static_cast<int64_t>(i - begin));
+      visit({static_cast<int64_t>(i), logits, finite_log_sum_exp(model, logits)});
+    }
+    report(progress, {.stage = "score",
+                      .unit = "tokens",
+                      .done = static_cast<int64_t>(end),
+                      .total = static_cast<int64_t>(tokens.size()) - 1});
   }
 }
 
-std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work) {
+std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work,
+                                 const Progress& progress) {
   std::vector<double> scores(tokens.size(), std::numeric_limits<double>::quiet_NaN());
-  for_each_logits(model, tokens, work, [&](int64_t position, std::span<const float> logits) {
-    const auto next = static_cast<size_t>(position) + 1;
-    scores[next] = static_cast<double>(logits[static_cast<size_t>(tokens[next])]) - log_sum_exp(logits);
-  });
+  const auto visit = [&](const Prediction& p) {
+    const auto next = static_cast<size_t>(p.position) + 1;
+    scores[next] = static_cast<double>(p.logits[static_cast<size_t>(tokens[next])]) - p.lse;
+  };
+  for_each_logits(model, tokens, work, visit, progress);
   return scores;
 }
 

@@ -11,12 +11,25 @@
 
 namespace attar::runtime {
 
-// Calls visit(position, logits (V)) for every position of `tokens` that predicts a next one (0 .. n-2), in order.
+// The log-sum-exp of a row of the model's logits (V). Error{Input} naming the model when that is not finite: weights
+// that are finite one by one can still overflow together.
+double finite_log_sum_exp(const Model& model, std::span<const float> logits);
+
+// What the tokens up to `position` say about the next one.
+struct Prediction {
+  int64_t position;
+  std::span<const float> logits;  // (V)
+  double lse;                     // their log-sum-exp, finite
+};
+
+// Visits every position of `tokens` that predicts a next one (0 .. n-2), in order. `progress` counts tokens and is
+// asked between passes.
 void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
-                     const std::function<void(int64_t position, std::span<const float> logits)>& visit);
+                     const std::function<void(const Prediction&)>& visit, const Progress& progress = {});
 
 // log p(tokens[i] | tokens[0..i-1]); entry 0 is NaN (nothing predicts it). -> (n)
-std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work);
+std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work,
+                                 const Progress& progress = {});
 
 // A distribution over the next token, as its likeliest k.
 struct TopK {

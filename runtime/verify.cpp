@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/shared_vocabulary.h"
-#include "runtime/model.h"
+#include "runtime/score.h"
 #include "runtime/vocabulary_math.h"
 
 namespace attar::runtime {
@@ -112,7 +113,7 @@ struct Side {
     ThreadPool& threads = work.threads();
     threads.run([&](int thread) {
       for (size_t i = static_cast<size_t>(thread); i < lse.size(); i += static_cast<size_t>(threads.size()))
-        lse[i] = log_sum_exp(work.logits(static_cast<int64_t>(i)));
+        lse[i] = finite_log_sum_exp(model, work.logits(static_cast<int64_t>(i)));
     });
     for (size_t i = begin; i < end && i + 1 < tokens.ids.size(); ++i) {
       score.nats += nll(i - begin, tokens.ids[i + 1]);
@@ -135,7 +136,8 @@ class Judge {
         restricted_(static_cast<size_t>(threads.size())) {}
 
   // Scores the next window of at most `most` tokens, its BOS included; false when the document holds no more.
-  bool score_next(const TwoTokens& document, Stretch& at, size_t most) {
+  // `after_part` is called whenever some tokens of it are done.
+  bool score_next(const TwoTokens& document, Stretch& at, size_t most, const std::function<void()>& after_part) {
     const Tokenizer &teacher = teacher_.model.tokenizer(), &student = student_.model.tokenizer();
     const bool bos = teacher.data().add_bos || student.data().add_bos;
     at = next_stretch(document, at, std::max<size_t>(1, most - (bos ? 1 : 0)));
@@ -151,6 +153,7 @@ class Judge {
       teacher_.run(teacher_cache, window.teacher, part.teacher_begin, part.teacher_end);
       student_.run(student_cache, window.student, part.student_begin, part.student_end);
       compare_part(window, part);
+      after_part();
     }
     ++windows_;
     return true;
@@ -162,6 +165,13 @@ class Judge {
   int64_t scored() const { return static_cast<int64_t>(positions_.size()); }
   int64_t windows() const { return windows_; }
   int64_t skipped() const { return skipped_; }
+  // Fallbacks that the two models took.
+  std::vector<std::string> notes() const {
+    std::vector<std::string> lines;
+    for (const std::string& note : teacher_.model.notes()) lines.push_back("teacher: " + note);
+    for (const std::string& note : student_.model.notes()) lines.push_back("student: " + note);
+    return lines;
+  }
 
   Fidelity fidelity() const;
 
@@ -212,6 +222,9 @@ class Judge {
       teacher_lse = kept_lse;
     }
     out.kl = kl_divergence(teacher, teacher_lse, student, student_.lse[student_row]);
+    if (!std::isfinite(out.kl))  // a logit of -infinity
+      throw input_error(student_.model.file().source(), "its divergence from the teacher is not finite", {}, {},
+                        "the logits of one of the two overflow");
     const std::vector<int32_t> a = top_indices(teacher, 5), b = top_indices(student, 5);
     out.same_top = a[0] == b[0];
     for (const int32_t id : a)
@@ -278,13 +291,16 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
   }
   if (options.max_tokens > 0) total = std::min(total, options.max_tokens);
   const auto left = [&] { return options.max_tokens > 0 ? options.max_tokens - judge.scored() : options.context; };
+  const auto tell = [&] {
+    report(
+        progress,
+        {.stage = stage, .unit = "tokens", .done = std::min(total, judge.scored() + judge.skipped()), .total = total});
+  };
   for (const TwoTokens& document : documents) {
     Stretch at;
-    while (left() > 0 && judge.score_next(document, at, static_cast<size_t>(std::min(options.context, left() + 1))))
-      report(progress, {.stage = stage,
-                        .unit = "tokens",
-                        .done = std::min(total, judge.scored() + judge.skipped()),
-                        .total = total});
+    bool more = true;
+    while (more && left() > 0)
+      more = judge.score_next(document, at, static_cast<size_t>(std::min(options.context, left() + 1)), tell);
   }
   if (judge.scored() == 0)
     throw input_error("--data", "holds no position that both models predict", "a text of at least two tokens");
@@ -292,6 +308,9 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
   results.windows = judge.windows();
   results.scored_tokens = judge.scored();
   results.skipped_tokens = judge.skipped();
+  for (std::string& note : judge.notes())
+    if (std::find(results.notes.begin(), results.notes.end(), note) == results.notes.end())
+      results.notes.push_back(std::move(note));
   return judge.fidelity();
 }
 
@@ -303,6 +322,8 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
   if (options.context > longest)
     throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest),
                       std::to_string(options.context));
+  if (options.max_tokens < 0)
+    throw usage_error("--max-tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
   VerifyResults results;
   results.context = options.context;
   Sha256 hash;

@@ -49,6 +49,7 @@ struct VerifyResults {
   int64_t windows = 0, scored_tokens = 0;
   int64_t skipped_tokens = 0;  // positions whose tokenization differs between the vocabularies
   std::optional<Fidelity> fp32, deployed;
+  std::vector<std::string> notes{};  // fallbacks that the models took, one line each
 };
 
 // Windows of each document do not overlap and each begins with the BOS that the file asks for.

@@ -37,8 +37,8 @@ ATTAR_VECTOR_CLONES float kl_chunk(const float* a, Shift sa, const float* b, Shi
   return sum;
 }
 
-ATTAR_VECTOR_CLONES void exponentials_loop(const float* x, float scale, float offset, float* out, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] = fast_exp(x[i] * scale - offset);
+ATTAR_VECTOR_CLONES void exponentials_loop(const float* x, float most, float scale, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = fast_exp((x[i] - most) * scale);
 }
 
 }  // namespace
@@ -74,11 +74,11 @@ double kl_divergence(std::span<const float> teacher, double teacher_lse, std::sp
   double sum = 0.0;
   for (int64_t i = 0; i < n; i += kChunk)
     sum += static_cast<double>(kl_chunk(teacher.data() + i, a, student.data() + i, b, std::min(kChunk, n - i)));
-  return std::max(0.0, sum);
+  return sum < 0.0 ? 0.0 : sum;  // rounding below 0 is cut off; NaN stays
 }
 
-void exponentials(std::span<const float> logits, float scale, float offset, std::span<float> out) {
-  exponentials_loop(logits.data(), scale, offset, out.data(), static_cast<int64_t>(logits.size()));
+void exponentials(std::span<const float> logits, float most, float scale, std::span<float> out) {
+  exponentials_loop(logits.data(), most, scale, out.data(), static_cast<int64_t>(logits.size()));
 }
 
 std::vector<int32_t> top_indices(std::span<const float> logits, int64_t k) {

@@ -7,15 +7,16 @@
 
 namespace attar::runtime {
 
-int64_t argmax(std::span<const float> logits);      // the lowest index on ties
-double log_sum_exp(std::span<const float> logits);  // log(sum(exp(logits)))
+int64_t argmax(std::span<const float> logits);  // the lowest index on ties
+double log_sum_exp(
+    std::span<const float> logits);  // log(sum(exp(logits))); not finite when a logit is NaN or +infinity
 
-// KL(softmax(teacher) || softmax(student)) from logits and their log-sum-exps.
+// KL(softmax(teacher) || softmax(student)) from logits and their log-sum-exps; NaN when one of them is.
 double kl_divergence(std::span<const float> teacher, double teacher_lse, std::span<const float> student,
                      double student_lse);
 
-// out[i] = exp(logits[i] * scale - offset)
-void exponentials(std::span<const float> logits, float scale, float offset, std::span<float> out);
+// out[i] = exp((logits[i] - most) * scale), where no logit is above `most`: no scale overflows.
+void exponentials(std::span<const float> logits, float most, float scale, std::span<float> out);
 
 // Indices of the k largest, largest first, ties to the lower index. k is small.
 std::vector<int32_t> top_indices(std::span<const float> logits, int64_t k);

@@ -73,23 +73,33 @@ std::vector<fs::path> recipe_folders() {
   return {"recipes", program / "../../recipes", program / "../recipes", program / "recipes"};
 }
 
-int list_recipes() {
+std::vector<fs::path> recipe_files() {
   for (const fs::path& folder : recipe_folders()) {
     if (!fs::is_directory(folder)) continue;
     std::vector<fs::path> found;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder))
-      if (entry.path().extension() == ".yaml") found.push_back(entry.path());
+      if (entry.path().extension() == ".yaml") found.push_back(entry.path().lexically_normal());
     std::sort(found.begin(), found.end());
-    for (const fs::path& path : found) {
-      const std::string text = read_file(path.string());
-      const size_t begin = text.find("#\n# ");
-      const std::string about =
-          begin == std::string::npos ? "" : text.substr(begin + 4, text.find('\n', begin + 4) - begin - 4);
-      std::printf("%-36s %s\n", path.lexically_normal().string().c_str(), about.c_str());
-    }
-    if (!found.empty()) return 0;
+    if (!found.empty()) return found;
   }
   throw usage_error("attar recipes", "finds no recipes", "a folder `recipes` here or beside the program");
+}
+
+// The first line of a recipe's second comment.
+std::string about(const fs::path& recipe) {
+  const std::string text = read_file(recipe.string());
+  const size_t begin = text.find("#\n# ");
+  return begin == std::string::npos ? "" : text.substr(begin + 4, text.find('\n', begin + 4) - begin - 4);
+}
+
+int list_recipes(const GlobalOptions& global) {
+  nlohmann::ordered_json document = {{"schema_version", 1}, {"recipes", nlohmann::ordered_json::array()}};
+  for (const fs::path& path : recipe_files()) {
+    document["recipes"].push_back({{"path", path.string()}, {"about", about(path)}});
+    if (!global.json) std::printf("%-36s %s\n", path.string().c_str(), about(path).c_str());
+  }
+  if (global.json) std::printf("%s\n", document.dump(1).c_str());
+  return 0;
 }
 
 }  // namespace
@@ -117,8 +127,8 @@ Action add_report(CLI::App& command, const GlobalOptions& global) {
   };
 }
 
-Action add_recipes(CLI::App&, const GlobalOptions&) {
-  return list_recipes;
+Action add_recipes(CLI::App&, const GlobalOptions& global) {
+  return [&global] { return list_recipes(global); };
 }
 
 }  // namespace attar::cli

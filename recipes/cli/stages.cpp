@@ -7,6 +7,7 @@
 #include "recipes/cli/verbs.h"
 #include "recipes/commands.h"
 #include "runtime/base/error.h"
+#include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 
 namespace attar::cli {
@@ -134,12 +135,12 @@ Action add_eval(CLI::App& command, const GlobalOptions& global) {
     EvalOptions options;
   };
   const auto state = std::make_shared<State>();
-  command.add_option("MODEL", state->command.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
+  add_model(command, state->command.model);
   command.add_option("--data", state->command.data, "text for perplexity and bits per byte");
   command.add_option("--task", state->options.tasks, "multiple-choice or cloze items (.jsonl, also .gz)");
   command.add_option("--numerics", state->options.numerics, "fp32 or deployed")->capture_default_str();
-  command.add_option("--context", state->options.context, "window length in tokens for --data")->capture_default_str();
-  command.add_option("--limit", state->options.limit, "items of each task; 0 for all")->capture_default_str();
+  add_whole(command, "--context", state->options.context, "window length in tokens for --data", {.least = 2});
+  add_whole(command, "--limit", state->options.limit, "items of each task; 0 for all", {.least = 0});
   return [state, &global] {
     state->command.threads = static_cast<int>(global.threads);
     return show(eval_model(state->command, state->options, terminal_progress(global)), global);

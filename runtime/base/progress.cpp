@@ -9,4 +9,8 @@ void report(const Progress& progress, const Event& event) {
     throw Error(ErrorKind::Interrupted, {.where = std::string(event.stage), .what = "interrupted"});
 }
 
+Progress inside(const Progress& progress, const Event& now) {
+  return [&](const Event&) { return progress ? progress(now) : Flow::GoOn; };
+}
+
 }  // namespace attar

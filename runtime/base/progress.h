@@ -31,4 +31,8 @@ using Progress = std::function<Flow(const Event&)>;
 // Calls `progress` when it is set; throws Error{Interrupted} when it answers Stop.
 void report(const Progress& progress, const Event& event);
 
+// For a step inside a longer call: shows `now`, which the longer call keeps up to date, instead of what the step
+// counts. Both arguments must outlive the result.
+Progress inside(const Progress& progress, const Event& now);
+
 }  // namespace attar

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <exception>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -104,6 +106,13 @@ struct ThreadPool::State {
     }
   }
 
+  void stop() {
+    stopping.store(true, std::memory_order_release);
+    started.fetch_add(1, std::memory_order_release);
+    started.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
+
   const int n_threads;
   const bool may_spin;
   const std::function<void(int)>* work = nullptr;
@@ -123,14 +132,22 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(int n_threads) {
   if (n_threads < 1) throw usage_error("threads", "there must be at least one", ">= 1", std::to_string(n_threads));
   state_ = std::make_unique<State>(n_threads);
-  for (int t = 1; t < n_threads; ++t) state_->workers.emplace_back([state = state_.get(), t] { state->serve(t); });
+  state_->workers.reserve(static_cast<size_t>(n_threads - 1));
+  try {
+    for (int t = 1; t < n_threads; ++t) state_->workers.emplace_back([state = state_.get(), t] { state->serve(t); });
+  } catch (const std::system_error&) {
+    const std::string started = std::to_string(state_->workers.size() + 1);
+    state_->stop();
+    throw Error(ErrorKind::Resources, {.where = "threads",
+                                       .what = "the system starts no more of them",
+                                       .expected = std::to_string(n_threads),
+                                       .got = started,
+                                       .hint = "ask for fewer with --threads"});
+  }
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stopping.store(true, std::memory_order_release);
-  state_->started.fetch_add(1, std::memory_order_release);
-  state_->started.notify_all();
-  for (std::thread& worker : state_->workers) worker.join();
+  state_->stop();
 }
 
 int ThreadPool::size() const {

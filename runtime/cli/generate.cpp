@@ -3,20 +3,24 @@
 
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/chat_template.h"
+#include "runtime/formats/text_file.h"
 
 namespace attar::cli {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 struct Options {
   std::string model, prompt, system;
@@ -27,15 +31,11 @@ struct Options {
 };
 
 void add_shared(CLI::App& command, Options& options) {
-  command.add_option("MODEL", options.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
-  command.add_option("-n,--max-tokens", options.max_tokens, "most tokens of an answer")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command.add_option("--system", options.system, "system message of a chat");
-  command.add_option("--stop", options.stop, "end before this text; may be given several times");
-  command.add_option("--context", options.context, "most tokens kept; 0 for the model's own")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+  add_model(command, options.model);
+  add_whole(command, "-n,--max-tokens", options.max_tokens, "most tokens of an answer", {.least = 1});
+  add_text(command, "--system", options.system, "system message of a chat");
+  add_texts(command, "--stop", options.stop, "end before this text; may be given several times");
+  add_whole(command, "--context", options.context, "most tokens kept; 0 for the model's own", {.least = 0});
   visit_fields(options.sampling, FlagAdder(command));
 }
 
@@ -44,11 +44,17 @@ class Speaker {
  public:
   Speaker(const Options& options, const GlobalOptions& global)
       : options_(options),
-        global_(global),
+        progress_(terminal_progress(global)),
         pool_(global.thread_count()),
         model_(runtime::Model::load(ModelFile::open(options.model), {}, pool_)),
         work_(model_, pool_),
-        cache_(model_) {}
+        cache_(model_) {
+    const int64_t longest = model_.config().context_length;
+    if (options.context > longest)
+      throw usage_error("--context", "is longer than the model's context", "at most " + std::to_string(longest),
+                        std::to_string(options.context));
+    show_notes(model_.notes(), global);
+  }
 
   const Tokenizer& tokenizer() const { return model_.tokenizer(); }
   std::vector<int32_t> chat_prompt(const std::vector<ChatMessage>& messages) const {
@@ -60,23 +66,27 @@ class Speaker {
         {.add_special = false, .parse_special = true});
   }
 
+  // Tokens of prompt and answer together.
+  int64_t room() const { return options_.context > 0 ? options_.context : model_.config().context_length; }
+
   // Continues `prompt`; what the cache already holds of it is not computed again.
   runtime::Generated speak(const std::vector<int32_t>& prompt, uint64_t seed,
                            const std::function<bool(std::string_view)>& show) {
-    const int64_t room = options_.context > 0 ? std::min(options_.context, model_.config().context_length)
-                                              : model_.config().context_length;
-    if (static_cast<int64_t>(prompt.size()) >= room)
-      throw usage_error("the prompt", "is longer than the context", "fewer than " + std::to_string(room) + " tokens",
-                        std::to_string(prompt.size()), "shorten it, or start a new chat");
+    const int64_t left = room() - static_cast<int64_t>(prompt.size());
+    if (left < 1)
+      throw usage_error("the prompt", "is longer than the context", "fewer than " + std::to_string(room()) + " tokens",
+                        std::to_string(prompt.size()), "shorten it");
     size_t common = 0;
     while (common < held_.size() && common + 1 < prompt.size() && held_[common] == prompt[common]) ++common;
     cache_.truncate(static_cast<int64_t>(common));
     runtime::GenerateOptions how;
-    how.max_tokens = std::min(options_.max_tokens, room - static_cast<int64_t>(prompt.size()));
+    how.max_tokens = std::min(options_.max_tokens, left);
     how.sampling = options_.sampling;
     how.seed = seed;
     how.stop = options_.stop;
-    const runtime::Generated out = runtime::generate(model_, cache_, prompt, how, work_, show);
+    runtime::Generated out = runtime::generate(model_, cache_, prompt, how, work_, show, progress_);
+    if (out.reason == runtime::StopReason::MaxTokens && left < options_.max_tokens)
+      out.reason = runtime::StopReason::ContextFull;
     held_ = prompt;
     held_.insert(held_.end(), out.tokens.begin(), out.tokens.end());
     held_.resize(static_cast<size_t>(cache_.length_tokens()));
@@ -85,7 +95,7 @@ class Speaker {
 
  private:
   const Options& options_;
-  const GlobalOptions& global_;
+  Progress progress_;
   ThreadPool pool_;
   runtime::Model model_;
   runtime::Workspace work_;
@@ -116,51 +126,134 @@ int run_generate(const Options& options, const GlobalOptions& global) {
   if (prompt.empty() && speaker.tokenizer().data().bos >= 0) prompt.push_back(speaker.tokenizer().data().bos);
   if (prompt.empty()) throw usage_error("--prompt", "is empty and the model has no BOS token", "some text");
   const auto start = std::chrono::steady_clock::now();
-  if (!global.json && options.system.empty()) show(options.prompt);
-  const runtime::Generated out =
-      speaker.speak(prompt, static_cast<uint64_t>(global.seed.value_or(0)),
-                    [&](std::string_view text) { return global.json ? !interrupted() : show(text); });
+  std::string echo = options.system.empty() ? options.prompt : "";  // shown once the prompt is read
+  const auto on_text = [&](std::string_view text) {
+    return global.json ? !interrupted() : show(std::exchange(echo, {})) && show(text);
+  };
+  const runtime::Generated out = speaker.speak(prompt, static_cast<uint64_t>(global.seed.value_or(0)), on_text);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!global.json) {
+    show(echo);  // of a prompt that nothing followed
     std::fputc('\n', stdout);
   } else {
-    const nlohmann::ordered_json document = {{"schema_version", 1},
-                                             {"text", out.text},
-                                             {"tokens", out.tokens},
-                                             {"stop_reason", reason_name(out.reason)},
-                                             {"prompt_tokens", prompt.size()},
-                                             {"seconds", seconds}};
+    const Json document = {{"schema_version", 1},
+                           {"text", out.text},
+                           {"tokens", out.tokens},
+                           {"stop_reason", reason_name(out.reason)},
+                           {"prompt_tokens", prompt.size()},
+                           {"seconds", seconds}};
     std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
   }
   return out.reason == runtime::StopReason::Interrupted ? static_cast<int>(ErrorKind::Interrupted) : 0;
 }
 
+// The messages so far, and those of them that the model still sees.
+class Chat {
+ public:
+  Chat(Speaker& speaker, const Options& options, const GlobalOptions& global)
+      : speaker_(speaker), options_(options), global_(global) {
+    start_over();
+  }
+
+  void start_over() {
+    seen_.clear();
+    transcript_ = Json::array();
+    if (!options_.system.empty()) add({{"role", "system"}, {"content", options_.system}});
+  }
+
+  // False when the answer was interrupted. A message that cannot be answered is refused alone.
+  bool answer(const std::string& line, uint64_t seed) {
+    const size_t broken = valid_utf8_prefix(line);
+    if (broken < line.size()) {
+      refuse("it is not UTF-8 at byte " + std::to_string(broken + 1));
+      return true;
+    }
+    const std::vector<int32_t> prompt = fitting_prompt(line);
+    if (prompt.empty()) return true;
+    add({{"role", "user"}, {"content", line}});
+    const runtime::Generated out =
+        speaker_.speak(prompt, seed, [&](std::string_view text) { return global_.json ? !interrupted() : show(text); });
+    if (!global_.json) std::fputc('\n', stdout);
+    if (out.reason == runtime::StopReason::ContextFull)
+      show_notes({"the context is full: the answer ends here"}, global_);
+    add({{"role", "assistant"},
+         {"content", out.text},
+         {"tokens", out.tokens.size()},
+         {"stop_reason", reason_name(out.reason)}});
+    return out.reason != runtime::StopReason::Interrupted;
+  }
+
+  void print() const {
+    const Json document = {{"schema_version", 1}, {"messages", transcript_}};
+    std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
+  }
+
+ private:
+  void add(const Json& message) {
+    seen_.push_back({message["role"], message["content"]});
+    transcript_.push_back(message);
+  }
+
+  static void refuse(const std::string& why) {
+    std::fprintf(stderr, "error: the message is left out: %s\n", why.c_str());
+  }
+
+  // All that was said and then `line`. The oldest turns behind a system message are dropped until there is room for an
+  // answer. Empty when not even `line` alone fits.
+  std::vector<int32_t> fitting_prompt(const std::string& line) {
+    const int64_t room = speaker_.room(), answer = std::min(options_.max_tokens, std::max<int64_t>(1, room / 4));
+    const auto first = static_cast<std::ptrdiff_t>(options_.system.empty() ? 0 : 1);
+    std::vector<ChatMessage> messages = seen_;
+    messages.push_back({"user", line});
+    while (true) {
+      std::vector<int32_t> prompt = speaker_.chat_prompt(messages);
+      const bool alone = static_cast<std::ptrdiff_t>(messages.size()) == first + 1;
+      const auto length = static_cast<int64_t>(prompt.size());
+      if (length + (alone ? 1 : answer) <= room) {
+        const size_t dropped = seen_.size() + 1 - messages.size();
+        if (dropped > 0)
+          show_notes({"the context is full: the oldest " + std::to_string(dropped) + " messages are forgotten"},
+                     global_);
+        messages.pop_back();
+        seen_ = std::move(messages);
+        return prompt;
+      }
+      if (alone) {
+        refuse("it takes " + std::to_string(length) + " tokens of a context of " + std::to_string(room) +
+               "; shorten it");
+        return {};
+      }
+      messages.erase(messages.begin() + first, messages.begin() + first + 2);  // a question and its answer
+    }
+  }
+
+  Speaker& speaker_;
+  const Options& options_;
+  const GlobalOptions& global_;
+  std::vector<ChatMessage> seen_;
+  Json transcript_;
+};
+
 int run_chat(const Options& options, const GlobalOptions& global) {
   runtime::check(options.sampling);
   Speaker speaker(options, global);
   if (speaker.tokenizer().data().chat_template.empty())
-    std::fprintf(stderr, "note: the model has no chat template; ChatML is used\n");
-  std::vector<ChatMessage> messages;
-  if (!options.system.empty()) messages.push_back({"system", options.system});
+    show_notes({"the model has no chat template; ChatML is used"}, global);
+  Chat chat(speaker, options, global);
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal && !global.quiet) std::fprintf(stderr, "Type a message; /new starts over, Ctrl-D ends.\n");
-  for (uint64_t turn = 0;; ++turn) {
+  bool going = true;
+  for (uint64_t turn = 0; going; ++turn) {
     if (terminal) std::fprintf(stderr, "\n> ");
     std::string line;
     if (!std::getline(std::cin, line) || interrupted()) break;
-    if (line.empty()) continue;
-    if (line == "/new") {
-      messages.resize(options.system.empty() ? 0 : 1);
-      continue;
-    }
-    messages.push_back({"user", line});
-    const runtime::Generated out =
-        speaker.speak(speaker.chat_prompt(messages), static_cast<uint64_t>(global.seed.value_or(0)) + turn, show);
-    std::fputc('\n', stdout);
-    messages.push_back({"assistant", out.text});
-    if (out.reason == runtime::StopReason::Interrupted) return static_cast<int>(ErrorKind::Interrupted);
+    if (line == "/new")
+      chat.start_over();
+    else if (!line.empty())
+      going = chat.answer(line, static_cast<uint64_t>(global.seed.value_or(0)) + turn);
   }
-  return interrupted() ? static_cast<int>(ErrorKind::Interrupted) : 0;
+  if (global.json) chat.print();
+  return interrupted() || !going ? static_cast<int>(ErrorKind::Interrupted) : 0;
 }
 
 }  // namespace
@@ -168,8 +261,8 @@ int run_chat(const Options& options, const GlobalOptions& global) {
 Action add_generate(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_shared(command, *options);
-  command.add_option("-p,--prompt", options->prompt, "text to continue, or with --system the user's message")
-      ->required();
+  add_text(command, "-p,--prompt", options->prompt, "text to continue, or with --system the user's message");
+  require(command, "--prompt");
   return [options, &global] { return run_generate(*options, global); };
 }
 

@@ -1,9 +1,9 @@
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "runtime/cli/flags.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/model_file.h"
 
@@ -101,7 +101,7 @@ void print_json(const ModelFile& file) {
 
 Action add_inspect(CLI::App& command, const GlobalOptions& global) {
   const auto model = std::make_shared<std::string>();
-  command.add_option("MODEL", *model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
+  add_model(command, *model);
   return [model, &global] {
     const ModelFile file = ModelFile::open(*model);
     if (global.json)

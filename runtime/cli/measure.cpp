@@ -1,6 +1,8 @@
 #include "runtime/cli/measure.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,8 +22,12 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-// Runs a program and returns what it wrote on stdout.
-std::string output_of(const std::vector<std::string>& command) {
+struct Child {
+  pid_t pid = -1;
+  int output = -1;  // the end of a pipe that its stdout goes into
+};
+
+Child start(const std::vector<std::string>& command) {
   int pipe_ends[2];
   if (::pipe2(pipe_ends, O_CLOEXEC) != 0)
     throw Error(ErrorKind::Resources, {.where = command[0], .what = "no pipe could be made"});
@@ -31,25 +37,86 @@ std::string output_of(const std::vector<std::string>& command) {
   std::vector<char*> arguments;
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
-  pid_t child = 0;
-  const int failed = ::posix_spawn(&child, command[0].c_str(), &actions, nullptr, arguments.data(), environ);
+  Child child;
+  const int failed = ::posix_spawn(&child.pid, command[0].c_str(), &actions, nullptr, arguments.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
   ::close(pipe_ends[1]);
+  if (failed != 0) {
+    ::close(pipe_ends[0]);
+    throw Error(ErrorKind::Resources, {.where = command[0], .what = "could not be started"});
+  }
+  child.output = pipe_ends[0];
+  return child;
+}
+
+// What the child writes until it ends. A signal may come just before a read begins, so it waits in short turns and asks
+// `progress` between them.
+std::string read_all(const Child& child, const Progress& progress, const Event& now) {
+  constexpr int kTurn_ms = 100;
   std::string text;
   char buffer[4096];
-  for (ssize_t got = 0; failed == 0 && (got = ::read(pipe_ends[0], buffer, sizeof buffer)) != 0;)
-    if (got > 0)
-      text.append(buffer, static_cast<size_t>(got));
-    else if (errno != EINTR)
-      break;
-  ::close(pipe_ends[0]);
+  for (;;) {
+    report(progress, now);
+    struct pollfd ready {
+      child.output, POLLIN, 0
+    };
+    if (::poll(&ready, 1, kTurn_ms) <= 0) continue;
+    const ssize_t got = ::read(child.output, buffer, sizeof buffer);
+    if (got > 0) text.append(buffer, static_cast<size_t>(got));
+    if (got == 0 || (got < 0 && errno != EINTR)) return text;
+  }
+}
+
+int exit_status(const Child& child) {
+  ::close(child.output);
   int status = 0;
-  if (failed == 0) ::waitpid(child, &status, 0);
-  if (failed != 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    throw Error(ErrorKind::Failure, {.where = command[0],
-                                     .what = "the measurement failed",
-                                     .hint = "run it by hand to see why: " + command[0] + " bench " + command.back()});
-  return text;
+  while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+// Runs a program and returns what it wrote on stdout. Stopped, it kills the program.
+std::string output_of(const std::vector<std::string>& command, const Progress& progress, const Event& now) {
+  const Child child = start(command);
+  std::string text;
+  try {
+    text = read_all(child, progress, now);
+  } catch (...) {
+    ::kill(child.pid, SIGKILL);
+    exit_status(child);
+    throw;
+  }
+  const int status = exit_status(child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return text;
+  const bool stopped = WIFSIGNALED(status) ? WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM
+                                           : WEXITSTATUS(status) == static_cast<int>(ErrorKind::Interrupted);
+  if (stopped)  // Ctrl-C goes to the whole process group
+    throw Error(ErrorKind::Interrupted, {.where = std::string(now.stage), .what = "interrupted"});
+  throw Error(ErrorKind::Failure, {.where = command[0],
+                                   .what = "the measurement failed",
+                                   .hint = "run it by hand to see why: " + command[0] + " bench " + command.back()});
+}
+
+runtime::Efficiency measure(const std::string& program, const std::string& model, int threads, const Progress& progress,
+                            const Event& now) {
+  const int64_t room = ModelFile::open(model).config().context_length;
+  const std::vector<std::string> command{program,  "bench",
+                                         "-p",     std::to_string(std::min<int64_t>(512, room)),
+                                         "-n",     std::to_string(std::min<int64_t>(64, room)),
+                                         "-r",     "3",
+                                         "-t",     std::to_string(threads),
+                                         "--json", "--quiet",
+                                         model};
+  const Json json = Json::parse(output_of(command, progress, now), nullptr, false);
+  if (!json.is_object() || !json.contains("rows"))
+    throw Error(ErrorKind::Failure, {.where = program, .what = "printed no measurement"});
+  runtime::Efficiency out;
+  out.bytes = json.at("model_size"), out.parameters = json.at("model_n_params"),
+  out.bits_per_weight = json.at("bits_per_weight");
+  out.time_to_first_token_s = json.at("time_to_first_token_s"), out.peak_rss_bytes = json.at("peak_rss_bytes");
+  for (const Json& row : json.at("rows"))
+    (row.at("n_prompt") > 0 ? out.prefill_tokens_per_s : out.decode_tokens_per_s) = row.at("median_ts");
+  return out;
 }
 
 Json spread_json(const runtime::Spread& s) {
@@ -87,28 +154,22 @@ std::string runtime_program() {
   return (fs::read_symlink("/proc/self/exe", code).parent_path() / "attar-run").string();
 }
 
-runtime::Efficiency measure(const std::string& program, const std::string& model, int threads) {
+Speeds measure_both(const std::string& program, const std::string& teacher, const std::string& student, int threads,
+                    const Progress& progress) {
   if (!fs::exists(program))
     throw Error(ErrorKind::Failure,
                 {.where = program, .what = "is missing", .hint = "build it, or verify with --no-bench"});
-  const int64_t room = ModelFile::open(model).config().context_length;
-  const std::string text = output_of({program, "bench", "-p", std::to_string(std::min<int64_t>(512, room)), "-n",
-                                      std::to_string(std::min<int64_t>(64, room)), "-r", "3", "-t",
-                                      std::to_string(threads), "--json", "--quiet", model});
-  const Json json = Json::parse(text, nullptr, false);
-  if (!json.is_object() || !json.contains("rows"))
-    throw Error(ErrorKind::Failure, {.where = program, .what = "printed no measurement"});
-  runtime::Efficiency out;
-  out.bytes = json.at("model_size"), out.parameters = json.at("model_n_params"),
-  out.bits_per_weight = json.at("bits_per_weight");
-  out.time_to_first_token_s = json.at("time_to_first_token_s"), out.peak_rss_bytes = json.at("peak_rss_bytes");
-  for (const Json& row : json.at("rows"))
-    (row.at("n_prompt") > 0 ? out.prefill_tokens_per_s : out.decode_tokens_per_s) = row.at("median_ts");
-  return out;
+  Event now{.stage = "measure", .unit = "models", .total = 2};
+  Speeds speeds;
+  speeds.teacher = measure(program, teacher, threads, progress, now);
+  ++now.done;
+  speeds.student = measure(program, student, threads, progress, now);
+  ++now.done;
+  report(progress, now);
+  return speeds;
 }
 
-std::string verify_document(const runtime::VerifyResults& results, const std::optional<runtime::Efficiency>& teacher,
-                            const std::optional<runtime::Efficiency>& student,
+std::string verify_document(const runtime::VerifyResults& results, const Speeds& speeds,
                             const std::vector<runtime::GateResult>& gates) {
   Json gate_list = Json::array();
   for (const runtime::GateResult& gate : gates)
@@ -123,8 +184,9 @@ std::string verify_document(const runtime::VerifyResults& results, const std::op
         {"skipped_tokens", results.skipped_tokens},
         {"fp32", fidelity_json(results.fp32)},
         {"deployed", fidelity_json(results.deployed)}}},
-      {"measurements", {{"teacher", efficiency_json(teacher)}, {"student", efficiency_json(student)}}},
-      {"gates", gate_list}};
+      {"measurements", {{"teacher", efficiency_json(speeds.teacher)}, {"student", efficiency_json(speeds.student)}}},
+      {"gates", gate_list},
+      {"notes", results.notes}};
   return document.dump(1) + "\n";
 }
 

@@ -1,4 +1,4 @@
-// Speed and memory of one model, measured in a child process that runs it alone: `attar-run bench --json MODEL`.
+// Speed and memory of two models, each measured in a child process that runs it alone: `attar-run bench --json MODEL`.
 #pragma once
 
 #include <string>
@@ -10,11 +10,17 @@ namespace attar::cli {
 // The attar-run beside the running program.
 std::string runtime_program();
 
-runtime::Efficiency measure(const std::string& program, const std::string& model, int threads);
+// Both absent: not measured.
+struct Speeds {
+  std::optional<runtime::Efficiency> teacher, student;
+};
+
+// Asks `progress` while a child runs; when that answers Stop, the child is killed.
+Speeds measure_both(const std::string& program, const std::string& teacher, const std::string& student, int threads,
+                    const Progress& progress);
 
 // The JSON document of a verification, as the README's "verify --json" says.
-std::string verify_document(const runtime::VerifyResults& results, const std::optional<runtime::Efficiency>& teacher,
-                            const std::optional<runtime::Efficiency>& student,
+std::string verify_document(const runtime::VerifyResults& results, const Speeds& speeds,
                             const std::vector<runtime::GateResult>& gates);
 
 }  // namespace attar::cli

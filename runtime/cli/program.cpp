@@ -1,18 +1,18 @@
 #include "runtime/cli/program.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
-#include <memory>
 #include <new>
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/cli/flags.h"
 
 namespace attar::cli {
 namespace {
@@ -24,6 +24,13 @@ void on_signal(int) {
   if (g_signals > 1) ::_exit(static_cast<int>(ErrorKind::Interrupted));
 }
 
+// A closed standard stream gives its number to the next file that is opened: what is printed would go there, over a
+// model. Opened for reading, a write to it still fails.
+void hold_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0 && ::open("/dev/null", O_RDONLY) < 0) return;
+}
+
 void install_signal_handlers() {
   struct sigaction action {};
   action.sa_handler = on_signal;
@@ -33,32 +40,12 @@ void install_signal_handlers() {
   install_sigbus_message();
 }
 
-std::string flag_name(const char* name) {
-  std::string flag = std::string("--") + name;
-  std::replace(flag.begin() + 2, flag.end(), '_', '-');
-  return flag;
-}
-
-template <class T>
-void add_map(CLI::App& command, std::map<std::string, T>& value, const char* name, const char* help) {
-  const auto given = std::make_shared<bool>(false);
-  const std::string flag = flag_name(name);
-  const auto read = [&value, given, flag](const std::vector<std::string>& items) {
-    if (!*given) value.clear();
-    *given = true;
-    for (const std::string& item : items) {
-      const size_t equals = item.find('=');
-      T parsed{};
-      if (equals == std::string::npos || !CLI::detail::lexical_cast(item.substr(equals + 1), parsed))
-        throw CLI::ValidationError(flag, "expected name=value, got " + printable(item));
-      value[item.substr(0, equals)] = parsed;
-    }
+// The options that stand before or behind any verb, as the help of each shows them.
+std::string help_of_options(const CLI::App& app) {
+  const auto own = [&](const CLI::Option* option) {
+    return option != app.get_help_ptr() && option != app.get_version_ptr();
   };
-  command.add_option_function<std::vector<std::string>>(flag, read, help)->type_name("NAME=VALUE");
-}
-
-void finish_help(CLI::App& command, const char* examples) {
-  command.footer(std::string("Examples:\n") + examples);
+  return CLI::Formatter().make_group("Options of every verb", false, app.get_options(own));
 }
 
 // The reader of our output has left, as `| head` does: no reason to complain.
@@ -99,6 +86,9 @@ int GlobalOptions::thread_count() const {
 
 void check_output() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  const int flags = ::fcntl(STDOUT_FILENO, F_GETFL);
+  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
+    throw Error(ErrorKind::Resources, {.where = "standard output", .what = "is closed"});
   throw Error(ErrorKind::Resources,
               {.where = "standard output", .what = "could not be written", .hint = "is the disk full?"});
 }
@@ -107,51 +97,29 @@ bool interrupted() {
   return g_signals > 0;
 }
 
-void FlagAdder::operator()(bool& value, const char* name, const char* help) {
-  const std::string flag = flag_name(name);
-  command_.add_flag(flag + ",!--no-" + flag.substr(2), value, help)->capture_default_str();
-}
-void FlagAdder::operator()(int64_t& value, const char* name, const char* help) {
-  command_.add_option(flag_name(name), value, help)->capture_default_str();
-}
-void FlagAdder::operator()(double& value, const char* name, const char* help) {
-  command_.add_option(flag_name(name), value, help)->capture_default_str();
-}
-void FlagAdder::operator()(std::string& value, const char* name, const char* help) {
-  command_.add_option(flag_name(name), value, help)->capture_default_str();
-}
-void FlagAdder::operator()(std::optional<std::string>& value, const char* name, const char* help) {
-  command_.add_option_function<std::string>(
-      flag_name(name), [&value](const std::string& text) { value = text; }, help);
-}
-void FlagAdder::operator()(std::vector<std::string>& value, const char* name, const char* help) {
-  command_.add_option(flag_name(name), value, help)->capture_default_str();
-}
-void FlagAdder::operator()(std::map<std::string, double>& value, const char* name, const char* help) {
-  add_map(command_, value, name, help);
-}
-void FlagAdder::operator()(std::map<std::string, std::string>& value, const char* name, const char* help) {
-  add_map(command_, value, name, help);
-}
-
 int run_program(int argc, char** argv, const ProgramText& text, std::span<const Verb> verbs) {
+  hold_standard_streams();
   install_signal_handlers();
   GlobalOptions global;
   CLI::App app(text.summary, text.name);
   app.set_version_flag("--version", std::string(text.name) + " " + ATTAR_VERSION);
   app.require_subcommand(0, 1);
   app.fallthrough();
-  app.add_option("--threads", global.threads, "threads to use; 0 for all cores")->check(CLI::Range(0, 1024));
-  app.add_option("--seed", global.seed, "seed of everything drawn at random")->check(CLI::NonNegativeNumber);
-  app.add_flag("--json", global.json, "one JSON document on stdout");
-  app.add_flag("--quiet", global.quiet, "no progress on stderr");
-  finish_help(app, text.examples);
+  add_whole(app, "--threads", global.threads, "threads to use; 0 for all cores", kThreads);
+  add_whole(app, "--seed", global.seed, "seed of everything drawn at random", {.least = 0});
+  add_switch(app, "--json", global.json, "one JSON document on stdout");
+  add_switch(app, "--quiet", global.quiet, "no progress and no notes on stderr");
+  const std::string of_every_verb = help_of_options(app);
+  app.footer(std::string("Examples:\n") + text.examples);
 
   std::vector<std::pair<CLI::App*, Action>> actions;
   for (const Verb& verb : verbs) {
     CLI::App* command = app.add_subcommand(verb.name, verb.summary);
     Action action = verb.add(*command, global);
-    finish_help(*command, verb.examples);
+    // One value each time a flag is given: the next word may be the MODEL.
+    for (CLI::Option* option : command->get_options())
+      if (option->nonpositional()) option->allow_extra_args(false);
+    command->footer(of_every_verb + "\nExamples:\n" + verb.examples);
     actions.emplace_back(command, std::move(action));
   }
   try {
@@ -163,6 +131,10 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
   }
   for (const auto& [command, action] : actions)
     if (command->parsed()) return run_action(action);
+  if (argc > 1) {
+    std::fprintf(stderr, "error: a verb is missing\nRun '%s --help' for what there is.\n", text.name);
+    return static_cast<int>(ErrorKind::Usage);
+  }
   std::fputs(app.help().c_str(), stdout);
   return 0;
 }

@@ -1,19 +1,21 @@
-// score and tokenize: one JSON line a document.
+// score and tokenize: one JSON line a document, or with --json all in one.
 #include "runtime/score.h"
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
+#include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/text_file.h"
 
 namespace attar::cli {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 struct Options {
   std::string model;
@@ -22,8 +24,9 @@ struct Options {
 };
 
 void add_shared(CLI::App& command, Options& options) {
-  command.add_option("MODEL", options.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
-  command.add_option("--data", options.data, "text: .txt or .jsonl, also .gz")->required();
+  add_model(command, options.model);
+  add_texts(command, "--data", options.data, "text: .txt or .jsonl, also .gz; may be given several times");
+  require(command, "--data");
 }
 
 std::vector<Document> documents_of(const Options& options) {
@@ -33,14 +36,53 @@ std::vector<Document> documents_of(const Options& options) {
   return documents;
 }
 
-int run_tokenize(const Options& options) {
-  const std::vector<Document> documents = documents_of(options);
-  const Tokenizer tokenizer(ModelFile::open(options.model).tokenizer());
-  for (const Document& document : documents) {
-    std::printf("%s\n", nlohmann::ordered_json(tokenizer.encode(document_text(document))).dump().c_str());
+// A line a document as each is done; with --json one document of all at the end.
+class Output {
+ public:
+  explicit Output(bool one_document) : one_document_(one_document) {}
+
+  // `line` is what a line shows of the entry.
+  void add(Json entry, const Json& line) {
+    if (one_document_) {
+      entries_.push_back(std::move(entry));
+      return;
+    }
+    std::printf("%s\n", line.dump().c_str());
     check_output();
   }
+  void finish() const {
+    if (one_document_) std::printf("%s\n", Json{{"schema_version", 1}, {"documents", entries_}}.dump().c_str());
+  }
+
+ private:
+  bool one_document_;
+  Json entries_ = Json::array();
+};
+
+int run_tokenize(const Options& options, const GlobalOptions& global) {
+  const std::vector<Document> documents = documents_of(options);
+  const Tokenizer tokenizer(ModelFile::open(options.model).tokenizer());
+  Output output(global.json);
+  for (const Document& document : documents) {
+    const Json tokens = tokenizer.encode(document_text(document));
+    output.add({{"tokens", tokens}}, tokens);
+  }
+  output.finish();
   return 0;
+}
+
+// The tokens of every document, all of which fit: a long run does not fail at its last document.
+std::vector<std::vector<int32_t>> tokens_of(const runtime::Model& model, const std::vector<Document>& documents) {
+  std::vector<std::vector<int32_t>> all;
+  for (const Document& document : documents) {
+    all.push_back(model.tokenizer().encode(document_text(document)));
+    if (static_cast<int64_t>(all.back().size()) > model.config().context_length)
+      throw input_error(document.where,
+                        "document " + std::to_string(all.size()) + " is longer than the model's context",
+                        "at most " + std::to_string(model.config().context_length) + " tokens",
+                        std::to_string(all.back().size()), "split it into documents");
+  }
+  return all;
 }
 
 int run_score(const Options& options, const GlobalOptions& global) {
@@ -51,37 +93,43 @@ int run_score(const Options& options, const GlobalOptions& global) {
   const runtime::Model model = runtime::Model::load(
       ModelFile::open(options.model),
       {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
+  show_notes(model.notes(), global);
   runtime::Workspace work(model, pool);
+  const std::vector<std::vector<int32_t>> all = tokens_of(model, documents);
   const Progress progress = terminal_progress(global);
-  int64_t done = 0;
-  for (const Document& document : documents) {
-    const std::vector<int32_t> tokens = model.tokenizer().encode(document_text(document));
-    if (static_cast<int64_t>(tokens.size()) > model.config().context_length)
-      throw input_error(document.where, "is longer than the model's context",
-                        std::to_string(model.config().context_length) + " tokens", std::to_string(tokens.size()),
-                        "split it into documents");
-    nlohmann::ordered_json logprobs = nlohmann::ordered_json::array();
-    for (const double score : runtime::score_tokens(model, tokens, work))
-      logprobs.push_back(std::isnan(score) ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(score));
-    std::printf("%s\n", nlohmann::ordered_json({{"tokens", tokens}, {"logprobs", logprobs}}).dump().c_str());
-    report(progress,
-           {.stage = "score", .unit = "documents", .done = ++done, .total = static_cast<int64_t>(documents.size())});
+  Event now{.stage = "score", .unit = "tokens"};
+  for (const std::vector<int32_t>& tokens : all) now.total += static_cast<int64_t>(tokens.size());
+  Output output(global.json);
+  int64_t before = 0;
+  for (const std::vector<int32_t>& tokens : all) {
+    const Progress within = [&](const Event& event) {
+      now.done = before + event.done;
+      return progress(now);
+    };
+    Json logprobs = Json::array();
+    for (const double score : runtime::score_tokens(model, tokens, work, within))
+      logprobs.push_back(std::isnan(score) ? Json(nullptr) : Json(score));
+    const Json entry = {{"tokens", tokens}, {"logprobs", logprobs}};
+    output.add(entry, entry);
+    now.done = before += static_cast<int64_t>(tokens.size());
+    report(progress, now);
   }
+  output.finish();
   return 0;
 }
 
 }  // namespace
 
-Action add_tokenize(CLI::App& command, const GlobalOptions&) {
+Action add_tokenize(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_shared(command, *options);
-  return [options] { return run_tokenize(*options); };
+  return [options, &global] { return run_tokenize(*options, global); };
 }
 
 Action add_score(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_shared(command, *options);
-  command.add_option("--numerics", options->numerics, "fp32 or deployed")->capture_default_str();
+  add_text(command, "--numerics", options->numerics, "fp32 or deployed");
   return [options, &global] { return run_score(*options, global); };
 }
 

@@ -144,6 +144,11 @@ Progress terminal_progress(const GlobalOptions& global) {
   };
 }
 
+void show_notes(const std::vector<std::string>& notes, const GlobalOptions& global) {
+  for (const std::string& note : notes)
+    if (!global.quiet) std::fprintf(stderr, "note: %s\n", note.c_str());
+}
+
 std::string duration_text(double seconds) {
   const auto whole = static_cast<long long>(seconds + 0.5);
   if (whole >= 3600) return text_of("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "runtime/base/progress.h"
 #include "runtime/cli/program.h"
@@ -10,6 +11,9 @@ namespace attar::cli {
 
 // Also answers Stop after Ctrl-C. With --quiet it only does that.
 Progress terminal_progress(const GlobalOptions& global);
+
+// Fallbacks and the like, a line each on stderr; not with --quiet.
+void show_notes(const std::vector<std::string>& notes, const GlobalOptions& global);
 
 // "1:05", "2:03:04"
 std::string duration_text(double seconds);

@@ -1,6 +1,5 @@
 #include "runtime/verify.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -8,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
+#include "runtime/cli/flags.h"
 #include "runtime/cli/measure.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
@@ -19,7 +19,7 @@ struct Options {
   std::string teacher, student;
   std::vector<std::string> data;
   runtime::VerifyOptions verify;
-  std::vector<std::string> gates;
+  std::map<std::string, double> gates;
   std::string against;
   bool bench = true;
   bool context_given = false;  // otherwise a window is no longer than the models allow
@@ -49,18 +49,6 @@ Difference difference(const std::vector<double>& student, const std::vector<doub
   const double half = n > 1 ? 1.96 * std::sqrt(squares / (n - 1) / n) : HUGE_VAL;
   out.low = out.mean - half, out.high = out.mean + half;
   return out;
-}
-
-std::map<std::string, double> parse_gates(const std::vector<std::string>& texts) {
-  std::map<std::string, double> gates;
-  for (const std::string& text : texts) {
-    const size_t equals = text.find('=');
-    double limit = 0.0;
-    if (equals == std::string::npos || !CLI::detail::lexical_cast(text.substr(equals + 1), limit))
-      throw usage_error("--gate", "is not name=limit", "such as kl=0.05", printable(text));
-    gates[text.substr(0, equals)] = limit;
-  }
-  return gates;
 }
 
 void print_row(const char* label, double teacher, double student, const char* format) {
@@ -96,8 +84,7 @@ Difference compared(const ModelFile& teacher, const runtime::VerifyResults& resu
 }
 
 int run(const Options& options, const GlobalOptions& global) {
-  const std::map<std::string, double> gates = parse_gates(options.gates);
-  runtime::check_gates(gates, options.verify, options.bench);
+  runtime::check_gates(options.gates, options.verify, options.bench);
   std::vector<Document> text;
   for (const std::string& path : options.data)
     for (Document& document : read_documents(path)) text.push_back(std::move(document));
@@ -112,18 +99,17 @@ int run(const Options& options, const GlobalOptions& global) {
   }
   std::optional<Difference> less;
   if (!options.against.empty()) less = compared(teacher, results, text, options, how, global);
-  std::optional<runtime::Efficiency> teacher_speed, student_speed;
-  if (options.bench) {
-    teacher_speed = measure(runtime_program(), options.teacher, global.thread_count());
-    student_speed = measure(runtime_program(), options.student, global.thread_count());
-  }
+  show_notes(results.notes, global);
+  Speeds speeds;
+  if (options.bench)
+    speeds = measure_both(runtime_program(), options.teacher, options.student, global.thread_count(),
+                          terminal_progress(global));
   const std::vector<runtime::GateResult> judged =
-      runtime::judge(gates, results, teacher_speed, student_speed, student.size_bytes());
+      runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
   bool passed = true;
   for (const runtime::GateResult& gate : judged) passed &= gate.pass;
   if (global.json) {
-    nlohmann::ordered_json document =
-        nlohmann::ordered_json::parse(verify_document(results, teacher_speed, student_speed, judged));
+    nlohmann::ordered_json document = nlohmann::ordered_json::parse(verify_document(results, speeds, judged));
     if (less) document["results"]["kl_against"] = {{"mean", less->mean}, {"low95", less->low}, {"high95", less->high}};
     std::printf("%s\n", document.dump(1).c_str());
     return passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
@@ -136,11 +122,12 @@ int run(const Options& options, const GlobalOptions& global) {
   std::printf("\n\n  %-28s %14s %14s %10s\n", "", "teacher", "student", "ratio");
   print_row("file, MB", static_cast<double>(teacher.size_bytes()) * 1e-6,
             static_cast<double>(student.size_bytes()) * 1e-6, "%.1f");
-  if (teacher_speed) {
-    print_row("prompt, tokens/s", teacher_speed->prefill_tokens_per_s, student_speed->prefill_tokens_per_s, "%.1f");
-    print_row("generation, tokens/s", teacher_speed->decode_tokens_per_s, student_speed->decode_tokens_per_s, "%.1f");
-    print_row("peak memory, MB", static_cast<double>(teacher_speed->peak_rss_bytes) * 1e-6,
-              static_cast<double>(student_speed->peak_rss_bytes) * 1e-6, "%.0f");
+  if (speeds.teacher && speeds.student) {
+    const runtime::Efficiency &a = *speeds.teacher, &b = *speeds.student;
+    print_row("prompt, tokens/s", a.prefill_tokens_per_s, b.prefill_tokens_per_s, "%.1f");
+    print_row("generation, tokens/s", a.decode_tokens_per_s, b.decode_tokens_per_s, "%.1f");
+    print_row("peak memory, MB", static_cast<double>(a.peak_rss_bytes) * 1e-6,
+              static_cast<double>(b.peak_rss_bytes) * 1e-6, "%.0f");
   }
   if (results.fp32) print_fidelity("fp32 (reference numbers)", *results.fp32);
   if (results.deployed) print_fidelity("deployed (what users run)", *results.deployed);
@@ -157,19 +144,19 @@ int run(const Options& options, const GlobalOptions& global) {
 
 Action add_verify(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
-  command.add_option("TEACHER", options->teacher, "the model to be faithful to")->required();
-  command.add_option("STUDENT", options->student, "the model to judge")->required();
-  command.add_option("--data", options->data, "text to judge on: .txt or .jsonl, also .gz")->required();
-  command.add_option("--gate", options->gates,
-                     "NAME=LIMIT: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least; exit "
-                     "code 4 when missed");
-  command.add_option("--against", options->against,
-                     "another student: also print how much more or less STUDENT diverges, paired by position");
-  command.add_flag("--bench,!--no-bench", options->bench, "measure speed and memory of both models")
-      ->capture_default_str();
-  visit_fields(options->verify, FlagAdder(command));
+  add_text(command, "TEACHER", options->teacher, "the model to be faithful to");
+  add_text(command, "STUDENT", options->student, "the model to judge");
+  add_texts(command, "--data", options->data, "text to judge on: .txt or .jsonl, also .gz; may be given several times");
+  for (const char* name : {"TEACHER", "STUDENT", "--data"}) require(command, name);
+  FlagAdder flags(command);
+  flags(options->gates, "gate",
+        "kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least; exit code 4 when missed");
+  add_text(command, "--against", options->against,
+           "another student: also print how much more or less STUDENT diverges, paired by position");
+  add_switch(command, "--bench,!--no-bench", options->bench, "measure speed and memory of both models");
+  visit_fields(options->verify, flags);
   return [options, &command, &global] {
-    options->context_given = command.count("--context") > 0;
+    options->context_given = is_given(command, "--context");
     const std::string& numerics = options->verify.numerics;
     if (numerics != "fp32" && numerics != "deployed" && numerics != "both")
       throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(numerics));

@@ -49,6 +49,18 @@ TEST(ForwardKl, ATokenTheStudentLacksIsRenormalisedAway) {
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(a[i], b[i], 1e-6);
 }
 
+TEST(ForwardKl, NaNIsNoLossOfZero) {
+  const float nan = std::nanf("");
+  const std::vector<float> broken{1, nan, 0.5, 0};
+  const std::vector<int64_t> ids{0, 1};
+  const std::vector<float> log_probs{-0.5f, -1.5f};
+  std::vector<float> gradient(4, 0.0f);
+  EXPECT_TRUE(std::isnan(forward_kl_row(broken.data(), kTeacher.data(), 4, 1.0, 1.0f, gradient.data())));
+  EXPECT_TRUE(std::isnan(forward_kl_row(kStudent.data(), broken.data(), 4, 1.0, 1.0f, gradient.data())));
+  EXPECT_TRUE(
+      std::isnan(forward_kl_top_k_row(broken.data(), 4, ids.data(), log_probs.data(), 2, 1.0, 1.0f, gradient.data())));
+}
+
 TEST(ForwardKl, RowWithoutSignalAddsNothing) {
   const std::vector<int64_t> ids{-1, -1};
   const std::vector<float> log_probs{-HUGE_VALF, -HUGE_VALF};

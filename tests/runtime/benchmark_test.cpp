@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "runtime/base/error.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {
@@ -18,7 +19,8 @@ TEST(Benchmark, GivesARowForEveryTestAndDepth) {
       benchmark(model, {.prompt_tokens = {5, 0}, .generated_tokens = {3, 2}, .depth_tokens = {0, 4}, .repetitions = 3},
                 work, [&](const Event& event) {
                   EXPECT_EQ(event.total, 18);
-                  EXPECT_EQ(event.done, ++events);
+                  EXPECT_TRUE(event.done == events || event.done == events + 1) << "asked within a run too";
+                  events = event.done;
                   return Flow::GoOn;
                 });
   ASSERT_EQ(rows.size(), 6u);
@@ -38,8 +40,45 @@ TEST(Benchmark, GivesARowForEveryTestAndDepth) {
     }
     EXPECT_NEAR(row.avg_ts, mean, 1e-9 * mean);
     EXPECT_NEAR(row.stddev_ts, std::sqrt(squares / 2.0), 1e-6 * mean);
+    ASSERT_EQ(row.samples_ns.size(), 3u);
+    for (size_t i = 0; i < 3; ++i)
+      EXPECT_NEAR(row.samples_ns[i] * row.samples_ts[i], 1e9 * static_cast<double>(row.n_prompt + row.n_gen), 1.0);
+    EXPECT_NEAR(row.avg_ns, (row.samples_ns[0] + row.samples_ns[1] + row.samples_ns[2]) / 3.0, 1e-9 * row.avg_ns);
   }
   EXPECT_GT(peak_rss_bytes(), uint64_t{1} << 20);
+}
+
+TEST(Benchmark, RefusesBeforeItWorks) {
+  ThreadPool pool(1);
+  const ModelConfig config = tiny_config({});
+  const Model model = Model::load(tiny_model(config, {}), {.numerics = Numerics::Fp32}, pool);
+  Workspace work(model, pool);
+  const int64_t context = config.context_length;
+  int events = 0;
+  const Progress count = [&](const Event&) { return ++events, Flow::GoOn; };
+  const auto refused = [&](const BenchOptions& options, const std::string& flag) {
+    try {
+      benchmark(model, options, work, count);
+      return false;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Usage);
+      return std::string(error.what()).find(flag) != std::string::npos;
+    }
+  };
+  EXPECT_TRUE(refused({.prompt_tokens = {1, context}, .generated_tokens = {1}, .depth_tokens = {0, 1}}, "-d and -p"));
+  EXPECT_TRUE(refused({.prompt_tokens = {1}, .generated_tokens = {context + 1}}, "-d and -n"));
+  EXPECT_TRUE(refused({.prompt_tokens = {1}, .generated_tokens = {1}, .depth_tokens = {-7}}, "-d"));
+  EXPECT_TRUE(refused({.prompt_tokens = {-4}, .generated_tokens = {1}}, "-p"));
+  EXPECT_EQ(events, 0);
+}
+
+TEST(Benchmark, StopsWithinARun) {
+  ThreadPool pool(1);
+  const Model model = Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool);
+  Workspace work(model, pool);
+  EXPECT_THROW(benchmark(model, {.prompt_tokens = {}, .generated_tokens = {20}}, work,
+                         [](const Event& event) { return event.done == 0 ? Flow::Stop : Flow::GoOn; }),
+               Error);
 }
 
 }  // namespace

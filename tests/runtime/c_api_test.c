@@ -45,6 +45,14 @@ int main(int argc, char** argv) {
   CHECK(attar_generate(model, "the cat", &options, NULL, NULL) == 2);
   CHECK(strstr(attar_last_error(), "top-p") != NULL);
 
+  options.top_p = 1.0;
+  options.max_tokens = -1;
+  CHECK(attar_generate(model, "the cat", &options, NULL, NULL) == 2 &&
+        strstr(attar_last_error(), "max_tokens") != NULL);
+  options.max_tokens = 2;
+  options.n_stop = 1;
+  CHECK(attar_generate(model, "the cat", &options, NULL, NULL) == 2 && strstr(attar_last_error(), "stop") != NULL);
+
   int32_t tokens[64];
   double logprobs[64];
   const int64_t n = attar_score(model, "the cat sat", tokens, logprobs, 64);

@@ -1,76 +1,16 @@
 // attar-run as a user meets it: exit codes, streams, JSON. On a tiny model that the test writes.
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
-#include "runtime/base/atomic_file.h"
-#include "runtime/base/mapped_file.h"
-#include "runtime/formats/gguf_tokenizer.h"
-#include "tests/formats/tiny_files.h"
-#include "tests/runtime/spoken_model.h"
+#include "tests/runtime/cli_fixture.h"
 
 namespace attar {
 namespace {
 
-using Json = nlohmann::json;
-
-struct Ran {
-  int code = -1;
-  std::string out, err;
-};
-
-class Cli : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_ = new TestFolder("cli_test");
-    write_model("teacher.gguf", 1);
-    write_model("student.gguf", 2);
-    write_file_atomically(path("text.txt"), "the cat sat on the mat\n<|endoftext|>\na bat\n");
-    write_file_atomically(path("chat.jsonl"), "{\"messages\": [{\"role\": \"user\", \"content\": \"the cat\"}]}\n");
-  }
-  static void TearDownTestSuite() { delete folder_; }
-
-  static std::string path(const std::string& name) { return *folder_ / name; }
-
-  // 32 tokens: three special ones, the space, "th", 24 letters, a byte, two words.
-  static void write_model(const std::string& name, uint64_t seed) {
-    std::vector<std::string> texts{"\u2581", "th", "he", "<0x41>"};
-    for (char c = 'a'; c <= 'y'; ++c) texts.emplace_back(1, c);
-    TokenizerData tokenizer = runtime::spoken_tokenizer(texts);
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}";
-    ModelConfig config = tiny(Family::Llama);
-    config.vocab_size = static_cast<int64_t>(tokenizer.tokens.size());
-    config.context_length = 256;
-    GgufParts parts = llama_gguf(config, random_weights(config, seed));
-    std::erase_if(parts.entries, [](const GgufEntry& e) { return e.key.rfind("tokenizer.", 0) == 0; });
-    for (GgufEntry& entry : gguf_tokenizer_entries(tokenizer)) parts.entries.push_back(std::move(entry));
-    parts.write(path(name));
-  }
-
-  static Ran run(const std::string& arguments, const std::string& prefix = "") {
-    const std::string command =
-        prefix + ATTAR_BIN_DIR "/attar-run " + arguments + " >" + path("out") + " 2>" + path("err");
-    const int status = std::system(("cd " + folder_->path() + " && " + command).c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status), read_file(path("out")),
-            read_file(path("err"))};
-  }
-  static Json json(const std::string& arguments) {
-    const Ran ran = run(arguments);
-    EXPECT_EQ(ran.code, 0) << arguments << "\n" << ran.err;
-    return Json::parse(ran.out, nullptr, false);
-  }
-
- private:
-  static inline TestFolder* folder_ = nullptr;
-};
-
 TEST_F(Cli, BareProgramAndHelpShowExamples) {
   for (const char* arguments : {"", "--help", "generate --help", "verify --help", "bench --help"}) {
-    const Ran ran = run(arguments);
+    const CliRun ran = run(arguments);
     EXPECT_EQ(ran.code, 0) << arguments;
     EXPECT_NE(ran.out.find("attar-run "), std::string::npos) << arguments;
     EXPECT_TRUE(ran.err.empty()) << ran.err;
@@ -92,7 +32,7 @@ TEST_F(Cli, ExitCodesSayWhatWentWrong) {
   EXPECT_EQ(run("verify teacher.gguf student.gguf --data text.txt --no-bench --gate decode_ratio=1").code, 2);
   EXPECT_EQ(run("verify teacher.gguf student.gguf --data text.txt --context 100000").code, 2);
   for (const char* arguments : {"generate none.gguf -p x", "nonsense", "score teacher.gguf --data none.txt"}) {
-    const Ran ran = run(arguments);
+    const CliRun ran = run(arguments);
     EXPECT_TRUE(ran.out.empty());
     EXPECT_EQ(ran.err.rfind("error: ", 0), 0u) << ran.err;
   }
@@ -106,18 +46,25 @@ TEST_F(Cli, GenerateRepeatsWithItsSeed) {
   EXPECT_EQ(got["schema_version"], 1);
   EXPECT_EQ("the cat" + got["text"].get<std::string>() + "\n", run(flags + "--seed 3").out);
   EXPECT_LE(got["tokens"].size(), 20u);
-  EXPECT_EQ(run("generate teacher.gguf -p 'the cat' -n 4 --context 5").code, 2) << "the prompt does not fit";
+  const CliRun long_prompt = run("generate teacher.gguf -p 'the cat' -n 4 --context 5");
+  EXPECT_EQ(long_prompt.code, 2) << "the prompt does not fit";
+  EXPECT_TRUE(long_prompt.out.empty()) << "and is not echoed before that is known";
+  EXPECT_EQ(run("generate teacher.gguf -p 'the cat' --context 1000").code, 2) << "more than the model has";
+  const Json full = json("generate teacher.gguf -p 'the cat' -n 200 --context 12 --seed 3 --json");
+  EXPECT_EQ(full["stop_reason"], "context_full");
+  EXPECT_EQ(full["tokens"].size() + full["prompt_tokens"].get<size_t>(), 12u);
   EXPECT_EQ(run("generate teacher.gguf -p 'the cat' -n 4 --system 'a'").code, 0);
 }
 
 TEST_F(Cli, ChatAnswersEveryLine) {
-  const Ran ran = run("chat teacher.gguf -n 5 --temperature 0", "printf 'the cat\\n\\na bat\\n' | ");
+  const CliRun ran = run("chat teacher.gguf -n 5 --temperature 0", "printf 'the cat\\n\\na bat\\n' | ");
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_GE(std::count(ran.out.begin(), ran.out.end(), '\n'), 2);
 }
 
 TEST_F(Cli, TokenizeAndScoreWriteALineADocument) {
-  const Ran tokens = run("tokenize teacher.gguf --data text.txt"), scores = run("score teacher.gguf --data text.txt");
+  const CliRun tokens = run("tokenize teacher.gguf --data text.txt"),
+               scores = run("score teacher.gguf --data text.txt");
   ASSERT_EQ(tokens.code, 0) << tokens.err;
   ASSERT_EQ(scores.code, 0) << scores.err;
   EXPECT_EQ(std::count(tokens.out.begin(), tokens.out.end(), '\n'), 2);
@@ -128,6 +75,11 @@ TEST_F(Cli, TokenizeAndScoreWriteALineADocument) {
   EXPECT_TRUE(scored["logprobs"][0].is_null());
   for (size_t i = 1; i < first.size(); ++i) EXPECT_LT(scored["logprobs"][i].get<double>(), 0.0);
   EXPECT_EQ(run("tokenize teacher.gguf --data chat.jsonl").code, 0);
+  const Json all = json("score teacher.gguf --data text.txt --json");
+  EXPECT_EQ(all["schema_version"], 1);
+  ASSERT_EQ(all["documents"].size(), 2u);
+  EXPECT_EQ(all["documents"][0], scored);
+  EXPECT_EQ(json("tokenize teacher.gguf --data text.txt --json")["documents"][0]["tokens"], first);
 }
 
 TEST_F(Cli, VerifyWritesTheDocumentedJson) {
@@ -153,10 +105,10 @@ TEST_F(Cli, VerifyWritesTheDocumentedJson) {
   ASSERT_EQ(got["gates"].size(), 2u);
   EXPECT_EQ(got["gates"][0]["name"], "kl");
   EXPECT_EQ(got["gates"][0]["pass"], true);
-  const Ran missed = run("verify teacher.gguf student.gguf --data text.txt --no-bench --gate kl=1e-9");
+  const CliRun missed = run("verify teacher.gguf student.gguf --data text.txt --no-bench --gate kl=1e-9");
   EXPECT_EQ(missed.code, 4);
   EXPECT_NE(missed.out.find("MISSED"), std::string::npos);
-  const Ran again = run("verify teacher.gguf student.gguf --data text.txt --no-bench --json --threads 1");
+  const CliRun again = run("verify teacher.gguf student.gguf --data text.txt --no-bench --json --threads 1");
   EXPECT_EQ(again.out, run("verify teacher.gguf student.gguf --data text.txt --no-bench --json --threads 3").out);
 }
 
@@ -169,7 +121,17 @@ TEST_F(Cli, BenchWritesLlamaBenchRows) {
     EXPECT_GT(row["avg_ts"].get<double>(), 0.0);
     EXPECT_TRUE(row["stddev_ts"].is_number() && row["n_depth"].is_number());
     EXPECT_EQ(row["model_size"].get<uint64_t>(), std::filesystem::file_size(path("teacher.gguf")));
+    EXPECT_EQ(row["model_type"], "llama F32");
+    EXPECT_EQ(row["n_batch"], 512);
+    EXPECT_EQ(row["test_time"].get<std::string>().size(), 20u);
+    ASSERT_EQ(row["samples_ns"].size(), 2u);
+    const int64_t a = row["samples_ns"][0], b = row["samples_ns"][1];
+    EXPECT_NEAR(row["avg_ns"].get<double>(), 0.5 * static_cast<double>(a + b), 2.0);
+    EXPECT_TRUE(row["stddev_ns"].is_number_integer());
   }
+  const Json threads = json("bench teacher.gguf -p 8 -n 0 -t 1,2 -r 1 --json")["rows"];
+  ASSERT_EQ(threads.size(), 2u);
+  EXPECT_EQ(threads[1]["n_threads"], 2);
 }
 
 TEST_F(Cli, InspectShowsTheModel) {
@@ -201,9 +163,9 @@ TEST_F(Cli, CtrlCEndsWith130) {
     for (int i = 0; i < 400000; ++i) text += "the cat sat ";
     return text;
   }());
-  const Ran stopped = run("verify teacher.gguf student.gguf --data long.txt --no-bench", "timeout -s INT 0.5 ");
+  const CliRun stopped = run("verify teacher.gguf student.gguf --data long.txt --no-bench", "timeout -s INT 0.5 ");
   EXPECT_EQ(stopped.code, 124) << "timeout's own code; attar-run ended within its patience";
-  const Ran preserved =
+  const CliRun preserved =
       run("verify teacher.gguf student.gguf --data long.txt --no-bench", "timeout --preserve-status -s INT 0.5 ");
   EXPECT_EQ(preserved.code, 130) << preserved.err;
 }

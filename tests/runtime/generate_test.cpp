@@ -83,6 +83,8 @@ TEST(Generate, EndsWithTheTextTheContextOrTheListener) {
   const Generated full = small.say(greedy(), {2, kA});
   EXPECT_EQ(full.reason, StopReason::ContextFull);
   EXPECT_EQ(full.tokens.size(), 3u) << "two more fit, and the last is written without being read";
+  EXPECT_TRUE(speech.say(greedy(0)).tokens.empty());
+  EXPECT_THROW(speech.say(greedy(-1)), Error);
   speech.stop_after = 2;
   const Generated stopped = speech.say(greedy());
   EXPECT_EQ(stopped.reason, StopReason::Interrupted);

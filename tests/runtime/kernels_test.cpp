@@ -144,6 +144,32 @@ TEST(Kernels, QuantizesByHand) {
   }
 }
 
+// A number that is no number stays so on its way through every kernel that could cap or skip it.
+TEST(Kernels, NaNIsNeverLost) {
+  for (const Kernels* k : all_kernels())
+    for (const float wrong : {std::nanf(""), -std::nanf(""), HUGE_VALF}) {
+      for (const size_t at : {size_t{0}, size_t{17}, size_t{31}}) {
+        std::vector<float> x = random_floats(32, 9);
+        x[at] = wrong;
+        const TestRows q = quantize_rows(*k, x, 1, 32);
+        EXPECT_FALSE(std::isfinite(q.blocks[0].scale)) << at;
+        EXPECT_FALSE(std::isfinite(q.blocks[0].scaled_sum)) << at;
+      }
+      if (!std::isnan(wrong)) continue;
+      std::vector<float> scores(32, 0.5f), gate(32, 0.5f);
+      const std::vector<float> up(32, 1.0f);
+      scores[3] = gate[3] = wrong;
+      std::vector<uint16_t> halves(32);
+      k->to_f16(scores.data(), 32, halves.data());
+      EXPECT_TRUE(std::isnan(f16_to_f32(halves[3])));
+      float most = 0.0f, total = 0.0f;
+      k->softmax(scores.data(), 0, 32, 32, &most, &total);
+      EXPECT_TRUE(std::isnan(total));
+      k->silu_gate(gate.data(), up.data(), 32);
+      EXPECT_TRUE(std::isnan(gate[3]));
+    }
+}
+
 TEST(Kernels, QuantizeAgrees) {
   for (const int64_t n : {1, 15, 16, 17, 31, 32, 33, 64, 172, 577}) {
     const std::vector<float> x = random_floats(static_cast<size_t>(n), 3, 7.0);

@@ -4,6 +4,9 @@
 
 #include <cmath>
 
+#include "runtime/base/error.h"
+#include "runtime/generate.h"
+#include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {
@@ -29,6 +32,68 @@ TEST(Score, EqualsThePlainForwardPass) {
   const std::vector<double> one = score_tokens(model, std::span(tokens).first(1), work);
   ASSERT_EQ(one.size(), 1u);
   EXPECT_TRUE(std::isnan(one[0]));
+}
+
+// Weights that are finite one by one; 7e38 is no float.
+TEST(Score, RefusesLogitsThatAreNotFinite) {
+  ThreadPool pool(2);
+  const ModelFile file = successor_model(spoken_tokenizer({"a", "b", "c"}), 7e38);
+  for (const Numerics numerics : {Numerics::Fp32, Numerics::Deployed}) {
+    const Model model = Model::load(file, {.numerics = numerics}, pool);
+    Workspace work(model, pool);
+    const std::vector<int32_t> tokens{1, 3, 4};
+    try {
+      score_tokens(model, tokens, work);
+      FAIL() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Input);
+      EXPECT_NE(std::string(error.what()).find("spoken: the model's logits are not finite"), std::string::npos)
+          << error.what();
+    }
+    KvCache cache(model);
+    EXPECT_THROW(generate(model, cache, tokens, {}, work), Error);
+  }
+}
+
+TEST(Score, AsksBetweenPasses) {
+  ThreadPool pool(1);
+  const Model model = Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool);
+  Workspace work(model, pool);
+  const std::vector<int32_t> tokens(200, 3);
+  std::vector<int64_t> done;
+  const Progress stop_at_two = [&](const Event& event) {
+    EXPECT_EQ(event.unit, "tokens");
+    EXPECT_EQ(event.total, 199);
+    done.push_back(event.done);
+    return done.size() == 2 ? Flow::Stop : Flow::GoOn;
+  };
+  try {
+    score_tokens(model, tokens, work, stop_at_two);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Interrupted);
+  }
+  EXPECT_EQ(done, (std::vector<int64_t>{64, 128}));
+}
+
+// A prompt of three passes: stopped after the first.
+TEST(Score, ALongPromptAsksBetweenPasses) {
+  ThreadPool pool(1);
+  const Model model = Model::load(successor_model(spoken_tokenizer({"a", "b", "c"}), 20.0, 4096), {}, pool);
+  Workspace work(model, pool);
+  const std::vector<int32_t> prompt(1300, 3);
+  KvCache stopped(model), whole(model);
+  EXPECT_THROW(generate(model, stopped, prompt, {}, work, {}, [](const Event&) { return Flow::Stop; }), Error);
+  EXPECT_EQ(stopped.length_tokens(), 512);
+  std::vector<int64_t> done;
+  const Progress count = [&](const Event& event) {
+    done.push_back(event.done);
+    return Flow::GoOn;
+  };
+  GenerateOptions three;
+  three.max_tokens = 3;
+  generate(model, whole, prompt, three, work, {}, count);
+  EXPECT_EQ(done, (std::vector<int64_t>{512, 1024, 1300}));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 #include "runtime/base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -74,6 +76,25 @@ TEST(ThreadPool, RethrowsAndReleasesThoseWhoWait) {
 
 TEST(ThreadPool, RefusesNoThreads) {
   EXPECT_THROW(ThreadPool(0), Error);
+}
+
+// The system gives no more threads: here because their stacks do not fit into the address space.
+[[noreturn]] void start_too_many() {
+  const struct rlimit limit { uint64_t{1} << 30, uint64_t{1} << 30 };
+  ::setrlimit(RLIMIT_AS, &limit);
+  try {
+    const ThreadPool pool(1000);
+  } catch (const Error& error) {
+    ::_exit(error.exit_code());
+  }
+  ::_exit(0);
+}
+
+TEST(ThreadPoolDeathTest, SaysWhenTheSystemStartsNoMoreThreads) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "AddressSanitizer needs the address space";
+#endif
+  EXPECT_EXIT(start_too_many(), ::testing::ExitedWithCode(static_cast<int>(ErrorKind::Resources)), "");
 }
 
 }  // namespace

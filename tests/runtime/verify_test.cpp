@@ -250,5 +250,41 @@ TEST(Verify, GatesAreMaximaAndMinima) {
   EXPECT_NO_THROW(check_gates({{"kl", 1}, {"bytes", 1}}, {}, false));
 }
 
+TEST(Verify, RefusesLogitsThatAreNotFinite) {
+  ThreadPool pool(2);
+  const ModelFile sound = successor_model(letters(), 5.0), broken = successor_model(letters(), 1e39);
+  for (const char* numerics : {"fp32", "deployed"}) {
+    VerifyOptions options;
+    options.context = 16, options.numerics = numerics;
+    for (const auto& [teacher, student] : {std::pair(sound, broken), std::pair(broken, sound)}) {
+      try {
+        verify(teacher, student, texts(), options, pool);
+        FAIL() << "no error";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::Input);
+        EXPECT_NE(std::string(error.what()).find("logits are not finite"), std::string::npos) << error.what();
+      }
+    }
+  }
+}
+
+TEST(Verify, AsksWithinAWindow) {
+  ThreadPool pool(1);
+  std::string text;
+  for (int i = 0; i < 30; ++i) text += "the cat sat ";
+  const ModelFile model = successor_model(letters(), 5.0, 1024);
+  VerifyOptions options;
+  options.context = 1024, options.numerics = "fp32";
+  std::vector<int64_t> done;
+  const Progress record = [&](const Event& event) {
+    done.push_back(event.done);
+    return Flow::GoOn;
+  };
+  const VerifyResults results = verify(model, model, {{.text = text}}, options, pool, record);
+  EXPECT_EQ(results.windows, 1);
+  EXPECT_GE(done.size(), 5u) << "every 64 tokens";
+  EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
+}
+
 }  // namespace
 }  // namespace attar::runtime

@@ -59,6 +59,19 @@ TEST(VocabularyMath, EqualsTheSameInDouble) {
   }
 }
 
+TEST(VocabularyMath, NaNIsNoDivergenceOfZero) {
+  for (const size_t n : kSizes) {
+    const std::vector<float> whole = random_logits(n, 1);
+    for (const float wrong : {std::nanf(""), HUGE_VALF}) {
+      std::vector<float> broken = whole;
+      broken[n / 2] = wrong;
+      EXPECT_FALSE(std::isfinite(log_sum_exp(broken))) << n;
+      EXPECT_TRUE(std::isnan(kl_divergence(broken, log_sum_exp(broken), whole, log_sum_exp(whole)))) << n;
+      EXPECT_TRUE(std::isnan(kl_divergence(whole, log_sum_exp(whole), broken, log_sum_exp(broken)))) << n;
+    }
+  }
+}
+
 TEST(VocabularyMath, LargestAndTheirTies) {
   for (const size_t n : kSizes) {
     std::vector<float> logits = random_logits(n, 4);
@@ -80,9 +93,11 @@ TEST(VocabularyMath, LargestAndTheirTies) {
 TEST(VocabularyMath, Exponentials) {
   const std::vector<float> logits{-200.0f, -1.0f, 0.0f, 1.0f, 2.0f};
   std::vector<float> out(logits.size());
-  exponentials(logits, 2.0f, 4.0f, out);
+  exponentials(logits, 2.0f, 2.0f, out);
   for (size_t i = 0; i < out.size(); ++i)
-    EXPECT_NEAR(out[i], std::exp(2.0 * static_cast<double>(logits[i]) - 4.0), 3e-7) << i;
+    EXPECT_NEAR(out[i], std::exp(2.0 * (static_cast<double>(logits[i]) - 2.0)), 3e-7) << i;
+  exponentials(logits, 2.0f, 1e38f, out);
+  EXPECT_EQ(out, (std::vector<float>{0, 0, 0, 0, 1})) << "what overflows is 0, not NaN";
 }
 
 }  // namespace

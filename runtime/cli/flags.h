@@ -1,0 +1,57 @@
+// Flags whose values are read strictly: a number is refused, in one short line, when it is none, out of range or too
+// large for its type. CLI11's own conversion clamps in silence and prints limits with 300 digits. The verbs of the
+// runtime see this header alone: each file that includes CLI11 carries a copy of its global validators.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace attar::cli {
+
+struct WholeRange {
+  int64_t least = INT64_MIN, most = INT64_MAX;
+};
+
+inline constexpr WholeRange kThreads{0, 1024};  // of a thread count; 0 for all cores
+
+// `names` as CLI11 has them: "-n,--max-tokens". The default is shown; the lists take commas or come several times.
+void add_whole(CLI::App& command, const std::string& names, int64_t& value, const char* help, WholeRange range);
+void add_wholes(CLI::App& command, const std::string& names, std::vector<int64_t>& value, const char* help,
+                WholeRange range);
+void add_text(CLI::App& command, const std::string& names, std::string& value, const char* help);
+// One value each time the flag is given.
+void add_texts(CLI::App& command, const std::string& names, std::vector<std::string>& value, const char* help);
+void add_switch(CLI::App& command, const std::string& names, bool& value, const char* help);
+void require(CLI::App& command, const std::string& name);
+bool is_given(const CLI::App& command, const std::string& name);
+
+// A required MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE.
+void add_model(CLI::App& command, std::string& value);
+
+// Adds a flag for each listed field: visit_fields(options, FlagAdder(command)). `final_ratio` becomes --final-ratio; a
+// map is given as --losses forward_kl=1.0 --losses ..., a bool as --bench / --no-bench. Defaults are shown.
+class FlagAdder {
+ public:
+  explicit FlagAdder(CLI::App& command) : command_(command) {}
+
+  void operator()(bool& value, const char* name, const char* help);
+  void operator()(int64_t& value, const char* name, const char* help);
+  void operator()(double& value, const char* name, const char* help);
+  void operator()(std::string& value, const char* name, const char* help);
+  void operator()(std::optional<std::string>& value, const char* name, const char* help);
+  void operator()(std::vector<std::string>& value, const char* name, const char* help);
+  void operator()(std::map<std::string, double>& value, const char* name, const char* help);
+  void operator()(std::map<std::string, std::string>& value, const char* name, const char* help);
+
+ private:
+  CLI::App& command_;
+};
+
+}  // namespace attar::cli

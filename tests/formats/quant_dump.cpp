@@ -1,4 +1,5 @@
 // quant_dump decode|encode TYPE IN OUT: raw blocks to f32 values, or f32 values to raw blocks. For tests/oracle.
+// quant_dump list: a line `NAME weights_per_block bytes_per_block` for every type that can be decoded.
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -7,7 +8,18 @@
 #include "runtime/base/mapped_file.h"
 #include "runtime/formats/quant_format.h"
 
+namespace {
+
+void list_formats() {
+  for (const attar::QuantFormat& format : attar::quant_formats())
+    if (format.decode != nullptr)
+      std::printf("%s %d %d\n", format.name, static_cast<int>(format.block_size), static_cast<int>(format.block_bytes));
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  if (argc == 2) return list_formats(), 0;
   if (argc != 5) return 2;
   const attar::QuantFormat* format = attar::find_format(std::string_view(argv[2]));
   if (format == nullptr) return 2;

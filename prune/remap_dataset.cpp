@@ -74,7 +74,8 @@ class Remapper {
     }
     // Encoding puts SPM's prefix space back; a stretch without it cannot be had from any text.
     const bool has_prefix = to_.data().add_space_prefix;
-    if (has_prefix && text[0] != ' ') {
+    const bool only_one = to_.data().space_prefix != SpacePrefix::Always && text.substr(1, 1) == " ";
+    if (has_prefix && (text[0] != ' ' || only_one)) {
       for (size_t t = begin; t < end; ++t) spell(in, t, out);
       return;
     }

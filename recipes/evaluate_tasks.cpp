@@ -8,6 +8,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/formats/json_object.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/score.h"
 
@@ -81,6 +82,7 @@ std::vector<Item> read_items(const std::string& path, int64_t limit) {
     const std::string line = text.substr(begin, end - begin);
     begin = end + 1;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    check_json_depth(line, where);
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object()) throw input_error(where, "is no JSON object");
     items.push_back(read_item(json, where));

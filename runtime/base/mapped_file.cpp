@@ -22,7 +22,8 @@ struct FileHandle {
 };
 
 size_t open_regular_file(const std::string& path, FileHandle& handle) {
-  handle.fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK a named pipe would wait here for its writer.
+  handle.fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (handle.fd < 0) throw input_error(path, std::string("cannot be opened: ") + std::strerror(errno));
   struct stat status {};
   if (::fstat(handle.fd, &status) != 0) throw input_error(path, std::string("cannot be read: ") + std::strerror(errno));
@@ -76,6 +77,10 @@ void install_sigbus_message() {
   struct sigaction action {};
   action.sa_handler = on_sigbus;
   ::sigaction(SIGBUS, &action, nullptr);
+}
+
+bool path_exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
 }
 
 std::string read_file(const std::string& path, size_t limit_bytes) {

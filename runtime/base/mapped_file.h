@@ -26,6 +26,9 @@ class MappedFile {
 // For main() only: a mapped file that shrinks ends the program with one clear line and exit code 3.
 void install_sigbus_message();
 
+// Whether something is there; what the system cannot look up (a loop of links, a name too long) is not.
+bool path_exists(const std::string& path);
+
 // The whole of a small file. Error{Input} when it cannot be read or is longer than `limit_bytes`.
 std::string read_file(const std::string& path, size_t limit_bytes = size_t{1} << 30);
 

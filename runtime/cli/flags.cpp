@@ -91,6 +91,12 @@ void add_whole(CLI::App& command, const std::string& names, int64_t& value, cons
   add(command, names, help, "INT", read)->default_str(std::to_string(value));
 }
 
+void add_whole(CLI::App& command, const std::string& names, std::optional<int64_t>& value, const char* help,
+               WholeRange range) {
+  add(command, names, help, "INT",
+      [&value, names, range](const std::vector<std::string>& items) { value = whole_of(names, items[0], range); });
+}
+
 void add_wholes(CLI::App& command, const std::string& names, std::vector<int64_t>& value, const char* help,
                 WholeRange range) {
   const auto read = [&value, names, range](const std::vector<std::string>& items) {

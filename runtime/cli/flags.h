@@ -23,6 +23,8 @@ inline constexpr WholeRange kThreads{0, 1024};  // of a thread count; 0 for all 
 
 // `names` as CLI11 has them: "-n,--max-tokens". The default is shown; the lists take commas or come several times.
 void add_whole(CLI::App& command, const std::string& names, int64_t& value, const char* help, WholeRange range);
+void add_whole(CLI::App& command, const std::string& names, std::optional<int64_t>& value, const char* help,
+               WholeRange range);
 void add_wholes(CLI::App& command, const std::string& names, std::vector<int64_t>& value, const char* help,
                 WholeRange range);
 void add_text(CLI::App& command, const std::string& names, std::string& value, const char* help);

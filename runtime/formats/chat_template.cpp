@@ -20,14 +20,16 @@ Value raise_exception(const List& arguments, const Arguments&) {
                     arguments.empty() ? "refuses these messages" : printable(to_text(arguments[0]), 300));
 }
 
-Value make_namespace(const List&, const Arguments& keywords) {
+Value make_namespace(const List& arguments, const Arguments& keywords) {
+  if (!arguments.empty()) throw input_error("chat template", "namespace takes keywords only");
   Dict space;
   for (const auto& [name, value] : keywords) assign(space, name, value);
   return space;
 }
 
-Value range(const List& arguments, const Arguments&) {
-  if (arguments.empty() || arguments.size() > 3) throw input_error("chat template", "range needs one to three numbers");
+Value range(const List& arguments, const Arguments& keywords) {
+  if (arguments.empty() || arguments.size() > 3 || !keywords.empty())
+    throw input_error("chat template", "range needs one to three numbers");
   for (const Value& argument : arguments)
     if (!argument.is_int()) throw input_error("chat template", "range needs whole numbers", "", type_name(argument));
   const auto number = [&](size_t i) { return std::get<int64_t>(arguments[i].data); };

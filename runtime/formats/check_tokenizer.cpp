@@ -12,7 +12,6 @@ namespace attar {
 namespace {
 
 constexpr size_t kMaxTokens = size_t{1} << 24;
-constexpr size_t kMaxTokenBytes = size_t{1} << 16;
 
 void check_id(const std::string& where, const char* name, int32_t id, size_t n_tokens) {
   if (id >= -1 && id < static_cast<int64_t>(n_tokens)) return;

@@ -40,6 +40,18 @@ bool implies_ignore_merges(const std::string& pre) {
   return canonical_pre(pre) == "llama-bpe";
 }
 
+// Attar's own key, absent for the first: llama.cpp knows no other and puts a space before every text, also before one
+// that begins with a space.
+constexpr const char* kSpacePrefixKey = "attar.tokenizer.space_prefix";
+constexpr const char* kSpacePrefixes[] = {"always", "unless_space", "first_unless_space"};
+
+SpacePrefix space_prefix_of(const GgufFile& file) {
+  const std::string name = file.string(kSpacePrefixKey, kSpacePrefixes[0]);
+  for (size_t i = 0; i < std::size(kSpacePrefixes); ++i)
+    if (name == kSpacePrefixes[i]) return static_cast<SpacePrefix>(i);
+  throw input_error(file.path(), std::string("key ") + kSpacePrefixKey + " is not known", "", printable(name));
+}
+
 }  // namespace
 
 TokenizerData read_gguf_tokenizer(const GgufFile& file) {
@@ -81,6 +93,7 @@ TokenizerData read_gguf_tokenizer(const GgufFile& file) {
   data.add_bos = file.boolean("tokenizer.ggml.add_bos_token", spm || data.pre == "llama-bpe");
   data.add_eos = file.boolean("tokenizer.ggml.add_eos_token", false);
   data.add_space_prefix = spm && file.boolean("tokenizer.ggml.add_space_prefix", true);
+  data.space_prefix = space_prefix_of(file);
   data.ignore_merges = implies_ignore_merges(data.pre);
   data.normalize_nfc = data.pre == "qwen2";
   data.chat_template = file.string("tokenizer.chat_template", "");
@@ -125,6 +138,8 @@ std::vector<GgufEntry> gguf_tokenizer_entries(const TokenizerData& data) {
   entries.push_back({"tokenizer.ggml.add_bos_token", GgufValue::boolean(data.add_bos)});
   entries.push_back({"tokenizer.ggml.add_eos_token", GgufValue::boolean(data.add_eos)});
   entries.push_back({"tokenizer.ggml.add_space_prefix", GgufValue::boolean(data.add_space_prefix)});
+  if (data.space_prefix != SpacePrefix::Always)
+    entries.push_back({kSpacePrefixKey, GgufValue::string(kSpacePrefixes[static_cast<size_t>(data.space_prefix)])});
   if (!data.chat_template.empty())
     entries.push_back({"tokenizer.chat_template", GgufValue::string(data.chat_template)});
   return entries;

@@ -71,11 +71,12 @@ const FamilyTraits& family_of(const Keys& keys) {
 }
 
 RopeScaling read_scaling(const Keys& keys, const std::string& type) {
-  return {.type = type,
-          .factor = keys.real("factor", 1.0),
-          .low_freq_factor = keys.real("low_freq_factor", 1.0),
-          .high_freq_factor = keys.real("high_freq_factor", 4.0),
-          .original_context_length = keys.integer("original_max_position_embeddings", 8192)};
+  RopeScaling scaling{.type = type, .factor = keys.real("factor")};
+  if (type == "linear") return scaling;
+  scaling.low_freq_factor = keys.real("low_freq_factor");
+  scaling.high_freq_factor = keys.real("high_freq_factor");
+  scaling.original_context_length = keys.integer("original_max_position_embeddings");
+  return scaling;
 }
 
 // Families compute one activation, and rotate whole heads.
@@ -133,13 +134,20 @@ void read_rope(const Keys& keys, ModelConfig& config) {
   }
 }
 
+LayerKind layer_kind(const std::string& name, const std::string& where) {
+  if (name == "full_attention") return LayerKind::FullAttention;
+  if (name == "sliding_attention") return LayerKind::SlidingAttention;
+  throw input_error(where, "layers of kind `" + printable(name) + "` are not supported",
+                    "full_attention or sliding_attention");
+}
+
 bool is_sliding(const Keys& keys, int64_t layer, Family family) {
   if (keys.has("layer_types")) {
     const Json& types = keys.at("layer_types");
     if (!types.is_array() || static_cast<int64_t>(types.size()) != keys.integer("num_hidden_layers") ||
         !types[static_cast<size_t>(layer)].is_string())
       throw input_error(keys.where(), "key layer_types has another length or type", "one text a layer");
-    return types[static_cast<size_t>(layer)] == "sliding_attention";
+    return layer_kind(types[static_cast<size_t>(layer)], keys.where()) == LayerKind::SlidingAttention;
   }
   if (family != Family::Gemma3) return false;
   const int64_t pattern = keys.integer("sliding_window_pattern", keys.integer("_sliding_window_pattern", 6));
@@ -160,7 +168,7 @@ void read_layers(const Keys& keys, ModelConfig& config) {
                           .ffn_width = keys.integer("intermediate_size")};
   for (int64_t i = 0; i < n_layers; ++i) {
     config.layers.push_back(layer);
-    if (config.sliding_window > 0 && is_sliding(keys, i, config.family))
+    if (is_sliding(keys, i, config.family) && config.sliding_window > 0)
       config.layers.back().kind = LayerKind::SlidingAttention;
   }
   if (!keys.has("attar_layers")) return;
@@ -174,8 +182,7 @@ void read_layers(const Keys& keys, ModelConfig& config) {
     own.n_kv_heads = entry.integer("n_kv_heads");
     own.head_dim = entry.integer("head_dim");
     own.ffn_width = entry.integer("ffn_width");
-    own.kind = entry.text("kind", "full_attention") == "sliding_attention" ? LayerKind::SlidingAttention
-                                                                           : LayerKind::FullAttention;
+    own.kind = layer_kind(entry.text("kind", "full_attention"), entry.where());
   }
 }
 
@@ -239,7 +246,7 @@ Json config_json(const ModelConfig& config, const std::string& dtype, const Toke
 
 ModelConfig read_hf_config(const std::string& directory) {
   const std::string path = directory + "/config.json";
-  if (!fs::exists(path)) throw input_error(directory, "holds no config.json", "a Hugging Face model directory");
+  if (!path_exists(path)) throw input_error(directory, "holds no config.json", "a Hugging Face model directory");
   const std::string text = read_file(path, kConfigLimitBytes);
   check_json_object(text, path);
   const Json json = Json::parse(text);
@@ -298,7 +305,7 @@ Provenance read_hf_provenance(const std::string& directory) {
   provenance.name = fs::path(directory).filename().string();
   if (provenance.name.empty()) provenance.name = fs::path(directory).parent_path().filename().string();
   const std::string card = directory + "/README.md";
-  if (!fs::exists(card)) return provenance;
+  if (!path_exists(card)) return provenance;
   const std::string text = read_file(card, kConfigLimitBytes);
   if (text.rfind("---\n", 0) != 0) return provenance;
   const std::string front = text.substr(0, text.find("\n---", 4));

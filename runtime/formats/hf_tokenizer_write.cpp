@@ -54,7 +54,12 @@ std::vector<std::pair<std::string, std::string>> merges_of(const TokenizerData& 
 }
 
 Json pre_tokenizer_json(const TokenizerData& data) {
-  if (data.kind == TokenizerKind::Spm) return nullptr;
+  if (data.kind == TokenizerKind::Spm && data.space_prefix == SpacePrefix::Always) return nullptr;
+  if (data.kind == TokenizerKind::Spm)
+    return {{"type", "Metaspace"},
+            {"replacement", kSpmSpace},
+            {"prepend_scheme", data.space_prefix == SpacePrefix::UnlessSpace ? "always" : "first"},
+            {"split", false}};
   for (const HfPreTokenizer& row : kHfPreTokenizers) {
     if (row.pre != data.pre) continue;
     Json steps = Json::array();
@@ -75,6 +80,7 @@ Json pre_tokenizer_json(const TokenizerData& data) {
 
 Json normalizer_json(const TokenizerData& data) {
   if (data.kind == TokenizerKind::Bpe) return data.normalize_nfc ? Json({{"type", "NFC"}}) : Json(nullptr);
+  if (data.space_prefix != SpacePrefix::Always) return nullptr;  // Metaspace does it
   const Json replace = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpmSpace}};
   if (!data.add_space_prefix) return replace;
   return {{"type", "Sequence"}, {"normalizers", Json::array({{{"type", "Prepend"}, {"prepend", kSpmSpace}}, replace})}};

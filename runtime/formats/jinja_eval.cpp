@@ -8,17 +8,31 @@
 #include "runtime/formats/unicode.h"
 
 namespace attar::jinja {
-namespace {
 
 Error at_line(int line, const std::string& what) {
   return input_error("chat template, line " + std::to_string(line), what);
 }
 
+void Site::charge(size_t n) const {
+  steps -= static_cast<int64_t>(n);
+  if (steps < 0) throw at_line(line, "the template takes too many steps");
+}
+
+Value attribute(const Value& value, const std::string& name, int line) {
+  if (value.is_undefined()) throw at_line(line, "`" + printable(name) + "` of something undefined");
+  const Value* found = value.dict() != nullptr ? find(*value.dict(), name) : nullptr;
+  return found != nullptr ? *found : Value();
+}
+
+namespace {
+
 enum class Flow { Next, Break, Continue };
 
 class Interpreter {
  public:
-  Interpreter(const Dict& globals, const Limits& limits) : limits_(limits) { scopes_.push_back(globals); }
+  Interpreter(const Dict& globals, const Limits& limits) : limits_(limits), steps_left_(limits.steps) {
+    scopes_.push_back(globals);
+  }
 
   std::string run(const Node& program) {
     execute(program);
@@ -28,12 +42,14 @@ class Interpreter {
  private:
   struct Step {  // counts work and depth
     Step(Interpreter& i, const Node& node) : interpreter(i) {
-      if (++i.steps_ > i.limits_.steps) throw at_line(node.line, "the template takes too many steps");
+      i.site(node).charge(1);
       if (++i.depth_ > i.limits_.depth) throw at_line(node.line, "the template nests too deeply");
     }
     ~Step() { --interpreter.depth_; }
     Interpreter& interpreter;
   };
+
+  Site site(const Node& node) { return {node.line, steps_left_}; }
 
   Value lookup(const std::string& name) const {
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope)
@@ -96,12 +112,10 @@ class Interpreter {
     if (node.targets.empty()) return assign(scopes_.back(), node.name, std::move(value));
     const Value space = lookup(node.name);
     if (space.dict() == nullptr) throw at_line(node.line, "`" + printable(node.name) + "` is no namespace");
-    steps_ += count_values(value, limits_.steps - steps_);
+    steps_left_ -= count_values(value, steps_left_);
     if (reaches(value, space.dict())) throw at_line(node.line, "a namespace cannot hold itself");
     assign(*space.dict(), node.targets[0], std::move(value));
   }
-
-  List items_of(const Value& value, int line) { return *apply_filter("list", value, {}, {}, line).list(); }
 
   void bind(const Node& node, const Value& item, Dict& scope) {
     if (node.targets.size() == 1) return assign(scope, node.targets[0], item);
@@ -113,7 +127,7 @@ class Interpreter {
   }
 
   void loop(const Node& node) {
-    List items = items_of(evaluate(*node.children[0]), node.line);
+    List items = items_of(evaluate(*node.children[0]), site(node));
     if (node.children[1]) {  // `if` of the loop
       List kept;
       for (const Value& item : items) {
@@ -146,41 +160,47 @@ class Interpreter {
   }
 
   Value macro(const Node& node) {
+    if (scopes_.size() > 1) throw at_line(node.line, "a macro inside a loop or a macro is not supported");
     const Node* definition = &node;
     return Value(Function([this, definition](const List& arguments, const Arguments& keywords) {
-      Dict scope;
+      std::vector<Dict> outside;  // a macro sees globals and its own arguments
+      outside.swap(scopes_);
+      scopes_.push_back(outside.front());
+      scopes_.emplace_back();
+      size_t used = 0;
       for (size_t i = 0; i < definition->targets.size(); ++i) {
         const std::string& name = definition->targets[i];
         const NodePtr& fallback = definition->keywords[i].second;
         const auto given = keywords.find(name);
+        used += i < arguments.size() || given != keywords.end();
         if (i < arguments.size())
-          assign(scope, name, arguments[i]);
+          assign(scopes_.back(), name, arguments[i]);
         else if (given != keywords.end())
-          assign(scope, name, given->second);
+          assign(scopes_.back(), name, given->second);
         else
-          assign(scope, name, fallback ? evaluate(*fallback) : Value());
+          assign(scopes_.back(), name, fallback ? evaluate(*fallback) : Value());
       }
-      std::vector<Dict> outside;  // a macro sees globals and its own arguments
-      outside.swap(scopes_);
-      scopes_.push_back(outside.front());
-      scopes_.push_back(std::move(scope));
+      if (used != arguments.size() + keywords.size())
+        throw at_line(definition->line, "the macro `" + printable(definition->name) + "` has no such argument");
       std::string text = captured(*definition->children[0]);
       scopes_.swap(outside);
       return Value(std::move(text));
     }));
   }
 
-  // Long texts and lists count as many steps, so that what a template may cost is bounded however it is written.
+  // Long texts and lists count as many steps, so that what a template may cost and hold is bounded however it is
+  // written.
   Value evaluate(const Node& node) {
     const Step step(*this, node);
     Value value = compute(node);
-    if (const std::string* text = value.text()) steps_ += static_cast<int64_t>(text->size() / 256);
+    if (const std::string* text = value.text()) site(node).charge(text->size() / 128);
     if (const List* list = value.list()) {
-      steps_ += static_cast<int64_t>(list->size() / 16);
+      const bool made_here = node.kind == Kind::Filter || node.kind == Kind::Slice || node.kind == Kind::Binary;
+      site(node).charge(list->size() / (made_here ? 1 : 16));
       if (list->size() > kMostItems) throw at_line(node.line, "a list grows too long");
     }
     if (node.kind == Kind::ListLiteral || node.kind == Kind::DictLiteral || node.kind == Kind::Call)
-      steps_ += count_values(value, limits_.steps - steps_);
+      steps_left_ -= count_values(value, steps_left_);
     return value;
   }
 
@@ -192,19 +212,24 @@ class Interpreter {
         return lookup(node.name);
       case Kind::ListLiteral: {
         List list;
+        list.tuple = node.name == "tuple";
         for (const NodePtr& child : node.children) list.push_back(evaluate(*child));
         return list;
       }
       case Kind::DictLiteral: {
         Dict dict;
-        for (size_t i = 0; i < node.children.size(); i += 2)
-          assign(dict, to_text(evaluate(*node.children[i])), evaluate(*node.children[i + 1]));
+        for (size_t i = 0; i < node.children.size(); i += 2) {
+          const Value key = evaluate(*node.children[i]);
+          if (key.text() == nullptr) throw at_line(node.line, "the key of a mapping must be text");
+          site(node).charge(dict.size() / 16);
+          assign(dict, *key.text(), evaluate(*node.children[i + 1]));
+        }
         return dict;
       }
       case Kind::Attribute:
         return attribute(evaluate(*node.children[0]), node.name, node.line);
       case Kind::Item:
-        return item(evaluate(*node.children[0]), evaluate(*node.children[1]), node.line);
+        return item(evaluate(*node.children[0]), evaluate(*node.children[1]), site(node));
       case Kind::Slice:
         return slice(node);
       case Kind::Call:
@@ -212,17 +237,18 @@ class Interpreter {
       case Kind::Filter:
         return filter(node);
       case Kind::Test: {
+        if (!node.keywords.empty()) throw at_line(node.line, "a test takes no keywords");
         List arguments;
         for (size_t i = 1; i < node.children.size(); ++i) arguments.push_back(evaluate(*node.children[i]));
-        return apply_test(node.name, evaluate(*node.children[0]), arguments, node.line) != node.negated;
+        return apply_test(node.name, evaluate(*node.children[0]), arguments, site(node)) != node.negated;
       }
       case Kind::Not:
         return !truthy(evaluate(*node.children[0]));
       case Kind::Negate: {
         const Value value = evaluate(*node.children[0]);
         if (!value.is_number()) throw at_line(node.line, "cannot negate a " + type_name(value));
-        if (!value.is_int()) return Value(-as_number(value));
-        return Value(static_cast<int64_t>(0 - static_cast<uint64_t>(std::get<int64_t>(value.data))));
+        if (!value.is_whole()) return -as_number(value);
+        return whole_arithmetic('-', 0, as_int(value), node.line);
       }
       case Kind::And: {
         Value left = evaluate(*node.children[0]);
@@ -244,16 +270,7 @@ class Interpreter {
     }
   }
 
-  static Value attribute(const Value& object, const std::string& name, int line) {
-    if (object.dict() != nullptr) {
-      const Value* found = find(*object.dict(), name);
-      return found != nullptr ? *found : Value();
-    }
-    if (object.is_undefined()) throw at_line(line, "`" + printable(name) + "` of something undefined");
-    return {};
-  }
-
-  static Value item(const Value& object, const Value& index, int line) {
+  static Value item(const Value& object, const Value& index, const Site& where) {
     if (object.list() != nullptr && index.is_int()) {
       const auto n = static_cast<int64_t>(object.list()->size());
       int64_t at = std::get<int64_t>(index.data);
@@ -261,15 +278,14 @@ class Interpreter {
       return at >= 0 && at < n ? (*object.list())[static_cast<size_t>(at)] : Value();
     }
     if (object.text() != nullptr && index.is_int()) {
-      const List letters = *apply_filter("list", object, {}, {}, line).list();
-      return item(Value(letters), index, line);
+      return item(Value(items_of(object, where)), index, where);
     }
-    return index.text() != nullptr ? attribute(object, *index.text(), line) : Value();
+    return index.text() != nullptr ? attribute(object, *index.text(), where.line) : Value();
   }
 
   Value slice(const Node& node) {
     const Value object = evaluate(*node.children[0]);
-    const List items = items_of(object, node.line);
+    const List items = items_of(object, site(node));
     const auto n = static_cast<int64_t>(items.size());
     const auto part = [&](size_t i) -> std::optional<int64_t> {
       if (!node.children[i]) return std::nullopt;
@@ -287,6 +303,7 @@ class Interpreter {
     };
     const int64_t begin = bound(part(1), stride > 0 ? 0 : n - 1), end = bound(part(2), stride > 0 ? n : -1);
     List out;
+    out.tuple = object.list() != nullptr && object.list()->tuple;
     for (int64_t i = begin; stride > 0 ? i < end : i > end; i += stride) out.push_back(items[static_cast<size_t>(i)]);
     if (object.text() == nullptr) return out;
     std::string text;
@@ -304,7 +321,7 @@ class Interpreter {
       const Value object = evaluate(*target.children[0]);
       const Value* member = object.dict() != nullptr ? find(*object.dict(), target.name) : nullptr;
       if (member == nullptr || member->function() == nullptr)
-        return call_method(object, target.name, arguments, node.line);
+        return call_method(object, target.name, arguments, keywords, site(node));
       return (*member->function())(arguments, keywords);
     }
     const Value callee = evaluate(target);
@@ -317,17 +334,18 @@ class Interpreter {
     Arguments keywords;
     for (size_t i = 1; i < node.children.size(); ++i) arguments.push_back(evaluate(*node.children[i]));
     for (const auto& [name, value] : node.keywords) keywords[name] = evaluate(*value);
-    return apply_filter(node.name, evaluate(*node.children[0]), arguments, keywords, node.line);
+    return apply_filter(node.name, evaluate(*node.children[0]), arguments, keywords, site(node));
   }
 
   Value compare(const Node& node) {
     const Value left = evaluate(*node.children[0]), right = evaluate(*node.children[1]);
-    if (node.name == "in") return contains(right, left, node.line) != node.negated;
-    if (node.name == "==") return equal(left, right);
-    if (node.name == "!=") return !equal(left, right);
-    if (node.name == "<") return less(left, right, node.line);
-    if (node.name == ">") return less(right, left, node.line);
-    return node.name == "<=" ? !less(right, left, node.line) : !less(left, right, node.line);
+    const Site here = site(node);
+    if (node.name == "in") return contains(right, left, here) != node.negated;
+    if (node.name == "==") return equal(left, right, steps_left_);
+    if (node.name == "!=") return !equal(left, right, steps_left_);
+    if (node.name == "<") return less(left, right, here);
+    if (node.name == ">") return less(right, left, here);
+    return node.name == "<=" ? !less(right, left, here) : !less(left, right, here);
   }
 
   Value binary(const Node& node) {
@@ -357,9 +375,9 @@ class Interpreter {
 
   static Value arithmetic(const std::string& op, const Value& left, const Value& right, int line) {
     const double a = as_number(left), b = as_number(right);
-    const bool whole =
-        !std::holds_alternative<double>(left.data) && !std::holds_alternative<double>(right.data) && op != "/";
     if ((op == "/" || op == "//" || op == "%") && b == 0.0) throw at_line(line, "division by zero");
+    if (left.is_whole() && right.is_whole() && op != "/")
+      return whole_arithmetic(op[0], as_int(left), as_int(right), line);
     double result = 0.0;
     if (op == "+")
       result = a + b;
@@ -373,11 +391,31 @@ class Interpreter {
       result = std::floor(a / b);
     else
       result = a - b * std::floor(a / b);
-    return whole && std::fabs(result) < 9e15 ? Value(static_cast<int64_t>(result)) : Value(result);
+    return result;
+  }
+
+  // `/` stands for `//` here.
+  static Value whole_arithmetic(char op, int64_t a, int64_t b, int line) {
+    int64_t result = 0;
+    bool overflows = false;
+    if (op == '+')
+      overflows = __builtin_add_overflow(a, b, &result);
+    else if (op == '-')
+      overflows = __builtin_sub_overflow(a, b, &result);
+    else if (op == '*')
+      overflows = __builtin_mul_overflow(a, b, &result);
+    else if (b == -1)  // the least number divided by it does not fit
+      overflows = op == '/' && __builtin_sub_overflow(int64_t{0}, a, &result);
+    else if (op == '/')
+      result = a / b - (a % b != 0 && (a < 0) != (b < 0));
+    else
+      result = a % b + (a % b != 0 && (a < 0) != (b < 0) ? b : 0);
+    if (overflows) throw at_line(line, "a whole number grows too large");
+    return result;
   }
 
   Limits limits_;
-  int64_t steps_ = 0;
+  int64_t steps_left_;
   int depth_ = 0;
   std::vector<Dict> scopes_;
   std::string output_;

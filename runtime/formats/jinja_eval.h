@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "runtime/base/error.h"
 #include "runtime/formats/jinja_parser.h"
 
 namespace attar::jinja {
@@ -17,12 +18,25 @@ struct Limits {
 // `globals` are the variables the template sees. Error{Input} naming the line.
 std::string render(const Node& program, const Dict& globals, const Limits& limits = {});
 
-// jinja_builtins.cpp: filters, tests and string or mapping methods by name.
+// Where in the template a builtin is called, and the steps that are left. What costs more than its operands' evaluation
+// has charged is charged by the builtin.
+struct Site {
+  int line;
+  int64_t& steps;
+  void charge(size_t n) const;  // Error{Input} when none are left
+};
+Error at_line(int line, const std::string& what);
+
+// jinja_builtins.cpp: filters, tests and string or mapping methods by name. Arguments that a builtin does not implement
+// are an Error{Input}, as is a name that is not known.
 Value apply_filter(const std::string& name, const Value& value, const List& arguments, const Arguments& keywords,
-                   int line);
-bool apply_test(const std::string& name, const Value& value, const List& arguments, int line);
-Value call_method(const Value& object, const std::string& name, const List& arguments, int line);
-bool contains(const Value& container, const Value& item, int line);
-bool less(const Value& a, const Value& b, int line);
+                   const Site& site);
+bool apply_test(const std::string& name, const Value& value, const List& arguments, const Site& site);
+Value call_method(const Value& object, const std::string& name, const List& arguments, const Arguments& keywords,
+                  const Site& site);
+bool contains(const Value& container, const Value& item, const Site& site);
+bool less(const Value& a, const Value& b, const Site& site);
+List items_of(const Value& value, const Site& site);
+Value attribute(const Value& value, const std::string& name, int line);
 
 }  // namespace attar::jinja

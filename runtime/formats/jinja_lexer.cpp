@@ -1,16 +1,30 @@
 #include "runtime/formats/jinja_lexer.h"
 
 #include <algorithm>
+#include <cstdlib>
+
+#include "runtime/formats/unicode.h"
 
 namespace attar::jinja {
 namespace {
 
 constexpr size_t kMaxSourceBytes = size_t{1} << 20;
 
+// As jinja2: \r\n and \r are \n, in texts as well.
+std::string with_plain_newlines(const std::string& source) {
+  std::string out;
+  for (size_t at = 0; at < source.size(); ++at) {
+    const bool is_return = source[at] == '\r';
+    out += is_return ? '\n' : source[at];
+    if (is_return && source.compare(at + 1, 1, "\n") == 0) ++at;
+  }
+  return out;
+}
+
 // Source -> tokens. Whitespace control happens here.
 class Lexer {
  public:
-  explicit Lexer(const std::string& source) : source_(source) {
+  explicit Lexer(const std::string& source) : source_(with_plain_newlines(source)) {
     if (source.size() > kMaxSourceBytes)
       throw input_error("chat template", "is too long", "at most 1 MiB", std::to_string(source.size()));
     if (!source_.empty() && source_.back() == '\n') source_.pop_back();  // jinja2 drops one final line break
@@ -145,21 +159,41 @@ class Lexer {
       char c = source_[at_];
       if (c == '\n') ++line_;
       if (c == '\\' && at_ + 1 < source_.size()) {
-        c = source_[++at_];
-        if (c == 'n')
-          c = '\n';
-        else if (c == 't')
-          c = '\t';
-        else if (c == 'r')
-          c = '\r';
-        else if (c != '\\' && c != '\'' && c != '"')
-          text += '\\';
+        ++at_;
+        escape(text);
+        continue;
       }
       text += c;
     }
     if (at_ >= source_.size()) throw syntax_error(line_, "a string does not end");
     ++at_;
     tokens_.push_back({TokenType::String, text, line_});
+  }
+
+  // What stands behind a backslash, as in Python; \0 and \N{...} are refused.
+  void escape(std::string& text) {
+    static constexpr std::string_view kLetters = "ntrabfv\\'\"", kStands = "\n\t\r\a\b\f\v\\'\"";
+    const char c = source_[at_];
+    const size_t known = kLetters.find(c), hex = std::string_view("xuU").find(c);
+    if (known != std::string_view::npos) {
+      text += kStands[known];
+    } else if (hex != std::string_view::npos) {
+      const size_t n_digits = size_t{2} << hex;
+      const std::string digits = source_.substr(at_ + 1, n_digits);
+      const bool whole =
+          digits.size() == n_digits && digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+      const unsigned long code = whole ? std::strtoul(digits.c_str(), nullptr, 16) : ~0UL;
+      if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) throw syntax_error(line_, "an escape is no character");
+      append_utf8(text, static_cast<uint32_t>(code));
+      at_ += n_digits;
+    } else if (c == '\n') {
+      ++line_;
+    } else if (c == 'N' || (c >= '0' && c <= '7')) {
+      throw syntax_error(line_, std::string("the escape \\") + c + " is not supported");
+    } else {
+      text += '\\';
+      text += c;
+    }
   }
 
   void number() {

@@ -233,6 +233,7 @@ class Parser {
       } else {
         return left;
       }
+      if (left->kind == Kind::Compare && !left->grouped) fail("chained comparisons are not supported");
       left = with(Kind::Compare, op, std::move(left), sum());
       left->negated = negated;
     }
@@ -258,11 +259,12 @@ class Parser {
     }
     return left;
   }
-  NodePtr unary() {
+  NodePtr unary() { return filtered(signed_value()); }
+  NodePtr signed_value() {
     const Deeper deeper(*this);
-    if (accept("-")) return with(Kind::Negate, "", unary());
-    if (accept("+")) return unary();
-    return filtered(postfixed(primary()));
+    if (accept("-")) return with(Kind::Negate, "", signed_value());
+    if (accept("+")) return signed_value();
+    return postfixed(primary());
   }
 
   NodePtr filtered(NodePtr value) {
@@ -417,7 +419,10 @@ class Parser {
       comma |= is_operator(",");
       if (!accept(",") && !is_operator(")")) fail("expected `,` or `)`");
     }
-    return comma || list->children.empty() ? std::move(list) : std::move(list->children[0]);
+    list->name = "tuple";
+    if (comma || list->children.empty()) return list;
+    list->children[0]->grouped = true;
+    return std::move(list->children[0]);
   }
 
   std::vector<Token> tokens_;

@@ -49,14 +49,15 @@ enum class Kind {
 struct Node {
   Kind kind;
   int line = 0;
-  int height = 0;                 // of the chain of operands below
-  std::string name;               // variable, attribute, filter, test, operator, text
-  Value literal;                  // Literal
+  int height = 0;    // of the chain of operands below
+  std::string name;  // variable, attribute, filter, test, operator, text; of a list literal: "tuple" or none
+  Value literal;     // Literal
   std::vector<NodePtr> children;  // operands, arguments, bodies; entries may be null
   std::vector<std::pair<std::string, NodePtr>>
       keywords;                      // of calls; defaults of macros; entries of dict literals have null names
   std::vector<std::string> targets;  // loop variables, macro parameters
   bool negated = false;              // "is not", "not in"
+  bool grouped = false;              // in round brackets
 };
 
 // Error{Input} with the line of a syntax error.

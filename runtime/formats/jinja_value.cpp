@@ -81,51 +81,70 @@ std::string json_quoted(const std::string& text) {
   return out + "\"";
 }
 
+void json_line(const JsonStyle& style, int64_t level, std::string& out) {
+  if (style.indent >= 0) out += "\n" + std::string(static_cast<size_t>(style.indent * level), ' ');
+}
+
 void check_nesting(int64_t level) {
   if (level > kMostNesting) throw input_error("chat template", "a value is nested too deeply");
 }
 
-void append_json(const Value& value, int64_t indent, int64_t level, std::string& out) {
+void append_json(const Value& value, const JsonStyle& style, int64_t level, std::string& out);
+
+void append_dict(const Dict& dict, const JsonStyle& style, int64_t level, std::string& out) {
+  Dict sorted;
+  if (style.sort_keys) {
+    sorted = dict;
+    std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  }
+  bool first = true;
+  for (const auto& [key, value] : style.sort_keys ? sorted : dict) {
+    if (!first) out += style.comma;
+    json_line(style, level + 1, out);
+    out += json_quoted(key) + style.colon;
+    append_json(value, style, level + 1, out);
+    first = false;
+  }
+}
+
+void append_json(const Value& value, const JsonStyle& style, int64_t level, std::string& out) {
   check_nesting(level);
   if (out.size() > kMostText_bytes) throw input_error("chat template", "a text grows too long");
-  const auto line = [&](int64_t at) {
-    if (indent >= 0) out += "\n" + std::string(static_cast<size_t>(indent * at), ' ');
-  };
-  const char* comma = indent >= 0 ? "," : ", ";
   if (const List* list = value.list()) {
     if (list->empty()) return void(out += "[]");
     out += "[";
     for (size_t i = 0; i < list->size(); ++i) {
-      if (i > 0) out += comma;
-      line(level + 1);
-      append_json((*list)[i], indent, level + 1, out);
+      if (i > 0) out += style.comma;
+      json_line(style, level + 1, out);
+      append_json((*list)[i], style, level + 1, out);
     }
-    line(level);
+    json_line(style, level, out);
     out += "]";
   } else if (const Dict* dict = value.dict()) {
     if (dict->empty()) return void(out += "{}");
     out += "{";
-    for (size_t i = 0; i < dict->size(); ++i) {
-      if (i > 0) out += comma;
-      line(level + 1);
-      out += json_quoted((*dict)[i].first) + ": ";
-      append_json((*dict)[i].second, indent, level + 1, out);
-    }
-    line(level);
+    append_dict(*dict, style, level, out);
+    json_line(style, level, out);
     out += "}";
   } else if (value.text() != nullptr) {
     out += json_quoted(*value.text());
   } else if (value.is_bool()) {
     out += std::get<bool>(value.data) ? "true" : "false";
-  } else if (value.is_number()) {
+  } else if (value.is_number() && std::isfinite(as_number(value))) {
     out += to_text(value);
-  } else {
+  } else if (value.is_none()) {
     out += "null";
+  } else {
+    throw input_error("chat template, line " + std::to_string(style.line), "JSON cannot hold this " + type_name(value));
   }
 }
 
 }  // namespace
 
+const std::string* Value::text() const {
+  const auto* held = std::get_if<std::shared_ptr<const std::string>>(&data);
+  return held != nullptr ? held->get() : nullptr;
+}
 List* Value::list() const {
   const auto* held = std::get_if<std::shared_ptr<List>>(&data);
   return held != nullptr ? held->get() : nullptr;
@@ -147,6 +166,10 @@ bool truthy(const Value& value) {
   return value.function() != nullptr || as_number(value) != 0.0;
 }
 
+int64_t as_int(const Value& value) {
+  return value.is_bool() ? std::get<bool>(value.data) : std::get<int64_t>(value.data);
+}
+
 double as_number(const Value& value) {
   if (value.is_bool()) return std::get<bool>(value.data) ? 1.0 : 0.0;
   if (value.is_int()) return static_cast<double>(std::get<int64_t>(value.data));
@@ -156,22 +179,24 @@ double as_number(const Value& value) {
 
 namespace {
 
-bool equal_within(const Value& a, const Value& b, int64_t& budget, int level) {
+bool equal_within(const Value& a, const Value& b, int64_t& steps, int level) {
   check_nesting(level);
-  if (--budget < 0) throw input_error("chat template", "two values are too large to compare");
+  steps -= 1 + (a.text() != nullptr ? static_cast<int64_t>(a.text()->size() / 256) : 0);
+  if (steps < 0) throw input_error("chat template", "the template takes too many steps");
+  if (a.is_whole() && b.is_whole()) return as_int(a) == as_int(b);
   if (a.is_number() && b.is_number()) return as_number(a) == as_number(b);
   if (a.text() != nullptr && b.text() != nullptr) return *a.text() == *b.text();
   if (a.list() != nullptr && b.list() != nullptr) {
-    if (a.list()->size() != b.list()->size()) return false;
+    if (a.list()->size() != b.list()->size() || a.list()->tuple != b.list()->tuple) return false;
     for (size_t i = 0; i < a.list()->size(); ++i)
-      if (!equal_within((*a.list())[i], (*b.list())[i], budget, level + 1)) return false;
+      if (!equal_within((*a.list())[i], (*b.list())[i], steps, level + 1)) return false;
     return true;
   }
   if (a.dict() != nullptr && b.dict() != nullptr) {
     if (a.dict()->size() != b.dict()->size()) return false;
     for (const auto& [key, value] : *a.dict()) {
       const Value* other = find(*b.dict(), key);
-      if (other == nullptr || !equal_within(value, *other, budget, level + 1)) return false;
+      if (other == nullptr || !equal_within(value, *other, steps, level + 1)) return false;
     }
     return true;
   }
@@ -206,7 +231,8 @@ std::string text_within(const Value& value, int level) {
   std::string out;
   if (const List* list = value.list()) {
     for (const Value& item : *list) append(out, (out.empty() ? "" : ", ") + repr(item, level + 1));
-    return "[" + out + "]";
+    if (!list->tuple) return "[" + out + "]";
+    return "(" + out + (list->size() == 1 ? ",)" : ")");
   }
   if (const Dict* dict = value.dict()) {
     for (const auto& [key, item] : *dict)
@@ -218,9 +244,8 @@ std::string text_within(const Value& value, int level) {
 
 }  // namespace
 
-bool equal(const Value& a, const Value& b) {
-  int64_t budget = kMostItems;
-  return equal_within(a, b, budget, 0);
+bool equal(const Value& a, const Value& b, int64_t& steps) {
+  return equal_within(a, b, steps, 0);
 }
 
 int64_t count_values(const Value& value, int64_t most) {
@@ -251,10 +276,10 @@ std::string to_text(const Value& value) {
   return text_within(value, 0);
 }
 
-std::string to_json(const Value& value, int64_t indent) {
-  if (indent > kMostNesting) throw input_error("chat template", "tojson indents too far", "at most 100");
+std::string to_json(const Value& value, const JsonStyle& style) {
+  if (style.indent > kMostNesting) throw input_error("chat template", "tojson indents too far", "at most 100");
   std::string out;
-  append_json(value, indent, 0, out);
+  append_json(value, style, 0, out);
   return out;
 }
 

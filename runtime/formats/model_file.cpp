@@ -7,6 +7,7 @@
 #include <set>
 
 #include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/gguf.h"
 #include "runtime/formats/gguf_config.h"
@@ -139,7 +140,7 @@ void check_parts(const ModelFile::Parts& parts) {
     }
     const StoredTensor& tensor = found->second;
     const QuantFormat& format = format_of(tensor.type);
-    if (format.decode == nullptr)
+    if (!format.holds_weights())
       problems.add("type     " + spec.name + "   holds weights as " + format.name);
     else if (tensor.shape != spec.shape)
       problems.add("shape    " + spec.name + "   expected " + shape_text(spec.shape) + ", got " +
@@ -201,7 +202,7 @@ ModelFile::ModelFile(Parts parts) {
 
 ModelFile ModelFile::open(const std::string& model) {
   const std::string path = resolve_model_path(model);
-  if (!fs::exists(path))
+  if (!path_exists(path))
     throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
   parts.source = model;

@@ -59,6 +59,8 @@ struct QuantFormat {
   // Plain encoder: nearest value with scales from the block alone; nullptr where Attar writes none yet
   void (*encode)(const float* values, int64_t n_blocks, std::byte* blocks);
 
+  // Integers are decoded for whoever asks; as a model's weights they are a quantized checkpoint without its scales.
+  bool holds_weights() const { return decode != nullptr && (type < TensorType::I8 || type > TensorType::I64); }
   double bits_per_weight() const { return 8.0 * static_cast<double>(block_bytes) / static_cast<double>(block_size); }
   int64_t row_bytes(int64_t columns) const { return columns / block_size * block_bytes; }
 };

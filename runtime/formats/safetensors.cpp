@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/checked.h"
@@ -67,6 +65,17 @@ SafeTensor read_tensor(const std::string& name, const Json& entry, std::span<con
   return tensor;
 }
 
+// A shard holds the tensors that the index says it holds, and no other.
+void check_shard(const SafetensorsFile& shard, std::vector<std::string>& names, const std::string& index) {
+  for (const std::string& name : names)
+    if (shard.find(name) == nullptr)
+      throw input_error(index, "puts tensor " + printable(name) + " where it is not", "in " + shard.path());
+  std::sort(names.begin(), names.end());
+  for (const SafeTensor& tensor : shard.tensors())
+    if (!std::binary_search(names.begin(), names.end(), tensor.name))
+      throw input_error(index, "does not name tensor " + printable(tensor.name), "", "in " + shard.path());
+}
+
 }  // namespace
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
@@ -109,30 +118,27 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
 }
 
 std::vector<SafetensorsFile> SafetensorsFile::open_directory(const std::string& directory) {
-  namespace fs = std::filesystem;
   const std::string single = directory + "/model.safetensors", index = single + ".index.json";
   std::vector<SafetensorsFile> files;
-  if (fs::exists(single)) {
+  if (path_exists(single)) {
     files.push_back(open(single));
     return files;
   }
-  if (!fs::exists(index))
+  if (!path_exists(index))
     throw input_error(directory, "holds no weights", "model.safetensors or model.safetensors.index.json");
-  const Json json = Json::parse(read_file(index, kHeaderLimitBytes), nullptr, false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
-    throw input_error(index, "has no weight_map");
-  std::set<std::string> shards;
+  const std::string text = read_file(index, kHeaderLimitBytes);
+  check_json_object(text, index);
+  const Json json = Json::parse(text);
+  if (!json.contains("weight_map") || !json["weight_map"].is_object()) throw input_error(index, "has no weight_map");
+  std::map<std::string, std::vector<std::string>> named;  // by shard
   for (const auto& [name, shard] : json["weight_map"].items()) {
     if (!shard.is_string() || shard.get<std::string>().find('/') != std::string::npos)
       throw input_error(index, "names a shard outside the folder", "a file name", printable(shard.dump()));
-    shards.insert(shard.get<std::string>());
+    named[shard.get<std::string>()].push_back(name);
   }
-  std::set<std::string> seen;
-  for (const std::string& shard : shards) {
+  for (auto& [shard, names] : named) {
     files.push_back(open(directory + "/" + shard));
-    for (const SafeTensor& tensor : files.back().tensors())
-      if (!seen.insert(tensor.name).second)
-        throw input_error(directory, "tensor " + printable(tensor.name) + " stands in two shards");
+    check_shard(files.back(), names, index);
   }
   return files;
 }

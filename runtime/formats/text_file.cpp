@@ -7,6 +7,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/formats/json_object.h"
 
 namespace attar {
 namespace {
@@ -84,7 +85,8 @@ std::vector<Document> plain_documents(const std::string& text, const std::string
 }
 
 Document json_document(std::string_view line, const std::string& where) {
-  const nlohmann::ordered_json json = nlohmann::ordered_json::parse(line, nullptr, false);
+  check_json_depth(line, where);
+  const nlohmann::ordered_json json = nlohmann::ordered_json::parse(std::string(line), nullptr, false);
   if (!json.is_object())
     throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}",
                       printable(std::string(line.substr(0, 60))));

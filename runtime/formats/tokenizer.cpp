@@ -42,6 +42,7 @@ std::string hash_of(const TokenizerData& data) {
   hash.add(data.kind == TokenizerKind::Bpe ? "bpe;" : "spm;").add(canonical_pre(data.pre)).add(";");
   for (const bool flag : {data.add_bos, data.add_eos, data.add_space_prefix, data.ignore_merges, data.normalize_nfc})
     number(flag);
+  if (data.space_prefix != SpacePrefix::Always) number(static_cast<int64_t>(data.space_prefix));
   for (const int32_t id : {data.bos, data.eos, data.eot, data.unknown, data.padding}) number(id);
   number(static_cast<int64_t>(data.tokens.size()));
   for (const Token& token : data.tokens) {
@@ -67,7 +68,7 @@ struct Tokenizer::Tables {
   mutable std::once_flag hashed;
   mutable std::string hash;
 
-  void encode_plain(std::string_view text, std::vector<int32_t>& out) const;
+  void encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const;
 };
 
 Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
@@ -102,11 +103,14 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
-// Text between tokens that are written out.
-void Tokenizer::Tables::encode_plain(std::string_view text, std::vector<int32_t>& out) const {
+// Text between tokens that are written out, which begins at `begin` of the whole.
+void Tokenizer::Tables::encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const {
   if (text.empty()) return;
   if (spm) {
-    std::string escaped(data.add_space_prefix ? kSpmSpace : "");
+    const bool prefix = data.add_space_prefix &&
+                        (data.space_prefix == SpacePrefix::Always || !(text[0] == ' ' || text.starts_with(kSpmSpace)));
+    const bool here = begin == 0 || data.space_prefix != SpacePrefix::FirstUnlessSpace;
+    std::string escaped(prefix && here ? kSpmSpace : "");
     append_spm_escaped(escaped, text);
     return spm->encode(escaped, out);
   }
@@ -129,11 +133,11 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
     at = match.end;
     // What matches a control token covers its whole length even where it is read as plain text.
     if (!options.parse_special && t.data.tokens[static_cast<size_t>(match.id)].kind != TokenKind::UserDefined) continue;
-    t.encode_plain(text.substr(begin, match.begin - begin), ids);
+    t.encode_plain(text.substr(begin, match.begin - begin), begin, ids);
     ids.push_back(match.id);
     begin = match.end;
   }
-  t.encode_plain(text.substr(begin), ids);
+  t.encode_plain(text.substr(begin), begin, ids);
   if (options.add_special && t.data.add_eos && t.data.eos >= 0) ids.push_back(t.data.eos);
   return ids;
 }
@@ -148,7 +152,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool with_special) c
     const bool plain = shows_text(kind) && kind != TokenKind::UserDefined;
     const bool prefixed = plain && at_start && t.data.add_space_prefix && bytes[0] == ' ';
     if (shows_text(kind) || with_special) out.append(bytes, prefixed ? 1 : 0, std::string::npos);
-    at_start = !plain;
+    at_start = !plain && (at_start || t.data.space_prefix != SpacePrefix::FirstUnlessSpace);
   }
   return out;
 }

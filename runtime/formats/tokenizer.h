@@ -23,6 +23,12 @@ struct Token {
   TokenKind kind = TokenKind::Normal;
 };
 
+inline constexpr size_t kMaxTokenBytes = size_t{1} << 16;
+
+// Which stretches of text get a space in front, where add_space_prefix says that any do. SentencePiece: all of them.
+// Metaspace of the tokenizers library: those that begin with none, or of these only what the text begins with.
+enum class SpacePrefix { Always, UnlessSpace, FirstUnlessSpace };
+
 // Everything a file says about its tokenizer, free of the file's format. GGUF and Hugging Face directories read into it
 // and write from it; vocabulary trimming maps one to another.
 struct TokenizerData {
@@ -35,9 +41,10 @@ struct TokenizerData {
   bool add_bos = false;
   bool add_eos = false;
   bool add_space_prefix = false;  // SPM
-  bool ignore_merges = false;     // a piece that is a token is emitted whole (llama-bpe)
-  bool normalize_nfc = false;     // qwen2
-  std::string chat_template;      // Jinja source; empty: none
+  SpacePrefix space_prefix = SpacePrefix::Always;
+  bool ignore_merges = false;  // a piece that is a token is emitted whole (llama-bpe)
+  bool normalize_nfc = false;  // qwen2
+  std::string chat_template;   // Jinja source; empty: none
 };
 
 // Throws Error{Input} naming `where` for anything that could not be a tokenizer: no tokens, duplicate or empty texts,

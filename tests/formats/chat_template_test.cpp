@@ -65,6 +65,41 @@ TEST(ChatTemplate, JsonIsPythons) {
             "{\"a\": [1, true, null], \"b\": \"\u00E9\\\"\"}");
 }
 
+// Expected texts are jinja2's; more of them stand in tests/oracle/chat_template_test.py.
+TEST(ChatTemplate, ArgumentsAreThoseOfPythonAndJinja) {
+  EXPECT_EQ(rendered("a\r\n{% if 1 %}\r\nb\r{% endif %}\r\n{{ 'x\ry' }}"), "a\nb\nx\ny");
+  EXPECT_EQ(rendered(R"({{ '\u2581\x41\a\q\U0001F600' }})"), "\u2581A\a\\q\U0001F600");
+  EXPECT_EQ(rendered("{{ 'a,b,c'.split(',', 1) }}{{ ' a b  c '.split(none, 1) }}"), "['a', 'b,c']['a', 'b  c ']");
+  EXPECT_EQ(rendered("{{ ['b', 'A', 'c'] | sort(reverse=true) }}{{ [2, 10] | sort }}"), "['c', 'b', 'A'][2, 10]");
+  EXPECT_EQ(rendered("{{ {'a': 2, 'b': 1} | dictsort(by='value') }}"), "[('b', 1), ('a', 2)]");
+  EXPECT_EQ(rendered("{{ 'abc' | reverse }}{{ ('a', 1) }}{{ ('a',) }}{{ [('a', 1)][0][:1] }}"),
+            "cba('a', 1)('a',)('a',)");
+  EXPECT_EQ(rendered("{{ [{'a': {'b': [7]}}] | map(attribute='a.b.0') | join }}"), "7");
+  EXPECT_EQ(rendered("{{ {'b': 1, 'a': [2]} | tojson(sort_keys=true, separators=(',', ':')) }}"),
+            "{\"a\":[2],\"b\":1}");
+  EXPECT_EQ(rendered("{{ [1] | tojson(false, 1) }}"), "[\n 1\n]");
+  EXPECT_EQ(rendered("{{ 'aaa' | replace('a', 'b', 0) }}{{ 'aaa'.replace('a', 'b', 2) }}"), "aaabba");
+  EXPECT_EQ(rendered("{{ '12abc' | int }}{{ ' 7 ' | int }}{{ 'x' | int(3) }}{{ '3.9' | int }}"), "0733");
+  EXPECT_EQ(rendered("{{ 9007199254740993 + 0 }} {{ 9007199254740993 == 9007199254740992 }}"),
+            "9007199254740993 False");
+  EXPECT_EQ(rendered("{{ -1 | abs }} {{ (1 < 2) == true }} {{ '\u65E5x'.find('x') }}"), "1 True 1");
+  EXPECT_EQ(rendered("{% macro f(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ f(1) }}"), "11");
+}
+
+TEST(ChatTemplate, WhatIsNotImplementedIsAnErrorWithItsLine) {
+  for (const char* source : {"{{ 1 < 3 < 2 }}", "{{ [1] | tojson(ensure_ascii=true) }}", "{{ 'x' | upper('y') }}",
+                             "{{ 'x'.strip('a', 'b') }}", "{{ 'abc'.startswith('b', 1) }}", "{{ 'abc'.split(by='b') }}",
+                             "{{ 'x' | replace('y') }}", "{{ 3 is odd(2) }}", "{{ [1] | map(attribute='a', other=1) }}",
+                             "{{ undefined_one | tojson }}", "{{ {1: 2} }}", "{{ '\\N{DASH}' }}",
+                             "{% for i in [1] %}{% macro f() %}{{ i }}{% endmacro %}{% endfor %}",
+                             "{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}", "{{ 9223372036854775807 + 1 }}",
+                             "{{ 'a' | indent('nan' | float) }}", "{{ ('nan' | float) | int }}",
+                             "{{ [1] | tojson(indent='inf' | float) }}", "{{ 'nan' | float | tojson }}"})
+    EXPECT_NE(failure(std::string("\n") + source).find("line 2"), std::string::npos)
+        << source << "\n"
+        << failure(std::string("\n") + source);
+}
+
 TEST(ChatTemplate, ErrorsNameTheLine) {
   EXPECT_NE(failure("a\nb\n{% if %}").find("line 3"), std::string::npos) << failure("a\nb\n{% if %}");
   EXPECT_NE(failure("\n{{ x.y.z }}").find("line 2"), std::string::npos) << failure("\n{{ x.y.z }}");
@@ -102,8 +137,19 @@ TEST(ChatTemplate, HostileTemplatesEndInAnError) {
       repeated("{% if 1 %}", 50000),
       "{% if 0 %}" + repeated("{% elif 0 %}", 80000) + "{% endif %}",
       std::string(size_t{2} << 20, 'x'),
+      // Minutes in one call, or memory by the copies of one list:
+      "{% set a = 'a' * 8000000 %}{{ a.strip(('b' * 7999999) ~ 'a') }}",
+      "{% set a = 'a' * 16000000 %}{% set b = a.split('a') %}",
+      "{% set l = range(90000) %}{% for i in l %}{{ l | select('in', l) | first }}{% endfor %}",
+      "{% set l = range(90000) %}{% for i in l %}{{ -1 in l }}{% endfor %}",
+      space + "{% for i in range(40) %}{% set n.l = n.l + [range(99999) | list] %}{% endfor %}",
   };
   for (const std::string& source : hostile) EXPECT_NE(failure(source), "") << source.substr(0, 120);
+  const std::string long_text = "{% set a = 'a' * 8000000 %}{% set b = ('a' * 4000000) ~ 'b' %}";
+  EXPECT_EQ(
+      rendered(long_text + "{{ a.find(b) }} {{ b in a }} {{ a.replace(b, '') | length }} {{ a.split(b) | length }}"),
+      "-1 False 8000000 1")
+      << "in linear time";
   EXPECT_EQ(rendered("{{ range(0, 9223372036854775807, 9223372036854775807) | list }}"), "[0]");
   EXPECT_EQ(rendered("{{ 'abc'[::9223372036854775807] }}{{ 'abc'[-9223372036854775807:] }}"), "aabc");
   EXPECT_EQ(rendered("{{ ''.__class__ }}{{ messages.__class__ }}"), "") << "nothing of the host is reachable";

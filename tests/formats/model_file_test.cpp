@@ -1,6 +1,7 @@
 #include "runtime/formats/model_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <filesystem>
@@ -9,6 +10,7 @@
 
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/random.h"
+#include "runtime/formats/safetensors.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {
@@ -236,7 +238,48 @@ TEST(ModelFile, RandomDamageIsAnErrorOrAModel) {
   EXPECT_GT(models, 10);
 }
 
+TEST(ModelFile, IntegersAreNoWeights) {
+  const TestFolder folder("model_file_test");
+  const ModelConfig config = tiny(Family::Llama);
+  const Weights weights = random_weights(config, 1);
+  write_hf_directory(folder.path(), config, weights);
+  std::vector<SafeTensor> tensors;
+  for (const TensorSpec& spec : tensor_specs(config))
+    tensors.push_back({spec.hf_name, TensorType::I32, spec.shape, std::as_bytes(std::span(weights.at(spec.name)))});
+  write_safetensors(folder / "model.safetensors", tensors);
+  const std::string message = error_of([&] { ModelFile::open(folder.path()); });
+  EXPECT_NE(message.find("token_embd.weight   holds weights as I32"), std::string::npos) << message;
+}
+
+TEST(ModelFile, AnIndexThatContradictsItsShardsIsRefused) {
+  const TestFolder folder("model_file_test");
+  const ModelConfig config = tiny(Family::Llama);
+  write_hf_directory(folder.path(), config, random_weights(config, 1));
+  std::filesystem::remove(folder / "model.safetensors");
+  const std::vector<float> one{1.0f};
+  write_safetensors(folder / "a.safetensors", {{"x", TensorType::F32, {1}, std::as_bytes(std::span(one))}});
+  write_safetensors(folder / "b.safetensors", {{"y", TensorType::F32, {1}, std::as_bytes(std::span(one))}});
+  const auto failure = [&](const std::string& map) {
+    std::ofstream(folder / "model.safetensors.index.json") << "{\"weight_map\": {" << map << "}}";
+    return error_of([&] { SafetensorsFile::open_directory(folder.path()); });
+  };
+  EXPECT_EQ(failure(R"("x": "a.safetensors", "y": "b.safetensors")"), "");
+  EXPECT_NE(failure(R"("x": "b.safetensors", "y": "a.safetensors")").find("puts tensor y where it is not"),
+            std::string::npos);
+  EXPECT_NE(failure(R"("x": "a.safetensors", "y": "b.safetensors", "z": "b.safetensors")").find("puts tensor z"),
+            std::string::npos);
+  write_safetensors(folder / "b.safetensors", {{"x", TensorType::F32, {1}, std::as_bytes(std::span(one))},
+                                               {"y", TensorType::F32, {1}, std::as_bytes(std::span(one))}});
+  EXPECT_NE(failure(R"("x": "a.safetensors", "y": "b.safetensors")").find("does not name tensor x"), std::string::npos);
+}
+
 TEST(ModelFile, NothingThere) {
+  const TestFolder links("model_file_test_links");
+  std::filesystem::create_symlink("loop", links / "loop");
+  for (const std::string& path : {links / "loop", links / std::string(300, 'x')})
+    EXPECT_NE(error_of([&] { ModelFile::open(path); }).find("does not exist"), std::string::npos) << path;
+  ASSERT_EQ(::mkfifo((links / "pipe").c_str(), 0600), 0);
+  EXPECT_NE(error_of([&] { ModelFile::open(links / "pipe"); }).find("is not a regular file"), std::string::npos);
   EXPECT_NE(error_of([] { ModelFile::open("/no/such/model.gguf"); }).find("does not exist"), std::string::npos);
   const TestFolder folder("model_file_test");
   EXPECT_NE(error_of([&] { ModelFile::open(folder.path()); }).find("holds no config.json"), std::string::npos);

@@ -85,6 +85,11 @@ TEST_F(TextFile, RefusesWhatIsBroken) {
   EXPECT_NE(failure("a.jsonl", "{\"messages\": [{\"role\": 1, \"content\": \"x\"}]}"), "");
   EXPECT_NE(failure("a.jsonl", "[1, 2]"), "");
   EXPECT_NE(failure("a.jsonl", std::string(200000, '[')), "") << "deep nesting";
+  const std::string deep = std::string(300000, '[') + std::string(300000, ']');
+  EXPECT_NE(failure("a.jsonl", R"({"a": 1, "b": )" + deep + R"(, "text": "x"})").find("a.jsonl:1: JSON nests too deep"),
+            std::string::npos)
+      << "deep nesting that is closed again";
+  EXPECT_EQ(failure("a.jsonl", R"({"text": "\"[[[[", "x": ")" + std::string(300, '[') + R"(\\"})"), "") << "only text";
   EXPECT_NE(error_of([&] { read_documents(folder_ / "none.txt"); }).find("none.txt"), std::string::npos);
   EXPECT_NE(error_of([&] { read_documents(folder_.path() + "/."); }), "");
 }

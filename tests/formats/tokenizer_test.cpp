@@ -405,7 +405,84 @@ TEST_F(TokenizerFiles, UnknownTokenizerJsonIsRefusedByName) {
             std::string::npos);
   EXPECT_NE(refusal("{}").find("lacks a part"), std::string::npos);
   EXPECT_NE(refusal("[1]").find("not a JSON object"), std::string::npos);
-  EXPECT_NE(refusal(R"({"model": {"vocab": [], "merges": 3}, "pre_tokenizer": )" + byte_level_step + "}"), "");
+  const auto expect = [&](const std::string& text, const char* problem) {
+    EXPECT_NE(refusal(text).find(problem), std::string::npos) << refusal(text);
+    EXPECT_NE(refusal(text).find("tokenizer.json"), std::string::npos) << refusal(text);
+  };
+  const std::string byte_level = R"("pre_tokenizer": )" + byte_level_step;
+  expect(R"({"model": 5})", "key model has another type");
+  expect(R"({"model": {"vocab": [], "merges": []}, )" + byte_level + "}", "key model.vocab has another type");
+  expect(R"({"model": {"vocab": {}, "merges": 3}, )" + byte_level + "}", "key merges has another type");
+  expect(json(R"("added_tokens": 5, )" + byte_level), "key added_tokens has another type");
+  expect(json(byte_level, R"(BPE", "ignore_merges": "yes", )"), "key ignore_merges has another type");
+  expect(json(R"("x": )" + std::string(100000, '[') + std::string(100000, ']') + ", " + byte_level),
+         "JSON nests too deeply");
+  expect(R"({"model": {"vocab": {")" + std::string(1000000, 'a') + R"(": 0}, "merges": []}, "normalizer":)" +
+             R"({"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}})",
+         "a token is too long");
+}
+
+TEST_F(TokenizerFiles, NonsenseBesideTokenizerJsonIsNamed) {
+  const TokenizerData data = sentence_pieces({"a"});
+  const auto refusal = [&](const std::string& file, const std::string& json) -> std::string {
+    write_hf_tokenizer(folder_, data);
+    write_file_atomically(folder_ + "/" + file, json);
+    try {
+      read_hf_tokenizer(folder_);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::pair<const char*, const char*> wrong[] = {
+      {"tokenizer_config.json", R"({"bos_token": 5})"},
+      {"special_tokens_map.json", R"({"pad_token": {"content": 5}})"},
+      {"tokenizer_config.json", R"({"add_bos_token": "yes", "bos_token": "<s>"})"},
+      {"tokenizer_config.json", R"({"chat_template": 5})"},
+      {"tokenizer_config.json", R"({"chat_template": [{"name": "default", "template": []}]})"},
+      {"generation_config.json", R"({"eos_token_id": "x"})"},
+      {"config.json", R"({"eos_token_id": [2, 100000]})"},
+      {"config.json", R"({"eos_token_id": -1})"}};
+  for (const auto& [file, json] : wrong) {
+    const std::string message = refusal(file, json);
+    EXPECT_NE(message.find(std::string(file) + ": key "), std::string::npos) << json << "\n" << message;
+  }
+  for (const char* json :
+       {"{}", R"({"eos_token_id": null})", R"({"eos_token_id": [2]})", R"({"vocab_size": 1000, "eos_token_id": 999})"})
+    EXPECT_EQ(refusal("config.json", json), "") << json;
+}
+
+// Expected ids are those of `tokenizers` (tests/oracle/tokenizer_test.py compares them on many texts).
+TEST_F(TokenizerFiles, MetaspaceAddsASpaceWhereTheTextBeginsWithNone) {
+  TokenizerData data = sentence_pieces({std::string(kSpmSpace), "a"});
+  const auto pieces = [](const TokenizerData& d, const char* text) {
+    const Tokenizer tokenizer(d);
+    std::string out;
+    for (const int32_t id : tokenizer.encode(text, {.add_special = false, .parse_special = true}))
+      out += (out.empty() ? "" : ",") + d.tokens[static_cast<size_t>(id)].text;
+    return out;
+  };
+  for (const bool gguf : {false, true}) {
+    const auto through = [&](SpacePrefix rule) {
+      data.space_prefix = rule;
+      const TokenizerData back = gguf ? through_gguf(data) : through_directory(data);
+      EXPECT_EQ(back.space_prefix, rule);
+      return back;
+    };
+    const TokenizerData always = through(SpacePrefix::Always), unless = through(SpacePrefix::UnlessSpace),
+                        first = through(SpacePrefix::FirstUnlessSpace);
+    EXPECT_EQ(pieces(always, " a"), "▁,▁,a");
+    EXPECT_EQ(pieces(unless, " a"), "▁,a");
+    EXPECT_EQ(pieces(unless,
+                     "▁"
+                     "a"),
+              "▁,a");
+    EXPECT_EQ(pieces(unless, "a</s>a"), "▁,a,</s>,▁,a");
+    EXPECT_EQ(pieces(first, "a</s>a"), "▁,a,</s>,a");
+    EXPECT_EQ(pieces(first, "</s>a"), "</s>,a");
+    EXPECT_EQ(Tokenizer(first).decode(Tokenizer(first).encode("a</s> a", {.parse_special = true})), "a a");
+    EXPECT_NE(Tokenizer(unless).hash(), Tokenizer(always).hash());
+  }
 }
 
 // From `tokenizers` 0.23.3 on the vocabulary and merges of the file (tests/oracle/tokenizer_test.py builds it).

@@ -45,6 +45,13 @@ HAND_MADE = [
     "{% if messages[0].content.startswith('H') %}yes{% else %}no{% endif %} {{ messages[0].content.split(' ')[0] }} {{ ' a b '.strip() }}|{{ 'aXb'.replace('X', '-') }}",
     "{# comment #}  {% set x %}block {{ 1 + 1 }}{% endset %}{{ x }}{% for i in range(5) %}{% if i == 3 %}{% break %}{% endif %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}",
     "{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}={{ v }};{% endfor %}{% for x in [] %}{% else %}empty{% endfor %}{{ 'yes' if 0 else 'no' }}{{ [1,2,3] | reject('equalto', 2) | list }}",
+    "a\r\n{% if true %}\r\nb\r{% endif %}\r\n{{ '\\u2581\\x41\\a\\U0001F600' }}",
+    "{{ 'a,b,c'.split(',', 1) }} {{ ' a b  c '.split(none, 1) }} {{ 'a b c'.split(maxsplit=1) }} {{ 'aaa'.replace('a', 'b', 2) }} {{ 'ab' | replace('', '-') }} {{ 'aaa' | replace('a', 'b', count=0) }}",
+    "{{ ['b', 'A', 'c'] | sort }} {{ ['b', 'A', 'c'] | sort(true, true) }} {{ [{'a': 2}, {'a': 1}] | sort(attribute='a') }} {{ {'B': 1, 'a': 0} | dictsort }} {{ {'B': 1, 'a': 0} | dictsort(true, 'value', true) }}",
+    "{{ 'abc' | reverse }} {{ ('a', 1) }} {{ ('a',) }} {{ () }} {{ (1, 2) == [1, 2] }} {{ (1, 2) | list }} {{ {'a': 1}.items() | list }} {{ [{'a': {'b': [7]}}] | map(attribute='a.b.0') | list }}",
+    "{{ {'b': [1, {'d': 1, 'c': 2}], 'a': 2} | tojson(indent=2, separators=('; ', '= '), sort_keys=true) }} {{ [1] | tojson(false, 0) }} {{ (1, 2) | tojson }}",
+    "{{ '12abc' | int }} {{ ' 7 ' | int }} {{ 'x' | int(3) }} {{ '3.9' | int }} {{ '+5' | int }} {{ none | int }} {{ 'x' | float }} {{ 9007199254740993 * 2 - 1 }} {{ 7 % -3 }} {{ -7 // 2 }} {{ -1 | abs }} {{ -1.5 }}",
+    "{% macro f(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ f(1) }}{{ f(b=3, a=4) }} {{ \"they're bill's\".title() }} {{ \"they're bill's\" | title }} {{ 'é日x'.find('x') }} {{ 3 is sameas 3.0 }}",
 ]
 
 CONVERSATIONS = [

@@ -1,4 +1,5 @@
 """Token ids against Hugging Face `tokenizers` on real vocabularies: 6,000 real and hostile texts for each."""
+import collections
 import functools
 import hashlib
 import json
@@ -139,6 +140,42 @@ def test_tokenizer_json(name, special):
         assert result["text"] == expected
 
 
+def compare_saved(folder):
+    """Ids of a saved directory's tokenizer, as plain text and with the special tokens that are written out."""
+    for special in (False, True):
+        oracle = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        oracle.encode_special_tokens = not special
+        texts = of_known_characters(oracle, TEXTS[::5])
+        options = ["special"] if special else []
+        compare(str(folder), oracle, texts + [" a", "  a", "\u2581a", "<s>a</s> b</s>c", " <s> a", "</s>a"], *options)
+
+
+@pytest.mark.parametrize("name", ["llama2", "llama3", "qwen3", "gemma3"])
+def test_saved_again_by_transformers(name, tmp_path):
+    """transformers 5 writes Llama 2's tokenizer with Metaspace in place of the two normalizers."""
+    transformers = pytest.importorskip("transformers")
+    transformers.AutoTokenizer.from_pretrained(npm_folder(name)[0]).save_pretrained(tmp_path)
+    compare_saved(tmp_path)
+
+
+@pytest.mark.parametrize("scheme", ["always", "first", "never"])
+def test_metaspace(scheme, tmp_path):
+    """SPM as BPE with Metaspace, on a vocabulary of the commonest pieces of the texts."""
+    pieces = collections.Counter(text[i:i + n] for text in (t.replace(" ", "▁") for t in TEXTS[:1000]) for n in range(2, 7) for i in range(len(text) - n))
+    letters = sorted({letter for piece, _ in pieces.most_common(600) for letter in piece} | {"▁"})
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *(piece for piece, _ in pieces.most_common(600)), *letters]
+    tokenizer = spm_oracle(tokens, [-float(i) for i in range(len(tokens))])
+    tokenizer.normalizer = None
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}))
+    compare_saved(tmp_path)
+    written = tmp_path / "written"
+    written.mkdir()
+    subprocess.run([conftest.program("tokenizer_dump"), str(tmp_path), "hf", str(written)], check=True)
+    compare_saved(written)
+
+
 @pytest.mark.parametrize("name, expected", [
     ("llama3", "0ef9807a4087ebef797fc749390439009c3b9eda9ad1a097abbe738f486c01e5"),
     ("qwen3", "e636dc30a262dcc0d8c323492e32ae2b70728f4df7dfe9737d9f920a282b8aea"),
@@ -161,17 +198,21 @@ def test_attar_run_tokenize(tmp_path):
     assert [json.loads(line) for line in done.stdout.splitlines()] == [oracle.encode(text).ids for text in texts]
 
 
-@pytest.mark.parametrize("special", [False, True])
-def test_stories260k(special):
-    """SPM of a GGUF, whose scores say what merges are best; the oracle's merges are made from them here."""
-    path = str(conftest.shared("models/stories260K.f32.gguf"))
-    fields = gguf.GGUFReader(path).fields
-    tokens, scores = fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.scores"].contents()
+def spm_oracle(tokens, scores):
+    """SPM as BPE: the scores say what merges are best, and the oracle's merges are made from them here."""
     ids = {token: id for id, token in enumerate(tokens)}
     oracle = tokenizers.Tokenizer(tokenizers.models.BPE(ids, merges_of(tokens, scores), unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     oracle.normalizer = tokenizers.normalizers.Sequence([tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")])
     oracle.add_special_tokens([tokenizers.AddedToken(token, normalized=False, special=True) for token in tokens[:3]])
     oracle.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return oracle
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_stories260k(special):
+    path = str(conftest.shared("models/stories260K.f32.gguf"))
+    fields = gguf.GGUFReader(path).fields
+    oracle = spm_oracle(fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.scores"].contents())
     oracle.encode_special_tokens = not special
     results = compare(path, oracle, TEXTS, *(["special"] if special else []))
     if not special:

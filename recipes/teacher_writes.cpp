@@ -52,6 +52,7 @@ class PromptSource {
     for (const Document& document : prompts) {
       if (!document.is_chat()) throw input_error(document.where, "is not a chat", "a line with `messages`");
       context.messages = document.messages;
+      context.tools = document.tools;
       rendered_.push_back(tokenizer_.encode(chat.render(context), {.add_special = false, .parse_special = true}));
     }
     if (rendered_.empty()) rendered_.push_back(user_turn_start(chat, context));

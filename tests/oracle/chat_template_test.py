@@ -67,16 +67,27 @@ CONVERSATIONS = [
 ]
 
 
-def test_real_and_hand_made_templates_render_as_jinja2(tmp_path):
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "a \"q\" é", "parameters": {"type": "object", "properties": {"x": {"type": "number", "default": 1.5}}, "required": ["x"]}}}]
+TOOL_CONVERSATIONS = [
+    [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+     {"role": "tool", "content": "42"}, {"role": "user", "content": "<tool_response>x</tool_response>"}, {"role": "assistant", "content": "<think>a</think>\n\nb", "reasoning_content": "zz"}, {"role": "user", "content": "bye"}],
+    [{"role": "user", "content": [{"type": "text", "text": " Hi "}, {"type": "image"}]}],
+    [{"role": "user", "content": "Hi", "name": None, "n": 7, "score": 0.5, "ok": True}],
+]
+
+
+@pytest.mark.parametrize("tools, conversations", [(None, CONVERSATIONS), (TOOLS, TOOL_CONVERSATIONS), (None, TOOL_CONVERSATIONS)])
+def test_real_and_hand_made_templates_render_as_jinja2(tmp_path, tools, conversations):
     environment = jinja_environment()
     cases, expected = [], []
-    for template, messages, prompt, flags in itertools.product([*real_templates().values(), *HAND_MADE], CONVERSATIONS, [True, False], [{}, {"enable_thinking": False}]):
-        cases.append({"template": template, "messages": messages, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags})
+    hand_made = HAND_MADE if conversations is CONVERSATIONS else []
+    for template, messages, prompt, flags in itertools.product([*real_templates().values(), *hand_made], conversations, [True, False], [{}, {"enable_thinking": False}]):
+        cases.append({"template": template, "messages": messages, "tools": tools, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags})
         try:
-            text = environment.from_string(template).render(messages=messages, tools=None, documents=None, add_generation_prompt=prompt, bos_token="<s>", eos_token="</s>",
+            text = environment.from_string(template).render(messages=messages, tools=tools, documents=None, add_generation_prompt=prompt, bos_token="<s>", eos_token="</s>",
                                                             date_string="26 Jul 2024", **flags)
             expected.append({"text": text})
-        except jinja2.exceptions.TemplateError:
+        except (jinja2.exceptions.TemplateError, TypeError):
             expected.append("error")
     (tmp_path / "in.json").write_text(json.dumps(cases))
     subprocess.run([program("template_dump"), tmp_path / "in.json", tmp_path / "out.json"], check=True)

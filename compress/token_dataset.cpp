@@ -19,6 +19,7 @@ TokenDocument chat_document(const Document& document, const Tokenizer& tokenizer
   ChatContext context{
       .messages = {}, .add_generation_prompt = false, .bos_token = text_of(data.bos), .eos_token = text_of(data.eos)};
   context.date_string = "01 Jan 2025";
+  context.tools = document.tools;
   const auto render = [&](size_t count, bool generation_prompt) {
     context.messages.assign(document.messages.begin(), document.messages.begin() + static_cast<std::ptrdiff_t>(count));
     context.add_generation_prompt = generation_prompt;

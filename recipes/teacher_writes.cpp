@@ -48,12 +48,14 @@ class Chat {
   }
 
   // Up to where the assistant's words begin.
-  std::vector<int32_t> prompt(const std::vector<ChatMessage>& messages) { return encode(render(messages)); }
+  std::vector<int32_t> prompt(const std::vector<ChatMessage>& messages, const std::string& tools = "") {
+    return encode(render(messages, tools));
+  }
 
   // Up to where the user's words begin.
   std::vector<int32_t> user_turn_start() {
     const std::string marker = "\x01user-words\x01";
-    const std::string text = render({{"user", marker}});
+    const std::string text = render({{"user", marker}}, "");
     const size_t at = text.find(marker);
     if (at == std::string::npos) throw input_error("chat template", "does not show the user's words");
     return encode(text.substr(0, at));
@@ -70,8 +72,9 @@ class Chat {
   std::string special_text(int32_t id) const {
     return id < 0 ? "" : tokenizer_.data().tokens[static_cast<size_t>(id)].text;
   }
-  std::string render(const std::vector<ChatMessage>& messages) {
+  std::string render(const std::vector<ChatMessage>& messages, const std::string& tools) {
     context_.messages = messages;
+    context_.tools = tools;
     return template_.render(context_);
   }
   std::vector<int32_t> encode(const std::string& text) const {
@@ -157,7 +160,7 @@ Prompts given_prompts(Chat chat, const std::vector<Document>& documents) {
   std::vector<std::vector<int32_t>> prompts;
   for (const Document& document : documents) {
     if (!document.is_chat()) throw input_error(document.where, "is not a chat", "a line with `messages`");
-    prompts.push_back(chat.prompt(document.messages));
+    prompts.push_back(chat.prompt(document.messages, document.tools));
   }
   return [prompts = std::move(prompts)](uint64_t index) { return prompts[index % prompts.size()]; };
 }

@@ -1,9 +1,11 @@
 #include "runtime/formats/chat_template.h"
 
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/jinja_eval.h"
+#include "runtime/formats/json_object.h"
 
 namespace attar {
 namespace {
@@ -14,6 +16,7 @@ using jinja::Function;
 using jinja::List;
 using jinja::None;
 using jinja::Value;
+using Json = nlohmann::ordered_json;
 
 Value raise_exception(const List& arguments, const Arguments&) {
   throw input_error("chat template",
@@ -44,6 +47,40 @@ Value range(const List& arguments, const Arguments& keywords) {
     if (__builtin_add_overflow(i, step, &i)) break;
   }
   return out;
+}
+
+Value value_of(const Json& json) {
+  switch (json.type()) {
+    case Json::value_t::null:
+      return None{};
+    case Json::value_t::boolean:
+      return json.get<bool>();
+    case Json::value_t::number_float:
+      return json.get<double>();
+    case Json::value_t::string:
+      return json.get<std::string>();
+    case Json::value_t::array: {
+      List list;
+      for (const Json& item : json) list.push_back(value_of(item));
+      return list;
+    }
+    case Json::value_t::object: {
+      Dict dict;
+      for (const auto& [key, item] : json.items()) assign(dict, key, value_of(item));
+      return dict;
+    }
+    default:
+      if (json.is_number_unsigned() && json.get<uint64_t>() > uint64_t{INT64_MAX})
+        throw input_error("chat template", "a whole number in a message is too large", "", json.dump());
+      return json.get<int64_t>();
+  }
+}
+
+Value value_of(const std::string& text, const char* where) {
+  check_json_depth(text, where);
+  const Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) throw input_error(where, "is no JSON");
+  return value_of(json);
 }
 
 Function strftime_now(const std::string& date) {
@@ -81,9 +118,11 @@ ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 std::string ChatTemplate::render(const ChatContext& context) const {
   List messages;
   for (const ChatMessage& message : context.messages)
-    messages.emplace_back(Dict{{"role", Value(message.role)}, {"content", Value(message.content)}});
+    messages.push_back(message.json.empty()
+                           ? Value(Dict{{"role", Value(message.role)}, {"content", Value(message.content)}})
+                           : value_of(message.json, "a message of the chat"));
   Dict globals{{"messages", Value(std::move(messages))},
-               {"tools", Value(None{})},
+               {"tools", context.tools.empty() ? Value(None{}) : value_of(context.tools, "the chat's tools")},
                {"documents", Value(None{})},
                {"add_generation_prompt", Value(context.add_generation_prompt)},
                {"raise_exception", Value(Function(raise_exception))},

@@ -14,14 +14,16 @@ namespace attar {
 struct ChatMessage {
   std::string role;  // system, user, assistant, tool
   std::string content;
+  std::string json{};  // the whole message, where it is more than two texts: tool calls, content in parts
 };
 
 struct ChatContext {
   std::vector<ChatMessage> messages;
   bool add_generation_prompt = true;
-  std::string bos_token, eos_token;     // text of the special tokens
-  std::map<std::string, bool> flags{};  // further variables, such as enable_thinking
-  std::string date_string{};            // for strftime_now; empty: today
+  std::string bos_token{}, eos_token{};  // text of the special tokens
+  std::map<std::string, bool> flags{};   // further variables, such as enable_thinking
+  std::string date_string{};             // for strftime_now; empty: today
+  std::string tools{};                   // JSON: the list of tools the assistant may call; empty: none
 };
 
 class ChatTemplate {

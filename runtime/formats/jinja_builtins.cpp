@@ -5,7 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <span>
+#include <string_view>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -15,62 +15,70 @@
 namespace attar::jinja {
 namespace {
 
-// Parameters in their order, those that must be given with a `!`. What is not among them is not implemented.
-struct Signature {
-  std::string_view name, parameters;
-};
-constexpr Signature kFilters[] = {{"trim", "chars"},
-                                  {"length", ""},
-                                  {"count", ""},
-                                  {"upper", ""},
-                                  {"lower", ""},
-                                  {"capitalize", ""},
-                                  {"title", ""},
-                                  {"string", ""},
-                                  {"safe", ""},
-                                  {"list", ""},
-                                  {"items", ""},
-                                  {"join", "d attribute"},
-                                  {"indent", "width first blank"},
-                                  {"tojson", "ensure_ascii indent separators sort_keys"},
-                                  {"default", "default_value boolean"},
-                                  {"d", "default_value boolean"},
-                                  {"replace", "old! new! count"},
-                                  {"first", ""},
-                                  {"last", ""},
-                                  {"reverse", ""},
-                                  {"sort", "reverse case_sensitive attribute"},
-                                  {"dictsort", "case_sensitive by reverse"},
-                                  {"int", "default"},
-                                  {"float", "default"},
-                                  {"abs", ""}};
-constexpr Signature kMethods[] = {{"strip", "chars"},
-                                  {"lstrip", "chars"},
-                                  {"rstrip", "chars"},
-                                  {"upper", ""},
-                                  {"lower", ""},
-                                  {"capitalize", ""},
-                                  {"title", ""},
-                                  {"split", "sep maxsplit"},
-                                  {"replace", "old! new! count"},
-                                  {"startswith", "prefix!"},
-                                  {"endswith", "suffix!"},
-                                  {"find", "sub!"},
-                                  {"join", "iterable!"},
-                                  {"items", ""},
-                                  {"keys", ""},
-                                  {"values", ""},
-                                  {"get", "key! default"}};
+// One builtin a line: its name and its parameters in their order, those that must be given with a `!`. What is not
+// among them is not implemented. (Text, as a table of pointers costs attar-run three times the bytes.)
+constexpr std::string_view kFilters = R"(trim chars
+length
+count
+upper
+lower
+capitalize
+title
+string
+safe
+list
+items
+join d attribute
+indent width first blank
+tojson ensure_ascii indent separators sort_keys
+default default_value boolean
+d default_value boolean
+replace old! new! count
+first
+last
+reverse
+sort reverse case_sensitive attribute
+dictsort case_sensitive by reverse
+int default
+float default
+abs)";
+constexpr std::string_view kMethods = R"(strip chars
+lstrip chars
+rstrip chars
+upper
+lower
+capitalize
+title
+split sep maxsplit
+replace old! new! count
+startswith prefix!
+endswith suffix!
+find sub!
+join iterable!
+items
+keys
+values
+get key! default)";
+
+// The parameters of `name`; without data when the table has no such line.
+std::string_view parameters_of(std::string_view table, std::string_view name) {
+  while (!table.empty()) {
+    const std::string_view line = table.substr(0, table.find('\n'));
+    table.remove_prefix(std::min(table.size(), line.size() + 1));
+    const std::string_view first = line.substr(0, line.find(' '));
+    if (first == name) return line.substr(std::min(line.size(), first.size() + 1));
+  }
+  return {};
+}
 
 // Arguments by position, undefined where none is given.
-List bound(std::span<const Signature> table, const std::string& name, const List& arguments, const Arguments& keywords,
+List bound(std::string_view table, const std::string& name, const List& arguments, const Arguments& keywords,
            int line) {
-  const auto row =
-      std::find_if(table.begin(), table.end(), [&](const Signature& signature) { return signature.name == name; });
-  if (row == table.end()) throw at_line(line, "`" + printable(name) + "` is not supported");
+  const std::string_view parameters = parameters_of(table, name);
+  if (parameters.data() == nullptr) throw at_line(line, "`" + printable(name) + "` is not supported");
   List out;
   size_t used = arguments.size();
-  for (std::string_view rest = row->parameters; !rest.empty();) {
+  for (std::string_view rest = parameters; !rest.empty();) {
     std::string parameter(rest.substr(0, rest.find(' ')));
     rest.remove_prefix(std::min(rest.size(), parameter.size() + 1));
     const bool needed = parameter.back() == '!';
@@ -88,7 +96,7 @@ List bound(std::span<const Signature> table, const std::string& name, const List
     }
   }
   if (arguments.size() > out.size() || used != arguments.size() + keywords.size())
-    throw at_line(line, "`" + name + "` takes other arguments than (" + std::string(row->parameters) + ") here");
+    throw at_line(line, "`" + name + "` takes other arguments than (" + std::string(parameters) + ") here");
   return out;
 }
 

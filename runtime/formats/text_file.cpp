@@ -12,6 +12,8 @@
 namespace attar {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
 bool ends_with(const std::string& text, std::string_view ending) {
@@ -84,20 +86,37 @@ std::vector<Document> plain_documents(const std::string& text, const std::string
   return documents;
 }
 
+// Content is text, or parts of which those of type text are the message's words; with tool calls it may be absent.
+ChatMessage chat_message(const Json& message, const std::string& where) {
+  const auto has = [](const Json& json, const char* key, Json::value_t type) {
+    return json.is_object() && json.contains(key) && json[key].type() == type;
+  };
+  const bool plain = has(message, "content", Json::value_t::string);
+  const bool parts = has(message, "content", Json::value_t::array);
+  if (!has(message, "role", Json::value_t::string) ||
+      (!plain && !parts && !has(message, "tool_calls", Json::value_t::array)))
+    throw input_error(where, "a message lacks `role` or `content`", "role as text; content as text or parts");
+  ChatMessage out{message["role"], plain ? message["content"].get<std::string>() : ""};
+  if (plain && message.size() == 2) return out;
+  out.json = message.dump();
+  for (const Json& part : parts ? message["content"] : Json::array())
+    if (has(part, "text", Json::value_t::string)) out.content += part["text"].get<std::string>();
+  return out;
+}
+
 Document json_document(std::string_view line, const std::string& where) {
   check_json_depth(line, where);
-  const nlohmann::ordered_json json = nlohmann::ordered_json::parse(std::string(line), nullptr, false);
+  const Json json = Json::parse(std::string(line), nullptr, false);
   if (!json.is_object())
     throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}",
                       printable(std::string(line.substr(0, 60))));
   Document document{.where = where};
   if (const auto messages = json.find("messages"); messages != json.end()) {
     if (!messages->is_array() || messages->empty()) throw input_error(where, "`messages` is no list of messages");
-    for (const nlohmann::ordered_json& message : *messages) {
-      if (!message.is_object() || !message.contains("role") || !message["role"].is_string() ||
-          !message.contains("content") || !message["content"].is_string())
-        throw input_error(where, "a message lacks `role` or `content`", "both, as text");
-      document.messages.push_back({message["role"], message["content"]});
+    for (const Json& message : *messages) document.messages.push_back(chat_message(message, where));
+    if (const auto tools = json.find("tools"); tools != json.end() && !tools->is_null()) {
+      if (!tools->is_array()) throw input_error(where, "`tools` is no list");
+      if (!tools->empty()) document.tools = tools->dump();
     }
   } else if (const auto text = json.find("text"); text != json.end() && text->is_string()) {
     document.text = *text;

@@ -1,5 +1,5 @@
 // Text and chat files: .txt (documents separated by a line `<|endoftext|>`), .jsonl (a line {"text": ...} or
-// {"messages": [...]}), each also .gz.
+// {"messages": [...]}, which may have "tools", tool calls and content in parts), each also .gz.
 #pragma once
 
 #include <string>
@@ -13,6 +13,7 @@ namespace attar {
 struct Document {
   std::string text{};                   // plain text, or empty when it is a chat
   std::vector<ChatMessage> messages{};  // a chat, or empty
+  std::string tools{};                  // of a chat: JSON, for the template; or empty
   std::string where{};                  // file:line, for messages
   bool is_chat() const { return !messages.empty(); }
 };

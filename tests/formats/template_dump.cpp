@@ -1,4 +1,4 @@
-// template_dump IN.json OUT.json: [{template, messages, add_generation_prompt, bos, eos, flags}] to [{text} or
+// template_dump IN.json OUT.json: [{template, messages, tools, add_generation_prompt, bos, eos, flags}] to [{text} or
 // {error}].
 #include <nlohmann/json.hpp>
 
@@ -10,14 +10,15 @@
 int main(int argc, char** argv) {
   using namespace attar;
   if (argc != 3) return 2;
-  nlohmann::json out = nlohmann::json::array();
-  for (const nlohmann::json& entry : nlohmann::json::parse(read_file(argv[1]))) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const nlohmann::ordered_json& entry : nlohmann::ordered_json::parse(read_file(argv[1]))) {
     ChatContext context{.messages = {},
                         .add_generation_prompt = entry.at("add_generation_prompt"),
                         .bos_token = entry.at("bos"),
                         .eos_token = entry.at("eos")};
-    for (const nlohmann::json& message : entry.at("messages"))
-      context.messages.push_back({message.at("role"), message.at("content")});
+    for (const nlohmann::ordered_json& message : entry.at("messages"))
+      context.messages.push_back({message.at("role"), "", message.dump()});
+    if (entry.contains("tools") && !entry["tools"].is_null()) context.tools = entry["tools"].dump();
     for (const auto& [name, flag] : entry.at("flags").items()) context.flags[name] = flag;
     context.date_string = "26 Jul 2024";
     try {

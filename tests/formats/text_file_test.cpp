@@ -64,6 +64,23 @@ TEST_F(TextFile, ReadsJsonLines) {
   EXPECT_EQ(document_text(documents[1]), "q\na");
 }
 
+TEST_F(TextFile, ReadsToolsAndContentInParts) {
+  const std::string call = R"({"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]})";
+  const std::string parts = R"({"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image"}]})";
+  const auto documents = read("a.jsonl", R"({"tools": [{"name": "f"}], "messages": [)" + parts + ", " + call + "]}\n");
+  ASSERT_EQ(documents.size(), 1u);
+  EXPECT_EQ(document_text(documents[0]), "q\n");
+  EXPECT_EQ(documents[0].tools, R"([{"name":"f"}])");
+  const ChatTemplate chat(
+      "{{ tools[0].name }} {{ messages[0].content[1].type }} {{ messages[1].tool_calls | tojson }}");
+  EXPECT_EQ(chat.render({.messages = documents[0].messages, .tools = documents[0].tools}),
+            R"(f image [{"function": {"name": "f"}}])");
+  EXPECT_EQ(ChatTemplate("{{ tools is none }}").render({.messages = documents[0].messages}), "True");
+  EXPECT_NE(failure("a.jsonl", R"({"messages": [{"role": "user"}]})"), "");
+  EXPECT_NE(failure("a.jsonl", R"({"tools": 5, "messages": [{"role": "user", "content": "x"}]})").find("`tools`"),
+            std::string::npos);
+}
+
 TEST_F(TextFile, UnpacksGzipMembers) {
   const auto documents = read("a.txt.gz", gzipped("one\n") + gzipped("two\n"));
   ASSERT_EQ(documents.size(), 1u);

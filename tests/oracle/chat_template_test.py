@@ -64,19 +64,31 @@ CONVERSATIONS = [
 ]
 
 
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "a \"q\" é", "parameters": {"type": "object", "properties": {"x": {"type": "number", "default": 1.5}}, "required": ["x"]}}}]
+TOOL_CONVERSATIONS = [
+    [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+     {"role": "tool", "content": "42"}, {"role": "user", "content": "<tool_response>x</tool_response>"}, {"role": "assistant", "content": "<think>a</think>\n\nb", "reasoning_content": "zz"}, {"role": "user", "content": "bye"}],
+    [{"role": "user", "content": [{"type": "text", "text": " Hi "}, {"type": "image"}]}],
+    [{"role": "user", "content": "Hi", "name": None, "n": 7, "score": 0.5, "ok": True}],
+]
+
+
 def rendered_by_jinja2(template, case):
     try:
-        return jinja_environment().from_string(template).render(messages=case["messages"], tools=None, documents=None, add_generation_prompt=case["add_generation_prompt"],
+        return jinja_environment().from_string(template).render(messages=case["messages"], tools=case["tools"], documents=None, add_generation_prompt=case["add_generation_prompt"],
                                                                 bos_token="<s>", eos_token="</s>", date_string="26 Jul 2024", **case["flags"])
-    except jinja2.exceptions.TemplateError:
+    except (jinja2.exceptions.TemplateError, TypeError):
         return "error"
 
 
 @pytest.mark.parametrize("name", [*REAL, *(f"hand made {i}" for i in range(len(HAND_MADE)))])
 def test_renders_as_jinja2(tmp_path, name):
     template = real_template(name) if name in REAL else HAND_MADE[int(name.split()[-1])]
-    cases = [{"template": template, "messages": messages, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags}
-             for messages, prompt, flags in itertools.product(CONVERSATIONS, [True, False], [{}, {"enable_thinking": False}])]
+    chats = [(messages, None) for messages in CONVERSATIONS]
+    if name in REAL:
+        chats += [(messages, tools) for messages in TOOL_CONVERSATIONS for tools in (TOOLS, None)]
+    cases = [{"template": template, "messages": messages, "tools": tools, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags}
+             for (messages, tools), prompt, flags in itertools.product(chats, [True, False], [{}, {"enable_thinking": False}])]
     (tmp_path / "in.json").write_text(json.dumps(cases))
     subprocess.run([program("template_dump"), tmp_path / "in.json", tmp_path / "out.json"], check=True)
     for case, got in zip(cases, json.loads((tmp_path / "out.json").read_text()), strict=True):

@@ -89,6 +89,7 @@ std::string environment_json(const RunOptions& options, int threads) {
 }  // namespace
 
 RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
+  require_measurable(recipe, options);
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
   RunFolder folder(path, resolved_yaml(recipe), options.resume);
   const int threads = options.threads > 0 ? options.threads : cpu_features().cores;

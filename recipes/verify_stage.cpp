@@ -60,7 +60,21 @@ Json samples_json(const ModelFile& teacher, const ModelFile& student, int64_t co
   return samples;
 }
 
+std::string measuring_program(const RunOptions& options) {
+  return options.runtime_program.empty() ? cli::runtime_program() : options.runtime_program;
+}
+
 }  // namespace
+
+void require_measurable(const Recipe& recipe, const RunOptions& options) {
+  const std::string program = measuring_program(options);
+  for (const Stage& stage : recipe.stages)
+    if (const auto* verify = std::get_if<VerifyStage>(&stage))
+      if (verify->bench && !std::filesystem::exists(program))
+        throw Error(
+            ErrorKind::Failure,
+            {.where = program, .what = "is missing", .hint = "build it, or run with stages.verify.bench=false"});
+}
 
 StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options) {
   const std::string path = session.folder.file("export/model.gguf");
@@ -75,8 +89,7 @@ StageRecord run_stage(Session& session, const std::string& name, const VerifySta
   }
   std::optional<runtime::Efficiency> teacher_speed, student_speed;
   if (options.bench) {
-    const std::string program =
-        session.options.runtime_program.empty() ? cli::runtime_program() : session.options.runtime_program;
+    const std::string program = measuring_program(session.options);
     report(session.progress, {.stage = "measure", .unit = "models", .done = 0, .total = 2});
     teacher_speed = cli::measure(program, session.teacher_model, session.threads);
     report(session.progress, {.stage = "measure", .unit = "models", .done = 1, .total = 2});

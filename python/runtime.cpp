@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "python/options.h"
-#include "runtime/base/cpu.h"
 #include "runtime/cli/measure.h"
 #include "runtime/formats/chat_template.h"
 #include "runtime/generate.h"
@@ -23,34 +22,25 @@ std::vector<int32_t> to_vector(const Ids& ids) {
   return {ids.data(), ids.data() + ids.size()};
 }
 
-int usable(int threads) {
-  return threads > 0 ? threads : cpu_features().cores;
-}
-
-// One loaded model. Calls on it take turns; the interpreter is free while one computes.
+// One loaded model. Calls from several threads take turns; the interpreter is free while one computes. A callback may
+// call the model that calls it: every call has a workspace of its own.
 class PyModel {
  public:
-  PyModel(const std::string& model, const std::string& numerics, int threads) : pool_(usable(threads)) {
+  explicit PyModel(py::kwargs given) : pool_(take_threads(given)) {
+    const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
     if (numerics != "fp32" && numerics != "deployed")
       throw usage_error("numerics", "is unknown", "fp32 or deployed", printable(numerics));
     const py::gil_scoped_release release;
     model_.emplace(runtime::Model::load(
-        ModelFile::open(model),
-        {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool_));
-    work_.emplace(*model_, pool_);
+        ModelFile::open(path), {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed},
+        pool_));
   }
 
-  std::string generate(const std::string& prompt, bool chat, const std::string& system, const py::object& on_text,
-                       py::dict given) {
-    runtime::GenerateOptions options;
-    options.sampling = take_options<runtime::SampleOptions>(given);
-    const auto take = [&](const char* name, auto& value) {
-      if (!given.contains(name)) return;
-      value = given[name].cast<std::remove_reference_t<decltype(value)>>();
-      given.attr("pop")(name);
-    };
-    take("max_tokens", options.max_tokens), take("seed", options.seed), take("stop", options.stop);
-    refuse_rest(given, "generate");
+  std::string generate(py::kwargs given) {
+    const auto prompt = take<std::string>(given, "prompt"), system = take<std::string>(given, "system");
+    const bool chat = take<bool>(given, "chat");
+    const py::object on_text = given.attr("pop")("on_text");
+    const runtime::GenerateOptions options = take_generate_options(given);
     const std::vector<int32_t> tokens = chat ? chat_tokens(prompt, system) : model_->tokenizer().encode(prompt);
     if (tokens.empty()) throw usage_error("prompt", "is empty");
     const auto show = [&](std::string_view text) {
@@ -58,14 +48,17 @@ class PyModel {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
       return on_text.is_none() || !on_text(std::string(text)).is(py::bool_(false));
     };
-    const Progress signals = progress_of(py::none());
+    const Progress signals = signals_only();
     const py::gil_scoped_release release;
-    const std::lock_guard<std::mutex> turn(mutex_);
+    const std::lock_guard turn(mutex_);
     runtime::KvCache cache(*model_);
-    return runtime::generate(*model_, cache, tokens, options, *work_, show, signals).text;
+    runtime::Workspace work(*model_, pool_);
+    return runtime::generate(*model_, cache, tokens, options, work, show, signals).text;
   }
 
-  std::vector<int32_t> tokenize(const std::string& text, bool special) const {
+  std::vector<int32_t> tokenize(py::kwargs given) const {
+    const auto text = take<std::string>(given, "text");
+    const bool special = take<bool>(given, "special");
     return model_->tokenizer().encode(text, {.add_special = special, .parse_special = special});
   }
   py::bytes detokenize(const Ids& ids) const { return model_->tokenizer().decode(checked(to_vector(ids))); }
@@ -73,11 +66,12 @@ class PyModel {
   py::array_t<double> score(const Ids& ids) {
     const std::vector<int32_t> tokens = checked(to_vector(ids));
     std::vector<double> scores;
-    const Progress signals = progress_of(py::none());
+    const Progress signals = signals_only();
     {
       const py::gil_scoped_release release;
-      const std::lock_guard<std::mutex> turn(mutex_);
-      scores = runtime::score_tokens(*model_, tokens, *work_, signals);
+      const std::lock_guard turn(mutex_);
+      runtime::Workspace work(*model_, pool_);
+      scores = runtime::score_tokens(*model_, tokens, work, signals);
     }
     return py::array_t<double>(static_cast<py::ssize_t>(scores.size()), scores.data());
   }
@@ -92,10 +86,11 @@ class PyModel {
     const auto copy = [&](const runtime::Prediction& p) {
       std::copy(p.logits.begin(), p.logits.end(), values + p.position * columns);
     };
-    const Progress signals = progress_of(py::none());
+    const Progress signals = signals_only();
     const py::gil_scoped_release release;
-    const std::lock_guard<std::mutex> turn(mutex_);
-    runtime::for_each_logits(*model_, tokens, *work_, copy, signals);
+    const std::lock_guard turn(mutex_);
+    runtime::Workspace work(*model_, pool_);
+    runtime::for_each_logits(*model_, tokens, work, copy, signals);
     return out;
   }
 
@@ -110,6 +105,19 @@ class PyModel {
   }
 
  private:
+  static runtime::GenerateOptions take_generate_options(py::dict& given) {
+    runtime::GenerateOptions options;
+    options.sampling = take_options<runtime::SampleOptions>(given);
+    options.max_tokens = take(given, "max_tokens", options.max_tokens);
+    options.seed = take(given, "seed", options.seed);
+    options.stop = take(given, "stop", options.stop);
+    refuse_rest(given, "generate");
+    runtime::check(options.sampling);
+    if (options.max_tokens < 0)
+      throw usage_error("max_tokens", "is negative", "0 or more", std::to_string(options.max_tokens));
+    return options;
+  }
+
   std::vector<int32_t> checked(std::vector<int32_t> ids) const {
     for (const int32_t id : ids)
       if (id < 0 || id >= model_->tokenizer().vocab_size())
@@ -131,26 +139,29 @@ class PyModel {
 
   ThreadPool pool_;
   std::optional<runtime::Model> model_;
-  std::optional<runtime::Workspace> work_;
-  std::mutex mutex_;
+  std::recursive_mutex mutex_;
 };
 
-std::string verify_call(const std::string& teacher, const std::string& student, const std::vector<std::string>& data,
-                        const std::map<std::string, double>& gates, bool bench, int threads, const py::object& callback,
-                        py::dict given) {
+std::string verify_call(py::kwargs given) {
+  const auto teacher = take<std::string>(given, "teacher"), student = take<std::string>(given, "student");
+  const auto data = take<std::vector<std::string>>(given, "data");
+  const auto gates = take<std::map<std::string, double>>(given, "gates");
+  const bool bench = take<bool>(given, "bench");
+  const int threads = take_threads(given);
+  const Progress progress = take_progress(given);
   const auto options = take_options<runtime::VerifyOptions>(given);
   refuse_rest(given, "verify");
-  const std::string program = py::module_::import("attar._programs").attr("runtime_program")().cast<std::string>();
-  const Progress progress = progress_of(callback);
+  runtime::check_gates(gates, options, bench);
+  const std::string program = runtime_program();
   const py::gil_scoped_release release;
   std::vector<Document> text;
   for (const std::string& path : data)
     for (Document& document : read_documents(path)) text.push_back(std::move(document));
   const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
-  ThreadPool pool(usable(threads));
+  ThreadPool pool(threads);
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
   cli::Speeds speeds;
-  if (bench) speeds = cli::measure_both(program, teacher, student, usable(threads), progress);
+  if (bench) speeds = cli::measure_both(program, teacher, student, threads, progress);
   return cli::verify_document(results, speeds,
                               runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
 }
@@ -159,7 +170,7 @@ std::string verify_call(const std::string& teacher, const std::string& student, 
 
 void register_runtime(py::module_& module) {
   py::class_<PyModel>(module, "Model")
-      .def(py::init<const std::string&, const std::string&, int>())
+      .def(py::init<py::kwargs>())
       .def("generate", &PyModel::generate)
       .def("tokenize", &PyModel::tokenize)
       .def("detokenize", &PyModel::detokenize)

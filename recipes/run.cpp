@@ -94,6 +94,7 @@ std::string environment_json(const RunFolder& folder, int threads) {
 }  // namespace
 
 RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
+  require_measurable(recipe, options);
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
   const RecipeInputs inputs = open_inputs(recipe);
   RunFolder folder(path, resolved_yaml(recipe), inputs.sha256, options.resume);

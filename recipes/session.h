@@ -61,4 +61,7 @@ StageRecord run_stage(Session& session, const std::string& name, const QuantizeO
 StageRecord run_stage(Session& session, const std::string& name, const ExportOptions& options);
 StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options);
 
+// Before a run begins: attar-run is there when a verify stage wants to measure with it.
+void require_measurable(const Recipe& recipe, const RunOptions& options);
+
 }  // namespace attar

@@ -72,7 +72,21 @@ Json samples_json(const Session& session, const ModelFile& student, int64_t coun
   return samples;
 }
 
+std::string measuring_program(const RunOptions& options) {
+  return options.runtime_program.empty() ? cli::runtime_program() : options.runtime_program;
+}
+
 }  // namespace
+
+void require_measurable(const Recipe& recipe, const RunOptions& options) {
+  const std::string program = measuring_program(options);
+  for (const Stage& stage : recipe.stages)
+    if (const auto* verify = std::get_if<VerifyStage>(&stage))
+      if (verify->bench && !std::filesystem::exists(program))
+        throw Error(
+            ErrorKind::Failure,
+            {.where = program, .what = "is missing", .hint = "build it, or run with stages.verify.bench=false"});
+}
 
 StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options) {
   const std::string path = session.folder.file("export/model.gguf");
@@ -87,9 +101,8 @@ StageRecord run_stage(Session& session, const std::string& name, const VerifySta
   }
   cli::Speeds speeds;
   if (options.bench) {
-    const std::string program =
-        session.options.runtime_program.empty() ? cli::runtime_program() : session.options.runtime_program;
-    speeds = cli::measure_both(program, session.teacher_model, path, session.threads, session.progress);
+    speeds = cli::measure_both(measuring_program(session.options), session.teacher_model, path, session.threads,
+                               session.progress);
   }
   const std::vector<runtime::GateResult> gates =
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());

@@ -10,53 +10,76 @@ answering False or pressing Ctrl-C stops them. Options are the keys of recipes.
 """
 import json as _json
 
-import torch as _torch  # noqa: F401  LibTorch must be loaded before the module that links it
+import numpy as _numpy
+import torch as _torch  # LibTorch must be loaded before the module that links it
 
 from . import _C
 from ._C import __version__
-from ._error import Error
+from ._error import Error, _usage
 
 __all__ = ["Error", "Model", "distill", "doctor", "evaluate", "export", "plan", "prune", "quantize", "run", "verify", "with_tensors", "__version__"]
 
 
-def _paths(paths):
-    return [str(path) for path in ([paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else paths or [])]
+def _array(values):
+    """NumPy or torch in, NumPy out; torch's bfloat16, which NumPy has not, as float32."""
+    if isinstance(values, _torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    return _numpy.asarray(values)
 
 
-def _numbers(values, dtype):
-    """NumPy or torch in, NumPy out."""
-    import numpy
+def _ids(tokens):
+    """Token ids as int32, refused where that would change them."""
+    array = _array(tokens)
+    if array.size == 0:
+        return _numpy.zeros(array.shape, "int32")
+    if array.dtype.kind not in "iu":
+        raise _usage("tokens", "are no token ids", "whole numbers", str(array.dtype))
+    if array.min() < 0 or array.max() > _numpy.iinfo("int32").max:
+        outside = next(int(value) for value in array.flat if not 0 <= value <= _numpy.iinfo("int32").max)
+        raise _usage("tokens", "hold an id outside the vocabulary", "", str(outside))
+    return _numpy.ascontiguousarray(array, "int32")
 
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    return numpy.ascontiguousarray(values, dtype=dtype)
+
+def _weights(name, values):
+    """A tensor's numbers as float32."""
+    array = _array(values)
+    if array.dtype.kind not in "fiub":
+        raise _usage(name, "holds no numbers", "floats", str(array.dtype))
+    with _numpy.errstate(over="ignore"):
+        array = _numpy.ascontiguousarray(array, "float32")
+    if not _numpy.isfinite(array).all():
+        raise _usage(name, "holds a value that is not finite in float32")
+    return array
 
 
 class Model:
-    """A model loaded into the native runtime. numerics: "deployed" (int8 activations) or "fp32"."""
+    """A model loaded into the native runtime. numerics: "deployed" (int8 activations) or "fp32"; threads: 0 for all cores."""
 
     def __init__(self, model, numerics="deployed", threads=0):
-        self._model = _C.Model(str(model), numerics, threads)
+        self._model = _C.Model(model=model, numerics=numerics, threads=threads)
 
     def generate(self, prompt, *, chat=False, system="", on_text=None, **options):
-        """Continues `prompt`, or answers it with chat=True. Options: max_tokens, seed, stop, temperature, top_k, top_p, ..."""
-        return self._model.generate(prompt, chat, system, on_text, options)
+        """Continues `prompt`, or answers it with chat=True. Options: max_tokens, seed, stop, temperature, top_k, top_p, ...
+
+        `on_text` gets each piece of text as it comes; it may call this model, and answers False to stop."""
+        return self._model.generate(prompt=prompt, chat=chat, system=system, on_text=on_text, **options)
 
     def tokenize(self, text, special=True):
         """Token ids of a text."""
-        return self._model.tokenize(text, special)
+        return self._model.tokenize(text=text, special=special)
 
     def detokenize(self, tokens):
         """The text of token ids."""
-        return self._model.detokenize(_numbers(tokens, "int32")).decode("utf-8", "replace")
+        return self._model.detokenize(_ids(tokens)).decode("utf-8", "replace")
 
     def score(self, tokens):
         """log p of each token after those before it, (n); NaN for the first. A text is tokenized first."""
-        return self._model.score(_numbers(self.tokenize(tokens) if isinstance(tokens, str) else tokens, "int32"))
+        return self._model.score(_ids(self.tokenize(tokens) if isinstance(tokens, str) else tokens))
 
     def logits(self, tokens):
         """Logits after every token but the last, (n - 1, V)."""
-        return self._model.logits(_numbers(tokens, "int32"))
+        return self._model.logits(_ids(tokens))
 
     @property
     def config(self):
@@ -66,49 +89,50 @@ class Model:
 
 def run(recipe, *overrides, out="", resume=False, threads=0, progress=None):
     """Runs a recipe; returns paths, whether the gates passed, and the report."""
-    result = _C.run(str(recipe), list(overrides), str(out), resume, threads, progress)
+    result = _C.run(recipe=recipe, overrides=overrides, out=out, resume=resume, threads=threads, progress=progress)
     return {**result, "report": _json.loads(result["report"])}
 
 
 def plan(recipe, *overrides):
     """What a run would do, with estimates of time, memory and disk."""
-    return _json.loads(_C.plan(str(recipe), list(overrides)))
+    return _json.loads(_C.plan(recipe=recipe, overrides=overrides))
 
 
 def prune(model, out, *, calibration=(), progress=None, **options):
     """Removes layers, channels, heads or vocabulary. Options: layers, ffn, heads, vocab, refit, ..."""
-    return _json.loads(_C.prune(str(model), str(out), progress, {"calibration": _paths(calibration), **options}))
+    return _json.loads(_C.prune(model=model, out=out, calibration=calibration, progress=progress, **options))
 
 
 def quantize(model, out, *, calibration=(), progress=None, **options):
     """Writes a compact GGUF. Options: to or target_size, keep, imatrix, importance, calibration_tokens."""
-    return _json.loads(_C.quantize(str(model), str(out), progress, {"calibration": _paths(calibration), **options}))
+    return _json.loads(_C.quantize(model=model, out=out, calibration=calibration, progress=progress, **options))
 
 
 def distill(teacher, student, out, *, data, progress=None, **options):
     """Teaches `student`. Options: tokens, losses, learning_rate, temperature, batch_tokens, resume, ..."""
-    return _json.loads(_C.distill(str(teacher), str(student), str(out), progress, {"data": _paths(data), **options}))
+    return _json.loads(_C.distill(teacher=teacher, student=student, out=out, data=data, progress=progress, **options))
 
 
-def export(model, out, *, format="gguf", to="", dtype="", dequantized=False):
+def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, progress=None):
     """Converts or repacks a model. dtype and dequantized are of Hugging Face directories: float32 or bfloat16; the values that
     codes of type `to` (or of a GGUF) stand for."""
-    return _json.loads(_C.export(str(model), str(out), format, to, dtype, dequantized))
+    return _json.loads(_C.export(model=model, out=out, format=format, to=to, dtype=dtype, dequantized=dequantized, progress=progress))
 
 
 def evaluate(model, *, data=(), tasks=(), progress=None, **options):
     """Perplexity and bits per byte of texts, accuracy on task files. Options: numerics, context, limit."""
-    return _json.loads(_C.evaluate(str(model), progress, {"data": _paths(data), "tasks": _paths(tasks), **options}))
+    return _json.loads(_C.evaluate(model=model, data=data, tasks=tasks, progress=progress, **options))
 
 
 def verify(teacher, student, *, data, gates=None, bench=False, threads=0, progress=None, **options):
     """Fidelity and efficiency of a student against its teacher. Options: context, max_tokens, numerics."""
-    return _json.loads(_C.verify(str(teacher), str(student), _paths(data), dict(gates or {}), bench, threads, progress, options))
+    return _json.loads(_C.verify(teacher=teacher, student=student, data=data, gates=gates or {}, bench=bench, threads=threads,
+                                 progress=progress, **options))
 
 
 def with_tensors(model, tensors, out):
     """Writes `model` with some tensors replaced (NumPy or torch, by Hugging Face or GGUF name) as a Hugging Face directory."""
-    _C.with_tensors(str(model), {name: _numbers(value, "float32") for name, value in tensors.items()}, str(out))
+    _C.with_tensors(model=model, tensors={name: _weights(name, value) for name, value in tensors.items()}, out=out)
 
 
 def doctor():

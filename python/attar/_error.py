@@ -7,3 +7,9 @@ class Error(Exception):
     def __init__(self, message, exit_code=1, where="", what="", expected="", got="", hint=""):
         super().__init__(message)
         self.exit_code, self.where, self.what, self.expected, self.got, self.hint = exit_code, where, what, expected, got, hint
+
+
+def _usage(where, what, expected="", got=""):
+    """Error of a wrong argument, worded as the C++ ones are."""
+    details = ", ".join(f"{name} {text}" for name, text in (("expected", expected), ("got", got)) if text)
+    return Error(f"{where}: {what}" + (f" ({details})" if details else ""), 2, where, what, expected, got)

@@ -1,20 +1,47 @@
 """The Python package from the build tree: the same calls, NumPy and torch in, attar.Error out, Ctrl-C."""
+import ast
+import inspect
+import json
+import os
 import pathlib
+import shutil
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "build" / "python"))
+PACKAGE = ROOT / "build" / "python"
+sys.path.insert(0, str(PACKAGE))
 import attar  # noqa: E402
+
+QUICK = ["stages.verify.bench=false", "stages.verify.samples=0"]
+TEXT = ROOT / "recipes/text/tiny_train.txt"
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "tiny"
-    return attar.run(ROOT / "recipes/tiny.yaml", "stages.verify.bench=false", "stages.verify.samples=0", out=out)
+    return attar.run(ROOT / "recipes/tiny.yaml", *QUICK, out=out)
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny):
+    return pathlib.Path(tiny["folder"]) / "checkpoints/0-teacher/final"
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return attar.Model(pathlib.Path(tiny["gguf"]), numerics="fp32")
+
+
+def usage(*words):
+    """The call is refused as a usage error whose line has these words."""
+    return pytest.raises(attar.Error, match=".*".join(words), check=lambda error: error.exit_code == 2)
 
 
 def test_run_returns_paths_and_report(tiny):
@@ -22,24 +49,159 @@ def test_run_returns_paths_and_report(tiny):
     assert tiny["report"]["results"]["stages"][-1]["kind"] == "verify"
 
 
-def test_model_scores_generates_and_gives_logits(tiny):
-    model = attar.Model(tiny["gguf"], numerics="fp32")
+def test_the_package_of_the_build_tree_finds_its_programs_and_recipes(tmp_path):
+    for program in ("attar", "attar-run"):
+        assert os.access(PACKAGE / "attar/bin" / program, os.X_OK)
+    assert (PACKAGE / "attar/recipes/tiny.yaml").exists()
+    out = tmp_path / "out"
+    started = subprocess.run([sys.executable, "-c", f"import attar; attar.run({str(ROOT / 'recipes/tiny.yaml')!r}, out={str(out)!r})"], capture_output=True, text=True,
+                             env={**os.environ, "PYTHONPATH": str(PACKAGE), "ATTAR_RUN": str(tmp_path / "nothing")})
+    assert "nothing: is missing" in started.stderr and not out.exists()
+
+
+def test_the_commands_do_not_load_torch():
+    code = "import sys, _attar_programs; sys.exit('torch' in sys.modules or 'attar' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PACKAGE)}).returncode == 0
+
+
+def test_model_scores_generates_and_gives_logits(model):
     ids = model.tokenize("The sea is wide and blue")
     scores = model.score(torch.tensor(ids))
     logits = torch.from_numpy(model.logits(np.array(ids))).double()
     expected = torch.log_softmax(logits, -1)[range(len(ids) - 1), ids[1:]].numpy()
     assert np.isnan(scores[0]) and np.allclose(scores[1:], expected, atol=1e-4)
-    assert model.detokenize(ids) == "The sea is wide and blue"
+    assert model.detokenize(ids) == "The sea is wide and blue" and model.detokenize([]) == ""
     assert model.generate("The", max_tokens=5, temperature=0) == model.generate("The", max_tokens=5, temperature=0)
 
 
-def test_tensors_replaced_change_the_model(tiny, tmp_path):
-    hf = str(pathlib.Path(tiny["folder"]) / "export" / "hf")
-    attar.with_tensors(hf, {"model.norm.weight": np.zeros(128)}, tmp_path / "changed")
+def test_one_stop_string_is_a_list_of_one(model):
+    whole = model.generate("The", max_tokens=20, temperature=0)
+    middle = whole[len(whole) // 2:][:3]
+    assert model.generate("The", max_tokens=20, temperature=0, stop=middle) == model.generate("The", max_tokens=20, temperature=0, stop=[middle]) == whole[:whole.index(middle)]
+
+
+def in_a_child(code, **options):
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PACKAGE)}, text=True, **options)
+
+
+def test_a_callback_may_call_its_own_model(tiny):
+    """In a child: a deadlock could not be interrupted."""
+    child = in_a_child(f"""
+import attar
+model = attar.Model({tiny["gguf"]!r}, threads=2)
+outer = model.generate("The", max_tokens=6, temperature=0)
+inner = model.generate("A", max_tokens=2, temperature=0)
+seen = []
+assert model.generate("The", max_tokens=6, temperature=0, on_text=lambda text: seen.append(model.generate("A", max_tokens=2, temperature=0))) == outer
+assert len(seen) >= 6 and set(seen) == {{inner}}
+""")
+    try:
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"max_tokens": "x"}, ["max_tokens", "whole number", "'x'"]), ({"max_tokens": 2.5}, ["max_tokens", "2.5"]), ({"max_tokens": -5}, ["max_tokens", "-5"]),
+    ({"seed": -1}, ["seed", "0 or more", "-1"]), ({"stop": 5}, ["stop", "list of str"]), ({"stop": ["a", b"b"]}, ["stop"]), ({"temperature": -1}, ["temperature", "impossible"]),
+    ({"temperature": None}, ["temperature", "a number", "None"]), ({"top_p": 2}, ["top-p", "impossible"]), ({"chat": "yes"}, ["chat", "True or False"]), ({"nonsense": 1}, ["nonsense"])])
+def test_wrong_arguments_of_generate(model, options, words):
+    with usage(*words):
+        model.generate("The", **options)
+
+
+def test_wrong_arguments_elsewhere(tiny, model, tmp_path):
+    for threads in (-1, 1025, "two", 2**40):
+        with usage("threads"):
+            attar.Model(tiny["gguf"], threads=threads)
+    with usage("numerics"):
+        attar.Model(tiny["gguf"], numerics="int3")
+    with usage("model", "path", "5"):
+        attar.Model(5)
+    with usage("text"):
+        model.tokenize(5)
+    with usage("prompt"):
+        model.generate(b"The")
+    with usage("progress", "function"):
+        attar.quantize(tiny["gguf"], tmp_path / "x.gguf", to="Q8_0", progress=5)
+    with usage("threads"):
+        attar.verify(tiny["gguf"], tiny["gguf"], data=TEXT, threads=-1)
+    with usage("ffn", "number", "much"):
+        attar.prune(tiny["gguf"], tmp_path / "x", ffn="much")
+    with usage("losses"):
+        attar.distill(tiny["gguf"], tiny["gguf"], tmp_path / "x", data=TEXT, losses=["forward_kl"])
+    with pytest.raises(attar.Error, match="missing.gguf"):
+        attar.quantize(tiny["gguf"], tmp_path / "x.gguf", to="Q8_0", imatrix=tmp_path / "missing.gguf")
+
+
+@pytest.mark.parametrize("tokens, word", [([1.5, 2.0], "float64"), (np.array([1.0]), "float64"), (torch.tensor([1.0]), "float32"), ([2**32 + 5], "4294967301"), ([-1], "-1"),
+                                          (np.array([2**63 + 1], np.uint64), "9223372036854775809"), ([2048], "2048"), ([True], "bool"), ([[1, 2]], "one dimension"), (["1"], "whole numbers")])
+def test_token_ids_are_never_changed(model, tokens, word):
+    for call in (model.score, model.logits, model.detokenize):
+        with usage("tokens", word):
+            call(tokens)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, torch.int32, torch.int64])
+def test_token_ids_of_any_whole_type(model, dtype):
+    ids = torch.tensor([1, 2, 3], dtype=dtype) if isinstance(dtype, torch.dtype) else np.array([1, 2, 3], dtype)
+    assert np.array_equal(model.logits(ids), model.logits([1, 2, 3]))
+
+
+@pytest.fixture(scope="module")
+def hf(tiny):
+    return pathlib.Path(tiny["folder"]) / "export" / "hf"
+
+
+@pytest.mark.parametrize("zeros", [np.zeros(128), np.zeros(128, np.float16), np.zeros(128, np.int64), [0.0] * 128, torch.zeros(128), torch.zeros(128, dtype=torch.bfloat16),
+                                   torch.zeros(128, dtype=torch.float16, requires_grad=True)])
+def test_tensors_replaced_change_the_model(hf, tmp_path, zeros):
+    attar.with_tensors(hf, {"model.norm.weight": zeros}, tmp_path / "changed")
     logits = attar.Model(tmp_path / "changed", numerics="fp32").logits([1, 2, 3])
     assert np.abs(logits).max() == 0
-    with pytest.raises(attar.Error, match="no tensor"):
-        attar.with_tensors(hf, {"nonsense": np.zeros(1)}, tmp_path / "x")
+
+
+@pytest.mark.parametrize("name, values, words", [
+    ("nonsense", np.zeros(1), ["no tensor", "nonsense"]), ("model.norm.weight", np.zeros((2, 3)), [r"model.norm.weight", r"expected \(128\), got \(2, 3\)"]),
+    ("model.norm.weight", np.full(128, np.nan), ["model.norm.weight", "finite"]), ("model.norm.weight", torch.full((128,), torch.inf, dtype=torch.bfloat16), ["model.norm.weight", "finite"]),
+    ("model.norm.weight", np.full(128, 1e300), ["model.norm.weight", "finite"]), ("model.norm.weight", np.zeros(128, complex), ["model.norm.weight", "complex"]),
+    ("model.norm.weight", ["a"] * 128, ["model.norm.weight"])])
+def test_tensors_that_cannot_be(hf, tmp_path, name, values, words):
+    with usage(*words):
+        attar.with_tensors(hf, {name: values}, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_stages_one_by_one(tiny, teacher, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT.read_text(encoding="utf-8")[:12000], encoding="utf-8")
+    events = []
+    pruned = attar.prune(teacher, tmp_path / "pruned", ffn=0.5, round_channels=32, calibration=text, progress=events.append)
+    assert pruned["parameters_after"] < pruned["parameters_before"] and events and {"stage", "done", "total", "metrics"} <= set(events[0])
+    taught = attar.distill(teacher, tmp_path / "pruned", tmp_path / "taught", data=[text], tokens=1500, batch_tokens=512, losses={"forward_kl": 1.0})
+    assert taught["steps"] > 1 and np.isfinite(taught["final_loss"])
+    small = attar.quantize(tmp_path / "taught", tmp_path / "small.gguf", to="IQ4_NL", keep={"embedding": "Q8_0"}, calibration=text)
+    assert small["bytes"] == (tmp_path / "small.gguf").stat().st_size
+    assert attar.export(tmp_path / "small.gguf", tmp_path / "hf", format="hf", dtype="bfloat16")["directory"] == str(tmp_path / "hf")
+    assert json.loads((tmp_path / "hf/config.json").read_text())["intermediate_size"] == 192
+    fidelity = attar.verify(teacher, tmp_path / "small.gguf", data=text, max_tokens=600, context=128, numerics="fp32", gates={})
+    assert fidelity["results"]["fp32"]["kl"]["mean"] > 0
+    with usage("gate"):
+        attar.verify(teacher, tmp_path / "small.gguf", data=text, gates={"nonsense": 1})
+
+
+def test_evaluate(tiny, tmp_path):
+    (tmp_path / "text.txt").write_text("The sea is wide and blue. " * 20)
+    result = attar.evaluate(pathlib.Path(tiny["gguf"]), data=tmp_path / "text.txt", numerics="fp32", context=64)
+    model = attar.Model(tiny["gguf"], numerics="fp32")
+    assert result["text"]["perplexity"] > 1 and model.config["vocab_size"] == 2048
+
+
+def test_plan_and_doctor():
+    plan = attar.plan(ROOT / "recipes/tiny.yaml", "seed=9")
+    assert plan["name"] == "tiny" and plan["estimate"]["seconds"] > 0
+    doctor = attar.doctor()
+    assert doctor["attar"] == attar.__version__ and doctor["cores"] >= 1
 
 
 def test_errors_carry_their_parts(tmp_path):
@@ -60,10 +222,15 @@ def test_an_error_of_libtorch_is_one_line(tiny, tmp_path):
     assert "\n" not in str(caught.value) and "Exception raised" not in str(caught.value)
 
 
-def test_a_callback_stops_a_call(tiny, tmp_path):
-    with pytest.raises(attar.Error) as caught:
-        attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "stopped", progress=lambda event: False)
-    assert caught.value.exit_code == 130
+def test_a_callback_stops_a_call(teacher, tmp_path):
+    for call in (lambda stop: attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "stopped", progress=stop),
+                 lambda stop: attar.prune(teacher, tmp_path / "pruned", ffn=0.5, calibration=TEXT, progress=stop),
+                 lambda stop: attar.quantize(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
+                 lambda stop: attar.export(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop)):
+        with pytest.raises(attar.Error) as caught:
+            call(lambda event: False)
+        assert caught.value.exit_code == 130
+    assert not (tmp_path / "pruned").exists() and not (tmp_path / "small.gguf").exists()
 
 
 def test_a_callback_may_raise(tmp_path):
@@ -72,3 +239,79 @@ def test_a_callback_may_raise(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "interrupted", progress=fail)
+
+
+@pytest.mark.parametrize("call", ["attar.run(RECIPE, out=OUT, progress=lambda event: print(flush=True))",
+                                  "attar.Model(GGUF).generate('The', max_tokens=100000, temperature=1, on_text=lambda text: print(flush=True))"])
+def test_ctrl_c(tiny, tmp_path, call):
+    """A real signal to a real process, once the call has begun to speak."""
+    child = in_a_child(f"import attar\nRECIPE, OUT, GGUF = {str(ROOT / 'recipes/tiny.yaml')!r}, {str(tmp_path / 'out')!r}, {tiny['gguf']!r}\n" + call.replace(
+        "attar.Model(GGUF).generate", "model = attar.Model(GGUF)\nwhile True: model.generate"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        _, complaint = child.communicate(timeout=60)
+        assert time.monotonic() - begun < 10 and complaint.rstrip().endswith("KeyboardInterrupt"), complaint
+    finally:
+        child.kill()
+
+
+def stub_signatures():
+    """name -> {parameter: (kind, has a default)} of every function and method of the stub."""
+    def of(function):
+        a = function.args
+        plain = [*a.posonlyargs, *a.args]
+        defaults = [False] * (len(plain) - len(a.defaults)) + [True] * len(a.defaults)
+        found = {argument.arg: ("plain", default) for argument, default in zip(plain, defaults)}
+        found |= {argument.arg: ("keyword", default is not None) for argument, default in zip(a.kwonlyargs, a.kw_defaults)}
+        return found | ({a.vararg.arg: ("*", False)} if a.vararg else {}) | ({a.kwarg.arg: ("**", False)} if a.kwarg else {})
+
+    found = {}
+    for node in ast.parse((PACKAGE / "attar/__init__.pyi").read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = of(node)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{method.name}": of(method) for method in node.body if isinstance(method, ast.FunctionDef)}
+    return found
+
+
+def real_signature(function):
+    kinds = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.KEYWORD_ONLY: "keyword"}
+    return {name: (kinds.get(parameter.kind, "plain"), parameter.default is not inspect.Parameter.empty) for name, parameter in inspect.signature(function).parameters.items()}
+
+
+def test_stubs_say_what_the_module_has(model):
+    stubs = stub_signatures()
+    classes = {"Error": ["__init__"], "Model": ["__init__", *(name for name in vars(attar.Model) if not name.startswith("_"))]}
+    real = {name: getattr(attar, name) for name in attar.__all__ if inspect.isfunction(getattr(attar, name))}
+    real |= {f"{owner}.{name}": vars(getattr(attar, owner))[name] for owner, names in classes.items() for name in names}
+    assert set(stubs) == set(real)
+    for name, function in real.items():
+        function = function.fget if isinstance(function, property) else function
+        expected, stub = real_signature(function), dict(stubs[name])
+        if expected.pop("options", None) and not stub.pop("options", None):  # the stub lists the options one by one
+            listed = {key: stub.pop(key) for key in list(stub) if key not in expected}
+            assert listed and all(entry == ("keyword", True) for entry in listed.values())
+            for key in listed:  # and each is one
+                with usage(key, "has another type"):
+                    model.generate("The", **{key: object()})
+        assert stub == expected, name
+
+
+@pytest.mark.slow
+def test_pip_install(tmp_path):
+    """The wheel of this build tree, in a folder that has torch beside it as an environment would."""
+    target = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-build-isolation", "--no-deps", "--target", target, ROOT], check=True)
+    (target / "torch").symlink_to(pathlib.Path(torch.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    done = subprocess.run([sys.executable, "-c", "import attar; print(attar.__file__, attar.doctor()['attar'])"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
+    assert done.stdout.split() == [str(target / "attar/__init__.py"), attar.__version__]
+    recipes = subprocess.run([target / "bin/attar", "recipes"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True).stdout
+    tiny_recipe = next(line.split()[0] for line in recipes.splitlines() if "tiny.yaml" in line)
+    assert pathlib.Path(tiny_recipe).is_relative_to(target)
+    subprocess.run([target / "bin/attar", "run", tiny_recipe, "--quiet"], env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "runs/tiny/report.html").exists()
+    shutil.copy(tmp_path / "runs/tiny/export/model.gguf", tmp_path / "model.gguf")
+    assert subprocess.run([target / "bin/attar-run", "generate", tmp_path / "model.gguf", "-p", "The", "-n", "3"], env=environment, cwd=tmp_path, capture_output=True, check=True).stdout

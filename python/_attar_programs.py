@@ -1,0 +1,27 @@
+"""The programs that the package carries. Beside the package, not in it: importing the package loads torch, which they need not."""
+import os
+import pathlib
+import sys
+
+_FOLDER = pathlib.Path(__file__).resolve().parent / "attar" / "bin"
+
+
+def runtime_program():
+    """Path of attar-run."""
+    return os.environ.get("ATTAR_RUN", str(_FOLDER / "attar-run"))
+
+
+def _become(name):
+    # pip:PACKAGE is looked up in the environment whose command this is
+    environment = {"VIRTUAL_ENV": sys.prefix, **os.environ}
+    os.execve(_FOLDER / name, [name, *sys.argv[1:]], environment)
+
+
+def main():
+    """The `attar` command."""
+    _become("attar")
+
+
+def main_run():
+    """The `attar-run` command."""
+    _become("attar-run")

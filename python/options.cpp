@@ -1,0 +1,69 @@
+#include "python/options.h"
+
+#include "runtime/base/cpu.h"
+
+namespace attar::python {
+
+namespace {
+
+bool is_text(const py::handle& given) {
+  return py::isinstance<py::str>(given) || py::hasattr(given, "__fspath__");
+}
+
+}  // namespace
+
+py::object plain(const py::handle& given) {
+  if (is_text(given)) return py::module_::import("os").attr("fsdecode")(given);
+  if (py::isinstance<py::bytes>(given)) throw py::cast_error();  // pybind11 would take it for text
+  return py::reinterpret_borrow<py::object>(given);
+}
+
+py::object plain_list(const py::handle& given) {
+  py::list out;
+  if (is_text(given))
+    out.append(plain(given));
+  else if (py::isinstance<py::iterable>(given))
+    for (const py::handle& item : given) out.append(plain(item));
+  else if (!given.is_none())
+    throw py::cast_error();
+  return out;
+}
+
+int take_threads(py::dict& given) {
+  constexpr int64_t kMost = 1024;  // as the programs' --threads
+  const auto threads = take<int64_t>(given, "threads");
+  if (threads < 0 || threads > kMost)
+    throw usage_error("threads", "is out of range", "0 (all cores) to " + std::to_string(kMost),
+                      std::to_string(threads));
+  return threads > 0 ? static_cast<int>(threads) : cpu_features().cores;
+}
+
+Progress take_progress(py::dict& given) {
+  const py::object callback = given.contains("progress") ? py::object(given.attr("pop")("progress")) : py::none();
+  if (!callback.is_none() && !PyCallable_Check(callback.ptr()))
+    throw usage_error("progress", "has another type", "a function", printable(py::repr(callback).cast<std::string>()));
+  return [callback](const Event& event) {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (callback.is_none()) return Flow::GoOn;
+    py::dict metrics;
+    for (const Metric& metric : event.metrics) metrics[metric.name.c_str()] = metric.value;
+    py::dict told;
+    told["stage"] = std::string(event.stage), told["unit"] = std::string(event.unit), told["done"] = event.done,
+    told["total"] = event.total;
+    told["metrics"] = metrics, told["message"] = std::string(event.message);
+    const py::object answer = callback(told);
+    return answer.is(py::bool_(false)) ? Flow::Stop : Flow::GoOn;
+  };
+}
+
+Progress signals_only() {
+  py::dict nothing;
+  return take_progress(nothing);
+}
+
+std::string runtime_program() {
+  return py::module_::import("_attar_programs").attr("runtime_program")().cast<std::string>();
+}
+
+}  // namespace attar::python

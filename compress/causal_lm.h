@@ -29,7 +29,7 @@ struct CausalLM {
   ModelConfig config;
   std::map<std::string, at::Tensor> parameters;  // by TensorSpec::name, f32, exactly those of tensor_specs(config)
 
-  static CausalLM random(const ModelConfig& config, uint64_t seed);  // normal(0, 0.02), scaled for depth; norms 1
+  static CausalLM random(const ModelConfig& config, uint64_t seed);  // normal by width (SmallInit) and depth; norms 1
   static CausalLM load(const ModelFile& file);                       // dequantized to f32; Error{Input}: NaN, infinity
   CausalLM clone() const;                                            // deep copy
   void set_requires_grad(bool on);

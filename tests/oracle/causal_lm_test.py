@@ -100,12 +100,12 @@ def test_gemma3(tmp_path):
 
 @functools.cache
 def tensor_types():
-    """name -> (weights, bytes) of a block, of every tensor type that Attar decodes."""
+    """name -> (weights, bytes) of a block, of every tensor type that holds weights."""
     lines = subprocess.run([program("quant_dump"), "list"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return {name: (int(weights), int(size)) for name, weights, size in map(str.split, lines)}
+    return {name: (int(weights), int(size)) for name, weights, size in map(str.split, lines) if name not in ("I8", "I16", "I32", "I64")}
 
 
-PLAIN = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64}
+PLAIN = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 
 
 def blocks_of_weights(tmp_path, name):
@@ -138,7 +138,7 @@ def test_the_runtime_on_every_tensor_type(tmp_path):
     transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**WIDE)).save_pretrained(folder)
     tiny_tokenizer(folder, 96)
     tokens = torch.randint(0, 96, (24,)).tolist()
-    assert len(tensor_types()) >= 35
+    assert len(tensor_types()) >= 31
     for name in tensor_types():
         (tmp_path / "blocks").write_bytes(blocks_of_weights(tmp_path, name))
         path = tmp_path / f"{name}.gguf"

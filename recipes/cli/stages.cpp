@@ -8,6 +8,7 @@
 #include "recipes/commands.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
+#include "runtime/cli/measure.h"
 #include "runtime/cli/terminal.h"
 
 namespace attar::cli {
@@ -148,7 +149,7 @@ Action add_eval(CLI::App& command, const GlobalOptions& global) {
 }
 
 Action add_doctor(CLI::App&, const GlobalOptions& global) {
-  return [&global] { return show(doctor(), global); };
+  return [&global] { return show(doctor(runtime_program()), global); };
 }
 
 }  // namespace attar::cli

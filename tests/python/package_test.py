@@ -201,7 +201,7 @@ def test_plan_and_doctor():
     plan = attar.plan(ROOT / "recipes/tiny.yaml", "seed=9")
     assert plan["name"] == "tiny" and plan["estimate"]["seconds"] > 0
     doctor = attar.doctor()
-    assert doctor["attar"] == attar.__version__ and doctor["cores"] >= 1
+    assert doctor["attar"] == attar.__version__ and doctor["cores"] >= 1 and doctor["attar_run"]
 
 
 def test_errors_carry_their_parts(tmp_path):

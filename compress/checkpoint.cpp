@@ -8,6 +8,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/formats/hf_directory.h"
+#include "runtime/formats/json_object.h"
 #include "runtime/formats/safetensors.h"
 
 namespace attar {
@@ -68,7 +69,9 @@ void write_checkpoint(const std::string& directory, const CausalLM& model, const
 
 Checkpoint read_checkpoint(const std::string& directory) {
   const ModelFile file = ModelFile::open(directory);
-  Checkpoint checkpoint{CausalLM::load(file), file.tokenizer(), {}, read_file(directory + "/state.json")};
+  const std::string state = directory + "/state.json";
+  Checkpoint checkpoint{CausalLM::load(file), file.tokenizer(), {}, read_file(state)};
+  check_json_object(checkpoint.state_json, state);
   if (const std::string path = directory + "/extra.safetensors"; fs::exists(path)) {
     const SafetensorsFile extra = SafetensorsFile::open(path);
     for (const SafeTensor& stored : extra.tensors()) checkpoint.extra[stored.name] = copy_of(stored);

@@ -81,8 +81,10 @@ size_t first_stage_to_run(Session& session) {
 std::string environment_json(const RunFolder& folder, int threads) {
   const std::string path = folder.file("env.json");
   Json commands = Json::array();
-  if (std::filesystem::exists(path))
-    commands = Json::parse(read_file(path), nullptr, false).value("commands", Json::array());
+  if (std::filesystem::exists(path)) {
+    const Json before = Json::parse(read_file(path), nullptr, false);
+    if (before.is_object()) commands = before.value("commands", Json::array());
+  }
   if (const std::string command = command_line(); commands.empty() || commands.back() != command)
     commands.push_back(command);
   Json json = Json::parse(machine_json(threads));

@@ -12,6 +12,8 @@ import transformers
 from conftest import BIN, gemma3, program, smollm2
 from gguf_oracle import transformers_model_from_gguf, tiny_tokenizer
 
+pytestmark = pytest.mark.parity
+
 SEED = 7
 BOUND = 1e-4  # of the logits' scale, in fp32
 

@@ -10,6 +10,8 @@ import pytest
 from conftest import peer, program, smollm2
 from gguf import GGUFReader
 
+pytestmark = pytest.mark.parity
+
 
 def jinja_environment():
     def raise_exception(message):

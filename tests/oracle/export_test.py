@@ -14,6 +14,8 @@ from gguf.quants import dequantize
 from gguf_oracle import transformers_model_from_gguf
 from llama_cpp import last_logits, library
 
+pytestmark = pytest.mark.parity
+
 # llama.cpp looks GELU up in a table of f16 values; all else is f32.
 LLAMA_CPP_BOUND = {"gemma3": 2e-3}
 UNEVEN = {"llama_tied": "deci", "qwen2": "deci", "qwen3_tied": "openelm"}

@@ -14,6 +14,8 @@ import tokenizers
 import conftest
 import tokenizer_corpus
 
+pytestmark = pytest.mark.parity
+
 TEXTS = tokenizer_corpus.texts()
 # The text by which converters recognise a pre-tokenizer, and the SHA-256 of str(ids): models_and_tokenizers of the
 # GGUF community. (350 characters; sha256 a36179c1...)

@@ -10,6 +10,8 @@ import torch
 from conftest import BIN, ROOT, program, smollm2
 from gguf_oracle import transformers_model_from_gguf
 
+pytestmark = pytest.mark.parity
+
 CONTEXT = 256
 
 

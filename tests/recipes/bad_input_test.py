@@ -14,6 +14,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 from conftest import BIN, ROOT, smollm2  # noqa: E402
 
+pytestmark = pytest.mark.recipe
+
 
 def run(program, *arguments):
     return subprocess.run([str(BIN / program), *map(str, arguments)], capture_output=True, text=True, errors="replace")

@@ -4,8 +4,12 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 from conftest import BIN, ROOT  # noqa: E402
+
+pytestmark = pytest.mark.recipe
 
 TEXT = ROOT / "recipes" / "text"
 MADE = f"teacher: {{config: {{layers: 4}}, tokenizer: {TEXT / 'tiny_tokenizer'}, pretrain: {{tokens: 1000}}}}\n"

@@ -13,6 +13,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 from conftest import BIN, ROOT  # noqa: E402
 
+pytestmark = pytest.mark.recipe
+
 TEXT = ROOT / "recipes" / "text"
 RECIPE = f"""name: short
 seed: 3
@@ -177,3 +179,18 @@ def test_a_start_that_failed_leaves_the_folder_free(copy):
     recipe.write_text("teacher: teach\nseed: 1\n" + EXPORT)
     other = attar("run", recipe, "--out", folder)
     assert other.returncode == 2 and "another recipe" in other.stderr
+
+
+def test_damaged_records_are_named_and_cost_nothing_else(copy):
+    folder = copy / "a run"
+    for stage in ("3-quantize", "4-export"):
+        shutil.rmtree(folder / "checkpoints" / stage)
+    (folder / "env.json").write_text("{")
+    state = folder / "checkpoints/2-distill/final/state.json"
+    whole = state.read_text()
+    state.write_text(whole[:-1])
+    done = attar("run", copy / "short.yaml", "--out", folder, "--resume", "--quiet")
+    assert done.returncode == 3 and "state.json" in done.stderr
+    state.write_text(whole)
+    run(copy / "short.yaml", folder, "--resume")
+    assert len(json.loads((folder / "env.json").read_text())["commands"]) == 2  # these two starts

@@ -24,6 +24,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 from conftest import BIN, ROOT  # noqa: E402
 
+pytestmark = pytest.mark.recipe
+
 RECIPE = str(ROOT / "recipes" / "tiny.yaml")
 QUICK = ["stages.verify.bench=false", "stages.verify.samples=1", "stages.distill.checkpoint_every_steps=10",
          "teacher.pretrain.checkpoint_every_steps=40"]

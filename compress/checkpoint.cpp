@@ -7,9 +7,9 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/formats/container/json_object.h"
+#include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/hf_directory.h"
-#include "runtime/formats/json_object.h"
-#include "runtime/formats/safetensors.h"
 
 namespace attar {
 namespace {

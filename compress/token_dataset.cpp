@@ -7,7 +7,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
-#include "runtime/formats/chat_template.h"
+#include "runtime/formats/jinja/chat_template.h"
 
 namespace attar {
 namespace {

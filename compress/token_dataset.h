@@ -10,7 +10,7 @@
 #include "compress/causal_lm.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/text_file.h"
-#include "runtime/formats/tokenizer.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
 
 namespace attar {
 

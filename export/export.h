@@ -6,7 +6,7 @@
 
 #include "compress/causal_lm.h"
 #include "quantize/quantize.h"
-#include "runtime/formats/gguf.h"
+#include "runtime/formats/container/gguf.h"
 
 namespace attar {
 

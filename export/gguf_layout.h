@@ -8,8 +8,8 @@
 
 #include "export/export.h"
 #include "runtime/formats/config.h"
-#include "runtime/formats/gguf.h"
-#include "runtime/formats/tokenizer.h"
+#include "runtime/formats/container/gguf.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
 
 namespace attar {
 

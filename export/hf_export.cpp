@@ -10,9 +10,9 @@
 #include "runtime/base/error.h"
 #include "runtime/base/half.h"
 #include "runtime/base/sha256.h"
+#include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/finite.h"
 #include "runtime/formats/hf_directory.h"
-#include "runtime/formats/safetensors.h"
 
 namespace attar {
 namespace {

@@ -6,6 +6,7 @@
 #include "compress/token_dataset.h"
 #include "prune/vocabulary.h"
 #include "runtime/formats/text_file.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {

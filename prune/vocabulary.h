@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "runtime/formats/tokenizer.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
 
 namespace attar {
 

@@ -3,9 +3,9 @@
 
 #include "export/export.h"
 #include "python/options.h"
-#include "recipes/commands.h"
-#include "recipes/output.h"
-#include "recipes/run.h"
+#include "recipes/commands/commands.h"
+#include "recipes/commands/output.h"
+#include "recipes/run/run.h"
 
 namespace attar::python {
 namespace {

@@ -6,10 +6,10 @@
 
 #include "python/options.h"
 #include "runtime/cli/measure.h"
-#include "runtime/formats/chat_template.h"
-#include "runtime/generate.h"
-#include "runtime/score.h"
-#include "runtime/verify.h"
+#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/judge/score.h"
+#include "runtime/judge/verify.h"
+#include "runtime/text/generate.h"
 
 namespace attar::python {
 namespace {

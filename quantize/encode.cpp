@@ -1,7 +1,7 @@
 // Weighted search of block scales. For a grid of levels l and weights w, the best scale of fixed codes is
 // sum(w x l) / sum(w l^2), and the error it leaves is sum(w x^2) - sum(w x l)^2 / sum(w l^2): so a candidate scale only
 // has to give codes, and least squares does the rest. Affine grids solve the 2 x 2 system for scale and minimum.
-// Source: reference "quantization", section 2.1; the K layouts as in runtime/formats/blocks_k.cpp.
+// Source: reference "quantization", section 2.1; the K layouts as in runtime/formats/blocks/blocks_k.cpp.
 #include "quantize/encode.h"
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "runtime/base/fast_math.h"
-#include "runtime/formats/blocks.h"
+#include "runtime/formats/blocks/blocks.h"
 
 namespace attar {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <span>
 
-#include "runtime/formats/quant_format.h"
+#include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {
 

@@ -13,7 +13,7 @@
 #include "compress/token_dataset.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/progress.h"
-#include "runtime/formats/quant_format.h"
+#include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {
 

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "runtime/base/error.h"
-#include "runtime/formats/chat_template.h"
-#include "runtime/generate.h"
-#include "runtime/score.h"
+#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/judge/score.h"
+#include "runtime/text/generate.h"
 
 namespace rt = attar::runtime;
 

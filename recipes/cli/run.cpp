@@ -1,5 +1,5 @@
 // run, report, recipes.
-#include "recipes/run.h"
+#include "recipes/run/run.h"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/cli/verbs.h"
-#include "recipes/recipe.h"
-#include "recipes/report.h"
+#include "recipes/report/report.h"
+#include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/cli/terminal.h"

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/cli/verbs.h"
-#include "recipes/commands.h"
+#include "recipes/commands/commands.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/measure.h"

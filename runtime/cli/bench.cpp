@@ -9,11 +9,11 @@
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
-#include "runtime/benchmark.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
-#include "runtime/workspace.h"
+#include "runtime/judge/benchmark.h"
+#include "runtime/model/workspace.h"
 
 namespace attar::cli {
 namespace {

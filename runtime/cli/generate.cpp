@@ -1,5 +1,5 @@
 // generate and chat: streaming text on stdout.
-#include "runtime/generate.h"
+#include "runtime/text/generate.h"
 
 #include <unistd.h>
 
@@ -14,8 +14,9 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
-#include "runtime/formats/chat_template.h"
+#include "runtime/formats/jinja/chat_template.h"
 #include "runtime/formats/text_file.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar::cli {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "runtime/verify.h"
+#include "runtime/judge/verify.h"
 
 namespace attar::cli {
 

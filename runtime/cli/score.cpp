@@ -1,5 +1,5 @@
 // score and tokenize: one JSON line a document, or with --json all in one.
-#include "runtime/score.h"
+#include "runtime/judge/score.h"
 
 #include <cmath>
 #include <cstdio>

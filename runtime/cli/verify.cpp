@@ -1,4 +1,4 @@
-#include "runtime/verify.h"
+#include "runtime/judge/verify.h"
 
 #include <algorithm>
 #include <cmath>

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "runtime/formats/config.h"
-#include "runtime/formats/gguf.h"
+#include "runtime/formats/container/gguf.h"
 
 namespace attar {
 

@@ -8,7 +8,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
-#include "runtime/formats/json_object.h"
+#include "runtime/formats/container/json_object.h"
 
 namespace attar {
 namespace {

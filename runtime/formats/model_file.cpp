@@ -9,11 +9,11 @@
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/sha256.h"
-#include "runtime/formats/gguf.h"
+#include "runtime/formats/container/gguf.h"
+#include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/gguf_config.h"
-#include "runtime/formats/gguf_tokenizer.h"
 #include "runtime/formats/hf_directory.h"
-#include "runtime/formats/safetensors.h"
+#include "runtime/formats/tokenizer/gguf_tokenizer.h"
 
 namespace attar {
 namespace {

@@ -11,10 +11,10 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/formats/blocks/quant_format.h"
 #include "runtime/formats/config.h"
-#include "runtime/formats/quant_format.h"
 #include "runtime/formats/tensor_specs.h"
-#include "runtime/formats/tokenizer.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
 
 namespace attar {
 

@@ -7,7 +7,8 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
-#include "runtime/formats/json_object.h"
+#include "runtime/formats/container/json_object.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {
@@ -143,29 +144,6 @@ std::string document_text(const Document& document) {
   std::string text;
   for (const ChatMessage& message : document.messages) text += (text.empty() ? "" : "\n") + message.content;
   return text;
-}
-
-size_t valid_utf8_prefix(std::string_view text) {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
-  const size_t n = text.size();
-  size_t i = 0;
-  while (i < n) {
-    const unsigned char c = bytes[i];
-    if (c < 0x80) {
-      ++i;
-      continue;
-    }
-    const size_t length = c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
-    if (length == 0 || i + length > n) return i;
-    for (size_t k = 1; k < length; ++k)
-      if ((bytes[i + k] & 0xC0) != 0x80) return i;
-    const unsigned char second = bytes[i + 1];  // overlong forms, surrogates, beyond U+10FFFF
-    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second >= 0xA0) || (c == 0xF0 && second < 0x90) ||
-        (c == 0xF4 && second >= 0x90))
-      return i;
-    i += length;
-  }
-  return n;
 }
 
 std::string read_text_file(const std::string& path, size_t limit_bytes) {

@@ -3,10 +3,9 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "runtime/formats/chat_template.h"
+#include "runtime/formats/jinja/chat_template.h"
 
 namespace attar {
 
@@ -28,8 +27,5 @@ std::string read_text_file(const std::string& path, size_t limit_bytes = size_t{
 
 // The text alone of a document: a chat's messages joined by line breaks. What verify reads and hashes.
 std::string document_text(const Document& document);
-
-// The index of the first byte that is not valid UTF-8, or text.size().
-size_t valid_utf8_prefix(std::string_view text);
 
 }  // namespace attar

@@ -1,6 +1,6 @@
 // The interpreter on small templates whose result is what jinja2 gives, and on templates that mean harm. Real templates
 // are compared with jinja2 itself in tests/oracle/chat_template_test.py.
-#include "runtime/formats/chat_template.h"
+#include "runtime/formats/jinja/chat_template.h"
 
 #include <gtest/gtest.h>
 

@@ -10,7 +10,7 @@
 
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/random.h"
-#include "runtime/formats/safetensors.h"
+#include "runtime/formats/container/safetensors.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {

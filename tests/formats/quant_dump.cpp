@@ -6,7 +6,7 @@
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/mapped_file.h"
-#include "runtime/formats/quant_format.h"
+#include "runtime/formats/blocks/quant_format.h"
 
 namespace {
 

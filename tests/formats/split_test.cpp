@@ -1,6 +1,6 @@
 // The hand-written scanners against the expressions themselves, run by PCRE2 over every piece the one before it left.
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "runtime/formats/split.h"
+#include "runtime/formats/tokenizer/split.h"
 
 #include <gtest/gtest.h>
 #include <pcre2.h>
@@ -8,7 +8,7 @@
 #include <map>
 
 #include "runtime/base/random.h"
-#include "runtime/formats/unicode.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {

@@ -5,7 +5,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
-#include "runtime/formats/chat_template.h"
+#include "runtime/formats/jinja/chat_template.h"
 
 int main(int argc, char** argv) {
   using namespace attar;

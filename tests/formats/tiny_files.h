@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "runtime/formats/config.h"
-#include "runtime/formats/gguf.h"
-#include "runtime/formats/tokenizer.h"
+#include "runtime/formats/container/gguf.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
 
 namespace attar {
 

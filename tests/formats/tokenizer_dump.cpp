@@ -13,8 +13,8 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
-#include "runtime/formats/gguf_tokenizer.h"
-#include "runtime/formats/tokenizer.h"
+#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "runtime/formats/tokenizer.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
 
@@ -10,10 +10,10 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
-#include "runtime/formats/bpe.h"
-#include "runtime/formats/gguf_tokenizer.h"
 #include "runtime/formats/model_file.h"
-#include "runtime/formats/spm.h"
+#include "runtime/formats/tokenizer/bpe.h"
+#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/spm.h"
 
 namespace attar {
 namespace {

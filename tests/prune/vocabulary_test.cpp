@@ -9,10 +9,10 @@
 #include "compress/token_dataset.h"
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
-#include "runtime/formats/bpe.h"
-#include "runtime/formats/gguf_tokenizer.h"
 #include "runtime/formats/model_file.h"
-#include "runtime/formats/spm.h"
+#include "runtime/formats/tokenizer/bpe.h"
+#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/spm.h"
 
 namespace attar {
 namespace {

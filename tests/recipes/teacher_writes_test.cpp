@@ -1,4 +1,4 @@
-#include "recipes/teacher_writes.h"
+#include "recipes/data/teacher_writes.h"
 
 #include <gtest/gtest.h>
 

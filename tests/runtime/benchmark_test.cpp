@@ -1,4 +1,4 @@
-#include "runtime/benchmark.h"
+#include "runtime/judge/benchmark.h"
 
 #include <gtest/gtest.h>
 

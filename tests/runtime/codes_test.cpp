@@ -1,13 +1,13 @@
 // The integer view of every block format against the format's own decoder, exactly; and the tiles that it packs into.
-#include "runtime/codes.h"
+#include "runtime/kernels/codes.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <vector>
 
-#include "runtime/model.h"
-#include "runtime/pack.h"
+#include "runtime/kernels/pack.h"
+#include "runtime/model/model.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {

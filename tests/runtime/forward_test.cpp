@@ -8,7 +8,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
-#include "runtime/model.h"
+#include "runtime/model/model.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {

@@ -1,4 +1,4 @@
-#include "runtime/generate.h"
+#include "runtime/text/generate.h"
 
 #include <gtest/gtest.h>
 

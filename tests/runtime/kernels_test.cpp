@@ -1,6 +1,6 @@
 // Every instruction set's kernels against the scalar reference, on odd sizes; and the promise that one row at a time
 // and many rows together give the same bits.
-#include "runtime/kernels.h"
+#include "runtime/kernels/kernels.h"
 
 #include <gtest/gtest.h>
 

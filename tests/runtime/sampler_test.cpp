@@ -1,11 +1,11 @@
-#include "runtime/sampler.h"
+#include "runtime/text/sampler.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
 
-#include "runtime/vocabulary_math.h"
+#include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {
 namespace {

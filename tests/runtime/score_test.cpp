@@ -1,11 +1,11 @@
-#include "runtime/score.h"
+#include "runtime/judge/score.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "runtime/base/error.h"
-#include "runtime/generate.h"
+#include "runtime/text/generate.h"
 #include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
 

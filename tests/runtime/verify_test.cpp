@@ -1,5 +1,5 @@
 // verify() against the definitions written the plain way, in double, on whole windows.
-#include "runtime/verify.h"
+#include "runtime/judge/verify.h"
 
 #include <gtest/gtest.h>
 

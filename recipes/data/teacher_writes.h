@@ -1,0 +1,24 @@
+// Text that the teacher itself writes, batched in the native runtime, with the distribution each token was drawn from
+// kept as its top k. What is written depends on (teacher, options, seed, split) alone: not on threads, batch or resume.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compress/token_dataset.h"
+#include "recipes/schema/recipe.h"
+#include "runtime/base/progress.h"
+#include "runtime/formats/text_file.h"
+#include "runtime/model/model.h"
+
+namespace attar {
+
+// `prompts`: chats whose last message is a user turn; empty with prompt chat: the teacher writes the user turn first,
+// then the answer to it (Magpie, Xu et al. 2024, arXiv 2406.08464). Only answers are in the loss, and only they count
+// as tokens written. `split` keys the draws, so two splits never share a document.
+TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector<Document>& prompts,
+                                const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
+                                const Progress& progress = {});
+
+}  // namespace attar

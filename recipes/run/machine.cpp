@@ -1,0 +1,52 @@
+#include "recipes/run/machine.h"
+
+#include <torch/version.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/cpu.h"
+
+namespace attar {
+namespace {
+
+// As it is where a shell takes it so, else in single quotes.
+std::string shell_quoted(const std::string& word) {
+  const std::string plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,@%+";
+  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+std::string compiler() {
+#ifdef __clang__
+  return __VERSION__;
+#else
+  return std::string("g++ ") + __VERSION__;
+#endif
+}
+
+}  // namespace
+
+std::string command_line() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string line;
+  for (std::string word; std::getline(file, word, '\0');) line += (line.empty() ? "" : " ") + shell_quoted(word);
+  return line;
+}
+
+std::string machine_json(int threads) {
+  const CpuFeatures& cpu = cpu_features();
+  return nlohmann::ordered_json({{"attar", ATTAR_VERSION},
+                                 {"libtorch", TORCH_VERSION},
+                                 {"compiler", compiler()},
+                                 {"cpu", cpu.model},
+                                 {"isa", isa_name(cpu.best_isa())},
+                                 {"cores", cpu.cores},
+                                 {"threads", threads}})
+      .dump();
+}
+
+}  // namespace attar

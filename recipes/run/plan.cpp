@@ -1,0 +1,250 @@
+// --dry-run: what a run would do on this machine, before anything heavy: stages, sizes, memory, disk, time.
+#include <ATen/Parallel.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "export/export.h"
+#include "prune/vocabulary.h"
+#include "quantize/quantize.h"
+#include "recipes/run/run.h"
+#include "recipes/run/session.h"
+#include "recipes/schema/inputs.h"
+#include "runtime/base/cpu.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Multiply-adds a second times two that one core reaches on f32 matrices that stay in its cache: the fastest of a few
+// tries, some milliseconds in all.
+double matmul_flops_per_core() {
+  constexpr int64_t kSize = 384;
+  const int threads_before = at::get_num_threads();
+  at::set_num_threads(1);
+  const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
+  double fastest = 1.0;
+  for (int i = 0; i < 12; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    at::mm(a, b);
+    fastest = std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  at::set_num_threads(threads_before);
+  return 2.0 * kSize * kSize * kSize / fastest;
+}
+
+// Shares of that rate that the stages reach, on two cores with AVX-512 VNNI; int8 work counts as if it were f32.
+constexpr double kTrainShare = 0.34;      // forward, backward and the optimizer, in LibTorch
+constexpr double kWalkShare = 0.34;       // the block walk of pruning and calibration
+constexpr double kWriteShare = 0.65;      // the teacher writes text: int8, 16 sequences at once
+constexpr double kReadShare = 1.27;       // int8 over whole texts
+constexpr double kReadFp32Share = 0.53;   // the same in f32
+constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
+constexpr double kBytesPerToken = 4.0;    // of English text
+constexpr double kProgramBytes = 3e8;     // the program with LibTorch
+constexpr double kBenchSeconds = 10.0;    // both models
+
+double tokens_of(const Recipe& recipe, const DataSource& source) {
+  if (source.teacher_writes) return static_cast<double>(source.teacher_writes->tokens);
+  const std::string path = recipe_relative(recipe, source.file);
+  const double packed = path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0 ? 3.0 : 1.0;
+  return packed * static_cast<double>(std::filesystem::file_size(path)) / kBytesPerToken;
+}
+double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split) {
+  double tokens = 0;
+  for (const DataSource& source : split) tokens += tokens_of(recipe, source);
+  return tokens;
+}
+
+struct Estimate {
+  double seconds = 0;
+  double memory_bytes = 0;
+  double disk_bytes = 0;
+};
+
+class Planner {
+ public:
+  Planner(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs)
+      : recipe_(recipe),
+        teacher_(inputs.teacher_config),
+        student_(inputs.student_config),
+        tokenizer_(inputs.student   ? inputs.student->tokenizer()
+                   : inputs.teacher ? inputs.teacher->tokenizer()
+                                    : inputs.own_tokenizer),
+        info_(export_info(recipe, inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe))),
+        teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
+        threads_(options.threads > 0 ? options.threads : cpu_features().cores),
+        flops_(matmul_flops_per_core() * threads_) {}
+
+  // Null when the teacher is there already.
+  Json teacher() {
+    if (!recipe_.teacher.pretrain) return nullptr;
+    return entry(
+        "teacher", training(*recipe_.teacher.pretrain, teacher_, 0.0),
+        std::to_string(recipe_.teacher.pretrain->tokens) + " tokens, " + millions(params(teacher_)) + " parameters");
+  }
+  Json data() {
+    double written = 0, stored = 0;
+    for (const auto* split : {&recipe_.train, &recipe_.calibration})
+      for (const DataSource& source : *split) {
+        const double tokens = tokens_of(recipe_, source);
+        if (source.teacher_writes) written += tokens;
+        const auto k = source.teacher_writes ? static_cast<double>(source.teacher_writes->signal_top_k) : 0.0;
+        stored += tokens * (5.0 + 8.0 * k);
+      }
+    return entry("data",
+                 {.seconds = 2.0 * params(teacher_) * written / (kWriteShare * flops_),
+                  .memory_bytes = teacher_bytes_ + 2.0 * stored,
+                  .disk_bytes = stored},
+                 std::to_string(static_cast<int64_t>(written)) + " tokens written by the teacher");
+  }
+  Json operator()(const PruneOptions& options) {
+    const double before = params(student_), body = before - embedding(student_);
+    student_ = pruned_shape(student_, options);
+    if (student_.vocab_size < static_cast<int64_t>(tokenizer_.tokens.size()))  // which tokens stay, the data decides
+      tokenizer_ =
+          trim_vocabulary(tokenizer_, std::vector<int64_t>(tokenizer_.tokens.size()), student_.vocab_size).tokenizer;
+    const double tokens =
+        std::min(static_cast<double>(options.calibration_tokens), tokens_of(recipe_, recipe_.calibration));
+    return entry("prune",
+                 {.seconds = 4.0 * body * tokens / (kWalkShare * flops_),
+                  .memory_bytes = 4.0 * before + 4.0 * params(student_) + walk_bytes(tokens),
+                  .disk_bytes = 4.0 * params(student_)},
+                 millions(before) + " -> " + millions(params(student_)) + " parameters");
+  }
+  Json operator()(const DistillOptions& options) {
+    const bool kept =
+        options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && written_with_signal());
+    const bool captured = options.signal == "cached" && !written_with_signal();
+    const double teacher = params(teacher_);
+    Estimate estimate = training(options, student_, kept ? 0.0 : teacher);
+    if (captured) {
+      const double text = tokens_of(recipe_, recipe_.train);
+      estimate.seconds += 2.0 * teacher * text / (kReadShare * flops_);
+      estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
+    }
+    return entry("distill", estimate,
+                 std::to_string(options.tokens) + " tokens, the teacher " + (kept ? "kept" : "beside the student"));
+  }
+  Json operator()(const QuantizeOptions& options) {
+    const QuantizePlan plan = plan_quantization(student_, options, gguf_plan_target(student_, tokenizer_, info_));
+    const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
+                                                        tokens_of(recipe_, recipe_.calibration))
+                                             : 0.0;
+    return entry(
+        "quantize",
+        {.seconds = 2.0 * (params(student_) - embedding(student_)) * tokens / (kWalkShare * flops_) +
+                    kSearchFlops * params(student_) / flops_,
+         .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens) + static_cast<double>(plan.tensor_bytes()),
+         .disk_bytes = 0.0},
+        plan.name + ", " + std::to_string(plan.tensor_bytes()) + " tensor bytes, " +
+            std::to_string(plan.fallbacks.size()) + " fallbacks");
+  }
+  Json operator()(const ExportOptions& options) {
+    std::string formats;
+    double bytes = 0;
+    for (const std::string& format : options.formats) {
+      formats += (formats.empty() ? "" : ", ") + format;
+      bytes += (format == "gguf" ? 1.0 : options.hf_dtype == "bfloat16" ? 2.0 : 4.0) * params(student_);
+    }
+    return entry("export", {.seconds = bytes / 4e8, .memory_bytes = 6.0 * params(student_), .disk_bytes = bytes},
+                 formats);
+  }
+  Json operator()(const VerifyStage& options) {
+    double tokens = tokens_of(recipe_, recipe_.evaluation);
+    if (options.max_tokens > 0) tokens = std::min(tokens, static_cast<double>(options.max_tokens));
+    const double both = params(teacher_) + params(student_), work = 2.0 * both * tokens / flops_;
+    const bool fp32 = options.numerics != "deployed", deployed = options.numerics != "fp32";
+    return entry("verify",
+                 {.seconds = (fp32 ? work / kReadFp32Share : 0.0) + (deployed ? work / kReadShare : 0.0) +
+                             (options.bench ? kBenchSeconds : 0.0),
+                  .memory_bytes = (fp32 ? 4.0 : 1.0) * both,
+                  .disk_bytes = 0.0},
+                 "about " + std::to_string(static_cast<int64_t>(tokens)) + " tokens, both models");
+  }
+
+  const Estimate& total() const { return total_; }
+
+ private:
+  static double params(const ModelConfig& config) { return static_cast<double>(config.parameter_count()); }
+  static double embedding(const ModelConfig& config) {
+    return static_cast<double>(config.vocab_size * config.width) * (config.tied_embeddings ? 1.0 : 2.0);
+  }
+  // Two streams of hidden states and the widest group's inputs.
+  double walk_bytes(double tokens) const {
+    double widest = 0;
+    for (const LayerConfig& layer : student_.layers) widest = std::max(widest, static_cast<double>(layer.ffn_width));
+    return 4.0 * tokens * (2.0 * static_cast<double>(student_.width) + 3.0 * widest);
+  }
+  bool written_with_signal() const {
+    return std::all_of(recipe_.train.begin(), recipe_.train.end(), [](const DataSource& source) {
+      return source.teacher_writes && source.teacher_writes->signal_top_k > 0;
+    });
+  }
+  // Weights, moments, the gradients of the shards, and what two passes at once keep for the way back. A teacher of
+  // `online` parameters beside the student (0: none).
+  Estimate training(const DistillOptions& options, const ModelConfig& config, double online) const {
+    const double n = params(config), tokens = static_cast<double>(options.tokens);
+    const double shards = static_cast<double>(options.shards), at_once = std::min(shards, 1.0 * threads_);
+    double kept = 0;  // f32 values a token
+    for (const LayerConfig& layer : config.layers)
+      kept += 14.0 * static_cast<double>(config.width) + 4.0 * static_cast<double>(layer.ffn_width);
+    return {.seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
+            .memory_bytes = (12.0 + 4.0 * shards) * n + 4.0 * online +
+                            4.0 * at_once * kept * static_cast<double>(options.batch_tokens) / shards,
+            .disk_bytes = 16.0 * n};
+  }
+  static std::string millions(double n) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f M", n / 1e6);
+    return text;
+  }
+  Json entry(const char* stage, Estimate estimate, const std::string& what) {
+    estimate.memory_bytes += kProgramBytes + teacher_bytes_;  // the teacher's file stays mapped
+    total_.seconds += estimate.seconds;
+    total_.disk_bytes += estimate.disk_bytes;
+    total_.memory_bytes = std::max(total_.memory_bytes, estimate.memory_bytes);
+    return {{"stage", stage},
+            {"what", what},
+            {"seconds", estimate.seconds},
+            {"memory_bytes", estimate.memory_bytes},
+            {"disk_bytes", estimate.disk_bytes}};
+  }
+
+  const Recipe& recipe_;
+  ModelConfig teacher_, student_;
+  TokenizerData tokenizer_;  // the student's
+  ExportInfo info_;
+  double teacher_bytes_;
+  int threads_;
+  double flops_;
+  Estimate total_;
+};
+
+}  // namespace
+
+std::string plan_recipe(const Recipe& recipe, const RunOptions& options) {
+  Planner planner(recipe, options, open_inputs(recipe));
+  Json stages = Json::array();
+  if (const Json teacher = planner.teacher(); !teacher.is_null()) stages.push_back(teacher);
+  stages.push_back(planner.data());
+  for (const Stage& stage : recipe.stages)
+    stages.push_back(std::visit([&](const auto& o) { return planner(o); }, stage));
+  const Json plan = {{"schema_version", 1},
+                     {"name", recipe.name},
+                     {"folder", options.folder.empty() ? "runs/" + recipe.name : options.folder},
+                     {"stages", stages},
+                     {"estimate",
+                      {{"seconds", planner.total().seconds},
+                       {"memory_bytes", planner.total().memory_bytes},
+                       {"disk_bytes", planner.total().disk_bytes}}}};
+  return plan.dump(1) + "\n";
+}
+
+}  // namespace attar

@@ -1,0 +1,188 @@
+// The start of a run: teacher and data.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "compress/checkpoint.h"
+#include "distill/train.h"
+#include "recipes/data/splits.h"
+#include "recipes/data/teacher_writes.h"
+#include "recipes/run/session.h"
+#include "recipes/run/training_record.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/formats/text_file.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kTrainSplit = 1;
+constexpr uint64_t kCalibrationSplit = 2;
+
+void append(TokenDataset part, TokenDataset& dataset) {
+  for (TokenDocument& document : part.documents) dataset.documents.push_back(std::move(document));
+}
+
+// The plain files of a split, tokenized, without what other splits hold.
+TokenDataset read_files(const Session& session, const std::vector<DataSource>& sources, uint64_t split,
+                        const Tokenizer& tokenizer, Splits& splits) {
+  TokenDataset dataset;
+  dataset.tokenizer_hash = tokenizer.hash();
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (sources[i].teacher_writes) continue;
+    TokenDataset part = tokenize_documents(read_documents(recipe_relative(session.recipe, sources[i].file)), tokenizer);
+    drop_overlapping(part, tokenizer, splits);
+    append(weighted(std::move(part), sources[i].weight, static_cast<uint64_t>(session.recipe.seed), split * 256 + i),
+           dataset);
+  }
+  return dataset;
+}
+
+// Trains the recipe's own teacher on the train split's files; -> what the report says.
+Json pretrain(Session& session, CausalLM& model, const Tokenizer& tokenizer) {
+  Splits splits{.evaluation = runs_of(evaluation_documents(session.recipe))};
+  const TokenDataset text = read_files(session, session.recipe.train, kTrainSplit, tokenizer, splits);
+  if (text.documents.empty())
+    throw usage_error(session.recipe.path, "teacher.pretrain has no text",
+                      "a file in data.train that does not repeat the evaluation text");
+  const TrainInputs inputs{.data = &text,
+                           .checkpoint_directory = session.folder.checkpoints("0-teacher"),
+                           .resume = true,
+                           .seed = static_cast<uint64_t>(session.recipe.seed),
+                           .threads = session.threads,
+                           .on_step = step_recorder(session.folder, "0-teacher")};
+  const TrainResult trained =
+      train(model, session.inputs.own_tokenizer, inputs, *session.recipe.teacher.pretrain, session.progress);
+  return {{"steps", trained.steps},
+          {"tokens", trained.tokens},
+          {"dropped", splits.in_evaluation},
+          {"final_loss", trained.history.back().loss},
+          {"curve", Json::parse(training_curve(trained))}};
+}
+
+// The checkpoint is a MODEL like any other. The figures lie in its state, so that a run that is killed before the stage
+// is recorded still has them.
+void make_teacher(Session& session, const std::string& directory) {
+  const Tokenizer tokenizer(session.inputs.own_tokenizer);
+  CausalLM model = CausalLM::random(session.inputs.teacher_config, static_cast<uint64_t>(session.recipe.seed));
+  Json state = Json::object();
+  if (session.recipe.teacher.pretrain) state["pretrain"] = pretrain(session, model, tokenizer);
+  write_checkpoint(directory, model, session.inputs.own_tokenizer, own_provenance(session.recipe), {}, state.dump());
+}
+
+void write_text(Session& session, const runtime::Model& model, runtime::Workspace& work,
+                const std::vector<DataSource>& sources, uint64_t split, TokenDataset& dataset) {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (!sources[i].teacher_writes) continue;
+    const TeacherWrites& options = *sources[i].teacher_writes;
+    std::vector<Document> prompts;
+    if (!options.prompts.empty()) prompts = read_documents(recipe_relative(session.recipe, options.prompts));
+    TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(session.recipe.seed),
+                                           split * 256 + i, work, session.progress);
+    if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
+      throw usage_error(session.recipe.path, "teacher_writes of one split differ in signal_top_k");
+    dataset.signal_k = part.signal_k;
+    append(std::move(part), dataset);
+  }
+}
+
+bool teacher_writes_any(const std::vector<DataSource>& sources) {
+  for (const DataSource& source : sources)
+    if (source.teacher_writes) return true;
+  return false;
+}
+
+// One split, from the run folder when it is there; what was dropped for it lies beside it.
+TokenDataset make_split(Session& session, const char* name, const std::vector<DataSource>& sources, uint64_t split,
+                        const Tokenizer& tokenizer, Splits& splits) {
+  const std::string path = session.folder.file(std::string("data/") + name);
+  if (fs::exists(path + ".h5")) {
+    const Json dropped = Json::parse(read_file(path + ".dropped.json"));
+    splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
+    return read_dataset(path + ".h5", tokenizer.hash());
+  }
+  TokenDataset dataset;
+  dataset.tokenizer_hash = tokenizer.hash();
+  splits.in_evaluation = splits.in_train = 0;
+  if (teacher_writes_any(sources)) {
+    ThreadPool pool(session.threads);
+    const runtime::Model model = runtime::Model::load(*session.teacher, {}, pool);
+    runtime::Workspace work(model, pool);
+    write_text(session, model, work, sources, split, dataset);
+    drop_overlapping(dataset, tokenizer, splits);
+  }
+  append(read_files(session, sources, split, tokenizer, splits), dataset);
+  if (dataset.documents.empty() && !sources.empty())
+    throw input_error(std::string("data.") + name, "no document is left", "text that does not repeat another split",
+                      std::to_string(splits.in_evaluation) + " that share 13 words with the evaluation text, " +
+                          std::to_string(splits.in_train) + " with data.train");
+  const Json dropped = {{"in_evaluation", splits.in_evaluation}, {"in_train", splits.in_train}};
+  write_file_atomically(path + ".dropped.json", dropped.dump() + "\n");
+  write_dataset(path + ".h5", dataset);
+  return dataset;
+}
+
+void describe_split(const std::string& name, const TokenDataset& dataset, const Splits& splits, Json& results,
+                    StageRecord& record) {
+  results[name] = {{"documents", dataset.documents.size()},
+                   {"tokens", dataset.token_count()},
+                   {"loss_tokens", dataset.loss_token_count()},
+                   {"dropped", splits.in_evaluation + splits.in_train}};
+  for (const auto& [count, other] :
+       {std::pair(splits.in_evaluation, "the evaluation text"), std::pair(splits.in_train, "data.train")})
+    if (count > 0)
+      record.notes.push_back("data." + name + ": " + std::to_string(count) +
+                             " documents dropped that share 13 words in a row with " + other);
+}
+
+}  // namespace
+
+Provenance own_provenance(const Recipe& recipe) {
+  Provenance provenance;
+  provenance.name = recipe.name + "-teacher";
+  return provenance;
+}
+
+StageRecord prepare_teacher(Session& session) {
+  const ModelRecipe& teacher = session.recipe.teacher;
+  StageRecord record{.name = "0-teacher"};
+  Json results = Json::object();
+  if (session.inputs.teacher) {
+    session.teacher_model = recipe_model(session.recipe, teacher.model);
+    session.teacher = session.inputs.teacher;
+  } else {
+    session.teacher_model = session.folder.finished_model("0-teacher");
+    if (!fs::exists(session.teacher_model)) make_teacher(session, session.teacher_model);
+    session.teacher = ModelFile::open(session.teacher_model);
+    results = Json::parse(read_file(session.teacher_model + "/state.json"));
+    if (const int64_t dropped = teacher.pretrain ? results.at("pretrain").at("dropped").get<int64_t>() : 0; dropped > 0)
+      record.notes.push_back("teacher.pretrain: " + std::to_string(dropped) +
+                             " documents dropped that share 13 words in a row with the evaluation text");
+  }
+  results["name"] = session.teacher->provenance().name;
+  results["sha256"] = session.teacher->content_hash();
+  results["parameters"] = session.teacher->config().parameter_count();
+  results["bytes"] = session.teacher->size_bytes();
+  record.results = results.dump();
+  return record;
+}
+
+StageRecord prepare_data(Session& session) {
+  const Tokenizer tokenizer(session.teacher->tokenizer());
+  StageRecord record{.name = "0-data"};
+  Json results = Json::object();
+  Splits splits{.evaluation = runs_of(evaluation_documents(session.recipe))};
+  session.train = make_split(session, "train", session.recipe.train, kTrainSplit, tokenizer, splits);
+  describe_split("train", session.train, splits, results, record);
+  if (!session.recipe.calibration.empty()) splits.train = runs_of_learned_text(session.train, tokenizer);
+  session.calibration =
+      make_split(session, "calibration", session.recipe.calibration, kCalibrationSplit, tokenizer, splits);
+  describe_split("calibration", session.calibration, splits, results, record);
+  record.results = results.dump();
+  return record;
+}
+
+}  // namespace attar

@@ -1,0 +1,125 @@
+#include "recipes/run/run.h"
+
+#include <malloc.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "recipes/report/report.h"
+#include "recipes/run/machine.h"
+#include "recipes/run/session.h"
+#include "recipes/schema/inputs.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/cpu.h"
+#include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/judge/benchmark.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+bool changes_student(const Stage& stage) {
+  return std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
+}
+
+std::string numbered_name(const Recipe& recipe, size_t index) {
+  return std::to_string(index + 1) + "-" + stage_name(recipe.stages[index]);
+}
+
+// Runs `work`, adds its wall time and peak memory to the record and keeps the record in the run folder. A finished
+// stage is not run again.
+template <class Work>
+StageRecord finish_once(Session& session, const std::string& name, Work&& work) {
+  if (std::optional<StageRecord> done = session.folder.record(name)) {
+    work(true);
+    return *done;
+  }
+  ::malloc_trim(0);  // what the stage before has freed goes back, so that the peak is this stage's own
+  runtime::reset_peak_rss();
+  const auto start = std::chrono::steady_clock::now();
+  StageRecord record = work(false);
+  Json measurements = Json::parse(record.measurements);
+  measurements["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  measurements["peak_rss_bytes"] = runtime::peak_rss_bytes();
+  record.measurements = measurements.dump();
+  record.name = name;
+  session.folder.write_record(record);
+  return record;
+}
+
+// The student that the first unfinished stage starts from. Quantized codes are not kept: they are made again when the
+// export that needs them is not there.
+size_t first_stage_to_run(Session& session) {
+  const Recipe& recipe = session.recipe;
+  size_t first = 0;
+  while (first < recipe.stages.size() && session.folder.record(numbered_name(recipe, first))) ++first;
+  bool needs_student = false;
+  for (size_t i = first; i < recipe.stages.size(); ++i)
+    needs_student |= !std::holds_alternative<VerifyStage>(recipe.stages[i]);
+  if (!needs_student) return first;
+
+  size_t model_stage = first;
+  while (model_stage > 0 && !changes_student(recipe.stages[model_stage - 1])) --model_stage;
+  if (model_stage == 0)
+    start_student(session);
+  else
+    restore_student(session, numbered_name(recipe, model_stage - 1));
+
+  size_t next_export = first;
+  while (next_export < recipe.stages.size() && !std::holds_alternative<ExportOptions>(recipe.stages[next_export]))
+    ++next_export;
+  for (size_t i = 0; i < first && next_export < recipe.stages.size(); ++i)
+    if (const auto* quantize = std::get_if<QuantizeOptions>(&recipe.stages[i]))
+      run_stage(session, numbered_name(recipe, i), *quantize);
+  return first;
+}
+
+// Where and how this run was started, each start a command.
+std::string environment_json(const RunFolder& folder, int threads) {
+  const std::string path = folder.file("env.json");
+  Json commands = Json::array();
+  if (std::filesystem::exists(path)) {
+    const Json before = Json::parse(read_file(path), nullptr, false);
+    if (before.is_object()) commands = before.value("commands", Json::array());
+  }
+  if (const std::string command = command_line(); commands.empty() || commands.back() != command)
+    commands.push_back(command);
+  Json json = Json::parse(machine_json(threads));
+  json["folder"] = std::filesystem::current_path().string();
+  json["commands"] = commands;
+  return json.dump(1) + "\n";
+}
+
+}  // namespace
+
+RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
+  require_measurable(recipe, options);
+  const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
+  const RecipeInputs inputs = open_inputs(recipe);
+  RunFolder folder(path, resolved_yaml(recipe), inputs.sha256, options.resume);
+  const int threads = options.threads > 0 ? options.threads : cpu_features().cores;
+  write_file_atomically(folder.file("env.json"), environment_json(folder, threads));
+
+  Session session{recipe, inputs, options, folder, progress, threads};
+  std::vector<StageRecord> records;
+  records.push_back(finish_once(session, "0-teacher", [&](bool) { return prepare_teacher(session); }));
+  records.push_back(finish_once(session, "0-data", [&](bool) { return prepare_data(session); }));
+
+  const size_t first = first_stage_to_run(session);
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const std::string name = numbered_name(recipe, i);
+    if (i < first) {
+      records.push_back(*folder.record(name));
+      continue;
+    }
+    records.push_back(finish_once(session, name, [&](bool) {
+      return std::visit([&](const auto& stage) { return run_stage(session, name, stage); }, recipe.stages[i]);
+    }));
+  }
+  return write_report(session, records);
+}
+
+}  // namespace attar

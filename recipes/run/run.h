@@ -1,0 +1,34 @@
+// Runs a recipe in a run folder: every stage's result is kept there and any stage resumes from it.
+//
+//   resolved.yaml env.json metrics.jsonl data/*.h5 cache/*.h5 checkpoints/<stage>/step-N/ export/ report.json
+//   report.html
+#pragma once
+
+#include <string>
+
+#include "recipes/schema/recipe.h"
+#include "runtime/base/progress.h"
+
+namespace attar {
+
+struct RunOptions {
+  std::string folder;           // "": runs/<name>
+  bool resume = false;          // go on from what the folder holds; without it a folder that holds a run is an error
+  int threads = 0;              // 0: all cores
+  std::string runtime_program;  // attar-run, for measurements; "": beside this program
+};
+
+struct RunOutcome {
+  std::string folder;
+  std::string gguf{}, report_html{}, report_json{};  // paths; "" when not made
+  std::string report{};                              // report.json's text
+  bool gates_passed = true;
+};
+
+// Error{Resources}: the folder is locked by another run. Error{Usage}: it holds a run of another recipe.
+RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress = {});
+
+// What a run would do: stages with sizes, and estimates of memory, disk and time on this machine. JSON text.
+std::string plan_recipe(const Recipe& recipe, const RunOptions& options);
+
+}  // namespace attar

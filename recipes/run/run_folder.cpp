@@ -1,0 +1,150 @@
+#include "recipes/run/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/error.h"
+#include "runtime/base/mapped_file.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+int lock_folder(const std::string& path) {
+  const std::string lock_path = path + "/.lock";
+  const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0)
+    throw Error(ErrorKind::Resources,
+                {.where = lock_path, .what = std::string("cannot be created: ") + std::strerror(errno)});
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd);
+    throw Error(ErrorKind::Resources, {.where = path,
+                                       .what = "another attar is working in this folder",
+                                       .hint = "wait for it, or choose another folder with --out"});
+  }
+  return fd;
+}
+
+// What a crash left behind: files and folders written aside and never published.
+void sweep_asides(const std::string& path) {
+  std::vector<fs::path> asides;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
+    if (const std::string name = entry.path().filename().string();
+        name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos)
+      asides.push_back(entry.path());
+  std::error_code ignored;
+  for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
+}
+
+// Before anything is made there, a lock included.
+void refuse_foreign(const std::string& path) {
+  if (!fs::is_directory(path) || fs::exists(path + "/resolved.yaml")) return;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path))
+    if (entry.path().filename() != ".lock" && entry.path().filename().string().find(".tmp-") == std::string::npos)
+      throw usage_error(path, "is not empty and holds no run", "", "", "choose another folder with --out");
+}
+
+// Files of a run that has only opened its teacher: nothing is lost when another recipe takes the folder.
+bool holds_work(const std::string& path) {
+  static constexpr const char* kStart[] = {".lock",    "resolved.yaml", "inputs.json",
+                                           "env.json", "metrics.jsonl", "checkpoints/0-teacher/stage.json"};
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
+    if (entry.is_regular_file() &&
+        std::find(std::begin(kStart), std::end(kStart), fs::relative(entry.path(), path).string()) == std::end(kStart))
+      return true;
+  return false;
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe,
+                     const std::map<std::string, std::string>& inputs, bool resume)
+    : path_(path) {
+  refuse_foreign(path);
+  std::error_code code;
+  fs::create_directories(path, code);
+  if (!fs::is_directory(path))
+    throw Error(ErrorKind::Resources, {.where = path, .what = "cannot be created as a folder"});
+  lock_.fd = lock_folder(path);
+  sweep_asides(path);
+  if (!holds_work(path)) {
+    bind(resolved_recipe, inputs);
+  } else if (read_file(file("resolved.yaml")) != resolved_recipe) {
+    throw usage_error(path, "holds the run of another recipe", "", "",
+                      "compare it with resolved.yaml there; choose another folder with --out, or delete this one");
+  } else if (!resume) {
+    throw usage_error(path, "already holds this run", "", "",
+                      "add --resume to go on with it, or choose another folder with --out");
+  } else {
+    check_inputs(inputs);
+  }
+}
+
+void RunFolder::bind(const std::string& resolved_recipe, const std::map<std::string, std::string>& inputs) {
+  for (const char* name : {"checkpoints", "env.json", "metrics.jsonl"}) fs::remove_all(file(name));
+  write_file_atomically(file("resolved.yaml"), resolved_recipe);
+  write_file_atomically(file("inputs.json"), Json(inputs).dump(1) + "\n");
+}
+
+void RunFolder::check_inputs(const std::map<std::string, std::string>& inputs) const {
+  const Json recorded = Json::parse(read_file(file("inputs.json")), nullptr, false);
+  std::string changed;
+  for (const auto& [name, sha256] : inputs)
+    if (!recorded.is_object() || recorded.value(name, "") != sha256) changed += (changed.empty() ? "" : ", ") + name;
+  if (!changed.empty())
+    throw usage_error(changed, "not the contents that the run in " + path_ + " began with", "", "",
+                      "put the old ones back, or start anew in another folder with --out");
+}
+
+RunFolder::Lock::~Lock() {
+  if (fd >= 0) ::close(fd);
+}
+
+std::optional<StageRecord> RunFolder::record(const std::string& stage) const {
+  const std::string path = checkpoints(stage) + "/stage.json";
+  if (!fs::exists(path)) return std::nullopt;
+  try {
+    const Json json = Json::parse(read_file(path));
+    StageRecord record{stage, json.at("results").dump(), json.at("measurements").dump(), {}};
+    for (const Json& note : json.at("notes")) record.notes.push_back(note.get<std::string>());
+    return record;
+  } catch (const Json::exception&) {
+    throw input_error(path, "is damaged", "", "", "delete its folder and resume: the stage runs again");
+  }
+}
+
+void RunFolder::write_record(const StageRecord& record) {
+  const Json json = {{"results", Json::parse(record.results)},
+                     {"measurements", Json::parse(record.measurements)},
+                     {"notes", record.notes}};
+  write_file_atomically(checkpoints(record.name) + "/stage.json", json.dump(1) + "\n");
+}
+
+void RunFolder::append_metric(const std::string& json_line) {
+  std::ofstream out(file("metrics.jsonl"), std::ios::app);
+  out << json_line << '\n';
+}
+
+void RunFolder::start_metrics(const std::string& stage) {
+  std::string kept;
+  if (std::ifstream in(file("metrics.jsonl")); in) {
+    for (std::string line; std::getline(in, line);) {
+      const Json json = Json::parse(line, nullptr, false);
+      if (json.is_object() && json.value("stage", "") != stage) kept += line + "\n";
+    }
+  }
+  write_file_atomically(file("metrics.jsonl"), kept);
+}
+
+}  // namespace attar

@@ -1,0 +1,209 @@
+// The stages that make the student: prune, distill, quantize, export.
+#include <nlohmann/json.hpp>
+
+#include "compress/checkpoint.h"
+#include "prune/vocabulary.h"
+#include "recipes/data/teacher_signal.h"
+#include "recipes/run/session.h"
+#include "recipes/run/training_record.h"
+#include "recipes/schema/option_checks.h"
+#include "runtime/base/error.h"
+#include "runtime/formats/tokenizer/shared_vocabulary.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json kept_tokens_json(const Session& session) {
+  return {{"kept_tokens", session.kept_tokens}};
+}
+
+// Documents of both splits, calibration first: importance is measured on calibration, token counts on everything.
+TokenDataset joined(TokenDataset first, const TokenDataset& second) {
+  for (const TokenDocument& document : second.documents) {
+    first.documents.push_back(document);
+    first.documents.back().signal_ids.clear();
+    first.documents.back().signal_log_probs.clear();
+  }
+  return first;
+}
+
+// Kept ids of a second cut, in the teacher's numbering.
+std::vector<int32_t> composed(const std::vector<int32_t>& before, std::vector<int32_t> now) {
+  if (before.empty()) return now;
+  for (int32_t& id : now) id = before[static_cast<size_t>(id)];
+  return now;
+}
+
+// A student that the recipe makes follows from recipe and teacher; one that it names may change between two runs.
+std::string named_student_hash(const Recipe& recipe) {
+  return recipe.student && !recipe.student->model.empty() ? ModelFile::open(recipe.student->model).content_hash() : "";
+}
+
+// Bytes and mean error by type of the quantized tensors.
+Json type_table(const QuantizedModel& model) {
+  std::map<std::string, std::pair<int64_t, int64_t>> types;
+  for (const auto& [name, tensor] : model.tensors) {
+    auto& [count, bytes] = types[format_of(tensor.type).name];
+    ++count;
+    bytes += static_cast<int64_t>(tensor.bytes.size());
+  }
+  Json out = Json::object();
+  for (const auto& [type, entry] : types) out[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
+  return out;
+}
+
+// For the card of a file that holds codes: what they fell back to, and what the export had to say.
+ExportInfo with_notes(ExportInfo info, const QuantizedModel& model, const std::vector<std::string>& notes) {
+  info.notes = model.plan.fallback_lines();
+  info.notes.insert(info.notes.end(), notes.begin(), notes.end());
+  return info;
+}
+
+}  // namespace
+
+TokenDataset Session::in_student_vocabulary(const TokenDataset& data) const {
+  if (kept_tokens.empty()) return data;
+  const Tokenizer from(teacher->tokenizer()), to(tokenizer);
+  return remap_dataset(data, from, to, VocabularyCut{tokenizer, kept_tokens});
+}
+
+ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {
+  ExportInfo info;
+  info.provenance = teacher;
+  if (!teacher.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), teacher.name);
+  info.provenance.name = recipe.name;
+  info.recipe_name = recipe.name;
+  info.attar_version = ATTAR_VERSION;
+  return info;
+}
+ExportInfo Session::export_info() const {
+  return attar::export_info(recipe, teacher->provenance());
+}
+
+void start_student(Session& session) {
+  const std::optional<ModelRecipe>& wanted = session.recipe.student;
+  const std::optional<ModelFile>& file = session.inputs.student;
+  session.tokenizer = file ? file->tokenizer() : session.teacher->tokenizer();
+  if (wanted && !file)
+    session.student = CausalLM::random(session.inputs.student_config, static_cast<uint64_t>(session.recipe.seed) + 1);
+  else
+    session.student = CausalLM::load(file ? *file : *session.teacher);
+  session.kept_tokens = teacher_ids(Tokenizer(session.teacher->tokenizer()), Tokenizer(session.tokenizer),
+                                    wanted ? wanted->model : "student");
+}
+
+void restore_student(Session& session, const std::string& name) {
+  Checkpoint checkpoint = read_checkpoint(session.folder.finished_model(name));
+  session.student = std::move(checkpoint.model);
+  session.tokenizer = std::move(checkpoint.tokenizer);
+  session.kept_tokens = Json::parse(checkpoint.state_json).value("kept_tokens", std::vector<int32_t>{});
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const PruneOptions& options) {
+  const TokenDataset data =
+      joined(session.in_student_vocabulary(session.calibration), session.in_student_vocabulary(session.train));
+  const PruneResult pruned =
+      prune(session.student, session.tokenizer, data, options, session.threads, session.progress);
+  if (!pruned.kept_tokens.empty()) session.kept_tokens = composed(session.kept_tokens, pruned.kept_tokens);
+  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
+                   session.export_info().provenance, {}, kept_tokens_json(session).dump());
+  Json layers = Json::array();
+  for (const LayerCut& cut : pruned.cuts)
+    layers.push_back({{"layer", cut.layer},
+                      {"channels", cut.kept_channels.size()},
+                      {"kv_groups", cut.kept_kv_groups.size()},
+                      {"relative_error", cut.relative_error}});
+  const Json results = {{"parameters_before", pruned.parameters_before},
+                        {"parameters_after", pruned.parameters_after},
+                        {"vocabulary", session.student.config.vocab_size},
+                        {"removed_layers", pruned.removed_layers},
+                        {"layers", layers}};
+  return {.name = name, .results = results.dump(), .notes = pruned.notes};
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options) {
+  // The signal is this stage's own: a later stage finds the data as a resumed run would.
+  const TokenDataset data = session.in_student_vocabulary(
+      needs_teacher_signal(session.train, options)
+          ? with_teacher_signal(*session.teacher, session.train, session.kept_tokens, options,
+                                session.folder.file("cache"), session.threads, session.progress)
+          : session.train);
+  const bool cached = learns_from_cache(options, data);
+  CausalLM teacher;
+  if (!cached) teacher = CausalLM::load(*session.teacher);
+  const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,
+                           .teacher_hash = session.teacher->content_hash(),
+                           .student_hash = named_student_hash(session.recipe),
+                           .student_to_teacher = session.kept_tokens,
+                           .data = &data,
+                           .checkpoint_directory = session.folder.checkpoints(name),
+                           .resume = true,
+                           .seed = static_cast<uint64_t>(session.recipe.seed),
+                           .threads = session.threads,
+                           .on_step = step_recorder(session.folder, name)};
+  const TrainResult trained = train(session.student, session.tokenizer, inputs, options, session.progress);
+  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
+                   session.export_info().provenance, {}, kept_tokens_json(session).dump());
+  const Json results = {{"steps", trained.steps},
+                        {"tokens", trained.tokens},
+                        {"signal", cached ? "cached" : "online"},
+                        {"curve", Json::parse(training_curve(trained))}};
+  return {.name = name, .results = results.dump()};
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const QuantizeOptions& options) {
+  const PlanTarget target = gguf_plan_target(session.student.config, session.tokenizer, session.export_info());
+  const QuantizePlan plan = plan_quantization(session.student.config, options, target);
+  Importance importance;
+  if (options.importance)
+    importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration),
+                                    options.calibration_tokens, session.threads, session.progress);
+  session.quantized = quantize(session.student, plan, importance, session.threads, session.progress);
+  Json tensors = Json::array();
+  for (const PlannedTensor& planned : plan.tensors) {
+    const QuantizedTensor& tensor = session.quantized->tensors.at(planned.spec.name);
+    if (planned.spec.is_matrix())
+      tensors.push_back({{"name", planned.spec.name},
+                         {"type", format_of(tensor.type).name},
+                         {"relative_error", tensor.relative_error}});
+  }
+  const Json results = {{"plan", plan.name},
+                        {"types", type_table(*session.quantized)},
+                        {"tensor_bytes", plan.tensor_bytes()},
+                        {"tensors", tensors}};
+  return {.name = name, .results = results.dump(), .notes = plan.fallback_lines()};
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const ExportOptions& options) {
+  const std::string folder = session.folder.file("export");
+  const ExportInfo info = session.export_info();
+  StageRecord record{.name = name};
+  Json results = Json::object();
+  for (const std::string& format : options.formats) {
+    if (format == "gguf") {
+      if (!session.quantized) {
+        QuantizeOptions plain;
+        plain.to = "F16";
+        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, {}), {},
+                                     session.threads, session.progress);
+        record.notes.push_back("no quantize stage before export: the GGUF holds F16");
+      }
+      const GgufExport written = export_gguf(folder + "/model.gguf", *session.quantized, session.tokenizer, info);
+      results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
+      record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
+      write_gguf_card(folder + "/model.gguf", *session.quantized, with_notes(info, *session.quantized, record.notes));
+    } else {
+      const bool codes = options.dequantized && session.quantized;
+      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer,
+                codes ? with_notes(info, *session.quantized, record.notes) : info, options.hf_dtype);
+      results["hf"] = {{"dtype", options.hf_dtype}, {"values", codes ? "dequantized codes" : "before quantization"}};
+    }
+  }
+  write_manifest(folder);
+  record.results = results.dump();
+  return record;
+}
+
+}  // namespace attar

@@ -1,0 +1,43 @@
+#include "recipes/run/training_record.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kCurvePoints = 200;
+
+}  // namespace
+
+std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std::string& stage) {
+  folder.start_metrics(stage);
+  return [&folder, stage](const TrainStep& step) {
+    Json line = {{"stage", stage},
+                 {"step", step.step},
+                 {"tokens", step.tokens},
+                 {"loss", step.loss},
+                 {"gradient_norm", step.gradient_norm},
+                 {"learning_rate", step.learning_rate}};
+    for (const auto& [part, value] : step.parts) line[part] = value;
+    folder.append_metric(line.dump());
+  };
+}
+
+std::string training_curve(const TrainResult& trained) {
+  Json out = Json::array();
+  const size_t n = trained.history.size();
+  const size_t stride = std::max<size_t>(1, (n + kCurvePoints - 1) / kCurvePoints);
+  for (size_t i = 0; i < n; ++i) {
+    if (i % stride != 0 && i + 1 != n) continue;
+    const TrainStep& step = trained.history[i];
+    Json point = {{"step", step.step}, {"tokens", step.tokens}, {"loss", step.loss}};
+    for (const auto& [part, value] : step.parts) point[part] = value;
+    out.push_back(point);
+  }
+  return out.dump();
+}
+
+}  // namespace attar

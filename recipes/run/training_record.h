@@ -1,0 +1,19 @@
+// What a training leaves behind: a line in metrics.jsonl for each step as it happens, and a curve for the report.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "distill/train.h"
+#include "recipes/run/run_folder.h"
+
+namespace attar {
+
+// TrainInputs::on_step that writes the steps of `stage`; lines that an interrupted run left are dropped at once, since
+// the trainer tells the steps of its checkpoint again.
+std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std::string& stage);
+
+// JSON: at most 200 steps of a training, evenly, the last one included.
+std::string training_curve(const TrainResult& trained);
+
+}  // namespace attar

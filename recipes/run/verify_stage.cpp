@@ -1,0 +1,120 @@
+// The verify stage: the exported file against the teacher, in the native runtime.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "recipes/data/splits.h"
+#include "recipes/run/session.h"
+#include "runtime/base/error.h"
+#include "runtime/cli/measure.h"
+#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/judge/verify.h"
+#include "runtime/text/generate.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kSampleTokens = 80;
+constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me three tips for sleeping well.",
+                                      "Write a short story about a lost key.", "Why do leaves change colour in autumn?",
+                                      "Explain what a computer program is."};
+
+// What one model answers, greedily, so that the report shows the same text each time.
+std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, int threads,
+                                 const Progress& progress, Event& now) {
+  ThreadPool pool(threads);
+  const runtime::Model model = runtime::Model::load(file, {}, pool);
+  runtime::Workspace work(model, pool);
+  const TokenizerData& data = model.tokenizer().data();
+  const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
+  std::vector<std::string> out;
+  for (const std::string& prompt : prompts) {
+    std::vector<int32_t> tokens;
+    if (data.chat_template.empty()) {
+      tokens = model.tokenizer().encode(prompt);
+    } else {
+      const ChatContext context{
+          .messages = {{"user", prompt}}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
+      tokens = model.tokenizer().encode(ChatTemplate(data.chat_template).render(context),
+                                        {.add_special = false, .parse_special = true});
+    }
+    runtime::KvCache cache(model);
+    runtime::GenerateOptions options;
+    const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());
+    options.max_tokens = std::clamp<int64_t>(room, 0, kSampleTokens);
+    options.sampling.temperature = 0.0;
+    options.sampling.repetition_penalty = 1.1;
+    const auto go_on = [&](std::string_view) {
+      report(progress, now);
+      return true;
+    };
+    out.push_back(tokens.empty()
+                      ? ""
+                      : runtime::generate(model, cache, tokens, options, work, go_on, inside(progress, now)).text);
+    ++now.done;
+  }
+  return out;
+}
+
+Json samples_json(const Session& session, const ModelFile& student, int64_t count) {
+  std::vector<std::string> prompts;
+  for (const char* question : kQuestions)
+    if (static_cast<int64_t>(prompts.size()) < count) prompts.emplace_back(question);
+  Json samples = Json::array();
+  if (prompts.empty()) return samples;
+  Event now{.stage = "samples", .unit = "answers", .total = 2 * static_cast<int64_t>(prompts.size())};
+  const std::vector<std::string> a = answers(*session.teacher, prompts, session.threads, session.progress, now),
+                                 b = answers(student, prompts, session.threads, session.progress, now);
+  report(session.progress, now);
+  for (size_t i = 0; i < prompts.size(); ++i)
+    samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
+  return samples;
+}
+
+std::string measuring_program(const RunOptions& options) {
+  return options.runtime_program.empty() ? cli::runtime_program() : options.runtime_program;
+}
+
+}  // namespace
+
+void require_measurable(const Recipe& recipe, const RunOptions& options) {
+  const std::string program = measuring_program(options);
+  for (const Stage& stage : recipe.stages)
+    if (const auto* verify = std::get_if<VerifyStage>(&stage))
+      if (verify->bench && !std::filesystem::exists(program))
+        throw Error(
+            ErrorKind::Failure,
+            {.where = program, .what = "is missing", .hint = "build it, or run with stages.verify.bench=false"});
+}
+
+StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options) {
+  const std::string path = session.folder.file("export/model.gguf");
+  if (!std::filesystem::exists(path))
+    throw input_error(path, "is missing", "the GGUF of an export stage", "", "add gguf to the export stage's formats");
+  const ModelFile student = ModelFile::open(path);
+  runtime::VerifyResults results;
+  {
+    ThreadPool pool(session.threads);
+    results = runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), options, pool,
+                              session.progress);
+  }
+  cli::Speeds speeds;
+  if (options.bench) {
+    speeds = cli::measure_both(measuring_program(session.options), session.teacher_model, path, session.threads,
+                               session.progress);
+  }
+  const std::vector<runtime::GateResult> gates =
+      runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
+  const Json document = Json::parse(cli::verify_document(results, speeds, gates));
+  Json measurements = document.at("measurements");
+  measurements["gates"] = document.at("gates");
+  if (!options.bench) measurements = {{"gates", document.at("gates")}};
+  measurements["samples"] = samples_json(session, student, options.samples);
+  return {.name = name,
+          .results = document.at("results").dump(),
+          .measurements = measurements.dump(),
+          .notes = results.notes};
+}
+
+}  // namespace attar

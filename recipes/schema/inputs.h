@@ -1,0 +1,38 @@
+// What a recipe takes from outside: files and models. They are found, read and checked before the run folder is made,
+// and a run only goes on beside the contents it began with.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "recipes/schema/recipe.h"
+#include "runtime/formats/model_file.h"
+
+namespace attar {
+
+// A data file of a recipe, seen from the recipe's own folder.
+std::string recipe_relative(const Recipe& recipe, const std::string& file);
+// A MODEL of a recipe: pip:PACKAGE, or a path seen from the recipe's folder, else from the working folder.
+std::string recipe_model(const Recipe& recipe, const std::string& model);
+
+struct RecipeInputs {
+  std::optional<ModelFile> teacher, student;  // nothing: made here
+  TokenizerData own_tokenizer;                // of a teacher that is made here
+  ModelConfig teacher_config, student_config;
+  uint64_t teacher_bytes = 0;
+  std::map<std::string, std::string> sha256;  // of the contents, by "teacher", "student", "tokenizer" or data file
+};
+
+// Error{Input}: what is missing or cannot be read. Error{Usage}: what a model of this shape cannot go through.
+RecipeInputs open_inputs(const Recipe& recipe);
+
+// Stages that a student of this shape cannot go through: index and what is wrong.
+struct StageProblem {
+  size_t stage;
+  std::string what;
+};
+std::vector<StageProblem> shape_problems(const Recipe& recipe, ModelConfig student);
+
+}  // namespace attar

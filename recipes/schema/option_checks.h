@@ -1,0 +1,31 @@
+// What values the options of the stages may have. Recipes, flags and Python arguments all pass through here, so an
+// impossible value is refused before anything runs, with the same words everywhere.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "recipes/schema/recipe.h"
+#include "runtime/base/error.h"
+#include "runtime/base/fields.h"
+
+namespace attar {
+
+std::vector<FieldProblem> problems_of(const PruneOptions& options);
+std::vector<FieldProblem> problems_of(const DistillOptions& options);
+std::vector<FieldProblem> problems_of(const QuantizeOptions& options);
+std::vector<FieldProblem> problems_of(const ExportOptions& options);
+std::vector<FieldProblem> problems_of(const VerifyStage& options);
+std::vector<FieldProblem> problems_of(const TeacherWrites& options);
+std::vector<FieldProblem> problems_of(const Architecture& options);
+
+// For flags and Python: the first problem as Error{Usage}, `where` in front ("attar prune").
+template <class Options>
+void require_valid(const Options& options, const std::string& where) {
+  const std::vector<FieldProblem> problems = problems_of(options);
+  if (!problems.empty())
+    throw usage_error(where, problems.front().field + " has an impossible value", problems.front().expected,
+                      problems.front().got);
+}
+
+}  // namespace attar

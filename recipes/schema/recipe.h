@@ -1,0 +1,135 @@
+// A recipe: teacher, data, and the stages in order. Parsed and validated whole before anything runs; every option of a
+// stage is a field of that stage's options struct, listed once (runtime/base/fields.h).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "distill/train.h"
+#include "prune/prune.h"
+#include "quantize/quantize.h"
+#include "runtime/formats/config.h"
+#include "runtime/judge/verify.h"
+
+namespace attar {
+
+// `formats`: gguf, hf. `hf_dtype`: float32 or bfloat16. `dequantized`: the Hugging Face directory holds the codes'
+// values.
+struct ExportOptions {
+  std::vector<std::string> formats{"gguf"};
+  std::string hf_dtype = "float32";
+  bool dequantized = false;
+};
+template <class Visitor>
+void visit_fields(ExportOptions& o, Visitor&& field) {
+  field(o.formats, "formats", "what to write: gguf, hf");
+  field(o.hf_dtype, "hf_dtype", "number type of the Hugging Face directory: float32 or bfloat16");
+  field(o.dequantized, "dequantized",
+        "write the quantized codes' values to the Hugging Face directory, not the student before quantization");
+}
+
+struct VerifyStage : runtime::VerifyOptions {
+  std::map<std::string, double> gates;
+  bool bench = true;
+  int64_t samples = 3;
+};
+template <class Visitor>
+void visit_fields(VerifyStage& o, Visitor&& field) {
+  visit_fields(static_cast<runtime::VerifyOptions&>(o), field);
+  field(
+      o.gates, "gates",
+      "limits that set the exit code: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least");
+  field(o.bench, "bench", "measure speed and memory of both models");
+  field(o.samples, "samples", "answers of both models to show side by side in the report");
+}
+
+using Stage = std::variant<PruneOptions, DistillOptions, QuantizeOptions, ExportOptions, VerifyStage>;
+const char* stage_name(const Stage& stage);  // "prune", "distill", ...
+
+// Text that the teacher writes. `prompt`: chat (answers to the user turns of `prompts`, or of its own making), or none
+// (free text from BOS or a random first token).
+struct TeacherWrites {
+  int64_t tokens = 24000;
+  std::string prompt = "chat";
+  std::string prompts;       // a .jsonl of messages; empty: the teacher writes the user turn too
+  int64_t max_tokens = 256;  // of one document
+  double temperature = 1.0;
+  double top_p = 1.0;
+  int64_t signal_top_k = 64;  // kept teacher signal a token; 0: none
+};
+template <class Visitor>
+void visit_fields(TeacherWrites& o, Visitor&& field) {
+  field(o.tokens, "tokens", "tokens to write");
+  field(o.prompt, "prompt", "chat: answers to user turns; none: free text");
+  field(o.prompts, "prompts", "file of user turns (.jsonl with messages); without it the teacher writes them too");
+  field(o.max_tokens, "max_tokens", "longest document");
+  field(o.temperature, "temperature", "1 samples the teacher's own distribution");
+  field(o.top_p, "top_p", "nucleus; 1 for all");
+  field(o.signal_top_k, "signal_top_k", "teacher probabilities kept at each token for distillation; 0 for none");
+}
+
+// One source of a split: a text or chat file (relative to the recipe), as often as `weight` says (2 is twice, 0.25 a
+// quarter of its documents), or text that the teacher writes.
+struct DataSource {
+  std::string file;
+  double weight = 1.0;
+  std::optional<TeacherWrites> teacher_writes;
+};
+
+// The shape of a model that is trained here; the vocabulary comes from its tokenizer.
+struct Architecture {
+  std::string family = "llama";
+  int64_t layers = 4, width = 128, heads = 4, kv_heads = 4, head_dim = 32, ffn = 384;
+  int64_t context = 1024, sliding_window = 0;
+  double rope_theta = 10000.0, norm_epsilon = 1e-5;
+  bool tied_embeddings = true;
+};
+template <class Visitor>
+void visit_fields(Architecture& o, Visitor&& field) {
+  field(o.family, "family", "llama, qwen2, qwen3 or gemma3");
+  field(o.layers, "layers", "number of layers");
+  field(o.width, "width", "width of the residual stream");
+  field(o.heads, "heads", "query heads a layer");
+  field(o.kv_heads, "kv_heads", "key and value heads a layer; divides heads");
+  field(o.head_dim, "head_dim", "width of a head; even");
+  field(o.ffn, "ffn", "width of the feed-forward layer");
+  field(o.context, "context", "longest sequence in tokens");
+  field(o.sliding_window, "sliding_window", "gemma3: how many tokens the local layers see");
+  field(o.rope_theta, "rope_theta", "base of the rotary embedding");
+  field(o.norm_epsilon, "norm_epsilon", "added to the mean square in RMSNorm");
+  field(o.tied_embeddings, "tied_embeddings", "the head is the embedding");
+}
+// Error{Usage} for what could not be a model.
+ModelConfig to_config(const Architecture& architecture, int64_t vocab_size);
+
+// A teacher or student: one that exists, or one that is made here.
+struct ModelRecipe {
+  std::string model;                         // MODEL; or empty, and then:
+  std::optional<Architecture> architecture;  // recipe key `config`
+  std::string tokenizer;                     // a tokenizer.json or a MODEL to take the tokenizer from
+  std::optional<DistillOptions> pretrain;    // cross-entropy on the train split's text
+};
+
+struct Recipe {
+  int64_t version = 1;
+  std::string name;
+  std::string path;  // of the file; relative paths in it start at its folder
+  int64_t seed = 0;
+  ModelRecipe teacher;
+  std::optional<ModelRecipe> student;
+  std::vector<DataSource> train, calibration, evaluation;
+  std::vector<Stage> stages;
+};
+
+// `overrides`: "stages.1.distill.tokens=1000", "seed=3". Throws Error{Usage} listing every problem at once, one line
+// each: "tiny.yaml:14:3: prune.ffn = 1.4: expected 0 <= x < 1".
+Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides);
+
+// The recipe with every default written out, as YAML: resolved.yaml.
+std::string resolved_yaml(const Recipe& recipe);
+
+}  // namespace attar

@@ -1,0 +1,78 @@
+#include "runtime/formats/blocks/quant_format.h"
+
+#include <strings.h>
+
+#include <cassert>
+#include <string>
+
+#include "runtime/formats/blocks/blocks.h"
+
+namespace attar {
+namespace {
+
+using namespace blocks;
+
+constexpr QuantFormat kFormats[] = {
+    {TensorType::F32, "F32", 1, 4, decode_f32, encode_f32},
+    {TensorType::F16, "F16", 1, 2, decode_f16, encode_f16},
+    {TensorType::BF16, "BF16", 1, 2, decode_bf16, encode_bf16},
+    {TensorType::F64, "F64", 1, 8, decode_f64, nullptr},
+    {TensorType::I8, "I8", 1, 1, decode_i8, nullptr},
+    {TensorType::I16, "I16", 1, 2, decode_i16, nullptr},
+    {TensorType::I32, "I32", 1, 4, decode_i32, nullptr},
+    {TensorType::I64, "I64", 1, 8, decode_i64, nullptr},
+    {TensorType::Q4_0, "Q4_0", 32, 18, decode_q4_0, encode_q4_0},
+    {TensorType::Q4_1, "Q4_1", 32, 20, decode_q4_1, encode_q4_1},
+    {TensorType::Q5_0, "Q5_0", 32, 22, decode_q5_0, encode_q5_0},
+    {TensorType::Q5_1, "Q5_1", 32, 24, decode_q5_1, encode_q5_1},
+    {TensorType::Q8_0, "Q8_0", 32, 34, decode_q8_0, encode_q8_0},
+    {TensorType::Q8_1, "Q8_1", 32, 36, decode_q8_1, nullptr},
+    {TensorType::IQ4_NL, "IQ4_NL", 32, 18, decode_iq4_nl, encode_iq4_nl},
+    {TensorType::Q2_K, "Q2_K", 256, 84, decode_q2_k, nullptr},
+    {TensorType::Q3_K, "Q3_K", 256, 110, decode_q3_k, nullptr},
+    {TensorType::Q4_K, "Q4_K", 256, 144, decode_q4_k, encode_q4_k},
+    {TensorType::Q5_K, "Q5_K", 256, 176, decode_q5_k, encode_q5_k},
+    {TensorType::Q6_K, "Q6_K", 256, 210, decode_q6_k, encode_q6_k},
+    {TensorType::Q8_K, "Q8_K", 256, 292, decode_q8_k, nullptr},
+    {TensorType::IQ4_XS, "IQ4_XS", 256, 136, decode_iq4_xs, nullptr},
+    {TensorType::IQ2_XXS, "IQ2_XXS", 256, 66, decode_iq2_xxs, nullptr},
+    {TensorType::IQ2_XS, "IQ2_XS", 256, 74, decode_iq2_xs, nullptr},
+    {TensorType::IQ2_S, "IQ2_S", 256, 82, decode_iq2_s, nullptr},
+    {TensorType::IQ3_XXS, "IQ3_XXS", 256, 98, decode_iq3_xxs, nullptr},
+    {TensorType::IQ3_S, "IQ3_S", 256, 110, decode_iq3_s, nullptr},
+    {TensorType::IQ1_S, "IQ1_S", 256, 50, decode_iq1_s, nullptr},
+    {TensorType::IQ1_M, "IQ1_M", 256, 56, decode_iq1_m, nullptr},
+    {TensorType::TQ1_0, "TQ1_0", 256, 54, decode_tq1_0, nullptr},
+    {TensorType::TQ2_0, "TQ2_0", 256, 66, decode_tq2_0, nullptr},
+    {TensorType::MXFP4, "MXFP4", 32, 17, decode_mxfp4, nullptr},
+    {TensorType::NVFP4, "NVFP4", 64, 36, decode_nvfp4, nullptr},
+    {TensorType::Q1_0, "Q1_0", 128, 18, decode_q1_0, nullptr},
+    {TensorType::Q2_0, "Q2_0", 64, 18, decode_q2_0, nullptr},
+};
+
+}  // namespace
+
+std::span<const QuantFormat> quant_formats() {
+  return kFormats;
+}
+
+const QuantFormat* find_format(TensorType type) {
+  for (const QuantFormat& format : kFormats)
+    if (format.type == type) return &format;
+  return nullptr;
+}
+
+const QuantFormat* find_format(std::string_view name) {
+  const std::string text(name);
+  for (const QuantFormat& format : kFormats)
+    if (::strcasecmp(text.c_str(), format.name) == 0) return &format;
+  return nullptr;
+}
+
+const QuantFormat& format_of(TensorType type) {
+  const QuantFormat* format = find_format(type);
+  assert(format != nullptr);
+  return *format;
+}
+
+}  // namespace attar

@@ -1,0 +1,482 @@
+#include "runtime/formats/container/gguf.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/checked.h"
+#include "runtime/base/error.h"
+
+namespace attar {
+namespace {
+
+constexpr uint64_t kMaxKeys = 1 << 16;
+constexpr uint64_t kMaxTensors = 1 << 20;
+constexpr uint64_t kMaxNameBytes = 1 << 16;
+constexpr uint64_t kDefaultAlignment = 32;
+
+struct TypeInfo {
+  GgufType type;
+  uint64_t bytes;  // of one value; the length field alone for strings
+};
+constexpr TypeInfo kTypes[] = {{GgufType::U8, 1},     {GgufType::I8, 1},     {GgufType::U16, 2}, {GgufType::I16, 2},
+                               {GgufType::U32, 4},    {GgufType::I32, 4},    {GgufType::F32, 4}, {GgufType::Bool, 1},
+                               {GgufType::String, 8}, {GgufType::Array, 12}, {GgufType::U64, 8}, {GgufType::I64, 8},
+                               {GgufType::F64, 8}};
+
+bool is_real(GgufType type) {
+  return type == GgufType::F32 || type == GgufType::F64;
+}
+
+// Reads forward through the mapped bytes; every step is checked against what is left.
+class Cursor {
+ public:
+  Cursor(std::span<const std::byte> bytes, std::string where) : bytes_(bytes), where_(std::move(where)) {}
+
+  uint64_t position() const { return position_; }
+  uint64_t left() const { return bytes_.size() - position_; }
+  const std::string& where() const { return where_; }
+
+  std::span<const std::byte> take(uint64_t n, const std::string& what) {
+    if (n > left())
+      throw input_error(where_, what + " runs past the end of the file",
+                        std::to_string(n) + " more bytes at " + std::to_string(position_), std::to_string(left()),
+                        "the file is cut or damaged; fetch it again");
+    const auto part = bytes_.subspan(position_, n);
+    position_ += n;
+    return part;
+  }
+  template <class T>
+  T number(const std::string& what) {
+    T value;
+    std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
+    return value;
+  }
+  std::string string(const std::string& what, uint64_t limit) {
+    const auto length = number<uint64_t>(what + ", its length");
+    if (length > limit)
+      throw input_error(where_, what + " is too long", "at most " + std::to_string(limit) + " bytes",
+                        std::to_string(length));
+    const auto bytes = take(length, what);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::string where_;
+  uint64_t position_ = 0;
+};
+
+const TypeInfo& type_info(uint32_t id, const Cursor& cursor, const std::string& what) {
+  for (const TypeInfo& info : kTypes)
+    if (static_cast<uint32_t>(info.type) == id) return info;
+  throw input_error(cursor.where(), what + " has an unknown value type", "0 to 12", std::to_string(id));
+}
+
+void read_scalar(Cursor& cursor, GgufType type, const std::string& what, GgufValue& value) {
+  switch (type) {
+    case GgufType::U8:
+      value.integers.push_back(cursor.number<uint8_t>(what));
+      return;
+    case GgufType::I8:
+      value.integers.push_back(cursor.number<int8_t>(what));
+      return;
+    case GgufType::U16:
+      value.integers.push_back(cursor.number<uint16_t>(what));
+      return;
+    case GgufType::I16:
+      value.integers.push_back(cursor.number<int16_t>(what));
+      return;
+    case GgufType::U32:
+      value.integers.push_back(cursor.number<uint32_t>(what));
+      return;
+    case GgufType::I32:
+      value.integers.push_back(cursor.number<int32_t>(what));
+      return;
+    case GgufType::U64:
+      value.integers.push_back(checked_cast<int64_t>(cursor.number<uint64_t>(what), cursor.where() + ": " + what));
+      return;
+    case GgufType::I64:
+      value.integers.push_back(cursor.number<int64_t>(what));
+      return;
+    case GgufType::Bool: {
+      const auto flag = cursor.number<uint8_t>(what);
+      if (flag > 1) throw input_error(cursor.where(), what + " is no boolean", "0 or 1", std::to_string(flag));
+      value.integers.push_back(flag);
+      return;
+    }
+    case GgufType::F32:
+      value.reals.push_back(static_cast<double>(cursor.number<float>(what)));
+      return;
+    case GgufType::F64:
+      value.reals.push_back(cursor.number<double>(what));
+      return;
+    case GgufType::String:
+      value.strings.push_back(cursor.string(what, cursor.left()));
+      return;
+    case GgufType::Array:
+      break;
+  }
+  throw input_error(cursor.where(), what + " is an array of arrays", "an array of plain values", "a nested array");
+}
+
+GgufValue read_value(Cursor& cursor, const std::string& what) {
+  GgufValue value;
+  const TypeInfo& info = type_info(cursor.number<uint32_t>(what + ", its type"), cursor, what);
+  value.type = info.type;
+  if (info.type != GgufType::Array) {
+    read_scalar(cursor, info.type, what, value);
+    return value;
+  }
+  const TypeInfo& element = type_info(cursor.number<uint32_t>(what + ", its element type"), cursor, what);
+  const auto count = cursor.number<uint64_t>(what + ", its length");
+  if (count > cursor.left() / element.bytes)  // each element takes at least that much, so nothing is allocated in vain
+    throw input_error(cursor.where(), what + " is longer than the file",
+                      "at most " + std::to_string(cursor.left() / element.bytes) + " elements", std::to_string(count),
+                      "the file is cut or damaged; fetch it again");
+  value.is_array = true;
+  value.type = element.type;
+  if (element.type == GgufType::String)
+    value.strings.reserve(count);
+  else if (is_real(element.type))
+    value.reals.reserve(count);
+  else
+    value.integers.reserve(count);
+  for (uint64_t i = 0; i < count; ++i) read_scalar(cursor, element.type, what, value);
+  return value;
+}
+
+struct TensorInfo {
+  GgufTensor tensor;
+  uint64_t offset = 0, size_bytes = 0;
+};
+
+TensorInfo read_tensor_info(Cursor& cursor, uint64_t index) {
+  TensorInfo info;
+  info.tensor.name = cursor.string("name of tensor " + std::to_string(index), kMaxNameBytes);
+  const std::string where = cursor.where() + ": tensor " + printable(info.tensor.name);
+  const auto dims = cursor.number<uint32_t>(where + ", its dimensions");
+  if (dims < 1 || dims > 4)
+    throw input_error(where, "has a wrong number of dimensions", "1 to 4", std::to_string(dims));
+  uint64_t elements = 1;
+  for (uint32_t d = 0; d < dims; ++d) {
+    const auto extent = cursor.number<uint64_t>(where + ", its shape");
+    if (extent == 0 || extent > (uint64_t{1} << 40))
+      throw input_error(where, "has an impossible extent", "1 to 2^40", std::to_string(extent));
+    elements = checked_mul(elements, extent, where);
+    info.tensor.shape.insert(info.tensor.shape.begin(), static_cast<int64_t>(extent));
+  }
+  const auto type_id = cursor.number<int32_t>(where + ", its type");
+  const QuantFormat* format = find_format(static_cast<TensorType>(type_id));
+  if (format == nullptr)
+    throw input_error(where, "has an unknown tensor type", "a type of GGUF version 3", std::to_string(type_id));
+  info.tensor.type = format->type;
+  if (info.tensor.shape.back() % format->block_size != 0)
+    throw input_error(where, std::string("has rows that ") + format->name + " cannot divide",
+                      "a multiple of " + std::to_string(format->block_size), std::to_string(info.tensor.shape.back()));
+  info.offset = cursor.number<uint64_t>(where + ", its offset");
+  info.size_bytes = checked_mul(elements / static_cast<uint64_t>(format->block_size),
+                                static_cast<uint64_t>(format->block_bytes), where);
+  return info;
+}
+
+// Positions sorted by name; a name that stands twice is refused.
+template <class Items, class Name>
+std::vector<uint32_t> index_by_name(const Items& items, const Name& name, const std::string& where, const char* what) {
+  std::vector<uint32_t> order(items.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return name(items[a]) < name(items[b]); });
+  for (size_t i = 1; i < order.size(); ++i)
+    if (name(items[order[i]]) == name(items[order[i - 1]]))
+      throw input_error(where, std::string(what) + " " + printable(name(items[order[i]])) + " stands twice");
+  return order;
+}
+
+template <class Items, class Name>
+const typename Items::value_type* find_by_name(const Items& items, const std::vector<uint32_t>& order, const Name& name,
+                                               std::string_view wanted) {
+  const auto at = std::lower_bound(order.begin(), order.end(), wanted,
+                                   [&](uint32_t i, std::string_view w) { return name(items[i]) < w; });
+  return at != order.end() && name(items[*at]) == wanted ? &items[*at] : nullptr;
+}
+
+const auto kEntryName = [](const GgufEntry& entry) -> const std::string& { return entry.key; };
+const auto kTensorName = [](const GgufTensor& tensor) -> const std::string& { return tensor.name; };
+
+void check_header(Cursor& cursor) {
+  const auto magic = cursor.take(4, "the magic");
+  if (std::memcmp(magic.data(), "GGUF", 4) != 0)
+    throw input_error(cursor.where(), "is not a GGUF file", "it to begin with GGUF",
+                      printable(std::string(reinterpret_cast<const char*>(magic.data()), 4)));
+  const auto version = cursor.number<uint32_t>("the version");
+  if (version == 0x02000000 || version == 0x03000000)
+    throw input_error(cursor.where(), "is a big-endian GGUF, which Attar does not read");
+  if (version != 2 && version != 3)
+    throw input_error(cursor.where(), "has a GGUF version Attar does not read", "2 or 3", std::to_string(version));
+}
+
+uint64_t checked_count(Cursor& cursor, const char* what, uint64_t limit, uint64_t least_bytes) {
+  const auto count = cursor.number<uint64_t>(what);
+  const uint64_t most = std::min(limit, cursor.left() / least_bytes);
+  if (count > most)
+    throw input_error(cursor.where(), std::string(what) + " is impossible", "at most " + std::to_string(most),
+                      std::to_string(count));
+  return count;
+}
+
+uint64_t alignment_of(const GgufFile& file) {
+  const int64_t alignment = file.integer("general.alignment", kDefaultAlignment);
+  if (alignment <= 0 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0)
+    throw input_error(file.path(), "general.alignment is impossible", "a power of two up to 2^20",
+                      std::to_string(alignment));
+  return static_cast<uint64_t>(alignment);
+}
+
+GgufValue scalar(GgufType type) {
+  GgufValue value;
+  value.type = type;
+  return value;
+}
+
+}  // namespace
+
+GgufFile GgufFile::open(const std::string& path) {
+  GgufFile file;
+  file.file_ = MappedFile(path);
+  Cursor cursor(file.file_.bytes(), path);
+  check_header(cursor);
+  const uint64_t n_tensors = checked_count(cursor, "the number of tensors", kMaxTensors, 24);
+  const uint64_t n_keys = checked_count(cursor, "the number of keys", kMaxKeys, 13);
+  for (uint64_t i = 0; i < n_keys; ++i) {
+    std::string key = cursor.string("key " + std::to_string(i), kMaxNameBytes);
+    if (key.empty()) throw input_error(path, "key " + std::to_string(i) + " is empty");
+    GgufValue value = read_value(cursor, "key " + printable(key));
+    file.entries_.push_back({std::move(key), std::move(value)});
+  }
+  file.keys_by_name_ = index_by_name(file.entries_, kEntryName, path, "key");
+
+  std::vector<TensorInfo> infos;
+  for (uint64_t i = 0; i < n_tensors; ++i) infos.push_back(read_tensor_info(cursor, i));
+  const uint64_t alignment = alignment_of(file);
+  const uint64_t data = infos.empty() ? cursor.position() : round_up(cursor.position(), alignment, path);
+  uint64_t expected = 0;  // offsets are contiguous in listing order
+  for (TensorInfo& info : infos) {
+    const std::string where = path + ": tensor " + printable(info.tensor.name);
+    if (info.offset != expected)
+      throw input_error(where, "lies at a wrong offset", std::to_string(expected), std::to_string(info.offset));
+    const uint64_t begin = checked_add(data, info.offset, where);
+    if (checked_add(begin, info.size_bytes, where) > file.size_bytes())
+      throw input_error(where, "runs past the end of the file", std::to_string(begin + info.size_bytes) + " bytes",
+                        std::to_string(file.size_bytes()), "the file is cut; fetch it again");
+    info.tensor.bytes = file.file_.bytes().subspan(begin, info.size_bytes);
+    expected = checked_add(expected, round_up(info.size_bytes, alignment, where), where);
+    file.tensors_.push_back(std::move(info.tensor));
+  }
+  file.tensors_by_name_ = index_by_name(file.tensors_, kTensorName, path, "tensor");
+  return file;
+}
+
+const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
+  return find_by_name(tensors_, tensors_by_name_, kTensorName, name);
+}
+
+const GgufValue* GgufFile::find(std::string_view key) const {
+  const GgufEntry* entry = find_by_name(entries_, keys_by_name_, kEntryName, key);
+  return entry != nullptr ? &entry->value : nullptr;
+}
+
+namespace {
+
+Error missing(const GgufFile& file, std::string_view key) {
+  return input_error(file.path(), "key " + std::string(key) + " is missing");
+}
+Error wrong_kind(const GgufFile& file, std::string_view key, const char* expected) {
+  return input_error(file.path(), "key " + std::string(key) + " has another type", expected);
+}
+
+}  // namespace
+
+int64_t GgufFile::integer(std::string_view key, std::optional<int64_t> fallback) const {
+  const GgufValue* value = find(key);
+  if (value == nullptr && fallback) return *fallback;
+  if (value == nullptr) throw missing(*this, key);
+  if (value->is_array || value->integers.size() != 1 || value->type == GgufType::Bool)
+    throw wrong_kind(*this, key, "a whole number");
+  return value->integers[0];
+}
+
+double GgufFile::real(std::string_view key, std::optional<double> fallback) const {
+  const GgufValue* value = find(key);
+  if (value == nullptr && fallback) return *fallback;
+  if (value == nullptr) throw missing(*this, key);
+  if (value->is_array || value->reals.size() != 1) throw wrong_kind(*this, key, "a float");
+  return value->reals[0];
+}
+
+bool GgufFile::boolean(std::string_view key, std::optional<bool> fallback) const {
+  const GgufValue* value = find(key);
+  if (value == nullptr && fallback) return *fallback;
+  if (value == nullptr) throw missing(*this, key);
+  if (value->is_array || value->type != GgufType::Bool) throw wrong_kind(*this, key, "true or false");
+  return value->integers[0] != 0;
+}
+
+std::string GgufFile::string(std::string_view key, std::optional<std::string> fallback) const {
+  const GgufValue* value = find(key);
+  if (value == nullptr && fallback) return *fallback;
+  if (value == nullptr) throw missing(*this, key);
+  if (value->is_array || value->strings.size() != 1) throw wrong_kind(*this, key, "text");
+  return value->strings[0];
+}
+
+GgufValue GgufValue::u32(uint32_t v) {
+  GgufValue value = scalar(GgufType::U32);
+  value.integers = {static_cast<int64_t>(v)};
+  return value;
+}
+GgufValue GgufValue::i32(int32_t v) {
+  GgufValue value = scalar(GgufType::I32);
+  value.integers = {v};
+  return value;
+}
+GgufValue GgufValue::u64(uint64_t v) {
+  GgufValue value = scalar(GgufType::U64);
+  value.integers = {static_cast<int64_t>(v)};
+  return value;
+}
+GgufValue GgufValue::f32(float v) {
+  GgufValue value = scalar(GgufType::F32);
+  value.reals = {static_cast<double>(v)};
+  return value;
+}
+GgufValue GgufValue::boolean(bool v) {
+  GgufValue value = scalar(GgufType::Bool);
+  value.integers = {v ? 1 : 0};
+  return value;
+}
+GgufValue GgufValue::string(std::string v) {
+  GgufValue value = scalar(GgufType::String);
+  value.strings = {std::move(v)};
+  return value;
+}
+GgufValue GgufValue::array_of(std::vector<std::string> v) {
+  GgufValue value = scalar(GgufType::String);
+  value.is_array = true;
+  value.strings = std::move(v);
+  return value;
+}
+GgufValue GgufValue::array_of(std::vector<float> v) {
+  GgufValue value = scalar(GgufType::F32);
+  value.is_array = true;
+  value.reals.assign(v.begin(), v.end());
+  return value;
+}
+GgufValue GgufValue::array_of_i32(std::vector<int64_t> v) {
+  GgufValue value = scalar(GgufType::I32);
+  value.is_array = true;
+  value.integers = std::move(v);
+  return value;
+}
+GgufValue GgufValue::array_of_u32(std::vector<int64_t> v) {
+  GgufValue value = array_of_i32(std::move(v));
+  value.type = GgufType::U32;
+  return value;
+}
+
+namespace {
+
+template <class T>
+void put(AtomicFile& file, T value) {
+  file.write(std::as_bytes(std::span(&value, 1)));
+}
+
+void put_string(AtomicFile& file, const std::string& text) {
+  put<uint64_t>(file, text.size());
+  file.write(text);
+}
+
+void put_element(AtomicFile& file, const GgufValue& value, size_t i) {
+  switch (value.type) {
+    case GgufType::U8:
+    case GgufType::I8:
+    case GgufType::Bool:
+      return put(file, static_cast<uint8_t>(value.integers[i]));
+    case GgufType::U16:
+    case GgufType::I16:
+      return put(file, static_cast<uint16_t>(value.integers[i]));
+    case GgufType::U32:
+    case GgufType::I32:
+      return put(file, static_cast<uint32_t>(value.integers[i]));
+    case GgufType::U64:
+    case GgufType::I64:
+      return put(file, static_cast<uint64_t>(value.integers[i]));
+    case GgufType::F32:
+      return put(file, static_cast<float>(value.reals[i]));
+    case GgufType::F64:
+      return put(file, value.reals[i]);
+    case GgufType::String:
+      return put_string(file, value.strings[i]);
+    case GgufType::Array:
+      break;
+  }
+}
+
+void put_entry(AtomicFile& file, const GgufEntry& entry) {
+  put_string(file, entry.key);
+  const GgufValue& value = entry.value;
+  const size_t count = value.type == GgufType::String ? value.strings.size()
+                       : is_real(value.type)          ? value.reals.size()
+                                                      : value.integers.size();
+  if (value.is_array) {
+    put(file, static_cast<uint32_t>(GgufType::Array));
+    put(file, static_cast<uint32_t>(value.type));
+    put<uint64_t>(file, count);
+  } else {
+    put(file, static_cast<uint32_t>(value.type));
+  }
+  for (size_t i = 0; i < count; ++i) put_element(file, value, i);
+}
+
+void pad(AtomicFile& file, uint64_t alignment) {
+  static constexpr char kZeros[256] = {};
+  for (uint64_t rest = (alignment - file.size_bytes() % alignment) % alignment; rest > 0;) {
+    const uint64_t take = std::min<uint64_t>(rest, sizeof kZeros);
+    file.write(std::string_view(kZeros, take));
+    rest -= take;
+  }
+}
+
+}  // namespace
+
+void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries,
+                const std::vector<GgufTensor>& tensors) {
+  AtomicFile file(path);
+  file.write("GGUF");
+  put<uint32_t>(file, 3);
+  put<uint64_t>(file, tensors.size());
+  put<uint64_t>(file, entries.size());
+  uint64_t alignment = kDefaultAlignment;
+  for (const GgufEntry& entry : entries) {
+    put_entry(file, entry);
+    if (entry.key == "general.alignment") alignment = static_cast<uint64_t>(entry.value.integers.at(0));
+  }
+  uint64_t offset = 0;
+  for (const GgufTensor& tensor : tensors) {
+    put_string(file, tensor.name);
+    put(file, static_cast<uint32_t>(tensor.shape.size()));
+    for (auto extent = tensor.shape.rbegin(); extent != tensor.shape.rend(); ++extent)
+      put(file, static_cast<uint64_t>(*extent));
+    put(file, static_cast<int32_t>(tensor.type));
+    put(file, offset);
+    offset = checked_add(offset, round_up(tensor.bytes.size(), alignment, path), path);
+  }
+  pad(file, alignment);
+  for (const GgufTensor& tensor : tensors) {
+    file.write(tensor.bytes);
+    pad(file, alignment);
+  }
+  file.commit();
+}
+
+}  // namespace attar

@@ -1,0 +1,104 @@
+// GGUF, the deployable format: reader for versions 2 and 3, writer for 3. Little-endian.
+//
+//   "GGUF" u32 version  u64 n_tensors  u64 n_keys
+//   n_keys    x { string key; u32 value type; value }          string = u64 length + bytes; array = u32 type u64 n
+//   n_tensors x { string name; u32 n_dims; u64 ne[n_dims] (fastest first); u32 type; u64 offset }
+//   padding to general.alignment (default 32); tensor data, each tensor padded, contiguous in listing order
+//
+// Source: the GGUF specification of ggml (docs/gguf.md). Non-goals: big-endian files, split files.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "runtime/base/mapped_file.h"
+#include "runtime/formats/blocks/quant_format.h"
+
+namespace attar {
+
+// Arrays keep their element type: integer arrays as int64/uint64 widened, with the file's own type beside them.
+enum class GgufType : uint32_t {
+  U8 = 0,
+  I8 = 1,
+  U16 = 2,
+  I16 = 3,
+  U32 = 4,
+  I32 = 5,
+  F32 = 6,
+  Bool = 7,
+  String = 8,
+  Array = 9,
+  U64 = 10,
+  I64 = 11,
+  F64 = 12,
+};
+
+struct GgufValue {
+  GgufType type = GgufType::U32;  // of the value, or of the elements when is_array
+  bool is_array = false;
+  // scalars are arrays of one; integers and bools in `integers`, floats in `reals`, strings in `strings`
+  std::vector<int64_t> integers;  // U64 above 2^63-1 is refused by the reader
+  std::vector<double> reals;
+  std::vector<std::string> strings;
+
+  static GgufValue u32(uint32_t v);
+  static GgufValue i32(int32_t v);
+  static GgufValue u64(uint64_t v);
+  static GgufValue f32(float v);
+  static GgufValue boolean(bool v);
+  static GgufValue string(std::string v);
+  static GgufValue array_of(std::vector<std::string> v);
+  static GgufValue array_of(std::vector<float> v);
+  static GgufValue array_of_i32(std::vector<int64_t> v);
+  static GgufValue array_of_u32(std::vector<int64_t> v);
+};
+
+struct GgufEntry {
+  std::string key;
+  GgufValue value;
+};
+
+struct GgufTensor {
+  std::string name;
+  TensorType type;
+  std::vector<int64_t> shape;        // (out, in): the file's ne reversed
+  std::span<const std::byte> bytes;  // into the mapping (reader) or the caller's memory (writer)
+};
+
+// A parsed file. Everything is checked against the file's length before it is used: lying counts, lengths, offsets,
+// types and shapes are Error{Input} naming the file and the key or tensor.
+class GgufFile {
+ public:
+  static GgufFile open(const std::string& path);
+
+  const std::string& path() const { return file_.path(); }
+  const std::vector<GgufEntry>& entries() const { return entries_; }
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  const GgufTensor* find_tensor(std::string_view name) const;
+  const GgufValue* find(std::string_view key) const;
+  uint64_t size_bytes() const { return file_.bytes().size(); }
+
+  // A value of the wanted kind; the default when the key is absent; Error{Input} when it has another kind.
+  int64_t integer(std::string_view key, std::optional<int64_t> fallback = {}) const;
+  double real(std::string_view key, std::optional<double> fallback = {}) const;
+  bool boolean(std::string_view key, std::optional<bool> fallback = {}) const;
+  std::string string(std::string_view key, std::optional<std::string> fallback = {}) const;
+
+ private:
+  MappedFile file_;
+  std::vector<GgufEntry> entries_;  // in file order
+  std::vector<GgufTensor> tensors_;
+  std::vector<uint32_t> keys_by_name_;     // sorted index
+  std::vector<uint32_t> tensors_by_name_;  // sorted index
+};
+
+// Writes version 3, aside and renamed. Tensor data is streamed from the spans. Same input, same bytes.
+void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries, const std::vector<GgufTensor>& tensors);
+
+}  // namespace attar

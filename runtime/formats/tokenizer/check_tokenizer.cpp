@@ -1,0 +1,76 @@
+// What no tokenizer may be, found before anything is built on it.
+#include <string>
+
+#include "runtime/base/error.h"
+#include "runtime/formats/tokenizer/split.h"
+#include "runtime/formats/tokenizer/spm.h"
+#include "runtime/formats/tokenizer/text_index.h"
+#include "runtime/formats/tokenizer/tokenizer.h"
+#include "runtime/formats/tokenizer/unicode.h"
+
+namespace attar {
+namespace {
+
+constexpr size_t kMaxTokens = size_t{1} << 24;
+
+void check_id(const std::string& where, const char* name, int32_t id, size_t n_tokens) {
+  if (id >= -1 && id < static_cast<int64_t>(n_tokens)) return;
+  throw input_error(where, std::string(name) + " token is outside the vocabulary", "below " + std::to_string(n_tokens),
+                    std::to_string(id));
+}
+
+void check_token(const std::string& where, const Token& token, TokenizerKind kind, size_t id) {
+  const auto fail = [&](const char* what, const char* expected, const std::string& got) {
+    throw input_error(where, "token " + std::to_string(id) + " " + what, expected, got);
+  };
+  if (token.text.empty()) fail("is empty", "", "");
+  if (token.text.size() > kMaxTokenBytes) fail("is too long", "at most 65536 bytes", std::to_string(token.text.size()));
+  if (valid_utf8_prefix(token.text) != token.text.size()) fail("is not UTF-8", "", printable(token.text));
+  if (token.kind < TokenKind::Normal || token.kind > TokenKind::Byte)
+    fail("has an unknown type", "1 to 6", std::to_string(static_cast<int>(token.kind)));
+  if (token.kind == TokenKind::Byte && (kind == TokenizerKind::Bpe || byte_of_token(token.text) < 0))
+    fail("is no byte token", "<0x00> to <0xFF>, in SPM only", printable(token.text));
+  if (!(token.score == token.score)) fail("has no score", "a number", "nan");
+}
+
+void check_merges(const std::string& where, const TokenizerData& data, const TextIndex& texts) {
+  std::string joined;
+  for (size_t rank = 0; rank < data.merges.size(); ++rank) {
+    const auto& [left, right] = data.merges[rank];
+    joined.assign(left).append(right);
+    for (const std::string* part : {&left, &right, static_cast<const std::string*>(&joined)})
+      if (!texts.contains(*part))
+        throw input_error(where, "merge " + std::to_string(rank) + " needs a token that is absent", "",
+                          printable(*part));
+  }
+}
+
+}  // namespace
+
+void check_tokenizer(const TokenizerData& data, const std::string& where) {
+  const size_t n_tokens = data.tokens.size();
+  if (n_tokens == 0) throw input_error(where, "the tokenizer has no tokens");
+  if (n_tokens > kMaxTokens)
+    throw input_error(where, "the tokenizer has too many tokens", "at most 2^24", std::to_string(n_tokens));
+  check_id(where, "the BOS", data.bos, n_tokens);
+  check_id(where, "the EOS", data.eos, n_tokens);
+  check_id(where, "the EOT", data.eot, n_tokens);
+  check_id(where, "the unknown", data.unknown, n_tokens);
+  check_id(where, "the padding", data.padding, n_tokens);
+  for (const int32_t id : data.end_of_generation) check_id(where, "an end-of-generation", id, n_tokens);
+  TextIndex texts(n_tokens);
+  for (size_t id = 0; id < n_tokens; ++id) {
+    const Token& token = data.tokens[id];
+    check_token(where, token, data.kind, id);
+    if (const int32_t twin = texts.insert(token.text, static_cast<int32_t>(id)); twin >= 0)
+      throw input_error(where, "token " + std::to_string(id) + " repeats the text of token " + std::to_string(twin),
+                        "unique token texts", printable(token.text));
+  }
+  if (data.kind != TokenizerKind::Bpe) return;
+  if (find_split(data.pre) == nullptr)
+    throw input_error(where, "the pre-tokenizer `" + printable(data.pre) + "` is not supported",
+                      "gpt-2, smollm, llama-bpe, qwen2 or default");
+  check_merges(where, data, texts);
+}
+
+}  // namespace attar

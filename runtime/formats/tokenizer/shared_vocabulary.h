@@ -1,0 +1,16 @@
+// A student whose vocabulary was trimmed from its teacher's.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/formats/tokenizer/tokenizer.h"
+
+namespace attar {
+
+// The teacher's id of each of the student's tokens (Vs), found by their texts; empty when the tokenizers are the same.
+// Error{Input} naming `student_source` when the student has a token that the teacher lacks.
+std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& student, const std::string& student_source);
+
+}  // namespace attar

@@ -1,0 +1,188 @@
+#include "runtime/formats/tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <mutex>
+#include <optional>
+
+#include "runtime/base/error.h"
+#include "runtime/base/sha256.h"
+#include "runtime/formats/tokenizer/bpe.h"
+#include "runtime/formats/tokenizer/split.h"
+#include "runtime/formats/tokenizer/spm.h"
+#include "runtime/formats/tokenizer/token_matcher.h"
+#include "runtime/formats/tokenizer/unicode.h"
+
+namespace attar {
+namespace {
+
+// Tokens that end a reply whatever the file's special ids say, as llama.cpp holds it.
+constexpr std::string_view kEndTexts[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
+                                          "<end_of_turn>", "<|endoftext|>", "<|eom_id|>"};
+
+// Never text: control tokens, and the unknown token, which is one in all but name.
+bool is_control_kind(TokenKind kind) {
+  return kind == TokenKind::Control || kind == TokenKind::Unknown;
+}
+bool shows_text(TokenKind kind) {
+  return !is_control_kind(kind) && kind != TokenKind::Unused;
+}
+
+// The text a token stands for in the middle of a document.
+std::string bytes_of(const TokenizerData& data, const Token& token) {
+  if (!shows_text(token.kind)) return token.text;
+  if (token.kind == TokenKind::Byte) return std::string(1, static_cast<char>(byte_of_token(token.text)));
+  if (data.kind == TokenizerKind::Spm) return spm_unescaped(token.text);
+  return token.kind == TokenKind::UserDefined ? token.text : byte_unmapped(token.text);
+}
+
+std::string hash_of(const TokenizerData& data) {
+  Sha256 hash;
+  const auto number = [&](int64_t n) { hash.add(std::to_string(n) + ";"); };
+  hash.add(data.kind == TokenizerKind::Bpe ? "bpe;" : "spm;").add(canonical_pre(data.pre)).add(";");
+  for (const bool flag : {data.add_bos, data.add_eos, data.add_space_prefix, data.ignore_merges, data.normalize_nfc})
+    number(flag);
+  if (data.space_prefix != SpacePrefix::Always) number(static_cast<int64_t>(data.space_prefix));
+  for (const int32_t id : {data.bos, data.eos, data.eot, data.unknown, data.padding}) number(id);
+  number(static_cast<int64_t>(data.tokens.size()));
+  for (const Token& token : data.tokens) {
+    number(static_cast<int64_t>(token.text.size()));
+    hash.add(token.text);
+    number(static_cast<int64_t>(token.kind));
+    if (data.kind == TokenizerKind::Spm) hash.add(std::as_bytes(std::span(&token.score, 1)));
+  }
+  for (const auto& [left, right] : data.merges) hash.add(left).add(" ").add(right).add("\n");
+  return hash.hex();
+}
+
+}  // namespace
+
+struct Tokenizer::Tables {
+  TokenizerData data;
+  SplitFunction split = nullptr;
+  std::optional<BpeEncoder> bpe;
+  std::optional<SpmEncoder> spm;
+  TokenMatcher written_out;        // control and user-defined tokens, by their text
+  std::vector<std::string> bytes;  // (V)
+  std::vector<uint8_t> ends;       // (V)
+  mutable std::once_flag hashed;
+  mutable std::string hash;
+
+  void encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const;
+};
+
+Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
+  check_tokenizer(data, where);
+  auto tables = std::make_unique<Tables>();
+  tables->data = std::move(data);
+  const TokenizerData& d = tables->data;
+  tables->bytes.reserve(d.tokens.size());
+  tables->ends.assign(d.tokens.size(), 0);
+  for (size_t id = 0; id < d.tokens.size(); ++id) {
+    const Token& token = d.tokens[id];
+    tables->bytes.push_back(bytes_of(d, token));
+    if (is_control_kind(token.kind) || token.kind == TokenKind::UserDefined)
+      tables->written_out.add(token.text, static_cast<int32_t>(id));
+    if (token.kind == TokenKind::Control || token.kind == TokenKind::UserDefined)
+      tables->ends[id] = std::find(std::begin(kEndTexts), std::end(kEndTexts), token.text) != std::end(kEndTexts);
+  }
+  for (const int32_t id : {d.eos, d.eot})
+    if (id >= 0) tables->ends[static_cast<size_t>(id)] = 1;
+  for (const int32_t id : d.end_of_generation)
+    if (id >= 0) tables->ends[static_cast<size_t>(id)] = 1;
+  if (d.kind == TokenizerKind::Spm) {
+    tables->spm.emplace(d);
+  } else {
+    tables->split = find_split(d.pre);
+    tables->bpe.emplace(d, tables->bytes);
+  }
+  tables_ = std::move(tables);
+}
+
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+// Text between tokens that are written out, which begins at `begin` of the whole.
+void Tokenizer::Tables::encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const {
+  if (text.empty()) return;
+  if (spm) {
+    const bool prefix = data.add_space_prefix &&
+                        (data.space_prefix == SpacePrefix::Always || !(text[0] == ' ' || text.starts_with(kSpmSpace)));
+    const bool here = begin == 0 || data.space_prefix != SpacePrefix::FirstUnlessSpace;
+    std::string escaped(prefix && here ? kSpmSpace : "");
+    append_spm_escaped(escaped, text);
+    return spm->encode(escaped, out);
+  }
+  const auto piece = [&](std::string_view part) { bpe->encode(part, out); };
+  if (data.normalize_nfc) return split(to_nfc(text), piece);
+  split(text, piece);
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
+  const Tables& t = *tables_;
+  if (const size_t valid = valid_utf8_prefix(text); valid != text.size())
+    throw input_error("text", "is not UTF-8", "", "an invalid byte at " + std::to_string(valid), "convert it to UTF-8");
+  std::vector<int32_t> ids;
+  ids.reserve(text.size() / 4 + 2);
+  if (options.add_special && t.data.add_bos && t.data.bos >= 0) ids.push_back(t.data.bos);
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    const TokenMatcher::Match match = t.written_out.find(text, at);
+    if (match.id < 0) break;
+    at = match.end;
+    // What matches a control token covers its whole length even where it is read as plain text.
+    if (!options.parse_special && t.data.tokens[static_cast<size_t>(match.id)].kind != TokenKind::UserDefined) continue;
+    t.encode_plain(text.substr(begin, match.begin - begin), begin, ids);
+    ids.push_back(match.id);
+    begin = match.end;
+  }
+  t.encode_plain(text.substr(begin), begin, ids);
+  if (options.add_special && t.data.add_eos && t.data.eos >= 0) ids.push_back(t.data.eos);
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool with_special) const {
+  const Tables& t = *tables_;
+  std::string out;
+  bool at_start = true;  // of a stretch of plain tokens: an SPM prefix space was not in the text
+  for (const int32_t id : ids) {
+    const TokenKind kind = t.data.tokens.at(static_cast<size_t>(id)).kind;
+    const std::string& bytes = t.bytes[static_cast<size_t>(id)];
+    const bool plain = shows_text(kind) && kind != TokenKind::UserDefined;
+    const bool prefixed = plain && at_start && t.data.add_space_prefix && bytes[0] == ' ';
+    if (shows_text(kind) || with_special) out.append(bytes, prefixed ? 1 : 0, std::string::npos);
+    at_start = !plain && (at_start || t.data.space_prefix != SpacePrefix::FirstUnlessSpace);
+  }
+  return out;
+}
+
+std::vector<int32_t> Tokenizer::derivation(int32_t id) const {
+  const Token& token = tables_->data.tokens.at(static_cast<size_t>(id));
+  if (token.kind != TokenKind::Normal) return {};
+  return tables_->spm ? tables_->spm->derivation(token.text) : tables_->bpe->derivation(token_bytes(id));
+}
+
+const std::string& Tokenizer::token_bytes(int32_t id) const {
+  return tables_->bytes.at(static_cast<size_t>(id));
+}
+
+bool Tokenizer::is_control(int32_t id) const {
+  return is_control_kind(tables_->data.tokens.at(static_cast<size_t>(id)).kind);
+}
+
+bool Tokenizer::ends_generation(int32_t id) const {
+  return tables_->ends.at(static_cast<size_t>(id)) != 0;
+}
+int64_t Tokenizer::vocab_size() const {
+  return static_cast<int64_t>(tables_->data.tokens.size());
+}
+const TokenizerData& Tokenizer::data() const {
+  return tables_->data;
+}
+
+const std::string& Tokenizer::hash() const {
+  std::call_once(tables_->hashed, [this] { tables_->hash = hash_of(tables_->data); });
+  return tables_->hash;
+}
+
+}  // namespace attar

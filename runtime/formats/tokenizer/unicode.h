@@ -1,0 +1,40 @@
+// UTF-8 and the few character classes that split expressions use. Categories: Unicode 15 (utf8proc).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace attar {
+
+enum class CharClass : uint8_t {
+  Letter,
+  Number,
+  Space,
+  Newline,
+  Other
+};  // \p{L}, \p{N}, \s without and with \r \n, the rest
+
+CharClass char_class(uint32_t code_point);
+bool is_punctuation(uint32_t code_point);  // \p{P}
+
+struct Decoded {
+  uint32_t code_point;
+  uint32_t length;  // bytes
+};
+// The character at `at` of valid UTF-8.
+Decoded decode_utf8(std::string_view text, size_t at);
+void append_utf8(std::string& out, uint32_t code_point);
+
+// Canonical composition; text that is composed already is returned as it is.
+std::string to_nfc(std::string_view text);
+
+// The index of the first byte that is not valid UTF-8, or text.size().
+size_t valid_utf8_prefix(std::string_view text);
+
+// Length of the longest prefix that ends between characters: what may be shown while bytes still arrive.
+size_t complete_utf8_prefix(std::string_view bytes);
+// Bytes that are not UTF-8 become U+FFFD.
+std::string replace_invalid_utf8(std::string_view bytes);
+
+}  // namespace attar

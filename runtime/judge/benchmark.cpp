@@ -1,0 +1,121 @@
+#include "runtime/judge/benchmark.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <tuple>
+
+#include "runtime/base/error.h"
+#include "runtime/kernels/vocabulary_math.h"
+
+namespace attar::runtime {
+namespace {
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void run_prompt(const Model& model, KvCache& cache, int64_t n, Workspace& work, const Progress& progress) {
+  std::vector<Row> rows;
+  for (int64_t i = 0; i < n; ++i)
+    rows.push_back({&cache, static_cast<int32_t>((i * 7919 + 11) % model.config().vocab_size), i + 1 == n});
+  if (!rows.empty()) forward(model, rows, work, progress);
+}
+
+void run_generation(const Model& model, KvCache& cache, int64_t n, Workspace& work, const Progress& progress) {
+  int32_t token = 1 % static_cast<int32_t>(model.config().vocab_size);
+  for (int64_t i = 0; i < n; ++i) {
+    const Row row{&cache, token, true};
+    forward(model, std::span(&row, 1), work);
+    report(progress, {.stage = "bench", .unit = "tokens"});
+    token = static_cast<int32_t>(argmax(work.logits(0)));
+  }
+}
+
+std::pair<double, double> mean_and_deviation(const std::vector<double>& samples) {
+  double sum = 0.0, squares = 0.0;
+  for (const double sample : samples) sum += sample;
+  const auto n = static_cast<double>(samples.size());
+  const double mean = sum / n;
+  for (const double sample : samples) squares += (sample - mean) * (sample - mean);
+  return {mean, n > 1 ? std::sqrt(squares / (n - 1)) : 0.0};
+}
+
+// Before anything has run: a long measurement does not fail half way.
+void check(const BenchOptions& options, int64_t context) {
+  const auto least = [](const std::vector<int64_t>& values) {
+    return values.empty() ? int64_t{0} : *std::min_element(values.begin(), values.end());
+  };
+  if (std::min({least(options.prompt_tokens), least(options.generated_tokens), least(options.depth_tokens)}) < 0)
+    throw usage_error("-p, -n, -d", "count tokens", "at least 0", "a negative number");
+  const auto most = [](const std::vector<int64_t>& values) {
+    return values.empty() ? int64_t{0} : *std::max_element(values.begin(), values.end());
+  };
+  const auto fit = [&](const char* flags, int64_t tokens) {
+    if (tokens > context - most(options.depth_tokens))
+      throw usage_error(flags, "go past the model's context together", "at most " + std::to_string(context) + " tokens",
+                        std::to_string(most(options.depth_tokens)) + " + " + std::to_string(tokens));
+  };
+  fit("-d and -p", most(options.prompt_tokens));
+  fit("-d and -n", most(options.generated_tokens));
+}
+
+}  // namespace
+
+std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options, Workspace& work,
+                                const Progress& progress) {
+  check(options, model.config().context_length);
+  std::vector<BenchRow> rows;
+  const int n_threads = work.threads().size();
+  for (const int64_t depth : options.depth_tokens) {
+    for (const int64_t n : options.prompt_tokens)
+      if (n > 0) rows.push_back({.n_prompt = n, .n_depth = depth, .n_threads = n_threads});
+    for (const int64_t n : options.generated_tokens)
+      if (n > 0) rows.push_back({.n_gen = n, .n_depth = depth, .n_threads = n_threads});
+  }
+  Event runs{.stage = "bench", .unit = "runs", .total = static_cast<int64_t>(rows.size()) * options.repetitions};
+  const Progress between = inside(progress, runs);
+  for (BenchRow& row : rows) {
+    KvCache filled(model);
+    run_prompt(model, filled, row.n_depth, work, between);
+    for (int64_t repetition = -1; repetition < options.repetitions; ++repetition) {  // one warm-up
+      KvCache cache(filled);
+      const double seconds = seconds_of([&] {
+        if (row.n_prompt > 0)
+          run_prompt(model, cache, row.n_prompt, work, between);
+        else
+          run_generation(model, cache, row.n_gen, work, between);
+      });
+      if (repetition < 0) continue;
+      row.samples_ns.push_back(1e9 * seconds);
+      row.samples_ts.push_back(static_cast<double>(row.n_prompt + row.n_gen) / seconds);
+      ++runs.done;
+      report(progress, runs);
+    }
+    std::tie(row.avg_ns, row.stddev_ns) = mean_and_deviation(row.samples_ns);
+    std::tie(row.avg_ts, row.stddev_ts) = mean_and_deviation(row.samples_ts);
+  }
+  return rows;
+}
+
+uint64_t peak_rss_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("VmHWM:", 0) == 0) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+void reset_peak_rss() {
+  std::ofstream("/proc/self/clear_refs") << '5';  // proc(5): sets VmHWM to what is resident now
+}
+
+}  // namespace attar::runtime

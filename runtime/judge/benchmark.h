@@ -1,0 +1,35 @@
+// Speed of one model, as llama-bench measures it: prompt processing of n_prompt tokens, generation of n_gen tokens,
+// each after n_depth tokens of context, medians and means over repetitions, one warm-up.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/base/progress.h"
+#include "runtime/model/model.h"
+
+namespace attar::runtime {
+
+struct BenchOptions {
+  std::vector<int64_t> prompt_tokens{512};
+  std::vector<int64_t> generated_tokens{128};
+  std::vector<int64_t> depth_tokens{0};
+  int64_t repetitions = 5;
+};
+
+struct BenchRow {
+  int64_t n_prompt = 0, n_gen = 0, n_depth = 0;
+  int n_threads = 0;
+  std::vector<double> samples_ts{}, samples_ns{};  // tokens per second, and the time taken; one a repetition
+  double avg_ts = 0, stddev_ts = 0, avg_ns = 0, stddev_ns = 0;
+};
+
+// Error{Usage} when a depth and a length together go past the model's context.
+std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options, Workspace& work,
+                                const Progress& progress = {});
+
+uint64_t peak_rss_bytes();  // of this process, mapped pages of files included
+void reset_peak_rss();      // the peak counts from now on, where the kernel allows it (Linux 4.0)
+
+}  // namespace attar::runtime

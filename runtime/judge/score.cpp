@@ -1,0 +1,71 @@
+#include "runtime/judge/score.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "runtime/base/error.h"
+#include "runtime/kernels/vocabulary_math.h"
+
+namespace attar::runtime {
+namespace {
+
+constexpr size_t kPassRows = 64;  // rows whose logits are held at once
+
+}  // namespace
+
+double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
+  const double lse = log_sum_exp(logits);
+  if (!std::isfinite(lse))
+    throw input_error(model.file().source(), "the model's logits are not finite", {}, {},
+                      "its weights overflow: the file is damaged or its training diverged");
+  return lse;
+}
+
+void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
+                     const std::function<void(const Prediction&)>& visit, const Progress& progress) {
+  if (tokens.size() < 2) return;
+  KvCache cache(model);
+  std::vector<Row> rows;
+  for (size_t begin = 0; begin + 1 < tokens.size(); begin += kPassRows) {
+    const size_t end = std::min(begin + kPassRows, tokens.size() - 1);
+    rows.clear();
+    for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens[i], true});
+    forward(model, rows, work);
+    for (size_t i = begin; i < end; ++i) {
+      const std::span<const float> logits = work.logits(static_cast<int64_t>(i - begin));
+      visit({static_cast<int64_t>(i), logits, finite_log_sum_exp(model, logits)});
+    }
+    report(progress, {.stage = "score",
+                      .unit = "tokens",
+                      .done = static_cast<int64_t>(end),
+                      .total = static_cast<int64_t>(tokens.size()) - 1});
+  }
+}
+
+std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work,
+                                 const Progress& progress) {
+  std::vector<double> scores(tokens.size(), std::numeric_limits<double>::quiet_NaN());
+  const auto visit = [&](const Prediction& p) {
+    const auto next = static_cast<size_t>(p.position) + 1;
+    scores[next] = static_cast<double>(p.logits[static_cast<size_t>(tokens[next])]) - p.lse;
+  };
+  for_each_logits(model, tokens, work, visit, progress);
+  return scores;
+}
+
+TopK top_k_of(std::span<const float> logits, int64_t k) {
+  TopK signal;
+  signal.ids = top_indices(logits, k);
+  const double lse = log_sum_exp(logits);
+  double mass = 0.0;
+  for (const int32_t id : signal.ids) {
+    const double log_prob = static_cast<double>(logits[static_cast<size_t>(id)]) - lse;
+    signal.log_probs.push_back(static_cast<float>(log_prob));
+    mass += std::exp(log_prob);
+  }
+  signal.tail_mass = static_cast<float>(std::max(0.0, 1.0 - mass));
+  return signal;
+}
+
+}  // namespace attar::runtime

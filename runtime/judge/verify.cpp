@@ -1,0 +1,380 @@
+#include "runtime/judge/verify.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "runtime/base/error.h"
+#include "runtime/base/sha256.h"
+#include "runtime/formats/tokenizer/shared_vocabulary.h"
+#include "runtime/judge/score.h"
+#include "runtime/kernels/vocabulary_math.h"
+
+namespace attar::runtime {
+namespace {
+
+constexpr size_t kPassTokens = 64;  // teacher tokens whose logits are held at once
+
+// Some text as one model's tokens and where each of them ends in it, in bytes.
+struct Tokens {
+  std::vector<int32_t> ids;
+  std::vector<size_t> ends;
+};
+
+Tokens tokens_of(const Tokenizer& tokenizer, const std::string& text) {
+  Tokens out{tokenizer.encode(text, {.add_special = false}), {}};
+  size_t at = 0;
+  for (const int32_t id : out.ids) out.ends.push_back(at += tokenizer.token_bytes(id).size());
+  if (tokenizer.data().add_space_prefix && at == text.size() + 1)  // the space in front is not in the text
+    for (size_t& end : out.ends) end -= std::min<size_t>(end, 1);
+  return out;
+}
+
+// Tokens [begin, end) behind the BOS that the file asks for, which ends where they begin.
+Tokens window_of(const Tokenizer& tokenizer, const Tokens& tokens, size_t begin, size_t end) {
+  Tokens out;
+  if (tokenizer.data().add_bos && tokenizer.data().bos >= 0) {
+    out.ids.push_back(tokenizer.data().bos);
+    out.ends.push_back(begin > 0 ? tokens.ends[begin - 1] : 0);
+  }
+  const auto part = [&](const auto& values, auto& into) {
+    into.insert(into.end(), values.begin() + static_cast<std::ptrdiff_t>(begin),
+                values.begin() + static_cast<std::ptrdiff_t>(end));
+  };
+  part(tokens.ids, out.ids);
+  part(tokens.ends, out.ends);
+  return out;
+}
+
+constexpr size_t kNone = SIZE_MAX;
+
+// The same text as both models read it.
+struct TwoTokens {
+  Tokens teacher, student;
+  std::vector<size_t> partner;  // (teacher's tokens): the student token that ends at the same byte, or kNone
+
+  TwoTokens(Tokens a, Tokens b) : teacher(std::move(a)), student(std::move(b)), partner(teacher.ids.size(), kNone) {
+    size_t s = 0;
+    for (size_t t = 0; t < partner.size(); ++t) {
+      while (s < student.ends.size() && student.ends[s] < teacher.ends[t]) ++s;
+      if (s < student.ends.size() && student.ends[s] == teacher.ends[t]) partner[t] = s++;
+    }
+  }
+};
+
+// A stretch of text that both tokenizations cut at its two ends: tokens [begin, end) of each.
+struct Stretch {
+  size_t teacher_begin = 0, teacher_end = 0, student_begin = 0, student_end = 0;
+};
+
+// The longest stretch behind `last` that has at most `most` tokens of either model; longer where they share no cut.
+// Empty when no shared cut is left.
+Stretch next_stretch(const TwoTokens& tokens, const Stretch& last, size_t most) {
+  Stretch next{last.teacher_end, last.teacher_end, last.student_end, last.student_end};
+  for (size_t t = next.teacher_begin; t < tokens.partner.size(); ++t) {
+    if (tokens.partner[t] == kNone) continue;
+    const size_t s = tokens.partner[t];
+    const bool too_long = t + 1 - next.teacher_begin > most || s + 1 - next.student_begin > most;
+    if (too_long && next.teacher_end > next.teacher_begin) break;
+    next.teacher_end = t + 1;
+    next.student_end = s + 1;
+  }
+  return next;
+}
+
+// One position that both models predict.
+struct Position {
+  double kl = 0, dropped = 0, teacher_nll = 0, student_nll = 0, overlap5 = 0;
+  bool same_top = false;
+};
+
+// Sums over all of a model's own tokens, for bits per byte.
+struct ByteScore {
+  double nats = 0;
+  double bytes = 0;
+};
+
+// One of the two models and its rows of the current part.
+struct Side {
+  Model model;
+  Workspace work;
+  std::vector<double> lse;  // (rows) log-sum-exp
+  ByteScore score{};
+
+  Side(const ModelFile& file, Numerics numerics, ThreadPool& threads)
+      : model(Model::load(file, {.numerics = numerics}, threads)), work(model, threads) {}
+
+  // Runs tokens [begin, end) of a window. Row i predicts token i + 1; the window's last row predicts nothing in it.
+  void run(KvCache& cache, const Tokens& tokens, size_t begin, size_t end) {
+    std::vector<Row> rows;
+    for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens.ids[i], true});
+    forward(model, rows, work);
+    lse.resize(rows.size());
+    ThreadPool& threads = work.threads();
+    threads.run([&](int thread) {
+      for (size_t i = static_cast<size_t>(thread); i < lse.size(); i += static_cast<size_t>(threads.size()))
+        lse[i] = finite_log_sum_exp(model, work.logits(static_cast<int64_t>(i)));
+    });
+    for (size_t i = begin; i < end && i + 1 < tokens.ids.size(); ++i) {
+      score.nats += nll(i - begin, tokens.ids[i + 1]);
+      score.bytes += static_cast<double>(tokens.ends[i + 1] - tokens.ends[i]);
+    }
+  }
+  std::span<const float> logits(size_t row) const { return work.logits(static_cast<int64_t>(row)); }
+  double nll(size_t row, int32_t token) const {
+    return lse[row] - static_cast<double>(logits(row)[static_cast<size_t>(token)]);
+  }
+};
+
+class Judge {
+ public:
+  Judge(const ModelFile& teacher, const ModelFile& student, Numerics numerics, ThreadPool& threads)
+      : threads_(threads),
+        teacher_(teacher, numerics, threads),
+        student_(student, numerics, threads),
+        kept_(teacher_ids(teacher_.model.tokenizer(), student_.model.tokenizer(), student.source())),
+        restricted_(static_cast<size_t>(threads.size())) {}
+
+  // Scores the next window of at most `most` tokens, its BOS included; false when the document holds no more.
+  // `after_part` is called whenever some tokens of it are done.
+  bool score_next(const TwoTokens& document, Stretch& at, size_t most, const std::function<void()>& after_part) {
+    const Tokenizer &teacher = teacher_.model.tokenizer(), &student = student_.model.tokenizer();
+    const bool bos = teacher.data().add_bos || student.data().add_bos;
+    at = next_stretch(document, at, std::max<size_t>(1, most - (bos ? 1 : 0)));
+    if (at.teacher_end == at.teacher_begin) return false;
+    const TwoTokens window(window_of(teacher, document.teacher, at.teacher_begin, at.teacher_end),
+                           window_of(student, document.student, at.student_begin, at.student_end));
+    if (window.teacher.ids.size() < 2) return true;
+    KvCache teacher_cache(teacher_.model), student_cache(student_.model);
+    Stretch part;
+    while (true) {
+      part = next_stretch(window, part, kPassTokens);
+      if (part.teacher_end == part.teacher_begin) break;
+      teacher_.run(teacher_cache, window.teacher, part.teacher_begin, part.teacher_end);
+      student_.run(student_cache, window.student, part.student_begin, part.student_end);
+      compare_part(window, part);
+      after_part();
+    }
+    ++windows_;
+    return true;
+  }
+
+  TwoTokens read(const std::string& text) const {
+    return {tokens_of(teacher_.model.tokenizer(), text), tokens_of(student_.model.tokenizer(), text)};
+  }
+  int64_t scored() const { return static_cast<int64_t>(positions_.size()); }
+  int64_t windows() const { return windows_; }
+  int64_t skipped() const { return skipped_; }
+  // Fallbacks that the two models took.
+  std::vector<std::string> notes() const {
+    std::vector<std::string> lines;
+    for (const std::string& note : teacher_.model.notes()) lines.push_back("teacher: " + note);
+    for (const std::string& note : student_.model.notes()) lines.push_back("student: " + note);
+    return lines;
+  }
+
+  Fidelity fidelity() const;
+
+ private:
+  // Rows are compared where both models stand at the same byte and the next token is the same for both.
+  void compare_part(const TwoTokens& window, const Stretch& part) {
+    struct Rows {
+      size_t teacher, student;
+    };
+    std::vector<Rows> rows;
+    for (size_t t = part.teacher_begin; t < part.teacher_end && t + 1 < window.partner.size(); ++t) {
+      const size_t s = window.partner[t];
+      const bool aligned = s != kNone && window.partner[t + 1] == s + 1 &&
+                           teacher_id(window.student.ids[s + 1]) == window.teacher.ids[t + 1];
+      if (aligned)
+        rows.push_back({t, s});
+      else
+        ++skipped_;
+    }
+    const size_t first = positions_.size();
+    positions_.resize(first + rows.size());
+    threads_.run([&](int thread) {
+      for (size_t i = static_cast<size_t>(thread); i < rows.size(); i += static_cast<size_t>(threads_.size())) {
+        const auto [t, s] = rows[i];
+        Position& position = positions_[first + i];
+        position = compare(t - part.teacher_begin, s - part.student_begin, restricted_[static_cast<size_t>(thread)]);
+        position.teacher_nll = teacher_.nll(t - part.teacher_begin, window.teacher.ids[t + 1]);
+        position.student_nll = student_.nll(s - part.student_begin, window.student.ids[s + 1]);
+      }
+    });
+  }
+
+  int32_t teacher_id(int32_t student_id) const {
+    return kept_.empty() ? student_id : kept_[static_cast<size_t>(student_id)];
+  }
+
+  Position compare(size_t teacher_row, size_t student_row, std::vector<float>& scratch) const {
+    Position out;
+    std::span<const float> teacher = teacher_.logits(teacher_row);
+    const std::span<const float> student = student_.logits(student_row);
+    double teacher_lse = teacher_.lse[teacher_row];
+    if (!kept_.empty()) {  // the teacher restricted to what the student can say, renormalised
+      scratch.resize(kept_.size());
+      for (size_t i = 0; i < kept_.size(); ++i) scratch[i] = teacher[static_cast<size_t>(kept_[i])];
+      teacher = scratch;
+      const double kept_lse = log_sum_exp(teacher);
+      out.dropped = std::max(0.0, 1.0 - std::exp(kept_lse - teacher_lse));
+      teacher_lse = kept_lse;
+    }
+    out.kl = kl_divergence(teacher, teacher_lse, student, student_.lse[student_row]);
+    if (!std::isfinite(out.kl))  // a logit of -infinity
+      throw input_error(student_.model.file().source(), "its divergence from the teacher is not finite", {}, {},
+                        "the logits of one of the two overflow");
+    const std::vector<int32_t> a = top_indices(teacher, 5), b = top_indices(student, 5);
+    out.same_top = a[0] == b[0];
+    for (const int32_t id : a)
+      out.overlap5 += std::find(b.begin(), b.end(), id) != b.end() ? 1.0 / static_cast<double>(a.size()) : 0.0;
+    return out;
+  }
+
+  ThreadPool& threads_;
+  Side teacher_, student_;
+  std::vector<int32_t> kept_;
+  std::vector<std::vector<float>> restricted_;  // scratch, one a thread
+  std::vector<Position> positions_;
+  int64_t windows_ = 0, skipped_ = 0;
+};
+
+Spread spread_of(std::vector<double> values) {
+  Spread spread;
+  const auto n = static_cast<double>(values.size());
+  double sum = 0.0, squares = 0.0;
+  for (const double v : values) sum += v;
+  spread.mean = sum / n;
+  for (const double v : values) squares += (v - spread.mean) * (v - spread.mean);
+  spread.stderr_ = n > 1 ? std::sqrt(squares / (n - 1) / n) : 0.0;
+  std::sort(values.begin(), values.end());
+  const auto at = [&](double share) { return values[static_cast<size_t>(share * (n - 1))]; };
+  spread.p50 = at(0.5), spread.p90 = at(0.9), spread.p99 = at(0.99), spread.max = values.back();
+  return spread;
+}
+
+Fidelity Judge::fidelity() const {
+  Fidelity out;
+  double teacher_nll = 0, student_nll = 0;
+  for (const Position& position : positions_) {
+    out.kl_values.push_back(position.kl);
+    teacher_nll += position.teacher_nll;
+    student_nll += position.student_nll;
+    out.dropped_mass += position.dropped;
+    out.top1_agreement += position.same_top ? 1.0 : 0.0;
+    out.top5_overlap += position.overlap5;
+  }
+  const auto n = static_cast<double>(positions_.size());
+  out.kl = spread_of(out.kl_values);
+  out.top1_agreement /= n;
+  out.top5_overlap /= n;
+  out.dropped_mass /= n;
+  const auto pair = [](double teacher, double student) { return Pair{teacher, student, student / teacher}; };
+  out.perplexity = pair(std::exp(teacher_nll / n), std::exp(student_nll / n));
+  const auto bits = [](const ByteScore& score) { return score.nats / std::log(2.0) / score.bytes; };
+  out.bits_per_byte = pair(bits(teacher_.score), bits(student_.score));
+  return out;
+}
+
+Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics numerics,
+                  const std::vector<Document>& text, const VerifyOptions& options, ThreadPool& threads,
+                  VerifyResults& results, const Progress& progress) {
+  const char* stage = numerics == Numerics::Fp32 ? "verify fp32" : "verify deployed";
+  report(progress, {.stage = stage, .unit = "tokens"});
+  Judge judge(teacher, student, numerics, threads);
+  std::vector<TwoTokens> documents;
+  int64_t total = 0;
+  for (const Document& document : text) {
+    documents.push_back(judge.read(document_text(document)));
+    total += static_cast<int64_t>(documents.back().teacher.ids.size());
+  }
+  if (options.max_tokens > 0) total = std::min(total, options.max_tokens);
+  const auto left = [&] { return options.max_tokens > 0 ? options.max_tokens - judge.scored() : options.context; };
+  const auto tell = [&] {
+    report(
+        progress,
+        {.stage = stage, .unit = "tokens", .done = std::min(total, judge.scored() + judge.skipped()), .total = total});
+  };
+  for (const TwoTokens& document : documents) {
+    Stretch at;
+    bool more = true;
+    while (more && left() > 0)
+      more = judge.score_next(document, at, static_cast<size_t>(std::min(options.context, left() + 1)), tell);
+  }
+  if (judge.scored() == 0)
+    throw input_error("--data", "holds no position that both models predict", "a text of at least two tokens");
+  report(progress, {.stage = stage, .unit = "tokens", .done = total, .total = total});
+  results.windows = judge.windows();
+  results.scored_tokens = judge.scored();
+  results.skipped_tokens = judge.skipped();
+  for (std::string& note : judge.notes())
+    if (std::find(results.notes.begin(), results.notes.end(), note) == results.notes.end())
+      results.notes.push_back(std::move(note));
+  return judge.fidelity();
+}
+
+}  // namespace
+
+VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
+                     const VerifyOptions& options, ThreadPool& threads, const Progress& progress) {
+  const int64_t longest = std::min(teacher.config().context_length, student.config().context_length);
+  if (options.context > longest)
+    throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest),
+                      std::to_string(options.context));
+  if (options.max_tokens < 0)
+    throw usage_error("--max-tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
+  VerifyResults results;
+  results.context = options.context;
+  Sha256 hash;
+  for (const Document& document : text) hash.add(document_text(document)).add("\n<|endoftext|>\n");
+  results.text_sha256 = hash.hex();
+  if (options.numerics != "deployed")
+    results.fp32 = run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress);
+  if (options.numerics != "fp32")
+    results.deployed = run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress);
+  return results;
+}
+
+std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
+                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
+                              uint64_t student_bytes) {
+  struct Gate {
+    const char* name;
+    bool minimum;
+    std::optional<double> value;  // absent: not measured
+  };
+  const Fidelity* f = results.deployed ? &*results.deployed : nullptr;
+  const auto of = [&](auto&& get) { return f != nullptr ? std::optional<double>(get(*f)) : std::nullopt; };
+  const Gate known[] = {
+      {"kl", false, of([](const Fidelity& x) { return x.kl.mean; })},
+      {"ppl_ratio", false, of([](const Fidelity& x) { return x.perplexity.ratio; })},
+      {"bits_per_byte_ratio", false, of([](const Fidelity& x) { return x.bits_per_byte.ratio; })},
+      {"top1", true, of([](const Fidelity& x) { return x.top1_agreement; })},
+      {"bytes", false, static_cast<double>(student_bytes)},
+      {"decode_ratio", true,
+       teacher && student ? std::optional(student->decode_tokens_per_s / teacher->decode_tokens_per_s) : std::nullopt},
+  };
+  std::vector<GateResult> out;
+  for (const auto& [name, limit] : gates) {
+    const Gate* gate = std::find_if(std::begin(known), std::end(known), [&](const Gate& g) { return name == g.name; });
+    if (gate == std::end(known))
+      throw usage_error("gate " + printable(name), "is unknown",
+                        "kl, ppl_ratio, bits_per_byte_ratio, bytes, top1 or decode_ratio");
+    if (!gate->value)
+      throw usage_error("gate " + name, "judges what was not measured",
+                        name == "decode_ratio" ? "speed measured (no --no-bench)" : "--numerics deployed or both");
+    out.push_back({name, limit, *gate->value, gate->minimum ? *gate->value >= limit : *gate->value <= limit});
+  }
+  return out;
+}
+
+void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured) {
+  VerifyResults results;
+  if (options.numerics != "fp32") results.deployed.emplace();
+  std::optional<Efficiency> speed;
+  if (speed_is_measured) speed.emplace();
+  judge(gates, results, speed, speed, 0);
+}
+
+}  // namespace attar::runtime

@@ -1,0 +1,276 @@
+// The kernels as plain loops: the reference for the fast ones, and what runs where there is no fast one.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "runtime/base/half.h"
+#include "runtime/kernels/kernels.h"
+
+namespace attar::runtime {
+namespace {
+
+const TileTraits& traits_of(const PackedMatrix& m) {
+  return kTileTraits[static_cast<int>(m.format)];
+}
+
+float load_f16(const uint8_t* p) {
+  uint16_t h;
+  std::memcpy(&h, p, 2);
+  return f16_to_f32(h);
+}
+
+float load_f32(const uint8_t* p) {
+  float f;
+  std::memcpy(&f, p, 4);
+  return f;
+}
+
+// The codes of one block, as signed numbers: value = scale * code + minimum.
+void unpack_codes(const PackedMatrix& m, const uint8_t* block, int8_t codes[kTileRows][kBlock]) {
+  const TileTraits& t = traits_of(m);
+  for (int r = 0; r < kTileRows; ++r)
+    for (int k = 0; k < kBlock; ++k) {
+      if (t.code_bits == 8) {
+        codes[r][k] = static_cast<int8_t>(block[(k / 4) * 64 + r * 4 + k % 4] - 128);
+        continue;
+      }
+      const int byte = (k / 8) * 64 + r * 4 + k % 4;
+      int code = (k / 4) % 2 == 0 ? block[byte] & 15 : block[byte] >> 4;
+      if (t.code_bits == 5) {
+        const int bit = 4 * r + k % 4;
+        code |= ((block[256 + (k / 4) * 8 + bit / 8] >> (bit % 8)) & 1) << 4;
+      }
+      if (t.table)
+        code = m.table[code] - 128;
+      else if (!t.has_min)
+        code -= t.code_bits == 4 ? 8 : 16;
+      codes[r][k] = static_cast<int8_t>(code);
+    }
+}
+
+// Scales or minima of one block. -> (1 or 2, 16)
+void unpack_scales(const PackedMatrix& m, const uint8_t* tile, int64_t offset, int64_t block, float out[2][kTileRows]) {
+  const TileTraits& t = traits_of(m);
+  const int n = t.half ? 2 : 1;
+  for (int h = 0; h < n; ++h)
+    for (int r = 0; r < kTileRows; ++r) {
+      const uint8_t* at = tile + offset + ((block * n + h) * kTileRows + r) * t.scale_bytes;
+      out[h][r] = t.scale_bytes == 2 ? load_f16(at) : load_f32(at);
+    }
+}
+
+int32_t dot(const int8_t* w, const int8_t* x, int64_t n) {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += int32_t{w[i]} * x[i];
+  return sum;
+}
+
+// One block of one tile times one activation row, onto the 16 running sums.
+void accumulate(const int8_t codes[kTileRows][kBlock], const float scales[2][kTileRows],
+                const float minima[2][kTileRows], const TileTraits& t, const int8_t* x, const BlockInfo& info,
+                float sums[kTileRows]) {
+  const int n = t.half ? 2 : 1;
+  const int64_t width = kBlock / n;
+  for (int r = 0; r < kTileRows; ++r)
+    for (int h = 0; h < n; ++h) {
+      const float product = static_cast<float>(dot(codes[r] + h * width, x + h * width, width));
+      sums[r] += product * (scales[h][r] * info.scale);
+      if (t.has_min) sums[r] += minima[h][r] * (t.half ? info.scaled_half[h] : info.scaled_sum);
+    }
+}
+
+void store(const float* sums, float* to, bool add) {
+  for (int r = 0; r < kTileRows; ++r) to[r] = add ? to[r] + sums[r] : sums[r];
+}
+
+void quantize(const float* x, int64_t n, int8_t* codes, BlockInfo* blocks) {
+  const int64_t n_blocks = (n + kBlock - 1) / kBlock;
+  for (int64_t b = 0; b < n_blocks; ++b) {
+    const int64_t used = std::min(kBlock, n - b * kBlock);
+    float largest = 0.0f;
+    for (int64_t i = 0; i < used; ++i) {
+      const float magnitude = std::fabs(x[b * kBlock + i]);
+      if (magnitude > largest || std::isnan(magnitude)) largest = magnitude;  // nothing is above NaN
+    }
+    const bool usable = largest >= kLeastQuantized && largest <= kMostQuantized;
+    const float inverse = usable ? 127.0f / largest : 0.0f;
+    int32_t half[2] = {0, 0};
+    for (int64_t i = 0; i < kBlock; ++i) {
+      const float scaled = usable && i < used ? x[b * kBlock + i] * inverse : 0.0f;
+      const auto code = static_cast<int32_t>(std::nearbyint(scaled));
+      codes[b * kBlock + i] = static_cast<int8_t>(code);
+      half[i / 16] += code;
+    }
+    const float scale = largest < kLeastQuantized ? 0.0f : largest / 127.0f;  // NaN and infinity stay what they are
+    blocks[b] = {.scale = scale,
+                 .minus_128_sums = -128 * (half[0] + half[1]),
+                 .scaled_sum = scale * static_cast<float>(half[0] + half[1]),
+                 .minus_128_half = {-128 * half[0], -128 * half[1]},
+                 .scaled_half = {scale * static_cast<float>(half[0]), scale * static_cast<float>(half[1])},
+                 .unused = 0};
+  }
+}
+
+void gemv(const PackedMatrix& m, int64_t first, int64_t last, const int8_t* x, const BlockInfo* info,
+          const Output& out) {
+  const TileTraits& t = traits_of(m);
+  for (int64_t tile = first; tile < last; ++tile) {
+    const uint8_t* data = m.data + tile * m.tile_bytes;
+    float sums[kTileRows] = {};
+    for (int64_t b = 0; b < m.n_blocks; ++b) {
+      int8_t codes[kTileRows][kBlock];
+      float scales[2][kTileRows], minima[2][kTileRows] = {};
+      unpack_codes(m, data + b * t.code_bits * 64, codes);
+      unpack_scales(m, data, m.scales_offset, b, scales);
+      if (t.has_min) unpack_scales(m, data, m.minima_offset, b, minima);
+      accumulate(codes, scales, minima, t, x + b * kBlock, info[b], sums);
+    }
+    store(sums, out.values + tile * kTileRows, out.add);
+  }
+}
+
+// Panel of the reference: signed codes [block][row][column], scales, minima.
+void unpack(const PackedMatrix& m, int64_t tile, uint8_t* panel) {
+  const TileTraits& t = traits_of(m);
+  const int n = t.half ? 2 : 1;
+  const uint8_t* data = m.data + tile * m.tile_bytes;
+  auto* scales = reinterpret_cast<float*>(panel + m.n_blocks * kTileRows * kBlock);
+  float* minima = scales + m.n_blocks * n * kTileRows;
+  for (int64_t b = 0; b < m.n_blocks; ++b) {
+    unpack_codes(m, data + b * t.code_bits * 64, reinterpret_cast<int8_t(*)[kBlock]>(panel + b * kTileRows * kBlock));
+    float values[2][kTileRows];
+    unpack_scales(m, data, m.scales_offset, b, values);
+    std::copy_n(values[0], n * kTileRows, scales + b * n * kTileRows);
+    if (!t.has_min) continue;
+    unpack_scales(m, data, m.minima_offset, b, values);
+    std::copy_n(values[0], n * kTileRows, minima + b * n * kTileRows);
+  }
+}
+
+void gemm(const PackedMatrix& m, const uint8_t* panels, int64_t panel_bytes, int64_t n_tiles, const QuantizedRows& x,
+          int64_t n_rows, const Output& out) {
+  const TileTraits& t = traits_of(m);
+  const int n = t.half ? 2 : 1;
+  for (int64_t tile = 0; tile < n_tiles; ++tile) {
+    const uint8_t* panel = panels + tile * panel_bytes;
+    const auto* scales = reinterpret_cast<const float*>(panel + m.n_blocks * kTileRows * kBlock);
+    const float* minima = t.has_min ? scales + m.n_blocks * n * kTileRows : scales;
+    for (int64_t row = 0; row < n_rows; ++row) {
+      float sums[kTileRows] = {};
+      for (int64_t b = 0; b < m.n_blocks; ++b)
+        accumulate(reinterpret_cast<const int8_t(*)[kBlock]>(panel + b * kTileRows * kBlock),
+                   reinterpret_cast<const float(*)[kTileRows]>(scales + b * n * kTileRows),
+                   reinterpret_cast<const float(*)[kTileRows]>(minima + b * n * kTileRows), t,
+                   x.codes + row * x.code_stride + b * kBlock, x.blocks[row * x.n_blocks + b], sums);
+      store(sums, out.values + row * out.stride + tile * kTileRows, out.add);
+    }
+  }
+}
+
+float plain_value(const PlainTiles& tiles, const uint8_t* tile, int64_t index) {
+  if (tiles.format == TileFormat::F32) return load_f32(tile + index * 4);
+  if (tiles.format == TileFormat::F16) return load_f16(tile + index * 2);
+  uint16_t b;
+  std::memcpy(&b, tile + index * 2, 2);
+  return bf16_to_f32(b);
+}
+
+void gemm_plain(const PlainTiles& tiles, const FloatRows& x, int64_t n_rows, const Output& out) {
+  for (int64_t tile = 0; tile < tiles.n_tiles; ++tile) {
+    const uint8_t* data = static_cast<const uint8_t*>(tiles.data) + tile * tiles.tile_bytes;
+    for (int64_t first = 0; first < n_rows; first += 8) {  // a weight is converted once for 8 rows
+      const int64_t n = std::min<int64_t>(8, n_rows - first);
+      float sums[8][kTileRows] = {};
+      for (int64_t k = 0; k < tiles.depth; ++k) {
+        float w[kTileRows];
+        for (int r = 0; r < kTileRows; ++r) w[r] = plain_value(tiles, data, k * kTileRows + r);
+        for (int64_t i = 0; i < n; ++i)
+          for (int r = 0; r < kTileRows; ++r) sums[i][r] += w[r] * x.values[(first + i) * x.stride + k];
+      }
+      for (int64_t i = 0; i < n; ++i) store(sums[i], out.values + (first + i) * out.stride + tile * kTileRows, out.add);
+    }
+  }
+}
+
+void rms_norm(const float* x, const float* weight, float epsilon, int64_t n, float* out) {
+  float squares = 0.0f;
+  for (int64_t i = 0; i < n; ++i) squares += x[i] * x[i];
+  const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * inverse * weight[i];
+}
+
+void rope(float* x, const float* cosines, const float* sines, int64_t half, float scale) {
+  for (int64_t j = 0; j < half; ++j) {
+    const float a = x[j], b = x[j + half];
+    x[j] = (a * cosines[j] - b * sines[j]) * scale;
+    x[j + half] = (b * cosines[j] + a * sines[j]) * scale;
+  }
+}
+
+void silu_gate(float* gate, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+void gelu_gate(float* gate, const float* up, int64_t n) {
+  constexpr float kRootTwoOverPi = 0.7978845608028654f;
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = gate[i];
+    gate[i] = 0.5f * g * (1.0f + std::tanh(kRootTwoOverPi * (g + 0.044715f * g * g * g))) * up[i];
+  }
+}
+
+void softmax(float* scores, int64_t begin, int64_t end, int64_t padded, float* max, float* sum) {
+  float largest = scores[begin];
+  for (int64_t i = begin; i < end; ++i) largest = std::max(largest, scores[i]);
+  float total = 0.0f;
+  for (int64_t i = 0; i < padded; ++i) {
+    scores[i] = i >= begin && i < end ? std::exp(scores[i] - largest) : 0.0f;
+    total += scores[i];
+  }
+  *max = largest;
+  *sum = total;
+}
+
+void blend(float* total, float a, const float* part, float b, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) total[i] = a * total[i] + b * part[i];
+}
+
+void add(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+
+void to_f16(const float* x, int64_t n, uint16_t* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = f32_to_f16(std::clamp(x[i], -65504.0f, 65504.0f));
+}
+
+}  // namespace
+
+const Kernels& scalar_kernels() {
+  static const Kernels table = {.isa = Isa::Scalar,
+                                .quantize = quantize,
+                                .gemv = gemv,
+                                .unpack = unpack,
+                                .gemm_panel_tiles = 1,
+                                .gemm = gemm,
+                                .gemm_plain = gemm_plain,
+                                .rms_norm = rms_norm,
+                                .rope = rope,
+                                .silu_gate = silu_gate,
+                                .gelu_gate = gelu_gate,
+                                .softmax = softmax,
+                                .blend = blend,
+                                .add = add,
+                                .to_f16 = to_f16};
+  return table;
+}
+
+#if !defined(ATTAR_X86_KERNELS)
+const Kernels* avx2_kernels() {
+  return nullptr;
+}
+const Kernels* avx512_kernels() {
+  return nullptr;
+}
+#endif
+
+}  // namespace attar::runtime

@@ -1,0 +1,39 @@
+// From a stored tensor to tiles (layouts: kernels.h), and a matrix times rows, whatever its tiles.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/base/thread_pool.h"
+#include "runtime/formats/model_file.h"
+#include "runtime/kernels/aligned_buffer.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/kernels/numerics.h"
+
+namespace attar::runtime {
+
+// A packed matrix and its memory.
+struct Matrix {
+  PackedMatrix tiles;
+  AlignedBuffer memory;
+
+  bool quantized() const { return kTileTraits[static_cast<int>(tiles.format)].scale_bytes != 0; }
+  int64_t rows() const { return tiles.rows; }
+  int64_t padded_rows() const { return tiles.n_tiles * kTileRows; }
+};
+
+// The tiles that hold a type in a mode; `decoded` is set when a quantized type has no integer tile and its decoded
+// values are kept instead.
+TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded);
+
+// Row r of the result is row source_rows[r] of the tensor; empty: in order. Error{Input} naming `name` when a value or
+// a scale is not finite.
+Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
+            std::span<const int64_t> source_rows, ThreadPool& threads);
+
+// Decoded values of row `row` of a stored matrix. -> (columns)
+void decode_row(const StoredTensor& tensor, int64_t row, float* values);
+
+}  // namespace attar::runtime

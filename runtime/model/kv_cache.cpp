@@ -1,0 +1,109 @@
+#include "runtime/model/kv_cache.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/model/weights.h"
+
+namespace attar::runtime {
+
+KvLayout::KvLayout(const Model& model) {
+  if (model.numerics() == Numerics::Deployed) {
+    element_bytes = 2;
+    format = TileFormat::F16;
+  }
+  for (const LayerConfig& config : model.config().layers) {
+    Layer layer{};
+    layer.head_dim = config.head_dim;
+    layer.dim_tiles = (config.head_dim + kTileRows - 1) / kTileRows;
+    layer.key_bytes = kChunkTokens * config.head_dim * element_bytes;
+    layer.value_bytes = kChunkTokens * layer.dim_tiles * kTileRows * element_bytes;
+    layer.key_offset = chunk_bytes;
+    layer.value_offset = chunk_bytes + config.n_kv_heads * layer.key_bytes;
+    chunk_bytes = layer.value_offset + config.n_kv_heads * layer.value_bytes;
+    layers.push_back(layer);
+  }
+}
+
+void KvCache::Storage::reserve(int64_t length) {
+  while (static_cast<int64_t>(chunks.size()) * kChunkTokens < length)
+    chunks.emplace_back(static_cast<size_t>(layout.chunk_bytes));
+}
+
+PlainTiles KvCache::Storage::keys(int64_t layer, int64_t head, int64_t chunk) const {
+  const KvLayout::Layer& l = layout.layers[static_cast<size_t>(layer)];
+  return {.data = chunks[static_cast<size_t>(chunk)].data() + l.key_offset + head * l.key_bytes,
+          .tile_bytes = l.head_dim * kTileRows * layout.element_bytes,
+          .n_tiles = kChunkTokens / kTileRows,
+          .depth = l.head_dim,
+          .format = layout.format};
+}
+
+PlainTiles KvCache::Storage::values(int64_t layer, int64_t head, int64_t chunk) const {
+  const KvLayout::Layer& l = layout.layers[static_cast<size_t>(layer)];
+  return {.data = chunks[static_cast<size_t>(chunk)].data() + l.value_offset + head * l.value_bytes,
+          .tile_bytes = kChunkTokens * kTileRows * layout.element_bytes,
+          .n_tiles = l.dim_tiles,
+          .depth = kChunkTokens,
+          .format = layout.format};
+}
+
+namespace {
+
+template <class T>
+void scatter(T* keys, T* values, int64_t head_dim, int64_t position, const T* key, const T* value) {
+  T* tile = keys + position / kTileRows * head_dim * kTileRows + position % kTileRows;
+  for (int64_t d = 0; d < head_dim; ++d) tile[d * kTileRows] = key[d];
+  for (int64_t d = 0; d < head_dim; d += kTileRows)
+    std::memcpy(values + d * kChunkTokens + position * kTileRows, value + d,
+                sizeof(T) * static_cast<size_t>(std::min(kTileRows, head_dim - d)));
+}
+
+}  // namespace
+
+void KvCache::Storage::write(const Kernels& kernels, int64_t layer, int64_t head, int64_t position, const float* key,
+                             const float* value, uint16_t* scratch) {
+  const KvLayout::Layer& l = layout.layers[static_cast<size_t>(layer)];
+  std::byte* chunk = chunks[static_cast<size_t>(position / kChunkTokens)].data();
+  std::byte* keys = chunk + l.key_offset + head * l.key_bytes;
+  std::byte* values = chunk + l.value_offset + head * l.value_bytes;
+  const int64_t within = position % kChunkTokens;
+  if (layout.format == TileFormat::F32) {
+    scatter(reinterpret_cast<float*>(keys), reinterpret_cast<float*>(values), l.head_dim, within, key, value);
+    return;
+  }
+  kernels.to_f16(key, l.head_dim, scratch);
+  kernels.to_f16(value, l.head_dim, scratch + l.head_dim);
+  scatter(reinterpret_cast<uint16_t*>(keys), reinterpret_cast<uint16_t*>(values), l.head_dim, within,
+          static_cast<const uint16_t*>(scratch), static_cast<const uint16_t*>(scratch + l.head_dim));
+}
+
+KvCache::KvCache(const Model& model) : storage_(std::make_unique<Storage>(model)) {}
+KvCache::KvCache(KvCache&&) noexcept = default;
+KvCache& KvCache::operator=(KvCache&&) noexcept = default;
+KvCache::~KvCache() = default;
+
+KvCache::KvCache(const KvCache& other) : storage_(nullptr) {
+  const Storage& from = *other.storage_;
+  storage_ = std::unique_ptr<Storage>(new Storage(from.layout));
+  storage_->length_tokens = from.length_tokens;
+  const int64_t used = (from.length_tokens + kChunkTokens - 1) / kChunkTokens;
+  storage_->reserve(from.length_tokens);
+  for (int64_t i = 0; i < used; ++i)
+    std::memcpy(storage_->chunks[static_cast<size_t>(i)].data(), from.chunks[static_cast<size_t>(i)].data(),
+                static_cast<size_t>(from.layout.chunk_bytes));
+}
+
+int64_t KvCache::length_tokens() const {
+  return storage_->length_tokens;
+}
+
+void KvCache::truncate(int64_t length_tokens) {
+  storage_->length_tokens = std::clamp<int64_t>(length_tokens, 0, storage_->length_tokens);
+}
+
+uint64_t KvCache::size_bytes() const {
+  return storage_->chunks.size() * static_cast<uint64_t>(storage_->layout.chunk_bytes);
+}
+
+}  // namespace attar::runtime

@@ -1,0 +1,48 @@
+// Where keys and values lie: in chunks of 256 positions, each for all layers, as tiles that the plain-tile kernel
+// reads.
+//   keys    [kv head][16 tiles][D][16 positions]        scores = tiles x queries
+//   values  [kv head][ceil(D / 16) tiles][256 positions][16 dims]   outputs = tiles x probabilities
+// f32 in fp32 mode, f16 deployed.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "runtime/kernels/aligned_buffer.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/model/model.h"
+
+namespace attar::runtime {
+
+struct KvLayout {
+  explicit KvLayout(const Model& model);
+
+  struct Layer {
+    int64_t head_dim, dim_tiles;       // D, ceil(D / 16)
+    int64_t key_offset, value_offset;  // bytes into a chunk
+    int64_t key_bytes, value_bytes;    // of one head in a chunk
+  };
+  std::vector<Layer> layers;
+  int64_t chunk_bytes = 0;
+  int64_t element_bytes = 4;
+  TileFormat format = TileFormat::F32;
+};
+
+struct KvCache::Storage {
+  explicit Storage(const Model& model) : layout(model) {}
+  explicit Storage(const KvLayout& same) : layout(same) {}
+
+  void reserve(int64_t length_tokens);
+  // Tiles of one chunk: keys with the depth D, values with the depth of the positions used.
+  PlainTiles keys(int64_t layer, int64_t head, int64_t chunk) const;
+  PlainTiles values(int64_t layer, int64_t head, int64_t chunk) const;
+  // Stores one position's key and value. `scratch` (2 * D) halves.
+  void write(const Kernels& kernels, int64_t layer, int64_t head, int64_t position, const float* key,
+             const float* value, uint16_t* scratch);
+
+  KvLayout layout;
+  std::vector<AlignedBuffer> chunks;
+  int64_t length_tokens = 0;
+};
+
+}  // namespace attar::runtime

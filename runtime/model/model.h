@@ -1,0 +1,98 @@
+// A compact model ready to run: const, shareable, tensors from a mapped file or from memory.
+//
+// In both modes of numbers (runtime/kernels/numerics.h) a sequence's logits are bit-identical whatever else is in the
+// batch, however the prompt is chunked and with any number of threads: tiles are fixed, and so is the order of every
+// sum.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/base/cpu.h"
+#include "runtime/base/progress.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/formats/model_file.h"
+#include "runtime/kernels/numerics.h"
+
+namespace attar::runtime {
+
+struct LoadOptions {
+  Numerics numerics = Numerics::Deployed;
+  Isa isa = cpu_features().best_isa();
+};
+
+class Model {
+ public:
+  // Packs what needs packing. Error{Input}: a weight that is NaN or infinite (tensor named), a type Attar cannot run.
+  static Model load(const ModelFile& file, const LoadOptions& options, ThreadPool& threads);
+  Model(Model&&) noexcept;
+  ~Model();
+
+  const ModelConfig& config() const;
+  const Tokenizer& tokenizer() const;
+  Numerics numerics() const;
+  const ModelFile& file() const;
+  const std::vector<std::string>& notes() const;  // fallbacks taken, one line each
+  uint64_t packed_bytes() const;                  // of the packed copies beside the mapped file
+
+  struct Weights;
+  const Weights& weights() const { return *weights_; }
+
+ private:
+  Model();
+  std::unique_ptr<Weights> weights_;
+};
+
+// Keys and values of one sequence. Copying forks it.
+class KvCache {
+ public:
+  explicit KvCache(const Model& model);
+  KvCache(const KvCache&);
+  KvCache(KvCache&&) noexcept;
+  KvCache& operator=(KvCache&&) noexcept;
+  ~KvCache();
+
+  int64_t length_tokens() const;
+  void truncate(int64_t length_tokens);  // forget what came after
+  uint64_t size_bytes() const;
+
+  struct Storage;
+  Storage& storage() { return *storage_; }
+
+ private:
+  std::unique_ptr<Storage> storage_;
+};
+
+// One token to process. Rows of one sequence are consecutive positions in order, from its cache's length on.
+struct Row {
+  KvCache* cache = nullptr;
+  int32_t token = 0;
+  bool wants_logits = false;
+};
+
+// Scratch for a batch; grows to the largest batch seen.
+class Workspace {
+ public:
+  Workspace(const Model& model, ThreadPool& threads);
+  ~Workspace();
+
+  // After forward(): logits of the rows that asked, in row order. (asked, V)
+  std::span<const float> logits(int64_t asked_row) const;
+  // After forward(): final hidden states after the output norm of the rows that asked. (asked, C)
+  std::span<const float> hidden(int64_t asked_row) const;
+  ThreadPool& threads() const;
+
+  struct Buffers;
+  Buffers& buffers() { return *buffers_; }
+
+ private:
+  std::unique_ptr<Buffers> buffers_;
+};
+
+// Advances every cache by its rows. Error{Input} for a token id outside [0, V) or a sequence longer than the context.
+// A batch of several passes (512 rows each) asks `progress` after each of them.
+void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress = {});
+
+}  // namespace attar::runtime

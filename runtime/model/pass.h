@@ -1,0 +1,117 @@
+// One pass of a batch through the model. All threads run the same program over the layers and meet at barriers; what
+// each computes of a phase is a range of rows, heads or tiles. Which thread computes a number never changes it.
+//
+// A layer: [norm, quantize] q k v | (bias, head norm, RoPE, cache) attention | [quantize] o + residual |
+//          [norm, quantize] gate up, activation | [quantize] down + residual |
+// where | is a barrier. What stands in [ ] is done by every thread for itself when there is one row, else shared out
+// with a barrier of its own; what stands in ( ) has a barrier of its own when there are several rows.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/kernels/matmul.h"
+#include "runtime/model/attention.h"
+#include "runtime/model/model.h"
+#include "runtime/model/weights.h"
+#include "runtime/model/workspace.h"
+
+namespace attar::runtime {
+
+// Consecutive rows of one sequence in a pass.
+struct Sequence {
+  KvCache::Storage* cache;
+  int64_t first_row, n_rows, first_position;
+};
+
+// At most kQueryRows rows of one sequence.
+struct QueryBlock {
+  const KvCache::Storage* cache;
+  int64_t first_row, n_rows, first_position;
+};
+
+struct Segment {
+  const Matrix* matrix;
+  Output out;
+};
+
+class Pass {
+ public:
+  Pass(const Model& model, std::span<const Row> rows, Workspace::Buffers& buffers, int64_t first_asked)
+      : model_(model),
+        weights_(model.weights()),
+        kernels_(*weights_.kernels),
+        config_(model.config()),
+        rows_(rows),
+        n_rows_(static_cast<int64_t>(rows.size())),
+        b_(buffers),
+        threads_(buffers.threads),
+        width_(config_.width),
+        epsilon_(static_cast<float>(config_.norm_epsilon)),
+        first_asked_(first_asked) {
+    find_sequences();
+    for (int64_t row = 0; row < n_rows_; ++row)
+      if (rows_[static_cast<size_t>(row)].wants_logits) asked_.push_back(row);
+    far_ = n_rows_ == 1 && threads_.size() > 1 && positions_[0] >= 2 * kChunkTokens;
+    if (far_) b_.reserve_parts(model, positions_[0]);
+  }
+
+  void run() {
+    for (auto& ticket : b_.tickets) ticket.store(0, std::memory_order_relaxed);
+    threads_.run([this](int thread) { Thread{*this, thread}.run(); });
+    for (const Sequence& s : sequences_) s.cache->length_tokens += s.n_rows;
+  }
+
+ private:
+  // What one thread does.
+  struct Thread {
+    Pass& pass;
+    int index;
+    size_t phase = 0;
+    ThreadScratch& scratch = pass.b_.scratch[static_cast<size_t>(index)];
+
+    void run();
+    void embed();
+    void attention(int64_t layer);
+    void feed_forward(int64_t layer);
+    void finish();
+    void place_heads(int64_t layer, int64_t row, int64_t kv_head);
+    void attend_near(int64_t layer);
+    void attend_far(int64_t layer);
+    void norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm, Inputs& inputs,
+                   int64_t target, bool quantize);
+    InputRows normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize);
+    InputRows as_inputs(RowBuffer& values, int64_t columns, bool quantize);
+    InputRows view(Inputs& inputs, int64_t n_rows) const;
+    void multiply_all(std::span<const Segment> segments, const InputRows& x);
+    template <class F>
+    void share(int64_t n, int64_t grain, F work);
+    void meet() { pass.threads_.barrier(); }
+    bool alone() const { return pass.n_rows_ == 1; }
+    int64_t grain(int64_t tiles) const;
+  };
+
+  void find_sequences();
+  AttentionTask attention_task(int64_t layer, const QueryBlock& block, int64_t kv_head);
+  const std::vector<float>* pending_norm(int64_t layer, bool after_attention) const;
+
+  const Model& model_;
+  const Model::Weights& weights_;
+  const Kernels& kernels_;
+  const ModelConfig& config_;
+  std::span<const Row> rows_;
+  int64_t n_rows_;
+  Workspace::Buffers& b_;
+  ThreadPool& threads_;
+  int64_t width_;
+  float epsilon_;
+  int64_t first_asked_;
+  bool far_ = false;  // one row whose attention is worth sharing out by chunks of keys
+  std::vector<int64_t> asked_;
+  std::vector<Sequence> sequences_;
+  std::vector<QueryBlock> blocks_;
+  std::vector<int64_t> positions_;  // (rows)
+};
+
+}  // namespace attar::runtime

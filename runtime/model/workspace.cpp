@@ -1,0 +1,127 @@
+#include "runtime/model/workspace.h"
+
+#include <algorithm>
+
+#include "runtime/model/attention.h"
+#include "runtime/model/weights.h"
+
+namespace attar::runtime {
+namespace {
+
+int64_t padded(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+void resize(RowBuffer& buffer, int64_t rows, int64_t columns) {
+  buffer.stride = padded(columns, kTileRows) + kTileRows;
+  buffer.memory = AlignedBuffer(static_cast<size_t>(rows * buffer.stride) * sizeof(float));
+}
+
+struct Widths {
+  int64_t query = 0, key = 0, ffn = 0, input = 0;  // the widest of all layers
+  int64_t panel_bytes = 0, attention_floats = 0, head_dim = 0;
+};
+
+Widths widths(const Model& model) {
+  Widths w;
+  const int64_t width = model.config().width;
+  for (const LayerConfig& layer : model.config().layers) {
+    w.query = std::max(w.query, layer.n_heads * layer.head_dim);
+    w.key = std::max(w.key, layer.n_kv_heads * layer.head_dim);
+    w.ffn = std::max(w.ffn, layer.ffn_width);
+    w.head_dim = std::max(w.head_dim, layer.head_dim);
+    if (layer.n_kv_heads > 0)
+      w.attention_floats =
+          std::max(w.attention_floats, attention_scratch_floats(layer.n_heads / layer.n_kv_heads, layer.head_dim));
+  }
+  w.input = std::max({width, w.query, w.ffn});
+  const int64_t blocks = padded(w.input, kBlock) / kBlock;
+  w.panel_bytes = blocks * (kTileRows * kBlock + 4 * kTileRows * 4);
+  return w;
+}
+
+}  // namespace
+
+void Inputs::resize(int64_t rows, int64_t columns) {
+  attar::runtime::resize(values, rows, columns);
+  max_blocks = padded(columns, kBlock) / kBlock;
+  code_stride = max_blocks * kBlock + 64;
+  codes = AlignedBuffer(static_cast<size_t>(rows * code_stride));
+  blocks = AlignedBuffer(static_cast<size_t>(rows * max_blocks) * sizeof(BlockInfo));
+}
+
+void Inputs::quantize(const Kernels& kernels, int64_t row, const float* x, int64_t columns) {
+  kernels.quantize(x, columns, codes.as<int8_t>() + row * code_stride, blocks.as<BlockInfo>() + row * max_blocks);
+}
+
+Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
+    : threads(pool), tickets(static_cast<size_t>(12 * model.config().n_layers() + 4)) {
+  const Widths w = widths(model);
+  const int64_t tiles = std::max<int64_t>(1, model.weights().kernels->gemm_panel_tiles);
+  scratch.resize(static_cast<size_t>(pool.size()));
+  for (ThreadScratch& s : scratch) {
+    s.inputs.resize(1, w.input);
+    s.panels = AlignedBuffer(static_cast<size_t>(w.panel_bytes * tiles));
+    s.attention = AlignedBuffer(static_cast<size_t>(w.attention_floats) * sizeof(float));
+    s.halves.resize(static_cast<size_t>(2 * w.head_dim));
+  }
+}
+
+void Workspace::Buffers::reserve(const Model& model, int64_t wanted) {
+  if (wanted <= rows) return;
+  rows = wanted;
+  const Widths w = widths(model);
+  resize(residual, rows, model.config().width);
+  resize(query, rows, w.query);
+  resize(key, rows, w.key);
+  resize(value, rows, w.key);
+  resize(attended, rows, w.query);
+  resize(gate, rows, w.ffn);
+  resize(up, rows, w.ffn);
+  resize(branch, rows, model.config().width);
+  inputs.resize(rows, w.input);
+  const auto& ropes = model.weights().ropes;
+  cosines.resize(ropes.size());
+  sines.resize(ropes.size());
+  for (size_t i = 0; i < ropes.size(); ++i) {
+    resize(cosines[i], rows, static_cast<int64_t>(ropes[i].size()));
+    resize(sines[i], rows, static_cast<int64_t>(ropes[i].size()));
+  }
+}
+
+// For a row at `position`; grows by doubling.
+void Workspace::Buffers::reserve_parts(const Model& model, int64_t position) {
+  int64_t floats = 0;
+  for (const LayerConfig& layer : model.config().layers)
+    if (layer.n_kv_heads > 0)
+      floats = std::max(floats, layer.n_kv_heads * part_floats(layer.n_heads / layer.n_kv_heads, layer.head_dim));
+  const auto needed = static_cast<size_t>((position / kChunkTokens + 1) * floats) * sizeof(float);
+  if (parts.size_bytes() < needed) parts = AlignedBuffer(2 * needed);
+}
+
+void Workspace::Buffers::reserve_outputs(const Model& model, int64_t asked) {
+  if (asked <= asked_rows) return;
+  asked_rows = asked;
+  resize(logits, asked, model.config().vocab_size);
+  resize(hidden, asked, model.config().width);
+}
+
+Workspace::Workspace(const Model& model, ThreadPool& threads) : buffers_(std::make_unique<Buffers>(model, threads)) {
+  buffers_->vocab_size = model.config().vocab_size;
+  buffers_->width = model.config().width;
+}
+Workspace::~Workspace() = default;
+
+std::span<const float> Workspace::logits(int64_t asked_row) const {
+  return {buffers_->logits.row(asked_row), static_cast<size_t>(buffers_->vocab_size)};
+}
+
+std::span<const float> Workspace::hidden(int64_t asked_row) const {
+  return {buffers_->hidden.row(asked_row), static_cast<size_t>(buffers_->width)};
+}
+
+ThreadPool& Workspace::threads() const {
+  return buffers_->threads;
+}
+
+}  // namespace attar::runtime

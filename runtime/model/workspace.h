@@ -1,0 +1,65 @@
+// Scratch of forward(): one set of row buffers, and per-thread scratch.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "runtime/kernels/aligned_buffer.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/model/model.h"
+
+namespace attar::runtime {
+
+inline constexpr int64_t kMaxPassRows = 512;  // a larger batch is taken in passes
+
+// (rows, stride) of f32; the stride is padded for whole tiles and off powers of two.
+struct RowBuffer {
+  AlignedBuffer memory;
+  int64_t stride = 0;
+
+  float* row(int64_t r) { return memory.as<float>() + r * stride; }
+  Output output(bool add = false) { return {.values = memory.as<float>(), .stride = stride, .add = add}; }
+};
+
+// Rows as the kernels take them: f32, and quantized when a consumer wants it.
+struct Inputs {
+  RowBuffer values;
+  AlignedBuffer codes, blocks;
+  int64_t code_stride = 0, max_blocks = 0;
+
+  void resize(int64_t rows, int64_t columns);
+  void quantize(const Kernels& kernels, int64_t row, const float* x, int64_t columns);
+};
+
+struct ThreadScratch {
+  Inputs inputs;  // one row of its own, for single-token passes
+  AlignedBuffer panels;
+  AlignedBuffer attention;
+  std::vector<uint16_t> halves;
+};
+
+struct Workspace::Buffers {
+  Buffers(const Model& model, ThreadPool& pool);
+  void reserve(const Model& model, int64_t rows);
+  void reserve_parts(const Model& model, int64_t position);
+  void reserve_outputs(const Model& model, int64_t asked);
+
+  ThreadPool& threads;
+  int64_t rows = 0, asked_rows = 0;
+  int64_t vocab_size = 0, width = 0;
+  RowBuffer residual;                     // (rows, C)
+  RowBuffer query, key, value;            // (rows, H*D), (rows, K*D), (rows, K*D)
+  RowBuffer attended;                     // (rows, H*D)
+  RowBuffer gate, up;                     // (rows, F)
+  RowBuffer branch;                       // (rows, C): a branch's output before its own norm (sandwich norms)
+  Inputs inputs;                          // (rows, widest input)
+  std::vector<RowBuffer> cosines, sines;  // one a rope table: (rows, D/2)
+  RowBuffer logits, hidden;               // (asked, V), (asked, C)
+  AlignedBuffer parts;                    // of one row's attention: [kv head][chunk][part_floats]
+  std::vector<ThreadScratch> scratch;
+  std::vector<std::atomic<int64_t>> tickets;  // one a phase of a pass
+};
+
+}  // namespace attar::runtime

@@ -1,0 +1,68 @@
+// Text from a model: one streaming continuation, or many sequences in a batch (for text that a teacher writes).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/progress.h"
+#include "runtime/judge/score.h"
+#include "runtime/model/model.h"
+#include "runtime/text/sampler.h"
+
+namespace attar::runtime {
+
+struct GenerateOptions {
+  int64_t max_tokens = 256;  // at least 0
+  SampleOptions sampling;
+  uint64_t seed = 0;
+  std::vector<std::string> stop;  // cut before the first occurrence; may cross tokens and UTF-8 borders
+};
+
+enum class StopReason { EndOfText, StopString, MaxTokens, ContextFull, Interrupted };
+
+struct Generated {
+  std::vector<int32_t> tokens;
+  std::string text;  // whole UTF-8 sequences only
+  StopReason reason;
+};
+
+// Continues `prompt`, whose first tokens the cache may hold already: the text is the same either way. Error{Usage} when
+// the cache holds all of it.
+// `on_text` is called once a token, and at the end, with the whole UTF-8 characters that have become certain: never
+// part of a stop string, often empty, bytes that are not UTF-8 as U+FFFD. It answers false to stop. `progress` is asked
+// between the passes of a long prompt.
+Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
+                   Workspace& work, const std::function<bool(std::string_view)>& on_text = {},
+                   const Progress& progress = {});
+
+struct BatchSequence {
+  uint64_t id = 0;  // keys its random draws
+  std::vector<int32_t> prompt;
+};
+struct BatchResult {
+  std::vector<int32_t> prompt;
+  std::vector<int32_t> tokens;  // generated, without the prompt; a token that ends the text is the last
+  std::vector<TopK> signals;    // one a generated token when top_k_signals > 0: the distribution it was drawn from
+  StopReason reason;
+};
+struct BatchOptions {
+  int64_t max_tokens = 256;  // a sequence
+  SampleOptions sampling;
+  uint64_t seed = 0;
+  int64_t batch_size = 16;  // sequences at once; results do not depend on it
+  int64_t top_k_signals = 0;
+};
+
+// The sequences to write, asked for one at a time as there is room; nothing ends them. It may use the workspace itself.
+using BatchSource = std::function<std::optional<BatchSequence>()>;
+
+// Continuous batching: a sequence that ends makes room for the next. Calls `on_result` in the order of the source; it
+// answers Stop when it has enough, and the sequences still under way are dropped.
+void generate_batch(const Model& model, const BatchSource& source, const BatchOptions& options, Workspace& work,
+                    const std::function<Flow(BatchResult result)>& on_result, const Progress& progress = {});
+
+}  // namespace attar::runtime

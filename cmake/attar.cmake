@@ -27,13 +27,18 @@ if(ATTAR_SANITIZE)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
-# Our own code: warnings are errors. Third-party headers come in as SYSTEM.
+# Our own code. Warnings are errors for those who work on it: another compiler's new warning stops no user's build.
+# Third-party headers come in as SYSTEM.
 add_library(attar_options INTERFACE)
-target_compile_options(attar_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror -ffp-contract=off)
+target_compile_options(attar_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${ATTAR_DEVELOPER}>:-Werror>
+                       -ffp-contract=off)
 target_include_directories(attar_options INTERFACE ${PROJECT_SOURCE_DIR})
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
+include(GNUInstallDirs)
+include(CheckPIESupported)
+check_pie_supported()
 
 # attar_library(name SOURCES a.cpp ... LIBRARIES x y ... [TORCH])
 # TORCH: links LibTorch and builds in unity batches.
@@ -48,9 +53,35 @@ function(attar_library name)
   endif()
 endfunction()
 
-# attar_system_library(target name): a Debian library, shared; static in programs whose ATTAR_STATIC is on.
-function(attar_system_library target name)
-  target_link_libraries(${target} PUBLIC "$<IF:$<BOOL:$<TARGET_PROPERTY:ATTAR_STATIC>>,lib${name}.a,${name}>")
+# attar_find_library(name MODULE): a system library by its pkg-config module, as the target attar_NAME: shared, or the
+# archive in targets whose ATTAR_STATIC is on.
+function(attar_find_library name module)
+  string(TOUPPER ATTAR_${name} prefix)
+  pkg_check_modules(${prefix} REQUIRED IMPORTED_TARGET GLOBAL ${module})
+  find_library(${prefix}_ARCHIVE NAMES lib${name}.a HINTS ${${prefix}_LIBRARY_DIRS} ${${prefix}_LIBDIR} REQUIRED)
+  add_library(attar_${name} INTERFACE)
+  target_include_directories(attar_${name} SYSTEM INTERFACE ${${prefix}_INCLUDE_DIRS})
+  target_link_libraries(attar_${name} INTERFACE
+    "$<IF:$<BOOL:$<TARGET_PROPERTY:ATTAR_STATIC>>,${${prefix}_ARCHIVE},PkgConfig::${prefix}>")
+endfunction()
+
+# attar_pages(program): the manual page and the shell completions of a program, which its twin PROGRAM-pages writes out of
+# the same options; installed where a prefix has them.
+function(attar_pages program)
+  if(CMAKE_CROSSCOMPILING)
+    return()
+  endif()
+  set(folder ${CMAKE_BINARY_DIR}/share)
+  set(pages ${folder}/man/man1/${program}.1 ${folder}/bash-completion/completions/${program}
+            ${folder}/zsh/site-functions/_${program} ${folder}/fish/vendor_completions.d/${program}.fish)
+  add_custom_command(OUTPUT ${pages} COMMAND ${program}-pages ${folder} VERBATIM
+                     COMMENT "Writing the manual page and completions of ${program}")
+  add_custom_target(${program}_pages ALL DEPENDS ${pages})
+  foreach(page IN LISTS pages)
+    cmake_path(RELATIVE_PATH page BASE_DIRECTORY ${folder} OUTPUT_VARIABLE relative)
+    cmake_path(GET relative PARENT_PATH place)
+    install(FILES ${page} DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/${place} COMPONENT programs)
+  endforeach()
 endfunction()
 
 # attar_test(name LABELS unit ... SOURCES a_test.cpp ... LIBRARIES x ... [TORCH] [TIMEOUT s])

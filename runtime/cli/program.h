@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -35,6 +38,16 @@ struct ProgramText {
   const char* name;
   const char* summary;
   const char* examples;  // what the bare program shows
+};
+
+// The parser of a program, with the flags of every verb: what runs it and what describes it (pages.h) both read.
+struct Parser {
+  Parser(const ProgramText& text, std::span<const Verb> verbs);
+  ~Parser();
+
+  std::unique_ptr<GlobalOptions> global = std::make_unique<GlobalOptions>();  // the actions keep a reference
+  std::unique_ptr<CLI::App> app;
+  std::vector<std::pair<CLI::App*, Action>> actions;
 };
 
 // Parses and runs. Errors become one line on stderr and their exit code; the parser's own codes become 2.

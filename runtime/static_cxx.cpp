@@ -1,0 +1,76 @@
+// Symbols that a program with the C++ library linked in defines itself.
+//
+// Left out of attar-run, which never runs them: the demangler behind the library's message about an uncaught exception
+// (main catches all), and everything of libsodium that SHA-256 does not need (its one outside call clears memory, and
+// lives beside the start-up code of every cipher).
+//
+// Not asked of glibc, so that 2.34 will do (Ubuntu 22.04, RHEL 9): arc4random is of 2.36 and feeds std::random_device;
+// _dl_find_object is of 2.35 and finds the unwind table of a place in the code.
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/random.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+namespace __gnu_cxx {
+void __verbose_terminate_handler();
+void __verbose_terminate_handler() {
+  std::abort();
+}
+}  // namespace __gnu_cxx
+
+extern "C" {
+
+void sodium_memzero(void* data, size_t size_bytes);
+void sodium_memzero(void* data, size_t size_bytes) {
+  std::memset(data, 0, size_bytes);
+  __asm__ volatile("" : : "r"(data) : "memory");  // the compiler may not drop it
+}
+
+uint32_t arc4random() noexcept;
+uint32_t arc4random() noexcept {
+  uint32_t value = 0;
+  while (::getrandom(&value, sizeof value, 0) != sizeof value) {
+  }
+  return value;
+}
+
+#if defined(__x86_64__) || defined(__aarch64__)
+namespace {
+struct Wanted {
+  uintptr_t address;
+  dl_find_object* found;
+};
+
+// A loaded object: is the address in it, and where is its table (PT_GNU_EH_FRAME)?
+int look(dl_phdr_info* object, size_t, void* data) {
+  const auto* wanted = static_cast<const Wanted*>(data);
+  bool inside = false;
+  dl_find_object found{};
+  uintptr_t begin = UINTPTR_MAX, end = 0;
+  for (int i = 0; i < object->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& part = object->dlpi_phdr[i];
+    const uintptr_t at = object->dlpi_addr + part.p_vaddr;
+    if (part.p_type == PT_GNU_EH_FRAME) found.dlfo_eh_frame = reinterpret_cast<void*>(at);
+    if (part.p_type != PT_LOAD) continue;
+    inside |= wanted->address >= at && wanted->address - at < part.p_memsz;
+    begin = begin < at ? begin : at;
+    end = end > at + part.p_memsz ? end : at + part.p_memsz;
+  }
+  if (!inside || found.dlfo_eh_frame == nullptr) return 0;
+  found.dlfo_map_start = reinterpret_cast<void*>(begin);
+  found.dlfo_map_end = reinterpret_cast<void*>(end);
+  *wanted->found = found;
+  return 1;
+}
+}  // namespace
+
+int _dl_find_object(void* address, dl_find_object* result) noexcept {
+  Wanted wanted{reinterpret_cast<uintptr_t>(address), result};
+  return ::dl_iterate_phdr(look, &wanted) == 1 ? 0 : -1;
+}
+#endif
+
+}  // extern "C"

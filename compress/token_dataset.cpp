@@ -23,7 +23,7 @@ TokenDocument chat_document(const Document& document, const Tokenizer& tokenizer
   const auto render = [&](size_t count, bool generation_prompt) {
     context.messages.assign(document.messages.begin(), document.messages.begin() + static_cast<std::ptrdiff_t>(count));
     context.add_generation_prompt = generation_prompt;
-    return chat.render(context);
+    return chat.render(context).text;
   };
   TokenDocument out;
   std::string done;  // text rendered so far; prefixes of a conversation render to prefixes of its text

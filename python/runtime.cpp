@@ -133,7 +133,7 @@ class PyModel {
     if (!system.empty()) context.messages.push_back({"system", system});
     context.messages.push_back({"user", prompt});
     return model_->tokenizer().encode(
-        ChatTemplate(data.chat_template.empty() ? kChatMlTemplate : data.chat_template).render(context),
+        ChatTemplate(data.chat_template.empty() ? kChatMlTemplate : data.chat_template).render(context).text,
         {.add_special = false, .parse_special = true});
   }
 

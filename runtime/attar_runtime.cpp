@@ -66,7 +66,7 @@ std::vector<int32_t> prompt_tokens(const attar::Tokenizer& tokenizer, const char
     if (options.system != nullptr) context.messages.push_back({"system", options.system});
     context.messages.push_back({"user", prompt});
     const attar::ChatTemplate chat(data.chat_template.empty() ? attar::kChatMlTemplate : data.chat_template);
-    tokens = tokenizer.encode(chat.render(context), {.add_special = false, .parse_special = true});
+    tokens = tokenizer.encode(chat.render(context).text, {.add_special = false, .parse_special = true});
   } else {
     tokens = tokenizer.encode(prompt);
   }

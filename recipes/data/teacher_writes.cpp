@@ -75,7 +75,7 @@ class Chat {
   std::string render(const std::vector<ChatMessage>& messages, const std::string& tools) {
     context_.messages = messages;
     context_.tools = tools;
-    return template_.render(context_);
+    return template_.render(context_).text;
   }
   std::vector<int32_t> encode(const std::string& text) const {
     return tokenizer_.encode(text, {.add_special = false, .parse_special = true});

@@ -36,7 +36,7 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
     } else {
       const ChatContext context{
           .messages = {{"user", prompt}}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
-      tokens = model.tokenizer().encode(ChatTemplate(data.chat_template).render(context),
+      tokens = model.tokenizer().encode(ChatTemplate(data.chat_template).render(context).text,
                                         {.add_special = false, .parse_special = true});
     }
     runtime::KvCache cache(model);

@@ -63,7 +63,7 @@ class Speaker {
     const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
     const ChatTemplate chat(data.chat_template.empty() ? kChatMlTemplate : data.chat_template);
     return tokenizer().encode(
-        chat.render({.messages = messages, .bos_token = text(data.bos), .eos_token = text(data.eos)}),
+        chat.render({.messages = messages, .bos_token = text(data.bos), .eos_token = text(data.eos)}).text,
         {.add_special = false, .parse_special = true});
   }
 

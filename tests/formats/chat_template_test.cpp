@@ -13,7 +13,7 @@ ChatContext context() {
   return {.messages = {{"user", "Hi"}, {"assistant", "Yes?"}}, .bos_token = "<s>", .eos_token = "</s>"};
 }
 std::string rendered(const std::string& source) {
-  return ChatTemplate(source).render(context());
+  return ChatTemplate(source).render(context()).text;
 }
 std::string failure(const std::string& source) {
   return error_of([&] { rendered(source); });
@@ -87,17 +87,72 @@ TEST(ChatTemplate, ArgumentsAreThoseOfPythonAndJinja) {
 }
 
 TEST(ChatTemplate, WhatIsNotImplementedIsAnErrorWithItsLine) {
-  for (const char* source : {"{{ 1 < 3 < 2 }}", "{{ [1] | tojson(ensure_ascii=true) }}", "{{ 'x' | upper('y') }}",
-                             "{{ 'x'.strip('a', 'b') }}", "{{ 'abc'.startswith('b', 1) }}", "{{ 'abc'.split(by='b') }}",
-                             "{{ 'x' | replace('y') }}", "{{ 3 is odd(2) }}", "{{ [1] | map(attribute='a', other=1) }}",
-                             "{{ undefined_one | tojson }}", "{{ {1: 2} }}", "{{ '\\N{DASH}' }}",
-                             "{% for i in [1] %}{% macro f() %}{{ i }}{% endmacro %}{% endfor %}",
-                             "{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}", "{{ 9223372036854775807 + 1 }}",
-                             "{{ 'a' | indent('nan' | float) }}", "{{ ('nan' | float) | int }}",
-                             "{{ [1] | tojson(indent='inf' | float) }}", "{{ 'nan' | float | tojson }}"})
+  for (const char* source :
+       {"{{ 'x' | upper('y') }}", "{{ 'x'.strip('a', 'b') }}", "{{ 'abc'.split(by='b') }}", "{{ 'x' | replace('y') }}",
+        "{{ 3 is odd(2) }}", "{{ [1] | map(attribute='a', other=1) }}", "{{ undefined_one | tojson }}",
+        "{{ {[1]: 2} }}", "{{ '\\N{DASH}' }}", "{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}",
+        "{{ 170141183460469231731687303715884105727 + 1 }}", "{{ 'a' | indent('nan' | float) }}",
+        "{{ ('inf' | float) | int }}", "{{ [1] | tojson(indent='inf' | float) }}", "{{ ['x'] | map('upper') }}",
+        "{{ 'x' | urlize }}", "{{ 'x'.upper }}", "{% include 'x' %}", "{% autoescape true %}{% endautoescape %}"})
     EXPECT_NE(failure(std::string("\n") + source).find("line 2"), std::string::npos)
         << source << "\n"
         << failure(std::string("\n") + source);
+}
+
+// The rendered text with each span in brackets of its own.
+std::string bracketed(const std::string& text, const std::vector<Span>& spans) {
+  std::string out;
+  size_t at = 0;
+  for (const Span& span : spans) {
+    EXPECT_TRUE(at <= span.begin && span.begin < span.end && span.end <= text.size());
+    out += text.substr(at, span.begin - at) + "[" + text.substr(span.begin, span.end - span.begin) + "]";
+    at = span.end;
+  }
+  return out + text.substr(at);
+}
+std::string input_of(const std::string& source, const std::string& content) {
+  const RenderedChat chat = ChatTemplate("{%- set c = messages[0].content -%}" + source)
+                                .render({.messages = {{"user", content}}, .bos_token = "<s>"});
+  return bracketed(chat.text, chat.input);
+}
+
+TEST(ChatTemplate, KnowsWhatCameFromMessages) {
+  const RenderedChat chat = ChatTemplate(kChatMlTemplate).render(context());
+  EXPECT_EQ(bracketed(chat.text, chat.input),
+            "<|im_start|>[user]\n[Hi]<|im_end|>\n<|im_start|>[assistant]\n[Yes?]<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(input_of("{{ bos_token }}{{ c | trim }}.", " <s> "), "<s>[<s>].");
+  EXPECT_EQ(input_of("{{ c[1:] + '-' ~ c[::-1] }}", "abc"), "[bc]-[cba]");
+  EXPECT_EQ(input_of("{{ c.replace('b', '-') }}|{{ '-b-'.replace('b', c) }}", "abc"), "[a]-[c]|-[abc]-");
+  EXPECT_EQ(input_of("{{ c.split('b') | join('+') }}{{ c.upper() | lower | title }}", "abc"), "[a]+[cAbc]");
+  EXPECT_EQ(input_of("{{ {'k': [c]} | tojson }}{{ [c] }}", "\"\n"), R"({"k": ["[\"\n]"]}['["\n]'])");
+  EXPECT_EQ(input_of("{{ '<%s>' % c }}{{ '<{:>3}>'.format(c) }}{{ '%s' | format(c) }}", "a"), "<[a]><  [a]>[a]");
+  EXPECT_EQ(
+      input_of("{% macro m(x) %}<{{ x }}>{% endmacro %}{% set s %}({{ m(c) }}){% endset %}{{ s | indent(1) }}", "a\nb"),
+      "(<[a\n] [b]>)");
+  EXPECT_EQ(input_of("{% for x in c %}{{ x }}.{% endfor %}{{ c | reverse }}{{ c | first }}", "ab"), "[a].[b].[baa]");
+  EXPECT_EQ(input_of("{% filter upper %}x{{ c }}{% endfilter %}{{ c | length }}", "\u00DF"), "X[SS]1");
+  EXPECT_EQ(input_of("{{ c * 2 }}{{ c.splitlines() | join }}{{ c.partition('.')[1] }}{{ c ~ 1 }}", "a.\n"),
+            "[a.\na.\na..a.\n]1");
+}
+
+TEST(ChatTemplate, KeysAndToolsAreInput) {
+  const ChatContext context{.messages = {{"user", "", R"({"role": "user", "<k>": {"x": ["<v>", 1]}})"}},
+                            .tools = R"([{"<t>": "<u>"}])"};
+  const RenderedChat chat = ChatTemplate("{{ messages[0] }}{{ tools | tojson }}").render(context);
+  EXPECT_EQ(bracketed(chat.text, chat.input),
+            "{'[role]': '[user]', '[<k>]': {'[x]': ['[<v>]', 1]}}[{\"[<t>]\": \"[<u>]\"}]");
+}
+
+TEST(ChatTemplate, KnowsWhatIsGenerated) {
+  const ChatTemplate chat(
+      "{% macro say(m) %}{% generation %}{{ m.content }}!{% endgeneration %}{% endmacro %}{% for m in messages %}"
+      "<{{ m.role }}>{% if m.role == 'assistant' %}{{ say(m) }}{% endif %}{% endfor %}");
+  const RenderedChat said = chat.render(context());
+  EXPECT_EQ(bracketed(said.text, said.generated), "<user><assistant>[Yes?!]");
+  EXPECT_EQ(bracketed(said.text, said.input), "<[user]><[assistant]>[Yes?]!");
+  EXPECT_TRUE(chat.marks_generation());
+  EXPECT_FALSE(ChatTemplate(kChatMlTemplate).marks_generation());
+  EXPECT_EQ(rendered("{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}"), "21");
 }
 
 TEST(ChatTemplate, ErrorsNameTheLine) {
@@ -121,7 +176,9 @@ TEST(ChatTemplate, HostileTemplatesEndInAnError) {
       grow("{% set n.x = n.x.replace('a', 'aaaaaaaaaaaa') %}"),
       grow("{% set n.x = n.x | list | join('bbbbbbbbbbbb') %}"),
       grow("{% set n.l = n.l + n.l %}"),
-      grow("{% set n.l = [n.l, n.l] %}"),
+      grow("{% set n.l = [n.l, n.l] %}") + "{{ n.l }}",
+      grow("{% set n.l = [n.l, n.l] %}") + "{{ n.l | tojson }}",
+      space + "{% set n.t = 1 %}" + "{% for i in range(60) %}{% set n.t = (n.t, n.t) %}{% endfor %}{{ {n.t: 1} }}",
       space + "{% for i in range(99999) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}",
       space + "{% set n.n = n %}{{ n }}",
       space + "{% set n.n = [n] %}{{ n | tojson }}",

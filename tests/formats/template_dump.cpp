@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
     for (const auto& [name, flag] : entry.at("flags").items()) context.flags[name] = flag;
     context.date_string = "26 Jul 2024";
     try {
-      out.push_back({{"text", ChatTemplate(entry.at("template").get<std::string>()).render(context)}});
+      out.push_back({{"text", ChatTemplate(entry.at("template").get<std::string>()).render(context).text}});
     } catch (const Error& error) {
       out.push_back({{"error", error.what()}});
     }

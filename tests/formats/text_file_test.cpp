@@ -73,9 +73,9 @@ TEST_F(TextFile, ReadsToolsAndContentInParts) {
   EXPECT_EQ(documents[0].tools, R"([{"name":"f"}])");
   const ChatTemplate chat(
       "{{ tools[0].name }} {{ messages[0].content[1].type }} {{ messages[1].tool_calls | tojson }}");
-  EXPECT_EQ(chat.render({.messages = documents[0].messages, .tools = documents[0].tools}),
+  EXPECT_EQ(chat.render({.messages = documents[0].messages, .tools = documents[0].tools}).text,
             R"(f image [{"function": {"name": "f"}}])");
-  EXPECT_EQ(ChatTemplate("{{ tools is none }}").render({.messages = documents[0].messages}), "True");
+  EXPECT_EQ(ChatTemplate("{{ tools is none }}").render({.messages = documents[0].messages}).text, "True");
   EXPECT_NE(failure("a.jsonl", R"({"messages": [{"role": "user"}]})"), "");
   EXPECT_NE(failure("a.jsonl", R"({"tools": 5, "messages": [{"role": "user", "content": "x"}]})").find("`tools`"),
             std::string::npos);

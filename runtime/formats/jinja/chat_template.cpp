@@ -6,11 +6,12 @@
 #include "runtime/base/error.h"
 #include "runtime/formats/container/json_object.h"
 #include "runtime/formats/jinja/jinja_eval.h"
+#include "runtime/formats/jinja/jinja_print.h"
 
 namespace attar {
 namespace {
 
-using jinja::Arguments;
+using jinja::Call;
 using jinja::Dict;
 using jinja::Function;
 using jinja::List;
@@ -18,35 +19,13 @@ using jinja::None;
 using jinja::Value;
 using Json = nlohmann::ordered_json;
 
-Value raise_exception(const List& arguments, const Arguments&) {
-  throw input_error("chat template",
-                    arguments.empty() ? "refuses these messages" : printable(to_text(arguments[0]), 300));
+Value raise_exception(const Call& call) {
+  throw input_error("chat template", call.positional.empty() ? "refuses these messages"
+                                                             : printable(jinja::to_text(call[0])->bytes, 300));
 }
 
-Value make_namespace(const List& arguments, const Arguments& keywords) {
-  if (!arguments.empty()) throw input_error("chat template", "namespace takes keywords only");
-  Dict space;
-  for (const auto& [name, value] : keywords) assign(space, name, value);
-  return space;
-}
-
-Value range(const List& arguments, const Arguments& keywords) {
-  if (arguments.empty() || arguments.size() > 3 || !keywords.empty())
-    throw input_error("chat template", "range needs one to three numbers");
-  for (const Value& argument : arguments)
-    if (!argument.is_int()) throw input_error("chat template", "range needs whole numbers", "", type_name(argument));
-  const auto number = [&](size_t i) { return std::get<int64_t>(arguments[i].data); };
-  const int64_t begin = arguments.size() > 1 ? number(0) : 0, end = arguments.size() > 1 ? number(1) : number(0),
-                step = arguments.size() > 2 ? number(2) : 1;
-  if (step == 0) throw input_error("chat template", "range cannot step by 0");
-  List out;
-  int64_t i = begin;
-  while (step > 0 ? i < end : i > end) {
-    if (out.size() >= 100000) throw input_error("chat template", "range is too long", "at most 100000 numbers");
-    out.emplace_back(i);
-    if (__builtin_add_overflow(i, step, &i)) break;
-  }
-  return out;
+Value input_text(const std::string& text) {
+  return jinja::Text(text, jinja::kInput);
 }
 
 Value value_of(const Json& json) {
@@ -57,8 +36,10 @@ Value value_of(const Json& json) {
       return json.get<bool>();
     case Json::value_t::number_float:
       return json.get<double>();
+    case Json::value_t::number_unsigned:
+      return json.get<uint64_t>();
     case Json::value_t::string:
-      return json.get<std::string>();
+      return input_text(json.get_ref<const std::string&>());
     case Json::value_t::array: {
       List list;
       for (const Json& item : json) list.push_back(value_of(item));
@@ -66,12 +47,10 @@ Value value_of(const Json& json) {
     }
     case Json::value_t::object: {
       Dict dict;
-      for (const auto& [key, item] : json.items()) assign(dict, key, value_of(item));
+      for (const auto& [key, item] : json.items()) dict.assign(input_text(key), value_of(item));
       return dict;
     }
     default:
-      if (json.is_number_unsigned() && json.get<uint64_t>() > uint64_t{INT64_MAX})
-        throw input_error("chat template", "a whole number in a message is too large", "", json.dump());
       return json.get<int64_t>();
   }
 }
@@ -84,15 +63,26 @@ Value value_of(const std::string& text, const char* where) {
 }
 
 Function strftime_now(const std::string& date) {
-  return [date](const List& arguments, const Arguments&) -> Value {
-    if (!date.empty()) return date;
-    const std::time_t now = std::time(nullptr);
-    std::tm parts{};
-    ::localtime_r(&now, &parts);
-    char text[128];
-    const std::string format = arguments.empty() ? "%d %b %Y" : to_text(arguments[0]);
-    return std::string(text, std::strftime(text, sizeof text, format.c_str(), &parts));
-  };
+  return {"strftime_now", [date](const Call& call) -> Value {
+            if (!date.empty()) return date;
+            const std::time_t now = std::time(nullptr);
+            std::tm parts{};
+            ::localtime_r(&now, &parts);
+            char text[128];
+            const std::string format = call.positional.empty() ? "%d %b %Y" : jinja::to_text(call[0])->bytes;
+            return std::string(text, std::strftime(text, sizeof text, format.c_str(), &parts));
+          }};
+}
+
+// The stretches of text whose bytes have the mark.
+std::vector<Span> marked(const jinja::Text& text, char mark) {
+  std::vector<Span> out;
+  for (size_t i = 0; i < text.marks.size(); ++i) {
+    if ((text.marks[i] & mark) == 0) continue;
+    if (out.empty() || out.back().end != i) out.push_back({i, i});
+    out.back().end = i + 1;
+  }
+  return out;
 }
 
 }  // namespace
@@ -103,37 +93,40 @@ const char* const kChatMlTemplate =
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 struct ChatTemplate::Program {
-  jinja::NodePtr root;
+  jinja::Program tree;
 };
 
-ChatTemplate::ChatTemplate(const std::string& source) {
-  auto program = std::make_unique<Program>();
-  program->root = jinja::parse(source);
-  program_ = std::move(program);
-}
+ChatTemplate::ChatTemplate(const std::string& source)
+    : program_(std::make_unique<const Program>(Program{jinja::parse(source)})) {}
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
-std::string ChatTemplate::render(const ChatContext& context) const {
+bool ChatTemplate::marks_generation() const {
+  return program_->tree.marks_generation;
+}
+
+RenderedChat ChatTemplate::render(const ChatContext& context) const {
   List messages;
   for (const ChatMessage& message : context.messages)
-    messages.push_back(message.json.empty()
-                           ? Value(Dict{{"role", Value(message.role)}, {"content", Value(message.content)}})
-                           : value_of(message.json, "a message of the chat"));
+    messages.push_back(message.json.empty() ? Value(Dict{{Value("role"), input_text(message.role)},
+                                                         {Value("content"), input_text(message.content)}})
+                                            : value_of(message.json, "a message of the chat"));
   Dict globals{{"messages", Value(std::move(messages))},
                {"tools", context.tools.empty() ? Value(None{}) : value_of(context.tools, "the chat's tools")},
                {"documents", Value(None{})},
                {"add_generation_prompt", Value(context.add_generation_prompt)},
-               {"raise_exception", Value(Function(raise_exception))},
-               {"namespace", Value(Function(make_namespace))},
-               {"range", Value(Function(range))},
+               {"raise_exception", Value(Function{"raise_exception", raise_exception})},
                {"strftime_now", Value(strftime_now(context.date_string))}};
-  if (!context.bos_token.empty()) globals.emplace_back("bos_token", Value(context.bos_token));
-  if (!context.eos_token.empty()) globals.emplace_back("eos_token", Value(context.eos_token));
-  if (!context.date_string.empty()) globals.emplace_back("date_string", Value(context.date_string));
-  for (const auto& [name, flag] : context.flags) assign(globals, name, Value(flag));
-  return jinja::render(*program_->root, globals);
+  if (!context.bos_token.empty()) globals.assign("bos_token", context.bos_token);
+  if (!context.eos_token.empty()) globals.assign("eos_token", context.eos_token);
+  if (!context.date_string.empty()) globals.assign("date_string", context.date_string);
+  for (const auto& [name, flag] : context.flags) globals.assign(name, flag);
+  jinja::Text text = jinja::render(program_->tree, globals);
+  RenderedChat out{.text = std::move(text.bytes)};
+  out.input = marked(text, jinja::kInput);
+  out.generated = marked(text, jinja::kGenerated);
+  return out;
 }
 
 }  // namespace attar

@@ -1,6 +1,6 @@
 // Chat templates: a small sandboxed interpreter of the Jinja subset that model files carry. No attribute of the host is
 // reachable, steps, depth and output are limited, and anything unknown is an Error{Input} with a line number.
-// Judge: jinja2 (trim_blocks, lstrip_blocks) on the real templates of the supported families.
+// Judge: jinja2, set up as transformers does (trim_blocks, lstrip_blocks, loop controls, {% generation %}).
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,19 @@ struct ChatContext {
   std::string tools{};                   // JSON: the list of tools the assistant may call; empty: none
 };
 
+struct Span {
+  size_t begin, end;  // bytes of a text
+};
+
+struct RenderedChat {
+  std::string text;
+  // What came from messages and tools, whatever the template did to it: a control token must not be read where one of
+  // its bytes lies here. In order, apart from each other.
+  std::vector<Span> input{};
+  // What stands in {% generation %} blocks: what the assistant says. In order, apart from each other.
+  std::vector<Span> generated{};
+};
+
 class ChatTemplate {
  public:
   explicit ChatTemplate(const std::string& source);  // Error{Input} with line on a syntax error
@@ -34,7 +47,9 @@ class ChatTemplate {
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
   // raise_exception() in the template is an Error{Input} with its message.
-  std::string render(const ChatContext& context) const;
+  RenderedChat render(const ChatContext& context) const;
+
+  bool marks_generation() const;  // it has {% generation %} blocks
 
  private:
   struct Program;

@@ -1,8 +1,10 @@
 #include "runtime/formats/jinja/jinja_lexer.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 
+#include "runtime/formats/jinja/jinja_text.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar::jinja {
@@ -38,6 +40,8 @@ class Lexer {
       const char kind = source_[at_ + 1];
       if (kind == '#')
         comment();
+      else if (const size_t inside = kind == '%' ? after_tag_named("raw", at_) : 0; inside > 0)
+        raw(inside);
       else
         code(kind == '%');
     }
@@ -57,45 +61,67 @@ class Lexer {
     return source_.size();
   }
 
-  // Text up to the opening, less what the tags around it strip.
-  void put_text(size_t open) {
-    std::string text = source_.substr(at_, open - at_);
-    if (strip_next_)
-      text.erase(0, text.find_first_not_of(" \t\r\n"));
-    else if (trim_newline_ && !text.empty() && text[0] == '\n')
-      text.erase(0, 1);
-    const bool strips = open + 2 < source_.size() && source_[open + 2] == '-';
-    const bool keeps = open + 2 < source_.size() && source_[open + 2] == '+';
-    const bool block = open + 1 < source_.size() && source_[open + 1] != '{';
-    if (strips) {
-      const size_t last = text.find_last_not_of(" \t\r\n");
-      text.erase(last == std::string::npos ? 0 : last + 1);
-    } else if (block && !keeps) {  // lstrip_blocks: blanks between the line's start and the tag
-      const size_t last = text.find_last_not_of(" \t");
-      const size_t cut = last == std::string::npos ? 0 : last + 1;
-      if (at_line_start(open)) text.erase(cut);
-    }
-    if (!text.empty()) tokens_.push_back({TokenType::Text, text, line_});
+  void advance(size_t to) {
     line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                         source_.begin() + static_cast<std::ptrdiff_t>(open), '\n'));
-    at_ = open;
-    strip_next_ = trim_newline_ = false;
+                                         source_.begin() + static_cast<std::ptrdiff_t>(to), '\n'));
+    at_ = to;
   }
 
-  // Only blanks stand between the start of the line and `open`.
-  bool at_line_start(size_t open) const {
-    while (open > 0 && (source_[open - 1] == ' ' || source_[open - 1] == '\t')) --open;
-    return open == 0 || source_[open - 1] == '\n';
+  // Text up to the opening, less what that strips.
+  void put_text(size_t open) {
+    std::string_view text = std::string_view(source_).substr(at_, open - at_);
+    const char sign = open + 2 < source_.size() ? source_[open + 2] : ' ';
+    const bool block = open + 1 < source_.size() && source_[open + 1] != '{';
+    if (open < source_.size() && sign == '-') {
+      text = without_blanks(text, Ends::Right);
+    } else if (block && sign != '+') {  // lstrip_blocks: blanks between the line's start and the tag
+      const size_t start = text.rfind('\n') + 1;
+      if ((start > 0 || line_starts_) && without_blanks(text.substr(start), Ends::Left).empty())
+        text = text.substr(0, start);
+    }
+    if (!text.empty()) tokens_.push_back({TokenType::Text, std::string(text), line_});
+    advance(open);
+  }
+
+  // Behind a tag that ends at `end` with `sign` before its closing: trim_blocks, and `-`.
+  void close_tag(size_t end, char sign, bool trims) {
+    size_t to = end;
+    if (sign == '-')
+      to = source_.size() - without_blanks(std::string_view(source_).substr(end), Ends::Left).size();
+    else if (trims && sign != '+' && source_.compare(end, 1, "\n") == 0)
+      ++to;
+    advance(to);
+    line_starts_ = source_[to - 1] == '\n';
   }
 
   void comment() {
     const size_t end = source_.find("#}", at_ + 2);
     if (end == std::string::npos) throw syntax_error(line_, "a comment does not end");
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                         source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
-    strip_next_ = source_[end - 1] == '-';
-    trim_newline_ = true;
-    at_ = end + 2;
+    close_tag(end + 2, end > at_ + 2 ? source_[end - 1] : ' ', true);
+  }
+
+  // Where {% name %} at `open` ends; 0 when another tag stands there.
+  size_t after_tag_named(std::string_view name, size_t open) const {
+    const auto skip = [&](size_t at) {
+      return source_.size() - without_blanks(std::string_view(source_).substr(at), Ends::Left).size();
+    };
+    size_t at = open + 2;
+    if (at < source_.size() && (source_[at] == '-' || source_[at] == '+')) ++at;
+    at = skip(std::min(at, source_.size()));
+    if (source_.compare(at, name.size(), name) != 0) return 0;
+    at = skip(at + name.size());
+    if (at < source_.size() && (source_[at] == '-' || source_[at] == '+')) ++at;
+    return source_.compare(at, 2, "%}") == 0 ? at + 2 : 0;
+  }
+
+  void raw(size_t inside) {
+    close_tag(inside, source_[inside - 3], false);
+    for (size_t open = at_; (open = source_.find("{%", open)) != std::string::npos; open += 2)
+      if (const size_t end = after_tag_named("endraw", open); end > 0) {
+        put_text(open);
+        return close_tag(end, source_[end - 3], true);
+      }
+    throw syntax_error(line_, "a raw block does not end");
   }
 
   void code(bool block) {
@@ -103,35 +129,32 @@ class Lexer {
     at_ += 2;
     if (at_ < source_.size() && (source_[at_] == '-' || source_[at_] == '+')) ++at_;
     const char* close = block ? "%}" : "}}";
-    int braces = 0;
+    int brackets = 0;
     while (true) {
       skip_blanks();
       if (at_ >= source_.size()) throw syntax_error(line_, "a tag does not end");
-      const bool minus = source_.compare(at_, 1, "-") == 0 && source_.compare(at_ + 1, 2, close) == 0;
-      const bool plus = source_.compare(at_, 1, "+") == 0 && source_.compare(at_ + 1, 2, close) == 0;
-      if (braces == 0 && (minus || plus || source_.compare(at_, 2, close) == 0)) {
-        at_ += minus || plus ? 3 : 2;
-        strip_next_ = minus;
-        trim_newline_ = block && !plus;
+      const char sign = source_[at_] == '-' || (block && source_[at_] == '+') ? source_[at_] : ' ';
+      const size_t end = at_ + (sign != ' ');
+      if (brackets == 0 && source_.compare(end, 2, close) == 0) {
         tokens_.push_back({block ? TokenType::BlockEnd : TokenType::OutputEnd, "", line_});
-        return;
+        return close_tag(end + 2, sign, block);
       }
-      if (source_[at_] == '{') ++braces;
-      if (source_[at_] == '}') --braces;
+      brackets += std::string_view("([{").find(source_[at_]) != std::string_view::npos;
+      brackets -= std::string_view(")]}").find(source_[at_]) != std::string_view::npos;
+      if (brackets < 0) throw syntax_error(line_, "a bracket closes that was not opened");
       token();
     }
   }
 
   void skip_blanks() {
-    while (at_ < source_.size() &&
-           (source_[at_] == ' ' || source_[at_] == '\t' || source_[at_] == '\n' || source_[at_] == '\r'))
+    while (at_ < source_.size() && std::string_view(" \t\n\r\f\v").find(source_[at_]) != std::string_view::npos)
       if (source_[at_++] == '\n') ++line_;
   }
 
   void token() {
     const char c = source_[at_];
     const auto is_word = [](char w) {
-      return w == '_' || (w >= '0' && w <= '9') || ((w | 32) >= 'a' && (w | 32) <= 'z');
+      return w == '_' || (w >= '0' && w <= '9') || ((w | 32) >= 'a' && (w | 32) <= 'z') || (w & 0x80) != 0;
     };
     if (c == '\'' || c == '"') return string(c);
     if (c >= '0' && c <= '9') return number();
@@ -170,7 +193,7 @@ class Lexer {
     tokens_.push_back({TokenType::String, text, line_});
   }
 
-  // What stands behind a backslash, as in Python; \0 and \N{...} are refused.
+  // What stands behind a backslash, as in Python; \N{...} is refused: the names of all characters are a megabyte.
   void escape(std::string& text) {
     static constexpr std::string_view kLetters = "ntrabfv\\'\"", kStands = "\n\t\r\a\b\f\v\\'\"";
     const char c = source_[at_];
@@ -188,36 +211,58 @@ class Lexer {
       at_ += n_digits;
     } else if (c == '\n') {
       ++line_;
-    } else if (c == 'N' || (c >= '0' && c <= '7')) {
-      throw syntax_error(line_, std::string("the escape \\") + c + " is not supported");
+    } else if (c >= '0' && c <= '7') {
+      uint32_t code = 0;
+      const size_t end = std::min(at_ + 3, source_.size());
+      for (; at_ < end && source_[at_] >= '0' && source_[at_] <= '7'; ++at_)
+        code = code * 8 + static_cast<uint32_t>(source_[at_] - '0');
+      --at_;
+      append_utf8(text, code);
+    } else if (c == 'N') {
+      throw syntax_error(line_, "the escape \\N is not supported");
     } else {
       text += '\\';
       text += c;
     }
   }
 
+  // Digits, with `_` between them.
+  size_t digits(size_t at, std::string_view among) const {
+    const auto is_one = [&](size_t i) {
+      return i < source_.size() && among.find(static_cast<char>(std::tolower(source_[i]))) != std::string_view::npos;
+    };
+    while (is_one(at) || (source_.compare(at, 1, "_") == 0 && is_one(at + 1))) ++at;
+    return at;
+  }
+
   void number() {
+    static constexpr std::string_view kDigits = "0123456789abcdef";
     const size_t begin = at_;
+    const size_t base =
+        std::string_view("box").find(static_cast<char>(std::tolower(source_[std::min(at_ + 1, source_.size() - 1)])));
     bool real = false;
-    while (at_ < source_.size() &&
-           ((source_[at_] >= '0' && source_[at_] <= '9') || (source_[at_] == '.' && !real && at_ + 1 < source_.size() &&
-                                                             source_[at_ + 1] >= '0' && source_[at_ + 1] <= '9')))
-      real |= source_[at_++] == '.';
-    const size_t digits = source_.find_first_not_of("+-", at_ + 1);
-    if (at_ < source_.size() && (source_[at_] == 'e' || source_[at_] == 'E') && digits != std::string::npos &&
-        digits <= at_ + 2 && std::isdigit(static_cast<unsigned char>(source_[digits]))) {
-      real = true;
-      at_ = digits;
-      while (at_ < source_.size() && std::isdigit(static_cast<unsigned char>(source_[at_]))) ++at_;
+    if (source_[at_] == '0' && base != std::string_view::npos) {
+      at_ = digits(at_ + 2, kDigits.substr(0, size_t{2} << (base == 0 ? 0 : base + 1)));
+    } else {
+      at_ = digits(at_, kDigits.substr(0, 10));
+      if (source_.compare(at_, 1, ".") == 0 && digits(at_ + 1, kDigits.substr(0, 10)) > at_ + 1)
+        real = true, at_ = digits(at_ + 1, kDigits.substr(0, 10));
+      if (at_ < source_.size() && (source_[at_] | 32) == 'e') {
+        const size_t sign = at_ + 1 < source_.size() && (source_[at_ + 1] == '+' || source_[at_ + 1] == '-');
+        const size_t end = digits(at_ + 1 + sign, kDigits.substr(0, 10));
+        if (end > at_ + 1 + sign) real = true, at_ = end;
+      }
     }
-    tokens_.push_back({real ? TokenType::Float : TokenType::Integer, source_.substr(begin, at_ - begin), line_});
+    std::string text = source_.substr(begin, at_ - begin);
+    std::erase(text, '_');
+    tokens_.push_back({real ? TokenType::Float : TokenType::Integer, std::move(text), line_});
   }
 
   std::string source_;
   std::vector<Token> tokens_;
   size_t at_ = 0;
   int line_ = 1;
-  bool strip_next_ = false, trim_newline_ = false;
+  bool line_starts_ = true;  // where the text at hand begins
 };
 
 }  // namespace

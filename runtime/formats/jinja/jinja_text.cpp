@@ -1,7 +1,6 @@
 #include "runtime/formats/jinja/jinja_text.h"
 
-#include <utf8proc.h>
-
+#include <algorithm>
 #include <cstring>
 
 #include "runtime/formats/tokenizer/unicode.h"
@@ -9,7 +8,50 @@
 namespace attar::jinja {
 namespace {
 
-// What Python's str.isspace() says of one character.
+// Start of the last character.
+size_t last_start(std::string_view text) {
+  size_t start = text.size() - 1;
+  while (start > 0 && text.size() - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+  return character_length(text, start) == text.size() - start ? start : text.size() - 1;
+}
+
+void add(std::vector<TextView>& out, TextView part) {
+  if (out.size() >= kMostItems) throw input_error("chat template", "a list grows too long", "at most 200000 items");
+  out.push_back(part);
+}
+
+// Bytes of blanks (or of none) at one end.
+size_t run_of(std::string_view text, From from, bool blank) {
+  size_t at = from == From::Left ? 0 : text.size();
+  while (from == From::Left ? at < text.size() : at > 0) {
+    const size_t start = from == From::Left ? at : last_start(text.substr(0, at));
+    const size_t length = from == From::Left ? character_length(text, at) : at - start;
+    if (is_blank(text.substr(start, length)) != blank) break;
+    at = from == From::Left ? at + length : start;
+  }
+  return from == From::Left ? at : text.size() - at;
+}
+
+}  // namespace
+
+size_t character_length(std::string_view text, size_t at) {
+  const auto first = static_cast<unsigned char>(text[at]);
+  if (first < 0xC0) return 1;
+  const size_t length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  return valid_utf8_prefix(text.substr(at, length)) == length ? length : 1;
+}
+
+int64_t count_characters(std::string_view text) {
+  return std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+size_t byte_of(std::string_view text, int64_t n) {
+  if (n < 0) n = std::max<int64_t>(n + count_characters(text), 0);
+  size_t at = 0;
+  for (; n > 0 && at < text.size(); --n) at += character_length(text, at);
+  return at;
+}
+
 bool is_blank(std::string_view character) {
   if (valid_utf8_prefix(character) != character.size()) return false;
   const uint32_t code = decode_utf8(character, 0).code_point;
@@ -17,69 +59,67 @@ bool is_blank(std::string_view character) {
   return kind == CharClass::Space || kind == CharClass::Newline || (code >= 0x1c && code <= 0x1f);
 }
 
-}  // namespace
-
-size_t character_length(std::string_view text, size_t at) {
-  const auto first = static_cast<unsigned char>(text[at]);
-  const size_t length = first < 0xC0 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-  return valid_utf8_prefix(text.substr(at, length)) == length ? length : 1;
+std::vector<TextView> characters(TextView text, const Site& site) {
+  site.charge(text.size() / 4);
+  std::vector<TextView> out;
+  for (size_t at = 0, length = 0; at < text.size(); at += length) {
+    length = character_length(text.bytes, at);
+    add(out, text.substr(at, length));
+  }
+  return out;
 }
 
-std::string stripped(std::string_view text, const std::string* set, Ends ends, const Site& site) {
-  const bool left = ends != Ends::Right, right = ends != Ends::Left;
+Text with_each_character(TextView text, const CharacterChange& change) {
+  Text out;
+  std::string to;
+  for (size_t at = 0, length = 0; at < text.size(); at += length) {
+    length = character_length(text.bytes, at);
+    to.clear();
+    change(text.bytes.substr(at, length), to);
+    out.append(to, text.substr(at, length).all_marks());
+  }
+  return out;
+}
+
+Text html_escaped(TextView text) {
+  Text out = with_each_character(text, [](std::string_view character, std::string& to) {
+    static constexpr const char* kStands[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
+    const size_t known = std::string_view("&<>\"'").find(character);
+    to += known == std::string_view::npos ? character : kStands[known];
+  });
+  out.safe = true;
+  return out;
+}
+
+std::string_view without_blanks(std::string_view text, Ends ends) {
+  if (ends != Ends::Right) text.remove_prefix(run_of(text, From::Left, true));
+  if (ends != Ends::Left) text.remove_suffix(run_of(text, From::Right, true));
+  return text;
+}
+
+TextView stripped(TextView text, const Text* set, Ends ends, const Site& site) {
+  if (set == nullptr) {
+    const std::string_view kept = without_blanks(text.bytes, ends);
+    return text.substr(static_cast<size_t>(kept.data() - text.bytes.data()), kept.size());
+  }
   const auto goes = [&](std::string_view character) {
-    if (set == nullptr) return is_blank(character);
     site.charge(set->size() / 16);
-    for (size_t at = 0; at < set->size(); at += character_length(*set, at))
-      if (std::string_view(*set).substr(at, character_length(*set, at)) == character) return true;
+    for (size_t at = 0; at < set->size(); at += character_length(set->bytes, at))
+      if (std::string_view(set->bytes).substr(at, character_length(set->bytes, at)) == character) return true;
     return false;
   };
-  while (left && !text.empty() && goes(text.substr(0, character_length(text, 0))))
-    text.remove_prefix(character_length(text, 0));
-  while (right && !text.empty()) {
-    size_t start = text.size() - 1;
-    while (start > 0 && text.size() - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
-    if (character_length(text, start) != text.size() - start) start = text.size() - 1;
-    if (!goes(text.substr(start))) break;
-    text = text.substr(0, start);
+  size_t begin = 0, end = text.size();
+  while (ends != Ends::Right && begin < end) {
+    const size_t length = character_length(text.bytes, begin);
+    if (!goes(text.bytes.substr(begin, length))) break;
+    begin += length;
   }
-  return std::string(text);
-}
-
-std::string mapped(std::string_view text, CaseMap change) {
-  std::string out;
-  for (size_t at = 0, length = 0; at < text.size(); at += length) {
-    length = character_length(text, at);
-    const std::string_view character = text.substr(at, length);
-    if (valid_utf8_prefix(character) != length)
-      out += character;
-    else if (change == utf8proc_toupper && character == "\u00DF")
-      out += "SS";  // the one common letter whose capital is two
-    else
-      append_utf8(out, static_cast<uint32_t>(change(static_cast<utf8proc_int32_t>(decode_utf8(text, at).code_point))));
+  while (ends != Ends::Left && begin < end) {
+    const size_t start = begin + last_start(text.bytes.substr(begin, end - begin));
+    if (!goes(text.bytes.substr(start, end - start))) break;
+    end = start;
   }
-  return out;
-}
-
-std::string capitalized(const std::string& text) {
-  if (text.empty()) return text;
-  const size_t first = character_length(text, 0);
-  return mapped(text.substr(0, first), utf8proc_toupper) + mapped(text.substr(first), utf8proc_tolower);
-}
-
-std::string titled(const std::string& text, Words words) {
-  std::string out;
-  bool start = true;
-  for (size_t at = 0, length = 0; at < text.size(); at += length) {
-    length = character_length(text, at);
-    const std::string character = text.substr(at, length);
-    out += mapped(character, start ? utf8proc_toupper : utf8proc_tolower);
-    start = words == Words::Letters
-                ? valid_utf8_prefix(character) != length ||
-                      char_class(decode_utf8(text, at).code_point) != CharClass::Letter
-                : is_blank(character) || std::string_view("-({[<").find(character) != std::string_view::npos;
-  }
-  return out;
+  return text.substr(begin, end - begin);
 }
 
 size_t find_text(std::string_view text, std::string_view part, size_t from) {
@@ -88,58 +128,100 @@ size_t find_text(std::string_view text, std::string_view part, size_t from) {
   return found == nullptr ? std::string::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
 }
 
-std::string replaced(const std::string& text, const std::string& from, const std::string& to, int64_t most) {
-  std::string out;
+size_t find_last(std::string_view text, std::string_view part) {
+  if (part.empty()) return text.size();
+  const std::string back(text.rbegin(), text.rend()), wanted(part.rbegin(), part.rend());
+  const size_t found = find_text(back, wanted);
+  return found == std::string::npos ? found : text.size() - found - part.size();
+}
+
+int64_t count_text(std::string_view text, std::string_view part) {
+  if (part.empty()) return count_characters(text) + 1;
+  int64_t n = 0;
+  for (size_t at = 0; (at = find_text(text, part, at)) != std::string::npos; at += part.size()) ++n;
+  return n;
+}
+
+Text replaced(TextView text, std::string_view from, TextView to, int64_t most) {
+  Text out;
   size_t at = 0;
   for (; most != 0 && at <= text.size(); --most) {  // below 0: all
-    const size_t found = find_text(text, from, at);
+    const size_t found = find_text(text.bytes, from, at);
     if (found == std::string::npos) break;
-    append(out, std::string_view(text).substr(at, found - at));
-    append(out, to);
+    out.append(text.substr(at, found - at)).append(to);
     at = found + from.size();
     if (!from.empty()) continue;
-    const size_t length = at < text.size() ? character_length(text, at) : 1;  // between all characters, as Python does
-    append(out, std::string_view(text).substr(at, length));
+    if (at == text.size()) return out;
+    const size_t length = character_length(text.bytes, at);  // between all characters, as Python does
+    out.append(text.substr(at, length));
     at += length;
   }
-  if (at < text.size()) append(out, std::string_view(text).substr(at));
-  return out;
+  return out.append(text.substr(std::min(at, text.size())));
 }
 
-namespace {
-
-void add(List& out, std::string_view text, int line) {
-  if (out.size() >= kMostItems) throw at_line(line, "a list grows too long");
-  out.emplace_back(std::string(text));
-}
-
-}  // namespace
-
-List split(std::string_view text, int64_t most, int line) {
-  List out;
-  const auto skip = [&](bool blank) {
-    size_t at = 0;
-    while (at < text.size() && is_blank(text.substr(at, character_length(text, at))) == blank)
-      at += character_length(text, at);
-    return at;
-  };
-  for (text.remove_prefix(skip(true)); !text.empty(); text.remove_prefix(skip(true))) {
-    const size_t end = most-- == 0 ? text.size() : skip(false);
-    add(out, text.substr(0, end), line);
-    text.remove_prefix(end);
+std::vector<TextView> split_at_blanks(TextView text, int64_t most, From from) {
+  std::vector<TextView> out;
+  const auto drop = [&](size_t n) { text = from == From::Left ? text.substr(n) : text.substr(0, text.size() - n); };
+  for (drop(run_of(text.bytes, from, true)); !text.empty(); drop(run_of(text.bytes, from, true))) {
+    const size_t length = most-- == 0 ? text.size() : run_of(text.bytes, from, false);
+    add(out, from == From::Left ? text.substr(0, length) : text.substr(text.size() - length));
+    drop(length);
   }
+  if (from == From::Right) std::reverse(out.begin(), out.end());
   return out;
 }
 
-List split(std::string_view text, std::string_view by, int64_t most, int line) {
+std::vector<TextView> split(TextView text, std::string_view by, int64_t most, From from, int line) {
   if (by.empty()) throw at_line(line, "cannot split at an empty text");
-  List out;
-  size_t at = 0;
-  for (size_t found; most != 0 && (found = find_text(text, by, at)) != std::string::npos; at = found + by.size()) {
-    add(out, text.substr(at, found - at), line);
-    --most;
+  std::vector<TextView> out;
+  if (from == From::Right && most >= 0) {  // seen from behind
+    const std::string back(text.bytes.rbegin(), text.bytes.rend()), wanted(by.rbegin(), by.rend());
+    size_t end = text.size();
+    for (size_t at = 0, found; most > 0 && (found = find_text(back, wanted, at)) != std::string::npos; --most) {
+      add(out, text.substr(text.size() - found, end - (text.size() - found)));
+      at = found + by.size();
+      end = text.size() - at;
+    }
+    add(out, text.substr(0, end));
+    std::reverse(out.begin(), out.end());
+    return out;
   }
-  add(out, text.substr(at), line);
+  size_t at = 0;
+  for (size_t found; most != 0 && (found = find_text(text.bytes, by, at)) != std::string::npos; --most) {
+    add(out, text.substr(at, found - at));
+    at = found + by.size();
+  }
+  add(out, text.substr(at));
+  return out;
+}
+
+std::vector<TextView> split_lines(TextView text, LineEnds ends) {
+  std::vector<TextView> out;
+  const auto breaks = [&](size_t at) -> size_t {  // bytes of the line break there
+    static constexpr std::string_view kOthers[] = {"\r\n", "\n",   "\r",     "\v",     "\f",    "\x1c",
+                                                   "\x1d", "\x1e", "\u0085", "\u2028", "\u2029"};
+    for (const std::string_view one : kOthers)
+      if (text.bytes.substr(at, one.size()) == one) return one.size();
+    return 0;
+  };
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = breaks(at);
+    if (length == 0) {
+      ++at;
+      continue;
+    }
+    add(out, text.substr(begin, at - begin + (ends == LineEnds::Kept ? length : 0)));
+    begin = at += length;
+  }
+  if (begin < text.size()) add(out, text.substr(begin));
+  return out;
+}
+
+Text repeated(TextView text, Whole times) {
+  Text out;
+  if (!text.empty())
+    for (Whole i = 0; i < times; ++i) out.append(text);
   return out;
 }
 

@@ -2,297 +2,193 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-
-#include "runtime/base/error.h"
 
 namespace attar::jinja {
 namespace {
 
-std::string number_text(double number) {
-  if (std::isnan(number)) return "nan";
-  if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
-  for (int digits = 1;; ++digits) {  // the shortest text that reads back as the same number, as Python's repr
-    char text[40];
-    std::snprintf(text, sizeof text, "%.*g", digits, number);
-    if (digits < 17 && std::strtod(text, nullptr) != number) continue;
-    const std::string out(text);
-    if (out.find('e') != std::string::npos && std::fabs(number) >= 1e-4 && std::fabs(number) < 1e16) {
-      std::snprintf(text, sizeof text, "%.1f", number);  // Python turns to exponents at 1e16
-      return text;
-    }
-    return out.find_first_of(".e") == std::string::npos ? out + ".0" : out;
+constexpr size_t kManyKeys = 16;
+constexpr size_t kMostKey_bytes = 1 << 16;  // of a tuple
+
+// Two keys are the same when their texts are.
+std::string key_text(const Value& key) {
+  if (const Text* text = key.text()) return "'" + text->bytes;
+  if (key.is_missing()) return key.is_none() ? "none" : "undefined";
+  if (key.is_number()) {
+    const double number = as_number(key);
+    if (!key.is_whole() && (std::nearbyint(number) != number || std::fabs(number) > 1e18))
+      return std::to_string(number);
+    const Whole whole = key.is_whole() ? as_int(key) : Whole{static_cast<int64_t>(number)};
+    return std::to_string(static_cast<int64_t>(whole >> 64)) + ":" + std::to_string(static_cast<uint64_t>(whole));
   }
+  const List* list = key.list();
+  if (list == nullptr || (list->shape != Shape::Tuple && list->shape != Shape::Group))
+    throw input_error("chat template", "a " + type_name(key) + " cannot be the key of a mapping");
+  std::string out = "(";
+  for (const Value& item : *list) {
+    const std::string one = key_text(item);
+    out += std::to_string(one.size()) + one;
+    if (out.size() > kMostKey_bytes) throw input_error("chat template", "the key of a mapping is too long");
+  }
+  return out;
 }
 
-std::string python_quoted(const std::string& text) {
-  const char quote = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
-  std::string out(1, quote);
-  for (const char c : text) {
-    if (c == quote || c == '\\') out += '\\';
-    if (c == '\n')
-      out += "\\n";
-    else if (c == '\t')
-      out += "\\t";
-    else if (c == '\r')
-      out += "\\r";
-    else
-      out += c;
-  }
-  return out + quote;
+int depth_around(const Value& inner, int outer) {
+  return std::max(outer, inner.depth() + 1);
 }
 
-std::string json_quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) >= 0x20) {
-          out += c;
-        } else {
-          char escape[8];
-          std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(c));
-          out += escape;
-        }
-    }
-  }
-  return out + "\"";
-}
-
-void json_line(const JsonStyle& style, int64_t level, std::string& out) {
-  if (style.indent >= 0) out += "\n" + std::string(static_cast<size_t>(style.indent * level), ' ');
-}
-
-void check_nesting(int64_t level) {
-  if (level > kMostNesting) throw input_error("chat template", "a value is nested too deeply");
-}
-
-void append_json(const Value& value, const JsonStyle& style, int64_t level, std::string& out);
-
-void append_dict(const Dict& dict, const JsonStyle& style, int64_t level, std::string& out) {
-  Dict sorted;
-  if (style.sort_keys) {
-    sorted = dict;
-    std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  }
-  bool first = true;
-  for (const auto& [key, value] : style.sort_keys ? sorted : dict) {
-    if (!first) out += style.comma;
-    json_line(style, level + 1, out);
-    out += json_quoted(key) + style.colon;
-    append_json(value, style, level + 1, out);
-    first = false;
-  }
-}
-
-void append_json(const Value& value, const JsonStyle& style, int64_t level, std::string& out) {
-  check_nesting(level);
-  if (out.size() > kMostText_bytes) throw input_error("chat template", "a text grows too long");
-  if (const List* list = value.list()) {
-    if (list->empty()) return void(out += "[]");
-    out += "[";
-    for (size_t i = 0; i < list->size(); ++i) {
-      if (i > 0) out += style.comma;
-      json_line(style, level + 1, out);
-      append_json((*list)[i], style, level + 1, out);
-    }
-    json_line(style, level, out);
-    out += "]";
-  } else if (const Dict* dict = value.dict()) {
-    if (dict->empty()) return void(out += "{}");
-    out += "{";
-    append_dict(*dict, style, level, out);
-    json_line(style, level, out);
-    out += "}";
-  } else if (value.text() != nullptr) {
-    out += json_quoted(*value.text());
-  } else if (value.is_bool()) {
-    out += std::get<bool>(value.data) ? "true" : "false";
-  } else if (value.is_number() && std::isfinite(as_number(value))) {
-    out += to_text(value);
-  } else if (value.is_none()) {
-    out += "null";
-  } else {
-    throw input_error("chat template, line " + std::to_string(style.line), "JSON cannot hold this " + type_name(value));
-  }
+void check_nesting(int depth) {
+  if (depth > kMostNesting) throw input_error("chat template", "a value is nested too deeply", "at most 100 levels");
 }
 
 }  // namespace
 
-const std::string* Value::text() const {
-  const auto* held = std::get_if<std::shared_ptr<const std::string>>(&data);
-  return held != nullptr ? held->get() : nullptr;
+Error at_line(int line, const std::string& what) {
+  return input_error("chat template, line " + std::to_string(line), what);
 }
-List* Value::list() const {
-  const auto* held = std::get_if<std::shared_ptr<List>>(&data);
-  return held != nullptr ? held->get() : nullptr;
+
+void Site::charge(size_t n) const {
+  steps -= static_cast<int64_t>(n);
+  if (steps < 0) throw at_line(line, "the template takes too many steps");
 }
-Dict* Value::dict() const {
-  const auto* held = std::get_if<std::shared_ptr<Dict>>(&data);
-  return held != nullptr ? held->get() : nullptr;
+
+Value::Value(List list) {
+  if (list.size() > kMostItems) throw input_error("chat template", "a list grows too long", "at most 200000 items");
+  list.depth = 1;
+  for (const Value& item : list) list.depth = depth_around(item, list.depth);
+  check_nesting(list.depth);
+  data = std::make_shared<List>(std::move(list));
 }
-const Function* Value::function() const {
-  const auto* held = std::get_if<std::shared_ptr<Function>>(&data);
-  return held != nullptr ? held->get() : nullptr;
+
+Value::Value(Dict dict) {
+  if (dict.size() > kMostItems) throw input_error("chat template", "a mapping grows too long", "at most 200000 keys");
+  dict.depth = 1;
+  for (const auto& [key, item] : dict) dict.depth = depth_around(item, depth_around(key, dict.depth));
+  check_nesting(dict.depth);
+  data = std::make_shared<Dict>(std::move(dict));
+}
+
+Value::Value(Function function) {
+  check_nesting(function.depth);
+  data = std::make_shared<Function>(std::move(function));
+}
+
+bool Value::is(Shape shape) const {
+  return list() != nullptr && list()->shape == shape;
+}
+
+int Value::depth() const {
+  if (list() != nullptr) return list()->depth;
+  if (dict() != nullptr) return dict()->depth;
+  return function() != nullptr ? function()->depth : 0;
+}
+
+Dict::Dict(std::initializer_list<Entry> entries) {
+  for (const Entry& entry : entries) assign(entry.first, entry.second);
+}
+
+size_t Dict::place(const Value& key) const {
+  if (places_.empty()) {
+    const auto same = [&](const Entry& entry) { return same_key(entry.first, key); };
+    return static_cast<size_t>(std::find_if(entries_.begin(), entries_.end(), same) - entries_.begin());
+  }
+  const auto found = places_.find(key_text(key));
+  return found != places_.end() ? found->second : entries_.size();
+}
+
+const Value* Dict::find(const Value& key) const {
+  const size_t at = place(key);
+  return at < entries_.size() ? &entries_[at].second : nullptr;
+}
+
+void Dict::assign(Value key, Value value) {
+  std::string text = key_text(key);
+  if (const size_t at = place(key); at < entries_.size()) return void(entries_[at].second = std::move(value));
+  entries_.emplace_back(std::move(key), std::move(value));
+  if (!places_.empty()) {
+    places_.emplace(std::move(text), entries_.size() - 1);
+  } else if (entries_.size() == kManyKeys) {
+    for (size_t i = 0; i < entries_.size(); ++i) places_.emplace(key_text(entries_[i].first), i);
+  }
+}
+
+const Value* Call::keyword(std::string_view name) const {
+  for (const auto& [given, value] : named)
+    if (given == name) return &value;
+  return nullptr;
 }
 
 bool truthy(const Value& value) {
-  if (value.is_undefined() || value.is_none()) return false;
+  if (value.is_missing()) return false;
   if (value.text() != nullptr) return !value.text()->empty();
-  if (value.list() != nullptr) return !value.list()->empty();
+  if (value.list() != nullptr) return value.is(Shape::Generator) || !value.list()->empty();
   if (value.dict() != nullptr) return !value.dict()->empty();
-  return value.function() != nullptr || as_number(value) != 0.0;
+  return !value.is_number() || as_number(value) != 0.0;
 }
 
-int64_t as_int(const Value& value) {
-  return value.is_bool() ? std::get<bool>(value.data) : std::get<int64_t>(value.data);
+Whole as_int(const Value& value) {
+  return value.is_bool() ? Whole{std::get<bool>(value.data)} : std::get<Whole>(value.data);
+}
+
+int64_t clamped(Whole number) {
+  return static_cast<int64_t>(std::clamp<Whole>(number, INT64_MIN, INT64_MAX));
 }
 
 double as_number(const Value& value) {
-  if (value.is_bool()) return std::get<bool>(value.data) ? 1.0 : 0.0;
-  if (value.is_int()) return static_cast<double>(std::get<int64_t>(value.data));
+  if (value.is_whole()) return static_cast<double>(as_int(value));
   const auto* number = std::get_if<double>(&value.data);
   return number != nullptr ? *number : 0.0;
 }
 
-namespace {
+bool same_key(const Value& a, const Value& b) {
+  if (const Text* x = a.text(), *y = b.text(); x != nullptr || y != nullptr)
+    return x != nullptr && y != nullptr && x->bytes == y->bytes;
+  return key_text(a) == key_text(b);
+}
 
-bool equal_within(const Value& a, const Value& b, int64_t& steps, int level) {
-  check_nesting(level);
-  steps -= 1 + (a.text() != nullptr ? static_cast<int64_t>(a.text()->size() / 256) : 0);
-  if (steps < 0) throw input_error("chat template", "the template takes too many steps");
+bool equal(const Value& a, const Value& b, const Site& site) {
+  site.charge(1);
   if (a.is_whole() && b.is_whole()) return as_int(a) == as_int(b);
   if (a.is_number() && b.is_number()) return as_number(a) == as_number(b);
-  if (a.text() != nullptr && b.text() != nullptr) return *a.text() == *b.text();
-  if (a.list() != nullptr && b.list() != nullptr) {
-    if (a.list()->size() != b.list()->size() || a.list()->tuple != b.list()->tuple) return false;
-    for (size_t i = 0; i < a.list()->size(); ++i)
-      if (!equal_within((*a.list())[i], (*b.list())[i], steps, level + 1)) return false;
-    return true;
+  if (a.data.index() != b.data.index()) return false;
+  if (const Text* text = a.text()) {
+    site.charge(text->size() / 256);
+    return text->bytes == b.text()->bytes;
   }
-  if (a.dict() != nullptr && b.dict() != nullptr) {
-    if (a.dict()->size() != b.dict()->size()) return false;
-    for (const auto& [key, value] : *a.dict()) {
-      const Value* other = find(*b.dict(), key);
-      if (other == nullptr || !equal_within(value, *other, steps, level + 1)) return false;
-    }
-    return true;
+  if (const List* x = a.list(), *y = b.list(); x != nullptr) {
+    if (x == y) return true;
+    const auto kind = [](Shape shape) { return shape == Shape::Group ? Shape::Tuple : shape; };
+    if (kind(x->shape) != kind(y->shape) || x->shape == Shape::Generator || x->size() != y->size()) return false;
+    return std::equal(x->begin(), x->end(), y->begin(),
+                      [&](const Value& one, const Value& other) { return equal(one, other, site); });
   }
-  return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
+  if (const Dict* x = a.dict(), *y = b.dict(); x != nullptr)
+    return x->size() == y->size() && std::all_of(x->begin(), x->end(), [&](const auto& entry) {
+             const Value* other = y->find(entry.first);
+             return other != nullptr && equal(entry.second, *other, site);
+           });
+  return a.is_missing() || (a.function() == b.function() && a.space() == b.space() && a.loop() == b.loop());
 }
 
-int64_t count_within(const Value& value, int64_t most, int level) {
-  check_nesting(level);
-  if (most < 1) throw input_error("chat template", "the template takes too many steps");
-  int64_t count = 1;
-  if (value.list() != nullptr)
-    for (const Value& item : *value.list()) count += count_within(item, most - count, level + 1);
-  if (value.dict() != nullptr)
-    for (const auto& entry : *value.dict()) count += count_within(entry.second, most - count, level + 1);
-  return count;
-}
-
-std::string text_within(const Value& value, int level);
-
-std::string repr(const Value& value, int level) {
-  return value.text() != nullptr ? python_quoted(*value.text()) : text_within(value, level);
-}
-
-std::string text_within(const Value& value, int level) {
-  check_nesting(level);
-  if (value.is_undefined()) return "";
-  if (value.is_none()) return "None";
-  if (value.is_bool()) return std::get<bool>(value.data) ? "True" : "False";
-  if (value.is_int()) return std::to_string(std::get<int64_t>(value.data));
-  if (value.is_number()) return number_text(as_number(value));
-  if (value.text() != nullptr) return *value.text();
-  std::string out;
-  if (const List* list = value.list()) {
-    for (const Value& item : *list) append(out, (out.empty() ? "" : ", ") + repr(item, level + 1));
-    if (!list->tuple) return "[" + out + "]";
-    return "(" + out + (list->size() == 1 ? ",)" : ")");
+bool less(const Value& a, const Value& b, const Site& site) {
+  site.charge(1);
+  if (a.is_whole() && b.is_whole()) return as_int(a) < as_int(b);
+  if (a.is_number() && b.is_number()) return as_number(a) < as_number(b);
+  if (a.text() != nullptr && b.text() != nullptr) {
+    site.charge(std::min(a.text()->size(), b.text()->size()) / 256);
+    return a.text()->bytes < b.text()->bytes;
   }
-  if (const Dict* dict = value.dict()) {
-    for (const auto& [key, item] : *dict)
-      append(out, (out.empty() ? "" : ", ") + python_quoted(key) + ": " + repr(item, level + 1));
-    return "{" + out + "}";
-  }
-  return "<function>";
-}
-
-}  // namespace
-
-bool equal(const Value& a, const Value& b, int64_t& steps) {
-  return equal_within(a, b, steps, 0);
-}
-
-int64_t count_values(const Value& value, int64_t most) {
-  return count_within(value, most, 0);
-}
-
-bool reaches(const Value& value, const Dict* dict) {
-  if (value.list() != nullptr)
-    return std::any_of(value.list()->begin(), value.list()->end(), [&](const Value& v) { return reaches(v, dict); });
-  if (value.dict() == nullptr) return false;
-  return value.dict() == dict || std::any_of(value.dict()->begin(), value.dict()->end(),
-                                             [&](const auto& entry) { return reaches(entry.second, dict); });
-}
-
-void append(std::string& out, std::string_view more) {
-  if (more.size() > kMostText_bytes - std::min(out.size(), kMostText_bytes))
-    throw input_error("chat template", "a text grows too long", "at most 16 MiB");
-  out += more;
+  const List *x = a.list(), *y = b.list();
+  if (x == nullptr || y == nullptr || x->shape != y->shape || x->shape > Shape::Group)
+    throw at_line(site.line, "cannot compare a " + type_name(a) + " with a " + type_name(b));
+  for (size_t i = 0; i < std::min(x->size(), y->size()); ++i)
+    if (!equal((*x)[i], (*y)[i], site)) return less((*x)[i], (*y)[i], site);
+  return x->size() < y->size();
 }
 
 std::string type_name(const Value& value) {
-  static const char* kNames[] = {"undefined", "none", "boolean", "integer", "float",
-                                 "string",    "list", "mapping", "function"};
-  return kNames[value.data.index()];
-}
-
-std::string to_text(const Value& value) {
-  return text_within(value, 0);
-}
-
-std::string to_json(const Value& value, const JsonStyle& style) {
-  if (style.indent > kMostNesting) throw input_error("chat template", "tojson indents too far", "at most 100");
-  std::string out;
-  append_json(value, style, 0, out);
-  return out;
-}
-
-const Value* find(const Dict& dict, const std::string& key) {
-  for (const auto& entry : dict)
-    if (entry.first == key) return &entry.second;
-  return nullptr;
-}
-
-void assign(Dict& dict, const std::string& key, Value value) {
-  for (auto& entry : dict)
-    if (entry.first == key) return void(entry.second = std::move(value));
-  dict.emplace_back(key, std::move(value));
+  static constexpr const char* kNames[] = {"undefined", "none",    "boolean",  "integer",   "float", "string",
+                                           "list",      "mapping", "function", "namespace", "loop"};
+  return value.is(Shape::Generator) ? "generator" : value.is(Shape::Tuple) ? "tuple" : kNames[value.data.index()];
 }
 
 }  // namespace attar::jinja

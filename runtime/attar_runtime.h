@@ -1,6 +1,6 @@
 /* The runtime for programs in C and for everything that can call C: libattar_runtime.so. Nothing throws and nothing
  * aborts: a call that fails says so, and attar_last_error() says why. A model may be used by one thread at a time; open
- * it once a thread to use it on several (the file's pages are shared). */
+ * it once a thread to use it on several. Its file is not needed once it is open. */
 #ifndef ATTAR_RUNTIME_H
 #define ATTAR_RUNTIME_H
 

@@ -112,6 +112,7 @@ std::string document(Json json) {
 Importance read_imatrix(const std::string& path) {
   const GgufFile file = GgufFile::open(path);
   Importance importance;
+  std::vector<std::byte> buffer;
   for (const GgufTensor& tensor : file.tensors()) {
     const std::string ending = ".in_sum2";
     if (tensor.name.size() <= ending.size() ||
@@ -122,9 +123,9 @@ Importance read_imatrix(const std::string& path) {
     if (tensor.type != TensorType::F32 || counts == nullptr || counts->type != TensorType::F32)
       throw input_error(path, "has an entry without counts", "", printable(name));
     float count = 1.0f;
-    format_of(TensorType::F32).decode(counts->bytes.data(), 1, &count);
+    format_of(TensorType::F32).decode(counts->bytes.read(buffer).data(), 1, &count);
     std::vector<float> sums(tensor.bytes.size() / sizeof(float));
-    format_of(TensorType::F32).decode(tensor.bytes.data(), static_cast<int64_t>(sums.size()), sums.data());
+    format_of(TensorType::F32).decode(tensor.bytes.read(buffer).data(), static_cast<int64_t>(sums.size()), sums.data());
     for (float& sum : sums) {
       sum /= std::max(1.0f, count);
       if (!std::isfinite(sum) || sum < 0.0f || !std::isfinite(count))

@@ -7,7 +7,7 @@
 #include "recipes/commands/commands.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/container/json_object.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/judge/score.h"

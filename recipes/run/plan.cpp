@@ -206,7 +206,7 @@ class Planner {
     return text;
   }
   Json entry(const char* stage, Estimate estimate, const std::string& what) {
-    estimate.memory_bytes += kProgramBytes + teacher_bytes_;  // the teacher's file stays mapped
+    estimate.memory_bytes += kProgramBytes;
     total_.seconds += estimate.seconds;
     total_.disk_bytes += estimate.disk_bytes;
     total_.memory_bytes = std::max(total_.memory_bytes, estimate.memory_bytes);

@@ -11,7 +11,6 @@
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
 #include "runtime/cli/flags.h"
 
 namespace attar::cli {
@@ -37,7 +36,6 @@ void install_signal_handlers() {
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
-  install_sigbus_message();
 }
 
 // The options that stand before or behind any verb, as the help of each shows them.

@@ -17,7 +17,7 @@ constexpr size_t kPassRows = 64;  // rows whose logits are held at once
 double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
   const double lse = log_sum_exp(logits);
   if (!std::isfinite(lse))
-    throw input_error(model.file().source(), "the model's logits are not finite", {}, {},
+    throw input_error(model.source(), "the model's logits are not finite", {}, {},
                       "its weights overflow: the file is damaged or its training diverged");
   return lse;
 }

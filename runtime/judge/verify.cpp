@@ -223,7 +223,7 @@ class Judge {
     }
     out.kl = kl_divergence(teacher, teacher_lse, student, student_.lse[student_row]);
     if (!std::isfinite(out.kl))  // a logit of -infinity
-      throw input_error(student_.model.file().source(), "its divergence from the teacher is not finite", {}, {},
+      throw input_error(student_.model.source(), "its divergence from the teacher is not finite", {}, {},
                         "the logits of one of the two overflow");
     const std::vector<int32_t> a = top_indices(teacher, 5), b = top_indices(student, 5);
     out.same_top = a[0] == b[0];

@@ -7,7 +7,7 @@
 
 namespace attar::runtime {
 
-KvLayout::KvLayout(const Model& model) {
+KvLayout::KvLayout(const Model& model) : model_id(model.weights().id) {
   if (model.numerics() == Numerics::Deployed) {
     element_bytes = 2;
     format = TileFormat::F16;
@@ -92,6 +92,10 @@ KvCache::KvCache(const KvCache& other) : storage_(nullptr) {
   for (int64_t i = 0; i < used; ++i)
     std::memcpy(storage_->chunks[static_cast<size_t>(i)].data(), from.chunks[static_cast<size_t>(i)].data(),
                 static_cast<size_t>(from.layout.chunk_bytes));
+}
+
+bool KvCache::belongs_to(const Model& model) const {
+  return storage_ != nullptr && storage_->layout.model_id == model.weights().id;
 }
 
 int64_t KvCache::length_tokens() const {

@@ -74,6 +74,29 @@ TEST(Pack, TilesHoldTheWeights) {
   }
 }
 
+// What an embedding is looked up in: the tiles of every type, in both modes.
+TEST(Pack, RowsComeBackExactly) {
+  ThreadPool pool(2);
+  int formats = 0;
+  for (const QuantFormat& format : quant_formats()) {
+    if (!format.holds_weights() || format.type == TensorType::F64) continue;
+    ++formats;
+    const int64_t rows = 19, columns = format.block_size == 1 ? 44 : std::max<int64_t>(64, format.block_size);
+    const std::vector<std::byte> bytes = random_blocks(format.type, rows * columns, 19);
+    const std::vector<float> expected = decoded(format.type, bytes);
+    for (const Numerics numerics : {Numerics::Fp32, Numerics::Deployed}) {
+      const Matrix m = pack({format.type, {rows, columns}, bytes}, "w", numerics, {}, pool);
+      for (int64_t row = 0; row < rows; ++row) {
+        std::vector<float> values(static_cast<size_t>(columns));
+        unpack_row(m, row, values.data());
+        const auto begin = expected.begin() + row * columns;
+        EXPECT_EQ(values, std::vector<float>(begin, begin + columns)) << format.name << " row " << row;
+      }
+    }
+  }
+  EXPECT_GE(formats, 25);
+}
+
 TEST(Pack, ChoosesTiles) {
   bool decoded_values = false;
   EXPECT_EQ(tile_format_for(TensorType::Q4_1, Numerics::Deployed, &decoded_values), TileFormat::U4Min);

@@ -3,9 +3,9 @@
 
 #include <string>
 
-namespace attar {
+#include "runtime/base/isa.h"
 
-enum class Isa { Scalar, Avx2, Avx512Vnni };  // kernels exist for each; a higher one implies the lower ones
+namespace attar {
 
 struct CpuFeatures {
   std::string model;    // "Intel(R) Xeon(R) ..."

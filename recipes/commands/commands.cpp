@@ -13,6 +13,7 @@
 #include "recipes/data/teacher_signal.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 int thread_count(const CommandOptions& command) {
-  return command.threads > 0 ? command.threads : cpu_features().cores;
+  return command.threads > 0 ? command.threads : default_threads();
 }
 
 // All that a command reads. `more`: beside MODEL and data.
@@ -294,7 +295,12 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
 
 std::string doctor(const std::string& runtime_program) {
   const CpuFeatures& cpu = cpu_features();
-  Json json = {{"attar", ATTAR_VERSION}, {"cpu", cpu.model}, {"cores", cpu.cores}, {"isa", isa_name(cpu.best_isa())}};
+  const CpuLimits limits = cpu_limits();
+  Json json = {{"attar", ATTAR_VERSION},
+               {"cpu", cpu.model},
+               {"cores", limits.cores},
+               {"threads", limits.threads()},
+               {"isa", isa_name(cpu.best_isa())}};
   json["features"] = {{"avx2", cpu.avx2},
                       {"avx512", cpu.avx512},
                       {"avx512_vnni", cpu.avx512_vnni},

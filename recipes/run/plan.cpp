@@ -15,7 +15,7 @@
 #include "recipes/run/run.h"
 #include "recipes/run/session.h"
 #include "recipes/schema/inputs.h"
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 
 namespace attar {
 namespace {
@@ -79,7 +79,7 @@ class Planner {
                                     : inputs.own_tokenizer),
         info_(export_info(recipe, inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe))),
         teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
-        threads_(options.threads > 0 ? options.threads : cpu_features().cores),
+        threads_(options.threads > 0 ? options.threads : default_threads()),
         flops_(matmul_flops_per_core() * threads_) {}
 
   // Null when the teacher is there already.

@@ -15,7 +15,6 @@ struct CpuFeatures {
   bool avx512_bf16 = false;
   bool avx512_vbmi = false;
   bool avx_vnni = false;
-  int cores = 1;  // usable by this process
 
   Isa best_isa() const;
 };

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
 #include "runtime/base/float_environment.h"
 #include "runtime/base/worker_thread.h"
@@ -42,7 +42,7 @@ struct Abandoned {};  // thrown in the threads that wait for one that failed
 }  // namespace
 
 struct ThreadPool::State {
-  explicit State(int n) : n_threads(n), may_spin(n <= cpu_features().cores) {}
+  explicit State(int n) : n_threads(n), may_spin(n <= cpu_limits().spinning_threads()) {}
 
   // Waits until word != old.
   void wait_while(const std::atomic<uint32_t>& word, uint32_t old) {

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <new>
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
 
@@ -79,7 +79,7 @@ int run_action(const Action& action) {
 }  // namespace
 
 int GlobalOptions::thread_count() const {
-  return threads > 0 ? static_cast<int>(threads) : cpu_features().cores;
+  return threads > 0 ? static_cast<int>(threads) : default_threads();
 }
 
 void check_output() {
@@ -103,7 +103,8 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
   app.set_version_flag("--version", std::string(text.name) + " " + ATTAR_VERSION);
   app.require_subcommand(0, 1);
   app.fallthrough();
-  add_whole(app, "--threads", global.threads, "threads to use; 0 for all cores", kThreads);
+  add_whole(app, "--threads", global.threads, "threads to use; 0 for a thread a core, within the processor quota",
+            kThreads);
   add_whole(app, "--seed", global.seed, "seed of everything drawn at random", {.least = 0});
   add_switch(app, "--json", global.json, "one JSON document on stdout");
   add_switch(app, "--quiet", global.quiet, "no progress and no notes on stderr");

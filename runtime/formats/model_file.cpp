@@ -7,6 +7,7 @@
 #include <set>
 
 #include "runtime/base/error.h"
+#include "runtime/base/float_environment.h"
 #include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/container/gguf.h"
@@ -198,6 +199,7 @@ ModelFile::ModelFile(Parts parts) {
 }
 
 ModelFile ModelFile::open(const std::string& model) {
+  const FloatEnvironment floats;  // decimals are rounded by it
   const std::string path = resolve_model_path(model);
   if (!path_exists(path))
     throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");

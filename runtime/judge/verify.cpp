@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "runtime/base/error.h"
+#include "runtime/base/float_environment.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/judge/score.h"
@@ -318,6 +319,7 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
 
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
                      const VerifyOptions& options, ThreadPool& threads, const Progress& progress) {
+  const FloatEnvironment floats;
   const int64_t longest = std::min(teacher.config().context_length, student.config().context_length);
   if (options.context > longest)
     throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest),

@@ -39,15 +39,19 @@ class Sequences {
   std::vector<std::pair<KvCache*, int64_t>> begun_;
 };
 
-void check_tokens(const ModelConfig& config, std::span<const Row> batch) {
+void check_token(const ModelConfig& config, int32_t token) {
+  if (token < 0 || token >= config.vocab_size)
+    throw input_error("token", "a token id is outside the vocabulary", "0 to " + std::to_string(config.vocab_size - 1),
+                      std::to_string(token));
+}
+
+void check_rows(const ModelConfig& config, std::span<const Row> batch) {
   const KvCache* last = nullptr;
   int64_t length = 0;
   for (const Row& row : batch) {
     length = row.cache == last ? length + 1 : row.cache->length_tokens() + 1;
     last = row.cache;
-    if (row.token < 0 || row.token >= config.vocab_size)
-      throw input_error("token", "a token id is outside the vocabulary",
-                        "0 to " + std::to_string(config.vocab_size - 1), std::to_string(row.token));
+    check_token(config, row.token);
     if (length > config.context_length)
       throw input_error("sequence", "it is longer than the model's context",
                         "at most " + std::to_string(config.context_length) + " tokens", std::to_string(length),
@@ -57,12 +61,16 @@ void check_tokens(const ModelConfig& config, std::span<const Row> batch) {
 
 }  // namespace
 
+void check_tokens(const Model& model, std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) check_token(model.config(), token);
+}
+
 void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress) {
   Workspace::Buffers& buffers = work.buffers();
   if (buffers.model_id != model.weights().id) throw usage_error("the workspace", "is of another model");
   buffers.answered_rows = 0;
   Sequences sequences(model, batch);
-  check_tokens(model.config(), batch);
+  check_rows(model.config(), batch);
   int64_t asked = 0;
   for (const Row& row : batch) asked += row.wants_logits;
   buffers.reserve(model, std::min<int64_t>(kMaxPassRows, static_cast<int64_t>(batch.size())));

@@ -99,11 +99,11 @@ bool KvCache::belongs_to(const Model& model) const {
 }
 
 int64_t KvCache::length_tokens() const {
-  return storage_->length_tokens;
+  return storage_ ? storage_->length_tokens : 0;
 }
 
 void KvCache::truncate(int64_t length_tokens) {
-  storage_->length_tokens = std::clamp<int64_t>(length_tokens, 0, storage_->length_tokens);
+  if (storage_) storage_->length_tokens = std::clamp<int64_t>(length_tokens, 0, storage_->length_tokens);
 }
 
 uint64_t KvCache::size_bytes() const {

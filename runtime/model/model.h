@@ -101,4 +101,7 @@ class Workspace {
 // A batch of several passes (512 rows each) asks `progress` after each of them.
 void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress = {});
 
+// Error{Input} for a token id outside [0, V).
+void check_tokens(const Model& model, std::span<const int32_t> tokens);
+
 }  // namespace attar::runtime

@@ -6,7 +6,7 @@
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/container/json_object.h"
 #include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/hf_directory.h"
@@ -21,15 +21,14 @@ TensorType stored_type(const at::Tensor& tensor) {
 }
 
 SafeTensor view_of(const std::string& name, const at::Tensor& tensor) {
-  return {name,
-          stored_type(tensor),
-          tensor.sizes().vec(),
-          {static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes()}};
+  return {name, stored_type(tensor), tensor.sizes().vec(),
+          std::span(static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes())};
 }
 
 at::Tensor copy_of(const SafeTensor& stored) {
   const auto kind = stored.type == TensorType::I64 ? at::kLong : at::kFloat;
-  return at::from_blob(const_cast<std::byte*>(stored.bytes.data()), stored.shape, kind).clone();
+  std::vector<std::byte> buffer;
+  return at::from_blob(const_cast<std::byte*>(stored.bytes.read(buffer).data()), stored.shape, kind).clone();
 }
 
 std::string card(const Provenance& provenance) {

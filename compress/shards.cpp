@@ -13,6 +13,9 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/base/float_environment.h"
+#include "runtime/base/worker_thread.h"
+
 namespace attar {
 namespace {
 
@@ -38,6 +41,7 @@ void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>
   std::mutex failure_mutex;
   const bool records = c10::GradMode::is_enabled();  // per thread: workers follow the caller
   const auto run = [&] {
+    const FloatEnvironment floats;
     at::set_num_threads(1);
     const c10::AutoGradMode mode(records);
     for (int64_t part = next++; part < n_parts; part = next++) {
@@ -52,9 +56,18 @@ void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>
   };
   std::vector<std::thread> workers;
   const int64_t others = std::min<int64_t>(threads, n_parts) - 1;
-  for (int64_t i = 0; i < others; ++i) workers.emplace_back(run);
+  const auto join = [&] {
+    for (std::thread& worker : workers) worker.join();
+  };
+  try {
+    for (int64_t i = 0; i < others; ++i) workers.push_back(worker_thread(run));
+  } catch (...) {  // no more threads, or no memory for them
+    next = n_parts;
+    join();
+    throw;
+  }
   run();
-  for (std::thread& worker : workers) worker.join();
+  join();
   if (failure) std::rethrow_exception(failure);
 }
 

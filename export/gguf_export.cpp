@@ -10,6 +10,7 @@
 #include "export/gguf_layout.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/error.h"
+#include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/finite.h"
 
 namespace attar {
@@ -19,7 +20,7 @@ constexpr uint64_t kAlignment = 32;
 
 struct StoredBytes {
   TensorType type;
-  std::span<const std::byte> bytes;
+  LazyBytes bytes;
 };
 
 // Where the tensors come from, and what is not yet as GGUF wants it.
@@ -62,9 +63,11 @@ class TensorList {
     const bool query = spec.role == Role::Query || spec.role == Role::QueryBias;
     const bool key = spec.role == Role::Key || spec.role == Role::KeyBias;
     if ((query || key) && source_.interleaved_rope != layout_.interleaved_rope) {
+      std::vector<std::byte> buffer;
       const LayerConfig& layer = source_.config.layers[static_cast<size_t>(spec.layer)];
-      tensor.bytes = kept(reordered_rows(tensor.bytes, query ? layer.n_heads : layer.n_kv_heads, layer.head_dim,
-                                         layout_.interleaved_rope ? RowOrder::Neighbours : RowOrder::Halves));
+      tensor.bytes =
+          kept(reordered_rows(tensor.bytes.read(buffer), query ? layer.n_heads : layer.n_kv_heads, layer.head_dim,
+                              layout_.interleaved_rope ? RowOrder::Neighbours : RowOrder::Halves));
     }
     return tensor;
   }
@@ -76,7 +79,8 @@ class TensorList {
     if (stored.type == TensorType::F32 && !shift && factor == 1.0) return stored;
     std::vector<float> values(static_cast<size_t>(spec.elements()));
     const QuantFormat& format = format_of(stored.type);
-    format.decode(stored.bytes.data(), spec.elements() / format.block_size, values.data());
+    std::vector<std::byte> buffer;
+    format.decode(stored.bytes.read(buffer).data(), spec.elements() / format.block_size, values.data());
     for (float& value : values) {
       if (shift) value += 1.0f;
       if (factor != 1.0) value = static_cast<float>(static_cast<double>(value) * factor);
@@ -86,7 +90,7 @@ class TensorList {
 
   void add_fused(const TensorSpec& query) {
     const std::string block = "blk." + std::to_string(query.layer) + ".";
-    std::vector<std::byte> rows;
+    std::vector<std::byte> rows, buffer;
     std::vector<int64_t> shape{0, query.shape[1]};
     const TensorType type = source_.tensor(query).type;
     for (const TensorSpec& spec : tensor_specs(source_.config)) {
@@ -99,7 +103,8 @@ class TensorList {
             "architecture `" + layout_.architecture + "` stores query, key and value of a layer as one tensor",
             std::string("one type for the three, such as ") + format_of(type).name,
             std::string(format_of(part.type).name) + " in " + spec.name, "keep query, key and value at the same type");
-      rows.insert(rows.end(), part.bytes.begin(), part.bytes.end());
+      const std::span<const std::byte> bytes = part.bytes.read(buffer);
+      rows.insert(rows.end(), bytes.begin(), bytes.end());
       shape[0] += spec.shape[0];
     }
     tensors_.push_back({block + "attn_qkv.weight", type, shape, kept(std::move(rows))});

@@ -1,6 +1,6 @@
 #include "python/options.h"
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 
 namespace attar::python {
 
@@ -35,7 +35,7 @@ int take_threads(py::dict& given) {
   if (threads < 0 || threads > kMost)
     throw usage_error("threads", "is out of range", "0 (all cores) to " + std::to_string(kMost),
                       std::to_string(threads));
-  return threads > 0 ? static_cast<int>(threads) : cpu_features().cores;
+  return threads > 0 ? static_cast<int>(threads) : default_threads();
 }
 
 Progress take_progress(py::dict& given) {

@@ -100,7 +100,7 @@ class PyModel {
     out["family"] = traits(c.family).name, out["vocab_size"] = c.vocab_size, out["width"] = c.width,
     out["layers"] = c.n_layers();
     out["context_length"] = c.context_length, out["parameters"] = c.parameter_count(),
-    out["bytes"] = model_->file().size_bytes();
+    out["bytes"] = model_->file_bytes();
     return out;
   }
 

@@ -2,9 +2,11 @@
 #include "runtime/attar_runtime.h"
 
 #include <algorithm>
+#include <mutex>
 #include <new>
 #include <string>
 
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/jinja/chat_template.h"
 #include "runtime/judge/score.h"
@@ -16,6 +18,7 @@ struct attar_model {
   attar::ThreadPool pool;
   rt::Model model;
   rt::Workspace work;
+  std::mutex in_use;
 
   attar_model(const char* name, int threads, bool fp32)
       : pool(threads),
@@ -28,6 +31,14 @@ namespace {
 
 thread_local std::string last_error;
 
+void remember(const char* message) noexcept {
+  try {
+    last_error = message;
+  } catch (const std::bad_alloc&) {
+    last_error = "out of memory";  // short enough to need none
+  }
+}
+
 // Runs a call; `failed` turns an exit code into what the call returns.
 template <class Call, class Failed>
 auto guarded(Call&& call, Failed&& failed) noexcept -> decltype(call()) {
@@ -35,15 +46,25 @@ auto guarded(Call&& call, Failed&& failed) noexcept -> decltype(call()) {
     last_error.clear();
     return call();
   } catch (const attar::Error& error) {
-    last_error = error.what();
+    remember(error.what());
     return failed(error.exit_code());
   } catch (const std::bad_alloc&) {
-    last_error = "out of memory";
+    remember("out of memory");
     return failed(static_cast<int>(attar::ErrorKind::Resources));
   } catch (const std::exception& error) {
-    last_error = error.what();
+    remember(error.what());
+    return failed(static_cast<int>(attar::ErrorKind::Failure));
+  } catch (...) {  // of a callback
+    remember("an exception that is no std::exception");
     return failed(static_cast<int>(attar::ErrorKind::Failure));
   }
+}
+
+// Held for the length of a call.
+std::unique_lock<std::mutex> alone_with(attar_model& model) {
+  std::unique_lock lock(model.in_use, std::try_to_lock);
+  if (!lock) throw attar::usage_error("model", "serves another call", "one call at a time");
+  return lock;
 }
 
 template <class T>
@@ -76,6 +97,7 @@ std::vector<int32_t> prompt_tokens(const attar::Tokenizer& tokenizer, const char
 
 int generate(attar_model& model, const char* prompt, const attar_generate_options& options, attar_on_text on_text,
              void* user) {
+  const auto alone = alone_with(model);
   rt::GenerateOptions how;
   how.max_tokens = options.max_tokens;
   how.seed = options.seed;
@@ -121,7 +143,7 @@ attar_model* attar_open(const char* model, int threads, int fp32) {
       [&] {
         if (threads < 0 || threads > 1024)
           throw attar::usage_error("threads", "is out of range", "0 to 1024", std::to_string(threads));
-        return new attar_model(given(model, "model"), threads > 0 ? threads : attar::cpu_features().cores, fp32 != 0);
+        return new attar_model(given(model, "model"), threads > 0 ? threads : attar::default_threads(), fp32 != 0);
       },
       [](int) { return static_cast<attar_model*>(nullptr); });
 }
@@ -143,7 +165,8 @@ int attar_generate(attar_model* model, const char* prompt, const attar_generate_
 int64_t attar_score(attar_model* model, const char* text, int32_t* tokens, double* logprobs, int64_t capacity) {
   return guarded(
       [&] {
-        const std::vector<int32_t> ids = given(model).model.tokenizer().encode(given(text, "text"));
+        const auto alone = alone_with(given(model));
+        const std::vector<int32_t> ids = model->model.tokenizer().encode(given(text, "text"));
         const std::vector<double> scores = rt::score_tokens(model->model, ids, model->work);
         const auto n = std::min(ids.size(), static_cast<size_t>(std::max<int64_t>(capacity, 0)));
         if (tokens != nullptr) std::copy_n(ids.begin(), n, tokens);

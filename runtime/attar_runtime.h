@@ -1,6 +1,7 @@
 /* The runtime for programs in C and for everything that can call C: libattar_runtime.so. Nothing throws and nothing
- * aborts: a call that fails says so, and attar_last_error() says why. A model may be used by one thread at a time; open
- * it once a thread to use it on several (the file's pages are shared). */
+ * aborts: a call that fails says so, and attar_last_error() says why. A model serves one call at a time (another
+ * meanwhile fails with 2): open it once a thread to use it on several. Its file is not needed once it is open. A child
+ * that is forked may use it. Its threads take no signals of the host's. */
 #ifndef ATTAR_RUNTIME_H
 #define ATTAR_RUNTIME_H
 
@@ -32,7 +33,8 @@ typedef struct {
 /* What attar-run generate uses when nothing is said. */
 ATTAR_API attar_generate_options attar_default_options(void);
 
-/* `model`: a GGUF file, a Hugging Face directory or pip:PACKAGE. `threads`: 0 for all cores. `fp32`: 1 for the
+/* `model`: a GGUF file, a Hugging Face directory or pip:PACKAGE. `threads`: 0 for one a core,
+ * within the processor quota. `fp32`: 1 for the
  * reference numbers instead of what is deployed. NULL on failure. */
 ATTAR_API attar_model* attar_open(const char* model, int threads, int fp32);
 ATTAR_API void attar_free(attar_model* model); /* NULL is fine */

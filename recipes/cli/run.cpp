@@ -11,7 +11,7 @@
 #include "recipes/report/report.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/cli/terminal.h"
 
 namespace attar::cli {

@@ -13,6 +13,7 @@
 #include "recipes/data/teacher_signal.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 int thread_count(const CommandOptions& command) {
-  return command.threads > 0 ? command.threads : cpu_features().cores;
+  return command.threads > 0 ? command.threads : default_threads();
 }
 
 // All that a command reads. `more`: beside MODEL and data.
@@ -112,6 +113,7 @@ std::string document(Json json) {
 Importance read_imatrix(const std::string& path) {
   const GgufFile file = GgufFile::open(path);
   Importance importance;
+  std::vector<std::byte> buffer;
   for (const GgufTensor& tensor : file.tensors()) {
     const std::string ending = ".in_sum2";
     if (tensor.name.size() <= ending.size() ||
@@ -122,9 +124,9 @@ Importance read_imatrix(const std::string& path) {
     if (tensor.type != TensorType::F32 || counts == nullptr || counts->type != TensorType::F32)
       throw input_error(path, "has an entry without counts", "", printable(name));
     float count = 1.0f;
-    format_of(TensorType::F32).decode(counts->bytes.data(), 1, &count);
+    format_of(TensorType::F32).decode(counts->bytes.read(buffer).data(), 1, &count);
     std::vector<float> sums(tensor.bytes.size() / sizeof(float));
-    format_of(TensorType::F32).decode(tensor.bytes.data(), static_cast<int64_t>(sums.size()), sums.data());
+    format_of(TensorType::F32).decode(tensor.bytes.read(buffer).data(), static_cast<int64_t>(sums.size()), sums.data());
     for (float& sum : sums) {
       sum /= std::max(1.0f, count);
       if (!std::isfinite(sum) || sum < 0.0f || !std::isfinite(count))
@@ -293,7 +295,12 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
 
 std::string doctor(const std::string& runtime_program) {
   const CpuFeatures& cpu = cpu_features();
-  Json json = {{"attar", ATTAR_VERSION}, {"cpu", cpu.model}, {"cores", cpu.cores}, {"isa", isa_name(cpu.best_isa())}};
+  const CpuLimits limits = cpu_limits();
+  Json json = {{"attar", ATTAR_VERSION},
+               {"cpu", cpu.model},
+               {"cores", limits.cores},
+               {"threads", limits.threads()},
+               {"isa", isa_name(cpu.best_isa())}};
   json["features"] = {{"avx2", cpu.avx2},
                       {"avx512", cpu.avx512},
                       {"avx512_vnni", cpu.avx512_vnni},

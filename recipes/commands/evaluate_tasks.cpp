@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/commands/commands.h"
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/container/json_object.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/judge/score.h"
@@ -185,7 +185,7 @@ std::string eval_model(const CommandOptions& command, const EvalOptions& options
   if (options.numerics != "fp32" && options.numerics != "deployed")
     throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
   if (options.limit < 0) throw usage_error("--limit", "is negative", "at least 0", std::to_string(options.limit));
-  ThreadPool pool(command.threads > 0 ? command.threads : cpu_features().cores);
+  ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
   const runtime::Model model = runtime::Model::load(
       ModelFile::open(command.model),
       {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);

@@ -65,7 +65,7 @@ class Chat {
   static const std::string& template_of(const runtime::Model& teacher) {
     const std::string& source = teacher.tokenizer().data().chat_template;
     if (source.empty())
-      throw input_error(teacher.file().source(), "the teacher has no chat template", "", "",
+      throw input_error(teacher.source(), "the teacher has no chat template", "", "",
                         "use `prompt: none` for teacher_writes");
     return source;
   }
@@ -129,7 +129,7 @@ class UserTurns {
     };
     runtime::generate_batch(how_.teacher, source, how_.batch, how_.work, keep, how_.progress);
     if (ready_.empty())
-      throw input_error(how_.teacher.file().source(), "the teacher ends none of the user turns that it begins", "", "",
+      throw input_error(how_.teacher.source(), "the teacher ends none of the user turns that it begins", "", "",
                         "raise max_tokens, or give `prompts`");
   }
 
@@ -241,7 +241,7 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector
   };
   runtime::generate_batch(teacher, source, how.batch, work, keep, counted);
   if (written < options.tokens)
-    throw input_error(teacher.file().source(), "the teacher ends most texts at once",
+    throw input_error(teacher.source(), "the teacher ends most texts at once",
                       std::to_string(options.tokens) + " tokens", std::to_string(written), "try `prompt: none`");
   return dataset;
 }

@@ -6,7 +6,7 @@
 
 #include "recipes/run/machine.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
 
 namespace attar {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 
 namespace attar {
 namespace {
@@ -44,7 +45,7 @@ std::string machine_json(int threads) {
                                  {"compiler", compiler()},
                                  {"cpu", cpu.model},
                                  {"isa", isa_name(cpu.best_isa())},
-                                 {"cores", cpu.cores},
+                                 {"cores", cpu_limits().cores},
                                  {"threads", threads}})
       .dump();
 }

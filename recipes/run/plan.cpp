@@ -15,7 +15,7 @@
 #include "recipes/run/run.h"
 #include "recipes/run/session.h"
 #include "recipes/schema/inputs.h"
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 
 namespace attar {
 namespace {
@@ -79,7 +79,7 @@ class Planner {
                                     : inputs.own_tokenizer),
         info_(export_info(recipe, inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe))),
         teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
-        threads_(options.threads > 0 ? options.threads : cpu_features().cores),
+        threads_(options.threads > 0 ? options.threads : default_threads()),
         flops_(matmul_flops_per_core() * threads_) {}
 
   // Null when the teacher is there already.
@@ -206,7 +206,7 @@ class Planner {
     return text;
   }
   Json entry(const char* stage, Estimate estimate, const std::string& what) {
-    estimate.memory_bytes += kProgramBytes + teacher_bytes_;  // the teacher's file stays mapped
+    estimate.memory_bytes += kProgramBytes;
     total_.seconds += estimate.seconds;
     total_.disk_bytes += estimate.disk_bytes;
     total_.memory_bytes = std::max(total_.memory_bytes, estimate.memory_bytes);

@@ -10,7 +10,7 @@
 #include "recipes/run/training_record.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/text_file.h"
 
 namespace attar {

@@ -11,9 +11,9 @@
 #include "recipes/run/session.h"
 #include "recipes/schema/inputs.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/judge/benchmark.h"
 
 namespace attar {
@@ -100,7 +100,7 @@ RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Pro
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
   const RecipeInputs inputs = open_inputs(recipe);
   RunFolder folder(path, resolved_yaml(recipe), inputs.sha256, options.resume);
-  const int threads = options.threads > 0 ? options.threads : cpu_features().cores;
+  const int threads = options.threads > 0 ? options.threads : default_threads();
   write_file_atomically(folder.file("env.json"), environment_json(folder, threads));
 
   Session session{recipe, inputs, options, folder, progress, threads};

@@ -14,7 +14,7 @@
 #include "recipes/schema/suggestion.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 
 namespace attar {
 namespace {

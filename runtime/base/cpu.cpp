@@ -1,7 +1,5 @@
 #include "runtime/base/cpu.h"
 
-#include <sched.h>
-
 #include <fstream>
 #include <string>
 
@@ -15,17 +13,9 @@ std::string cpu_model() {
   return "unknown";
 }
 
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
-}
-
 CpuFeatures detect() {
   CpuFeatures features;
   features.model = cpu_model();
-  features.cores = usable_cores();
 #if defined(__x86_64__)
   __builtin_cpu_init();
   features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");

@@ -3,9 +3,9 @@
 
 #include <string>
 
-namespace attar {
+#include "runtime/base/isa.h"
 
-enum class Isa { Scalar, Avx2, Avx512Vnni };  // kernels exist for each; a higher one implies the lower ones
+namespace attar {
 
 struct CpuFeatures {
   std::string model;    // "Intel(R) Xeon(R) ..."
@@ -15,7 +15,6 @@ struct CpuFeatures {
   bool avx512_bf16 = false;
   bool avx512_vbmi = false;
   bool avx_vnni = false;
-  int cores = 1;  // usable by this process
 
   Isa best_isa() const;
 };

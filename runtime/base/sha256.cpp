@@ -4,7 +4,7 @@
 
 #include <new>
 
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 
 namespace attar {
 namespace {
@@ -47,7 +47,9 @@ std::string sha256(std::string_view text) {
 }
 
 std::string sha256_of_file(const std::string& path) {
-  return Sha256().add(MappedFile(path).bytes()).hex();
+  Sha256 hash;
+  InputFile(path).visit([&](std::span<const std::byte> part) { hash.add(part); });
+  return hash.hex();
 }
 
 }  // namespace attar

@@ -4,6 +4,8 @@
 // now and then tries a whole spin again.
 #include "runtime/base/thread_pool.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -11,10 +13,13 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/float_environment.h"
+#include "runtime/base/worker_thread.h"
 
 namespace attar {
 namespace {
@@ -37,7 +42,7 @@ struct Abandoned {};  // thrown in the threads that wait for one that failed
 }  // namespace
 
 struct ThreadPool::State {
-  explicit State(int n) : n_threads(n), may_spin(n <= cpu_features().cores) {}
+  explicit State(int n) : n_threads(n), may_spin(n <= cpu_limits().spinning_threads()) {}
 
   // Waits until word != old.
   void wait_while(const std::atomic<uint32_t>& word, uint32_t old) {
@@ -113,8 +118,12 @@ struct ThreadPool::State {
     for (std::thread& worker : workers) worker.join();
   }
 
+  bool is_of_this_process() const { return process == ::getpid(); }
+
   const int n_threads;
   const bool may_spin;
+  const pid_t process = ::getpid();
+  std::atomic<bool> busy{false};  // inside run()
   const std::function<void(int)>* work = nullptr;
   alignas(64) std::atomic<uint32_t> started{0};   // counts run() calls
   alignas(64) std::atomic<uint32_t> finished{0};  // counts completed run() calls
@@ -129,25 +138,37 @@ struct ThreadPool::State {
   std::vector<std::thread> workers;
 };
 
-ThreadPool::ThreadPool(int n_threads) {
-  if (n_threads < 1) throw usage_error("threads", "there must be at least one", ">= 1", std::to_string(n_threads));
-  state_ = std::make_unique<State>(n_threads);
-  state_->workers.reserve(static_cast<size_t>(n_threads - 1));
+std::unique_ptr<ThreadPool::State> ThreadPool::start(int n_threads) {
+  auto started = std::make_unique<State>(n_threads);
+  State* state = started.get();
+  state->workers.reserve(static_cast<size_t>(n_threads - 1));
   try {
-    for (int t = 1; t < n_threads; ++t) state_->workers.emplace_back([state = state_.get(), t] { state->serve(t); });
+    for (int t = 1; t < n_threads; ++t) state->workers.push_back(worker_thread([state, t] { state->serve(t); }));
   } catch (const std::system_error&) {
-    const std::string started = std::to_string(state_->workers.size() + 1);
-    state_->stop();
+    const std::string count = std::to_string(state->workers.size() + 1);
+    state->stop();
     throw Error(ErrorKind::Resources, {.where = "threads",
                                        .what = "the system starts no more of them",
                                        .expected = std::to_string(n_threads),
-                                       .got = started,
+                                       .got = count,
                                        .hint = "ask for fewer with --threads"});
+  } catch (...) {
+    state->stop();
+    throw;
   }
+  return started;
+}
+
+ThreadPool::ThreadPool(int n_threads) {
+  if (n_threads < 1) throw usage_error("threads", "there must be at least one", ">= 1", std::to_string(n_threads));
+  state_ = start(n_threads);
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stop();
+  if (state_->is_of_this_process())
+    state_->stop();
+  else
+    static_cast<void>(state_.release());  // its workers cannot be joined from here
 }
 
 int ThreadPool::size() const {
@@ -155,7 +176,15 @@ int ThreadPool::size() const {
 }
 
 void ThreadPool::run(const std::function<void(int thread)>& work) {
+  if (!state_->is_of_this_process()) {
+    std::unique_ptr<State> own = start(state_->n_threads);
+    static_cast<void>(state_.release());
+    state_ = std::move(own);
+  }
   State& s = *state_;
+  if (s.busy.exchange(true, std::memory_order_acquire))
+    throw usage_error("threads", "are at work for another call", "one call at a time for each model and pool");
+  const FloatEnvironment floats;
   s.work = &work;
   s.error = nullptr;
   s.failed.store(false, std::memory_order_relaxed);
@@ -168,7 +197,9 @@ void ThreadPool::run(const std::function<void(int thread)>& work) {
   }
   s.work_on(0);
   if (s.n_threads > 1) s.wait_while(s.finished, done_before);
-  if (s.error) std::rethrow_exception(s.error);
+  const std::exception_ptr error = std::exchange(s.error, nullptr);
+  s.busy.store(false, std::memory_order_release);
+  if (error) std::rethrow_exception(error);
 }
 
 void ThreadPool::barrier() {

@@ -1,5 +1,6 @@
 // The runtime's threads: a few workers that run one function together and meet at a barrier that spins briefly, then
-// sleeps. Never used while LibTorch computes (its own threads would fight for the cores).
+// sleeps. Never used while LibTorch computes (its own threads would fight for the cores). The process that forks keeps
+// the workers; in the child, the next run() starts others.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +18,14 @@ class ThreadPool {
 
   int size() const;
   // Runs work(thread) on every thread, thread in [0, size()), and returns when all are done. The first exception is
-  // rethrown here. Not reentrant.
+  // rethrown here. One call at a time: Error{Usage} while another thread, or this one, is inside.
   void run(const std::function<void(int thread)>& work);
   // Inside run(): waits until every thread has called it.
   void barrier();
 
  private:
   struct State;
+  static std::unique_ptr<State> start(int n_threads);
   std::unique_ptr<State> state_;
 };
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
@@ -69,7 +70,7 @@ Measured measure_all(const Options& options, const ModelFile& file, const Global
   Measured measured;
   std::optional<runtime::Model> model;
   for (const int64_t count : counts) {
-    ThreadPool pool(count > 0 ? static_cast<int>(count) : cpu_features().cores);
+    ThreadPool pool(count > 0 ? static_cast<int>(count) : default_threads());
     const bool first = !model;
     if (first)
       model.emplace(runtime::Model::load(

@@ -9,9 +9,8 @@
 #include <cstdio>
 #include <new>
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
 #include "runtime/cli/flags.h"
 
 namespace attar::cli {
@@ -37,7 +36,6 @@ void install_signal_handlers() {
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
-  install_sigbus_message();
 }
 
 // The options that stand before or behind any verb, as the help of each shows them.
@@ -81,7 +79,7 @@ int run_action(const Action& action) {
 }  // namespace
 
 int GlobalOptions::thread_count() const {
-  return threads > 0 ? static_cast<int>(threads) : cpu_features().cores;
+  return threads > 0 ? static_cast<int>(threads) : default_threads();
 }
 
 void check_output() {
@@ -102,7 +100,8 @@ Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
   app->set_version_flag("--version", std::string(text.name) + " " + ATTAR_VERSION);
   app->require_subcommand(0, 1);
   app->fallthrough();
-  add_whole(*app, "--threads", global->threads, "threads to use; 0 for all cores", kThreads);
+  add_whole(*app, "--threads", global->threads, "threads to use; 0 for a thread a core, within the processor quota",
+            kThreads);
   add_whole(*app, "--seed", global->seed, "seed of everything drawn at random", {.least = 0});
   add_switch(*app, "--json", global->json, "one JSON document on stdout");
   add_switch(*app, "--quiet", global->quiet, "no progress and no notes on stderr");

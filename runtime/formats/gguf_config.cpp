@@ -84,7 +84,8 @@ RopeScaling scaling_from_factors(const GgufFile& file, const GgufTensor& factors
   if (factors.type != TensorType::F32 || factors.bytes.size() != n * sizeof(float))
     throw input_error(file.path(), "tensor rope_freqs.weight has a wrong shape", std::to_string(n) + " F32 values");
   std::vector<float> values(n);
-  format_of(TensorType::F32).decode(factors.bytes.data(), static_cast<int64_t>(n), values.data());
+  std::vector<std::byte> buffer;
+  format_of(TensorType::F32).decode(factors.bytes.read(buffer).data(), static_cast<int64_t>(n), values.data());
   RopeScaling scaling{.type = "llama3", .factor = 1.0};
   for (const float value : values) scaling.factor = std::max(scaling.factor, static_cast<double>(value));
   const std::string own = "attar.rope.llama3.";

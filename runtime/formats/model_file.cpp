@@ -7,7 +7,8 @@
 #include <set>
 
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/float_environment.h"
+#include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/container/gguf.h"
 #include "runtime/formats/container/safetensors.h"
@@ -70,26 +71,25 @@ void split_fused(const GgufFile& file, const ModelConfig& config, std::map<std::
 }
 
 ModelFile::Parts read_gguf(const std::string& path) {
-  const auto file = std::make_shared<const GgufFile>(GgufFile::open(path));
+  const GgufFile file = GgufFile::open(path);
   ModelFile::Parts parts;
-  parts.config = read_gguf_config(*file);
-  parts.tokenizer = read_gguf_tokenizer(*file);
+  parts.config = read_gguf_config(file);
+  parts.tokenizer = read_gguf_tokenizer(file);
   parts.layout = Layout::Gguf;
-  parts.interleaved_rope = gguf_interleaves_rope(*file);
-  parts.provenance.name = file->string("general.name", fs::path(path).stem().string());
-  parts.provenance.license = file->string("general.license", "");
-  parts.provenance.license_link = file->string("general.license.link", "");
-  parts.provenance.author = file->string("general.author", "");
-  for (int64_t i = 0; i < std::min<int64_t>(16, file->integer("general.base_model.count", 0)); ++i) {
+  parts.interleaved_rope = gguf_interleaves_rope(file);
+  parts.provenance.name = file.string("general.name", fs::path(path).stem().string());
+  parts.provenance.license = file.string("general.license", "");
+  parts.provenance.license_link = file.string("general.license.link", "");
+  parts.provenance.author = file.string("general.author", "");
+  for (int64_t i = 0; i < std::min<int64_t>(16, file.integer("general.base_model.count", 0)); ++i) {
     const std::string base = "general.base_model." + std::to_string(i);
-    parts.provenance.base_models.push_back(file->string(base + ".repo_url", file->string(base + ".name", "")));
+    parts.provenance.base_models.push_back(file.string(base + ".repo_url", file.string(base + ".name", "")));
   }
-  parts.size_bytes = file->size_bytes();
-  parts.owner = file;
+  parts.size_bytes = file.size_bytes();
 
   std::set<std::string> used{"rope_freqs.weight"};
-  split_fused(*file, parts.config, parts.tensors, used);
-  for (const GgufTensor& tensor : file->tensors()) {
+  split_fused(file, parts.config, parts.tensors, used);
+  for (const GgufTensor& tensor : file.tensors()) {
     if (used.contains(tensor.name)) continue;
     parts.tensors[tensor.name] = {tensor.type, tensor.shape, tensor.bytes};
   }
@@ -102,11 +102,9 @@ ModelFile::Parts read_hf(const std::string& directory) {
   parts.tokenizer = read_hf_tokenizer(directory);
   parts.layout = Layout::HuggingFace;
   parts.provenance = read_hf_provenance(directory);
-  const auto files = std::make_shared<const std::vector<SafetensorsFile>>(SafetensorsFile::open_directory(directory));
-  parts.owner = files;
   std::map<std::string, std::string> names;
   for (const TensorSpec& spec : tensor_specs(parts.config)) names[spec.hf_name] = spec.name;
-  for (const SafetensorsFile& file : *files) {
+  for (const SafetensorsFile& file : SafetensorsFile::open_directory(directory)) {
     parts.size_bytes += fs::file_size(file.path());
     for (const SafeTensor& tensor : file.tensors()) {
       if (tensor.name == "lm_head.weight" && parts.config.tied_embeddings) continue;  // a copy of the embedding
@@ -201,6 +199,7 @@ ModelFile::ModelFile(Parts parts) {
 }
 
 ModelFile ModelFile::open(const std::string& model) {
+  const FloatEnvironment floats;  // decimals are rounded by it
   const std::string path = resolve_model_path(model);
   if (!path_exists(path))
     throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");
@@ -227,7 +226,8 @@ std::vector<float> ModelFile::values(const TensorSpec& spec) const {
   const StoredTensor& stored = tensor(spec.name);
   const QuantFormat& format = format_of(stored.type);
   std::vector<float> values(static_cast<size_t>(spec.elements()));
-  format.decode(stored.bytes.data(), spec.elements() / format.block_size, values.data());
+  std::vector<std::byte> buffer;
+  format.decode(stored.bytes.read(buffer).data(), spec.elements() / format.block_size, values.data());
   if (layout() == Layout::HuggingFace) return values;
   if (traits(config().family).norm_plus_one && is_norm(spec.role))
     for (float& value : values) value -= 1.0f;
@@ -242,14 +242,16 @@ std::vector<float> ModelFile::values(const TensorSpec& spec) const {
 std::string ModelFile::content_hash() const {
   Sha256 hash;
   hash.add(config_text(config())).add(Tokenizer(tokenizer(), source()).hash());
+  std::vector<std::byte> buffer;
   for (const TensorSpec& spec : tensor_specs(config())) {
     const StoredTensor& stored = tensor(spec.name);
+    const std::span<const std::byte> bytes = stored.bytes.read(buffer);
     hash.add(spec.name).add(format_of(stored.type).name).add(shape_text(stored.shape));
     const int64_t n_heads = interleaved_rope() ? rotated_heads(spec, config()) : 0;
     if (n_heads > 0)
-      hash.add(reordered_rows(stored.bytes, n_heads, spec.shape[0] / n_heads, RowOrder::Halves));
+      hash.add(reordered_rows(bytes, n_heads, spec.shape[0] / n_heads, RowOrder::Halves));
     else
-      hash.add(stored.bytes);
+      hash.add(bytes);
   }
   return hash.hex();
 }

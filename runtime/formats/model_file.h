@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/blocks/quant_format.h"
 #include "runtime/formats/config.h"
 #include "runtime/formats/tensor_specs.h"
@@ -26,8 +27,8 @@ enum class Layout {
 
 struct StoredTensor {
   TensorType type = TensorType::F32;
-  std::vector<int64_t> shape;        // (out, in), or (n)
-  std::span<const std::byte> bytes;  // may be unaligned for safetensors
+  std::vector<int64_t> shape;  // (out, in), or (n)
+  LazyBytes bytes;             // read when they are asked for
 };
 
 struct Provenance {
@@ -44,7 +45,7 @@ class ModelFile {
   // tokenizer of another size than the embedding. Checks shapes and sizes, not the weights themselves.
   static ModelFile open(const std::string& model);
 
-  // From memory. The owner keeps the bytes alive.
+  // From memory. The owner keeps alive the bytes that lie there.
   struct Parts {
     ModelConfig config;
     TokenizerData tokenizer;

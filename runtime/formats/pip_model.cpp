@@ -8,7 +8,7 @@
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/model_file.h"
 
 namespace attar {
@@ -108,7 +108,8 @@ std::string join(const std::vector<fs::path>& parts, const std::string& model, c
   if (fs::exists(joined) && fs::file_size(joined) == size_bytes && fs::last_write_time(joined) >= newest)
     return joined.string();
   AtomicFile file(joined.string());
-  for (const fs::path& part : parts) file.write(MappedFile(part.string()).bytes());
+  for (const fs::path& part : parts)
+    InputFile(part.string()).visit([&](std::span<const std::byte> bytes) { file.write(bytes); });
   file.commit();
   return joined.string();
 }

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/container/json_object.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
@@ -22,14 +22,13 @@ bool ends_with(const std::string& text, std::string_view ending) {
 }
 
 std::string unpack_gzip(const std::string& path, size_t limit_bytes) {
-  const MappedFile file(path);
-  const auto packed = file.bytes();
+  std::string packed = read_file(path, limit_bytes);
   z_stream stream{};
   if (inflateInit2(&stream, 15 + 16) != Z_OK)
     throw Error(ErrorKind::Resources, {.where = path, .what = "zlib could not start"});
   std::string out;
   std::vector<char> chunk(size_t{1} << 18);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));
+  stream.next_in = reinterpret_cast<Bytef*>(packed.data());
   stream.avail_in = static_cast<uInt>(std::min<size_t>(packed.size(), UINT32_MAX));
   int status = Z_OK;
   while (status == Z_OK) {

@@ -29,7 +29,7 @@ struct BenchRow {
 std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options, Workspace& work,
                                 const Progress& progress = {});
 
-uint64_t peak_rss_bytes();  // of this process, mapped pages of files included
+uint64_t peak_rss_bytes();  // of this process
 void reset_peak_rss();      // the peak counts from now on, where the kernel allows it (Linux 4.0)
 
 }  // namespace attar::runtime

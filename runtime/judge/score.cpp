@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "runtime/base/error.h"
+#include "runtime/base/float_environment.h"
 #include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {
@@ -17,14 +18,16 @@ constexpr size_t kPassRows = 64;  // rows whose logits are held at once
 double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
   const double lse = log_sum_exp(logits);
   if (!std::isfinite(lse))
-    throw input_error(model.file().source(), "the model's logits are not finite", {}, {},
+    throw input_error(model.source(), "the model's logits are not finite", {}, {},
                       "its weights overflow: the file is damaged or its training diverged");
   return lse;
 }
 
 void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
                      const std::function<void(const Prediction&)>& visit, const Progress& progress) {
+  check_tokens(model, tokens);
   if (tokens.size() < 2) return;
+  const FloatEnvironment floats;
   KvCache cache(model);
   std::vector<Row> rows;
   for (size_t begin = 0; begin + 1 < tokens.size(); begin += kPassRows) {

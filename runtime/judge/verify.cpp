@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "runtime/base/error.h"
+#include "runtime/base/float_environment.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/judge/score.h"
@@ -223,7 +224,7 @@ class Judge {
     }
     out.kl = kl_divergence(teacher, teacher_lse, student, student_.lse[student_row]);
     if (!std::isfinite(out.kl))  // a logit of -infinity
-      throw input_error(student_.model.file().source(), "its divergence from the teacher is not finite", {}, {},
+      throw input_error(student_.model.source(), "its divergence from the teacher is not finite", {}, {},
                         "the logits of one of the two overflow");
     const std::vector<int32_t> a = top_indices(teacher, 5), b = top_indices(student, 5);
     out.same_top = a[0] == b[0];
@@ -318,6 +319,7 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
 
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
                      const VerifyOptions& options, ThreadPool& threads, const Progress& progress) {
+  const FloatEnvironment floats;
   const int64_t longest = std::min(teacher.config().context_length, student.config().context_length);
   if (options.context > longest)
     throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest),

@@ -1,5 +1,7 @@
 #include "runtime/kernels/kernels.h"
 
+#include "runtime/base/cpu.h"
+
 namespace attar::runtime {
 
 const TileTraits kTileTraits[kTileFormats] = {

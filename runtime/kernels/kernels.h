@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/isa.h"
 
 namespace attar::runtime {
 

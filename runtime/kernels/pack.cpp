@@ -1,6 +1,7 @@
 #include "runtime/kernels/pack.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -11,15 +12,7 @@
 namespace attar::runtime {
 namespace {
 
-const uint8_t* row_bytes(const StoredTensor& tensor, int64_t row) {
-  return reinterpret_cast<const uint8_t*>(tensor.bytes.data()) +
-         row * format_of(tensor.type).row_bytes(tensor.shape.back());
-}
-
-[[noreturn]] void refuse_value(const std::string& name, int64_t row) {
-  throw input_error(name, "a weight is not a finite number", "finite values",
-                    "NaN or infinity in row " + std::to_string(row), "the file is damaged or its training diverged");
-}
+constexpr int64_t kReadBytes = 256 << 10;  // of a file at once: they stay in the second-level cache
 
 void lay_out(PackedMatrix& m) {
   const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
@@ -74,49 +67,116 @@ void write_scale(uint8_t* tile, int64_t offset, int64_t index, int scale_bytes, 
   }
 }
 
-void pack_codes(const StoredTensor& tensor, const std::string& name, const CodeFormat& format, const PackedMatrix& m,
-                int64_t source_row, int64_t row, uint8_t* tile) {
-  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
-  uint8_t index_of[256] = {};
-  for (int i = 15; t.table && i >= 0; --i) index_of[static_cast<uint8_t>(format.table[i])] = static_cast<uint8_t>(i);
-  const uint8_t* bytes = row_bytes(tensor, source_row);
-  const int halves = t.half ? 2 : 1;
-  const auto lane = static_cast<int>(row % kTileRows);
-  for (int64_t b = 0; b < m.n_blocks; ++b) {
-    CodeBlock block;
-    format.read(bytes, b, &block);
-    write_codes(m, block.codes, index_of, lane, tile + b * t.code_bits * 64);
-    for (int h = 0; h < halves; ++h) {
-      if (!std::isfinite(block.scale[h]) || !std::isfinite(block.minimum[h])) refuse_value(name, source_row);
-      const int64_t index = (b * halves + h) * kTileRows + lane;
-      write_scale(tile, m.scales_offset, index, t.scale_bytes, block.scale[h]);
-      if (t.has_min) write_scale(tile, m.minima_offset, index, t.scale_bytes, block.minimum[h]);
-    }
+// Codes that a scale near the largest f32 would carry past it (MXFP4's exponent goes that far).
+bool overflows(const CodeBlock& block) {
+  constexpr float kSafe = 1e30f;  // times 128, and a minimum added: finite
+  for (int h = 0; h < 2; ++h) {
+    if (std::fabs(block.scale[h]) < kSafe && std::fabs(block.minimum[h]) < kSafe) continue;
+    for (int k = 16 * h; k < 16 * h + 16; ++k)
+      if (!std::isfinite(block.scale[h] * static_cast<float>(block.codes[k]) + block.minimum[h])) return true;
   }
+  return false;
 }
 
-void pack_plain(const StoredTensor& tensor, const std::string& name, const PackedMatrix& m, int64_t source_row,
-                int64_t row, float* values, uint8_t* tile) {
-  decode_row(tensor, source_row, values);
-  const auto lane = static_cast<int>(row % kTileRows);
-  const uint8_t* bytes = row_bytes(tensor, source_row);
-  for (int64_t k = 0; k < m.columns; ++k) {
-    if (!std::isfinite(values[k])) refuse_value(name, source_row);
-    const int64_t index = k * kTileRows + lane;
-    if (m.format == TileFormat::F32)
-      std::memcpy(tile + index * 4, &values[k], 4);
-    else
-      std::memcpy(tile + index * 2, bytes + k * 2, 2);
+// Brings stored rows into the tiles of one matrix.
+class RowPacker {
+ public:
+  RowPacker(const PackedMatrix& m, const StoredTensor& tensor, const std::string& name)
+      : m_(m), stored_(format_of(tensor.type)), name_(name) {
+    if (kTileTraits[static_cast<int>(m.format)].scale_bytes == 0) {
+      values_.resize(static_cast<size_t>(m.columns));
+      return;
+    }
+    codes_ = find_code_format(tensor.type);
+    for (int i = 15; codes_->table && i >= 0; --i)
+      index_of_[static_cast<uint8_t>(codes_->table[i])] = static_cast<uint8_t>(i);
   }
+
+  // `bytes` are those of row `source` of the tensor; `lane` is the row's place in the tile.
+  void write(const std::byte* bytes, int64_t source, int lane, uint8_t* tile) {
+    const bool finite =
+        codes_ ? write_codes_of(reinterpret_cast<const uint8_t*>(bytes), lane, tile) : write_values(bytes, lane, tile);
+    if (!finite)
+      throw input_error(name_, "a weight is not a finite number", "finite values",
+                        "NaN or infinity in row " + std::to_string(source),
+                        "the file is damaged or its training diverged");
+  }
+
+ private:
+  bool write_codes_of(const uint8_t* bytes, int lane, uint8_t* tile) const {
+    const TileTraits& t = kTileTraits[static_cast<int>(m_.format)];
+    const int halves = t.half ? 2 : 1;
+    for (int64_t b = 0; b < m_.n_blocks; ++b) {
+      CodeBlock block;
+      codes_->read(bytes, b, &block);
+      if (overflows(block)) return false;
+      write_codes(m_, block.codes, index_of_, lane, tile + b * t.code_bits * 64);
+      for (int h = 0; h < halves; ++h) {
+        const int64_t index = (b * halves + h) * kTileRows + lane;
+        write_scale(tile, m_.scales_offset, index, t.scale_bytes, block.scale[h]);
+        if (t.has_min) write_scale(tile, m_.minima_offset, index, t.scale_bytes, block.minimum[h]);
+      }
+    }
+    return true;
+  }
+
+  bool write_values(const std::byte* bytes, int lane, uint8_t* tile) {
+    stored_.decode(bytes, m_.columns / stored_.block_size, values_.data());
+    for (int64_t k = 0; k < m_.columns; ++k) {
+      if (!std::isfinite(values_[static_cast<size_t>(k)])) return false;
+      const int64_t index = k * kTileRows + lane;
+      if (m_.format == TileFormat::F32)
+        std::memcpy(tile + index * 4, &values_[static_cast<size_t>(k)], 4);
+      else
+        std::memcpy(tile + index * 2, bytes + k * 2, 2);
+    }
+    return true;
+  }
+
+  const PackedMatrix& m_;
+  const QuantFormat& stored_;
+  const CodeFormat* codes_ = nullptr;  // plain tiles have none
+  const std::string& name_;
+  uint8_t index_of_[256] = {};  // of a value in the table
+  std::vector<float> values_;   // (columns) of a plain row
+};
+
+// The stored rows that become rows [first, last): all that lie between them in the file, read at once.
+struct SourceRows {
+  SourceRows(std::span<const int64_t> source_rows, int64_t first, int64_t last) : begin(first), end(last) {
+    if (source_rows.empty()) return;
+    const auto part = source_rows.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first));
+    begin = *std::min_element(part.begin(), part.end());
+    end = *std::max_element(part.begin(), part.end()) + 1;
+  }
+  int64_t begin, end;
+};
+
+float scale_at(const uint8_t* tile, int64_t offset, int64_t index, int scale_bytes) {
+  const uint8_t* at = tile + offset + index * scale_bytes;
+  if (scale_bytes == 4) return std::bit_cast<float>(four(at));
+  return f16_to_f32(static_cast<uint16_t>(at[0] | at[1] << 8));
+}
+
+// The other way of write_codes, for column k of a row of a block.
+int code_at(const PackedMatrix& m, const uint8_t* block, int row, int k) {
+  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
+  if (t.code_bits == 8) return block[k / 4 * 64 + 4 * row + k % 4] - 128;
+  const uint8_t pair = block[k / 8 * 64 + 4 * row + k % 4];
+  int code = k / 4 % 2 == 0 ? pair & 15 : pair >> 4;
+  if (t.table) return m.table[code] - 128;
+  const int bit = 4 * row + k % 4;
+  if (t.code_bits == 5) code |= (block[256 + k / 4 * 8 + bit / 8] >> (bit % 8) & 1) << 4;
+  return t.has_min ? code : code - (t.code_bits == 4 ? 8 : 16);
+}
+
+float plain_at(const PackedMatrix& m, const uint8_t* tile, int64_t index) {
+  if (m.format == TileFormat::F32) return std::bit_cast<float>(four(tile + index * 4));
+  const auto bits = static_cast<uint16_t>(tile[index * 2] | tile[index * 2 + 1] << 8);
+  return m.format == TileFormat::F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }
 
 }  // namespace
-
-void decode_row(const StoredTensor& tensor, int64_t row, float* values) {
-  const QuantFormat& format = format_of(tensor.type);
-  format.decode(reinterpret_cast<const std::byte*>(row_bytes(tensor, row)), tensor.shape.back() / format.block_size,
-                values);
-}
 
 TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded) {
   *decoded = false;
@@ -141,23 +201,52 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
   lay_out(m);
   matrix.memory = AlignedBuffer(static_cast<size_t>(m.tile_bytes * m.n_tiles));
   m.data = matrix.memory.as<uint8_t>();
-  const CodeFormat* format = matrix.quantized() ? find_code_format(tensor.type) : nullptr;
-  if (format && format->table)
+  if (const CodeFormat* format = find_code_format(tensor.type); matrix.quantized() && format->table)
     for (int i = 0; i < 16; ++i) m.table[i] = static_cast<uint8_t>(format->table[i] + 128);
 
+  const int64_t row_bytes = format_of(tensor.type).row_bytes(m.columns);
+  const int64_t tiles_at_once = std::max<int64_t>(1, kReadBytes / (kTileRows * row_bytes));
   threads.run([&](int thread) {
-    std::vector<float> values(format ? 0 : static_cast<size_t>(m.columns));
-    const int64_t first = m.n_tiles * thread / threads.size(), last = m.n_tiles * (thread + 1) / threads.size();
-    for (int64_t row = first * kTileRows; row < std::min(last * kTileRows, m.rows); ++row) {
-      const int64_t source = source_rows.empty() ? row : source_rows[static_cast<size_t>(row)];
-      uint8_t* tile = matrix.memory.as<uint8_t>() + row / kTileRows * m.tile_bytes;
-      if (format)
-        pack_codes(tensor, name, *format, m, source, row, tile);
-      else
-        pack_plain(tensor, name, m, source, row, values.data(), tile);
+    RowPacker packer(m, tensor, name);
+    std::vector<std::byte> buffer;
+    const int64_t last = m.n_tiles * (thread + 1) / threads.size();
+    for (int64_t tile = m.n_tiles * thread / threads.size(); tile < last; tile += tiles_at_once) {
+      const int64_t first_row = tile * kTileRows;
+      const int64_t last_row = std::min(std::min(tile + tiles_at_once, last) * kTileRows, m.rows);
+      const SourceRows sources(source_rows, first_row, last_row);
+      const std::span<const std::byte> bytes =
+          tensor.bytes
+              .subspan(static_cast<size_t>(sources.begin * row_bytes),
+                       static_cast<size_t>((sources.end - sources.begin) * row_bytes))
+              .read(buffer);
+      for (int64_t row = first_row; row < last_row; ++row) {
+        const int64_t source = source_rows.empty() ? row : source_rows[static_cast<size_t>(row)];
+        packer.write(bytes.data() + (source - sources.begin) * row_bytes, source, static_cast<int>(row % kTileRows),
+                     matrix.memory.as<uint8_t>() + row / kTileRows * m.tile_bytes);
+      }
     }
   });
   return matrix;
+}
+
+void unpack_row(const Matrix& matrix, int64_t row, float* values) {
+  const PackedMatrix& m = matrix.tiles;
+  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
+  const uint8_t* tile = m.data + row / kTileRows * m.tile_bytes;
+  const auto lane = static_cast<int>(row % kTileRows);
+  if (!matrix.quantized()) {
+    for (int64_t k = 0; k < m.columns; ++k) values[k] = plain_at(m, tile, k * kTileRows + lane);
+    return;
+  }
+  const int64_t width = t.half ? kBlock / 2 : kBlock;  // columns that share a scale
+  for (int64_t first = 0; first < m.columns; first += width) {
+    const int64_t index = first / width * kTileRows + lane;
+    const float scale = scale_at(tile, m.scales_offset, index, t.scale_bytes);
+    const float minimum = t.has_min ? scale_at(tile, m.minima_offset, index, t.scale_bytes) : 0.0f;
+    const uint8_t* block = tile + first / kBlock * t.code_bits * 64;
+    for (int64_t k = first; k < std::min(first + width, m.columns); ++k)
+      values[k] = scale * static_cast<float>(code_at(m, block, lane, static_cast<int>(k % kBlock))) + minimum;
+  }
 }
 
 }  // namespace attar::runtime

@@ -1,4 +1,4 @@
-// From a stored tensor to tiles (layouts: kernels.h), and a matrix times rows, whatever its tiles.
+// From a stored tensor to tiles (layouts: kernels.h), and back.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,7 @@ TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded);
 Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
             std::span<const int64_t> source_rows, ThreadPool& threads);
 
-// Decoded values of row `row` of a stored matrix. -> (columns)
-void decode_row(const StoredTensor& tensor, int64_t row, float* values);
+// Row `row` of a packed matrix: the values of the stored one, exactly. -> (columns)
+void unpack_row(const Matrix& matrix, int64_t row, float* values);
 
 }  // namespace attar::runtime

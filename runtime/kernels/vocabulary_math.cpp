@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "runtime/base/error.h"
 #include "runtime/base/fast_math.h"
 
 namespace attar::runtime {
@@ -51,7 +52,9 @@ int64_t argmax(std::span<const float> logits) {
     const float here = maximum(logits.data() + i, std::min(kBlock, n - i));
     if (here > most) most = here, block = i;
   }
-  return std::find(logits.begin() + block, logits.end(), most) - logits.begin();
+  const auto found = std::find(logits.begin() + block, logits.end(), most);
+  if (found == logits.end()) throw input_error("logits", "none of them is a number");
+  return found - logits.begin();
 }
 
 double log_sum_exp(std::span<const float> logits) {
@@ -98,6 +101,7 @@ std::vector<int32_t> top_indices(std::span<const float> logits, int64_t k) {
     const int64_t end = std::min(block + kBlock, n);
     if (full() && maximum(logits.data() + block, end - block) <= worst()) continue;
     for (int64_t i = block; i < end; ++i) {
+      if (std::isnan(logits[static_cast<size_t>(i)])) continue;
       if (full()) {
         if (!(logits[static_cast<size_t>(i)] > worst())) continue;
         std::pop_heap(best.begin(), best.end(), before);

@@ -7,7 +7,8 @@
 
 namespace attar::runtime {
 
-int64_t argmax(std::span<const float> logits);  // the lowest index on ties
+// The lowest index on ties. NaN is never the largest; Error{Input} when nothing else is there.
+int64_t argmax(std::span<const float> logits);
 double log_sum_exp(
     std::span<const float> logits);  // log(sum(exp(logits))); not finite when a logit is NaN or +infinity
 
@@ -18,7 +19,7 @@ double kl_divergence(std::span<const float> teacher, double teacher_lse, std::sp
 // out[i] = exp((logits[i] - most) * scale), where no logit is above `most`: no scale overflows.
 void exponentials(std::span<const float> logits, float most, float scale, std::span<float> out);
 
-// Indices of the k largest, largest first, ties to the lower index. k is small.
+// Indices of the k largest, largest first, ties to the lower index; fewer where fewer are numbers. k is small.
 std::vector<int32_t> top_indices(std::span<const float> logits, int64_t k);
 
 }  // namespace attar::runtime

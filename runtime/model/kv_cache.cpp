@@ -7,7 +7,7 @@
 
 namespace attar::runtime {
 
-KvLayout::KvLayout(const Model& model) {
+KvLayout::KvLayout(const Model& model) : model_id(model.weights().id) {
   if (model.numerics() == Numerics::Deployed) {
     element_bytes = 2;
     format = TileFormat::F16;
@@ -94,12 +94,16 @@ KvCache::KvCache(const KvCache& other) : storage_(nullptr) {
                 static_cast<size_t>(from.layout.chunk_bytes));
 }
 
+bool KvCache::belongs_to(const Model& model) const {
+  return storage_ != nullptr && storage_->layout.model_id == model.weights().id;
+}
+
 int64_t KvCache::length_tokens() const {
-  return storage_->length_tokens;
+  return storage_ ? storage_->length_tokens : 0;
 }
 
 void KvCache::truncate(int64_t length_tokens) {
-  storage_->length_tokens = std::clamp<int64_t>(length_tokens, 0, storage_->length_tokens);
+  if (storage_) storage_->length_tokens = std::clamp<int64_t>(length_tokens, 0, storage_->length_tokens);
 }
 
 uint64_t KvCache::size_bytes() const {

@@ -23,6 +23,7 @@ struct KvLayout {
     int64_t key_bytes, value_bytes;    // of one head in a chunk
   };
   std::vector<Layer> layers;
+  uint64_t model_id;  // whose keys and values these are
   int64_t chunk_bytes = 0;
   int64_t element_bytes = 4;
   TileFormat format = TileFormat::F32;

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
-#include "runtime/model/file_pages.h"
+#include "runtime/base/float_environment.h"
 #include "runtime/model/weights.h"
 
 namespace attar::runtime {
@@ -45,12 +45,11 @@ class Loader {
   void load(const TensorSpec& spec) {
     const ModelConfig& config = file_.config();
     if (spec.role == Role::Embedding) {
-      weights_.embedding = &file_.tensor(spec.name);
-      if (!config.tied_embeddings) {
-        check_embedding(spec);
-        return;
-      }
-      weights_.head = matrix(spec, {});
+      if (config.tied_embeddings)
+        weights_.head = matrix(spec, {});
+      else
+        weights_.embedding =
+            packed(spec, Numerics::Deployed, {});  // looked up, never multiplied with: exact in any tile
       return;
     }
     if (spec.role == Role::OutputNorm) {
@@ -127,17 +126,22 @@ class Loader {
     const std::string type = format_of(tensor.type).name;
     if (decoded && std::find(fallbacks_.begin(), fallbacks_.end(), type) == fallbacks_.end())
       fallbacks_.push_back(type);
-    Matrix packed = pack(tensor, spec.name, weights_.numerics, rows, threads_);
-    weights_.packed_bytes += packed.memory.size_bytes();
-    pages_.release(tensor.bytes);
-    return packed;
+    return packed(spec, weights_.numerics, rows);
+  }
+
+  Matrix packed(const TensorSpec& spec, Numerics numerics, const std::vector<int64_t>& rows) {
+    Matrix matrix = pack(file_.tensor(spec.name), spec.name, numerics, rows, threads_);
+    weights_.packed_bytes += matrix.memory.size_bytes();
+    return matrix;
   }
 
   // A norm or bias: one row of values; norms become the factor that is multiplied with.
   std::vector<float> vector(const TensorSpec& spec, const std::vector<int64_t>& rows) {
     const StoredTensor& tensor = file_.tensor(spec.name);
+    const QuantFormat& format = format_of(tensor.type);
     std::vector<float> values(static_cast<size_t>(tensor.shape.back()));
-    decode_row(tensor, 0, values.data());
+    std::vector<std::byte> buffer;
+    format.decode(tensor.bytes.read(buffer).data(), tensor.shape.back() / format.block_size, values.data());
     for (const float value : values)
       if (!std::isfinite(value))
         throw input_error(spec.name, "a weight is not a finite number", "finite values", "NaN or infinity",
@@ -148,22 +152,6 @@ class Loader {
     std::vector<float> ordered(values.size());
     for (size_t i = 0; i < rows.size(); ++i) ordered[i] = values[static_cast<size_t>(rows[i])];
     return ordered;
-  }
-
-  // The untied embedding is not packed, so its values are looked at here.
-  void check_embedding(const TensorSpec& spec) {
-    const StoredTensor& tensor = file_.tensor(spec.name);
-    threads_.run([&](int thread) {
-      std::vector<float> values(static_cast<size_t>(tensor.shape[1]));
-      const int64_t n = tensor.shape[0];
-      for (int64_t row = n * thread / threads_.size(); row < n * (thread + 1) / threads_.size(); ++row) {
-        decode_row(tensor, row, values.data());
-        if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
-          throw input_error(spec.name, "a weight is not a finite number", "finite values",
-                            "NaN or infinity in row " + std::to_string(row),
-                            "the file is damaged or its training diverged");
-      }
-    });
   }
 
   size_t rope_index(const std::vector<double>& frequencies) {
@@ -179,7 +167,6 @@ class Loader {
   Model::Weights& weights_;
   ThreadPool& threads_;
   const FamilyTraits& traits_;
-  FilePages pages_;
   std::vector<std::string> fallbacks_;
 };
 
@@ -190,14 +177,15 @@ Model::Model(Model&&) noexcept = default;
 Model::~Model() = default;
 
 Model Model::load(const ModelFile& file, const LoadOptions& options, ThreadPool& threads) {
+  const FloatEnvironment floats;
   Model model;
   model.weights_ = std::make_unique<Weights>(file, options);
-  Loader(model.weights_->file, *model.weights_, threads).load();
+  Loader(file, *model.weights_, threads).load();
   return model;
 }
 
 const ModelConfig& Model::config() const {
-  return weights_->file.config();
+  return weights_->config;
 }
 const Tokenizer& Model::tokenizer() const {
   return weights_->tokenizer;
@@ -205,8 +193,11 @@ const Tokenizer& Model::tokenizer() const {
 Numerics Model::numerics() const {
   return weights_->numerics;
 }
-const ModelFile& Model::file() const {
-  return weights_->file;
+const std::string& Model::source() const {
+  return weights_->source;
+}
+uint64_t Model::file_bytes() const {
+  return weights_->file_bytes;
 }
 const std::vector<std::string>& Model::notes() const {
   return weights_->notes;

@@ -1,4 +1,5 @@
-// A compact model ready to run: const, shareable, tensors from a mapped file or from memory.
+// A compact model ready to run: const, shareable. It holds packed copies of all it needs: once it is loaded, its file
+// may change or go.
 //
 // In both modes of numbers (runtime/kernels/numerics.h) a sequence's logits are bit-identical whatever else is in the
 // batch, however the prompt is chunked and with any number of threads: tiles are fixed, and so is the order of every
@@ -25,7 +26,8 @@ struct LoadOptions {
 
 class Model {
  public:
-  // Packs what needs packing. Error{Input}: a weight that is NaN or infinite (tensor named), a type Attar cannot run.
+  // Error{Input}: a weight that is NaN or infinite (tensor named), a type Attar cannot run, a file that was changed
+  // since it was opened.
   static Model load(const ModelFile& file, const LoadOptions& options, ThreadPool& threads);
   Model(Model&&) noexcept;
   ~Model();
@@ -33,9 +35,10 @@ class Model {
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
   Numerics numerics() const;
-  const ModelFile& file() const;
+  const std::string& source() const;              // what the user named
+  uint64_t file_bytes() const;                    // of the file that was loaded
   const std::vector<std::string>& notes() const;  // fallbacks taken, one line each
-  uint64_t packed_bytes() const;                  // of the packed copies beside the mapped file
+  uint64_t packed_bytes() const;                  // of the weights in memory
 
   struct Weights;
   const Weights& weights() const { return *weights_; }
@@ -54,6 +57,7 @@ class KvCache {
   KvCache& operator=(KvCache&&) noexcept;
   ~KvCache();
 
+  bool belongs_to(const Model& model) const;  // made for it; false for one that was moved from
   int64_t length_tokens() const;
   void truncate(int64_t length_tokens);  // forget what came after
   uint64_t size_bytes() const;
@@ -65,7 +69,7 @@ class KvCache {
   std::unique_ptr<Storage> storage_;
 };
 
-// One token to process. Rows of one sequence are consecutive positions in order, from its cache's length on.
+// One token to process. Rows of one sequence stand together: consecutive positions, from its cache's length on.
 struct Row {
   KvCache* cache = nullptr;
   int32_t token = 0;
@@ -78,9 +82,9 @@ class Workspace {
   Workspace(const Model& model, ThreadPool& threads);
   ~Workspace();
 
-  // After forward(): logits of the rows that asked, in row order. (asked, V)
+  // After forward(), of the rows that asked, in row order: logits (asked, V), and final hidden states after the output
+  // norm (asked, C). Error{Usage} for a row that the last forward() was not asked for; it had none when it failed.
   std::span<const float> logits(int64_t asked_row) const;
-  // After forward(): final hidden states after the output norm of the rows that asked. (asked, C)
   std::span<const float> hidden(int64_t asked_row) const;
   ThreadPool& threads() const;
 
@@ -91,8 +95,13 @@ class Workspace {
   std::unique_ptr<Buffers> buffers_;
 };
 
-// Advances every cache by its rows. Error{Input} for a token id outside [0, V) or a sequence longer than the context.
+// Advances every cache by its rows. Error{Input} for a token id outside [0, V) or a sequence longer than the context;
+// Error{Usage} for a cache or workspace of another model, a row without a cache, a cache that stands in two places.
+// When it throws, for these or for want of memory, every cache is as long as before and all can be used again.
 // A batch of several passes (512 rows each) asks `progress` after each of them.
 void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress = {});
+
+// Error{Input} for a token id outside [0, V).
+void check_tokens(const Model& model, std::span<const int32_t> tokens);
 
 }  // namespace attar::runtime

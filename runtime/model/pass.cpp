@@ -1,7 +1,6 @@
 #include "runtime/model/pass.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <cstring>
 
@@ -14,7 +13,6 @@ void Pass::find_sequences() {
   for (int64_t row = 0; row < n_rows_; ++row) {
     KvCache::Storage* cache = &rows_[static_cast<size_t>(row)].cache->storage();
     if (sequences_.empty() || sequences_.back().cache != cache) {
-      assert(std::none_of(sequences_.begin(), sequences_.end(), [&](const Sequence& s) { return s.cache == cache; }));
       sequences_.push_back({cache, row, 0, cache->length_tokens});
     }
     Sequence& s = sequences_.back();
@@ -111,11 +109,10 @@ InputRows Pass::Thread::as_inputs(RowBuffer& values, int64_t columns, bool quant
 }
 
 void Pass::Thread::embed() {
-  const StoredTensor& table = *pass.weights_.embedding;
   share(pass.n_rows_, 4, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
       float* x = pass.b_.residual.row(row);
-      decode_row(table, pass.rows_[static_cast<size_t>(row)].token, x);
+      pass.weights_.embed(pass.rows_[static_cast<size_t>(row)].token, x);
       if (pass.weights_.embedding_scale != 1.0f)
         for (int64_t i = 0; i < pass.width_; ++i) x[i] *= pass.weights_.embedding_scale;
       for (size_t r = 0; r < pass.weights_.ropes.size(); ++r) {

@@ -1,6 +1,7 @@
 // What a loaded model holds: packed matrices, norms, biases, and the tables that its layers share.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,24 +25,40 @@ struct LayerWeights {
 };
 
 struct Model::Weights {
-  Weights(ModelFile model_file, const LoadOptions& options)
-      : file(std::move(model_file)),
+  Weights(const ModelFile& file, const LoadOptions& options)
+      : config(file.config()),
+        source(file.source()),
+        file_bytes(file.size_bytes()),
         tokenizer(file.tokenizer(), file.source()),
         numerics(options.numerics),
         kernels(&kernels_for(options.isa)) {}
 
-  ModelFile file;
+  // Row `token` of the embedding, as the file has it. -> (C)
+  void embed(int32_t token, float* values) const {
+    unpack_row(config.tied_embeddings ? head : embedding, token, values);
+  }
+
+  const uint64_t id = next_id();  // of this model alone: what was made for it carries it
+  ModelConfig config;
+  std::string source;
+  uint64_t file_bytes;
   Tokenizer tokenizer;
   Numerics numerics;
   const Kernels* kernels;
   std::vector<LayerWeights> layers;
-  const StoredTensor* embedding = nullptr;  // (V, C), rows decoded when they are looked up
+  Matrix embedding;  // (V, C); empty when the head is it
   float embedding_scale = 1.0f;
   std::vector<float> output_norm;         // (C)
   Matrix head;                            // (V, C)
   std::vector<std::vector<float>> ropes;  // distinct angular frequencies, each (D/2)
   std::vector<std::string> notes;         // fallbacks taken
   uint64_t packed_bytes = 0;
+
+ private:
+  static uint64_t next_id() {
+    static std::atomic<uint64_t> last{0};
+    return ++last;
+  }
 };
 
 }  // namespace attar::runtime

@@ -1,7 +1,9 @@
 #include "runtime/model/workspace.h"
 
 #include <algorithm>
+#include <string>
 
+#include "runtime/base/error.h"
 #include "runtime/model/attention.h"
 #include "runtime/model/weights.h"
 
@@ -55,7 +57,11 @@ void Inputs::quantize(const Kernels& kernels, int64_t row, const float* x, int64
 }
 
 Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
-    : threads(pool), tickets(static_cast<size_t>(12 * model.config().n_layers() + 4)) {
+    : threads(pool),
+      model_id(model.weights().id),
+      vocab_size(model.config().vocab_size),
+      width(model.config().width),
+      tickets(static_cast<size_t>(12 * model.config().n_layers() + 4)) {
   const Widths w = widths(model);
   const int64_t tiles = std::max<int64_t>(1, model.weights().kernels->gemm_panel_tiles);
   scratch.resize(static_cast<size_t>(pool.size()));
@@ -69,24 +75,25 @@ Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
 
 void Workspace::Buffers::reserve(const Model& model, int64_t wanted) {
   if (wanted <= rows) return;
-  rows = wanted;
+  rows = 0;  // should one of these fail, the next call gets them all
   const Widths w = widths(model);
-  resize(residual, rows, model.config().width);
-  resize(query, rows, w.query);
-  resize(key, rows, w.key);
-  resize(value, rows, w.key);
-  resize(attended, rows, w.query);
-  resize(gate, rows, w.ffn);
-  resize(up, rows, w.ffn);
-  resize(branch, rows, model.config().width);
-  inputs.resize(rows, w.input);
+  resize(residual, wanted, width);
+  resize(query, wanted, w.query);
+  resize(key, wanted, w.key);
+  resize(value, wanted, w.key);
+  resize(attended, wanted, w.query);
+  resize(gate, wanted, w.ffn);
+  resize(up, wanted, w.ffn);
+  resize(branch, wanted, width);
+  inputs.resize(wanted, w.input);
   const auto& ropes = model.weights().ropes;
   cosines.resize(ropes.size());
   sines.resize(ropes.size());
   for (size_t i = 0; i < ropes.size(); ++i) {
-    resize(cosines[i], rows, static_cast<int64_t>(ropes[i].size()));
-    resize(sines[i], rows, static_cast<int64_t>(ropes[i].size()));
+    resize(cosines[i], wanted, static_cast<int64_t>(ropes[i].size()));
+    resize(sines[i], wanted, static_cast<int64_t>(ropes[i].size()));
   }
+  rows = wanted;
 }
 
 // For a row at `position`; grows by doubling.
@@ -99,25 +106,30 @@ void Workspace::Buffers::reserve_parts(const Model& model, int64_t position) {
   if (parts.size_bytes() < needed) parts = AlignedBuffer(2 * needed);
 }
 
-void Workspace::Buffers::reserve_outputs(const Model& model, int64_t asked) {
+void Workspace::Buffers::reserve_outputs(int64_t asked) {
   if (asked <= asked_rows) return;
+  asked_rows = 0;
+  resize(logits, asked, vocab_size);
+  resize(hidden, asked, width);
   asked_rows = asked;
-  resize(logits, asked, model.config().vocab_size);
-  resize(hidden, asked, model.config().width);
 }
 
-Workspace::Workspace(const Model& model, ThreadPool& threads) : buffers_(std::make_unique<Buffers>(model, threads)) {
-  buffers_->vocab_size = model.config().vocab_size;
-  buffers_->width = model.config().width;
+std::span<const float> Workspace::Buffers::answer(RowBuffer& values, int64_t row, int64_t columns) const {
+  if (row < 0 || row >= answered_rows)
+    throw usage_error("logits", "the last forward() gave none for this row",
+                      "0 <= row < " + std::to_string(answered_rows), std::to_string(row));
+  return {values.row(row), static_cast<size_t>(columns)};
 }
+
+Workspace::Workspace(const Model& model, ThreadPool& threads) : buffers_(std::make_unique<Buffers>(model, threads)) {}
 Workspace::~Workspace() = default;
 
 std::span<const float> Workspace::logits(int64_t asked_row) const {
-  return {buffers_->logits.row(asked_row), static_cast<size_t>(buffers_->vocab_size)};
+  return buffers_->answer(buffers_->logits, asked_row, buffers_->vocab_size);
 }
 
 std::span<const float> Workspace::hidden(int64_t asked_row) const {
-  return {buffers_->hidden.row(asked_row), static_cast<size_t>(buffers_->width)};
+  return buffers_->answer(buffers_->hidden, asked_row, buffers_->width);
 }
 
 ThreadPool& Workspace::threads() const {

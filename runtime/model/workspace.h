@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "runtime/kernels/aligned_buffer.h"
@@ -44,11 +45,14 @@ struct Workspace::Buffers {
   Buffers(const Model& model, ThreadPool& pool);
   void reserve(const Model& model, int64_t rows);
   void reserve_parts(const Model& model, int64_t position);
-  void reserve_outputs(const Model& model, int64_t asked);
+  void reserve_outputs(int64_t asked);
+  std::span<const float> answer(RowBuffer& values, int64_t row, int64_t columns) const;  // a row of logits or hidden
 
   ThreadPool& threads;
-  int64_t rows = 0, asked_rows = 0;
-  int64_t vocab_size = 0, width = 0;
+  const uint64_t model_id;
+  const int64_t vocab_size, width;
+  int64_t rows = 0, asked_rows = 0;       // there is memory for; 0 while it is being got
+  int64_t answered_rows = 0;              // that the last forward() gave logits for
   RowBuffer residual;                     // (rows, C)
   RowBuffer query, key, value;            // (rows, H*D), (rows, K*D), (rows, K*D)
   RowBuffer attended;                     // (rows, H*D)

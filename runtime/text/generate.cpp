@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/float_environment.h"
 #include "runtime/formats/tokenizer/unicode.h"
 #include "runtime/kernels/vocabulary_math.h"
 
@@ -93,6 +94,7 @@ void write_token(const Model& model, std::span<const float> logits, const BatchO
 
 Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
                    Workspace& work, const std::function<bool(std::string_view)>& on_text, const Progress& progress) {
+  const FloatEnvironment floats;
   const Tokenizer& tokenizer = model.tokenizer();
   Generated out{{}, {}, StopReason::MaxTokens};
   TextStream stream(options.stop);
@@ -101,6 +103,7 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
     out.text += text;
     return !on_text || on_text(text);
   };
+  check_tokens(model, prompt);
   const auto held = static_cast<size_t>(cache.length_tokens());
   if (prompt.size() <= held)
     throw usage_error("the prompt", "has no token that is new to the cache", "more than " + std::to_string(held),
@@ -142,6 +145,7 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
 
 void generate_batch(const Model& model, const BatchSource& source, const BatchOptions& options, Workspace& work,
                     const std::function<Flow(BatchResult result)>& on_result, const Progress& progress) {
+  const FloatEnvironment floats;
   check(options);
   std::list<Writer> active;
   std::map<size_t, BatchResult> finished;  // waiting for earlier ones

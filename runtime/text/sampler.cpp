@@ -1,7 +1,6 @@
 #include "runtime/text/sampler.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <numeric>
 
@@ -26,6 +25,9 @@ std::vector<float> penalized(std::span<const float> logits, std::span<const int3
   std::sort(seen.begin(), seen.end());
   seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
   for (const int32_t id : seen) {
+    if (id < 0 || static_cast<size_t>(id) >= changed.size())
+      throw input_error("token", "a token id is outside the vocabulary", "0 to " + std::to_string(changed.size() - 1),
+                        std::to_string(id));
     float& logit = changed[static_cast<size_t>(id)];
     logit = logit > 0.0f ? logit / penalty : logit * penalty;
   }
@@ -88,7 +90,7 @@ void check(const SampleOptions& o) {
 
 Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
                const SampleOptions& options, const Draw& draw) {
-  assert(std::isfinite(lse));
+  if (!std::isfinite(lse)) throw input_error("logits", "their log-sum-exp is not finite");
   const std::vector<float> changed = penalized(logits, history, options);
   const auto best = static_cast<size_t>(argmax(changed));
   int32_t token = static_cast<int32_t>(best);

@@ -41,7 +41,8 @@ struct Draw {
   uint64_t seed = 0, sequence = 0, position = 0;
 };
 
-// logits (V) are not changed; `lse` is their log-sum-exp, finite. `history` is the sequence so far.
+// logits (V) are not changed; `lse` is their log-sum-exp. `history` is the sequence so far. Error{Input} when `lse` is
+// not finite or the history holds an id outside [0, V).
 Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
                const SampleOptions& options, const Draw& draw);
 

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
 
 namespace attar {
@@ -69,16 +69,6 @@ TEST_F(AtomicFileTest, AFolderIsPublishedUnderANameThatEndsInASlash) {
 TEST_F(AtomicFileTest, HashesAsPublished) {
   write_file_atomically(path_, "abc");  // FIPS 180-2, appendix B.1
   EXPECT_EQ(sha256_of_file(path_), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-}
-
-TEST(MappedFile, MissingFileIsAnInputError) {
-  try {
-    MappedFile("/nonexistent/file");
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::Input);
-    EXPECT_STREQ(error.what(), "/nonexistent/file: cannot be opened: No such file or directory");
-  }
 }
 
 }  // namespace

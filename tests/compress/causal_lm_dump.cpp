@@ -7,7 +7,7 @@
 
 #include "compress/causal_lm.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 
 int main(int argc, char** argv) {
   using namespace attar;

@@ -7,7 +7,7 @@
 #include "compress/token_dataset.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 
 namespace attar {
 namespace {

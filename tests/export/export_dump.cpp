@@ -8,7 +8,7 @@
 
 #include "export/export.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include "export/export.h"
 #include "export/gguf_layout.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {

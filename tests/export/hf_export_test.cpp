@@ -8,7 +8,7 @@
 
 #include "export/export.h"
 #include "export/model_card.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
 #include "tests/formats/tiny_files.h"
 

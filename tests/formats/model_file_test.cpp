@@ -8,7 +8,7 @@
 #include <fstream>
 #include <functional>
 
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/container/safetensors.h"
 #include "tests/formats/tiny_files.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/blocks/quant_format.h"
 
 namespace {

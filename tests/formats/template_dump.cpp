@@ -4,7 +4,7 @@
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/jinja/chat_template.h"
 
 int main(int argc, char** argv) {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/tokenizer/gguf_tokenizer.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
 

@@ -96,8 +96,8 @@ def test_the_list_of_recipes_as_json():
     assert listed["schema_version"] == 1 and any(r["path"].endswith("tiny.yaml") and r["about"] for r in listed["recipes"])
 
 
-def test_a_mapped_file_that_shrinks(tmp_path):
-    """Truncated at several moments of loading: each time one clear line and exit code 3, or the file was read already."""
+def test_a_file_that_shrinks_while_it_is_loaded(tmp_path):
+    """Truncated at several moments of loading: each time one clear line and exit code 3, or the file was read already and is not needed."""
     caught = 0
     for attempt in range(12):
         path = tmp_path / f"shrinks{attempt}.gguf"

@@ -2,6 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "runtime/attar_runtime.h"
 
@@ -24,6 +27,56 @@ static int collect(const char* text, size_t size_bytes, void* user) {
   if (to->size + size_bytes < sizeof to->text) memcpy(to->text + to->size, text, size_bytes);
   to->size += size_bytes;
   return --to->calls_left <= 0;
+}
+
+/* Calls the model that is calling it. */
+static int call_again(const char* text, size_t size_bytes, void* user) {
+  (void)text;
+  (void)size_bytes;
+  attar_model** model = user;
+  if (*model != NULL && attar_score(*model, "x", NULL, NULL, 0) == -1) *model = NULL;
+  return 0;
+}
+
+static size_t address_space_bytes(void) {
+  size_t pages = 0;
+  FILE* file = fopen("/proc/self/statm", "r");
+  if (file == NULL || fscanf(file, "%zu", &pages) != 1) pages = 0;
+  if (file != NULL) fclose(file);
+  return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A long text that memory is too small for, then a short one. */
+static int runs_out_of_memory(attar_model* model) {
+  char text[700] = "";
+  for (int i = 0; i < 25; ++i) strcat(text, "the cat ");
+  double expected[64], logprobs[64];
+  const int64_t n = attar_score(model, "the cat sat", NULL, expected, 64);
+  CHECK(n > 3);
+  struct rlimit all, limit;
+  CHECK(getrlimit(RLIMIT_AS, &all) == 0);
+  limit = all;
+  limit.rlim_cur = address_space_bytes();
+  CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+  const int64_t failed = attar_score(model, text, NULL, NULL, 0);
+  CHECK(setrlimit(RLIMIT_AS, &all) == 0);
+  CHECK(failed == -1 && strstr(attar_last_error(), "memory") != NULL);
+  CHECK(attar_score(model, "the cat sat", NULL, logprobs, 64) == n);
+  CHECK(memcmp(expected + 1, logprobs + 1, (size_t)(n - 1) * sizeof(double)) == 0);
+  CHECK(attar_score(model, text, NULL, NULL, 0) > 100);
+  return 0;
+}
+
+static int child_uses(attar_model* model) {
+  fflush(NULL);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    _exit(attar_generate(model, "the cat", NULL, NULL, NULL) == 0 ? 0 : 1);
+  }
+  int status = 1;
+  CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+  return 0;
 }
 
 int main(int argc, char** argv) {
@@ -63,6 +116,13 @@ int main(int argc, char** argv) {
   CHECK(attar_score(model, "\xff", NULL, NULL, 0) == -1 && strlen(attar_last_error()) > 0);
   CHECK(attar_score(NULL, "x", NULL, NULL, 0) == -1);
   CHECK(attar_generate(model, NULL, NULL, NULL, NULL) == 2);
+
+  attar_model* called = model;
+  CHECK(attar_generate(model, "the cat", NULL, call_again, &called) == 0 && called == NULL);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  CHECK(runs_out_of_memory(model) == 0);
+  CHECK(child_uses(model) == 0);
+#endif
   attar_free(model);
   attar_free(NULL);
 

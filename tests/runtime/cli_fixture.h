@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/tokenizer/gguf_tokenizer.h"
 #include "tests/formats/tiny_files.h"
 #include "tests/runtime/spoken_model.h"

@@ -3,9 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "runtime/base/error.h"
+#include "runtime/base/random.h"
 #include "runtime/kernels/pack.h"
 #include "runtime/model/model.h"
 #include "tests/runtime/tiny_model.h"
@@ -72,6 +76,76 @@ TEST(Pack, TilesHoldTheWeights) {
       }
     }
   }
+}
+
+// What an embedding is looked up in: the tiles of every type, in both modes.
+TEST(Pack, RowsComeBackExactly) {
+  ThreadPool pool(2);
+  int formats = 0;
+  for (const QuantFormat& format : quant_formats()) {
+    if (!format.holds_weights() || format.type == TensorType::F64) continue;
+    ++formats;
+    const int64_t rows = 19, columns = format.block_size == 1 ? 44 : std::max<int64_t>(64, format.block_size);
+    const std::vector<std::byte> bytes = random_blocks(format.type, rows * columns, 19);
+    const std::vector<float> expected = decoded(format.type, bytes);
+    for (const Numerics numerics : {Numerics::Fp32, Numerics::Deployed}) {
+      const Matrix m = pack({format.type, {rows, columns}, bytes}, "w", numerics, {}, pool);
+      for (int64_t row = 0; row < rows; ++row) {
+        std::vector<float> values(static_cast<size_t>(columns));
+        unpack_row(m, row, values.data());
+        const auto begin = expected.begin() + row * columns;
+        EXPECT_EQ(values, std::vector<float>(begin, begin + columns)) << format.name << " row " << row;
+      }
+    }
+  }
+  EXPECT_GE(formats, 25);
+}
+
+// Any bytes: refused exactly when a weight that they stand for is not finite, whatever the tiles.
+TEST(Pack, RefusesWhatIsNotFinite) {
+  ThreadPool pool(1);
+  for (const QuantFormat& format : quant_formats()) {
+    if (!format.holds_weights() || format.type == TensorType::F64) continue;
+    const int64_t columns = format.block_size;
+    const auto refused = [&](const std::vector<std::byte>& bytes, Numerics numerics) {
+      try {
+        pack({format.type, {1, columns}, bytes}, "w", numerics, {}, pool);
+        return false;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.parts().where, "w");
+        return true;
+      }
+    };
+    const CounterRandom random(static_cast<uint64_t>(format.type));
+    for (uint64_t sample = 0; sample < 1000; ++sample) {
+      std::vector<std::byte> bytes(static_cast<size_t>(format.block_bytes));
+      for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(random.bits(1000 * sample + i));
+      if (sample % 4 == 1) std::fill_n(bytes.begin(), std::min<size_t>(4, bytes.size()), std::byte{0x7f});
+      if (sample % 4 == 2) bytes.back() = std::byte{0x7c}, bytes[bytes.size() - 2 % bytes.size()] = std::byte{0};
+      const std::vector<float> values = decoded(format.type, bytes);
+      const bool finite = std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+      EXPECT_EQ(refused(bytes, Numerics::Fp32), !finite) << format.name << " " << sample;
+      EXPECT_EQ(refused(bytes, Numerics::Deployed), !finite) << format.name << " " << sample;
+    }
+  }
+}
+
+TEST(Pack, RefusesExponentsThatOverflow) {
+  ThreadPool pool(1);
+  int refused = 0;
+  for (int exponent = 0; exponent < 256; ++exponent) {
+    std::vector<std::byte> block(17, std::byte{0x77});  // all codes 7, which stands for 6
+    block[0] = static_cast<std::byte>(exponent);
+    const bool finite = std::isfinite(decoded(TensorType::MXFP4, block)[0]);
+    const StoredTensor tensor{TensorType::MXFP4, {1, 32}, block};
+    if (finite) {
+      EXPECT_NO_THROW(pack(tensor, "w", Numerics::Deployed, {}, pool)) << exponent;
+    } else {
+      EXPECT_THROW(pack(tensor, "w", Numerics::Deployed, {}, pool), Error) << exponent;
+      ++refused;
+    }
+  }
+  EXPECT_EQ(refused, 3);  // 6 * 2^126 is above the largest f32: 253, 254 and 255
 }
 
 TEST(Pack, ChoosesTiles) {

@@ -258,7 +258,8 @@ TEST(Forward, RefusesWeightsThatAreNotNumbers) {
         const TinyOptions options = {.matrix_type = type, .embedding_type = type, .tied = tied};
         const ModelFile file = tiny_model(tiny_config(options), options);
         const StoredTensor& tensor = file.tensor(name);
-        auto* bytes = const_cast<std::byte*>(tensor.bytes.data());  // the test's own memory
+        std::vector<std::byte> unused;
+        auto* bytes = const_cast<std::byte*>(tensor.bytes.read(unused).data());  // the test's own memory
         const float nan = std::numeric_limits<float>::quiet_NaN();
         const uint16_t infinity = 0x7c00;
         if (tensor.type == TensorType::F32)

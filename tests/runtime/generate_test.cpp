@@ -95,7 +95,8 @@ class Batch : public ::testing::Test {
  protected:
   Batch()
       : pool_(2),
-        model_(Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool_)),
+        file_(tiny_model(tiny_config({}), {})),
+        model_(Model::load(file_, {.numerics = Numerics::Fp32}, pool_)),
         work_(model_, pool_) {
     for (uint64_t id = 0; id < 9; ++id) {
       BatchSequence sequence{.id = 100 + id, .prompt = {}};
@@ -127,6 +128,7 @@ class Batch : public ::testing::Test {
   }
 
   ThreadPool pool_;
+  ModelFile file_;
   Model model_;
   Workspace work_;
   std::vector<BatchSequence> sequences_;
@@ -154,7 +156,7 @@ TEST_F(Batch, SignalsAreTheModelsOwnDistribution) {
   const BatchResult& result = results[5];
   std::vector<int32_t> all = sequences_[5].prompt;
   all.insert(all.end(), result.tokens.begin(), result.tokens.end());
-  const auto logits = forward_reference(model_.file(), all);  // (T, V)
+  const auto logits = forward_reference(file_, all);  // (T, V)
   ASSERT_EQ(result.signals.size(), result.tokens.size());
   for (size_t t = 0; t < result.signals.size(); ++t) {
     const std::vector<double>& row = logits[sequences_[5].prompt.size() - 1 + t];

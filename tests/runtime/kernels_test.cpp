@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/cpu.h"
 #include "runtime/base/half.h"
 #include "runtime/base/random.h"
 

@@ -76,16 +76,22 @@ TEST(Score, AsksBetweenPasses) {
   EXPECT_EQ(done, (std::vector<int64_t>{64, 128}));
 }
 
-// A prompt of three passes: stopped after the first.
+// A prompt of three passes: stopped after the first, as if it had not begun.
 TEST(Score, ALongPromptAsksBetweenPasses) {
   ThreadPool pool(1);
   const Model model = Model::load(successor_model(spoken_tokenizer({"a", "b", "c"}), 20.0, 4096), {}, pool);
   Workspace work(model, pool);
   const std::vector<int32_t> prompt(1300, 3);
   KvCache stopped(model), whole(model);
-  EXPECT_THROW(generate(model, stopped, prompt, {}, work, {}, [](const Event&) { return Flow::Stop; }), Error);
-  EXPECT_EQ(stopped.length_tokens(), 512);
   std::vector<int64_t> done;
+  const auto stop = [&](const Event& event) {
+    done.push_back(event.done);
+    return Flow::Stop;
+  };
+  EXPECT_THROW(generate(model, stopped, prompt, {}, work, {}, stop), Error);
+  EXPECT_EQ(done, std::vector<int64_t>{512});
+  EXPECT_EQ(stopped.length_tokens(), 0);
+  done.clear();
   const Progress count = [&](const Event& event) {
     done.push_back(event.done);
     return Flow::GoOn;

@@ -89,7 +89,9 @@ ModelFile without_token(const ModelFile& file, int32_t id) {
     if (spec.role == Role::Embedding || spec.role == Role::Output) {
       const size_t row_bytes = tensor.bytes.size() / static_cast<size_t>(tensor.shape[0]);
       std::vector<std::byte>& bytes = memory->second[spec.name];
-      bytes.assign(tensor.bytes.begin(), tensor.bytes.end());
+      std::vector<std::byte> buffer;
+      const std::span<const std::byte> all = tensor.bytes.read(buffer);
+      bytes.assign(all.begin(), all.end());
       const auto cut = bytes.begin() + static_cast<std::ptrdiff_t>(row_bytes) * id;
       bytes.erase(cut, cut + static_cast<std::ptrdiff_t>(row_bytes));
       tensor = {tensor.type, spec.shape, bytes};

@@ -17,7 +17,8 @@ Values decoded(const StoredTensor& tensor) {
   for (const int64_t size : tensor.shape) n *= size;
   std::vector<float> values(static_cast<size_t>(n));
   const QuantFormat& format = format_of(tensor.type);
-  format.decode(tensor.bytes.data(), n / format.block_size, values.data());
+  std::vector<std::byte> buffer;
+  format.decode(tensor.bytes.read(buffer).data(), n / format.block_size, values.data());
   return {values.begin(), values.end()};
 }
 

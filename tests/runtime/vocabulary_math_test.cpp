@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "runtime/base/error.h"
 #include "runtime/base/random.h"
 
 namespace attar::runtime {
@@ -88,6 +89,20 @@ TEST(VocabularyMath, LargestAndTheirTies) {
     }
   }
   EXPECT_TRUE(top_indices(random_logits(8, 1), 0).empty());
+}
+
+TEST(VocabularyMath, TheLargestIsANumberOrAnError) {
+  for (const size_t n : kSizes) {
+    std::vector<float> logits(n, std::nanf(""));
+    EXPECT_THROW(argmax(logits), Error) << n;
+    EXPECT_TRUE(top_indices(logits, 3).empty()) << n;
+    logits[n / 2] = -HUGE_VALF;
+    EXPECT_EQ(argmax(logits), static_cast<int64_t>(n / 2)) << n;
+    logits[n - 1] = 1.0f;
+    EXPECT_EQ(argmax(logits), static_cast<int64_t>(n - 1)) << n;
+    EXPECT_EQ(top_indices(logits, 3).front(), static_cast<int32_t>(n - 1)) << n;
+  }
+  EXPECT_THROW(argmax({}), Error);
 }
 
 TEST(VocabularyMath, Exponentials) {

@@ -15,6 +15,7 @@ constexpr uint64_t kMaxKeys = 1 << 16;
 constexpr uint64_t kMaxTensors = 1 << 20;
 constexpr uint64_t kMaxNameBytes = 1 << 16;
 constexpr uint64_t kDefaultAlignment = 32;
+constexpr uint64_t kReadBytes = 1 << 16;  // of the file at once, in front of the tensors
 
 struct TypeInfo {
   GgufType type;
@@ -29,21 +30,27 @@ bool is_real(GgufType type) {
   return type == GgufType::F32 || type == GgufType::F64;
 }
 
-// Reads forward through the mapped bytes; every step is checked against what is left.
+// Reads forward through a file; every step is checked against what is left.
 class Cursor {
  public:
-  Cursor(std::span<const std::byte> bytes, std::string where) : bytes_(bytes), where_(std::move(where)) {}
+  explicit Cursor(const InputFile& file) : file_(file) {}
 
   uint64_t position() const { return position_; }
-  uint64_t left() const { return bytes_.size() - position_; }
-  const std::string& where() const { return where_; }
+  uint64_t left() const { return file_.size_bytes() - position_; }
+  const std::string& where() const { return file_.path(); }
 
+  // Valid until the next call.
   std::span<const std::byte> take(uint64_t n, const std::string& what) {
     if (n > left())
-      throw input_error(where_, what + " runs past the end of the file",
+      throw input_error(where(), what + " runs past the end of the file",
                         std::to_string(n) + " more bytes at " + std::to_string(position_), std::to_string(left()),
                         "the file is cut or damaged; fetch it again");
-    const auto part = bytes_.subspan(position_, n);
+    if (position_ + n > begin_ + buffer_.size()) {
+      begin_ = position_;
+      buffer_.resize(std::min(std::max(n, kReadBytes), left()));
+      file_.read(begin_, buffer_);
+    }
+    const auto part = std::span<const std::byte>(buffer_).subspan(position_ - begin_, n);
     position_ += n;
     return part;
   }
@@ -56,16 +63,16 @@ class Cursor {
   std::string string(const std::string& what, uint64_t limit) {
     const auto length = number<uint64_t>(what + ", its length");
     if (length > limit)
-      throw input_error(where_, what + " is too long", "at most " + std::to_string(limit) + " bytes",
+      throw input_error(where(), what + " is too long", "at most " + std::to_string(limit) + " bytes",
                         std::to_string(length));
     const auto bytes = take(length, what);
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
 
  private:
-  std::span<const std::byte> bytes_;
-  std::string where_;
-  uint64_t position_ = 0;
+  const InputFile& file_;
+  std::vector<std::byte> buffer_;  // the file from begin_ on
+  uint64_t begin_ = 0, position_ = 0;
 };
 
 const TypeInfo& type_info(uint32_t id, const Cursor& cursor, const std::string& what) {
@@ -243,8 +250,8 @@ GgufValue scalar(GgufType type) {
 
 GgufFile GgufFile::open(const std::string& path) {
   GgufFile file;
-  file.file_ = MappedFile(path);
-  Cursor cursor(file.file_.bytes(), path);
+  file.file_ = InputFile(path);
+  Cursor cursor(file.file_);
   check_header(cursor);
   const uint64_t n_tensors = checked_count(cursor, "the number of tensors", kMaxTensors, 24);
   const uint64_t n_keys = checked_count(cursor, "the number of keys", kMaxKeys, 13);
@@ -269,7 +276,7 @@ GgufFile GgufFile::open(const std::string& path) {
     if (checked_add(begin, info.size_bytes, where) > file.size_bytes())
       throw input_error(where, "runs past the end of the file", std::to_string(begin + info.size_bytes) + " bytes",
                         std::to_string(file.size_bytes()), "the file is cut; fetch it again");
-    info.tensor.bytes = file.file_.bytes().subspan(begin, info.size_bytes);
+    info.tensor.bytes = LazyBytes(file.file_, begin, info.size_bytes);
     expected = checked_add(expected, round_up(info.size_bytes, alignment, where), where);
     file.tensors_.push_back(std::move(info.tensor));
   }
@@ -472,8 +479,9 @@ void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries,
     offset = checked_add(offset, round_up(tensor.bytes.size(), alignment, path), path);
   }
   pad(file, alignment);
+  std::vector<std::byte> buffer;
   for (const GgufTensor& tensor : tensors) {
-    file.write(tensor.bytes);
+    file.write(tensor.bytes.read(buffer));
     pad(file, alignment);
   }
   file.commit();

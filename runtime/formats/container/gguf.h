@@ -17,7 +17,8 @@
 #include <variant>
 #include <vector>
 
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
+#include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {
@@ -67,8 +68,8 @@ struct GgufEntry {
 struct GgufTensor {
   std::string name;
   TensorType type;
-  std::vector<int64_t> shape;        // (out, in): the file's ne reversed
-  std::span<const std::byte> bytes;  // into the mapping (reader) or the caller's memory (writer)
+  std::vector<int64_t> shape;  // (out, in): the file's ne reversed
+  LazyBytes bytes;             // of the file (reader) or the caller's memory (writer)
 };
 
 // A parsed file. Everything is checked against the file's length before it is used: lying counts, lengths, offsets,
@@ -82,7 +83,7 @@ class GgufFile {
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* find_tensor(std::string_view name) const;
   const GgufValue* find(std::string_view key) const;
-  uint64_t size_bytes() const { return file_.bytes().size(); }
+  uint64_t size_bytes() const { return file_.size_bytes(); }
 
   // A value of the wanted kind; the default when the key is absent; Error{Input} when it has another kind.
   int64_t integer(std::string_view key, std::optional<int64_t> fallback = {}) const;
@@ -91,14 +92,14 @@ class GgufFile {
   std::string string(std::string_view key, std::optional<std::string> fallback = {}) const;
 
  private:
-  MappedFile file_;
+  InputFile file_;
   std::vector<GgufEntry> entries_;  // in file order
   std::vector<GgufTensor> tensors_;
   std::vector<uint32_t> keys_by_name_;     // sorted index
   std::vector<uint32_t> tensors_by_name_;  // sorted index
 };
 
-// Writes version 3, aside and renamed. Tensor data is streamed from the spans. Same input, same bytes.
+// Writes version 3, aside and renamed. Tensors are read one at a time. Same input, same bytes.
 void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries, const std::vector<GgufTensor>& tensors);
 
 }  // namespace attar

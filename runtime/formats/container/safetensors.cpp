@@ -30,8 +30,13 @@ const char* dtype_name(TensorType type) {
   return nullptr;
 }
 
-SafeTensor read_tensor(const std::string& name, const Json& entry, std::span<const std::byte> data,
-                       const std::string& path) {
+// A tensor and where it begins behind the header.
+struct Placed {
+  uint64_t begin;
+  SafeTensor tensor;
+};
+
+Placed read_tensor(const std::string& name, const Json& entry, const LazyBytes& data, const std::string& path) {
   const std::string where = path + ": tensor " + printable(name);
   const auto number = [&](const Json& value) {
     if (!value.is_number_unsigned())
@@ -62,7 +67,7 @@ SafeTensor read_tensor(const std::string& name, const Json& entry, std::span<con
     throw input_error(where, "has a size that does not fit its shape", std::to_string(size_bytes) + " bytes",
                       std::to_string(end - begin));
   tensor.bytes = data.subspan(begin, size_bytes);
-  return tensor;
+  return {begin, std::move(tensor)};
 }
 
 // A shard holds the tensors that the index says it holds, and no other.
@@ -80,40 +85,42 @@ void check_shard(const SafetensorsFile& shard, std::vector<std::string>& names, 
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
   SafetensorsFile file;
-  file.file_ = MappedFile(path);
-  const auto bytes = file.file_.bytes();
+  file.file_ = InputFile(path);
+  const uint64_t size_bytes = file.file_.size_bytes();
   uint64_t header_bytes = 0;
-  if (bytes.size() < 8)
-    throw input_error(path, "is too short for a safetensors file", "at least 8 bytes", std::to_string(bytes.size()));
-  std::memcpy(&header_bytes, bytes.data(), 8);
-  if (header_bytes > kHeaderLimitBytes || header_bytes > bytes.size() - 8)
+  if (size_bytes < 8)
+    throw input_error(path, "is too short for a safetensors file", "at least 8 bytes", std::to_string(size_bytes));
+  file.file_.read(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  if (header_bytes > kHeaderLimitBytes || header_bytes > size_bytes - 8)
     throw input_error(path, "the header's length is impossible",
-                      "at most " + std::to_string(std::min<uint64_t>(kHeaderLimitBytes, bytes.size() - 8)),
+                      "at most " + std::to_string(std::min<uint64_t>(kHeaderLimitBytes, size_bytes - 8)),
                       std::to_string(header_bytes), "the file is cut or no safetensors file");
-  const std::string text(reinterpret_cast<const char*>(bytes.data()) + 8, header_bytes);
+  std::string text(header_bytes, '\0');
+  file.file_.read(8, std::as_writable_bytes(std::span(text)));
   check_json_object(text, path + ": the header");
   const Json header = Json::parse(text);
-  const auto data = bytes.subspan(8 + header_bytes);
-  uint64_t covered = 0;
+  const LazyBytes data(file.file_, 8 + header_bytes, size_bytes - 8 - header_bytes);
+  std::vector<Placed> placed;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") {
       for (const auto& [key, value] : entry.items())
         if (value.is_string()) file.metadata_[key] = value;
       continue;
     }
-    file.tensors_.push_back(read_tensor(name, entry, data, path));
+    placed.push_back(read_tensor(name, entry, data, path));
   }
-  auto& tensors = file.tensors_;
-  std::sort(tensors.begin(), tensors.end(),
-            [](const SafeTensor& a, const SafeTensor& b) { return a.bytes.data() < b.bytes.data(); });
-  for (const SafeTensor& tensor : tensors) {
-    if (tensor.bytes.data() != data.data() + covered && !tensor.bytes.empty())
-      throw input_error(path + ": tensor " + printable(tensor.name), "overlaps another tensor or leaves a hole");
-    covered += tensor.bytes.size();
+  std::sort(placed.begin(), placed.end(), [](const Placed& a, const Placed& b) { return a.begin < b.begin; });
+  uint64_t covered = 0;
+  for (Placed& at : placed) {
+    if (at.begin != covered && at.tensor.bytes.size() > 0)
+      throw input_error(path + ": tensor " + printable(at.tensor.name), "overlaps another tensor or leaves a hole");
+    covered += at.tensor.bytes.size();
+    file.tensors_.push_back(std::move(at.tensor));
   }
   if (covered != data.size())
     throw input_error(path, "has bytes that belong to no tensor", std::to_string(covered), std::to_string(data.size()));
-  std::sort(tensors.begin(), tensors.end(), [](const SafeTensor& a, const SafeTensor& b) { return a.name < b.name; });
+  std::sort(file.tensors_.begin(), file.tensors_.end(),
+            [](const SafeTensor& a, const SafeTensor& b) { return a.name < b.name; });
   return file;
 }
 
@@ -167,7 +174,8 @@ void write_safetensors(const std::string& path, const std::vector<SafeTensor>& t
   const uint64_t length = text.size();
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
-  for (const SafeTensor& tensor : tensors) file.write(tensor.bytes);
+  std::vector<std::byte> buffer;
+  for (const SafeTensor& tensor : tensors) file.write(tensor.bytes.read(buffer));
   file.commit();
 }
 

@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
+#include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {
@@ -18,7 +19,7 @@ struct SafeTensor {
   std::string name;
   TensorType type;
   std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;  // may be unaligned
+  LazyBytes bytes;
 };
 
 class SafetensorsFile {
@@ -33,7 +34,7 @@ class SafetensorsFile {
   const std::string& path() const { return file_.path(); }
 
  private:
-  MappedFile file_;
+  InputFile file_;
   std::vector<SafeTensor> tensors_;
   std::map<std::string, std::string> metadata_;
 };

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 #include "runtime/formats/container/json_object.h"
 #include "runtime/formats/tokenizer/hf_pre_tokenizers.h"
 #include "runtime/formats/tokenizer/spm.h"

@@ -1,0 +1,13 @@
+// Threads of ours inside a process that may be somebody else's.
+#pragma once
+
+#include <functional>
+#include <thread>
+
+namespace attar {
+
+// A thread that takes none of the host's signals (but those that its own instructions raise) and none of the host's
+// float settings. std::system_error when the system starts no more threads.
+std::thread worker_thread(std::function<void()> work);
+
+}  // namespace attar

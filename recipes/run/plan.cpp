@@ -122,15 +122,16 @@ class Planner {
     const bool kept =
         options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && written_with_signal());
     const bool captured = options.signal == "cached" && !written_with_signal();
+    const bool beside = !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
     const double teacher = params(teacher_);
-    Estimate estimate = training(options, student_, kept ? 0.0 : teacher);
+    Estimate estimate = training(options, student_, beside ? teacher : 0.0);
     if (captured) {
       const double text = tokens_of(recipe_, recipe_.train);
       estimate.seconds += 2.0 * teacher * text / (kReadShare * flops_);
       estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
     }
     return entry("distill", estimate,
-                 std::to_string(options.tokens) + " tokens, the teacher " + (kept ? "kept" : "beside the student"));
+                 std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept"));
   }
   Json operator()(const QuantizeOptions& options) {
     const QuantizePlan plan = plan_quantization(student_, options, gguf_plan_target(student_, tokenizer_, info_));

@@ -336,6 +336,7 @@ bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& dat
 
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress) {
+  const OneThread one_thread;
   return Trainer(student, tokenizer, inputs, options, progress).run();
 }
 

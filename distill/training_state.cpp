@@ -156,8 +156,8 @@ void TrainingCheckpoints::restore(CausalLM& student, TrainingState& state) const
 
 void TrainingCheckpoints::require_none() const {
   if (!saved_steps().empty())
-    throw usage_error(directory_, "already holds checkpoints of a training", "", "",
-                      "add --resume to go on with it, or delete them, or choose another output");
+    throw usage_error(directory_, "already holds checkpoints of a run", "", "",
+                      "add --resume to go on with it, or choose another -o, or delete this folder");
 }
 
 std::vector<int64_t> TrainingCheckpoints::saved_steps() const {

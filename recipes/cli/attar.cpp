@@ -1,9 +1,11 @@
 // attar: the whole toolkit.
+#include "compress/shards.h"
 #include "recipes/cli/verbs.h"
 #include "runtime/cli/verbs.h"
 
 int main(int argc, char** argv) {
   using namespace attar::cli;
+  attar::fix_matrix_kernels();
   static constexpr Verb kOwn[] = {
       {"run", "run a recipe: teacher to verified student",
        "  attar run recipes/tiny.yaml\n  attar run recipes/tiny.yaml --resume\n  attar run recipes/smollm2-nano.yaml "

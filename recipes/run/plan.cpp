@@ -1,5 +1,4 @@
 // --dry-run: what a run would do on this machine, before anything heavy: stages, sizes, memory, disk, time.
-#include <ATen/Parallel.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 
@@ -9,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "compress/shards.h"
 #include "export/export.h"
 #include "prune/vocabulary.h"
 #include "quantize/quantize.h"
@@ -26,8 +26,7 @@ using Json = nlohmann::ordered_json;
 // tries, some milliseconds in all.
 double matmul_flops_per_core() {
   constexpr int64_t kSize = 384;
-  const int threads_before = at::get_num_threads();
-  at::set_num_threads(1);
+  const OneThread one_thread;
   const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
   double fastest = 1.0;
   for (int i = 0; i < 12; ++i) {
@@ -35,7 +34,6 @@ double matmul_flops_per_core() {
     at::mm(a, b);
     fastest = std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  at::set_num_threads(threads_before);
   return 2.0 * kSize * kSize * kSize / fastest;
 }
 

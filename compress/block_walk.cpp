@@ -53,6 +53,7 @@ int64_t input_width(const CausalLM& model, int64_t layer, LinearGroup group) {
 
 void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, const WalkOptions& options,
                  const GroupVisitor& visit, std::string_view stage, const Progress& progress) {
+  const OneThread one_thread;
   const c10::NoGradGuard no_grad;
   const auto n = static_cast<int64_t>(calibration.size());
   std::vector<BlockPass> passes(calibration.size());

@@ -19,12 +19,10 @@
 namespace attar {
 namespace {
 
-// LibTorch's matrix library picks its kernels in its first calls, and may do so by where the numbers lie. Its strict
-// mode takes the same ones always (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here),
-// and the first calls are made before threads could make them side by side.
+// LibTorch's matrix library sets itself up in its first calls: those are made before threads could make them side by
+// side.
 void settle_matrix_library() {
   static const bool settled = [] {
-    ::setenv("MKL_CBWR", "AUTO,STRICT", 0);
     for (const auto kind : {at::kFloat, at::kDouble}) at::mm(at::ones({8, 8}, kind), at::ones({8, 8}, kind));
     return true;
   }();
@@ -33,8 +31,19 @@ void settle_matrix_library() {
 
 }  // namespace
 
-void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {
+OneThread::OneThread() : before_(at::get_num_threads()) {
   at::set_num_threads(1);
+}
+OneThread::~OneThread() {
+  at::set_num_threads(before_);
+}
+
+void fix_matrix_kernels() {
+  ::setenv("MKL_CBWR", "AUTO,STRICT", 0);
+}
+
+void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {
+  const OneThread one_thread;
   settle_matrix_library();
   std::atomic<int64_t> next{0};
   std::exception_ptr failure;

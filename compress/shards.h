@@ -7,8 +7,27 @@
 
 namespace attar {
 
+// While one lives, LibTorch computes with one thread on the thread that made it; then with as many as before. Every
+// long call holds one: what it computes between its shards does not depend on the host either, and the host gets its
+// threads back, also when the call throws.
+class OneThread {
+ public:
+  OneThread();
+  ~OneThread();
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
 // Calls work(part) for every part in [0, n_parts), at most `threads` at once. The first exception is rethrown. Parts
 // write to places of their own; the caller adds them up in a fixed order.
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work);
+
+// For main() only, before anything is computed: LibTorch's matrix library takes the same kernels wherever the numbers
+// lie (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here). It keeps that to the end of
+// the process, so a host that merely calls Attar decides for itself.
+void fix_matrix_kernels();
 
 }  // namespace attar

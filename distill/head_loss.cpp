@@ -35,7 +35,8 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
   result.hidden_gradient = at::zeros_like(hidden);
   const at::Tensor wanted = in_loss.nonzero().squeeze(1);  // masked rows are left out before anything is multiplied
   const int64_t n = wanted.size(0);
-  for (const auto& [name, weight] : options.losses) result.parts[name] = 0.0;
+  result.rows = n;
+  for (const auto& [name, weight] : options.losses) result.sums[name] = 0.0;
   for (int64_t begin = 0; begin < n; begin += options.chunk_rows) {
     const at::Tensor rows = wanted.narrow(0, begin, std::min(options.chunk_rows, n - begin));  // (R)
     const at::Tensor x = hidden.index_select(0, rows);                                         // (R, C)
@@ -49,7 +50,7 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
       double sum = 0.0;
       for (const double row : loss->rows(logits, targets, options.temperature, weight / denominator, gradient))
         sum += row;
-      result.parts[name] += sum / denominator;
+      result.sums[name] += sum;
       result.loss += weight * sum / denominator;
     }
     result.hidden_gradient.index_copy_(0, rows, at::mm(gradient, head));

@@ -30,9 +30,10 @@ struct HeadLossOptions {
 };
 
 struct HeadLossResult {
-  double loss = 0;                      // weighted sum over losses and rows, divided by `denominator`
-  std::map<std::string, double> parts;  // each loss, its sum over rows divided by `denominator`, unweighted
-  at::Tensor hidden_gradient;           // (N, C)
+  double loss = 0;                     // weighted sum over losses and rows, divided by `denominator`
+  int64_t rows = 0;                    // in the loss
+  std::map<std::string, double> sums;  // each loss, summed over those rows, unweighted
+  at::Tensor hidden_gradient;          // (N, C)
 };
 
 // hidden (N, C) student's final hidden states; rows of `in_loss` (N) bool that are false are skipped. head (V, C).

@@ -41,12 +41,53 @@ ATTAR_VECTOR_CLONES float add_kl(const float* z, const float* y, int64_t n, floa
   return sum;
 }
 
-double row_lse(const float* x, int64_t n, float inverse_t) {
-  const float most = maximum(x, n) * inverse_t;
+// sum exp(x / t - most) over a part of a row.
+double chunked_sum_exp(const float* x, int64_t n, float inverse_t, float most) {
   double sum = 0.0;
   for (int64_t i = 0; i < n; i += kChunk)
     sum += static_cast<double>(sum_exp(x + i, std::min(kChunk, n - i), inverse_t, most));
-  return static_cast<double>(most) + std::log(sum);
+  return sum;
+}
+
+double row_lse(const float* x, int64_t n, float inverse_t) {
+  const float most = maximum(x, n) * inverse_t;
+  return static_cast<double>(most) + std::log(chunked_sum_exp(x, n, inverse_t, most));
+}
+
+// Tokens [begin, end) of a row, none of them in the kept set.
+struct Stretch {
+  int64_t begin, end;
+};
+
+// The row without the kept set: at most k + 1 stretches, in order.
+std::vector<Stretch> stretches_off(const int64_t* ids, int64_t k, int64_t vocab_size) {
+  std::vector<int64_t> kept;
+  for (int64_t j = 0; j < k; ++j)
+    if (ids[j] >= 0) kept.push_back(ids[j]);
+  std::sort(kept.begin(), kept.end());
+  kept.push_back(vocab_size);
+  std::vector<Stretch> off;
+  int64_t begin = 0;
+  for (const int64_t id : kept) {
+    if (begin < id) off.push_back({begin, id});
+    begin = id + 1;
+  }
+  return off;
+}
+
+// The sum of exp(x / t - most) over stretches, with their own largest x / t: beside the row's it could vanish, and what
+// is left of 1 when the kept set is taken away would be rounding.
+struct Exponentials {
+  double most = 0.0, sum = 0.0;  // sum = 0: no token, or none that can be
+};
+Exponentials exponentials_of(const float* x, const std::vector<Stretch>& stretches, float inverse_t) {
+  float most = -HUGE_VALF;
+  for (const Stretch& part : stretches) most = std::max(most, maximum(x + part.begin, part.end - part.begin));
+  most = most == -HUGE_VALF ? 0.0f : most * inverse_t;
+  Exponentials out{static_cast<double>(most), 0.0};
+  for (const Stretch& part : stretches)
+    out.sum += chunked_sum_exp(x + part.begin, part.end - part.begin, inverse_t, most);
+  return out;
 }
 
 // Rounding below 0 is cut off; NaN stays, for the trainer to refuse.
@@ -90,34 +131,32 @@ double forward_kl_top_k_row(const float* logits, int64_t vocab_size, const int64
   double kept = 0.0, cut = 0.0;
   for (int64_t j = 0; j < k; ++j) (ids[j] >= 0 ? kept : cut) += std::exp(static_cast<double>(log_probs[j]));
   if (kept <= 0.0) return 0.0;
-  const double whole = std::max(1.0 - cut, kept);  // what the student can express: the kept tokens and the tail
-  const double p_tail = std::max(0.0, 1.0 - kept / whole);
   const auto inverse_t = static_cast<float>(1.0 / temperature);
-  const double lse = row_lse(logits, vocab_size, inverse_t);
-  double q_kept = 0.0, loss = 0.0;
+  const std::vector<Stretch> off = stretches_off(ids, k, vocab_size);
+  const Exponentials tail = exponentials_of(logits, off, inverse_t);
+  double most = tail.most;
+  for (int64_t j = 0; j < k; ++j)
+    if (ids[j] >= 0) most = std::max(most, static_cast<double>(logits[ids[j]] * inverse_t));
+  double sum = tail.sum > 0.0 ? tail.sum * std::exp(tail.most - most) : tail.sum;
+  for (int64_t j = 0; j < k; ++j)
+    if (ids[j] >= 0) sum += std::exp(static_cast<double>(logits[ids[j]] * inverse_t) - most);
+  const double lse = most + std::log(sum), log_q_tail = tail.most + std::log(tail.sum) - lse;
+  // What the student can express: the kept tokens and, where it has others, the tail.
+  const double whole = tail.sum == 0.0 ? kept : std::max(1.0 - cut, kept);
+  const double p_tail = 1.0 - kept / whole, factor = temperature * static_cast<double>(scale);
+  double loss = p_tail > 0.0 ? p_tail * (std::log(p_tail) - log_q_tail) : 0.0;
   for (int64_t j = 0; j < k; ++j) {
     if (ids[j] < 0) continue;
     const double log_q = static_cast<double>(logits[ids[j]] * inverse_t) - lse,
                  log_p = static_cast<double>(log_probs[j]) - std::log(whole);
-    q_kept += std::exp(log_q);
-    loss += std::exp(log_p) * (log_p - log_q);
+    if (std::isfinite(log_p)) loss += std::exp(log_p) * (log_p - log_q);
+    gradient[ids[j]] += static_cast<float>(factor * (std::exp(log_q) - std::exp(log_p)));
   }
-  const double q_tail = std::max(1e-12, 1.0 - q_kept);
-  if (p_tail > 0.0) loss += p_tail * std::log(p_tail / q_tail);
-  // Off S the gradient is q (1 - p_tail / q_tail); on S it is q - p, put over the sweep's value: between two tails of
-  // almost nothing the ratio is anything up to 1e5, and taking it away again would leave its rounding behind.
-  std::vector<float> before(static_cast<size_t>(k));
-  for (int64_t j = 0; j < k; ++j)
-    if (ids[j] >= 0) before[static_cast<size_t>(j)] = gradient[ids[j]];
-  const double ratio = p_tail / q_tail, factor = temperature * static_cast<double>(scale);
-  add_softmax(logits, vocab_size, inverse_t, static_cast<float>(lse), static_cast<float>(factor * (1.0 - ratio)),
-              gradient);
-  for (int64_t j = 0; j < k; ++j) {
-    if (ids[j] < 0) continue;
-    const double q = std::exp(static_cast<double>(logits[ids[j]] * inverse_t) - lse),
-                 p = std::exp(static_cast<double>(log_probs[j])) / whole;
-    gradient[ids[j]] = before[static_cast<size_t>(j)] + static_cast<float>(factor * (q - p));
-  }
+  const double each = factor * (std::exp(log_q_tail) - p_tail) / tail.sum;  // of exp(z / t - most of the tail)
+  if (tail.sum != 0.0)
+    for (const Stretch& part : off)
+      add_softmax(logits + part.begin, part.end - part.begin, inverse_t, static_cast<float>(tail.most),
+                  static_cast<float>(each), gradient + part.begin);
   return temperature * temperature * at_least_zero(loss);
 }
 
@@ -140,6 +179,29 @@ double forward_kl_row_reference(const float* logits, const float* teacher, int64
     gradient[i] += static_cast<float>(static_cast<double>(scale) * temperature * (q[i] - p[i]));
   }
   return temperature * temperature * kl;
+}
+
+double forward_kl_top_k_row_reference(const float* logits, int64_t vocab_size, const int64_t* ids,
+                                      const float* log_probs, int64_t k, double temperature, float scale,
+                                      float* gradient) {
+  std::vector<double> p(static_cast<size_t>(vocab_size), -1.0);  // -1: off the kept set
+  double kept = 0.0, cut = 0.0, tail = 0.0;
+  for (int64_t j = 0; j < k; ++j) {
+    const double value = std::exp(static_cast<double>(log_probs[j]));
+    (ids[j] >= 0 ? kept : cut) += value;
+    if (ids[j] >= 0) p[static_cast<size_t>(ids[j])] = value;
+  }
+  if (kept <= 0.0) return 0.0;
+  const std::vector<double> q = softmax_reference(logits, vocab_size, temperature);
+  for (size_t i = 0; i < p.size(); ++i) tail += p[i] < 0.0 ? q[i] : 0.0;
+  const double whole = tail == 0.0 ? kept : std::max(1.0 - cut, kept), p_tail = 1.0 - kept / whole;
+  double loss = p_tail > 0.0 ? p_tail * std::log(p_tail / tail) : 0.0;
+  for (size_t i = 0; i < p.size(); ++i) {
+    const double wanted = p[i] < 0.0 ? p_tail * q[i] / tail : p[i] / whole;
+    if (p[i] > 0.0) loss += wanted * std::log(wanted / q[i]);
+    gradient[i] += static_cast<float>(static_cast<double>(scale) * temperature * (q[i] - wanted));
+  }
+  return temperature * temperature * loss;
 }
 
 }  // namespace attar

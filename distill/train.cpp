@@ -1,45 +1,40 @@
 #include "distill/train.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
-#include <limits>
-#include <nlohmann/json.hpp>
 #include <numbers>
-#include <span>
 
-#include "compress/checkpoint.h"
 #include "compress/shards.h"
 #include "distill/adamw.h"
 #include "distill/head_loss.h"
+#include "distill/labels.h"
+#include "distill/training_state.h"
 #include "runtime/base/error.h"
-#include "runtime/base/sha256.h"
 
 namespace attar {
 namespace {
 
-namespace fs = std::filesystem;
-using Json = nlohmann::json;
-
-constexpr size_t kKeptCheckpoints = 2;
-
-// Where a run stands; with the model and the moments all that the next step needs.
-struct Cursor {
-  int64_t step = 0, tokens = 0, epoch = 0, batch = 0;
+// The sum of one loss over the rows that it is of.
+struct LossSum {
+  double sum = 0;
+  int64_t rows = 0;
 };
 
 struct ShardResult {
   std::map<std::string, at::Tensor> gradients;
   double loss = 0;
-  std::map<std::string, double> parts;
+  std::map<std::string, LossSum> sums;
+
+  void add(const HeadLossResult& part) {
+    loss += part.loss;
+    for (const auto& [name, sum] : part.sums) sums[name].sum += sum, sums[name].rows += part.rows;
+  }
 };
 
 // Linear warm-up over the first share of the tokens, then half a cosine down to the final ratio.
@@ -65,103 +60,68 @@ std::vector<std::vector<Piece>> deal(const std::vector<Piece>& pieces, int64_t s
   return hands;
 }
 
-int64_t loss_tokens(const TokenDataset& data, const std::vector<Piece>& pieces) {
-  int64_t count = 0;
-  for (const Piece& piece : pieces)
-    for (int64_t i = 1; i < piece.length; ++i)
-      count += data.documents[static_cast<size_t>(piece.document)].in_loss[static_cast<size_t>(piece.begin + i)];
-  return count;
+LossTokens loss_tokens_of_all(const TokenDataset& data, SignalSource source) {
+  std::vector<Piece> whole;
+  for (size_t d = 0; d < data.documents.size(); ++d)
+    whole.push_back({static_cast<int64_t>(d), 0, static_cast<int64_t>(data.documents[d].tokens.size())});
+  return loss_tokens(data, whole, source);
 }
 
-// Row i predicts token i + 1 of its piece. The last row of a piece predicts nothing.
-struct Labels {
-  at::Tensor next;     // (N) int64
-  at::Tensor in_loss;  // (N) bool
-  TopKSignal signal;   // rows are those that predict
-};
-
-Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, int64_t n, bool with_signal) {
-  Labels labels{at::zeros({n}, at::kLong), at::zeros({n}, at::kBool), {}};
-  const int64_t k = with_signal ? data.signal_k : 0;
-  if (k > 0)
-    labels.signal = {at::full({n, k}, -1, at::kLong),
-                     at::full({n, k}, -std::numeric_limits<float>::infinity(), at::kFloat)};
-  auto* next = labels.next.data_ptr<int64_t>();
-  auto* in_loss = labels.in_loss.data_ptr<bool>();
-  int64_t row = 0;
-  for (const Piece& piece : pieces) {
-    const TokenDocument& document = data.documents[static_cast<size_t>(piece.document)];
-    for (int64_t i = 0; i + 1 < piece.length; ++i) {
-      const auto at = static_cast<size_t>(piece.begin + i + 1);
-      next[row + i] = document.tokens[at];
-      in_loss[row + i] = document.in_loss[at] != 0;
-      if (k == 0 || document.signal_ids.empty()) continue;
-      for (int64_t j = 0; j < k; ++j) {
-        const size_t entry = at * static_cast<size_t>(k) + static_cast<size_t>(j);
-        labels.signal.ids.data_ptr<int64_t>()[(row + i) * k + j] = document.signal_ids[entry];
-        labels.signal.log_probs.data_ptr<float>()[(row + i) * k + j] = document.signal_log_probs[entry];
-      }
-    }
-    row += piece.length;
-  }
-  return labels;
+bool asks_a_teacher(const DistillOptions& options) {
+  return std::any_of(options.losses.begin(), options.losses.end(),
+                     [](const auto& loss) { return loss.second != 0.0 && find_loss(loss.first)->needs_teacher; });
 }
 
-// What was killed while it wrote a checkpoint left its files aside; nobody else writes here.
-void sweep_asides(const std::string& directory) {
-  if (!fs::is_directory(directory)) return;
-  std::vector<fs::path> asides;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if (name.rfind("step-", 0) == 0 &&
-        (name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos))
-      asides.push_back(entry.path());
-  }
-  for (const fs::path& path : asides) fs::remove_all(path);
-}
-
-template <class T>
-std::span<const std::byte> bytes_of(const std::vector<T>& values) {
-  return std::as_bytes(std::span<const T>(values));
+// Without the teacher's word: the losses that ask for it hand their weight to the text's own.
+std::map<std::string, double> losses_of_the_text(const std::map<std::string, double>& losses) {
+  std::map<std::string, double> out;
+  for (const auto& [name, weight] : losses) out[find_loss(name)->needs_teacher ? "cross_entropy" : name] += weight;
+  return out;
 }
 
 class Trainer {
  public:
   Trainer(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs, const DistillOptions& options,
           const Progress& progress)
-      : student_(student), tokenizer_(tokenizer), inputs_(inputs), options_(options), progress_(progress) {
-    check();
-    if (!inputs.checkpoint_directory.empty()) fingerprint_ = fingerprint();
-    if (inputs.teacher != nullptr && online_) {
-      teacher_head_ = inputs.teacher->head();
-      if (!inputs.student_to_teacher.empty()) {  // the teacher's rows of the tokens that the student has
-        const std::vector<int64_t> rows(inputs.student_to_teacher.begin(), inputs.student_to_teacher.end());
-        teacher_head_ = teacher_head_.index_select(0, at::tensor(rows, at::kLong));
-        teacher_ids_ = at::tensor(rows, at::kLong);
-      }
+      : student_(student),
+        tokenizer_(tokenizer),
+        inputs_(inputs),
+        options_(options),
+        progress_(progress),
+        source_(checked_source()),
+        checkpoints_(inputs.checkpoint_directory,
+                     inputs.checkpoint_directory.empty() ? "" : fingerprint_of(student, inputs, options)) {
+    if (inputs.teacher == nullptr || source_ == SignalSource::None) return;
+    teacher_head_ = inputs.teacher->head();
+    if (!inputs.student_to_teacher.empty()) {  // the teacher's rows of the tokens that the student has
+      const std::vector<int64_t> rows(inputs.student_to_teacher.begin(), inputs.student_to_teacher.end());
+      teacher_head_ = teacher_head_.index_select(0, at::tensor(rows, at::kLong));
+      teacher_ids_ = at::tensor(rows, at::kLong);
     }
   }
 
   TrainResult run() {
-    sweep_asides(inputs_.checkpoint_directory);
-    if (inputs_.resume) restore();
+    if (inputs_.resume)
+      checkpoints_.restore(student_, state_);
+    else
+      checkpoints_.require_none();
     if (inputs_.on_step)
-      for (const TrainStep& done : history_) inputs_.on_step(done);
-    std::vector<std::vector<Piece>> batches = batches_of(cursor_.epoch);
+      for (const TrainStep& done : state_.history) inputs_.on_step(done);
+    std::vector<std::vector<Piece>> batches = batches_of(state_.epoch);
     require_loss_tokens(batches);
-    while (cursor_.tokens < options_.tokens) {
-      if (cursor_.batch >= static_cast<int64_t>(batches.size())) {
-        batches = batches_of(++cursor_.epoch);
-        cursor_.batch = 0;
+    while (state_.seen.count < options_.tokens) {
+      if (state_.batch >= static_cast<int64_t>(batches.size())) {
+        batches = batches_of(++state_.epoch);
+        state_.batch = 0;
       }
-      const std::vector<Piece>& pieces = batches[static_cast<size_t>(cursor_.batch++)];
-      if (const int64_t count = loss_tokens(*inputs_.data, pieces); count > 0) step(pieces, count);
+      const std::vector<Piece>& pieces = batches[static_cast<size_t>(state_.batch++)];
+      if (const LossTokens tokens = loss_tokens(*inputs_.data, pieces, source_); tokens.count > 0) step(pieces, tokens);
     }
-    return {cursor_.step, cursor_.tokens, history_};
+    return {.steps = state_.step, .tokens = state_.seen.count, .history = state_.history, .gaps = gaps_of(state_.seen)};
   }
 
  private:
-  void check() {
+  SignalSource checked_source() const {
     const TokenDataset& data = *inputs_.data;
     if (options_.shards < 1)
       throw usage_error("distill.shards", "a step has at least one part", "1 or more", std::to_string(options_.shards));
@@ -171,24 +131,32 @@ class Trainer {
     if (data.loss_token_count() == 0)
       throw input_error("distill", "the training data has no token to learn from",
                         "text, or chats with assistant turns");
-    bool needs_teacher = false;
-    for (const auto& [name, weight] : options_.losses) needs_teacher |= weight != 0.0 && find_loss(name)->needs_teacher;
-    const int64_t bare = data.documents_without_signal();
+    if (!asks_a_teacher(options_)) return SignalSource::None;
     const bool no_choice = options_.signal == "auto" && data.signal_k > 0 && inputs_.teacher == nullptr;
-    cached_ = needs_teacher && (no_choice || learns_from_cache(options_, data));
-    online_ = needs_teacher && !cached_;
-    if (cached_ && data.signal_k == 0)
+    if (no_choice || learns_from_cache(options_, data)) {
+      check_cache();
+      return SignalSource::Cached;
+    }
+    if (inputs_.teacher == nullptr)
+      throw usage_error("distill.losses", "need a teacher, and there is none", "cross_entropy alone, or a teacher");
+    return SignalSource::Online;
+  }
+
+  void check_cache() const {
+    const TokenDataset& data = *inputs_.data;
+    if (data.signal_k == 0)
       throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "",
                         "use signal: online");
-    if (cached_ && bare > 0)
+    if (const int64_t bare = data.documents_without_signal(); bare > 0)
       throw input_error("distill.signal", "part of the training data holds no teacher signal",
                         "a signal in each of " + std::to_string(data.documents.size()) + " documents",
                         std::to_string(bare) + " without one", "use signal: online");
-    if (cached_ && options_.temperature != 1.0)
+    if (options_.temperature != 1.0)
       throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1",
                         std::to_string(options_.temperature), "use signal: online");
-    if (online_ && inputs_.teacher == nullptr)
-      throw usage_error("distill.losses", "need a teacher, and there is none", "cross_entropy alone, or a teacher");
+    if (inputs_.teacher == nullptr && needs_teacher_beside(options_, data))
+      throw usage_error("distill.unsignalled", "tokens without a signal need a teacher, and there is none",
+                        "cross_entropy, or a teacher", options_.unsignalled);
   }
 
   std::vector<std::vector<Piece>> batches_of(int64_t epoch) const {
@@ -198,9 +166,43 @@ class Trainer {
   // Rows that start a piece predict nothing from before it, so data may count loss tokens that no step reaches.
   void require_loss_tokens(const std::vector<std::vector<Piece>>& batches) const {
     for (const std::vector<Piece>& pieces : batches)
-      if (loss_tokens(*inputs_.data, pieces) > 0) return;
+      if (loss_tokens(*inputs_.data, pieces, source_).count > 0) return;
     throw input_error("distill", "no token of the loss has one before it to be predicted from",
                       "documents of two tokens and more", "", "raise sequence_tokens");
+  }
+
+  std::optional<SignalGaps> gaps_of(const LossTokens& tokens) const {
+    if (source_ != SignalSource::Cached) return std::nullopt;
+    return SignalGaps{tokens.unsignalled_share(), tokens.mean_dropped_mass()};
+  }
+
+  DenseSignal ask_teacher(TokenBatch batch) const {
+    const c10::NoGradGuard no_grad;
+    if (teacher_ids_.defined()) batch.tokens = teacher_ids_.index_select(0, batch.tokens);
+    return {forward_hidden(*inputs_.teacher, batch), teacher_head_};
+  }
+
+  // Loss and gradients of a shard's hidden states (N, C); the head's gradient is added into head_gradient (V, C).
+  // -> (N, C)
+  at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, double denominator,
+                   at::Tensor& head_gradient, ShardResult& result) const {
+    HeadLossOptions options{.losses = options_.losses, .temperature = options_.temperature};
+    TeacherSignal signal;
+    if (source_ == SignalSource::Cached) signal = labels.signal;
+    if (source_ == SignalSource::Online) signal = ask_teacher(batch);
+    const at::Tensor head = student_.head().detach();
+    const HeadLossResult taught =
+        head_loss(hidden, head, labels.next, labels.signalled, signal, options, denominator, head_gradient);
+    result.add(taught);
+    if (!labels.unsignalled.any().item<bool>()) return taught.hidden_gradient;
+    if (options_.unsignalled == "online")
+      signal = ask_teacher(batch);
+    else
+      options.losses = losses_of_the_text(options_.losses);
+    const HeadLossResult rest =
+        head_loss(hidden, head, labels.next, labels.unsignalled, signal, options, denominator, head_gradient);
+    result.add(rest);
+    return taught.hidden_gradient + rest.hidden_gradient;
   }
 
   // Forward and backward of one shard on leaves of its own that share the parameters' memory.
@@ -209,25 +211,12 @@ class Trainer {
     for (const auto& [name, tensor] : student_.parameters)
       leaves.parameters[name] = tensor.detach().set_requires_grad(true);
     const TokenBatch batch = to_batch(*inputs_.data, pieces);
-    const Labels labels = labels_of(*inputs_.data, pieces, batch.tokens.size(0), cached_);
-    TeacherSignal signal;
-    if (cached_) signal = labels.signal;
-    if (online_) {
-      const c10::NoGradGuard no_grad;
-      TokenBatch seen = batch;
-      if (teacher_ids_.defined()) seen.tokens = teacher_ids_.index_select(0, batch.tokens);
-      signal = DenseSignal{forward_hidden(*inputs_.teacher, seen), teacher_head_};
-    }
+    const Labels labels = labels_of(*inputs_.data, pieces, source_);
     const c10::AutoGradMode grad(true);
     const at::Tensor hidden = forward_hidden(leaves, batch);
     at::Tensor head_gradient = at::zeros_like(student_.head());
-    HeadLossOptions head_options;
-    head_options.losses = options_.losses;
-    head_options.temperature = options_.temperature;
-    const HeadLossResult loss = head_loss(hidden.detach(), student_.head().detach(), labels.next, labels.in_loss,
-                                          signal, head_options, denominator, head_gradient);
-    hidden.backward(loss.hidden_gradient);
-    ShardResult result{{}, loss.loss, loss.parts};
+    ShardResult result;
+    hidden.backward(learn(hidden.detach(), batch, labels, denominator, head_gradient, result));
     for (const auto& [name, leaf] : leaves.parameters) result.gradients[name] = leaf.grad();
     at::Tensor& head =
         result.gradients[tensor_name(0, student_.config.tied_embeddings ? Role::Embedding : Role::Output)];
@@ -255,137 +244,70 @@ class Trainer {
     return gradients;
   }
 
-  void step(const std::vector<Piece>& pieces, int64_t count) {
+  void step(const std::vector<Piece>& pieces, const LossTokens& tokens) {
     const auto start = std::chrono::steady_clock::now();
     const std::vector<std::vector<Piece>> hands = deal(pieces, options_.shards);
     std::vector<ShardResult> shards(hands.size());
     run_shards(static_cast<int64_t>(hands.size()), inputs_.threads, [&](int64_t i) {
-      shards[static_cast<size_t>(i)] = run_shard(hands[static_cast<size_t>(i)], static_cast<double>(count));
+      shards[static_cast<size_t>(i)] = run_shard(hands[static_cast<size_t>(i)], static_cast<double>(tokens.count));
     });
-    TrainStep done{.step = cursor_.step,
-                   .tokens = 0,
-                   .loss = 0,
-                   .gradient_norm = 0,
-                   .learning_rate = learning_rate_at(options_, cursor_.tokens),
-                   .parts = {}};
+    TrainStep done{.step = state_.step, .learning_rate = learning_rate_at(options_, state_.seen.count)};
+    std::map<std::string, LossSum> sums;
     for (const ShardResult& shard : shards) {
       done.loss += shard.loss;
-      for (const auto& [name, value] : shard.parts) done.parts[name] += value;
+      for (const auto& [name, part] : shard.sums) sums[name].sum += part.sum, sums[name].rows += part.rows;
     }
+    for (const auto& [name, part] : sums)
+      if (part.rows > 0) done.parts[name] = part.sum / static_cast<double>(part.rows);
+    update(shards, done);
+    state_.seen += tokens;
+    ++state_.step;
+    done.tokens = state_.seen.count;
+    done.gaps = gaps_of(tokens);
+    state_.history.push_back(done);
+    if (inputs_.on_step) inputs_.on_step(done);
+    tell(done, static_cast<double>(tokens.count) /
+                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+
+  void update(std::vector<ShardResult>& shards, TrainStep& done) {
     const std::map<std::string, at::Tensor> gradients = added(shards);
     done.gradient_norm = global_norm(gradients, inputs_.threads);
     if (!std::isfinite(done.loss) || !std::isfinite(done.gradient_norm))
-      throw Error(ErrorKind::Failure, {.where = "distill, step " + std::to_string(cursor_.step),
+      throw Error(ErrorKind::Failure, {.where = "distill, step " + std::to_string(state_.step),
                                        .what = "the loss is not finite",
-                                       .hint = cursor_.step == 0 ? "a model that is trained or taught from overflows"
-                                                                 : "lower learning_rate"});
+                                       .hint = state_.step == 0 ? "a model that is trained or taught from overflows"
+                                                                : "lower learning_rate"});
     const double scale = options_.clip_norm > 0.0 && done.gradient_norm > options_.clip_norm
                              ? options_.clip_norm / done.gradient_norm
                              : 1.0;
-    adamw_step(student_.parameters, gradients, optimizer_,
+    adamw_step(student_.parameters, gradients, state_.optimizer,
                {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay}, scale,
                inputs_.threads);
-    cursor_.tokens += count;
-    ++cursor_.step;
-    done.tokens = cursor_.tokens;
-    history_.push_back(done);
-    if (inputs_.on_step) inputs_.on_step(done);
-    tell(done,
-         static_cast<double>(count) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 
   // Reports, and writes a checkpoint when it is time or the caller stops.
   void tell(const TrainStep& done, double tokens_per_s) {
-    const bool finished = cursor_.tokens >= options_.tokens;
+    const bool finished = state_.seen.count >= options_.tokens;
     const bool due =
-        options_.checkpoint_every_steps > 0 && cursor_.step % options_.checkpoint_every_steps == 0 && !finished;
-    if (due) save();
+        options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0 && !finished;
+    if (due) checkpoints_.save(student_, tokenizer_, state_);
     if (!progress_) return;
     Event event{.stage = "distill",
                 .unit = "tokens",
-                .done = std::min(cursor_.tokens, options_.tokens),
+                .done = std::min(state_.seen.count, options_.tokens),
                 .total = options_.tokens};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
+    if (done.gaps) event.metrics.push_back({"unsignalled", done.gaps->unsignalled});
     event.metrics.push_back({"gradient_norm", done.gradient_norm});
     event.metrics.push_back({"learning_rate", done.learning_rate});
     event.metrics.push_back({"tokens_per_s", tokens_per_s});
     if (progress_(event) == Flow::GoOn) return;
-    if (!due && !finished) save();
+    if (!due && !finished) checkpoints_.save(student_, tokenizer_, state_);
     throw Error(ErrorKind::Interrupted,
                 {.where = "distill",
                  .what = "interrupted",
                  .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
-  }
-
-  // Of all that decides the weights: options, seed, the teacher, the student, every token and signal.
-  std::string fingerprint() const {
-    DistillOptions copy = options_;
-    std::string text = std::to_string(inputs_.seed) + inputs_.data->tokenizer_hash + inputs_.teacher_hash;
-    if (!inputs_.student_hash.empty()) text += ";student=" + inputs_.student_hash;
-    visit_fields(copy, [&](auto& value, const char* name, const char*) {
-      text += std::string(";") + name + "=" + Json(value).dump();
-    });
-    for (const auto& [name, tensor] : student_.parameters) text += ";" + name + Json(tensor.sizes().vec()).dump();
-    Sha256 hash;
-    hash.add(text);
-    for (const TokenDocument& document : inputs_.data->documents) {
-      hash.add(";" + std::to_string(document.tokens.size()));
-      for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids),
-                                bytes_of(document.signal_log_probs)})
-        hash.add(bytes);
-    }
-    return hash.hex();
-  }
-
-  void save() {
-    if (inputs_.checkpoint_directory.empty()) return;
-    std::map<std::string, at::Tensor> extra;
-    for (const auto& [name, tensor] : optimizer_.first) extra["first." + name] = tensor;
-    for (const auto& [name, tensor] : optimizer_.second) extra["second." + name] = tensor;
-    Json history = Json::array();
-    for (const TrainStep& step : history_)
-      history.push_back({step.step, step.tokens, step.loss, step.gradient_norm, step.learning_rate, step.parts});
-    const Json state = {{"step", cursor_.step},
-                        {"tokens", cursor_.tokens},
-                        {"epoch", cursor_.epoch},
-                        {"batch", cursor_.batch},
-                        {"optimizer_steps", optimizer_.steps},
-                        {"options", fingerprint_},
-                        {"history", history}};
-    write_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(cursor_.step), student_, tokenizer_, {},
-                     extra, state.dump());
-    const std::vector<int64_t> steps = saved_steps();
-    for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i)
-      fs::remove_all(inputs_.checkpoint_directory + "/step-" + std::to_string(steps[i]));
-  }
-
-  std::vector<int64_t> saved_steps() const {
-    std::vector<int64_t> steps;
-    if (!fs::is_directory(inputs_.checkpoint_directory)) return steps;
-    for (const fs::directory_entry& entry : fs::directory_iterator(inputs_.checkpoint_directory)) {
-      const std::string name = entry.path().filename().string();
-      if (name.rfind("step-", 0) == 0 && name.find_first_not_of("0123456789", 5) == std::string::npos)
-        steps.push_back(std::stoll(name.substr(5)));
-    }
-    std::sort(steps.begin(), steps.end());
-    return steps;
-  }
-
-  void restore() {
-    const std::vector<int64_t> steps = saved_steps();
-    if (steps.empty()) return;
-    Checkpoint checkpoint = read_checkpoint(inputs_.checkpoint_directory + "/step-" + std::to_string(steps.back()));
-    const Json state = Json::parse(checkpoint.state_json);
-    if (state.at("options") != fingerprint_)
-      throw usage_error(inputs_.checkpoint_directory, "holds checkpoints of other options, data or models", "", "",
-                        "delete them or use another folder");
-    student_.parameters = std::move(checkpoint.model.parameters);
-    for (const auto& [name, tensor] : checkpoint.extra)
-      (name.rfind("first.", 0) == 0 ? optimizer_.first : optimizer_.second)[name.substr(name.find('.') + 1)] = tensor;
-    optimizer_.steps = state.at("optimizer_steps");
-    cursor_ = {state.at("step"), state.at("tokens"), state.at("epoch"), state.at("batch")};
-    for (const Json& h : state.at("history"))
-      history_.push_back({h[0], h[1], h[2], h[3], h[4], h[5].get<std::map<std::string, double>>()});
   }
 
   CausalLM& student_;
@@ -393,12 +315,10 @@ class Trainer {
   const TrainInputs& inputs_;
   const DistillOptions& options_;
   const Progress& progress_;
-  bool cached_ = false, online_ = false;
-  std::string fingerprint_;  // empty: no checkpoints
+  const SignalSource source_;
+  const TrainingCheckpoints checkpoints_;
   at::Tensor teacher_head_, teacher_ids_;
-  Cursor cursor_;
-  AdamWState optimizer_;
-  std::vector<TrainStep> history_;
+  TrainingState state_;
 };
 
 }  // namespace
@@ -408,8 +328,15 @@ bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) 
                                         data.documents_without_signal() == 0);
 }
 
+bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
+  if (!asks_a_teacher(options)) return false;
+  if (!learns_from_cache(options, data)) return true;
+  return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;
+}
+
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress) {
+  const OneThread one_thread;
   return Trainer(student, tokenizer, inputs, options, progress).run();
 }
 

@@ -31,6 +31,7 @@ struct DistillOptions {
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
   int64_t signal_top_k = 64;
+  std::string unsignalled = "cross_entropy";
 };
 template <class Visitor>
 void visit_fields(DistillOptions& o, Visitor&& field) {
@@ -54,18 +55,29 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
         "auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or "
         "from one pass over it); auto: cached where all of the data has it and the temperature is 1");
   field(o.signal_top_k, "signal_top_k", "cached: teacher probabilities kept at each token");
+  field(o.unsignalled, "unsignalled",
+        "cached: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text "
+        "anew: cross_entropy (the text itself) or online (the teacher runs beside the student)");
 }
+
+// What a cached signal leaves open.
+struct SignalGaps {
+  double unsignalled = 0;   // share of the loss tokens that it says nothing about
+  double dropped_mass = 0;  // mean mass of the teacher on tokens that the student does not have
+};
 
 struct TrainStep {
   int64_t step = 0;
-  int64_t tokens = 0;  // loss tokens so far
+  int64_t tokens = 0;  // learned from so far
   double loss = 0, gradient_norm = 0, learning_rate = 0;
-  std::map<std::string, double> parts;
+  std::map<std::string, double> parts{};  // mean of each loss over the tokens that it is of
+  std::optional<SignalGaps> gaps{};       // of this step; cached alone
 };
 struct TrainResult {
   int64_t steps = 0;
   int64_t tokens = 0;
-  std::vector<TrainStep> history;  // every step, also those before a resume
+  std::vector<TrainStep> history{};  // every step, also those before a resume
+  std::optional<SignalGaps> gaps{};  // of all steps; cached alone
 };
 
 struct TrainInputs {
@@ -85,8 +97,12 @@ struct TrainInputs {
 // where all of the data has one, and at the temperature at which it was kept.
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
 
-// Changes `student` in place. Error{Input}: no loss tokens, a cached signal asked for that the data lacks.
-// Error{Failure} when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.
+// Whether the teacher runs beside the student: for all that is learned, or for what a cached signal leaves open.
+bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data);
+
+// Changes `student` in place. Each step divides by the tokens that it learns from: all those of its loss. Error{Input}:
+// no loss tokens, a cached signal asked for that the data lacks. Error{Usage}: checkpoints of an earlier training, and
+// no `resume`. Error{Failure} when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress = {});
 

@@ -1,6 +1,8 @@
 // attar: the whole toolkit.
+#include "compress/shards.h"
 #include "recipes/cli/verbs.h"
 
 int main(int argc, char** argv) {
+  attar::fix_matrix_kernels();
   return attar::cli::run_program(argc, argv, attar::cli::kAttarProgram, attar::cli::attar_verbs());
 }

@@ -7,6 +7,7 @@
 
 #include "compress/checkpoint.h"
 #include "compress/shards.h"
+#include "distill/training_state.h"
 #include "export/export.h"
 #include "prune/vocabulary.h"
 #include "recipes/commands/output.h"
@@ -245,20 +246,19 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   check_type(command);
   const std::string steps = command.out + ".steps";
   check_steps_folder(steps, inputs_of(command, {student}));
+  if (!resume) TrainingCheckpoints(steps, "").require_none();
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
   const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
   const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
   TokenDataset data = text_data(command.data, teacher_file.tokenizer());
-  if (!resume) fs::remove_all(steps);
-  CausalLM teacher;
   if (options.signal == "cached")
     data = with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
-  else
-    teacher = CausalLM::load(teacher_file);
   if (!kept.empty()) data = remap_dataset(data, teacher_tokenizer, tokenizer, {tokenizer.data(), kept});
-  CausalLM model = CausalLM::load(student_file);
-  const TrainInputs inputs{.teacher = options.signal == "cached" ? nullptr : &teacher,
+  CausalLM teacher, model = CausalLM::load(student_file);
+  const bool beside = needs_teacher_beside(options, data);
+  if (beside) teacher = CausalLM::load(teacher_file);
+  const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
                            .teacher_hash = teacher_file.content_hash(),
                            .student_hash = student_file.content_hash(),
                            .student_to_teacher = kept,
@@ -273,6 +273,9 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   json["steps"] = trained.steps;
   json["tokens"] = trained.tokens;
   json["final_loss"] = trained.history.back().loss;
+  const SignalRecord signal = signal_record(trained, options);
+  json.update(Json::parse(signal.results));
+  for (const std::string& note : signal.notes) json["notes"].push_back(note);
   return document(json);
 }
 

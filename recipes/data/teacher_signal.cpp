@@ -1,8 +1,11 @@
 #include "recipes/data/teacher_signal.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <span>
 
 #include "runtime/base/sha256.h"
@@ -31,7 +34,7 @@ class Reader {
       const auto visit = [&](const runtime::Prediction& p) {
         const size_t at = begin + static_cast<size_t>(p.position) + 1;
         if (document.in_loss[at] == 0) return;
-        const runtime::TopK top = top_k(p.logits);
+        const runtime::TopK top = top_k(p);
         const auto entry = static_cast<std::ptrdiff_t>(at * width);
         std::copy(top.ids.begin(), top.ids.end(), document.signal_ids.begin() + entry);
         std::copy(top.log_probs.begin(), top.log_probs.end(), document.signal_log_probs.begin() + entry);
@@ -41,12 +44,18 @@ class Reader {
   }
 
  private:
-  runtime::TopK top_k(std::span<const float> logits) {
-    if (kept_.empty()) return runtime::top_k_of(logits, k_);
+  runtime::TopK top_k(const runtime::Prediction& p) {
+    if (kept_.empty()) return runtime::top_k_of(p.logits, k_);
     kept_logits_.resize(kept_.size());
-    for (size_t i = 0; i < kept_.size(); ++i) kept_logits_[i] = logits[static_cast<size_t>(kept_[i])];
-    runtime::TopK top = runtime::top_k_of(kept_logits_, k_);
+    for (size_t i = 0; i < kept_.size(); ++i) kept_logits_[i] = p.logits[static_cast<size_t>(kept_[i])];
+    const double kept_lse = runtime::finite_log_sum_exp(teacher_, kept_logits_);
+    const int64_t named = std::min(std::max<int64_t>(1, k_ - 1), static_cast<int64_t>(kept_.size()));
+    runtime::TopK top = runtime::top_k_of(kept_logits_, named);
     for (int32_t& id : top.ids) id = kept_[static_cast<size_t>(id)];
+    for (float& log_prob : top.log_probs) log_prob += static_cast<float>(kept_lse - p.lse);
+    if (named == k_) return top;  // no room to say what was cut
+    top.ids.push_back(-1);
+    top.log_probs.push_back(static_cast<float>(std::log(std::max(0.0, -std::expm1(kept_lse - p.lse)))));
     return top;
   }
 
@@ -81,7 +90,8 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress) {
   const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
-  const int64_t k = data.signal_k > 0 ? data.signal_k : std::min(options.signal_top_k, vocabulary);
+  const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
+  const int64_t k = data.signal_k > 0 ? data.signal_k : own_k;
   const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options.sequence_tokens);
   if (std::filesystem::exists(path)) return read_dataset(path, data.tokenizer_hash);
 
@@ -100,6 +110,32 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   std::filesystem::create_directories(folder);
   write_dataset(path, data);
   return data;
+}
+
+SignalRecord signal_record(const TrainResult& trained, const DistillOptions& options) {
+  SignalRecord record;
+  if (!trained.gaps) return record;
+  const SignalGaps& gaps = *trained.gaps;
+  record.results = nlohmann::ordered_json({{"unsignalled", options.unsignalled},
+                                           {"unsignalled_share", gaps.unsignalled},
+                                           {"dropped_mass", gaps.dropped_mass}})
+                       .dump();
+  char line[200];
+  if (gaps.unsignalled > 0.0) {
+    std::snprintf(line, sizeof line,
+                  "the signal says nothing about %.2f %% of the tokens, whose text the student spells in another way; "
+                  "they are learned by %s",
+                  100.0 * gaps.unsignalled, options.unsignalled == "online" ? "the online teacher" : "cross_entropy");
+    record.notes.emplace_back(line);
+  }
+  if (gaps.dropped_mass > 0.0) {
+    std::snprintf(line, sizeof line,
+                  "%.3g %% of the teacher's mass is on tokens that the student does not have; its signal is "
+                  "renormalised without them",
+                  100.0 * gaps.dropped_mass);
+    record.notes.emplace_back(line);
+  }
+  return record;
 }
 
 }  // namespace attar

@@ -17,11 +17,20 @@ namespace attar {
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options);
 
 // Adds the signal to the documents without one, in the native runtime. `data` is in the teacher's ids; `kept` are those
-// that the student has (empty: all), to which the teacher is restricted and renormalised. A document is read in the
-// cuts of `sequence_tokens` that the trainer makes, so the teacher sees what the student will see. The result is kept
+// that the student has (empty: all): the signal names only those, and its last entry, without an id, holds the mass of
+// all others. A document is read in the cuts of `sequence_tokens` that the trainer makes, so the teacher sees what the
+// student will see. The result is kept
 // as HDF5 in `folder`, named after the hash of all that decides it, and read from there the next time.
 TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, const std::vector<int32_t>& kept,
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress = {});
+
+// What a cached signal left open in a training: `results`, a JSON object for the report, and a note for each gap.
+// Nothing where the teacher ran beside the student.
+struct SignalRecord {
+  std::string results = "{}";
+  std::vector<std::string> notes{};
+};
+SignalRecord signal_record(const TrainResult& trained, const DistillOptions& options);
 
 }  // namespace attar

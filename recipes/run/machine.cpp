@@ -2,6 +2,7 @@
 
 #include <torch/version.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -40,9 +41,11 @@ std::string command_line() {
 
 std::string machine_json(int threads) {
   const CpuFeatures& cpu = cpu_features();
+  const char* matrix_kernels = std::getenv("MKL_CBWR");  // see compress/shards.h
   return nlohmann::ordered_json({{"attar", ATTAR_VERSION},
                                  {"libtorch", TORCH_VERSION},
                                  {"compiler", compiler()},
+                                 {"matrix_kernels", matrix_kernels == nullptr ? "the host's" : matrix_kernels},
                                  {"cpu", cpu.model},
                                  {"isa", isa_name(cpu.best_isa())},
                                  {"cores", cpu_limits().cores},

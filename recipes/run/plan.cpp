@@ -1,5 +1,4 @@
 // --dry-run: what a run would do on this machine, before anything heavy: stages, sizes, memory, disk, time.
-#include <ATen/Parallel.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 
@@ -9,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "compress/shards.h"
 #include "export/export.h"
 #include "prune/vocabulary.h"
 #include "quantize/quantize.h"
@@ -26,8 +26,7 @@ using Json = nlohmann::ordered_json;
 // tries, some milliseconds in all.
 double matmul_flops_per_core() {
   constexpr int64_t kSize = 384;
-  const int threads_before = at::get_num_threads();
-  at::set_num_threads(1);
+  const OneThread one_thread;
   const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
   double fastest = 1.0;
   for (int i = 0; i < 12; ++i) {
@@ -35,7 +34,6 @@ double matmul_flops_per_core() {
     at::mm(a, b);
     fastest = std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  at::set_num_threads(threads_before);
   return 2.0 * kSize * kSize * kSize / fastest;
 }
 
@@ -122,15 +120,16 @@ class Planner {
     const bool kept =
         options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && written_with_signal());
     const bool captured = options.signal == "cached" && !written_with_signal();
+    const bool beside = !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
     const double teacher = params(teacher_);
-    Estimate estimate = training(options, student_, kept ? 0.0 : teacher);
+    Estimate estimate = training(options, student_, beside ? teacher : 0.0);
     if (captured) {
       const double text = tokens_of(recipe_, recipe_.train);
       estimate.seconds += 2.0 * teacher * text / (kReadShare * flops_);
       estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
     }
     return entry("distill", estimate,
-                 std::to_string(options.tokens) + " tokens, the teacher " + (kept ? "kept" : "beside the student"));
+                 std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept"));
   }
   Json operator()(const QuantizeOptions& options) {
     const QuantizePlan plan = plan_quantization(student_, options, gguf_plan_target(student_, tokenizer_, info_));

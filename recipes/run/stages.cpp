@@ -130,10 +130,10 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
           ? with_teacher_signal(*session.teacher, session.train, session.kept_tokens, options,
                                 session.folder.file("cache"), session.threads, session.progress)
           : session.train);
-  const bool cached = learns_from_cache(options, data);
   CausalLM teacher;
-  if (!cached) teacher = CausalLM::load(*session.teacher);
-  const TrainInputs inputs{.teacher = cached ? nullptr : &teacher,
+  const bool beside = needs_teacher_beside(options, data);
+  if (beside) teacher = CausalLM::load(*session.teacher);
+  const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
                            .teacher_hash = session.teacher->content_hash(),
                            .student_hash = named_student_hash(session.recipe),
                            .student_to_teacher = session.kept_tokens,
@@ -146,11 +146,15 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
   const TrainResult trained = train(session.student, session.tokenizer, inputs, options, session.progress);
   write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
                    session.export_info().provenance, {}, kept_tokens_json(session).dump());
-  const Json results = {{"steps", trained.steps},
-                        {"tokens", trained.tokens},
-                        {"signal", cached ? "cached" : "online"},
-                        {"curve", Json::parse(training_curve(trained))}};
-  return {.name = name, .results = results.dump()};
+  const SignalRecord signal = signal_record(trained, options);
+  Json results = {{"steps", trained.steps},
+                  {"tokens", trained.tokens},
+                  {"signal", trained.gaps ? "cached"
+                             : beside     ? "online"
+                                          : "none"}};
+  results.update(Json::parse(signal.results));
+  results["curve"] = Json::parse(training_curve(trained));
+  return {.name = name, .results = results.dump(), .notes = signal.notes};
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const QuantizeOptions& options) {

@@ -22,6 +22,7 @@ std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std
                  {"gradient_norm", step.gradient_norm},
                  {"learning_rate", step.learning_rate}};
     for (const auto& [part, value] : step.parts) line[part] = value;
+    if (step.gaps) line["unsignalled"] = step.gaps->unsignalled, line["dropped_mass"] = step.gaps->dropped_mass;
     folder.append_metric(line.dump());
   };
 }

@@ -73,6 +73,7 @@ std::vector<FieldProblem> problems_of(const DistillOptions& o) {
   check.at_least(o.checkpoint_every_steps, 0, "checkpoint_every_steps");
   check.need(o.signal == "auto" || o.signal == "online" || o.signal == "cached", "signal", "auto, online or cached");
   check.need(o.signal_top_k >= 1 && o.signal_top_k <= 4096, "signal_top_k", "1 to 4096");
+  check.need(o.unsignalled == "cross_entropy" || o.unsignalled == "online", "unsignalled", "cross_entropy or online");
   check.need(o.signal != "cached" || o.temperature == 1.0, "temperature",
              "1 beside signal: cached, which keeps the teacher at that temperature");
   return check.take();

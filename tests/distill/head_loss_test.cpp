@@ -65,7 +65,8 @@ TEST(HeadLoss, EqualsAutogradOverAllLogits) {
     const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, head_gradient);
     const Expected expected = by_autograd(c, 0.7, 0.3, t, 9.0);
     EXPECT_NEAR(got.loss, expected.loss, 2e-6);
-    EXPECT_NEAR(got.loss, 0.7 * got.parts.at("forward_kl") + 0.3 * got.parts.at("cross_entropy"), 1e-12);
+    EXPECT_NEAR(9.0 * got.loss, 0.7 * got.sums.at("forward_kl") + 0.3 * got.sums.at("cross_entropy"), 1e-11);
+    EXPECT_EQ(got.rows, 9);
     EXPECT_LT(largest_difference(got.hidden_gradient, expected.hidden_gradient), 2e-6);
     EXPECT_LT(largest_difference(head_gradient, expected.head_gradient), 2e-6);
   }

@@ -1,5 +1,6 @@
 """The Python package from the build tree: the same calls, NumPy and torch in, attar.Error out, Ctrl-C."""
 import ast
+import concurrent.futures
 import inspect
 import json
 import os
@@ -202,6 +203,58 @@ def test_plan_and_doctor():
     assert plan["name"] == "tiny" and plan["estimate"]["seconds"] > 0
     doctor = attar.doctor()
     assert doctor["attar"] == attar.__version__ and doctor["cores"] >= 1 and doctor["attar_run"]
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def host_settings():
+    """What torch, OpenMP and MKL are set to, on this thread and on a new one, and what a child would inherit."""
+    with concurrent.futures.ThreadPoolExecutor() as fresh:
+        return (torch.__config__.parallel_info(), fresh.submit(torch.get_num_threads).result(), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(),
+                torch.get_default_dtype(), subprocess.run(["env"], capture_output=True, text=True).stdout)
+
+
+def test_a_call_leaves_the_hosts_torch_as_it_was(three_threads, tiny, teacher, tmp_path):
+    before = host_settings()
+    assert "get_num_threads() : 3" in before[0] and before[1] == 3
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT.read_text(encoding="utf-8")[:6000], encoding="utf-8")
+    calls = {
+        "prune": lambda stop=None: attar.prune(teacher, tmp_path / "pruned", ffn=0.5, round_channels=32, calibration=text, progress=stop),
+        "distill": lambda stop=None: attar.distill(teacher, teacher, tmp_path / "taught", data=text, tokens=300, batch_tokens=256, progress=stop),
+        "quantize": lambda stop=None: attar.quantize(teacher, tmp_path / "small.gguf", to="IQ4_NL", calibration=text, progress=stop),
+        "export": lambda stop=None: attar.export(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
+        "run": lambda stop=None: attar.run(ROOT / "recipes/tiny.yaml", *QUICK, "teacher.pretrain.tokens=1000", "stages.distill.tokens=600", "stages.verify.gates={}",
+                                           out=tmp_path / "run", resume=True, progress=stop),
+        "plan": lambda stop=None: attar.plan(ROOT / "recipes/tiny.yaml"), "evaluate": lambda stop=None: attar.evaluate(teacher, data=text)}
+    for name, call in calls.items():
+        if name not in ("plan", "evaluate"):
+            with pytest.raises(attar.Error) as stopped:
+                call(lambda event: False)
+            assert stopped.value.exit_code == 130 and host_settings() == before, name
+            shutil.rmtree(tmp_path / "taught.steps", ignore_errors=True)
+        call()
+        assert host_settings() == before, name
+
+
+def test_distill_does_not_begin_over_an_earlier_run(teacher, tmp_path):
+    def distill(**more):
+        return attar.distill(teacher, teacher, tmp_path / "out", data=TEXT, tokens=1000, batch_tokens=256, checkpoint_every_steps=1, **more)
+
+    with pytest.raises(attar.Error):
+        distill(progress=lambda event: event["stage"] != "distill")
+    steps = {path.relative_to(tmp_path): path.stat().st_mtime_ns for path in (tmp_path / "out.steps").rglob("*")}
+    assert steps
+    with usage("out.steps", "already holds", "--resume"):
+        distill()
+    assert {path.relative_to(tmp_path): path.stat().st_mtime_ns for path in (tmp_path / "out.steps").rglob("*")} == steps
+    assert distill(resume=True)["steps"] > 1 and not (tmp_path / "out.steps").exists()
 
 
 def test_errors_carry_their_parts(tmp_path):

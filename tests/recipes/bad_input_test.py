@@ -300,6 +300,8 @@ def test_distill_goes_on_with_the_student_it_began_with(tmp_path):
     child.kill()
     child.wait()
     refused(run("attar", *distill, "--student", other, "--resume"), 2, "other options, data or models")
+    refused(run("attar", *distill, "--student", teacher), 2, "already holds", "--resume")
+    assert any((tmp_path / "out.steps").glob("step-*"))
 
 
 def test_attar_run_is_lean(tmp_path):

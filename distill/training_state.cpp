@@ -1,0 +1,177 @@
+#include "distill/training_state.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "compress/checkpoint.h"
+#include "runtime/base/error.h"
+#include "runtime/base/sha256.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr size_t kKeptCheckpoints = 2;
+
+// What was killed while it wrote a checkpoint left its files aside; nobody else writes here.
+void sweep_asides(const std::string& directory) {
+  if (!fs::is_directory(directory)) return;
+  std::vector<fs::path> asides;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("step-", 0) == 0 &&
+        (name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos))
+      asides.push_back(entry.path());
+  }
+  for (const fs::path& path : asides) fs::remove_all(path);
+}
+
+Error damaged(const std::string& folder, const std::string& part) {
+  return input_error(folder, "is damaged at " + part, "", "", "delete this checkpoint: the one before it is taken");
+}
+
+Json to_json(const TrainStep& step) {
+  Json json = {{"step", step.step},
+               {"tokens", step.tokens},
+               {"loss", step.loss},
+               {"gradient_norm", step.gradient_norm},
+               {"learning_rate", step.learning_rate},
+               {"parts", step.parts}};
+  if (step.gaps) json["gaps"] = {step.gaps->unsignalled, step.gaps->dropped_mass};
+  return json;
+}
+
+TrainStep step_of(const Json& json) {
+  TrainStep step{.step = json.at("step"),
+                 .tokens = json.at("tokens"),
+                 .loss = json.at("loss"),
+                 .gradient_norm = json.at("gradient_norm"),
+                 .learning_rate = json.at("learning_rate"),
+                 .parts = json.at("parts").get<std::map<std::string, double>>()};
+  if (json.contains("gaps")) step.gaps = SignalGaps{json.at("gaps").at(0), json.at("gaps").at(1)};
+  return step;
+}
+
+Json to_json(const TrainingState& state, const std::string& fingerprint) {
+  Json history = Json::array();
+  for (const TrainStep& step : state.history) history.push_back(to_json(step));
+  return {{"step", state.step},
+          {"epoch", state.epoch},
+          {"batch", state.batch},
+          {"tokens", state.seen.count},
+          {"unsignalled", state.seen.unsignalled},
+          {"weighed", state.seen.weighed},
+          {"dropped_mass", state.seen.dropped_mass},
+          {"optimizer_steps", state.optimizer.steps},
+          {"options", fingerprint},
+          {"history", history}};
+}
+
+void read_json(const Json& json, TrainingState& state) {
+  state.step = json.at("step"), state.epoch = json.at("epoch"), state.batch = json.at("batch");
+  state.seen = {json.at("tokens"), json.at("unsignalled"), json.at("weighed"), json.at("dropped_mass")};
+  state.optimizer.steps = json.at("optimizer_steps");
+  for (const Json& step : json.at("history")) state.history.push_back(step_of(step));
+}
+
+// Tensors of exactly the names and shapes that the training has.
+bool alike(const std::map<std::string, at::Tensor>& expected, const std::map<std::string, at::Tensor>& got) {
+  return expected.size() == got.size() &&
+         std::equal(expected.begin(), expected.end(), got.begin(), [](auto& a, auto& b) {
+           return a.first == b.first && a.second.sizes() == b.second.sizes() &&
+                  b.second.scalar_type() == a.second.scalar_type();
+         });
+}
+
+template <class T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+  return std::as_bytes(std::span<const T>(values));
+}
+
+}  // namespace
+
+std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, DistillOptions options) {
+  std::string text = std::to_string(inputs.seed) + inputs.data->tokenizer_hash + inputs.teacher_hash;
+  if (!inputs.student_hash.empty()) text += ";student=" + inputs.student_hash;
+  visit_fields(options, [&](auto& value, const char* name, const char*) {
+    text += std::string(";") + name + "=" + Json(value).dump();
+  });
+  for (const auto& [name, tensor] : student.parameters) text += ";" + name + Json(tensor.sizes().vec()).dump();
+  Sha256 hash;
+  hash.add(text);
+  for (const TokenDocument& document : inputs.data->documents) {
+    hash.add(";" + std::to_string(document.tokens.size()));
+    for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids),
+                              bytes_of(document.signal_log_probs)})
+      hash.add(bytes);
+  }
+  return hash.hex();
+}
+
+TrainingCheckpoints::TrainingCheckpoints(std::string directory, std::string fingerprint)
+    : directory_(std::move(directory)), fingerprint_(std::move(fingerprint)) {
+  sweep_asides(directory_);
+}
+
+void TrainingCheckpoints::save(const CausalLM& student, const TokenizerData& tokenizer,
+                               const TrainingState& state) const {
+  if (directory_.empty()) return;
+  std::map<std::string, at::Tensor> extra;
+  for (const auto& [name, tensor] : state.optimizer.first) extra["first." + name] = tensor;
+  for (const auto& [name, tensor] : state.optimizer.second) extra["second." + name] = tensor;
+  write_checkpoint(directory_ + "/step-" + std::to_string(state.step), student, tokenizer, {}, extra,
+                   to_json(state, fingerprint_).dump());
+  const std::vector<int64_t> steps = saved_steps();
+  for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i)
+    fs::remove_all(directory_ + "/step-" + std::to_string(steps[i]));
+}
+
+void TrainingCheckpoints::restore(CausalLM& student, TrainingState& state) const {
+  const std::vector<int64_t> steps = saved_steps();
+  if (steps.empty()) return;
+  const std::string folder = directory_ + "/step-" + std::to_string(steps.back());
+  Checkpoint checkpoint = read_checkpoint(folder);
+  try {
+    const Json json = Json::parse(checkpoint.state_json);
+    if (json.at("options") != fingerprint_)
+      throw usage_error(directory_, "holds checkpoints of other options, data or models", "", "",
+                        "delete them or use another folder");
+    read_json(json, state);
+  } catch (const Json::exception&) {
+    throw damaged(folder, "state.json");
+  }
+  for (const auto& [name, tensor] : checkpoint.extra)
+    (name.rfind("first.", 0) == 0 ? state.optimizer.first : state.optimizer.second)[name.substr(name.find('.') + 1)] =
+        tensor;
+  if (!alike(student.parameters, checkpoint.model.parameters)) throw damaged(folder, "model.safetensors");
+  if (!alike(student.parameters, state.optimizer.first) || !alike(student.parameters, state.optimizer.second))
+    throw damaged(folder, "extra.safetensors");
+  if (state.batch < 0 || state.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
+  student.parameters = std::move(checkpoint.model.parameters);
+}
+
+void TrainingCheckpoints::require_none() const {
+  if (!saved_steps().empty())
+    throw usage_error(directory_, "already holds checkpoints of a run", "", "",
+                      "add --resume to go on with it, or choose another -o, or delete this folder");
+}
+
+std::vector<int64_t> TrainingCheckpoints::saved_steps() const {
+  std::vector<int64_t> steps;
+  if (!fs::is_directory(directory_)) return steps;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory_)) {
+    const std::string name = entry.path().filename().string();
+    constexpr size_t kLongest = 18;  // digits that an int64 surely holds
+    if (name.rfind("step-", 0) == 0 && name.size() > 5 && name.size() <= 5 + kLongest &&
+        name.find_first_not_of("0123456789", 5) == std::string::npos)
+      steps.push_back(std::stoll(name.substr(5)));
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+}  // namespace attar

@@ -1,0 +1,45 @@
+// Where a training stands, and its checkpoints: DIR/step-N holds model, moments and position, all that the next step
+// needs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compress/causal_lm.h"
+#include "distill/adamw.h"
+#include "distill/labels.h"
+#include "distill/train.h"
+
+namespace attar {
+
+struct TrainingState {
+  int64_t step = 0, epoch = 0, batch = 0;  // batch: the next one of the epoch
+  LossTokens seen;                         // learned from so far
+  AdamWState optimizer;
+  std::vector<TrainStep> history;
+};
+
+// Of all that decides the weights: options, seed, the teacher, the student, every token and signal.
+std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, DistillOptions options);
+
+class TrainingCheckpoints {
+ public:
+  // An empty directory: nothing is kept. What a killed process left
+  // half written is swept.
+  TrainingCheckpoints(std::string directory, std::string fingerprint);
+
+  void save(const CausalLM& student, const TokenizerData& tokenizer, const TrainingState& state) const;
+  // The newest whole checkpoint, if there is one. Error{Usage}: it is of other options, data or models. Error{Input}:
+  // it is damaged.
+  void restore(CausalLM& student, TrainingState& state) const;
+  // Error{Usage} when there are checkpoints, which a training from the start would overwrite.
+  void require_none() const;
+
+ private:
+  std::vector<int64_t> saved_steps() const;  // ascending
+
+  std::string directory_, fingerprint_;
+};
+
+}  // namespace attar

@@ -27,6 +27,11 @@ if(ATTAR_SANITIZE)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
+if(ATTAR_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
 # Our own code. Warnings are errors for those who work on it: another compiler's new warning stops no user's build.
 # Third-party headers come in as SYSTEM.
 add_library(attar_options INTERFACE)

@@ -94,6 +94,7 @@ std::string eval_call(py::kwargs given) {
   options.numerics = take(given, "numerics", options.numerics);
   options.context = take(given, "context", options.context);
   options.limit = take(given, "limit", options.limit);
+  options.per_item = take(given, "per_item", options.per_item);
   refuse_rest(given, "evaluate");
   const py::gil_scoped_release release;
   return eval_model(command, options, progress);

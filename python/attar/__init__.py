@@ -119,7 +119,7 @@ def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, pro
 
 
 def evaluate(model, *, data=(), tasks=(), progress=None, **options):
-    """Perplexity and bits per byte of texts, accuracy on task files. Options: numerics, context, limit."""
+    """Perplexity and bits per byte of texts, accuracy on task files. Options: numerics, context, limit, per_item."""
     return _json.loads(_C.evaluate(model=model, data=data, tasks=tasks, progress=progress, **options))
 
 

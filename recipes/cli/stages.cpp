@@ -138,10 +138,12 @@ Action add_eval(CLI::App& command, const GlobalOptions& global) {
   const auto state = std::make_shared<State>();
   add_model(command, state->command.model);
   command.add_option("--data", state->command.data, "text for perplexity and bits per byte");
-  command.add_option("--task", state->options.tasks, "multiple-choice or cloze items (.jsonl, also .gz)");
+  command.add_option("--task", state->options.tasks,
+                     "multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does");
   command.add_option("--numerics", state->options.numerics, "fp32 or deployed")->capture_default_str();
   add_whole(command, "--context", state->options.context, "window length in tokens for --data", {.least = 2});
   add_whole(command, "--limit", state->options.limit, "items of each task; 0 for all", {.least = 0});
+  command.add_flag("--per-item", state->options.per_item, "list each item's log-probabilities and choice too");
   return [state, &global] {
     state->command.threads = static_cast<int>(global.threads);
     return show(eval_model(state->command, state->options, terminal_progress(global)), global);

@@ -43,7 +43,8 @@ struct EvalOptions {
   std::vector<std::string> tasks;
   std::string numerics = "deployed";
   int64_t context = 512;
-  int64_t limit = 0;  // items of a task, 0 for all
+  int64_t limit = 0;      // items of a task, 0 for all
+  bool per_item = false;  // list what each item was given
 };
 std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress = {});
 

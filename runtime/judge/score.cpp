@@ -25,18 +25,24 @@ double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
 
 void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
                      const std::function<void(const Prediction&)>& visit, const Progress& progress) {
+  KvCache cache(model);
+  for_each_logits_from(model, cache, tokens, 0, work, visit, progress);
+}
+
+void for_each_logits_from(const Model& model, KvCache& cache, std::span<const int32_t> tokens, size_t first,
+                          Workspace& work, const std::function<void(const Prediction&)>& visit,
+                          const Progress& progress) {
   check_tokens(model, tokens);
   if (tokens.size() < 2) return;
   const FloatEnvironment floats;
-  KvCache cache(model);
   std::vector<Row> rows;
-  for (size_t begin = 0; begin + 1 < tokens.size(); begin += kPassRows) {
+  for (auto begin = static_cast<size_t>(cache.length_tokens()); begin + 1 < tokens.size(); begin += kPassRows) {
     const size_t end = std::min(begin + kPassRows, tokens.size() - 1);
     rows.clear();
-    for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens[i], true});
+    for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens[i], i >= first});
     forward(model, rows, work);
-    for (size_t i = begin; i < end; ++i) {
-      const std::span<const float> logits = work.logits(static_cast<int64_t>(i - begin));
+    for (size_t i = std::max(begin, first), asked = 0; i < end; ++i, ++asked) {
+      const std::span<const float> logits = work.logits(static_cast<int64_t>(asked));
       visit({static_cast<int64_t>(i), logits, finite_log_sum_exp(model, logits)});
     }
     report(progress, {.stage = "score",

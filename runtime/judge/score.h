@@ -27,6 +27,11 @@ struct Prediction {
 void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
                      const std::function<void(const Prediction&)>& visit, const Progress& progress = {});
 
+// The same behind what `cache` holds, the sequence's first tokens; positions before `first` are read, not visited.
+void for_each_logits_from(const Model& model, KvCache& cache, std::span<const int32_t> tokens, size_t first,
+                          Workspace& work, const std::function<void(const Prediction&)>& visit,
+                          const Progress& progress = {});
+
 // log p(tokens[i] | tokens[0..i-1]); entry 0 is NaN (nothing predicts it). -> (n)
 std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work,
                                  const Progress& progress = {});

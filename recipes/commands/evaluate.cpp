@@ -1,0 +1,95 @@
+// eval: perplexity of a text and accuracy on task files, as JSON. What is judged, and how: runtime/judge/evaluate.h.
+#include "runtime/judge/evaluate.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "recipes/commands/commands.h"
+#include "runtime/base/cpu_limits.h"
+#include "runtime/base/error.h"
+#include "runtime/formats/text_file.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json error_json(double accuracy, size_t n_items) {
+  const double error = runtime::accuracy_error(accuracy, n_items);
+  return std::isnan(error) ? Json() : Json(error);
+}
+
+Json item_json(const runtime::TaskItem& item, const runtime::ItemScores& scores, runtime::TaskForm form) {
+  Json json = {{"log_probs", scores.log_probs}};
+  if (form == runtime::TaskForm::Cloze) {
+    json["greedy"] = scores.greedy;
+    return json;
+  }
+  json["gold"] = item.gold;
+  json["choice"] = scores.best;
+  if (form == runtime::TaskForm::Choices) {
+    json["choice_by_characters"] = scores.best_by_characters;
+    json["choice_by_bytes"] = scores.best_by_bytes;
+  }
+  return json;
+}
+
+Json task_json(const std::string& path, const runtime::Task& task, std::span<const runtime::ItemScores> scores) {
+  const runtime::TaskAccuracy accuracy = runtime::accuracy_of(task, scores);
+  const size_t n = task.items.size();
+  Json json = {{"file", path}, {"items", n}, {"accuracy", accuracy.plain}, {"stderr", error_json(accuracy.plain, n)}};
+  if (task.form == runtime::TaskForm::Choices) {
+    json["accuracy_by_characters"] = accuracy.by_characters;
+    json["stderr_by_characters"] = error_json(accuracy.by_characters, n);
+    json["accuracy_by_bytes"] = accuracy.by_bytes;
+  }
+  if (task.form == runtime::TaskForm::Cloze) json["perplexity"] = accuracy.perplexity;
+  return json;
+}
+
+std::vector<std::string> texts_of(const std::vector<std::string>& files) {
+  std::vector<std::string> texts;
+  for (const std::string& file : files)
+    for (const Document& document : read_documents(file)) texts.push_back(document_text(document));
+  return texts;
+}
+
+void check_options(const CommandOptions& command, const EvalOptions& options) {
+  if (command.data.empty() && options.tasks.empty())
+    throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --task FILE.jsonl");
+  if (options.numerics != "fp32" && options.numerics != "deployed")
+    throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
+  if (options.limit < 0) throw usage_error("--limit", "is negative", "at least 0", std::to_string(options.limit));
+}
+
+}  // namespace
+
+std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress) {
+  check_options(command, options);
+  ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
+  const runtime::Model model = runtime::Model::load(
+      ModelFile::open(command.model),
+      {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
+  if (options.context < 2 || options.context > model.config().context_length)
+    throw usage_error("--context", "is impossible", "2 to " + std::to_string(model.config().context_length),
+                      std::to_string(options.context));
+  runtime::Workspace work(model, pool);
+  Json json = {{"schema_version", 1}, {"model", command.model}, {"numerics", options.numerics}};
+  if (!command.data.empty()) {
+    const runtime::TextScore score = score_texts(model, texts_of(command.data), options.context, work, progress);
+    json["text"] = {{"tokens", score.tokens},
+                    {"context", options.context},
+                    {"perplexity", score.perplexity()},
+                    {"bits_per_byte", score.bits_per_byte()}};
+  }
+  for (const std::string& path : options.tasks) {
+    const runtime::Task task = runtime::read_task(path, options.limit);
+    const std::vector<runtime::ItemScores> scores = score_task(model, task, work, progress);
+    Json& result = json["tasks"].emplace_back(task_json(path, task, scores));
+    for (size_t i = 0; options.per_item && i < scores.size(); ++i)
+      result["per_item"].push_back(item_json(task.items[i], scores[i], task.form));
+  }
+  return json.dump(1) + "\n";
+}
+
+}  // namespace attar

@@ -4,8 +4,8 @@
 //   attributes of /: tokenizer_hash (text), signal_k (i64)
 #include <hdf5.h>
 
-#include <cstdio>
-#include <filesystem>
+#include <cstdlib>
+#include <cstring>
 #include <numeric>
 
 #include "compress/token_dataset.h"
@@ -39,7 +39,7 @@ struct QuietErrors {  // HDF5 prints its own stack otherwise
 };
 
 Error unwritable(const std::string& path) {
-  return Error(ErrorKind::Resources, {.where = path, .what = "cannot be written", .hint = "is the disk full?"});
+  return Error(ErrorKind::Resources, {.where = path, .what = "cannot be made by HDF5", .hint = "is the memory full?"});
 }
 Error damaged(const std::string& path, const std::string& part) {
   return input_error(path, "is damaged at " + part, "", "", "delete it and run again with --resume: it is made anew");
@@ -67,7 +67,6 @@ hid_t type_of<float>() {
 template <class T>
 void write_array(const Handle& file, const char* name, const std::vector<T>& values, hsize_t columns,
                  const std::string& path) {
-  count_write(path);
   const hsize_t shape[2] = {columns == 0 ? values.size() : values.size() / columns, columns};
   const Handle space(H5Screate_simple(columns == 0 ? 1 : 2, shape, nullptr), H5Sclose);
   const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
@@ -124,7 +123,36 @@ std::vector<T> slice(const std::vector<T>& from, size_t begin, size_t count) {
   return {from.begin() + static_cast<std::ptrdiff_t>(begin), from.begin() + static_cast<std::ptrdiff_t>(begin + count)};
 }
 
-void write_contents(const std::string& aside, const TokenDataset& dataset, const std::string& path) {
+// The bytes of a file that HDF5 made in memory, once it is closed. A disk that fails under HDF5's own writes leaves it
+// with a file that it cannot close, and a crash when the process ends.
+struct FileImage {
+  void* bytes = nullptr;
+  ~FileImage() { std::free(bytes); }
+};
+
+H5FD_file_image_callbacks_t keep_on_close(FileImage& image) {
+  H5FD_file_image_callbacks_t calls{};
+  calls.image_malloc = [](size_t size, H5FD_file_image_op_t, void*) { return std::malloc(size); };
+  calls.image_memcpy = [](void* to, const void* from, size_t size, H5FD_file_image_op_t, void*) {
+    return std::memcpy(to, from, size);
+  };
+  calls.image_realloc = [](void* bytes, size_t size, H5FD_file_image_op_t, void*) { return std::realloc(bytes, size); };
+  calls.image_free = [](void* bytes, H5FD_file_image_op_t operation, void* kept) -> herr_t {
+    if (operation == H5FD_FILE_IMAGE_OP_FILE_CLOSE)
+      static_cast<FileImage*>(kept)->bytes = bytes;
+    else
+      std::free(bytes);
+    return 0;
+  };
+  calls.udata_copy = [](void* kept) { return kept; };
+  calls.udata_free = [](void*) -> herr_t { return 0; };
+  calls.udata = &image;
+  return calls;
+}
+
+// -> size in bytes of `image`
+size_t make_image(const TokenDataset& dataset, const std::string& path, FileImage& image) {
+  constexpr size_t kGrowthBytes = size_t{1} << 20;
   std::vector<int32_t> tokens, signal_ids;
   std::vector<uint8_t> in_loss, has_signal;
   std::vector<int64_t> lengths;
@@ -137,11 +165,14 @@ void write_contents(const std::string& aside, const TokenDataset& dataset, const
     append(signal_ids, document.signal_ids);
     append(signal_log_probs, document.signal_log_probs);
   }
+  H5FD_file_image_callbacks_t calls = keep_on_close(image);
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
+  H5Pset_fapl_core(access.get(), kGrowthBytes, false);
+  H5Pset_file_image_callbacks(access.get(), &calls);
   const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   H5Pset_obj_track_times(creation.get(), false);
-  const Handle file(H5Fcreate(aside.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
+  const Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
   if (!file.ok()) throw unwritable(path);
   const auto k = static_cast<hsize_t>(dataset.signal_k);
   write_array(file, "tokens", tokens, 0, path);
@@ -152,23 +183,20 @@ void write_contents(const std::string& aside, const TokenDataset& dataset, const
   write_array(file, "signal_log_probs", signal_log_probs, k, path);
   write_array(file, "signal_k", std::vector<int64_t>{dataset.signal_k}, 0, path);
   write_text(file, "tokenizer_hash", dataset.tokenizer_hash, path);
-  if (H5Fflush(file.get(), H5F_SCOPE_GLOBAL) < 0) throw unwritable(path);
+  const ssize_t size_bytes =
+      H5Fflush(file.get(), H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file.get(), nullptr, 0);
+  if (size_bytes < 0) throw unwritable(path);
+  return static_cast<size_t>(size_bytes);
 }
 
 }  // namespace
 
 void write_dataset(const std::string& path, const TokenDataset& dataset) {
   const QuietErrors quiet;
-  std::error_code code;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
-  const std::string aside = aside_path(path);
-  try {
-    write_contents(aside, dataset, path);
-    publish(aside, path);
-  } catch (...) {
-    std::remove(aside.c_str());
-    throw;
-  }
+  FileImage image;
+  const size_t size_bytes = make_image(dataset, path, image);  // the file is closed now
+  if (image.bytes == nullptr) throw unwritable(path);
+  write_file_atomically(path, {static_cast<const char*>(image.bytes), size_bytes});
 }
 
 TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash) {

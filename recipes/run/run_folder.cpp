@@ -133,7 +133,9 @@ void RunFolder::write_record(const StageRecord& record) {
 
 void RunFolder::append_metric(const std::string& json_line) {
   std::ofstream out(file("metrics.jsonl"), std::ios::app);
-  out << json_line << '\n';
+  if (!(out << json_line << '\n').flush())
+    throw Error(ErrorKind::Resources,
+                {.where = file("metrics.jsonl"), .what = "cannot be written", .hint = "is the disk full?"});
 }
 
 void RunFolder::start_metrics(const std::string& stage) {

@@ -3,9 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -15,14 +13,6 @@ namespace attar {
 namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
-
-std::atomic<int64_t>& writes_until_failure() {
-  static std::atomic<int64_t> count = [] {
-    const char* text = std::getenv("ATTAR_FAIL_WRITE");
-    return text != nullptr ? std::strtoll(text, nullptr, 10) : 0;
-  }();
-  return count;
-}
 
 Error write_error(const std::string& path, const char* action, int code) {
   return Error(ErrorKind::Resources,
@@ -43,6 +33,20 @@ void fsync_path(const std::string& path, int flags) {
 std::string folder_of(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
   return folder.empty() ? "." : folder;
+}
+
+// After the rename: the new contents are there whole, but may be the old ones again after a power cut. A folder that
+// may be written and not read cannot be synced at all.
+void sync_name(const std::string& path) {
+  const int fd = ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  const int result = ::fsync(fd);
+  const int code = errno;
+  ::close(fd);
+  if (result != 0 && code != EINVAL)
+    throw Error(ErrorKind::Resources, {.where = path,
+                                       .what = std::string("was written, but its name cannot be synced to the disk: ") +
+                                               std::strerror(code)});
 }
 
 void publish_folder(const std::string& aside, const std::string& path) {
@@ -68,15 +72,6 @@ void publish_folder(const std::string& aside, const std::string& path) {
 
 }  // namespace
 
-void fail_nth_write(int64_t n) {
-  writes_until_failure() = n;
-}
-
-void count_write(const std::string& path) {
-  std::atomic<int64_t>& left = writes_until_failure();
-  if (left > 0 && --left == 0) throw write_error(path, "write", ENOSPC);
-}
-
 std::string without_trailing_slash(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path;
@@ -89,7 +84,6 @@ std::string aside_path(const std::string& path) {
 AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_path(path)) {
   std::error_code code;
   std::filesystem::create_directories(folder_of(path), code);
-  count_write(path_);
   fd_ = ::open(aside_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) throw write_error(aside_, "create", errno);
   buffer_.reserve(kBufferBytes);
@@ -116,7 +110,6 @@ void AtomicFile::write(std::string_view text) {
 
 void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
   flush();
-  count_write(path_);
   size_t done = 0;
   while (done < bytes.size()) {
     const ssize_t put = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
@@ -128,7 +121,6 @@ void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
 
 void AtomicFile::flush() {
   if (buffer_.empty()) return;
-  count_write(path_);
   size_t done = 0;
   while (done < buffer_.size()) {
     const ssize_t put = ::write(fd_, buffer_.data() + done, buffer_.size() - done);
@@ -141,14 +133,12 @@ void AtomicFile::flush() {
 
 void AtomicFile::commit() {
   flush();
-  count_write(path_);
   if (::fsync(fd_) != 0) throw write_error(aside_, "fsync", errno);
   ::close(fd_);
   fd_ = -1;
-  count_write(path_);
   if (::rename(aside_.c_str(), path_.c_str()) != 0) throw write_error(path_, "rename into place", errno);
   committed_ = true;
-  fsync_path(folder_of(path_), O_RDONLY | O_DIRECTORY);
+  sync_name(path_);
 }
 
 void write_file_atomically(const std::string& path, std::string_view text) {
@@ -159,14 +149,13 @@ void write_file_atomically(const std::string& path, std::string_view text) {
 
 void publish(const std::string& aside, const std::string& given_path) {
   const std::string path = without_trailing_slash(given_path);
-  count_write(path);
   if (std::filesystem::is_directory(aside)) {
     publish_folder(aside, path);
   } else {
     fsync_path(aside, O_RDONLY);
     if (::rename(aside.c_str(), path.c_str()) != 0) throw write_error(path, "rename into place", errno);
   }
-  fsync_path(folder_of(path), O_RDONLY | O_DIRECTORY);
+  sync_name(path);
 }
 
 }  // namespace attar

@@ -43,10 +43,4 @@ std::string without_trailing_slash(std::string path);
 std::string aside_path(const std::string& path);
 void publish(const std::string& aside, const std::string& path);
 
-// Fault injection for tests: the n-th call from now (1-based) of any write, fsync or rename of this file fails with
-// ENOSPC; 0 turns it off. Also read once from ATTAR_FAIL_WRITE.
-void fail_nth_write(int64_t n);
-// Called by other writers (HDF5) so that they count too. Throws Error{Resources} when this call is the one to fail.
-void count_write(const std::string& path);
-
 }  // namespace attar

@@ -1,12 +1,16 @@
 #include "runtime/base/atomic_file.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
+#include <functional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
+#include "tests/base/failing_writes.h"
 
 namespace attar {
 namespace {
@@ -34,24 +38,76 @@ TEST_F(AtomicFileTest, AppearsOnCommitOnly) {
   EXPECT_EQ(read_file(path_), "kept");
 }
 
-TEST_F(AtomicFileTest, EveryFailingWriteLeavesTheOldFile) {
-  write_file_atomically(path_, "old");
+// The message of what `write` throws when the n-th call fails; "" when there are fewer.
+std::string message_of_failure(int64_t n, const std::function<void()>& write) {
+  fail_nth_write(n);
+  try {
+    write();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Resources);
+    return error.what();
+  }
+  return "";
+}
+
+int64_t entries_of(const fs::path& folder) {
+  return std::distance(fs::directory_iterator(folder), fs::directory_iterator());
+}
+
+// Create, three flushes, fsync, rename: the old file stays, and the message may say so. After the rename the new one is
+// there.
+TEST_F(AtomicFileTest, EveryFailingWriteLeavesAWholeFile) {
   const std::string big(size_t{3} << 20, 'x');
+  int64_t n = 1;
+  for (bool renamed = false;; ++n) {
+    ASSERT_LT(n, 20);
+    fail_nth_write(0);
+    write_file_atomically(path_, "old");
+    const std::string message = message_of_failure(n, [&] { write_file_atomically(path_, big); });
+    if (message.empty()) break;
+    renamed = read_file(path_) == big;
+    EXPECT_EQ(read_file(path_), renamed ? big : "old");
+    EXPECT_EQ(message.find("nothing was overwritten") == std::string::npos, renamed) << message;
+    EXPECT_EQ(renamed, n == 7) << n;
+    EXPECT_EQ(entries_of(folder_), 1);
+  }
+  EXPECT_EQ(n, 8);
+  EXPECT_EQ(read_file(path_), big);
+}
+
+TEST_F(AtomicFileTest, EveryFailingWriteLeavesAWholeFolder) {
+  const auto put = [&](const std::string& text) {
+    const std::string aside = aside_path(path_);
+    fs::create_directories(aside);
+    std::ofstream(aside + "/a") << text;
+    std::ofstream(aside + "/b") << text;
+    publish(aside, path_);
+  };
   int64_t n = 1;
   for (;; ++n) {
     ASSERT_LT(n, 20);
-    fail_nth_write(n);
-    try {
-      write_file_atomically(path_, big);
-      break;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::Resources);
-      EXPECT_EQ(read_file(path_), "old");
-      EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
-    }
+    fail_nth_write(0);
+    fs::remove_all(aside_path(path_));  // what the caller clears away
+    put("old");
+    const std::string message = message_of_failure(n + 2, [&] { put("new"); });  // after the two writes
+    if (message.empty()) break;
+    EXPECT_EQ(read_file(path_ + "/a"), read_file(path_ + "/b")) << n;
+    EXPECT_EQ(message.find("was written") != std::string::npos, read_file(path_ + "/a") == "new") << message;
   }
-  EXPECT_GT(n, 5);  // create, three flushes, fsync, rename
-  EXPECT_EQ(read_file(path_), big);
+  EXPECT_EQ(n, 7);  // fsync of two files and their folder, two renames, the name's fsync
+  EXPECT_EQ(read_file(path_ + "/a"), "new");
+  EXPECT_EQ(entries_of(folder_), 1);
+}
+
+TEST_F(AtomicFileTest, AFolderThatCannotBeReadTakesAFile) {
+  constexpr uid_t kNobody = 65534;
+  const bool root = ::geteuid() == 0;  // who may read everything: somebody else tries
+  fs::permissions(folder_, fs::perms::owner_write | fs::perms::owner_exec);
+  ASSERT_TRUE(!root || (::chown(folder_.c_str(), kNobody, kNobody) == 0 && ::seteuid(kNobody) == 0));
+  EXPECT_NO_THROW(write_file_atomically(path_, "kept"));
+  ASSERT_TRUE(!root || ::seteuid(0) == 0);
+  fs::permissions(folder_, fs::perms::owner_all);
+  EXPECT_EQ(read_file(path_), "kept");
 }
 
 TEST_F(AtomicFileTest, AFolderIsPublishedUnderANameThatEndsInASlash) {

@@ -4,8 +4,9 @@
 
 #include <filesystem>
 
-#include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
+#include "runtime/base/random.h"
+#include "tests/base/failing_writes.h"
 #include "tests/distill/tiny_training.h"
 
 namespace attar {

@@ -1,6 +1,7 @@
 """The run folder: what a run records as it goes, that a killed one loses none of it, and that it goes on beside the same inputs alone."""
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -179,6 +180,27 @@ def test_a_start_that_failed_leaves_the_folder_free(copy):
     recipe.write_text("teacher: teach\nseed: 1\n" + EXPORT)
     other = attar("run", recipe, "--out", folder)
     assert other.returncode == 2 and "another recipe" in other.stderr
+
+
+def test_a_disk_that_fails_at_any_write_costs_no_finished_stage(finished, tmp_path):
+    """Some of the writes of a short run, each in a run of its own: exit code 5, and the resumed run has the same results."""
+    recipe = tmp_path / "run.yaml"
+    recipe.write_text(f"teacher: {finished[0] / 'a run/checkpoints/0-teacher/final'}\ndata: {{train: [{finished[0] / 'train.txt'}]}}\n"
+                      "stages: [{distill: {tokens: 1000, batch_tokens: 512, checkpoint_every_steps: 1, losses: {cross_entropy: 1}}}, {quantize: {to: Q8_0, importance: false}}, export]\n")
+    whole = run(recipe, tmp_path / "whole")["results"]
+    environment = {**os.environ, "LD_PRELOAD": str(BIN.parent / "lib" / "libfailing_writes.so")}
+    failures = 0
+    for n in range(2, 1000, 13):
+        folder = tmp_path / str(n)
+        done = attar("run", recipe, "--out", folder, "--quiet", env={**environment, "FAIL_NTH_WRITE": str(n)})
+        if done.returncode == 0:
+            break
+        assert done.returncode == 5 and str(folder) in done.stderr, done.stderr
+        assert run(recipe, folder, "--resume")["results"] == whole, n
+        assert digest(folder / "export/model.gguf") == digest(tmp_path / "whole/export/model.gguf")
+        shutil.rmtree(folder)
+        failures += 1
+    assert failures > 5
 
 
 def test_damaged_records_are_named_and_cost_nothing_else(copy):

@@ -5,10 +5,11 @@
 #include <optional>
 
 #include "python/options.h"
-#include "runtime/cli/measure.h"
 #include "runtime/formats/jinja/chat_template.h"
+#include "runtime/judge/measure.h"
 #include "runtime/judge/score.h"
 #include "runtime/judge/verify.h"
+#include "runtime/judge/verify_json.h"
 #include "runtime/text/generate.h"
 
 namespace attar::python {
@@ -160,10 +161,10 @@ std::string verify_call(py::kwargs given) {
   const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
   ThreadPool pool(threads);
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
-  cli::Speeds speeds;
-  if (bench) speeds = cli::measure_both(program, teacher, student, threads, progress);
-  return cli::verify_document(results, speeds,
-                              runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
+  runtime::Speeds speeds;
+  if (bench) speeds = runtime::measure_both(program, teacher, student, threads, progress);
+  return runtime::verify_document(results, speeds,
+                                  runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 #include "recipes/commands/commands.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/measure.h"
 #include "runtime/cli/terminal.h"
+#include "runtime/judge/measure.h"
 
 namespace attar::cli {
 namespace {
@@ -151,7 +151,7 @@ Action add_eval(CLI::App& command, const GlobalOptions& global) {
 }
 
 Action add_doctor(CLI::App&, const GlobalOptions& global) {
-  return [&global] { return show(doctor(runtime_program()), global); };
+  return [&global] { return show(doctor(runtime::runtime_program()), global); };
 }
 
 }  // namespace attar::cli

@@ -5,9 +5,10 @@
 #include "recipes/data/splits.h"
 #include "recipes/run/session.h"
 #include "runtime/base/error.h"
-#include "runtime/cli/measure.h"
 #include "runtime/formats/jinja/chat_template.h"
+#include "runtime/judge/measure.h"
 #include "runtime/judge/verify.h"
+#include "runtime/judge/verify_json.h"
 #include "runtime/text/generate.h"
 
 namespace attar {
@@ -73,7 +74,7 @@ Json samples_json(const Session& session, const ModelFile& student, int64_t coun
 }
 
 std::string measuring_program(const RunOptions& options) {
-  return options.runtime_program.empty() ? cli::runtime_program() : options.runtime_program;
+  return options.runtime_program.empty() ? runtime::runtime_program() : options.runtime_program;
 }
 
 }  // namespace
@@ -99,14 +100,14 @@ StageRecord run_stage(Session& session, const std::string& name, const VerifySta
     results = runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), options, pool,
                               session.progress);
   }
-  cli::Speeds speeds;
+  runtime::Speeds speeds;
   if (options.bench) {
-    speeds = cli::measure_both(measuring_program(session.options), session.teacher_model, path, session.threads,
-                               session.progress);
+    speeds = runtime::measure_both(measuring_program(session.options), session.teacher_model, path, session.threads,
+                                   session.progress);
   }
   const std::vector<runtime::GateResult> gates =
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
-  const Json document = Json::parse(cli::verify_document(results, speeds, gates));
+  const Json document = Json::parse(runtime::verify_document(results, speeds, gates));
   Json measurements = document.at("measurements");
   measurements["gates"] = document.at("gates");
   if (!options.bench) measurements = {{"gates", document.at("gates")}};

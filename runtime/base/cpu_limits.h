@@ -6,9 +6,9 @@
 namespace attar {
 
 struct CpuLimits {
-  int processors = 1;      // hardware threads it may be scheduled on (sched_getaffinity)
-  int cores = 1;           // physical cores that these belong to; two hardware threads of a core share its multipliers
-  double quota = 0.0;      // processors' worth of time that its control groups grant (cgroup v1 and v2); 0: no limit
+  int processors = 1;  // hardware threads it may be scheduled on (sched_getaffinity)
+  int cores = 1;       // physical cores that these belong to; two hardware threads of a core share its multipliers
+  double quota = 0.0;  // processors' worth of time that its control groups grant (cgroup v1 and v2); 0: no limit
 
   int spinning_threads() const;  // that can wait without taking time from each other: processors, within the quota
   int threads() const;           // the default of every --threads: a thread a core, within the quota

@@ -1,16 +1,17 @@
 #include "runtime/judge/verify.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/measure.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/judge/measure.h"
+#include "runtime/judge/paired_difference.h"
+#include "runtime/judge/verify_json.h"
 
 namespace attar::cli {
 namespace {
@@ -24,32 +25,6 @@ struct Options {
   bool bench = true;
   bool context_given = false;  // otherwise a window is no longer than the models allow
 };
-
-// How much less a student diverges than another one on the same positions, with a 95 % interval from blocks of
-// neighbouring positions, which are not independent.
-struct Difference {
-  double mean = 0, low = 0, high = 0;
-};
-
-Difference difference(const std::vector<double>& student, const std::vector<double>& other) {
-  constexpr size_t kBlock = 64;
-  std::vector<double> blocks;
-  double total = 0.0;
-  for (size_t begin = 0; begin < student.size(); begin += kBlock) {
-    const size_t end = std::min(student.size(), begin + kBlock);
-    double sum = 0.0;
-    for (size_t i = begin; i < end; ++i) sum += student[i] - other[i];
-    total += sum;
-    blocks.push_back(sum / static_cast<double>(end - begin));
-  }
-  Difference out{total / static_cast<double>(student.size()), 0, 0};
-  double squares = 0.0;
-  for (const double block : blocks) squares += (block - out.mean) * (block - out.mean);
-  const auto n = static_cast<double>(blocks.size());
-  const double half = n > 1 ? 1.96 * std::sqrt(squares / (n - 1) / n) : HUGE_VAL;
-  out.low = out.mean - half, out.high = out.mean + half;
-  return out;
-}
 
 void print_row(const char* label, double teacher, double student, const char* format) {
   char a[32], b[32];
@@ -70,8 +45,9 @@ void print_fidelity(const char* mode, const runtime::Fidelity& f) {
 }
 
 // The same verification of another student, position by position.
-Difference compared(const ModelFile& teacher, const runtime::VerifyResults& results, const std::vector<Document>& text,
-                    const Options& options, const runtime::VerifyOptions& how, const GlobalOptions& global) {
+runtime::PairedDifference compared(const ModelFile& teacher, const runtime::VerifyResults& results,
+                                   const std::vector<Document>& text, const Options& options,
+                                   const runtime::VerifyOptions& how, const GlobalOptions& global) {
   ThreadPool pool(global.thread_count());
   const runtime::VerifyResults other =
       runtime::verify(teacher, ModelFile::open(options.against), text, how, pool, terminal_progress(global));
@@ -80,7 +56,7 @@ Difference compared(const ModelFile& teacher, const runtime::VerifyResults& resu
   if (a.kl_values.size() != b.kl_values.size())
     throw usage_error("--against", "is scored on other positions", "a student with the same vocabulary",
                       printable(options.against));
-  return difference(a.kl_values, b.kl_values);
+  return runtime::paired_difference(a.kl_values, b.kl_values);
 }
 
 int run(const Options& options, const GlobalOptions& global) {
@@ -97,19 +73,19 @@ int run(const Options& options, const GlobalOptions& global) {
     ThreadPool pool(global.thread_count());
     results = runtime::verify(teacher, student, text, how, pool, terminal_progress(global));
   }
-  std::optional<Difference> less;
+  std::optional<runtime::PairedDifference> less;
   if (!options.against.empty()) less = compared(teacher, results, text, options, how, global);
   show_notes(results.notes, global);
-  Speeds speeds;
+  runtime::Speeds speeds;
   if (options.bench)
-    speeds = measure_both(runtime_program(), options.teacher, options.student, global.thread_count(),
-                          terminal_progress(global));
+    speeds = runtime::measure_both(runtime::runtime_program(), options.teacher, options.student, global.thread_count(),
+                                   terminal_progress(global));
   const std::vector<runtime::GateResult> judged =
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
   bool passed = true;
   for (const runtime::GateResult& gate : judged) passed &= gate.pass;
   if (global.json) {
-    nlohmann::ordered_json document = nlohmann::ordered_json::parse(verify_document(results, speeds, judged));
+    nlohmann::ordered_json document = nlohmann::ordered_json::parse(runtime::verify_document(results, speeds, judged));
     if (less) document["results"]["kl_against"] = {{"mean", less->mean}, {"low95", less->low}, {"high95", less->high}};
     std::printf("%s\n", document.dump(1).c_str());
     return passed ? 0 : static_cast<int>(ErrorKind::GateMissed);

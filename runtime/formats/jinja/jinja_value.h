@@ -162,8 +162,8 @@ bool truthy(const Value& value);
 bool equal(const Value& a, const Value& b, const Site& site);
 bool same_key(const Value& a, const Value& b);
 bool less(const Value& a, const Value& b, const Site& site);  // Error{Input} where Python has no order
-Whole as_int(const Value& value);                           // of a whole number
-int64_t clamped(Whole number);                              // into 64 bits
+Whole as_int(const Value& value);                             // of a whole number
+int64_t clamped(Whole number);                                // into 64 bits
 double as_number(const Value& value);
 std::string type_name(const Value& value);
 

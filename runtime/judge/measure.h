@@ -1,26 +1,23 @@
 // Speed and memory of two models, each measured in a child process that runs it alone: `attar-run bench --json MODEL`.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "runtime/judge/verify.h"
 
-namespace attar::cli {
+namespace attar::runtime {
 
 // The attar-run beside the running program.
 std::string runtime_program();
 
 // Both absent: not measured.
 struct Speeds {
-  std::optional<runtime::Efficiency> teacher, student;
+  std::optional<Efficiency> teacher, student;
 };
 
 // Asks `progress` while a child runs; when that answers Stop, the child is killed.
 Speeds measure_both(const std::string& program, const std::string& teacher, const std::string& student, int threads,
                     const Progress& progress);
 
-// The JSON document of a verification, as the README's "verify --json" says.
-std::string verify_document(const runtime::VerifyResults& results, const Speeds& speeds,
-                            const std::vector<runtime::GateResult>& gates);
-
-}  // namespace attar::cli
+}  // namespace attar::runtime

@@ -1,0 +1,60 @@
+#include "runtime/judge/verify_json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace attar::runtime {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json spread_json(const Spread& s) {
+  return {{"mean", s.mean}, {"stderr", s.stderr_}, {"p50", s.p50}, {"p90", s.p90}, {"p99", s.p99}, {"max", s.max}};
+}
+Json pair_json(const Pair& p) {
+  return {{"teacher", p.teacher}, {"student", p.student}, {"ratio", p.ratio}};
+}
+
+Json fidelity_json(const std::optional<Fidelity>& fidelity) {
+  if (!fidelity) return nullptr;
+  return {{"kl", spread_json(fidelity->kl)},
+          {"top1_agreement", fidelity->top1_agreement},
+          {"top5_overlap", fidelity->top5_overlap},
+          {"perplexity", pair_json(fidelity->perplexity)},
+          {"bits_per_byte", pair_json(fidelity->bits_per_byte)},
+          {"dropped_mass", fidelity->dropped_mass}};
+}
+
+Json efficiency_json(const std::optional<Efficiency>& e) {
+  if (!e) return nullptr;
+  return {{"bytes", e->bytes},
+          {"parameters", e->parameters},
+          {"bits_per_weight", e->bits_per_weight},
+          {"prefill_tokens_per_s", e->prefill_tokens_per_s},
+          {"decode_tokens_per_s", e->decode_tokens_per_s},
+          {"time_to_first_token_s", e->time_to_first_token_s},
+          {"peak_rss_bytes", e->peak_rss_bytes}};
+}
+
+}  // namespace
+
+std::string verify_document(const VerifyResults& results, const Speeds& speeds, const std::vector<GateResult>& gates) {
+  Json gate_list = Json::array();
+  for (const GateResult& gate : gates)
+    gate_list.push_back({{"name", gate.name}, {"limit", gate.limit}, {"value", gate.value}, {"pass", gate.pass}});
+  const Json document = {
+      {"schema_version", 1},
+      {"results",
+       {{"text_sha256", results.text_sha256},
+        {"context", results.context},
+        {"windows", results.windows},
+        {"scored_tokens", results.scored_tokens},
+        {"skipped_tokens", results.skipped_tokens},
+        {"fp32", fidelity_json(results.fp32)},
+        {"deployed", fidelity_json(results.deployed)}}},
+      {"measurements", {{"teacher", efficiency_json(speeds.teacher)}, {"student", efficiency_json(speeds.student)}}},
+      {"gates", gate_list},
+      {"notes", results.notes}};
+  return document.dump(1) + "\n";
+}
+
+}  // namespace attar::runtime

@@ -1,0 +1,14 @@
+// The JSON document of a verification, which `verify --json` prints and reports hold (runtime/README.md).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "runtime/judge/measure.h"
+#include "runtime/judge/verify.h"
+
+namespace attar::runtime {
+
+std::string verify_document(const VerifyResults& results, const Speeds& speeds, const std::vector<GateResult>& gates);
+
+}  // namespace attar::runtime

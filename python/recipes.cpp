@@ -26,7 +26,8 @@ py::dict run(py::kwargs given) {
   const RunOptions options{.folder = take<std::string>(given, "out"),
                            .resume = take<bool>(given, "resume"),
                            .threads = take_threads(given),
-                           .runtime_program = runtime_program()};
+                           .runtime_program = runtime_program(),
+                           .log = take_options<LogOptions>(given)};
   const Progress progress = take_progress(given);
   RunOutcome outcome;
   {

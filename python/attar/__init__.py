@@ -86,9 +86,11 @@ class Model:
         return self._model.config()
 
 
-def run(recipe, *overrides, out="", resume=False, threads=0, progress=None):
-    """Runs a recipe; returns paths, whether the gates passed, and the report."""
-    result = _C.run(recipe=recipe, overrides=overrides, out=out, resume=resume, threads=threads, progress=progress)
+def run(recipe, *overrides, out="", resume=False, threads=0, log_file="", log_level="info", progress=None):
+    """Runs a recipe; returns paths, whether the gates passed, and the report. What happens is logged to the folder's log.txt, or to
+    `log_file`; log_level: debug, info, warning or off."""
+    result = _C.run(recipe=recipe, overrides=overrides, out=out, resume=resume, threads=threads, log_file=log_file,
+                    log_level=log_level, progress=progress)
     return {**result, "report": _json.loads(result["report"])}
 
 

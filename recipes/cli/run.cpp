@@ -12,6 +12,7 @@
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
+#include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 
 namespace attar::cli {
@@ -23,6 +24,7 @@ struct Options {
   std::string recipe, out;
   std::vector<std::string> overrides;
   bool resume = false, dry_run = false;
+  LogOptions log;
 };
 
 void print_plan(const std::string& plan_json) {
@@ -45,7 +47,8 @@ int run(const Options& options, const GlobalOptions& global) {
   const RunOptions how{.folder = options.out,
                        .resume = options.resume,
                        .threads = static_cast<int>(global.threads),
-                       .runtime_program = {}};
+                       .runtime_program = {},
+                       .log = options.log};
   if (options.dry_run) {
     const std::string plan = plan_recipe(recipe, how);
     if (global.json)
@@ -111,6 +114,7 @@ Action add_run(CLI::App& command, const GlobalOptions& global) {
   command.add_option("--out", options->out, "run folder; runs/NAME by default");
   command.add_flag("--resume", options->resume, "go on with the run that the folder holds");
   command.add_flag("--dry-run", options->dry_run, "print the plan with time, memory and disk, and stop");
+  visit_fields(options->log, FlagAdder(command));
   return [options, &global] { return run(*options, global); };
 }
 

@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -34,19 +35,28 @@ std::string numbered_name(const Recipe& recipe, size_t index) {
 template <class Work>
 StageRecord finish_once(Session& session, const std::string& name, Work&& work) {
   if (std::optional<StageRecord> done = session.folder.record(name)) {
+    session.log.write(LogLevel::Info, name + ": done before");
     work(true);
     return *done;
   }
+  session.log.write(LogLevel::Info, name + ": begins");
   ::malloc_trim(0);  // what the stage before has freed goes back, so that the peak is this stage's own
   runtime::reset_peak_rss();
   const auto start = std::chrono::steady_clock::now();
   StageRecord record = work(false);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const int64_t peak_bytes = runtime::peak_rss_bytes();
   Json measurements = Json::parse(record.measurements);
-  measurements["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  measurements["peak_rss_bytes"] = runtime::peak_rss_bytes();
+  measurements["seconds"] = seconds;
+  measurements["peak_rss_bytes"] = peak_bytes;
   record.measurements = measurements.dump();
   record.name = name;
   session.folder.write_record(record);
+  for (const std::string& note : record.notes) session.log.write(LogLevel::Warning, name + ": " + note);
+  char line[120];
+  std::snprintf(line, sizeof line, "%s: ends after %.1f s, at most %.0f MB", name.c_str(), seconds,
+                static_cast<double>(peak_bytes) * 1e-6);
+  session.log.write(LogLevel::Info, line);
   return record;
 }
 
@@ -93,6 +103,26 @@ std::string environment_json(const RunFolder& folder, int threads) {
   return json.dump(1) + "\n";
 }
 
+std::vector<StageRecord> run_stages(Session& session) {
+  std::vector<StageRecord> records;
+  records.push_back(finish_once(session, "0-teacher", [&](bool) { return prepare_teacher(session); }));
+  records.push_back(finish_once(session, "0-data", [&](bool) { return prepare_data(session); }));
+
+  const std::vector<Stage>& stages = session.recipe.stages;
+  const size_t first = first_stage_to_run(session);
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const std::string name = numbered_name(session.recipe, i);
+    if (i < first) {
+      records.push_back(*session.folder.record(name));
+      continue;
+    }
+    records.push_back(finish_once(session, name, [&](bool) {
+      return std::visit([&](const auto& stage) { return run_stage(session, name, stage); }, stages[i]);
+    }));
+  }
+  return records;
+}
+
 }  // namespace
 
 RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
@@ -103,23 +133,20 @@ RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Pro
   const int threads = options.threads > 0 ? options.threads : default_threads();
   write_file_atomically(folder.file("env.json"), environment_json(folder, threads));
 
-  Session session{recipe, inputs, options, folder, progress, threads};
-  std::vector<StageRecord> records;
-  records.push_back(finish_once(session, "0-teacher", [&](bool) { return prepare_teacher(session); }));
-  records.push_back(finish_once(session, "0-data", [&](bool) { return prepare_data(session); }));
-
-  const size_t first = first_stage_to_run(session);
-  for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    const std::string name = numbered_name(recipe, i);
-    if (i < first) {
-      records.push_back(*folder.record(name));
-      continue;
-    }
-    records.push_back(finish_once(session, name, [&](bool) {
-      return std::visit([&](const auto& stage) { return run_stage(session, name, stage); }, recipe.stages[i]);
-    }));
+  const RunLog log(options.log, folder.file("log.txt"));
+  log.write(LogLevel::Info, "Attar " ATTAR_VERSION " runs " + recipe.name + " on " + std::to_string(threads) +
+                                " threads: " + command_line());
+  const Progress watched = log.watching(progress);
+  Session session{recipe, inputs, options, folder, watched, log, threads};
+  try {
+    const std::vector<StageRecord> records = run_stages(session);
+    RunOutcome outcome = write_report(session, records);
+    log.write(LogLevel::Info, outcome.gates_passed ? "done" : "done; a gate was missed");
+    return outcome;
+  } catch (const std::exception& error) {
+    log.write(LogLevel::Warning, std::string("stopped: ") + error.what());
+    throw;
   }
-  return write_report(session, records);
 }
 
 }  // namespace attar

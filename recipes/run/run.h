@@ -1,11 +1,12 @@
 // Runs a recipe in a run folder: every stage's result is kept there and any stage resumes from it.
 //
-//   resolved.yaml env.json metrics.jsonl data/*.h5 cache/*.h5 checkpoints/<stage>/step-N/ export/ report.json
+//   resolved.yaml env.json log.txt metrics.jsonl data/*.h5 cache/*.h5 checkpoints/<stage>/step-N/ export/ report.json
 //   report.html
 #pragma once
 
 #include <string>
 
+#include "recipes/run/run_log.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/progress.h"
 
@@ -16,6 +17,7 @@ struct RunOptions {
   bool resume = false;          // go on from what the folder holds; without it a folder that holds a run is an error
   int threads = 0;              // 0: all cores
   std::string runtime_program;  // attar-run, for measurements; "": beside this program
+  LogOptions log{};             // of log.txt in the folder
 };
 
 struct RunOutcome {

@@ -11,6 +11,7 @@
 #include "quantize/quantize.h"
 #include "recipes/run/run.h"
 #include "recipes/run/run_folder.h"
+#include "recipes/run/run_log.h"
 #include "recipes/schema/inputs.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/progress.h"
@@ -24,6 +25,7 @@ struct Session {
   const RunOptions& options;
   RunFolder& folder;
   const Progress& progress;
+  const RunLog& log;
   int threads;
 
   std::string teacher_model{};  // MODEL: the recipe's, or the checkpoint of the one trained here

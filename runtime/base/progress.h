@@ -20,7 +20,8 @@ struct Event {
   int64_t done = 0;
   int64_t total = 0;  // 0: not known
   std::vector<Metric> metrics{};
-  std::string_view message{};  // a line to show (a fallback taken, a checkpoint written); usually empty
+  std::string_view message{};  // a line to show and to log (a fallback taken); usually empty
+  std::string_view detail{};   // a line for the log alone (a checkpoint written, a cache read); usually empty
 };
 
 enum class Flow { GoOn, Stop };

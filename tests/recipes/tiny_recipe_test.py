@@ -60,6 +60,23 @@ def test_report_holds_every_stage(reference):
         assert (folder / name).exists()
 
 
+def test_the_log_says_what_happened(reference, tmp_path):
+    folder, report = reference
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    for stage in report["results"]["stages"]:
+        assert re.search(rf" I {re.escape(stage['name'])}: begins\n", log) and re.search(rf" I {re.escape(stage['name'])}: ends after [0-9.]+ s, at most \d+ MB\n", log), stage["name"]
+        for note in stage.get("notes", []):
+            assert f" W {stage['name']}: {note}\n" in log
+    assert re.search(r"distill: checkpoint of step 10 written in [0-9.]+ s\n", log) and log.endswith(" I done\n")
+    elsewhere = tmp_path / "run.log"
+    run(folder, "--resume", "--log-file", elsewhere, "--log-level", "debug")
+    assert "2-distill: done before" in elsewhere.read_text(encoding="utf-8") and (folder / "log.txt").read_text(encoding="utf-8") == log
+    wrong = attar("run", RECIPE, "--log-level", "loud", "--out", tmp_path / "x", "--quiet")
+    assert wrong.returncode == 2 and "debug, info, warning or off" in wrong.stderr
+    unwritable = attar("run", RECIPE, *QUICK, "--out", folder, "--resume", "--log-file", tmp_path, "--quiet")
+    assert unwritable.returncode == 5 and "cannot be written" in unwritable.stderr
+
+
 def test_the_gguf_has_a_card_and_names_its_teacher(reference):
     folder, _ = reference
     card = (folder / "export/README.md").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cmath>
 #include <numbers>
 
@@ -286,24 +287,35 @@ class Trainer {
                inputs_.threads);
   }
 
+  // Writes a checkpoint and returns what the log says of it.
+  std::string save() const {
+    const auto start = std::chrono::steady_clock::now();
+    checkpoints_.save(student_, tokenizer_, state_);
+    char line[80];
+    std::snprintf(line, sizeof line, "checkpoint of step %lld written in %.2f s", static_cast<long long>(state_.step),
+                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    return line;
+  }
+
   // Reports, and writes a checkpoint when it is time or the caller stops.
   void tell(const TrainStep& done, double tokens_per_s) {
     const bool finished = state_.seen.count >= options_.tokens;
     const bool due =
         options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0 && !finished;
-    if (due) checkpoints_.save(student_, tokenizer_, state_);
+    const std::string written = due ? save() : "";
     if (!progress_) return;
     Event event{.stage = "distill",
                 .unit = "tokens",
                 .done = std::min(state_.seen.count, options_.tokens),
-                .total = options_.tokens};
+                .total = options_.tokens,
+                .detail = written};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
     if (done.gaps) event.metrics.push_back({"unsignalled", done.gaps->unsignalled});
     event.metrics.push_back({"gradient_norm", done.gradient_norm});
     event.metrics.push_back({"learning_rate", done.learning_rate});
     event.metrics.push_back({"tokens_per_s", tokens_per_s});
     if (progress_(event) == Flow::GoOn) return;
-    if (!due && !finished) checkpoints_.save(student_, tokenizer_, state_);
+    if (!due && !finished) save();
     throw Error(ErrorKind::Interrupted,
                 {.where = "distill",
                  .what = "interrupted",

@@ -93,7 +93,15 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
   const int64_t k = data.signal_k > 0 ? data.signal_k : own_k;
   const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options.sequence_tokens);
-  if (std::filesystem::exists(path)) return read_dataset(path, data.tokenizer_hash);
+  if (std::filesystem::exists(path)) {
+    const std::string from = "read from " + path;
+    report(progress, {.stage = "teacher signal",
+                      .unit = "tokens",
+                      .done = data.token_count(),
+                      .total = data.token_count(),
+                      .detail = from});
+    return read_dataset(path, data.tokenizer_hash);
+  }
 
   ThreadPool pool(threads);
   const runtime::Model model = runtime::Model::load(teacher, {}, pool);

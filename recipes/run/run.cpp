@@ -113,6 +113,7 @@ std::vector<StageRecord> run_stages(Session& session) {
   for (size_t i = 0; i < stages.size(); ++i) {
     const std::string name = numbered_name(session.recipe, i);
     if (i < first) {
+      session.log.write(LogLevel::Info, name + ": done before");
       records.push_back(*session.folder.record(name));
       continue;
     }

@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BUILD := build
 JOBS ?= $(shell cmake/jobs.sh)
-THREADED := thread_pool_test forward_test speech_test host_test allocation_test tokenizer_test
+THREADED := thread_pool_test forward_test speech_test host_test tokenizer_test
 APT_LIST := $(shell sed -e '/^\#/d' apt-packages.txt)
 
 .PHONY: help

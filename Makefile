@@ -6,7 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 BUILD := build
-JOBS ?= $(shell nproc)
+JOBS ?= $(shell cmake/jobs.sh)
+THREADED := thread_pool_test forward_test speech_test host_test tokenizer_test
 APT_LIST := $(shell sed -e '/^\#/d' apt-packages.txt)
 
 .PHONY: help
@@ -76,7 +77,9 @@ check: build
 	$(PYTHON) -m pytest -q tests/layering_test.py
 	cmake --preset asan && ninja -C build-asan -j $(JOBS)
 	ctest --test-dir build-asan --output-on-failure
+	cmake --preset tsan && ninja -C build-tsan -j $(JOBS) $(THREADED)
+	cd build-tsan && for test in $(THREADED); do bin/$$test --gtest_brief=1; done
 
 .PHONY: clean
 clean:
-	rm -rf build build-asan build-release build-no-unity dist
+	rm -rf build build-asan build-tsan build-release build-no-unity dist

@@ -22,7 +22,11 @@ if(ATTAR_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
-if(ATTAR_SANITIZE)
+# ATTAR_SANITIZE: address (with undefined behaviour) or thread.
+if(ATTAR_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread)
+elseif(ATTAR_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 endif()

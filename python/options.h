@@ -9,11 +9,18 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
+#include "runtime/base/float_environment.h"
 #include "runtime/base/progress.h"
 
 namespace attar::python {
 
 namespace py = pybind11;
+
+// Around a long call: Python's other threads run meanwhile, and the float settings of its process change no bit.
+struct NativeCall {
+  py::gil_scoped_release release{};
+  FloatEnvironment floats{};
+};
 
 // What pybind11's casts take: a path as str, also inside a list.
 py::object plain(const py::handle& given);
@@ -50,7 +57,7 @@ T take(py::dict& given, const char* name, T fallback = {}) {
   return cast<T>(name, given.attr("pop")(name));
 }
 
-// 0 for all cores.
+// 0 for default_threads().
 int take_threads(py::dict& given);
 
 // Fills the listed fields from `given` and removes them from it.

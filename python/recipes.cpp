@@ -31,7 +31,7 @@ py::dict run(py::kwargs given) {
   const Progress progress = take_progress(given);
   RunOutcome outcome;
   {
-    const py::gil_scoped_release release;
+    const NativeCall native;
     outcome = run_recipe(recipe, options, progress);
   }
   py::dict result;
@@ -51,7 +51,7 @@ std::string prune_call(py::kwargs given) {
   const Progress progress = take_progress(given);
   const auto options = take_options<PruneOptions>(given);
   refuse_rest(given, "prune");
-  const py::gil_scoped_release release;
+  const NativeCall native;
   return prune_model(command, options, progress);
 }
 
@@ -61,7 +61,7 @@ std::string quantize_call(py::kwargs given) {
   const auto imatrix = take<std::string>(given, "imatrix");
   const auto options = take_options<QuantizeOptions>(given);
   refuse_rest(given, "quantize");
-  const py::gil_scoped_release release;
+  const NativeCall native;
   return quantize_model(command, options, imatrix, progress);
 }
 
@@ -72,7 +72,7 @@ std::string distill_call(py::kwargs given) {
   const bool resume = take<bool>(given, "resume");
   const auto options = take_options<DistillOptions>(given);
   refuse_rest(given, "distill");
-  const py::gil_scoped_release release;
+  const NativeCall native;
   return distill_model(command, student, options, resume, progress);
 }
 
@@ -83,7 +83,7 @@ std::string export_call(py::kwargs given) {
   const ExportTarget target{.format = take<std::string>(given, "format"),
                             .dtype = take<std::string>(given, "dtype"),
                             .dequantized = take<bool>(given, "dequantized")};
-  const py::gil_scoped_release release;
+  const NativeCall native;
   return export_model(command, target, progress);
 }
 
@@ -97,7 +97,7 @@ std::string eval_call(py::kwargs given) {
   options.limit = take(given, "limit", options.limit);
   options.per_item = take(given, "per_item", options.per_item);
   refuse_rest(given, "evaluate");
-  const py::gil_scoped_release release;
+  const NativeCall native;
   return eval_model(command, options, progress);
 }
 

@@ -31,7 +31,7 @@ class PyModel {
     const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
     if (numerics != "fp32" && numerics != "deployed")
       throw usage_error("numerics", "is unknown", "fp32 or deployed", printable(numerics));
-    const py::gil_scoped_release release;
+    const NativeCall native;
     model_.emplace(runtime::Model::load(
         ModelFile::open(path), {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed},
         pool_));
@@ -50,7 +50,7 @@ class PyModel {
       return on_text.is_none() || !on_text(std::string(text)).is(py::bool_(false));
     };
     const Progress signals = signals_only();
-    const py::gil_scoped_release release;
+    const NativeCall native;
     const std::lock_guard turn(mutex_);
     runtime::KvCache cache(*model_);
     runtime::Workspace work(*model_, pool_);
@@ -69,7 +69,7 @@ class PyModel {
     std::vector<double> scores;
     const Progress signals = signals_only();
     {
-      const py::gil_scoped_release release;
+      const NativeCall native;
       const std::lock_guard turn(mutex_);
       runtime::Workspace work(*model_, pool_);
       scores = runtime::score_tokens(*model_, tokens, work, signals);
@@ -88,7 +88,7 @@ class PyModel {
       std::copy(p.logits.begin(), p.logits.end(), values + p.position * columns);
     };
     const Progress signals = signals_only();
-    const py::gil_scoped_release release;
+    const NativeCall native;
     const std::lock_guard turn(mutex_);
     runtime::Workspace work(*model_, pool_);
     runtime::for_each_logits(*model_, tokens, work, copy, signals);
@@ -154,7 +154,7 @@ std::string verify_call(py::kwargs given) {
   refuse_rest(given, "verify");
   runtime::check_gates(gates, options, bench);
   const std::string program = runtime_program();
-  const py::gil_scoped_release release;
+  const NativeCall native;
   std::vector<Document> text;
   for (const std::string& path : data)
     for (Document& document : read_documents(path)) text.push_back(std::move(document));

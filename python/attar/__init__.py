@@ -53,7 +53,7 @@ def _weights(name, values):
 
 
 class Model:
-    """A model loaded into the native runtime. numerics: "deployed" (int8 activations) or "fp32"; threads: 0 for all cores."""
+    """A model loaded into the native runtime. numerics: "deployed" (int8 activations) or "fp32"; threads: 0 for one a core, within the processor quota."""
 
     def __init__(self, model, numerics="deployed", threads=0):
         self._model = _C.Model(model=model, numerics=numerics, threads=threads)

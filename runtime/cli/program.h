@@ -17,7 +17,7 @@ class App;
 namespace attar::cli {
 
 struct GlobalOptions {
-  int64_t threads = 0;          // 0: all cores
+  int64_t threads = 0;          // 0: default_threads()
   std::optional<int64_t> seed;  // not given: 0, or the recipe's
   bool json = false;            // one JSON document on stdout
   bool quiet = false;           // no progress

@@ -65,6 +65,14 @@ def test_the_commands_do_not_load_torch():
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PACKAGE)}).returncode == 0
 
 
+def test_a_forked_child_may_use_the_model(model):
+    expected = model.generate("the", max_tokens=3, temperature=0.0)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if model.generate("the", max_tokens=3, temperature=0.0) == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_model_scores_generates_and_gives_logits(model):
     ids = model.tokenize("The sea is wide and blue")
     scores = model.score(torch.tensor(ids))

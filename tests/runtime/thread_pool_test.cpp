@@ -91,8 +91,8 @@ TEST(ThreadPool, RefusesNoThreads) {
 }
 
 TEST(ThreadPoolDeathTest, SaysWhenTheSystemStartsNoMoreThreads) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "AddressSanitizer needs the address space";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer needs the address space";
 #endif
   EXPECT_EXIT(start_too_many(), ::testing::ExitedWithCode(static_cast<int>(ErrorKind::Resources)), "");
 }

@@ -41,14 +41,32 @@ enum class TileFormat : uint8_t {
 };
 inline constexpr int kTileFormats = 15;
 
+// What a format is made of; everything that reads, writes or multiplies tiles takes it from here.
 struct TileTraits {
   uint8_t code_bits;    // 4, 5, 8; 16 or 32: plain values
   uint8_t scale_bytes;  // 2 or 4; 0: plain values
+  uint8_t bias;         // added to a code (of a table: to its values) to make it unsigned
   bool has_min;
-  bool half;  // two scales per block of 32
-  bool table;
+  bool half;   // two scales per block of 32
+  bool table;  // codes are indices into the matrix's table
 };
-extern const TileTraits kTileTraits[kTileFormats];
+constexpr TileTraits kTileTraits[kTileFormats] = {
+    {.code_bits = 32, .scale_bytes = 0, .bias = 0, .has_min = false, .half = false, .table = false},   // F32
+    {.code_bits = 16, .scale_bytes = 0, .bias = 0, .has_min = false, .half = false, .table = false},   // F16
+    {.code_bits = 16, .scale_bytes = 0, .bias = 0, .has_min = false, .half = false, .table = false},   // BF16
+    {.code_bits = 4, .scale_bytes = 2, .bias = 8, .has_min = false, .half = false, .table = false},    // U4
+    {.code_bits = 4, .scale_bytes = 2, .bias = 0, .has_min = true, .half = false, .table = false},     // U4Min
+    {.code_bits = 4, .scale_bytes = 4, .bias = 0, .has_min = true, .half = false, .table = false},     // U4Min32
+    {.code_bits = 4, .scale_bytes = 2, .bias = 128, .has_min = false, .half = false, .table = true},   // Table4
+    {.code_bits = 4, .scale_bytes = 4, .bias = 128, .has_min = false, .half = false, .table = true},   // Table4_32
+    {.code_bits = 5, .scale_bytes = 2, .bias = 16, .has_min = false, .half = false, .table = false},   // U5
+    {.code_bits = 5, .scale_bytes = 2, .bias = 0, .has_min = true, .half = false, .table = false},     // U5Min
+    {.code_bits = 5, .scale_bytes = 4, .bias = 0, .has_min = true, .half = false, .table = false},     // U5Min32
+    {.code_bits = 8, .scale_bytes = 2, .bias = 128, .has_min = false, .half = false, .table = false},  // I8
+    {.code_bits = 8, .scale_bytes = 4, .bias = 128, .has_min = false, .half = false, .table = false},  // I8_32
+    {.code_bits = 8, .scale_bytes = 4, .bias = 128, .has_min = false, .half = true, .table = false},   // I8Half
+    {.code_bits = 8, .scale_bytes = 4, .bias = 128, .has_min = true, .half = true, .table = false},    // I8HalfMin
+};
 
 // A matrix (rows, columns) in tiles. A tile holds its codes, then its scales, then its minima, each for all blocks:
 //   codes   [block][code_bits * 64 bytes]     scales, minima   [block (x 2 if half)][16 rows]

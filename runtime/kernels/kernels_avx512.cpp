@@ -185,21 +185,7 @@ ATTAR_INLINE int32_t store_codes(int8_t* p, Vec v) {
 #include "runtime/kernels/kernels_codes.inc"
 #include "runtime/kernels/kernels_float.inc"
 
-constexpr Kernels kTable = {.isa = Isa::Avx512Vnni,
-                            .quantize = quantize,
-                            .gemv = gemv,
-                            .unpack = unpack,
-                            .gemm_panel_tiles = kPanelTiles,
-                            .gemm = gemm,
-                            .gemm_plain = gemm_plain,
-                            .rms_norm = rms_norm,
-                            .rope = rope,
-                            .silu_gate = silu_gate,
-                            .gelu_gate = gelu_gate,
-                            .softmax = softmax,
-                            .blend = blend,
-                            .add = add_rows,
-                            .to_f16 = to_f16};
+constexpr Kernels kTable = table_for(Isa::Avx512Vnni);
 
 }  // namespace
 

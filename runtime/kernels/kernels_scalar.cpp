@@ -1,51 +1,18 @@
 // The kernels as plain loops: the reference for the fast ones, and what runs where there is no fast one.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "runtime/base/half.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/kernels/tile.h"
 
 namespace attar::runtime {
 namespace {
 
-const TileTraits& traits_of(const PackedMatrix& m) {
-  return kTileTraits[static_cast<int>(m.format)];
-}
-
-float load_f16(const uint8_t* p) {
-  uint16_t h;
-  std::memcpy(&h, p, 2);
-  return f16_to_f32(h);
-}
-
-float load_f32(const uint8_t* p) {
-  float f;
-  std::memcpy(&f, p, 4);
-  return f;
-}
-
 // The codes of one block, as signed numbers: value = scale * code + minimum.
 void unpack_codes(const PackedMatrix& m, const uint8_t* block, int8_t codes[kTileRows][kBlock]) {
-  const TileTraits& t = traits_of(m);
   for (int r = 0; r < kTileRows; ++r)
-    for (int k = 0; k < kBlock; ++k) {
-      if (t.code_bits == 8) {
-        codes[r][k] = static_cast<int8_t>(block[(k / 4) * 64 + r * 4 + k % 4] - 128);
-        continue;
-      }
-      const int byte = (k / 8) * 64 + r * 4 + k % 4;
-      int code = (k / 4) % 2 == 0 ? block[byte] & 15 : block[byte] >> 4;
-      if (t.code_bits == 5) {
-        const int bit = 4 * r + k % 4;
-        code |= ((block[256 + (k / 4) * 8 + bit / 8] >> (bit % 8)) & 1) << 4;
-      }
-      if (t.table)
-        code = m.table[code] - 128;
-      else if (!t.has_min)
-        code -= t.code_bits == 4 ? 8 : 16;
-      codes[r][k] = static_cast<int8_t>(code);
-    }
+    for (int k = 0; k < kBlock; ++k) codes[r][k] = static_cast<int8_t>(tile_code(m, block, r, k));
 }
 
 // Scales or minima of one block. -> (1 or 2, 16)
@@ -53,10 +20,7 @@ void unpack_scales(const PackedMatrix& m, const uint8_t* tile, int64_t offset, i
   const TileTraits& t = traits_of(m);
   const int n = t.half ? 2 : 1;
   for (int h = 0; h < n; ++h)
-    for (int r = 0; r < kTileRows; ++r) {
-      const uint8_t* at = tile + offset + ((block * n + h) * kTileRows + r) * t.scale_bytes;
-      out[h][r] = t.scale_bytes == 2 ? load_f16(at) : load_f32(at);
-    }
+    for (int r = 0; r < kTileRows; ++r) out[h][r] = tile_scale(tile + offset, (block * n + h) * kTileRows + r, t);
 }
 
 int32_t dot(const int8_t* w, const int8_t* x, int64_t n) {
@@ -167,14 +131,6 @@ void gemm(const PackedMatrix& m, const uint8_t* panels, int64_t panel_bytes, int
   }
 }
 
-float plain_value(const PlainTiles& tiles, const uint8_t* tile, int64_t index) {
-  if (tiles.format == TileFormat::F32) return load_f32(tile + index * 4);
-  if (tiles.format == TileFormat::F16) return load_f16(tile + index * 2);
-  uint16_t b;
-  std::memcpy(&b, tile + index * 2, 2);
-  return bf16_to_f32(b);
-}
-
 void gemm_plain(const PlainTiles& tiles, const FloatRows& x, int64_t n_rows, const Output& out) {
   for (int64_t tile = 0; tile < tiles.n_tiles; ++tile) {
     const uint8_t* data = static_cast<const uint8_t*>(tiles.data) + tile * tiles.tile_bytes;
@@ -183,7 +139,7 @@ void gemm_plain(const PlainTiles& tiles, const FloatRows& x, int64_t n_rows, con
       float sums[8][kTileRows] = {};
       for (int64_t k = 0; k < tiles.depth; ++k) {
         float w[kTileRows];
-        for (int r = 0; r < kTileRows; ++r) w[r] = plain_value(tiles, data, k * kTileRows + r);
+        for (int r = 0; r < kTileRows; ++r) w[r] = tile_value(data, k * kTileRows + r, tiles.format);
         for (int64_t i = 0; i < n; ++i)
           for (int r = 0; r < kTileRows; ++r) sums[i][r] += w[r] * x.values[(first + i) * x.stride + k];
       }

@@ -8,6 +8,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/half.h"
 #include "runtime/kernels/codes.h"
+#include "runtime/kernels/tile.h"
 
 namespace attar::runtime {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 constexpr int64_t kReadBytes = 256 << 10;  // of a file at once: they stay in the second-level cache
 
 void lay_out(PackedMatrix& m) {
-  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
+  const TileTraits& t = traits_of(m);
   if (t.scale_bytes == 0) {
     m.tile_bytes = m.columns * kTileRows * t.code_bits / 8;
   } else {
@@ -35,13 +36,12 @@ uint32_t four(const uint8_t* bytes) {
 
 // Writes the codes of one row of one block into its tile; four columns make a lane of a register.
 void write_codes(const PackedMatrix& m, const int8_t* codes, const uint8_t* index_of, int row, uint8_t* block) {
-  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
-  const int bias = t.code_bits == 8 ? 128 : t.has_min ? 0 : t.code_bits == 4 ? 8 : 16;
+  const TileTraits& t = traits_of(m);
   uint8_t biased[kBlock];
   if (t.table) {
     for (int k = 0; k < kBlock; ++k) biased[k] = index_of[static_cast<uint8_t>(codes[k])];
   } else {
-    for (int k = 0; k < kBlock; ++k) biased[k] = static_cast<uint8_t>(codes[k] + bias);
+    for (int k = 0; k < kBlock; ++k) biased[k] = static_cast<uint8_t>(codes[k] + t.bias);
   }
   if (t.code_bits == 8) {
     for (int j = 0; j < 8; ++j) std::memcpy(block + 64 * j + 4 * row, biased + 4 * j, 4);
@@ -83,7 +83,7 @@ class RowPacker {
  public:
   RowPacker(const PackedMatrix& m, const StoredTensor& tensor, const std::string& name)
       : m_(m), stored_(format_of(tensor.type)), name_(name) {
-    if (kTileTraits[static_cast<int>(m.format)].scale_bytes == 0) {
+    if (traits_of(m).scale_bytes == 0) {
       values_.resize(static_cast<size_t>(m.columns));
       return;
     }
@@ -152,30 +152,6 @@ struct SourceRows {
   int64_t begin, end;
 };
 
-float scale_at(const uint8_t* tile, int64_t offset, int64_t index, int scale_bytes) {
-  const uint8_t* at = tile + offset + index * scale_bytes;
-  if (scale_bytes == 4) return std::bit_cast<float>(four(at));
-  return f16_to_f32(static_cast<uint16_t>(at[0] | at[1] << 8));
-}
-
-// The other way of write_codes, for column k of a row of a block.
-int code_at(const PackedMatrix& m, const uint8_t* block, int row, int k) {
-  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
-  if (t.code_bits == 8) return block[k / 4 * 64 + 4 * row + k % 4] - 128;
-  const uint8_t pair = block[k / 8 * 64 + 4 * row + k % 4];
-  int code = k / 4 % 2 == 0 ? pair & 15 : pair >> 4;
-  if (t.table) return m.table[code] - 128;
-  const int bit = 4 * row + k % 4;
-  if (t.code_bits == 5) code |= (block[256 + k / 4 * 8 + bit / 8] >> (bit % 8) & 1) << 4;
-  return t.has_min ? code : code - (t.code_bits == 4 ? 8 : 16);
-}
-
-float plain_at(const PackedMatrix& m, const uint8_t* tile, int64_t index) {
-  if (m.format == TileFormat::F32) return std::bit_cast<float>(four(tile + index * 4));
-  const auto bits = static_cast<uint16_t>(tile[index * 2] | tile[index * 2 + 1] << 8);
-  return m.format == TileFormat::F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
-}
-
 }  // namespace
 
 TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded) {
@@ -231,21 +207,21 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
 
 void unpack_row(const Matrix& matrix, int64_t row, float* values) {
   const PackedMatrix& m = matrix.tiles;
-  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
+  const TileTraits& t = traits_of(m);
   const uint8_t* tile = m.data + row / kTileRows * m.tile_bytes;
   const auto lane = static_cast<int>(row % kTileRows);
   if (!matrix.quantized()) {
-    for (int64_t k = 0; k < m.columns; ++k) values[k] = plain_at(m, tile, k * kTileRows + lane);
+    for (int64_t k = 0; k < m.columns; ++k) values[k] = tile_value(tile, k * kTileRows + lane, m.format);
     return;
   }
   const int64_t width = t.half ? kBlock / 2 : kBlock;  // columns that share a scale
   for (int64_t first = 0; first < m.columns; first += width) {
     const int64_t index = first / width * kTileRows + lane;
-    const float scale = scale_at(tile, m.scales_offset, index, t.scale_bytes);
-    const float minimum = t.has_min ? scale_at(tile, m.minima_offset, index, t.scale_bytes) : 0.0f;
+    const float scale = tile_scale(tile + m.scales_offset, index, t);
+    const float minimum = t.has_min ? tile_scale(tile + m.minima_offset, index, t) : 0.0f;
     const uint8_t* block = tile + first / kBlock * t.code_bits * 64;
     for (int64_t k = first; k < std::min(first + width, m.columns); ++k)
-      values[k] = scale * static_cast<float>(code_at(m, block, lane, static_cast<int>(k % kBlock))) + minimum;
+      values[k] = scale * static_cast<float>(tile_code(m, block, lane, static_cast<int>(k % kBlock))) + minimum;
   }
 }
 

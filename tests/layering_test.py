@@ -35,7 +35,7 @@ ALLOWED = {
     "export": FORMATS + ["compress", "quantize"],
     "recipes/schema": SCHEMA,
     "recipes/data": SCHEMA,
-    "recipes/report": RUN,
+    "recipes/report": RUNTIME,
     "recipes/run": RUN,
     "recipes/commands": RUN,
     "recipes/cli": RECIPES,

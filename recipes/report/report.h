@@ -1,20 +1,14 @@
-// The report of a run: report.json for programs, report.html for people, which opens offline.
+// The report of a run as people read it, from the text of its report.json.
 #pragma once
 
 #include <string>
-#include <vector>
-
-#include "recipes/run/session.h"
 
 namespace attar {
 
-// Writes both into the run folder and says whether every gate passed.
-RunOutcome write_report(const Session& session, const std::vector<StageRecord>& records);
-
-// report.json's text -> one self-contained page: no script, no network, charts as SVG.
+// -> one self-contained page: no script, no network, charts as SVG.
 std::string report_html(const std::string& report_json);
 
-// report.json's text -> the table that ends a run on the terminal.
+// -> the table that ends a run on the terminal.
 std::string report_table(const std::string& report_json);
 
 }  // namespace attar

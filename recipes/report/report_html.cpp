@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/report/report.h"
+#include "runtime/judge/headline.h"
 
 namespace attar {
 namespace {
@@ -112,57 +113,19 @@ std::string bar_chart(const std::vector<std::pair<std::string, double>>& bars) {
 }
 
 std::string headline(const Json& results, const Json& measured) {
-  struct Row {
-    const char* label;
-    const char* key;
-    double scale;
-    const char* pattern;
+  std::string html;
+  const auto table = [&](const std::string& title, const std::vector<runtime::HeadlineRow>& rows) {
+    if (rows.empty()) return;
+    html += "<table><tr><th>" + title + "</th><th>teacher</th><th>student</th><th>student / teacher</th></tr>";
+    for (const runtime::HeadlineRow& row : rows)
+      html += "<tr><td>" + escaped(row.label) + "</td><td>" + row.teacher + "</td><td>" + row.student + "</td><td>" +
+              (std::isnan(row.ratio) ? "" : format(row.ratio, "%.3f")) + "</td></tr>";
+    html += "</table>";
   };
-  static constexpr Row kRows[] = {{"File size, MB", "bytes", 1e-6, "%.1f"},
-                                  {"Parameters, M", "parameters", 1e-6, "%.1f"},
-                                  {"Bits per weight", "bits_per_weight", 1, "%.2f"},
-                                  {"Prompt, tokens/s", "prefill_tokens_per_s", 1, "%.0f"},
-                                  {"Generation, tokens/s", "decode_tokens_per_s", 1, "%.1f"},
-                                  {"Time to first token, s", "time_to_first_token_s", 1, "%.3f"},
-                                  {"Peak memory, MB", "peak_rss_bytes", 1e-6, "%.0f"}};
-  std::string html = "<table><tr><th></th><th>teacher</th><th>student</th><th>student / teacher</th></tr>";
-  const auto row = [&](const std::string& label, double teacher, double student, const char* pattern) {
-    html += "<tr><td>" + label + "</td><td>" + format(teacher, pattern) + "</td><td>" + format(student, pattern) +
-            "</td><td>" + format(student / teacher, "%.3f") + "</td></tr>";
-  };
-  for (const Row& r : kRows)
-    if (measured.contains("teacher") && measured["teacher"].contains(r.key) && measured.contains("student") &&
-        measured["student"].contains(r.key))
-      row(r.label, measured["teacher"][r.key].get<double>() * r.scale,
-          measured["student"][r.key].get<double>() * r.scale, r.pattern);
-  for (const char* mode : {"fp32", "deployed"}) {
-    if (!results.contains(mode) || results.at(mode).is_null()) continue;
-    const Json& f = results.at(mode);
-    row(std::string("Perplexity, ") + mode, f["perplexity"]["teacher"], f["perplexity"]["student"], "%.3f");
-    row(std::string("Bits per byte, ") + mode, f["bits_per_byte"]["teacher"], f["bits_per_byte"]["student"], "%.4f");
-  }
-  html += "</table><table><tr><th></th><th>fp32</th><th>deployed</th></tr>";
-  const auto fidelity = [&](const char* label, auto&& get) {
-    html += std::string("<tr><td>") + label + "</td>";
-    for (const char* mode : {"fp32", "deployed"})
-      html += "<td>" +
-              (results.contains(mode) && !results.at(mode).is_null() ? get(results.at(mode)) : std::string("–")) +
-              "</td>";
-    html += "</tr>";
-  };
-  fidelity("KL to the teacher, nats per token",
-           [](const Json& f) { return format(f["kl"]["mean"], "%.4f") + " ± " + format(f["kl"]["stderr"], "%.4f"); });
-  fidelity("KL, median / 99 % / largest", [](const Json& f) {
-    return format(f["kl"]["p50"], "%.4f") + " / " + format(f["kl"]["p99"], "%.3f") + " / " +
-           format(f["kl"]["max"], "%.2f");
-  });
-  fidelity("Same likeliest token",
-           [](const Json& f) { return format(100.0 * f["top1_agreement"].get<double>(), "%.2f") + " %"; });
-  fidelity("Overlap of the five likeliest",
-           [](const Json& f) { return format(100.0 * f["top5_overlap"].get<double>(), "%.2f") + " %"; });
-  fidelity("Teacher's mass outside the student's vocabulary",
-           [](const Json& f) { return format(f["dropped_mass"], "%.5f"); });
-  html += "</table>";
+  table("", runtime::efficiency_rows(measured.dump()));
+  for (const char* mode : {"fp32", "deployed"})
+    if (results.contains(mode) && !results.at(mode).is_null())
+      table(std::string(mode) + " numbers", runtime::fidelity_rows(results.at(mode).dump()));
   if (const Json gates = measured.value("gates", Json::array()); !gates.empty()) {
     html += "<table><tr><th>Gate</th><th>limit</th><th>value</th><th></th></tr>";
     for (const Json& gate : gates)

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "recipes/report/report.h"
 #include "recipes/run/machine.h"
+#include "recipes/run/run_report.h"
 #include "recipes/run/session.h"
 #include "recipes/schema/inputs.h"
 #include "runtime/base/atomic_file.h"

@@ -9,6 +9,7 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/judge/headline.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/paired_difference.h"
 #include "runtime/judge/verify_json.h"
@@ -25,24 +26,6 @@ struct Options {
   bool bench = true;
   bool context_given = false;  // otherwise a window is no longer than the models allow
 };
-
-void print_row(const char* label, double teacher, double student, const char* format) {
-  char a[32], b[32];
-  std::snprintf(a, sizeof a, format, teacher);
-  std::snprintf(b, sizeof b, format, student);
-  std::printf("  %-28s %14s %14s %9.3fx\n", label, a, b, student / teacher);
-}
-
-void print_fidelity(const char* mode, const runtime::Fidelity& f) {
-  std::printf("\n%s\n", mode);
-  print_row("perplexity", f.perplexity.teacher, f.perplexity.student, "%.3f");
-  print_row("bits per byte", f.bits_per_byte.teacher, f.bits_per_byte.student, "%.4f");
-  std::printf("  %-28s %.5f +- %.5f   median %.5f   99%% %.4f   max %.3f\n", "KL to the teacher, nats", f.kl.mean,
-              f.kl.stderr_, f.kl.p50, f.kl.p99, f.kl.max);
-  std::printf("  %-28s %.2f %%      of five likeliest %.2f %%\n", "same likeliest token", 100.0 * f.top1_agreement,
-              100.0 * f.top5_overlap);
-  if (f.dropped_mass > 0.0) std::printf("  %-28s %.5f\n", "mass outside the vocabulary", f.dropped_mass);
-}
 
 // The same verification of another student, position by position.
 runtime::PairedDifference compared(const ModelFile& teacher, const runtime::VerifyResults& results,
@@ -84,8 +67,8 @@ int run(const Options& options, const GlobalOptions& global) {
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
   bool passed = true;
   for (const runtime::GateResult& gate : judged) passed &= gate.pass;
+  nlohmann::ordered_json document = nlohmann::ordered_json::parse(runtime::verify_document(results, speeds, judged));
   if (global.json) {
-    nlohmann::ordered_json document = nlohmann::ordered_json::parse(runtime::verify_document(results, speeds, judged));
     if (less) document["results"]["kl_against"] = {{"mean", less->mean}, {"low95", less->low}, {"high95", less->high}};
     std::printf("%s\n", document.dump(1).c_str());
     return passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
@@ -95,18 +78,13 @@ int run(const Options& options, const GlobalOptions& global) {
   if (results.skipped_tokens > 0)
     std::printf(", %lld more left out where the two tokenize differently",
                 static_cast<long long>(results.skipped_tokens));
-  std::printf("\n\n  %-28s %14s %14s %10s\n", "", "teacher", "student", "ratio");
-  print_row("file, MB", static_cast<double>(teacher.size_bytes()) * 1e-6,
-            static_cast<double>(student.size_bytes()) * 1e-6, "%.1f");
-  if (speeds.teacher && speeds.student) {
-    const runtime::Efficiency &a = *speeds.teacher, &b = *speeds.student;
-    print_row("prompt, tokens/s", a.prefill_tokens_per_s, b.prefill_tokens_per_s, "%.1f");
-    print_row("generation, tokens/s", a.decode_tokens_per_s, b.decode_tokens_per_s, "%.1f");
-    print_row("peak memory, MB", static_cast<double>(a.peak_rss_bytes) * 1e-6,
-              static_cast<double>(b.peak_rss_bytes) * 1e-6, "%.0f");
-  }
-  if (results.fp32) print_fidelity("fp32 (reference numbers)", *results.fp32);
-  if (results.deployed) print_fidelity("deployed (what users run)", *results.deployed);
+  std::vector<runtime::HeadlineRow> rows = runtime::efficiency_rows(document.at("measurements").dump());
+  if (rows.empty()) rows.push_back(runtime::size_row(teacher.size_bytes(), student.size_bytes()));
+  std::printf("\n\n%s%s", runtime::headline_title().c_str(), runtime::headline_lines(rows).c_str());
+  for (const auto& [mode, title] :
+       {std::pair{"fp32", "fp32 (reference numbers)"}, {"deployed", "deployed (what users run)"}})
+    if (const auto& fidelity = document.at("results").at(mode); !fidelity.is_null())
+      std::printf("\n%s\n%s", title, runtime::headline_lines(runtime::fidelity_rows(fidelity.dump())).c_str());
   if (less)
     std::printf("\nKL minus that of %s: %.5f nats, 95 %% interval %.5f to %.5f\n", options.against.c_str(), less->mean,
                 less->low, less->high);

@@ -1,0 +1,67 @@
+#include "recipes/run/run_report.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "recipes/report/report.h"
+#include "recipes/run/machine.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/input_file.h"
+#include "runtime/base/sha256.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string stage_kind(const std::string& name) {
+  return name.substr(name.find('-') + 1);
+}
+
+// The exported file of this run or of the one that it goes on with.
+std::string exported_gguf(const Session& session) {
+  const std::string path = session.folder.file("export/model.gguf");
+  return std::filesystem::exists(path) ? path : "";
+}
+
+Json provenance(const Session& session) {
+  Json json = {{"attar_version", ATTAR_VERSION},
+               {"recipe", session.recipe.name},
+               {"recipe_sha256", sha256(resolved_yaml(session.recipe))},
+               {"teacher_sha256", session.teacher->content_hash()}};
+  if (const std::string gguf = exported_gguf(session); !gguf.empty()) json["gguf_sha256"] = sha256_of_file(gguf);
+  return json;
+}
+
+}  // namespace
+
+RunOutcome write_report(const Session& session, const std::vector<StageRecord>& records) {
+  Json stages = Json::array(), times = Json::array();
+  RunOutcome outcome{.folder = session.folder.path()};
+  for (const StageRecord& record : records) {
+    const Json results = Json::parse(record.results), measurements = Json::parse(record.measurements);
+    stages.push_back(
+        {{"name", record.name}, {"kind", stage_kind(record.name)}, {"results", results}, {"notes", record.notes}});
+    times.push_back({{"name", record.name}, {"measurements", measurements}});
+    for (const Json& gate : measurements.value("gates", Json::array()))
+      outcome.gates_passed &= gate.at("pass").get<bool>();
+  }
+  // `results` is the same for the same recipe, seed and machine; everything that is not lives in `measurements`.
+  const Json report = {
+      {"schema_version", 1},
+      {"name", session.recipe.name},
+      {"results", {{"provenance", provenance(session)}, {"recipe", resolved_yaml(session.recipe)}, {"stages", stages}}},
+      {"measurements",
+       {{"commands", Json::parse(read_file(session.folder.file("env.json"))).at("commands")},
+        {"machine", Json::parse(machine_json(session.threads))},
+        {"stages", times}}}};
+  outcome.report = report.dump(1) + "\n";
+  outcome.report_json = session.folder.file("report.json");
+  outcome.report_html = session.folder.file("report.html");
+  outcome.gguf = exported_gguf(session);
+  write_file_atomically(outcome.report_json, outcome.report);
+  write_file_atomically(outcome.report_html, report_html(outcome.report));
+  return outcome;
+}
+
+}  // namespace attar

@@ -7,6 +7,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
+#include "runtime/formats/blocks/quant_format.h"
 #include "runtime/formats/container/json_object.h"
 #include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/hf_directory.h"
@@ -25,7 +26,9 @@ SafeTensor view_of(const std::string& name, const at::Tensor& tensor) {
           std::span(static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes())};
 }
 
-at::Tensor copy_of(const SafeTensor& stored) {
+at::Tensor copy_of(const SafeTensor& stored, const std::string& path) {
+  if (stored.type != TensorType::I64 && stored.type != TensorType::F32)
+    throw input_error(path, "is damaged", "F32 or I64", format_of(stored.type).name, printable(stored.name));
   const auto kind = stored.type == TensorType::I64 ? at::kLong : at::kFloat;
   std::vector<std::byte> buffer;
   return at::from_blob(const_cast<std::byte*>(stored.bytes.read(buffer).data()), stored.shape, kind).clone();
@@ -73,7 +76,7 @@ Checkpoint read_checkpoint(const std::string& directory) {
   check_json_object(checkpoint.state_json, state);
   if (const std::string path = directory + "/extra.safetensors"; fs::exists(path)) {
     const SafetensorsFile extra = SafetensorsFile::open(path);
-    for (const SafeTensor& stored : extra.tensors()) checkpoint.extra[stored.name] = copy_of(stored);
+    for (const SafeTensor& stored : extra.tensors()) checkpoint.extra[stored.name] = copy_of(stored, path);
   }
   return checkpoint;
 }

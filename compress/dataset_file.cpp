@@ -1,28 +1,35 @@
 // Token data sets as HDF5: plain, unfiltered arrays, whole files renamed into place.
-//   /tokens (N) i32   /in_loss (N) u8   /lengths (documents) i64   /signal_documents (documents) u8
+//   /tokens (N) i32   /in_loss (N) u8   /lengths (documents) i64   /signal_documents (documents) u8   /signal_k (1) i64
 //   /signal_ids (M, k) i32   /signal_log_probs (M, k) f32          M: tokens of the documents that have a signal
-//   attributes of /: tokenizer_hash (text), signal_k (i64)
+//   attributes of /: tokenizer_hash, signal_numerics (text)
+// The first 512 bytes, HDF5's user block (HDF5 File Format Specification 3.0, section II.A), hold a line of text with
+// the SHA-256 of all bytes after them, then zeros: HDF5's own checksums cover its metadata, neither values nor gaps.
 #include <hdf5.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 
+#include "compress/dataset_checks.h"
 #include "compress/token_dataset.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
+#include "runtime/base/input_file.h"
+#include "runtime/base/sha256.h"
 
 namespace attar {
 namespace {
 
 constexpr hsize_t kMaxElements = hsize_t{1} << 36;
+constexpr size_t kUserBlockBytes = 512;
+constexpr int64_t kMostSignalEntries = 65536;  // of a token
 
 // Any HDF5 handle, closed at the end of its scope.
 class Handle {
  public:
-  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  Handle(hid_t id, herr_t (*closer)(hid_t)) : id_(id), closer_(closer) {}
   ~Handle() {
-    if (id_ >= 0) close_(id_);
+    if (id_ >= 0) closer_(id_);
   }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
@@ -31,18 +38,51 @@ class Handle {
 
  private:
   hid_t id_;
-  herr_t (*close_)(hid_t);
+  herr_t (*closer_)(hid_t);
 };
 
-struct QuietErrors {  // HDF5 prints its own stack otherwise
-  QuietErrors() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+class QuietErrors {  // HDF5 prints its own stack otherwise; a host that uses the library too gets its setting back
+ public:
+  QuietErrors() {
+    H5Eget_auto2(H5E_DEFAULT, &print_, &client_);
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  }
+  ~QuietErrors() { H5Eset_auto2(H5E_DEFAULT, print_, client_); }
+  QuietErrors(const QuietErrors&) = delete;
+  QuietErrors& operator=(const QuietErrors&) = delete;
+
+ private:
+  H5E_auto2_t print_ = nullptr;
+  void* client_ = nullptr;
 };
 
 Error unwritable(const std::string& path) {
   return Error(ErrorKind::Resources, {.where = path, .what = "cannot be made by HDF5", .hint = "is the memory full?"});
 }
 Error damaged(const std::string& path, const std::string& part) {
-  return input_error(path, "is damaged at " + part, "", "", "delete it and run again with --resume: it is made anew");
+  return damaged_dataset(path, part);
+}
+
+// The user block of a file, of whose other bytes this is the SHA-256.
+std::string user_block(const std::string& hex) {
+  std::string block = "Attar token data, HDF5 after byte 512; SHA-256 of the rest:\n" + hex + "\n";
+  block.resize(kUserBlockBytes, '\0');
+  return block;
+}
+
+void check_user_block(const std::string& path) {
+  const InputFile file(path);
+  if (file.size_bytes() <= kUserBlockBytes) throw damaged(path, "its header");
+  std::string stored(kUserBlockBytes, '\0');
+  file.read(0, std::as_writable_bytes(std::span(stored)));
+  Sha256 rest;
+  size_t skipped = 0;
+  file.visit([&](std::span<const std::byte> part) {
+    const size_t skip = std::min(kUserBlockBytes - skipped, part.size());
+    skipped += skip;
+    rest.add(part.subspan(skip));
+  });
+  if (stored != user_block(rest.hex())) throw damaged(path, "its checksum");
 }
 
 template <class T>
@@ -86,7 +126,7 @@ std::vector<T> read_array(const Handle& file, const char* name, const std::strin
       type(H5Dget_type(set.get()), H5Tclose);
   const hssize_t count = H5Sget_simple_extent_npoints(space.get());
   if (count < 0 || static_cast<hsize_t>(count) > kMaxElements || H5Pget_nfilters(plist.get()) != 0 ||
-      H5Tget_size(type.get()) != sizeof(T))
+      H5Tequal(type.get(), type_of<T>()) <= 0)
     throw damaged(path, name);
   if (H5Dget_storage_size(set.get()) != static_cast<hsize_t>(count) * sizeof(T)) throw damaged(path, name);
   std::vector<T> values(static_cast<size_t>(count));
@@ -172,6 +212,7 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
   H5Pset_file_image_callbacks(access.get(), &calls);
   const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   H5Pset_obj_track_times(creation.get(), false);
+  H5Pset_userblock(creation.get(), kUserBlockBytes);
   const Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
   if (!file.ok()) throw unwritable(path);
   const auto k = static_cast<hsize_t>(dataset.signal_k);
@@ -183,10 +224,42 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
   write_array(file, "signal_log_probs", signal_log_probs, k, path);
   write_array(file, "signal_k", std::vector<int64_t>{dataset.signal_k}, 0, path);
   write_text(file, "tokenizer_hash", dataset.tokenizer_hash, path);
+  write_text(file, "signal_numerics", dataset.signal_numerics, path);
   const ssize_t size_bytes =
       H5Fflush(file.get(), H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file.get(), nullptr, 0);
   if (size_bytes < 0) throw unwritable(path);
-  return static_cast<size_t>(size_bytes);
+  return static_cast<size_t>(size_bytes) + kUserBlockBytes;  // which HDF5 does not count
+}
+
+// What lies in a file, not yet looked at.
+struct Arrays {
+  std::vector<int64_t> signal_k, lengths;
+  std::vector<int32_t> tokens, signal_ids;
+  std::vector<uint8_t> in_loss, has_signal;
+  std::vector<float> signal_log_probs;
+};
+
+// Cuts the arrays into documents; every length is checked against what is left.
+void cut_documents(const Arrays& from, TokenDataset& dataset, const std::string& path) {
+  const auto k = static_cast<size_t>(dataset.signal_k);
+  size_t at = 0, signal_at = 0;
+  for (size_t d = 0; d < from.lengths.size(); ++d) {
+    if (from.lengths[d] < 0 || static_cast<uint64_t>(from.lengths[d]) > from.tokens.size() - at)
+      throw damaged(path, "lengths");
+    const auto length = static_cast<size_t>(from.lengths[d]);
+    TokenDocument document{slice(from.tokens, at, length), slice(from.in_loss, at, length), {}, {}};
+    at += length;
+    if (from.has_signal[d] > 1) throw damaged(path, "signal_documents");
+    if (from.has_signal[d] != 0) {
+      const size_t left = from.signal_ids.size() - signal_at;
+      if (k == 0 || length > left / k) throw damaged(path, "signal_ids");
+      document.signal_ids = slice(from.signal_ids, signal_at, length * k);
+      document.signal_log_probs = slice(from.signal_log_probs, signal_at, length * k);
+      signal_at += length * k;
+    }
+    dataset.documents.push_back(std::move(document));
+  }
+  if (at != from.tokens.size() || signal_at != from.signal_ids.size()) throw damaged(path, "the sizes of its arrays");
 }
 
 }  // namespace
@@ -196,43 +269,36 @@ void write_dataset(const std::string& path, const TokenDataset& dataset) {
   FileImage image;
   const size_t size_bytes = make_image(dataset, path, image);  // the file is closed now
   if (image.bytes == nullptr) throw unwritable(path);
+  const std::span<std::byte> bytes(static_cast<std::byte*>(image.bytes), size_bytes);
+  const std::string block = user_block(Sha256().add(bytes.subspan(kUserBlockBytes)).hex());
+  std::memcpy(bytes.data(), block.data(), kUserBlockBytes);
   write_file_atomically(path, {static_cast<const char*>(image.bytes), size_bytes});
 }
 
-TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash) {
+TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash, int64_t vocab_size) {
   const QuietErrors quiet;
+  check_user_block(path);
   const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
   if (!file.ok()) throw damaged(path, "its header");
   TokenDataset dataset;
   dataset.tokenizer_hash = read_text(file, "tokenizer_hash", path);
   if (dataset.tokenizer_hash != tokenizer_hash)
     throw input_error(path, "was made with another tokenizer", "", "", "delete it, or use another run folder");
-  const std::vector<int64_t> k = read_array<int64_t>(file, "signal_k", path),
-                             lengths = read_array<int64_t>(file, "lengths", path);
-  const std::vector<int32_t> tokens = read_array<int32_t>(file, "tokens", path),
-                             ids = read_array<int32_t>(file, "signal_ids", path);
-  const std::vector<uint8_t> in_loss = read_array<uint8_t>(file, "in_loss", path),
-                             has_signal = read_array<uint8_t>(file, "signal_documents", path);
-  const std::vector<float> log_probs = read_array<float>(file, "signal_log_probs", path);
-  if (k.size() != 1 || k[0] < 0 || k[0] > 65536 || has_signal.size() != lengths.size() ||
-      in_loss.size() != tokens.size() || ids.size() != log_probs.size())
+  dataset.signal_numerics = read_text(file, "signal_numerics", path);
+  const Arrays arrays{.signal_k = read_array<int64_t>(file, "signal_k", path),
+                      .lengths = read_array<int64_t>(file, "lengths", path),
+                      .tokens = read_array<int32_t>(file, "tokens", path),
+                      .signal_ids = read_array<int32_t>(file, "signal_ids", path),
+                      .in_loss = read_array<uint8_t>(file, "in_loss", path),
+                      .has_signal = read_array<uint8_t>(file, "signal_documents", path),
+                      .signal_log_probs = read_array<float>(file, "signal_log_probs", path)};
+  if (arrays.signal_k.size() != 1 || arrays.signal_k[0] < 0 || arrays.signal_k[0] > kMostSignalEntries ||
+      arrays.has_signal.size() != arrays.lengths.size() || arrays.in_loss.size() != arrays.tokens.size() ||
+      arrays.signal_ids.size() != arrays.signal_log_probs.size())
     throw damaged(path, "the sizes of its arrays");
-  dataset.signal_k = k[0];
-  size_t at = 0, signal_at = 0;
-  for (size_t d = 0; d < lengths.size(); ++d) {
-    const auto length = static_cast<size_t>(lengths[d]);
-    if (lengths[d] < 0 || length > tokens.size() - at) throw damaged(path, "lengths");
-    TokenDocument document{slice(tokens, at, length), slice(in_loss, at, length), {}, {}};
-    if (has_signal[d] != 0) {
-      const size_t count = length * static_cast<size_t>(dataset.signal_k);
-      if (count > ids.size() - signal_at) throw damaged(path, "signal_ids");
-      document.signal_ids = slice(ids, signal_at, count);
-      document.signal_log_probs = slice(log_probs, signal_at, count);
-      signal_at += count;
-    }
-    at += length;
-    dataset.documents.push_back(std::move(document));
-  }
+  dataset.signal_k = arrays.signal_k[0];
+  cut_documents(arrays, dataset, path);
+  check_dataset(dataset, vocab_size, path);
   return dataset;
 }
 

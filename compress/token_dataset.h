@@ -28,7 +28,8 @@ struct TokenDocument {
 struct TokenDataset {
   std::string tokenizer_hash;
   int64_t signal_k = 0;
-  std::vector<TokenDocument> documents;
+  std::string signal_numerics{};  // of the teacher whose signal it is: fp32 or deployed; "" without one
+  std::vector<TokenDocument> documents{};
 
   int64_t token_count() const;
   int64_t loss_token_count() const;
@@ -39,9 +40,10 @@ struct TokenDataset {
 // that ends the turn) is in the loss, found by rendering message prefixes.
 TokenDataset tokenize_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer);
 
-// HDF5, one file, written aside and renamed. Error{Input} on another tokenizer's hash or a broken file.
+// HDF5, one file, written aside and renamed, under a checksum of all its bytes. Reading trusts nothing: Error{Input} when
+// a single bit has changed, on another tokenizer's hash, and on ids, lengths or probabilities that cannot be.
 void write_dataset(const std::string& path, const TokenDataset& dataset);
-TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash);
+TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash, int64_t vocab_size);
 
 // Documents cut to `max_tokens` and packed whole into batches of at most `batch_tokens`, in an order that is a pure
 // function of (seed, epoch). Each entry: indices of documents (with the cut's first token).

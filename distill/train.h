@@ -31,6 +31,7 @@ struct DistillOptions {
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
   int64_t signal_top_k = 64;
+  std::string signal_numerics = "fp32";
   std::string unsignalled = "cross_entropy";
 };
 template <class Visitor>
@@ -55,6 +56,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
         "auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or "
         "from one pass over it); auto: cached where all of the data has it and the temperature is 1");
   field(o.signal_top_k, "signal_top_k", "cached: teacher probabilities kept at each token");
+  field(
+      o.signal_numerics, "signal_numerics",
+      "cached: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, faster)");
   field(o.unsignalled, "unsignalled",
         "cached: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text "
         "anew: cross_entropy (the text itself) or online (the teacher runs beside the student)");

@@ -131,6 +131,7 @@ TokenDataset remap_dataset(const TokenDataset& data, const Tokenizer& old_tokeni
   TokenDataset out;
   out.tokenizer_hash = new_tokenizer.hash();
   out.signal_k = data.signal_k;
+  out.signal_numerics = data.signal_numerics;
   for (const TokenDocument& document : data.documents) out.documents.push_back(remap(document));
   return out;
 }

@@ -273,7 +273,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   json["steps"] = trained.steps;
   json["tokens"] = trained.tokens;
   json["final_loss"] = trained.history.back().loss;
-  const SignalRecord signal = signal_record(trained, options);
+  const SignalRecord signal = signal_record(trained, data, options);
   json.update(Json::parse(signal.results));
   for (const std::string& note : signal.notes) json["notes"].push_back(note);
   return document(json);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/judge/score.h"
@@ -68,9 +69,10 @@ class Reader {
 };
 
 std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
-                       int64_t sequence_tokens) {
+                       const DistillOptions& options) {
   Sha256 hash;
-  hash.add(teacher.content_hash() + ";" + std::to_string(k) + ";" + std::to_string(sequence_tokens));
+  hash.add(teacher.content_hash() + ";" + std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" +
+           options.signal_numerics);
   hash.add(std::as_bytes(std::span(kept)));
   for (const TokenDocument& document : data.documents) {
     hash.add(";" + std::to_string(document.tokens.size()) + (document.lacks_signal() ? "" : "s"));
@@ -80,7 +82,24 @@ std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const
   return "signal-" + hash.hex().substr(0, 16) + ".h5";
 }
 
+// A cache is named after all that decides it; a name alone is not believed.
+TokenDataset read_cache(const std::string& path, const TokenDataset& data, const DistillOptions& options,
+                        int64_t vocab_size) {
+  TokenDataset cached = read_dataset(path, data.tokenizer_hash, vocab_size);
+  const auto same = [](const TokenDocument& a, const TokenDocument& b) {
+    return a.tokens == b.tokens && a.in_loss == b.in_loss;
+  };
+  if (cached.signal_numerics != options.signal_numerics || cached.documents_without_signal() > 0 ||
+      !std::equal(data.documents.begin(), data.documents.end(), cached.documents.begin(), cached.documents.end(), same))
+    throw input_error(path, "is the signal of other data", "", "", "delete it: it is made anew");
+  return cached;
+}
+
 }  // namespace
+
+runtime::Numerics numerics_of(const std::string& name) {
+  return name == "deployed" ? runtime::Numerics::Deployed : runtime::Numerics::Fp32;
+}
 
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options) {
   return options.signal == "cached" && data.documents_without_signal() > 0;
@@ -92,7 +111,10 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
   const int64_t k = data.signal_k > 0 ? data.signal_k : own_k;
-  const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options.sequence_tokens);
+  const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options);
+  if (data.signal_k > 0 && data.signal_numerics != options.signal_numerics)
+    throw usage_error("distill.signal_numerics", "part of the data has a signal of other numerics",
+                      data.signal_numerics, options.signal_numerics);
   if (std::filesystem::exists(path)) {
     const std::string from = "read from " + path;
     report(progress, {.stage = "teacher signal",
@@ -100,14 +122,15 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                       .done = data.token_count(),
                       .total = data.token_count(),
                       .detail = from});
-    return read_dataset(path, data.tokenizer_hash);
+    return read_cache(path, data, options, teacher.config().vocab_size);
   }
 
   ThreadPool pool(threads);
-  const runtime::Model model = runtime::Model::load(teacher, {}, pool);
+  const runtime::Model model = runtime::Model::load(teacher, {.numerics = numerics_of(options.signal_numerics)}, pool);
   runtime::Workspace work(model, pool);
   Reader reader(model, kept, k, options.sequence_tokens, work);
   data.signal_k = k;
+  data.signal_numerics = options.signal_numerics;
   Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
   const Progress within_document = inside(progress, now);
   for (TokenDocument& document : data.documents) {
@@ -120,11 +143,12 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   return data;
 }
 
-SignalRecord signal_record(const TrainResult& trained, const DistillOptions& options) {
+SignalRecord signal_record(const TrainResult& trained, const TokenDataset& data, const DistillOptions& options) {
   SignalRecord record;
   if (!trained.gaps) return record;
   const SignalGaps& gaps = *trained.gaps;
-  record.results = nlohmann::ordered_json({{"unsignalled", options.unsignalled},
+  record.results = nlohmann::ordered_json({{"signal_numerics", data.signal_numerics},
+                                           {"unsignalled", options.unsignalled},
                                            {"unsignalled_share", gaps.unsignalled},
                                            {"dropped_mass", gaps.dropped_mass}})
                        .dump();

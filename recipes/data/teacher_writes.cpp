@@ -207,6 +207,7 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector
   TokenDataset dataset;
   dataset.tokenizer_hash = teacher.tokenizer().hash();
   dataset.signal_k = std::min(options.signal_top_k, teacher.config().vocab_size);
+  if (dataset.signal_k > 0) dataset.signal_numerics = options.numerics;
   int64_t written = 0;
   const Progress counted = [&](const Event&) {
     return progress ? progress({.stage = "data",

@@ -5,6 +5,7 @@
 #include "compress/checkpoint.h"
 #include "distill/train.h"
 #include "recipes/data/splits.h"
+#include "recipes/data/teacher_signal.h"
 #include "recipes/data/teacher_writes.h"
 #include "recipes/run/session.h"
 #include "recipes/run/training_record.h"
@@ -85,31 +86,38 @@ void write_text(Session& session, const runtime::Model& model, runtime::Workspac
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
       throw usage_error(session.recipe.path, "teacher_writes of one split differ in signal_top_k");
     dataset.signal_k = part.signal_k;
+    dataset.signal_numerics = part.signal_numerics;
     append(std::move(part), dataset);
   }
 }
 
-bool teacher_writes_any(const std::vector<DataSource>& sources) {
+// What the teacher of a split writes with; nothing when it does not. A recipe has one for all of a split.
+std::optional<std::string> numerics_of_writing(const std::vector<DataSource>& sources) {
   for (const DataSource& source : sources)
-    if (source.teacher_writes) return true;
-  return false;
+    if (source.teacher_writes) return source.teacher_writes->numerics;
+  return std::nullopt;
 }
 
 // One split, from the run folder when it is there; what was dropped for it lies beside it.
 TokenDataset make_split(Session& session, const char* name, const std::vector<DataSource>& sources, uint64_t split,
                         const Tokenizer& tokenizer, Splits& splits) {
   const std::string path = session.folder.file(std::string("data/") + name);
+  const std::optional<std::string> numerics = numerics_of_writing(sources);
   if (fs::exists(path + ".h5")) {
     const Json dropped = Json::parse(read_file(path + ".dropped.json"));
     splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
-    return read_dataset(path + ".h5", tokenizer.hash());
+    TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), session.teacher->config().vocab_size);
+    if (kept.signal_k > 0 && kept.signal_numerics != numerics)
+      throw input_error(path + ".h5", "holds a signal of other numerics", numerics.value_or("none"),
+                        kept.signal_numerics, "delete it: it is made anew");
+    return kept;
   }
   TokenDataset dataset;
   dataset.tokenizer_hash = tokenizer.hash();
   splits.in_evaluation = splits.in_train = 0;
-  if (teacher_writes_any(sources)) {
+  if (numerics) {
     ThreadPool pool(session.threads);
-    const runtime::Model model = runtime::Model::load(*session.teacher, {}, pool);
+    const runtime::Model model = runtime::Model::load(*session.teacher, {.numerics = numerics_of(*numerics)}, pool);
     runtime::Workspace work(model, pool);
     write_text(session, model, work, sources, split, dataset);
     drop_overlapping(dataset, tokenizer, splits);
@@ -131,6 +139,7 @@ void describe_split(const std::string& name, const TokenDataset& dataset, const 
                    {"tokens", dataset.token_count()},
                    {"loss_tokens", dataset.loss_token_count()},
                    {"dropped", splits.in_evaluation + splits.in_train}};
+  if (dataset.signal_k > 0) results[name]["signal_numerics"] = dataset.signal_numerics;
   for (const auto& [count, other] :
        {std::pair(splits.in_evaluation, "the evaluation text"), std::pair(splits.in_train, "data.train")})
     if (count > 0)

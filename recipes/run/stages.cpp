@@ -1,4 +1,5 @@
 // The stages that make the student: prune, distill, quantize, export.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
@@ -17,6 +18,23 @@ using Json = nlohmann::ordered_json;
 
 Json kept_tokens_json(const Session& session) {
   return {{"kept_tokens", session.kept_tokens}};
+}
+
+// The teacher's ids of the student's tokens as a checkpoint keeps them; data is indexed with them.
+std::vector<int32_t> kept_tokens_of(const Checkpoint& checkpoint, int64_t teacher_vocab_size,
+                                    const std::string& where) {
+  const Error damaged = input_error(where + "/state.json", "is damaged at kept_tokens", "", "",
+                                    "delete its folder and resume: the stage runs again");
+  std::vector<int32_t> kept;
+  try {
+    kept = Json::parse(checkpoint.state_json).value("kept_tokens", kept);
+  } catch (const Json::exception&) {
+    throw damaged;
+  }
+  const bool fits = kept.empty() || static_cast<int64_t>(kept.size()) == checkpoint.model.config.vocab_size;
+  const auto is_there = [&](int32_t id) { return id >= 0 && id < teacher_vocab_size; };
+  if (!fits || !std::all_of(kept.begin(), kept.end(), is_there)) throw damaged;
+  return kept;
 }
 
 // Documents of both splits, calibration first: importance is measured on calibration, token counts on everything.
@@ -95,10 +113,11 @@ void start_student(Session& session) {
 }
 
 void restore_student(Session& session, const std::string& name) {
-  Checkpoint checkpoint = read_checkpoint(session.folder.finished_model(name));
+  const std::string folder = session.folder.finished_model(name);
+  Checkpoint checkpoint = read_checkpoint(folder);
+  session.kept_tokens = kept_tokens_of(checkpoint, session.teacher->config().vocab_size, folder);
   session.student = std::move(checkpoint.model);
   session.tokenizer = std::move(checkpoint.tokenizer);
-  session.kept_tokens = Json::parse(checkpoint.state_json).value("kept_tokens", std::vector<int32_t>{});
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const PruneOptions& options) {
@@ -146,7 +165,7 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
   const TrainResult trained = train(session.student, session.tokenizer, inputs, options, session.progress);
   write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
                    session.export_info().provenance, {}, kept_tokens_json(session).dump());
-  const SignalRecord signal = signal_record(trained, options);
+  const SignalRecord signal = signal_record(trained, data, options);
   Json results = {{"steps", trained.steps},
                   {"tokens", trained.tokens},
                   {"signal", trained.gaps ? "cached"

@@ -292,6 +292,35 @@ void check_shapes(const YAML::Node& root, Reader& reader, const Recipe& recipe) 
     reader.problem(root["stages"][problem.stage], problem.what);
 }
 
+// One teacher writes all of a split, and all of a kept signal is of one kind.
+void check_numerics(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
+  const auto differs = [](const DataSource& source, const std::string& numerics) {
+    return source.teacher_writes && source.teacher_writes->numerics != numerics;
+  };
+  for (const auto& [name, split] : {std::pair("train", &recipe.train), std::pair("calibration", &recipe.calibration)}) {
+    const std::string* first = nullptr;
+    for (size_t i = 0; i < split->size(); ++i) {
+      const DataSource& source = (*split)[i];
+      if (first != nullptr && differs(source, *first))
+        reader.problem(root["data"][name][i], std::string("data.") + name + ": expected the same `numerics` in each " +
+                                                  "teacher_writes of a split, " + *first + " before");
+      if (source.teacher_writes && first == nullptr) first = &source.teacher_writes->numerics;
+    }
+  }
+  const bool reads = std::any_of(recipe.train.begin(), recipe.train.end(), [](const DataSource& source) {
+    return !source.teacher_writes || source.teacher_writes->signal_top_k == 0;
+  });
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const auto* distill = std::get_if<DistillOptions>(&recipe.stages[i]);
+    if (distill == nullptr || distill->signal != "cached" || !reads) continue;
+    for (const DataSource& source : recipe.train)
+      if (differs(source, distill->signal_numerics))
+        return reader.problem(root["stages"][i], "distill.signal_numerics = " + distill->signal_numerics +
+                                                     ": expected the `numerics` of data.train's teacher_writes, since "
+                                                     "files of data.train are read too");
+  }
+}
+
 // What one key cannot know: stages that need data, a teacher that is not there, an order that cannot work.
 void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
   bool quantized = false, exported = false;
@@ -391,6 +420,7 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
   reader.throw_if_any();
   check_whole(root, reader, recipe);
   check_disjoint(root, reader, recipe);
+  check_numerics(root, reader, recipe);
   check_shapes(root, reader, recipe);
   reader.throw_if_any();
   return recipe;

@@ -60,6 +60,7 @@ struct TeacherWrites {
   double temperature = 1.0;
   double top_p = 1.0;
   int64_t signal_top_k = 64;  // kept teacher signal a token; 0: none
+  std::string numerics = "fp32";
 };
 template <class Visitor>
 void visit_fields(TeacherWrites& o, Visitor&& field) {
@@ -70,6 +71,7 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.temperature, "temperature", "1 samples the teacher's own distribution");
   field(o.top_p, "top_p", "nucleus; 1 for all");
   field(o.signal_top_k, "signal_top_k", "teacher probabilities kept at each token for distillation; 0 for none");
+  field(o.numerics, "numerics", "of the teacher, and so of its signal: fp32, or deployed (int8 activations, faster)");
 }
 
 // One source of a split: a text or chat file (relative to the recipe), as often as `weight` says (2 is twice, 0.25 a

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 
 #include "compress/checkpoint.h"
 #include "compress/token_dataset.h"
@@ -19,11 +21,14 @@ TokenDataset sample() {
   TokenDataset data;
   data.tokenizer_hash = "abc";
   data.signal_k = 2;
+  data.signal_numerics = "fp32";
   data.documents.push_back(
       {{1, 2, 3}, {0, 1, 1}, {-1, -1, 5, 6, 7, -1}, {-HUGE_VALF, -HUGE_VALF, -0.5f, -1.5f, -0.1f, -3.0f}});
   data.documents.push_back({{9, 8}, {0, 1}, {}, {}});
   return data;
 }
+
+constexpr int64_t kVocabulary = 10;  // of sample()
 
 class DatasetTest : public testing::Test {
  protected:
@@ -37,16 +42,24 @@ class DatasetTest : public testing::Test {
 
 TEST_F(DatasetTest, ComesBackAsItWas) {
   write_dataset(path_, sample());
-  const TokenDataset back = read_dataset(path_, "abc");
+  const TokenDataset back = read_dataset(path_, "abc", kVocabulary);
   ASSERT_EQ(back.documents.size(), 2u);
   EXPECT_EQ(back.signal_k, 2);
+  EXPECT_EQ(back.signal_numerics, "fp32");
   for (size_t d = 0; d < 2; ++d) {
     EXPECT_EQ(back.documents[d].tokens, sample().documents[d].tokens);
     EXPECT_EQ(back.documents[d].in_loss, sample().documents[d].in_loss);
     EXPECT_EQ(back.documents[d].signal_ids, sample().documents[d].signal_ids);
     EXPECT_EQ(back.documents[d].signal_log_probs, sample().documents[d].signal_log_probs);
   }
-  EXPECT_THROW(read_dataset(path_, "another"), Error);
+  EXPECT_THROW(read_dataset(path_, "another", kVocabulary), Error);
+}
+
+TEST_F(DatasetTest, TheSameDataIsTheSameBytes) {
+  write_dataset(path_, sample());
+  const std::string first = read_file(path_);
+  write_dataset(path_, sample());
+  EXPECT_EQ(read_file(path_), first);
 }
 
 TEST_F(DatasetTest, DamageIsAnErrorAndNoCrash) {
@@ -54,7 +67,52 @@ TEST_F(DatasetTest, DamageIsAnErrorAndNoCrash) {
   const std::string whole = read_file(path_);
   for (size_t cut = 0; cut < whole.size(); cut += 97) {
     write_file_atomically(path_, whole.substr(0, cut));
-    EXPECT_THROW(read_dataset(path_, "abc"), Error) << cut;
+    EXPECT_THROW(read_dataset(path_, "abc", kVocabulary), Error) << cut;
+  }
+  write_file_atomically(path_, whole + '\0');
+  EXPECT_THROW(read_dataset(path_, "abc", kVocabulary), Error);
+}
+
+// Values, HDF5's structure and what neither covers: the header, unused space.
+TEST_F(DatasetTest, EveryFlippedBitIsAnError) {
+  write_dataset(path_, sample());
+  const std::string whole = read_file(path_);
+  std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+  const auto put = [&](size_t at, char byte) { file.seekp(static_cast<std::streamoff>(at)).put(byte).flush(); };
+  for (size_t at = 0; at < whole.size(); ++at) {
+    for (int bit = 0; bit < 8; ++bit) {
+      put(at, static_cast<char>(whole[at] ^ (1 << bit)));
+      ASSERT_THROW(read_dataset(path_, "abc", kVocabulary), Error) << at << " " << bit;
+    }
+    put(at, whole[at]);
+  }
+  EXPECT_NO_THROW(read_dataset(path_, "abc", kVocabulary));
+}
+
+// A file that is whole and right about its checksum, with numbers that nothing may be indexed with.
+TEST_F(DatasetTest, NumbersThatCannotBeAreErrors) {
+  const std::vector<std::function<void(TokenDataset&)>> changes{
+      [](TokenDataset& d) { d.documents[0].tokens[1] = -1; },
+      [](TokenDataset& d) { d.documents[1].tokens[0] = kVocabulary; },
+      [](TokenDataset& d) { d.documents[0].in_loss[1] = 2; },
+      [](TokenDataset& d) { d.documents[0].signal_ids[2] = kVocabulary; },
+      [](TokenDataset& d) { d.documents[0].signal_ids[2] = -2; },
+      [](TokenDataset& d) { d.documents[0].signal_ids[3] = 5; },  // twice in one row
+      [](TokenDataset& d) { d.documents[0].signal_log_probs[2] = std::nanf(""); },
+      [](TokenDataset& d) { d.documents[0].signal_log_probs[2] = 0.5f; },
+      [](TokenDataset& d) { d.documents[0].signal_log_probs[3] = -0.5f; },  // with the other 1.2 in all
+      [](TokenDataset& d) { d.signal_numerics = "int3"; }};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    TokenDataset data = sample();
+    changes[i](data);
+    write_dataset(path_, data);
+    try {
+      read_dataset(path_, "abc", kVocabulary);
+      ADD_FAILURE() << "change " << i;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Input) << i;
+      EXPECT_NE(std::string(error.what()).find("damaged"), std::string::npos) << error.what();
+    }
   }
 }
 

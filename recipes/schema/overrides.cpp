@@ -54,10 +54,10 @@ YAML::Node apply_override(YAML::Node root, const std::string& assignment) {
   }
   const std::vector<std::string> segments = path_segments(assignment.substr(0, equals));
   std::vector<YAML::Node> chain{root};
-  for (size_t i = 0; i + 1 < segments.size(); ++i) {
-    if (!chain.back().IsMap() && !chain.back().IsSequence() && chain.back().IsDefined() && !chain.back().IsNull())
+  for (size_t i = 0; i < segments.size(); ++i) {
+    if (chain.back().IsDefined() && chain.back().IsScalar())
       throw usage_error("'" + assignment + "'", "`" + segments[i] + "` is below a plain value");
-    chain.push_back(descend(chain.back(), segments[i], assignment));
+    if (i + 1 < segments.size()) chain.push_back(descend(chain.back(), segments[i], assignment));
   }
   size_t index = 0;
   if (chain.back().IsSequence() && parse_index(segments.back(), index) && index < chain.back().size())

@@ -21,6 +21,7 @@ namespace {
 
 constexpr size_t kRecipeLimitBytes = size_t{1} << 20;
 constexpr int kDepthLimit = 16;
+constexpr int64_t kNodeLimit = 100000;  // an alias counts as all it stands for: a few lines can stand for billions
 
 std::string scalar_text(const YAML::Node& node) {
   if (node.IsScalar()) return printable(node.Scalar(), 40);
@@ -144,13 +145,15 @@ class Reader {
   std::vector<std::pair<YAML::Node, std::string>> overridden_;
 };
 
-void check_depth(const YAML::Node& node, int depth, const std::string& file) {
+// `n_nodes` counts those seen so far.
+void check_extent(const YAML::Node& node, int depth, int64_t& n_nodes, const std::string& file) {
   if (depth > kDepthLimit)
     throw usage_error(file, "is nested too deeply", "at most " + std::to_string(kDepthLimit) + " levels");
+  if (++n_nodes > kNodeLimit) throw usage_error(file, "holds too many values", "at most " + std::to_string(kNodeLimit));
   if (node.IsMap())
-    for (const auto& entry : node) check_depth(entry.second, depth + 1, file);
+    for (const auto& entry : node) check_extent(entry.second, depth + 1, n_nodes, file);
   else if (node.IsSequence())
-    for (const YAML::Node& item : node) check_depth(item, depth + 1, file);
+    for (const YAML::Node& item : node) check_extent(item, depth + 1, n_nodes, file);
 }
 
 template <class Options>
@@ -411,8 +414,9 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
     throw usage_error(path + ":" + std::to_string(error.mark.line + 1) + ":" + std::to_string(error.mark.column + 1),
                       "is not YAML: " + error.msg);
   }
-  check_depth(root, 0, path);
   for (const std::string& assignment : overrides) reader.note_override(apply_override(root, assignment), assignment);
+  int64_t n_nodes = 0;
+  check_extent(root, 0, n_nodes, path);
   Recipe recipe;
   recipe.path = path;
   recipe.name = std::filesystem::path(path).stem().string();

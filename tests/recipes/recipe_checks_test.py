@@ -58,6 +58,15 @@ def test_files_that_are_not_there_leave_no_folder(tmp_path):
         refused(tmp_path / "x.yaml", "teacher: no-such-model\nstages: [export]\n", "no-such-model: does not exist", code=3, arguments=arguments)
     refused(tmp_path / "empty.yaml", "", "empty.yaml: expected a recipe, a map")
 
+def test_an_override_below_a_plain_value(tmp_path):
+    refused(tmp_path / "word.yaml", "word\n", "`seed` is below a plain value", arguments=("seed=3",))
+    refused(tmp_path / "seed.yaml", "seed: 5\n", "`more` is below a plain value", arguments=("seed.more=3",))
+
+
+def test_aliases_that_stand_for_billions(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    refused(tmp_path / "many.yaml", "\n".join(lines) + "\n", "many.yaml: holds too many values")
+
 
 def test_a_foreign_folder_is_left_as_it_was(tmp_path):
     (tmp_path / "precious").write_text("x")

@@ -137,10 +137,10 @@ uint64_t padded(uint64_t bytes) {
 }
 
 // The type of most weights in the layers' matrices.
-TensorType main_type(const ModelFile& model) {
+TensorType main_type(const Source& source) {
   std::map<TensorType, int64_t> weights;
-  for (const TensorSpec& spec : tensor_specs(model.config()))
-    if (spec.is_matrix() && spec.layer >= 0) weights[model.tensor(spec.name).type] += spec.elements();
+  for (const TensorSpec& spec : tensor_specs(source.config))
+    if (spec.is_matrix() && spec.layer >= 0) weights[source.tensor(spec).type] += spec.elements();
   return std::max_element(weights.begin(), weights.end(),
                           [](const auto& a, const auto& b) { return a.second < b.second; })
       ->first;
@@ -154,7 +154,7 @@ GgufExport export_gguf(const std::string& path, const QuantizedModel& model, con
                         const QuantizedTensor& tensor = model.tensors.at(spec.name);
                         return StoredBytes{tensor.type, tensor.bytes};
                       }};
-  return write(path, source, tokenizer, info, model.plan.file_type);
+  return write(path, source, tokenizer, info, model.plan.file_type.value_or(gguf_file_type(main_type(source))));
 }
 
 GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info) {
@@ -164,7 +164,7 @@ GgufExport repack_gguf(const std::string& path, const ModelFile& model, const Ex
                         const StoredTensor& tensor = model.tensor(spec.name);
                         return StoredBytes{tensor.type, tensor.bytes};
                       }};
-  return write(path, source, model.tokenizer(), info, gguf_file_type(main_type(model)));
+  return write(path, source, model.tokenizer(), info, gguf_file_type(main_type(source)));
 }
 
 PlanTarget gguf_plan_target(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info) {

@@ -50,24 +50,34 @@ bool more_bits(int64_t layer, int64_t n) {
   return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2;
 }
 
+// What a name asks for. A tensor type's name is that type in every matrix that can hold it; a preset mixes types by
+// llama.cpp's rules. Presets that are named like their type there are told apart by the prefix of its enumeration
+// (LLAMA_FTYPE_MOSTLY_Q4_0), which every preset may have.
 struct Preset {
   const char* name;
   TensorType base;
   int64_t file_type;
 };
-constexpr Preset kPresets[] = {
-    {"F32", TensorType::F32, 0},      {"F16", TensorType::F16, 1},        {"BF16", TensorType::BF16, 32},
-    {"Q4_0", TensorType::Q4_0, 2},    {"Q4_1", TensorType::Q4_1, 3},      {"Q5_0", TensorType::Q5_0, 8},
-    {"Q5_1", TensorType::Q5_1, 9},    {"Q8_0", TensorType::Q8_0, 7},      {"Q4_K_S", TensorType::Q4_K, 14},
-    {"Q4_K_M", TensorType::Q4_K, 15}, {"Q5_K_S", TensorType::Q5_K, 16},   {"Q5_K_M", TensorType::Q5_K, 17},
-    {"Q6_K", TensorType::Q6_K, 18},   {"IQ4_NL", TensorType::IQ4_NL, 25}, {"Q4_K", TensorType::Q4_K, 14},
-    {"Q5_K", TensorType::Q5_K, 16},
+constexpr Preset kTypes[] = {
+    {"F32", TensorType::F32, 0},    {"F16", TensorType::F16, 1},    {"BF16", TensorType::BF16, 32},
+    {"Q4_0", TensorType::Q4_0, 2},  {"Q4_1", TensorType::Q4_1, 3},  {"Q5_0", TensorType::Q5_0, 8},
+    {"Q5_1", TensorType::Q5_1, 9},  {"Q8_0", TensorType::Q8_0, 7},  {"Q4_K", TensorType::Q4_K, 14},
+    {"Q5_K", TensorType::Q5_K, 16}, {"Q6_K", TensorType::Q6_K, 18}, {"IQ4_NL", TensorType::IQ4_NL, 25},
 };
+constexpr Preset kPresets[] = {
+    {"MOSTLY_F16", TensorType::F16, 1},        {"MOSTLY_BF16", TensorType::BF16, 32},
+    {"MOSTLY_Q4_0", TensorType::Q4_0, 2},      {"MOSTLY_Q4_1", TensorType::Q4_1, 3},
+    {"MOSTLY_Q5_0", TensorType::Q5_0, 8},      {"MOSTLY_Q5_1", TensorType::Q5_1, 9},
+    {"MOSTLY_Q8_0", TensorType::Q8_0, 7},      {"MOSTLY_Q4_K_S", TensorType::Q4_K, 14},
+    {"MOSTLY_Q4_K_M", TensorType::Q4_K, 15},   {"MOSTLY_Q5_K_S", TensorType::Q5_K, 16},
+    {"MOSTLY_Q5_K_M", TensorType::Q5_K, 17},   {"MOSTLY_Q6_K", TensorType::Q6_K, 18},
+    {"MOSTLY_IQ4_NL", TensorType::IQ4_NL, 25},
+};
+constexpr std::string_view kMostly = "MOSTLY_";
 constexpr const char* kWritten =
-    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, F16, BF16 or F32";
-constexpr const char* kUnwritten[] = {"Q2_K",  "Q2_K_S", "Q3_K_S",  "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ3_XXS", "IQ3_S",
-                                      "IQ3_M", "IQ3_XS", "IQ2_XXS", "IQ2_XS", "IQ2_S",  "IQ2_M",  "IQ1_S",   "IQ1_M",
-                                      "TQ1_0", "TQ2_0",  "MXFP4",   "NVFP4",  "Q1_0",   "Q2_0"};
+    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, F16, BF16 or F32 for every tensor; or a preset of "
+    "llama.cpp: Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, MOSTLY_Q4_0, MOSTLY_Q4_1, MOSTLY_Q5_0, MOSTLY_Q5_1 or MOSTLY_IQ4_NL";
+constexpr const char* kUnwrittenPresets[] = {"Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ3_M", "IQ3_XS", "IQ2_M"};
 
 bool is_qkv(Role role) {
   return role == Role::Query || role == Role::Key || role == Role::Value;
@@ -82,7 +92,7 @@ TensorType preset_type(const Preset& preset, const TensorSpec& spec, const Model
       preset.base == TensorType::F32 || preset.base == TensorType::F16 || preset.base == TensorType::BF16;
   if (plain || preset.base == TensorType::Q8_0) return preset.base;
   if (head) return spec.shape[1] % format_of(preset.base).block_size != 0 ? TensorType::Q8_0 : TensorType::Q6_K;
-  const std::string name = preset.name;
+  const std::string name = preset.name + kMostly.size();
   const int64_t n = config.n_layers(), layer = spec.layer;
   const int64_t heads_a_group = layer >= 0 ? config.layers[static_cast<size_t>(layer)].n_heads /
                                                  config.layers[static_cast<size_t>(layer)].n_kv_heads
@@ -110,30 +120,39 @@ TensorType kept_type(const QuantizeOptions& options, const TensorSpec& spec, Ten
   return kept == options.keep.end() ? otherwise : find_format(kept->second)->type;
 }
 
+// A row of kTypes or kPresets; null: neither.
 const Preset* find_preset(const std::string& type) {
-  const std::string name = upper(type);
-  for (const Preset& preset : kPresets)
-    if (name == preset.name) return &preset;
+  const std::string name = upper(type), mostly = std::string(kMostly) + name;
+  for (const Preset& row : kTypes)
+    if (name == row.name) return &row;
+  for (const Preset& row : kPresets)
+    if (name == row.name || mostly == row.name) return &row;
   return nullptr;
+}
+
+bool mixes(const Preset& preset) {
+  return std::string_view(preset.name).substr(0, kMostly.size()) == kMostly;
 }
 
 // Why a type or preset cannot be written, with what can.
 std::string expected_type(const std::string& type) {
-  for (const char* unwritten : kUnwritten)
-    if (upper(type) == unwritten)
-      return std::string(kWritten) + "; this version reads and runs " + unwritten + " but has no encoder for it";
-  return kWritten;
+  const std::string name = upper(type), bare = name.rfind(kMostly, 0) == 0 ? name.substr(kMostly.size()) : name;
+  const QuantFormat* format = find_format(bare);
+  const bool read =
+      (format != nullptr && format->holds_weights()) ||
+      std::find(std::begin(kUnwrittenPresets), std::end(kUnwrittenPresets), bare) != std::end(kUnwrittenPresets);
+  return kWritten + (read ? "; this version reads and runs " + bare + " but has no encoder for it" : std::string());
 }
 
 QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& options, const Preset& preset,
                          const PlanTarget& target) {
   QuantizePlan plan;
-  plan.name = preset.name;
+  plan.name = upper(*options.to);
   plan.file_type = preset.file_type;
-  for (const TensorSpec& spec : tensor_specs(config))
-    add(plan, spec,
-        spec.is_matrix() ? kept_type(options, spec, preset_type(preset, spec, config, options.importance, target))
-                         : TensorType::F32);
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    const TensorType type = mixes(preset) ? preset_type(preset, spec, config, options.importance, target) : preset.base;
+    add(plan, spec, spec.is_matrix() ? kept_type(options, spec, type) : TensorType::F32);
+  }
   return plan;
 }
 
@@ -164,7 +183,7 @@ struct Cost {
   double loss = 0.0;
 };
 
-constexpr size_t kTypes = std::size(kChoices);
+constexpr size_t kChoiceCount = std::size(kChoices);
 
 std::vector<RoleGroup> role_groups(const PlanTarget& target) {
   std::vector<RoleGroup> groups = {{{Role::Embedding, Role::Output}, 2.0},
@@ -190,12 +209,12 @@ size_t group_of(const std::vector<RoleGroup>& groups, Role role) {
 // costs[g][t]: group g with choice t. A type that the user keeps costs the same in every choice.
 std::vector<std::vector<Cost>> group_costs(const std::vector<RoleGroup>& groups, const std::vector<TensorSpec>& specs,
                                            const QuantizeOptions& options) {
-  std::vector<std::vector<Cost>> costs(groups.size(), std::vector<Cost>(kTypes));
+  std::vector<std::vector<Cost>> costs(groups.size(), std::vector<Cost>(kChoiceCount));
   for (const TensorSpec& spec : specs) {
     const size_t g = group_of(groups, spec.role);
     if (g == groups.size()) continue;
     const bool kept = options.keep.count(role_name(spec.role)) != 0;
-    for (size_t t = 0; t < kTypes; ++t) {
+    for (size_t t = 0; t < kChoiceCount; ++t) {
       const TensorType type = fitted(kept_type(options, spec, kChoices[t].type), spec.shape[1]);
       costs[g][t].bytes += padded_bytes(spec, type);
       if (kept) continue;
@@ -223,7 +242,7 @@ std::vector<size_t> best_choices(const std::vector<std::vector<Cost>>& costs, ui
     if (total.bytes <= budget_bytes && total.loss < best_loss) best_loss = total.loss, best = choices;
     more = false;  // the next combination, the first group turning fastest
     for (size_t g = 0; g < costs.size() && !more; ++g) {
-      more = ++choices[g] < kTypes;
+      more = ++choices[g] < kChoiceCount;
       if (!more) choices[g] = 0;
     }
   }
@@ -243,6 +262,7 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
   const std::vector<size_t> best = best_choices(group_costs(groups, specs, options), always_bytes, budget_bytes);
   QuantizePlan plan;
   plan.name = "target " + *options.target_size;
+  plan.budget_bytes = budget_bytes;
   for (const TensorSpec& spec : specs) {
     const size_t g = group_of(groups, spec.role);
     add(plan, spec, g < groups.size() ? kept_type(options, spec, kChoices[best[g]].type) : TensorType::F32);
@@ -324,8 +344,9 @@ QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions&
   if (const std::vector<FieldProblem> problems = check_quantize_options(options); !problems.empty())
     throw usage_error("quantize." + problems.front().field, "has an impossible value", problems.front().expected,
                       problems.front().got);
-  const QuantizePlan plan = options.target_size ? sized_plan(config, options, parse_size(*options.target_size), target)
-                                                : preset_plan(config, options, *find_preset(*options.to), target);
+  QuantizePlan plan = options.target_size ? sized_plan(config, options, parse_size(*options.target_size), target)
+                                          : preset_plan(config, options, *find_preset(*options.to), target);
+  plan.target = target;
   check_fused(plan, target);
   return plan;
 }

@@ -2,19 +2,25 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <set>
 
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "quantize/encode.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/finite.h"
+#include "runtime/formats/model_file.h"
 
 namespace attar {
 namespace {
 
 constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
 constexpr int64_t kRowsAPart = 64;
+// A tensor that loses more is lost: four bits lose about a hundredth, and values below a type's smallest everything.
+constexpr double kMostLoss = 0.1;
 
 std::vector<float> means(const LinearStats& stats) {
   std::vector<float> out(static_cast<size_t>(stats.sum_squares.numel()));
@@ -65,6 +71,50 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
   return out;
 }
 
+// Places in the plan of what goes as F32 with `place`: itself, and where query, key and value are one tensor those
+// three.
+std::vector<size_t> shared_type(const QuantizePlan& plan, size_t place) {
+  const auto one_of_three = [](const TensorSpec& spec) {
+    return spec.role == Role::Query || spec.role == Role::Key || spec.role == Role::Value;
+  };
+  const TensorSpec& lost = plan.tensors[place].spec;
+  std::vector<size_t> places;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const TensorSpec& spec = plan.tensors[i].spec;
+    const bool together = plan.target.fused_qkv && one_of_three(lost) && one_of_three(spec) && spec.layer == lost.layer;
+    if (i == place || together) places.push_back(i);
+  }
+  return places;
+}
+
+// Plans as F32 what its type would lose. -> the places in the plan
+std::set<size_t> keep_small_values(QuantizedModel& model) {
+  QuantizePlan& plan = model.plan;
+  std::set<size_t> changed;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const double loss = model.tensors.at(plan.tensors[i].spec.name).relative_error;
+    if (loss <= kMostLoss) continue;
+    char share[32];
+    std::snprintf(share, sizeof share, "%.0f", 100.0 * loss);
+    for (const size_t place : shared_type(plan, i)) {
+      PlannedTensor& planned = plan.tensors[place];
+      if (planned.type == TensorType::F32 || !changed.insert(place).second) continue;
+      plan.fallbacks.push_back({planned.spec.name, planned.type, TensorType::F32,
+                                place == i
+                                    ? "values too small for it: " + std::string(share) + " % of their energy lost"
+                                    : "of one type with " + plan.tensors[i].spec.name});
+      planned.type = TensorType::F32;
+    }
+  }
+  if (changed.empty() || !plan.budget_bytes) return changed;
+  if (const uint64_t bytes = plan.tensor_bytes() + plan.target.fixed_bytes; bytes > *plan.budget_bytes)
+    throw input_error("tensor " + plan.tensors[*changed.begin()].spec.name,
+                      "holds values too small for its type, and the file has no room for them as F32",
+                      std::to_string(*plan.budget_bytes) + " bytes", std::to_string(bytes),
+                      "allow a larger file, or keep its role at BF16");
+  return changed;
+}
+
 }  // namespace
 
 Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
@@ -89,7 +139,7 @@ QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const I
                         const Progress& progress) {
   QuantizedModel out{model.config, plan, {}};
   const auto total = static_cast<int64_t>(plan.tensors.size());
-  for (const PlannedTensor& planned : plan.tensors) {
+  const auto encode = [&](const PlannedTensor& planned) {
     const auto known = importance.find(planned.spec.name);
     if (known != importance.end() && static_cast<int64_t>(known->second.size()) != planned.spec.shape.back())
       throw input_error("importance of " + planned.spec.name, "has another width",
@@ -97,10 +147,33 @@ QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const I
                         "it was made for another model");
     out.tensors[planned.spec.name] = encode_tensor(model.parameter(planned.spec.name).detach(), planned,
                                                    known == importance.end() ? nullptr : &known->second, threads);
+  };
+  for (const PlannedTensor& planned : plan.tensors) {
+    encode(planned);
     report(progress,
            {.stage = "quantize", .unit = "tensors", .done = static_cast<int64_t>(out.tensors.size()), .total = total});
   }
+  for (const size_t place : keep_small_values(out)) encode(out.plan.tensors[place]);
   return out;
+}
+
+std::string requantization_note(const ModelFile& source, const QuantizePlan& plan) {
+  const bool rounds = std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                                  [](const PlannedTensor& planned) { return format_of(planned.type).block_size > 1; });
+  std::map<std::string, int64_t> types;  // of matrices in blocks
+  int64_t matrices = 0, rounded = 0;
+  for (const TensorSpec& spec : tensor_specs(source.config())) {
+    const QuantFormat& format = format_of(source.tensor(spec.name).type);
+    if (!spec.is_matrix()) continue;
+    ++matrices;
+    if (format.block_size > 1) ++types[format.name], ++rounded;
+  }
+  if (!rounds || types.empty()) return {};
+  std::string names;
+  for (const auto& [name, count] : types) names += (names.empty() ? "" : ", ") + name;
+  return "the weights were quantized already (" + names + " in " + std::to_string(rounded) + " of " +
+         std::to_string(matrices) + " matrices): rounding them again adds its error to the one they have; start from " +
+         "unquantized weights where there are any";
 }
 
 }  // namespace attar

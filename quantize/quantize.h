@@ -17,6 +17,8 @@
 
 namespace attar {
 
+class ModelFile;
+
 struct QuantizeOptions {
   std::optional<std::string> to;            // a tensor type or a llama.cpp preset
   std::optional<std::string> target_size;   // "60MB", "58MiB", "60000000": of the whole GGUF file
@@ -26,7 +28,10 @@ struct QuantizeOptions {
 };
 template <class Visitor>
 void visit_fields(QuantizeOptions& o, Visitor&& field) {
-  field(o.to, "to", "a tensor type (Q8_0, IQ4_NL, ...) or a llama.cpp preset (Q4_K_M, ...), whose plan is reproduced");
+  field(
+      o.to, "to",
+      "a tensor type (Q8_0, IQ4_NL, Q4_K, ...), which every matrix gets that can hold it, or a llama.cpp preset, whose "
+      "plan is reproduced: Q4_K_M, ...; MOSTLY_Q4_0, ... where it is named like a type");
   field(o.target_size, "target_size",
         "largest size of the whole file, such as 60MB; the best types that fit are chosen");
   field(o.keep, "keep",
@@ -46,25 +51,27 @@ uint64_t parse_size(const std::string& text);
 struct Fallback {
   std::string tensor;
   TensorType wanted, used;
-  std::string reason;  // "576 columns do not divide by 256"
+  std::string reason;  // "576 columns do not divide by 256", or that the values are too small
 };
 struct PlannedTensor {
   TensorSpec spec;
   TensorType type;
 };
-struct QuantizePlan {
-  std::vector<PlannedTensor> tensors;
-  std::vector<Fallback> fallbacks;
-  std::string name;                                 // "IQ4_NL", "Q4_K_M", "target 60 MB"
-  int64_t file_type = 1024;                         // general.file_type
-  uint64_t tensor_bytes() const;                    // with GGUF padding
-  std::vector<std::string> fallback_lines() const;  // one a fallback: "blk.0.attn_q.weight: Q4_K -> Q5_0 (...)"
-};
-
 // What the file that a plan is made for asks of it; the exporter knows.
 struct PlanTarget {
   uint64_t fixed_bytes = 0;  // metadata and tokenizer, beside the tensors
   bool fused_qkv = false;    // query, key and value of a layer are one tensor, so of one type
+};
+
+struct QuantizePlan {
+  std::vector<PlannedTensor> tensors;
+  std::vector<Fallback> fallbacks;
+  std::string name;                                 // "IQ4_NL", "Q4_K_M", "target 60 MB"
+  std::optional<int64_t> file_type;                 // general.file_type; without it, by the type of most weights
+  PlanTarget target{};                              // what it was made for
+  std::optional<uint64_t> budget_bytes;             // of the whole file
+  uint64_t tensor_bytes() const;                    // with GGUF padding
+  std::vector<std::string> fallback_lines() const;  // one a fallback: "blk.0.attn_q.weight: Q4_K -> Q5_0 (...)"
 };
 
 // The plan alone: for --dry-run and tests. Error{Usage} for what no file of that kind can hold.
@@ -87,9 +94,14 @@ using Importance = std::map<std::string, std::vector<float>>;  // (in)
 Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
                               const Progress& progress = {});
 
-// Encodes every tensor by the plan. Error{Input} naming the tensor for NaN or infinite weights, and for those that are
-// too large for the planned type. Bytes do not depend on the number of threads.
+// Encodes every tensor by the plan. Values that are too small for their type, so that most of what a tensor holds would
+// be lost (F16, also inside blocks, ends at 6e-8), fall back to F32: the plan of the result says so. Error{Input}
+// naming the tensor for NaN or infinite weights, for those that are too large for the planned type, and for a fallback
+// that a target size has no room for. Bytes do not depend on the number of threads.
 QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads,
                         const Progress& progress = {});
+
+// What to say where a plan rounds weights that a file holds in blocks already; "" where it does not.
+std::string requantization_note(const ModelFile& source, const QuantizePlan& plan);
 
 }  // namespace attar

@@ -79,9 +79,14 @@ TokenDataset text_data(const std::vector<std::string>& files, const TokenizerDat
 Json write_gguf_file(const std::string& out, const CausalLM& model, const TokenizerData& tokenizer,
                      const ExportInfo& info, const QuantizePlan& plan, const Importance& importance, int threads,
                      const Progress& progress) {
-  const GgufExport written = export_gguf(out, quantize(model, plan, importance, threads, progress), tokenizer, info);
-  return {{"file", out},       {"bytes", written.size_bytes},        {"architecture", written.architecture},
-          {"plan", plan.name}, {"fallbacks", plan.fallback_lines()}, {"notes", written.notes}};
+  const QuantizedModel quantized = quantize(model, plan, importance, threads, progress);
+  const GgufExport written = export_gguf(out, quantized, tokenizer, info);
+  return {{"file", out},
+          {"bytes", written.size_bytes},
+          {"architecture", written.architecture},
+          {"plan", plan.name},
+          {"fallbacks", quantized.plan.fallback_lines()},
+          {"notes", written.notes}};
 }
 
 // The plan of a GGUF of one type, without importance.
@@ -102,6 +107,10 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
   }
   return write_gguf_file(command.out, model, tokenizer, info, plain_plan(command, model.config, tokenizer, info), {},
                          thread_count(command), progress);
+}
+
+void add_note(Json& json, const std::string& note) {
+  if (!note.empty()) json["notes"].push_back(note);
 }
 
 std::string document(Json json) {
@@ -178,8 +187,11 @@ Json write_hf(const CommandOptions& command, const ExportTarget& target, const M
   CausalLM model = CausalLM::load(source);
   if (!command.to.empty()) {
     const QuantizePlan plan = plain_plan(command, model.config, source.tokenizer(), info);
-    model = dequantized(quantize(model, plan, {}, thread_count(command), progress));
-    info.notes = plan.fallback_lines();
+    const QuantizedModel quantized = quantize(model, plan, {}, thread_count(command), progress);
+    model = dequantized(quantized);
+    info.notes = quantized.plan.fallback_lines();
+    if (const std::string note = requantization_note(source, plan); !note.empty())
+      info.notes.insert(info.notes.begin(), note);
     info.notes.insert(info.notes.begin(), "the weights are the values of " + plan.name + " codes");
   }
   export_hf(command.out, model, source.tokenizer(), info, target.dtype.empty() ? "float32" : target.dtype);
@@ -201,11 +213,14 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   else if (options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0 || options.vocab > 0)
     throw usage_error("attar prune", "needs text to measure the model on", "--calibration TEXT");
   const PruneResult result = prune(model, tokenizer, data, options, thread_count(command), progress);
-  Json json = write_model(command, model, tokenizer, info_of(source), progress);
+  const ExportInfo info = info_of(source);
+  Json json = write_model(command, model, tokenizer, info, progress);
+  if (is_gguf(command.out))
+    add_note(json, requantization_note(source, plain_plan(command, model.config, tokenizer, info)));
   json["parameters_before"] = result.parameters_before;
   json["parameters_after"] = result.parameters_after;
   json["removed_layers"] = result.removed_layers;
-  json["notes"] = result.notes;
+  for (const std::string& note : result.notes) add_note(json, note);
   return document(json);
 }
 
@@ -234,6 +249,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
                       importance.begin()->first + ", ...");
   Json json =
       write_gguf_file(command.out, model, source.tokenizer(), info, plan, importance, thread_count(command), progress);
+  add_note(json, requantization_note(source, plan));
   json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
   json["importance_tensors"] = known;
   return document(json);
@@ -293,7 +309,9 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
                      {"architecture", written.architecture},
                      {"notes", written.notes}});
   }
-  return document(write_model(command, CausalLM::load(source), source.tokenizer(), info, progress));
+  Json json = write_model(command, CausalLM::load(source), source.tokenizer(), info, progress);
+  add_note(json, requantization_note(source, plain_plan(command, source.config(), source.tokenizer(), info)));
+  return document(json);
 }
 
 std::string doctor(const std::string& runtime_program) {

@@ -72,6 +72,15 @@ Json type_table(const QuantizedModel& model) {
   return out;
 }
 
+// A student that has learned is no longer what its file holds; distill comes before quantize.
+std::string requantization_note(const Session& session, const QuantizePlan& plan) {
+  const bool learned = std::any_of(session.recipe.stages.begin(), session.recipe.stages.end(),
+                                   [](const Stage& stage) { return std::holds_alternative<DistillOptions>(stage); });
+  const bool made_here = session.recipe.student && !session.inputs.student;
+  if (learned || made_here) return {};
+  return attar::requantization_note(session.inputs.student ? *session.inputs.student : *session.teacher, plan);
+}
+
 // For the card of a file that holds codes: what they fell back to, and what the export had to say.
 ExportInfo with_notes(ExportInfo info, const QuantizedModel& model, const std::vector<std::string>& notes) {
   info.notes = model.plan.fallback_lines();
@@ -194,9 +203,11 @@ StageRecord run_stage(Session& session, const std::string& name, const QuantizeO
   }
   const Json results = {{"plan", plan.name},
                         {"types", type_table(*session.quantized)},
-                        {"tensor_bytes", plan.tensor_bytes()},
+                        {"tensor_bytes", session.quantized->plan.tensor_bytes()},
                         {"tensors", tensors}};
-  return {.name = name, .results = results.dump(), .notes = plan.fallback_lines()};
+  StageRecord record{.name = name, .results = results.dump(), .notes = session.quantized->plan.fallback_lines()};
+  if (const std::string note = requantization_note(session, plan); !note.empty()) record.notes.push_back(note);
+  return record;
 }
 
 StageRecord run_stage(Session& session, const std::string& name, const ExportOptions& options) {
@@ -206,7 +217,8 @@ StageRecord run_stage(Session& session, const std::string& name, const ExportOpt
   Json results = Json::object();
   for (const std::string& format : options.formats) {
     if (format == "gguf") {
-      if (!session.quantized) {
+      const bool plain_type = !session.quantized;
+      if (plain_type) {
         QuantizeOptions plain;
         plain.to = "F16";
         session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, {}), {},
@@ -217,6 +229,8 @@ StageRecord run_stage(Session& session, const std::string& name, const ExportOpt
       results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
       write_gguf_card(folder + "/model.gguf", *session.quantized, with_notes(info, *session.quantized, record.notes));
+      if (plain_type)  // no quantize stage has told them
+        for (const std::string& line : session.quantized->plan.fallback_lines()) record.notes.push_back(line);
     } else {
       const bool codes = options.dequantized && session.quantized;
       export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer,

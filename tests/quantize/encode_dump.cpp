@@ -1,0 +1,35 @@
+// encode_dump TYPE COLUMNS IN OUT [WEIGHTS]: f32 rows to blocks by the weighted search. For tests/oracle.
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "quantize/encode.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/base/mapped_file.h"
+
+namespace {
+
+std::vector<float> floats(const char* path) {
+  const std::string bytes = attar::read_file(path);
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+  return values;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 5 && argc != 6) return 2;
+  const attar::QuantFormat* format = attar::find_format(std::string_view(argv[1]));
+  if (format == nullptr || format->encode == nullptr) return 2;
+  const size_t columns = std::stoul(argv[2]);
+  const std::vector<float> values = floats(argv[3]), weights = argc == 6 ? floats(argv[5]) : std::vector<float>();
+  const auto row_bytes = static_cast<size_t>(format->row_bytes(static_cast<int64_t>(columns)));
+  std::vector<std::byte> blocks(values.size() / columns * row_bytes);
+  for (size_t row = 0; row < values.size() / columns; ++row)
+    attar::encode_row(*format, std::span(values).subspan(row * columns, columns), weights,
+                      std::span(blocks).subspan(row * row_bytes, row_bytes));
+  attar::write_file_atomically(argv[4], {reinterpret_cast<const char*>(blocks.data()), blocks.size()});
+  return 0;
+}

@@ -1,0 +1,167 @@
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "quantize/quantize.h"
+#include "runtime/base/error.h"
+#include "tests/quantize/smollm2_config.h"
+
+namespace attar {
+namespace {
+
+double plan_megabytes(const std::string& to) {
+  QuantizeOptions options;
+  options.to = to;
+  return static_cast<double>(plan_quantization(smollm2(), options, {}).tensor_bytes()) * 1e-6;
+}
+
+// Files that llama-quantize wrote of this model, less the 1.785664 MB that are not tensors: reference "quantization",
+// end.
+TEST(Plan, ReproducesTheStockSizes) {
+  EXPECT_NEAR(plan_megabytes("Q4_K_M"), 105.454336 - 1.785664, 0.001);
+  EXPECT_NEAR(plan_megabytes("Q4_K_S"), 102.039808 - 1.785664, 0.001);
+  EXPECT_NEAR(plan_megabytes("Q5_K_M"), 112.103680 - 1.785664, 0.001);
+  EXPECT_NEAR(plan_megabytes("MOSTLY_Q4_0"), 91.892992 - 1.785664, 0.001);
+  EXPECT_NEAR(plan_megabytes("MOSTLY_IQ4_NL"), 91.727104 - 1.785664, 0.001);
+  EXPECT_NEAR(plan_megabytes("Q6_K"), 138.383104 - 1.785664, 0.001);
+  EXPECT_NEAR(plan_megabytes("Q8_0"), 144.811264 - 1.785664, 0.001);
+  QuantizeOptions options;
+  options.to = "Q4_K_M";
+  EXPECT_EQ(plan_quantization(smollm2(), options, {}).fallbacks.size(),
+            180u);  // tensors whose 576 columns do not divide
+}
+
+std::map<std::string, TensorType> types_of(const QuantizePlan& plan) {
+  std::map<std::string, TensorType> types;
+  for (const PlannedTensor& planned : plan.tensors) types[planned.spec.name] = planned.type;
+  return types;
+}
+
+// llama_tensor_get_type: with an importance matrix the first eighth of ffn_down gets an offset beside its scale.
+TEST(Plan, FirstDownProjectionsOfTheOldTypesUnderImportance) {
+  for (const auto& [to, base, first] : {std::tuple("MOSTLY_Q4_0", TensorType::Q4_0, TensorType::Q4_1),
+                                        std::tuple("MOSTLY_Q5_0", TensorType::Q5_0, TensorType::Q5_1)})
+    for (const bool importance : {true, false}) {
+      QuantizeOptions options;
+      options.to = to, options.importance = importance;
+      const auto types = types_of(plan_quantization(smollm2(), options, {}));
+      EXPECT_EQ(types.at("blk.2.ffn_down.weight"), importance ? first : base) << to;
+      EXPECT_EQ(types.at("blk.3.ffn_down.weight"), base) << to;
+      EXPECT_EQ(types.at("blk.0.ffn_up.weight"), base) << to;
+    }
+}
+
+// Q4_K wants rows of 256: 576 do not divide, so a kept role falls back as it does under --to, and says so.
+TEST(Plan, AKeptTypeThatDoesNotDivideFallsBackUnderATargetSize) {
+  QuantizeOptions options;
+  options.target_size = "110MB", options.keep = {{"query", "Q4_K"}};
+  const QuantizePlan plan = plan_quantization(smollm2(), options, {});
+  EXPECT_EQ(types_of(plan).at("blk.7.attn_q.weight"), TensorType::Q5_0);
+  EXPECT_EQ(plan.fallbacks.size(), 30u);
+  EXPECT_LE(plan.tensor_bytes(), 110'000'000u);
+}
+
+TEST(Plan, QueryKeyAndValueOfOneTensorShareAType) {
+  const PlanTarget fused{.fused_qkv = true};
+  const auto alike = [](const QuantizePlan& plan) {
+    const auto types = types_of(plan);
+    return types.at("blk.0.attn_q.weight") == types.at("blk.0.attn_v.weight") &&
+           types.at("blk.0.attn_q.weight") == types.at("blk.0.attn_k.weight");
+  };
+  bool apart = false;
+  for (uint64_t megabytes = 76; megabytes < 150; megabytes += 2) {
+    QuantizeOptions options;
+    options.target_size = std::to_string(megabytes) + "MB";
+    EXPECT_TRUE(alike(plan_quantization(smollm2(), options, fused))) << megabytes;
+    apart = apart || !alike(plan_quantization(smollm2(), options, {}));
+  }
+  EXPECT_TRUE(apart) << "the sizes show nothing when none parts them without the rule";
+  for (const char* preset : {"Q4_K_S", "Q4_K_M", "Q5_K_M", "MOSTLY_IQ4_NL", "MOSTLY_Q4_0"}) {
+    QuantizeOptions options;
+    options.to = preset;
+    EXPECT_TRUE(alike(plan_quantization(smollm2(), options, fused))) << preset;
+  }
+  QuantizeOptions options;
+  options.to = "Q8_0", options.keep = {{"value", "F16"}};
+  EXPECT_THROW(plan_quantization(smollm2(), options, fused), Error);
+  EXPECT_NO_THROW(plan_quantization(smollm2(), options, {}));
+}
+
+TEST(Plan, NeverExceedsTheTargetAndRefusesTheImpossible) {
+  QuantizeOptions options;
+  for (const uint64_t megabytes : {80, 90, 110, 140, 300}) {
+    options.target_size = std::to_string(megabytes) + "MB";
+    const uint64_t fixed = 1'700'000;
+    EXPECT_LE(plan_quantization(smollm2(), options, {.fixed_bytes = fixed}).tensor_bytes() + fixed,
+              megabytes * 1'000'000);
+  }
+  options.target_size = "10MB";
+  EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
+  options = {};
+  options.to = "IQ2_XXS";
+  EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
+  options.to = "Q4_0", options.keep = {{"embeding", "Q8_0"}};
+  EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
+}
+
+// Not what llama.cpp takes the name for (Q4_K: Q4_K_M), and no mix: every matrix that can hold it, the head included.
+TEST(Plan, ATypesNameIsThatTypeEverywhere) {
+  struct Row {
+    const char* name;
+    TensorType type, fallback;  // at 576 columns
+    int64_t file_type;          // enum llama_ftype
+  };
+  for (const Row& row :
+       {Row{"F32", TensorType::F32, TensorType::F32, 0}, Row{"F16", TensorType::F16, TensorType::F16, 1},
+        Row{"Q4_0", TensorType::Q4_0, TensorType::Q4_0, 2}, Row{"Q4_1", TensorType::Q4_1, TensorType::Q4_1, 3},
+        Row{"Q8_0", TensorType::Q8_0, TensorType::Q8_0, 7}, Row{"Q5_0", TensorType::Q5_0, TensorType::Q5_0, 8},
+        Row{"Q5_1", TensorType::Q5_1, TensorType::Q5_1, 9}, Row{"Q4_K", TensorType::Q4_K, TensorType::Q5_0, 14},
+        Row{"q5_k", TensorType::Q5_K, TensorType::Q5_1, 16}, Row{"Q6_K", TensorType::Q6_K, TensorType::Q8_0, 18},
+        Row{"IQ4_NL", TensorType::IQ4_NL, TensorType::IQ4_NL, 25}, Row{"BF16", TensorType::BF16, TensorType::BF16, 32}})
+    for (const bool importance : {true, false}) {
+      QuantizeOptions options;
+      options.to = row.name, options.importance = importance;
+      const QuantizePlan plan = plan_quantization(smollm2(), options, {});
+      EXPECT_EQ(plan.file_type, row.file_type) << row.name;
+      size_t fallbacks = 0;
+      for (const PlannedTensor& planned : plan.tensors) {
+        const bool fits = planned.spec.shape.back() % format_of(row.type).block_size == 0;
+        const TensorType expected = !planned.spec.is_matrix() ? TensorType::F32 : fits ? row.type : row.fallback;
+        EXPECT_EQ(planned.type, expected) << row.name << " " << planned.spec.name;
+        fallbacks += planned.spec.is_matrix() && !fits ? 1 : 0;
+      }
+      EXPECT_EQ(plan.fallbacks.size(), fallbacks) << row.name;
+    }
+}
+
+// Each preset has llama.cpp's number, with and without the prefix of its enumeration, and each type that is written a
+// row.
+TEST(Plan, PresetsMayBearTheirWholeName) {
+  for (const auto& [name, file_type] :
+       {std::pair("Q4_K_S", 14), std::pair("Q4_K_M", 15), std::pair("Q5_K_S", 16), std::pair("Q5_K_M", 17)}) {
+    QuantizeOptions options;
+    options.to = name;
+    const QuantizePlan plan = plan_quantization(smollm2(), options, {});
+    options.to = std::string("mostly_") + name;
+    const QuantizePlan whole = plan_quantization(smollm2(), options, {});
+    EXPECT_EQ(types_of(plan), types_of(whole)) << name;
+    EXPECT_EQ(plan.file_type, file_type) << name;
+    EXPECT_EQ(whole.file_type, file_type) << name;
+    EXPECT_GT(std::set<TensorType>({types_of(plan).at("blk.0.ffn_down.weight"),
+                                    types_of(plan).at("blk.9.ffn_down.weight"), types_of(plan).at("token_embd.weight")})
+                  .size(),
+              1u)
+        << name << " mixes";
+  }
+  for (const QuantFormat& format : quant_formats()) {
+    QuantizeOptions options;
+    options.to = format.name;
+    const std::vector<FieldProblem> problems = check_quantize_options(options);
+    EXPECT_EQ(problems.empty(), format.encode != nullptr) << format.name;
+    const bool said = !problems.empty() && problems[0].expected.find("has no encoder") != std::string::npos;
+    EXPECT_EQ(said, format.encode == nullptr && format.holds_weights()) << format.name;
+  }
+}
+
+}  // namespace
+}  // namespace attar

@@ -1,0 +1,142 @@
+"""What rounding loses is said, through every door: values too small for a type, weights that were quantized already, what a name stands for."""
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
+import attar  # noqa: E402
+from bad_input_test import TEXT, tiny  # noqa: E402
+from conftest import BIN  # noqa: E402
+
+pytestmark = pytest.mark.recipe
+
+SMALL = "blk.1.ffn_up.weight"
+LOST = f"{SMALL}: {{}} -> F32 (values too small for it: 100 % of their energy lost)"
+
+
+def shrink(tensors):
+    tensors["model.layers.1.mlp.up_proj.weight"][:] = 5e-10
+
+
+def run(*arguments):
+    done = subprocess.run([str(BIN / "attar"), *map(str, arguments), "--json", "--quiet"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def tensors(path):
+    return {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+
+
+def small_values_survive(path):
+    assert tensors(path)[SMALL].tensor_type == GGMLQuantizationType.F32 and np.all(tensors(path)[SMALL].data == np.float32(5e-10))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model with a tensor of 5e-10, one without, and a Q8_0 file of the latter."""
+    folder = tmp_path_factory.mktemp("models")
+    small, plain = tiny(folder / "small", shrink), tiny(folder / "plain")
+    run("quantize", plain, "-o", folder / "rounded.gguf", "--to", "Q8_0")
+    text = folder / "text.txt"
+    text.write_text(TEXT.read_text(encoding="utf-8")[:6000], encoding="utf-8")
+    return small, plain, folder / "rounded.gguf", text
+
+
+@pytest.mark.parametrize("command, type_name", [
+    (["quantize", "--to", "F16"], "F16"), (["quantize", "--to", "Q4_0"], "Q4_0"), (["quantize", "--to", "MOSTLY_Q5_0"], "Q5_0"), (["quantize", "--target-size", "10MB"], "F16"),
+    (["quantize", "--to", "Q8_0", "--keep", "up=F16"], "F16"), (["export", "--to", "Q8_0"], "Q8_0"), (["prune", "--heads", "0.5", "--calibration", "TEXT"], "F16")])
+def test_every_verb_keeps_small_values_and_says_so(models, tmp_path, command, type_name):
+    small, _, _, text = models
+    command = [text if word == "TEXT" else word for word in command]
+    said = run(command[0], small, "-o", tmp_path / "out.gguf", *command[1:])
+    assert LOST.format(type_name) in said["fallbacks"]
+    small_values_survive(tmp_path / "out.gguf")
+    assert said["bytes"] == (tmp_path / "out.gguf").stat().st_size
+
+
+def test_distill_keeps_them_too(models, tmp_path):
+    small, plain, _, text = models
+    said = run("distill", plain, "--student", small, "-o", tmp_path / "out.gguf", "--data", text, "--tokens", 40, "--batch-tokens", 40, "--learning-rate", "1e-20")
+    assert LOST.format("F16") in said["fallbacks"]
+
+
+def test_a_target_size_holds_or_says_that_it_cannot(models, tmp_path):
+    done = subprocess.run([BIN / "attar", "quantize", models[0], "-o", tmp_path / "out.gguf", "--target-size", "240KB", "--quiet"], capture_output=True, text=True)
+    assert done.returncode == 3 and SMALL in done.stderr and "no room" in done.stderr and not (tmp_path / "out.gguf").exists(), done.stderr
+
+
+def test_values_of_codes_are_no_zeros(models, tmp_path):
+    from safetensors.numpy import load_file
+
+    run("export", models[0], "-o", tmp_path / "hf", "--format", "hf", "--to", "Q4_K", "--dequantized")
+    assert np.all(load_file(tmp_path / "hf/model.safetensors")["model.layers.1.mlp.up_proj.weight"] == np.float32(5e-10))
+    assert "values too small" in (tmp_path / "hf/README.md").read_text()
+
+
+@pytest.mark.parametrize("stages, type_name", [("[{quantize: {to: Q8_0, importance: false}}, export]", "Q8_0"), ("[export]", "F16")])
+def test_a_recipe_reports_them(models, tmp_path, stages, type_name):
+    (tmp_path / "run.yaml").write_text(f"teacher: {models[0]}\nstages: {stages}\n")
+    report = run("run", tmp_path / "run.yaml", "--out", tmp_path / "run")
+    notes = [note for stage in report["results"]["stages"] for note in stage["notes"]]
+    assert LOST.format(type_name) in notes
+    small_values_survive(tmp_path / "run/export/model.gguf")
+    assert "values too small" in (tmp_path / "run/report.html").read_text() and "values too small" in (tmp_path / "run/export/README.md").read_text()
+
+
+def test_python_says_both(models, tmp_path):
+    small, _, rounded, _ = models
+    assert LOST.format("Q8_0") in attar.quantize(small, tmp_path / "a.gguf", to="Q8_0")["fallbacks"]
+    assert any("quantized already (Q8_0 in 29 of 29" in note for note in attar.quantize(rounded, tmp_path / "b.gguf", to="Q4_0")["notes"])
+
+
+def already(said):
+    return [note for note in said["notes"] if "quantized already (Q8_0 in 29 of 29 matrices)" in note]
+
+
+def test_rounding_again_is_said(models, tmp_path):
+    _, plain, rounded, text = models
+    out = tmp_path / "out.gguf"
+    for command in (["quantize", "--to", "Q4_0"], ["quantize", "--target-size", "240KB"], ["export", "--to", "Q4_0"], ["prune", "--heads", "0.5", "--calibration", text, "--to", "Q4_0"]):
+        assert len(already(run(command[0], rounded, "-o", out, *command[1:]))) == 1, command
+        assert not already(run(command[0], plain, "-o", out, *command[1:])), command
+    assert not already(run("quantize", rounded, "-o", out, "--to", "F32"))  # which rounds nothing
+    assert not already(run("export", rounded, "-o", out))
+    assert already(run("export", rounded, "-o", tmp_path / "hf", "--format", "hf", "--to", "Q4_0", "--dequantized"))
+
+
+def test_a_recipe_says_it_until_the_student_has_learned(models, tmp_path):
+    _, plain, rounded, text = models
+    quantize, distill = "{quantize: {to: Q4_0, importance: false}}", "{distill: {tokens: 60, batch_tokens: 60, losses: {cross_entropy: 1}}}"
+    for name, head, stages, said in (("given", f"teacher: {rounded}", f"[{quantize}]", True), ("plain", f"teacher: {plain}", f"[{quantize}]", False),
+                                     ("student", f"teacher: {plain}\nstudent: {rounded}", f"[{quantize}]", True), ("learned", f"teacher: {rounded}", f"[{distill}, {quantize}]", False)):
+        (tmp_path / f"{name}.yaml").write_text(f"{head}\ndata: {{train: [{text}]}}\nstages: {stages}\n")
+        report = run("run", tmp_path / f"{name}.yaml", "--out", tmp_path / name)
+        found = [bool(already(stage)) for stage in report["results"]["stages"] if stage["kind"] == "quantize"]
+        assert found == [said], name
+
+
+def test_general_file_type_is_what_the_name_is_in_llama_cpp(models, tmp_path):
+    names = {"F32": "ALL_F32", **{name: f"MOSTLY_{name}" for name in ("F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "IQ4_NL", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M")},
+             "Q4_K": "MOSTLY_Q4_K_S", "Q5_K": "MOSTLY_Q5_K_S", **{f"MOSTLY_{name}": f"MOSTLY_{name}" for name in ("Q4_0", "Q5_1", "IQ4_NL", "Q4_K_M")}}
+    for name, expected in names.items():
+        run("quantize", models[1], "-o", tmp_path / "out.gguf", "--to", name)
+        assert GGUFReader(tmp_path / "out.gguf").fields["general.file_type"].contents() == LlamaFileType[expected], name
+    run("quantize", models[1], "-o", tmp_path / "out.gguf", "--target-size", "240KB")  # by what most weights are
+    types = [tensor.tensor_type.name for tensor in tensors(tmp_path / "out.gguf").values() if ".ffn_" in tensor.name and tensor.name.endswith("weight") and "norm" not in tensor.name]
+    most = max(set(types), key=types.count)
+    assert GGUFReader(tmp_path / "out.gguf").fields["general.file_type"].contents() == LlamaFileType[f"MOSTLY_{most}"]
+
+
+def test_a_types_name_is_that_type_in_every_matrix(models, tmp_path):
+    for name, expected in {"Q4_0": {"Q4_0"}, "IQ4_NL": {"IQ4_NL"}, "Q4_K": {"Q5_0"}, "MOSTLY_Q4_0": {"Q4_0", "Q8_0", "Q6_K"}}.items():
+        said = run("quantize", models[1], "-o", tmp_path / "out.gguf", "--to", name)
+        types = {tensor.tensor_type.name for tensor in tensors(tmp_path / "out.gguf").values() if "norm" not in tensor.name}
+        assert types <= expected and said["plan"] == name, (name, types)
+        assert len(said["fallbacks"]) == {"Q4_K": 29, "MOSTLY_Q4_0": 1}.get(name, 0)

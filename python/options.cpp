@@ -30,10 +30,9 @@ py::object plain_list(const py::handle& given) {
 }
 
 int take_threads(py::dict& given) {
-  constexpr int64_t kMost = 1024;  // as the programs' --threads
   const auto threads = take<int64_t>(given, "threads");
-  if (threads < 0 || threads > kMost)
-    throw usage_error("threads", "is out of range", "0 (one a core) to " + std::to_string(kMost),
+  if (threads < 0 || threads > kMostThreads)
+    throw usage_error("threads", "is out of range", "0 (one a core) to " + std::to_string(kMostThreads),
                       std::to_string(threads));
   return threads > 0 ? static_cast<int>(threads) : default_threads();
 }

@@ -141,8 +141,9 @@ attar_generate_options attar_default_options(void) {
 attar_model* attar_open(const char* model, int threads, int fp32) {
   return guarded(
       [&] {
-        if (threads < 0 || threads > 1024)
-          throw attar::usage_error("threads", "is out of range", "0 to 1024", std::to_string(threads));
+        if (threads < 0 || threads > attar::kMostThreads)
+          throw attar::usage_error("threads", "is out of range", "0 to " + std::to_string(attar::kMostThreads),
+                                   std::to_string(threads));
         return new attar_model(given(model, "model"), threads > 0 ? threads : attar::default_threads(), fp32 != 0);
       },
       [](int) { return static_cast<attar_model*>(nullptr); });

@@ -20,4 +20,6 @@ CpuLimits cpu_limits(const std::string& root = "");
 // cpu_limits().threads()
 int default_threads();
 
+inline constexpr int kMostThreads = 8192;  // that may be asked for
+
 }  // namespace attar

@@ -28,11 +28,11 @@ bool same_time(const struct timespec& a, const struct timespec& b) {
   return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-// Writing sets all three; whoever sets the modification time back sets the change time forward. Taking away a name of
-// the file sets the change time too, but no byte.
+// Writing sets all three; whoever sets the modification time back sets the change time forward. Giving the file
+// another name, or taking one away, sets the change time too, but no byte.
 bool same_content(const struct stat& before, const struct stat& now) {
   return before.st_size == now.st_size && same_time(before.st_mtim, now.st_mtim) &&
-         (same_time(before.st_ctim, now.st_ctim) || now.st_nlink < before.st_nlink);
+         (same_time(before.st_ctim, now.st_ctim) || now.st_nlink != before.st_nlink);
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/cpu_limits.h"
+
 namespace CLI {
 class App;
 }
@@ -19,7 +21,7 @@ struct WholeRange {
   int64_t least = INT64_MIN, most = INT64_MAX;
 };
 
-inline constexpr WholeRange kThreads{0, 1024};  // of a thread count; 0 for default_threads()
+inline constexpr WholeRange kThreads{0, kMostThreads};  // of a thread count; 0 for default_threads()
 
 // `names` as CLI11 has them: "-n,--max-tokens". The default is shown; the lists take commas or come several times.
 void add_whole(CLI::App& command, const std::string& names, int64_t& value, const char* help, WholeRange range);

@@ -120,7 +120,7 @@ def test_wrong_arguments_of_generate(model, options, words):
 
 
 def test_wrong_arguments_elsewhere(tiny, model, tmp_path):
-    for threads in (-1, 1025, "two", 2**40):
+    for threads in (-1, 8193, "two", 2**40):
         with usage("threads"):
             attar.Model(tiny["gguf"], threads=threads)
     with usage("numerics"):

@@ -129,12 +129,12 @@ TEST_F(DatasetTest, EveryFailingWriteLeavesNothingHalfDone) {
       const bool written = std::string(error.what()).find("was written") != std::string::npos;
       EXPECT_EQ(fs::exists(path_), written) << error.what();
       fail_nth_write(0);
-      EXPECT_TRUE(!written || read_dataset(path_, "abc").documents.size() == 2);
+      EXPECT_TRUE(!written || read_dataset(path_, "abc", kVocabulary).documents.size() == 2);
       fs::remove_all(folder_);
     }
   }
   EXPECT_EQ(n, 6);  // create, write, fsync, rename, fsync of the name
-  EXPECT_EQ(read_dataset(path_, "abc").documents[0].tokens, sample().documents[0].tokens);
+  EXPECT_EQ(read_dataset(path_, "abc", kVocabulary).documents[0].tokens, sample().documents[0].tokens);
 }
 
 // The token that ends the turn is learned, the line break that the template puts after it is not.

@@ -6,7 +6,7 @@
 
 #include "quantize/encode.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/input_file.h"
 
 namespace {
 

@@ -11,6 +11,7 @@
 #include "prune/vocabulary.h"
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
+#include "recipes/report/report.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
@@ -202,6 +203,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["parameters_before"] = result.parameters_before;
   json["parameters_after"] = result.parameters_after;
   json["removed_layers"] = result.removed_layers;
+  json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   json["notes"] = result.notes;
   return document(json);
 }

@@ -95,6 +95,16 @@ RunOutcome write_report(const Session& session, const std::vector<StageRecord>& 
   return outcome;
 }
 
+std::string layer_cuts_json(const std::vector<LayerCut>& cuts) {
+  Json layers = Json::array();
+  for (const LayerCut& cut : cuts)
+    layers.push_back({{"layer", cut.layer},
+                      {"channels", cut.kept_channels.size()},
+                      {"kv_groups", cut.kept_kv_groups.size()},
+                      {"relative_error", cut.relative_error}});
+  return layers.dump();
+}
+
 std::string report_table(const std::string& report_json) {
   const Json report = Json::parse(report_json);
   std::string text;

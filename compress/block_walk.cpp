@@ -1,9 +1,13 @@
 #include "compress/block_walk.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <string>
 
@@ -13,41 +17,154 @@
 namespace attar {
 namespace {
 
-LinearStats stats_of(const at::Tensor& input, bool gram) {
-  LinearStats stats;
-  stats.tokens = input.size(0);
-  const at::Tensor wide = input.to(at::kDouble);
-  stats.sum_squares = (wide * wide).sum(0);
-  stats.sum_abs = wide.abs().sum(0);
-  if (gram) stats.gram = at::mm(input.t(), input).to(at::kDouble);
-  return stats;
+constexpr int64_t kPanel = 256;  // columns of a part of X^T X
+
+// What each token counts in the sums, as a factor of its row: 1, or less for one that is too loud. x (N, in) -> (N, 1)
+at::Tensor loudness_factors(const at::Tensor& x) {
+  const at::Tensor norms = at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, true, at::kDouble);
+  const at::Tensor limit = std::sqrt(kLoudest) * norms.median();
+  return at::where(norms.gt(limit).logical_and(limit.gt(0.0)), limit / norms, 1.0).to(at::kFloat);
 }
 
-// In batch order, so that the sum is the same however many threads there were.
-LinearStats added(const std::vector<LinearStats>& parts) {
-  LinearStats total = parts.front();
-  for (size_t i = 1; i < parts.size(); ++i) {
-    total.tokens += parts[i].tokens;
-    total.sum_squares = total.sum_squares + parts[i].sum_squares;
-    total.sum_abs = total.sum_abs + parts[i].sum_abs;
-    if (total.gram.defined()) total.gram = total.gram + parts[i].gram;
+// sums (rows, columns) f64 += a^T b over the batches of a wave, a panel a part; each part adds in the wave's order, so
+// the sums do not depend on threads. Of a symmetric product the upper panels alone.
+void add_products(at::Tensor& sums, const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b, bool symmetric,
+                  int threads) {
+  std::vector<std::pair<int64_t, int64_t>> parts;
+  for (int64_t row = 0; row < sums.size(0); row += kPanel)
+    for (int64_t column = symmetric ? row : 0; column < sums.size(1); column += kPanel) parts.emplace_back(row, column);
+  run_shards(static_cast<int64_t>(parts.size()), threads, [&](int64_t part) {
+    const auto [row, column] = parts[static_cast<size_t>(part)];
+    const int64_t rows = std::min(kPanel, sums.size(0) - row), columns = std::min(kPanel, sums.size(1) - column);
+    at::Tensor sum = sums.narrow(0, row, rows).narrow(1, column, columns);
+    for (size_t i = 0; i < a.size(); ++i) sum += at::mm(a[i].narrow(1, row, rows).t(), b[i].narrow(1, column, columns));
+  });
+}
+
+// Fills what add_products left out of a symmetric sum.
+void mirror(at::Tensor& sums) {
+  for (int64_t row = 0; row < sums.size(0); row += kPanel) {
+    const int64_t end = std::min(row + kPanel, sums.size(0)), rows = end - row;
+    sums.narrow(0, end, sums.size(0) - end)
+        .narrow(1, row, rows)
+        .copy_(sums.narrow(0, row, rows).narrow(1, end, sums.size(0) - end).t());
   }
-  return total;
 }
 
 // Finite weights may still overflow on the way; what is measured from there on would mean nothing.
 void require_finite_inputs(const LinearStats& stats, const std::string& where) {
   const bool squares = std::isfinite(stats.sum_squares.sum().item<double>());
   const bool products = !stats.gram.defined() || std::isfinite(stats.gram.diagonal().sum().item<double>());
-  if (!squares || !products)
+  if (!squares || !products || !std::isfinite(stats.target_squares))
     throw input_error(where, "the model's values overflow on the calibration text", "", "",
                       "the model is damaged or its training diverged");
 }
 
-// The width that the group's linears take now; a visitor may have cut it.
-int64_t input_width(const CausalLM& model, int64_t layer, LinearGroup group) {
-  return model.block_parameter(layer, group_roles(group).front()).size(1);
+// One layer of a model as it is, to run beside the changed one.
+CausalLM copy_of_layer(const CausalLM& model, int64_t layer) {
+  CausalLM copy{model.config, {}};
+  for (const TensorSpec& spec : tensor_specs(model.config))
+    if (spec.layer == layer) copy.parameters[spec.name] = model.parameter(spec.name).detach().clone();
+  return copy;
 }
+
+bool ends_half(LinearGroup group) {
+  return group == LinearGroup::AttentionOutput || group == LinearGroup::Down;
+}
+
+class Walk {
+ public:
+  Walk(CausalLM& model, const std::vector<TokenBatch>& batches, const WalkOptions& options, const GroupVisitor& visit)
+      : model_(model), batches_(batches), options_(options), visit_(visit), hidden_(batches.size()) {
+    for (const GroupVisit& wanted : options.visits) whole_stream_ = whole_stream_ || wanted.target;
+    each_batch([&](size_t b) { hidden_[b] = embed(model_, batches_[b]); });
+    if (whole_stream_) whole_hidden_ = hidden_;
+  }
+
+  void layer(int64_t layer) {
+    if (whole_stream_) whole_ = copy_of_layer(model_, layer);
+    for (int group = 0; group < static_cast<int>(LinearGroup::Head); ++group) pass(layer, LinearGroup{group});
+  }
+  // Visits the group where it is asked for, and leaves the streams behind the half that it ends.
+  void pass(int64_t layer, LinearGroup group) {
+    const auto kind = wanted(group).kind;
+    if (kind != GroupVisit::None) visit_(layer, group, collect(layer, group));
+    if (!ends_half(group) || kind == GroupVisit::Look) return;
+    each_batch([&](size_t b) {
+      advance(layer, group, b);
+      if (kind == GroupVisit::None && whole_stream_) advance_whole(layer, group, b);
+    });
+  }
+
+ private:
+  const GroupVisit& wanted(LinearGroup group) const { return options_.visits[static_cast<size_t>(group)]; }
+  void each_batch(const std::function<void(size_t)>& work) const {
+    run_shards(static_cast<int64_t>(batches_.size()), options_.threads,
+               [&](int64_t b) { work(static_cast<size_t>(b)); });
+  }
+  void advance(int64_t layer, LinearGroup group, size_t b) {
+    const at::Tensor input = group_input(model_, layer, group, batches_[b], hidden_[b]);
+    hidden_[b] = add_output(model_, layer, group, hidden_[b], group_output(model_, layer, group, input));
+  }
+  // -> (N, C) what the linear gives
+  at::Tensor advance_whole(int64_t layer, LinearGroup group, size_t b) {
+    const at::Tensor input = group_input(whole_, layer, group, batches_[b], whole_hidden_[b]);
+    const at::Tensor output = group_output(whole_, layer, group, input);
+    whole_hidden_[b] = add_output(whole_, layer, group, whole_hidden_[b], output);
+    return output;
+  }
+
+  LinearStats collect(int64_t layer, LinearGroup group) {
+    LinearStats stats;
+    for (size_t begin = 0; begin < batches_.size(); begin += kWaveBatches) {
+      const size_t count = std::min<size_t>(kWaveBatches, batches_.size() - begin);
+      std::vector<at::Tensor> inputs(count), outputs(count);  // (N, in), (N, out)
+      run_shards(static_cast<int64_t>(count), options_.threads, [&](int64_t i) {
+        const auto at = static_cast<size_t>(i);
+        measure(layer, group, begin + at, inputs[at], outputs[at]);
+      });
+      add_wave(stats, wanted(group), inputs, outputs);
+    }
+    if (stats.gram.defined()) mirror(stats.gram);
+    require_finite_inputs(stats, group == LinearGroup::Head ? "the head" : "layer " + std::to_string(layer));
+    return stats;
+  }
+  // What one batch gives the group, and the whole model's output on the same tokens, both with loud tokens turned down.
+  void measure(int64_t layer, LinearGroup group, size_t b, at::Tensor& input, at::Tensor& output) {
+    input = group_input(model_, layer, group, batches_[b], hidden_[b]);
+    const at::Tensor factors = loudness_factors(input);
+    if (ends_half(group) && whole_stream_) output = advance_whole(layer, group, b) * factors;
+    if (ends_half(group) && wanted(group).kind == GroupVisit::Look)
+      hidden_[b] = add_output(model_, layer, group, hidden_[b], group_output(model_, layer, group, input));
+    input = input * factors;
+  }
+  void add_wave(LinearStats& stats, const GroupVisit& asked, const std::vector<at::Tensor>& inputs,
+                const std::vector<at::Tensor>& outputs) const {
+    const int64_t in = inputs[0].size(1);
+    if (!stats.sum_squares.defined()) {
+      stats.sum_squares = at::zeros({in}, at::kDouble);
+      if (asked.gram) stats.gram = at::zeros({in, in}, at::kDouble);
+      if (asked.target) stats.target = at::zeros({outputs[0].size(1), in}, at::kDouble);
+    }
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      stats.tokens += inputs[i].size(0);
+      stats.sum_squares += inputs[i].square().sum(at::IntArrayRef{0}, false, at::kDouble);
+      if (asked.target) stats.target_squares += outputs[i].square().sum(at::kDouble).item<double>();
+    }
+    if (asked.gram) add_products(stats.gram, inputs, inputs, true, options_.threads);
+    if (asked.target) add_products(stats.target, outputs, inputs, false, options_.threads);
+  }
+
+  CausalLM& model_;
+  const std::vector<TokenBatch>& batches_;
+  const WalkOptions& options_;
+  const GroupVisitor& visit_;
+  std::vector<at::Tensor> hidden_;  // a batch each, (N, C)
+  // The full-precision stream: the model as the walk found it, a layer at a time.
+  bool whole_stream_ = false;
+  CausalLM whole_;
+  std::vector<at::Tensor> whole_hidden_;  // (N, C)
+};
 
 }  // namespace
 
@@ -55,34 +172,13 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
                  const GroupVisitor& visit, std::string_view stage, const Progress& progress) {
   const OneThread one_thread;
   const c10::NoGradGuard no_grad;
-  const auto n = static_cast<int64_t>(calibration.size());
-  std::vector<BlockPass> passes(calibration.size());
-  std::vector<LinearStats> parts(calibration.size());
-  const auto each = [&](const std::function<void(size_t)>& work) {
-    run_shards(n, options.threads, [&](int64_t i) { work(static_cast<size_t>(i)); });
-  };
-  each([&](size_t i) { passes[i].hidden = embed(model, calibration[i]); });
   const int64_t n_layers = model.config.n_layers();
+  Walk walk(model, calibration, options, visit);
   for (int64_t layer = 0; layer < n_layers; ++layer) {
-    for (int g = 0; g < kGroups; ++g) {
-      const auto group = static_cast<LinearGroup>(g);
-      each([&](size_t i) {
-        enter_group(model, layer, group, calibration[i], passes[i]);
-        parts[i] = stats_of(passes[i].inputs[static_cast<size_t>(g)], options.gram[static_cast<size_t>(g)]);
-      });
-      const LinearStats stats = added(parts);
-      require_finite_inputs(stats, "layer " + std::to_string(layer));
-      visit(layer, group, stats);
-      const bool narrowed = input_width(model, layer, group) != passes[0].inputs[static_cast<size_t>(g)].size(1);
-      if (narrowed) each([&](size_t i) { enter_group(model, layer, group, calibration[i], passes[i]); });
-    }
-    each([&](size_t i) { passes[i] = BlockPass{leave_block(model, layer, passes[i]), {}}; });
+    walk.layer(layer);
     report(progress, {.stage = stage, .unit = "layers", .done = layer + 1, .total = n_layers + 1});
   }
-  each([&](size_t i) { parts[i] = stats_of(final_norm(model, passes[i].hidden), false); });
-  const LinearStats stats = added(parts);
-  require_finite_inputs(stats, "the head");
-  visit(n_layers, LinearGroup::Down, stats);
+  walk.pass(n_layers, LinearGroup::Head);
   report(progress, {.stage = stage, .unit = "layers", .done = n_layers + 1, .total = n_layers + 1});
 }
 

@@ -1,6 +1,10 @@
 // The only walk over (block, group) in the code: calibrate, change, propagate. Pruning, quantization and allocation use
 // it. The statistics of a group are collected after the earlier groups of its block have changed, and later blocks see
 // the changed ones (true-sequential, as in GPTQ and SparseGPT).
+//
+// Memory beside the model: the hidden states of all tokens (twice with a full-precision stream), what a group is given
+// for kWaveBatches batches, and one X^T X. Inputs are not kept across a visit but computed again from the model as the
+// visitor left it, so whatever it changed is seen: a narrower input, or a norm folded into the weights.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,23 +20,36 @@
 
 namespace attar {
 
-// What a group's linears saw. Sums in double over all calibration tokens.
+// What a group's linears saw, X (N, in). Sums in double over all calibration tokens; a token whose input has more than
+// kLoudest times the energy of its batch's median is scaled down to that, in every sum: attention sinks, mostly first
+// tokens of a window, carry most of the energy of some inputs ("massive activations", Sun et al. 2024, arXiv
+// 2402.17762, section 2), and a fit to one token in 512 says little about the others.
 struct LinearStats {
   int64_t tokens = 0;
-  at::Tensor sum_squares;  // (in) f64: sum over tokens of x_j^2
-  at::Tensor gram;         // (in, in) f64: X^T X; undefined unless asked for
-  at::Tensor sum_abs;      // (in) f64
+  at::Tensor sum_squares;     // (in) f64: sum over tokens of x_j^2
+  at::Tensor gram;            // (in, in) f64: X^T X
+  at::Tensor target;          // (out, in) f64: Y^T X, Y (N, out) what the linear gave in the model as it was
+  double target_squares = 0;  // sum of Y^2
 };
+inline constexpr double kLoudest = 16.0;
 
+struct GroupVisit {
+  // Change: the visitor may change the model, which costs the group's inputs again. Look: it does not.
+  enum Kind { None, Look, Change } kind = None;
+  bool gram = false;    // collect X^T X
+  bool target = false;  // collect Y^T X along a full-precision stream; of AttentionOutput and Down
+};
 struct WalkOptions {
-  std::array<bool, kGroups> gram{};  // which groups' X^T X to collect
-  int threads = 1;                   // batches side by side; changes no bit
+  std::array<GroupVisit, kGroups> visits{};  // by LinearGroup
+  int threads = 1;                           // changes no bit
 };
+inline constexpr int64_t kWaveBatches = 8;  // batches whose inputs are live at once
 
-// visit(layer, group, stats): layer == L with LinearGroup::Down stands for the head (input: final norm's output).
+// The head's layer is the number of layers. A visitor may change the group's linears, and whatever leaves the model's
+// function before the group as it was: the norm in front of it, the rows that make its inputs.
 using GroupVisitor = std::function<void(int64_t layer, LinearGroup group, const LinearStats& stats)>;
 
-// `calibration` batches of a few thousand tokens each; hidden states of all batches are kept (f32).
+// `calibration` batches of a few thousand tokens each.
 void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, const WalkOptions& options,
                  const GroupVisitor& visit, std::string_view stage, const Progress& progress = {});
 

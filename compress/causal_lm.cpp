@@ -120,20 +120,22 @@ at::Tensor gated(const CausalLM& model, int64_t layer, const at::Tensor& x) {
   return (traits(model.config.family).gelu ? at::gelu(gate, "tanh") : at::silu(gate)) * up;
 }
 
-// hidden + linear(x), through the sandwich norm where the family has one.
-at::Tensor add_output(const CausalLM& model, int64_t layer, Role linear, Role sandwich, const at::Tensor& hidden,
-                      const at::Tensor& x) {
-  const at::Tensor y = at::linear(x, model.block_parameter(layer, linear));
-  return hidden +
-         (traits(model.config.family).sandwich_norms ? norm(model, y, model.block_parameter(layer, sandwich)) : y);
-}
-
 }  // namespace
 
-const std::vector<Role>& group_roles(LinearGroup group) {
-  static const std::vector<Role> kRoles[kGroups] = {
-      {Role::Query, Role::Key, Role::Value}, {Role::AttentionOutput}, {Role::Gate, Role::Up}, {Role::Down}};
-  return kRoles[static_cast<size_t>(group)];
+std::vector<Role> group_roles(const ModelConfig& config, LinearGroup group) {
+  switch (group) {
+    case LinearGroup::QueryKeyValue:
+      return {Role::Query, Role::Key, Role::Value};
+    case LinearGroup::AttentionOutput:
+      return {Role::AttentionOutput};
+    case LinearGroup::GateUp:
+      return {Role::Gate, Role::Up};
+    case LinearGroup::Down:
+      return {Role::Down};
+    case LinearGroup::Head:
+      return {config.tied_embeddings ? Role::Embedding : Role::Output};
+  }
+  return {};
 }
 
 CausalLM CausalLM::random(const ModelConfig& config, uint64_t seed) {
@@ -193,34 +195,42 @@ at::Tensor embed(const CausalLM& model, const TokenBatch& batch) {
                                                       : hidden;
 }
 
-void enter_group(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch, BlockPass& pass) {
-  at::Tensor& input = pass.inputs[static_cast<size_t>(group)];
+at::Tensor group_input(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch,
+                       const at::Tensor& hidden) {
   switch (group) {
     case LinearGroup::QueryKeyValue:
-      input = norm(model, pass.hidden, model.block_parameter(layer, Role::AttentionNorm));
-      return;
+      return norm(model, hidden, model.block_parameter(layer, Role::AttentionNorm));
     case LinearGroup::AttentionOutput:
-      input = attention_input(model, layer, batch, pass.inputs[0]);
-      return;
+      return attention_input(model, layer, batch, group_input(model, layer, LinearGroup::QueryKeyValue, batch, hidden));
     case LinearGroup::GateUp:
-      pass.hidden =
-          add_output(model, layer, Role::AttentionOutput, Role::PostAttentionNorm, pass.hidden, pass.inputs[1]);
-      input = norm(model, pass.hidden, model.block_parameter(layer, Role::FfnNorm));
-      return;
+      return norm(model, hidden, model.block_parameter(layer, Role::FfnNorm));
     case LinearGroup::Down:
-      input = gated(model, layer, pass.inputs[2]);
-      return;
+      return gated(model, layer, group_input(model, layer, LinearGroup::GateUp, batch, hidden));
+    case LinearGroup::Head:
+      return final_norm(model, hidden);
   }
+  return {};
 }
 
-at::Tensor leave_block(const CausalLM& model, int64_t layer, const BlockPass& pass) {
-  return add_output(model, layer, Role::Down, Role::PostFfnNorm, pass.hidden, pass.inputs[3]);
+at::Tensor group_output(const CausalLM& model, int64_t layer, LinearGroup group, const at::Tensor& input) {
+  assert(group == LinearGroup::AttentionOutput || group == LinearGroup::Down);
+  return at::linear(input, model.block_parameter(layer, group_roles(model.config, group).front()));
+}
+
+at::Tensor add_output(const CausalLM& model, int64_t layer, LinearGroup group, const at::Tensor& hidden,
+                      const at::Tensor& output) {
+  if (!traits(model.config.family).sandwich_norms) return hidden + output;
+  const Role sandwich = group == LinearGroup::Down ? Role::PostFfnNorm : Role::PostAttentionNorm;
+  return hidden + norm(model, output, model.block_parameter(layer, sandwich));
 }
 
 at::Tensor forward_block(const CausalLM& model, int64_t layer, const at::Tensor& hidden, const TokenBatch& batch) {
-  BlockPass pass{hidden, {}};
-  for (int group = 0; group < kGroups; ++group) enter_group(model, layer, static_cast<LinearGroup>(group), batch, pass);
-  return leave_block(model, layer, pass);
+  at::Tensor stream = hidden;
+  for (const LinearGroup group : {LinearGroup::AttentionOutput, LinearGroup::Down}) {
+    const at::Tensor input = group_input(model, layer, group, batch, stream);
+    stream = add_output(model, layer, group, stream, group_output(model, layer, group, input));
+  }
+  return stream;
 }
 
 at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden) {

@@ -6,7 +6,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -46,21 +45,20 @@ at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden);     // -
 at::Tensor forward_hidden(const CausalLM& model, const TokenBatch& batch);  // embed, all blocks, final norm -> (N, C)
 at::Tensor logits(const CausalLM& model, const TokenBatch& batch);          // -> (N, V); for tests and small batches
 
-// The four groups of linears of a block, in order. One-shot methods stop before each: they see what it is given, change
-// its weights, and go on.
-enum class LinearGroup { QueryKeyValue, AttentionOutput, GateUp, Down };
-inline constexpr int kGroups = 4;
-const std::vector<Role>& group_roles(LinearGroup group);
+// Linears that are given the same input, in the order in which a token meets them: four groups a block, then the head.
+// One-shot methods stop before each: they see what it is given, change the model, and go on.
+enum class LinearGroup { QueryKeyValue, AttentionOutput, GateUp, Down, Head };
+inline constexpr int kGroups = 5;
+std::vector<Role> group_roles(const ModelConfig& config, LinearGroup group);  // a tied head's is the embedding
 
-// A batch on its way through one block. inputs[g] is what group g's linears are given: (N, C), (N, H * D), (N, C), (N,
-// F).
-struct BlockPass {
-  at::Tensor hidden;  // (N, C) residual stream before what comes next
-  std::array<at::Tensor, kGroups> inputs;
-};
-// Computes inputs[group] from what is before it (and updates hidden on the way). Groups are entered in order.
-void enter_group(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch, BlockPass& pass);
-// Applies Down and the last residual. -> (N, C)
-at::Tensor leave_block(const CausalLM& model, int64_t layer, const BlockPass& pass);
+// What a group's linears are given: (N, C), (N, H * D), (N, C), (N, F), (N, C). `hidden` (N, C) is the residual stream
+// before the group's half of the block (attention, feed-forward), or behind all blocks. Pure: ask again after a change.
+at::Tensor group_input(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch,
+                       const at::Tensor& hidden);
+// The two groups that end a half, AttentionOutput and Down: what their linear gives, -> (N, C), and the residual stream
+// with that added, through the sandwich norm where the family has one. -> (N, C)
+at::Tensor group_output(const CausalLM& model, int64_t layer, LinearGroup group, const at::Tensor& input);
+at::Tensor add_output(const CausalLM& model, int64_t layer, LinearGroup group, const at::Tensor& hidden,
+                      const at::Tensor& output);
 
 }  // namespace attar

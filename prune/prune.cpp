@@ -22,6 +22,7 @@ namespace {
 constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
 constexpr int64_t kFirstKept = 2, kLastKept = 1;  // layers that depth pruning leaves alone
 constexpr int64_t kPattern = 6;                   // layers of gemma3: five local ones and a global one
+constexpr int64_t kTokensAnInput = 16;            // that a fit of a linear's inputs wants
 
 bool patterned(const ModelConfig& config) {
   return config.family == Family::Gemma3 && config.sliding_window > 0;
@@ -55,70 +56,41 @@ at::Tensor index_tensor(const std::vector<int64_t>& ids) {
   return at::tensor(ids, at::kLong);
 }
 
-// The places of the `keep` largest values, ascending; ties to the lower place.
-std::vector<int64_t> largest(const at::Tensor& values, int64_t keep) {
-  std::vector<int64_t> order(static_cast<size_t>(values.numel()));
-  std::iota(order.begin(), order.end(), int64_t{0});
-  const auto* v = values.const_data_ptr<double>();
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return v[a] > v[b]; });
-  order.resize(static_cast<size_t>(keep));
-  std::sort(order.begin(), order.end());
-  return order;
-}
-
 void keep_rows(CausalLM& model, int64_t layer, Role role, const at::Tensor& rows) {
   at::Tensor& tensor = model.parameters.at(tensor_name(layer, role));
   tensor = tensor.index_select(0, rows).contiguous();
 }
 
-// Cuts the inputs of one linear down to `kept` and mends or just slices it.
-double cut_inputs(CausalLM& model, int64_t layer, Role role, const LinearStats& stats, const at::Tensor& kept,
-                  const PruneOptions& options) {
-  at::Tensor& weight = model.parameters.at(tensor_name(layer, role));
-  const at::Tensor cut = options.refit ? refit(weight, damped(stats.gram, options.damping), kept)
-                                       : weight.index_select(1, kept).contiguous();
-  const double error = relative_error(weight, cut, stats.gram, kept);
-  weight = cut;
-  return error;
-}
-
 // gate and up rows, down columns.
-void cut_channels(CausalLM& model, int64_t layer, const LinearStats& stats, int64_t keep, const PruneOptions& options,
-                  LayerCut& cut) {
-  const at::Tensor errors =
-      removal_errors(model.block_parameter(layer, Role::Down), damped(stats.gram, options.damping), 1);
-  cut.kept_channels = largest(errors, keep);
-  const at::Tensor kept = index_tensor(cut.kept_channels);
-  keep_rows(model, layer, Role::Gate, kept);
-  keep_rows(model, layer, Role::Up, kept);
-  cut.relative_error = std::max(cut.relative_error, cut_inputs(model, layer, Role::Down, stats, kept, options));
-  model.config.layers[static_cast<size_t>(layer)].ffn_width = keep;
+void cut_channels(CausalLM& model, const LinearStats& stats, const CutOptions& options, LayerCut& cut) {
+  at::Tensor& down = model.parameters.at(tensor_name(cut.layer, Role::Down));
+  const InputCut inputs = cut_inputs(down, stats, options);
+  down = inputs.weight;
+  for (const Role role : {Role::Gate, Role::Up}) keep_rows(model, cut.layer, role, inputs.inputs);
+  cut.kept_channels = inputs.kept;
+  cut.relative_error = std::max(cut.relative_error, inputs.relative_error);
+  model.config.layers[static_cast<size_t>(cut.layer)].ffn_width = options.keep;
 }
 
 // A KV group goes with all its query heads: q, k, v rows and biases, o columns.
-void cut_kv_groups(CausalLM& model, int64_t layer, const LinearStats& stats, int64_t keep, const PruneOptions& options,
-                   LayerCut& cut) {
-  LayerConfig& config = model.config.layers[static_cast<size_t>(layer)];
-  const int64_t heads_a_group = config.n_heads / config.n_kv_heads, inputs_a_group = heads_a_group * config.head_dim;
-  const at::Tensor errors = removal_errors(model.block_parameter(layer, Role::AttentionOutput),
-                                           damped(stats.gram, options.damping), inputs_a_group);
-  cut.kept_kv_groups = largest(errors, keep);
-  const auto rows_of = [&](int64_t rows_a_group) {
-    std::vector<int64_t> rows;
-    for (const int64_t group : cut.kept_kv_groups)
-      for (int64_t i = 0; i < rows_a_group; ++i) rows.push_back(group * rows_a_group + i);
-    return index_tensor(rows);
-  };
-  const at::Tensor query_rows = rows_of(inputs_a_group), kv_rows = rows_of(config.head_dim);
+void cut_kv_groups(CausalLM& model, const LinearStats& stats, const CutOptions& options, LayerCut& cut) {
+  LayerConfig& config = model.config.layers[static_cast<size_t>(cut.layer)];
+  at::Tensor& output = model.parameters.at(tensor_name(cut.layer, Role::AttentionOutput));
+  const InputCut inputs = cut_inputs(output, stats, options);
+  output = inputs.weight;
+  std::vector<int64_t> kv;
+  for (const int64_t group : inputs.kept)
+    for (int64_t i = 0; i < config.head_dim; ++i) kv.push_back(group * config.head_dim + i);
+  const at::Tensor kv_rows = index_tensor(kv);
   const bool biased = traits(model.config.family).qkv_bias;
   for (const Role role : {Role::Query, Role::QueryBias})
-    if (role == Role::Query || biased) keep_rows(model, layer, role, query_rows);
+    if (role == Role::Query || biased) keep_rows(model, cut.layer, role, inputs.inputs);
   for (const Role role : {Role::Key, Role::Value, Role::KeyBias, Role::ValueBias})
-    if (role == Role::Key || role == Role::Value || biased) keep_rows(model, layer, role, kv_rows);
-  cut.relative_error =
-      std::max(cut.relative_error, cut_inputs(model, layer, Role::AttentionOutput, stats, query_rows, options));
-  config.n_kv_heads = keep;
-  config.n_heads = keep * heads_a_group;
+    if (role == Role::Key || role == Role::Value || biased) keep_rows(model, cut.layer, role, kv_rows);
+  cut.kept_kv_groups = inputs.kept;
+  cut.relative_error = std::max(cut.relative_error, inputs.relative_error);
+  config.n_heads = options.keep * (config.n_heads / config.n_kv_heads);
+  config.n_kv_heads = options.keep;
 }
 
 // "kept 2 of 3 KV groups in every layer"; layers that differ are counted together.
@@ -139,23 +111,43 @@ std::string kept_note(const ModelConfig& before, const ModelConfig& after, int64
          (total(after) == total(before) ? ": the share asked for rounds to none" : "");
 }
 
+// The fit of a linear wants several times as many tokens as it has inputs; what is missing is said.
+void note_missing_tokens(const ModelConfig& config, const std::vector<TokenBatch>& batches, const PruneOptions& options,
+                         PruneResult& result) {
+  int64_t inputs = 0, tokens = 0;
+  for (const LayerConfig& layer : config.layers) {
+    if (options.ffn > 0.0) inputs = std::max(inputs, layer.ffn_width);
+    if (options.heads > 0.0) inputs = std::max(inputs, layer.n_heads * layer.head_dim);
+  }
+  for (const TokenBatch& batch : batches) tokens += batch.tokens.size(0);
+  if (const int64_t wanted = kTokensAnInput * inputs; tokens < wanted)
+    result.notes.push_back("measured on " + std::to_string(tokens) + " tokens of calibration data: " +
+                           std::to_string(wanted - tokens) + " more would make " + std::to_string(kTokensAnInput) +
+                           " for each of the " + std::to_string(inputs) + " inputs of the widest linear");
+}
+
 void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const PruneOptions& options, int threads,
                 PruneResult& result, const Progress& progress) {
   const ModelConfig before = model.config;
+  note_missing_tokens(before, batches, options, result);
   for (int64_t layer = 0; layer < model.config.n_layers(); ++layer)
     result.cuts.push_back({.layer = layer, .kept_channels = {}, .kept_kv_groups = {}});
-  WalkOptions walk;
-  walk.threads = threads;
-  walk.gram[static_cast<size_t>(LinearGroup::AttentionOutput)] = options.heads > 0.0;
-  walk.gram[static_cast<size_t>(LinearGroup::Down)] = options.ffn > 0.0;
+  const GroupVisit change{.kind = GroupVisit::Change, .gram = true, .target = true};
+  WalkOptions walk{.visits = {}, .threads = threads};
+  if (options.heads > 0.0) walk.visits[static_cast<size_t>(LinearGroup::AttentionOutput)] = change;
+  if (options.ffn > 0.0) walk.visits[static_cast<size_t>(LinearGroup::Down)] = change;
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
-    if (layer >= model.config.n_layers() || !stats.gram.defined()) return;
     const LayerConfig& config = model.config.layers[static_cast<size_t>(layer)];
     LayerCut& cut = result.cuts[static_cast<size_t>(layer)];
-    if (group == LinearGroup::AttentionOutput && kept_kv_groups(config, options) < config.n_kv_heads)
-      cut_kv_groups(model, layer, stats, kept_kv_groups(config, options), options, cut);
-    if (group == LinearGroup::Down && kept_channels(config, options) < config.ffn_width)
-      cut_channels(model, layer, stats, kept_channels(config, options), options, cut);
+    CutOptions inputs{.group = 1, .keep = 0, .damping = options.damping, .refit = options.refit};
+    if (group == LinearGroup::AttentionOutput) {
+      inputs.group = config.n_heads / config.n_kv_heads * config.head_dim;
+      inputs.keep = kept_kv_groups(config, options);
+      if (inputs.keep < config.n_kv_heads) cut_kv_groups(model, stats, inputs, cut);
+    } else {
+      inputs.keep = kept_channels(config, options);
+      if (inputs.keep < config.ffn_width) cut_channels(model, stats, inputs, cut);
+    }
   };
   walk_blocks(model, batches, walk, visit, "prune", progress);
   if (options.heads > 0.0)

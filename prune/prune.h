@@ -1,6 +1,6 @@
-// Structured pruning: layers, feed-forward channels, attention heads by KV group, vocabulary. Scores come from
-// activations (Minitron), what is left is refitted by least squares (OBS form), and the sliced model equals the masked
-// one to 1e-5.
+// Structured pruning: layers, feed-forward channels, attention heads by KV group, vocabulary. Channels and groups go by
+// optimal brain surgeon, one after another; what is left is fitted to the whole model's output; and the sliced model
+// equals the masked one to 1e-5.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct PruneOptions {
   int64_t vocab = 0;
   int64_t round_channels = 64;
   bool refit = true;
-  double damping = 0.01;
+  double damping = 0.003;
   int64_t calibration_tokens = 8192;
 };
 template <class Visitor>
@@ -32,8 +32,8 @@ void visit_fields(PruneOptions& o, Visitor&& field) {
         "nearest count, one group stays");
   field(o.vocab, "vocab", "tokens to keep; 0 keeps all");
   field(o.round_channels, "round_channels", "feed-forward widths are multiples of this");
-  field(o.refit, "refit", "fit what is left of each output projection to the old output by least squares");
-  field(o.damping, "damping", "share of the mean diagonal added to X^T X before it is inverted");
+  field(o.refit, "refit", "fit what is left of each output projection to the whole model's output by least squares");
+  field(o.damping, "damping", "share of itself added to each entry of the diagonal of X^T X before it is inverted");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
 }
 
@@ -41,7 +41,8 @@ struct LayerCut {
   int64_t layer;  // in the model before pruning
   std::vector<int64_t> kept_channels;
   std::vector<int64_t> kept_kv_groups;
-  double relative_error = 0;  // of the block's changed outputs after the refit, on the calibration data
+  double relative_error = 0;  // the larger of attention's and the feed-forward's: squared difference to the whole
+                              // model's output after the refit, over its square, on the calibration data
 };
 struct PruneResult {
   std::vector<int64_t> removed_layers;

@@ -1,6 +1,4 @@
-// Least-squares surgery on the inputs of one linear: which inputs matter, and what is left after some are cut.
-// Optimal brain surgeon (Hassibi and Stork 1993; Frantar and Alistarh 2022, arXiv 2208.11580, section 3) with
-// H = X^T X + damping * mean(diag) * I over the calibration inputs. All in double.
+// Which inputs of a linear go, and the weights that make up for them, by optimal brain surgeon (compress/obs.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,19 +6,28 @@
 #include <cstdint>
 #include <vector>
 
+#include "compress/block_walk.h"
+
 namespace attar {
 
-// gram (in, in) f64 -> H. Inputs that are never used get 1 on the diagonal.
-at::Tensor damped(const at::Tensor& gram, double damping);
+struct CutOptions {
+  int64_t group = 1;  // neighbouring inputs that go together
+  int64_t keep = 0;   // groups that stay
+  double damping = 0.003;
+  bool refit = true;  // else the weights that stay are as they were
+};
+struct InputCut {
+  std::vector<int64_t> kept;  // groups, ascending
+  at::Tensor inputs;          // (keep * group) int64, ascending
+  at::Tensor weight;          // (out, keep * group) f32
+  // ||X' W'^T - Y||^2 / ||Y||^2 of what goes in now, X', and what came out of the whole model, Y.
+  double relative_error = 0;
+};
 
-// Error added by removing each group of `group` neighbouring inputs alone: tr(W_S ([H^-1]_SS)^-1 W_S^T).
-// weight (out, in), hessian (in, in) -> (in / group) f64
-at::Tensor removal_errors(const at::Tensor& weight, const at::Tensor& hessian, int64_t group);
-
-// The weight on the kept inputs alone that gives the old output best: W H_:,K (H_KK)^-1. -> (out, kept) f32
-at::Tensor refit(const at::Tensor& weight, const at::Tensor& hessian, const at::Tensor& kept);
-
-// ||(W - W') X||^2 / ||W X||^2 of a new weight on the kept inputs.
-double relative_error(const at::Tensor& weight, const at::Tensor& cut, const at::Tensor& gram, const at::Tensor& kept);
+// The refit is the least squares fit of Y on the inputs that stay, W + t (Y^T X - W X^T X) (X^T X + R)^-1 less the
+// inputs that go, with R = obs::ridge, and t in [0, 1] the share of what the fit explains that is not chance: near 1
+// with many tokens, 0 (the fit of the old weight's own output) with hardly more than inputs. weight (out, in); stats
+// with gram and target
+InputCut cut_inputs(const at::Tensor& weight, const LinearStats& stats, const CutOptions& options);
 
 }  // namespace attar

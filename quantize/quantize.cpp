@@ -29,13 +29,17 @@ std::vector<float> means(const LinearStats& stats) {
   return out;
 }
 
-// Weights that no block can be all zero in: a thousandth of the mean is added.
+// Weights that no block can be all zero in: a thousandth of the median of those that are not zero is added. (The mean
+// is that of one loud input: it would make all the others alike.)
 std::vector<float> floored(const std::vector<float>& importance) {
-  double sum = 0.0;
-  for (const float v : importance) sum += static_cast<double>(v);
-  const auto floor =
-      static_cast<float>(1e-3 * sum / static_cast<double>(std::max<size_t>(1, importance.size())) + 1e-30);
-  std::vector<float> out(importance);
+  std::vector<float> out(importance), used(importance);
+  std::erase_if(used, [](float v) { return v <= 0.0f; });
+  float floor = 1e-30f;
+  if (!used.empty()) {
+    const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
+    std::nth_element(used.begin(), middle, used.end());
+    floor += 1e-3f * *middle;
+  }
   for (float& v : out) v += floor;
   return out;
 }
@@ -122,14 +126,10 @@ Importance collect_importance(CausalLM& model, const TokenDataset& calibration, 
   const std::vector<TokenBatch> batches = batches_in_order(calibration, kSequenceTokens, kBatchTokens, max_tokens);
   if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
   Importance importance;
-  WalkOptions options;
-  options.threads = threads;
+  WalkOptions options{.visits = {}, .threads = threads};
+  for (GroupVisit& group : options.visits) group.kind = GroupVisit::Look;
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
-    if (layer >= model.config.n_layers()) {  // the head's input; a tied embedding is quantized for it
-      importance[tensor_name(0, model.config.tied_embeddings ? Role::Embedding : Role::Output)] = means(stats);
-      return;
-    }
-    for (const Role role : group_roles(group)) importance[tensor_name(layer, role)] = means(stats);
+    for (const Role role : group_roles(model.config, group)) importance[tensor_name(layer, role)] = means(stats);
   };
   walk_blocks(model, batches, options, visit, "importance", progress);
   return importance;

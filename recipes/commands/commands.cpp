@@ -12,6 +12,7 @@
 #include "prune/vocabulary.h"
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
+#include "recipes/run/prune_record.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/cpu_limits.h"
@@ -220,6 +221,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["parameters_before"] = result.parameters_before;
   json["parameters_after"] = result.parameters_after;
   json["removed_layers"] = result.removed_layers;
+  json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   for (const std::string& note : result.notes) add_note(json, note);
   return document(json);
 }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "export/export.h"
 #include "prune/vocabulary.h"
@@ -47,6 +48,8 @@ constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
 constexpr double kProgramBytes = 3e8;     // the program with LibTorch
 constexpr double kBenchSeconds = 10.0;    // both models
+constexpr double kBatchTokens = 1024.0;   // of a batch of calibration data
+constexpr double kFitGrams = 8.0;         // X^T X of the widest linear, and what its fit makes of it, at most
 
 double tokens_of(const Recipe& recipe, const DataSource& source) {
   if (source.teacher_writes) return static_cast<double>(source.teacher_writes->tokens);
@@ -104,15 +107,17 @@ class Planner {
   }
   Json operator()(const PruneOptions& options) {
     const double before = params(student_), body = before - embedding(student_);
+    const double tokens = std::min(static_cast<double>(options.calibration_tokens),
+                                   tokens_of(recipe_, recipe_.calibration) + tokens_of(recipe_, recipe_.train));
+    const double walk =
+        options.ffn > 0.0 || options.heads > 0.0 ? walk_bytes(tokens, 2) + kFitGrams * gram_bytes() : 0.0;
     student_ = pruned_shape(student_, options);
     if (student_.vocab_size < static_cast<int64_t>(tokenizer_.tokens.size()))  // which tokens stay, the data decides
       tokenizer_ =
           trim_vocabulary(tokenizer_, std::vector<int64_t>(tokenizer_.tokens.size()), student_.vocab_size).tokenizer;
-    const double tokens =
-        std::min(static_cast<double>(options.calibration_tokens), tokens_of(recipe_, recipe_.calibration));
     return entry("prune",
                  {.seconds = 4.0 * body * tokens / (kWalkShare * flops_),
-                  .memory_bytes = 4.0 * before + 4.0 * params(student_) + walk_bytes(tokens),
+                  .memory_bytes = 4.0 * before + walk,
                   .disk_bytes = 4.0 * params(student_)},
                  millions(before) + " -> " + millions(params(student_)) + " parameters");
   }
@@ -140,7 +145,7 @@ class Planner {
         "quantize",
         {.seconds = 2.0 * (params(student_) - embedding(student_)) * tokens / (kWalkShare * flops_) +
                     kSearchFlops * params(student_) / flops_,
-         .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens) + static_cast<double>(plan.tensor_bytes()),
+         .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, 1) + static_cast<double>(plan.tensor_bytes()),
          .disk_bytes = 0.0},
         plan.name + ", " + std::to_string(plan.tensor_bytes()) + " tensor bytes, " +
             std::to_string(plan.fallbacks.size()) + " fallbacks");
@@ -175,11 +180,20 @@ class Planner {
   static double embedding(const ModelConfig& config) {
     return static_cast<double>(config.vocab_size * config.width) * (config.tied_embeddings ? 1.0 : 2.0);
   }
-  // Two streams of hidden states and the widest group's inputs.
-  double walk_bytes(double tokens) const {
-    double widest = 0;
-    for (const LayerConfig& layer : student_.layers) widest = std::max(widest, static_cast<double>(layer.ffn_width));
-    return 4.0 * tokens * (2.0 * static_cast<double>(student_.width) + 3.0 * widest);
+  double widest_input() const {
+    int64_t widest = student_.width;
+    for (const LayerConfig& layer : student_.layers)
+      widest = std::max({widest, layer.ffn_width, layer.n_heads * layer.head_dim});
+    return static_cast<double>(widest);
+  }
+  double gram_bytes() const { return 8.0 * widest_input() * widest_input(); }
+  // The block walk: streams of hidden states, what a group is given for the batches of a wave, and what the batches
+  // that are on their way at once make: gate, up and their product, and some of the model's width.
+  double walk_bytes(double tokens, double streams) const {
+    const double width = static_cast<double>(student_.width), widest = widest_input();
+    const double wave = std::min(tokens, static_cast<double>(kWaveBatches) * kBatchTokens),
+                 at_once = std::min(tokens, std::min<double>(kWaveBatches, threads_) * kBatchTokens);
+    return 4.0 * (tokens * streams * width + wave * (widest + width) + at_once * (3.0 * widest + 6.0 * width));
   }
   bool written_with_signal() const {
     return std::all_of(recipe_.train.begin(), recipe_.train.end(), [](const DataSource& source) {

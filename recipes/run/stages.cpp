@@ -5,6 +5,7 @@
 #include "compress/checkpoint.h"
 #include "prune/vocabulary.h"
 #include "recipes/data/teacher_signal.h"
+#include "recipes/run/prune_record.h"
 #include "recipes/run/session.h"
 #include "recipes/run/training_record.h"
 #include "recipes/schema/option_checks.h"
@@ -137,17 +138,11 @@ StageRecord run_stage(Session& session, const std::string& name, const PruneOpti
   if (!pruned.kept_tokens.empty()) session.kept_tokens = composed(session.kept_tokens, pruned.kept_tokens);
   write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
                    session.export_info().provenance, {}, kept_tokens_json(session).dump());
-  Json layers = Json::array();
-  for (const LayerCut& cut : pruned.cuts)
-    layers.push_back({{"layer", cut.layer},
-                      {"channels", cut.kept_channels.size()},
-                      {"kv_groups", cut.kept_kv_groups.size()},
-                      {"relative_error", cut.relative_error}});
   const Json results = {{"parameters_before", pruned.parameters_before},
                         {"parameters_after", pruned.parameters_after},
                         {"vocabulary", session.student.config.vocab_size},
                         {"removed_layers", pruned.removed_layers},
-                        {"layers", layers}};
+                        {"layers", Json::parse(layer_cuts_json(pruned.cuts))}};
   return {.name = name, .results = results.dump(), .notes = pruned.notes};
 }
 

@@ -110,5 +110,28 @@ TEST(Quantize, QueryKeyAndValueOfOneTensorFallBackTogether) {
   EXPECT_EQ(quantized.plan.fallbacks.size(), 3u);
 }
 
+// One input that is a million times louder than the others says nothing about which of those matter.
+TEST(Quantize, ALoudInputLeavesTheOthersTheirImportance) {
+  ModelConfig config = smollm2();
+  config.vocab_size = 64, config.width = 64;
+  config.layers.assign(1, {LayerKind::FullAttention, 2, 1, 32, 64});
+  const CausalLM model = CausalLM::random(config, 1);
+  QuantizeOptions options;
+  options.to = "Q4_0";
+  const QuantizePlan plan = plan_quantization(config, options, {});
+  const auto second_blocks = [&](float loudest) {
+    std::vector<float> importance(64);
+    for (size_t j = 0; j < 64; ++j) importance[j] = j % 3 == 0 ? 1.0f : 0.01f;
+    importance[5] = loudest;
+    const QuantizedTensor& tensor =
+        quantize(model, plan, {{"blk.0.ffn_up.weight", importance}}, 1).tensors.at("blk.0.ffn_up.weight");
+    std::vector<std::byte> blocks;  // columns 32..63 of each row, 18 bytes
+    for (size_t row = 0; row < 64; ++row)
+      blocks.insert(blocks.end(), &tensor.bytes[row * 36 + 18], &tensor.bytes[row * 36 + 18] + 18);
+    return blocks;
+  };
+  EXPECT_EQ(second_blocks(1.0f), second_blocks(1e6f));
+}
+
 }  // namespace
 }  // namespace attar

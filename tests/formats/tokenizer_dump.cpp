@@ -1,5 +1,5 @@
 // What tests/oracle/tokenizer_test.py compares with other people's tokenizers.
-//   tokenizer_dump MODEL ids [special]   a JSON string a line -> {"ids": [...], "text": decoded} a line
+//   tokenizer_dump MODEL ids [special]   a JSON string a line -> {"ids": [...], "ends": [...], "text": decoded} a line
 //   tokenizer_dump MODEL hf DIR          writes the tokenizer as a Hugging Face directory
 //   tokenizer_dump MODEL rate FILE       MB/s of encoding a text file, median of 5 rounds of at least 0.2 s
 #include <algorithm>
@@ -26,8 +26,11 @@ attar::TokenizerData open(const std::string& path) {
 void print_ids(const attar::Tokenizer& tokenizer, attar::EncodeOptions options) {
   using Json = nlohmann::json;
   for (std::string line; std::getline(std::cin, line);) {
-    const std::vector<int32_t> ids = tokenizer.encode(Json::parse(line).get<std::string>(), options);
-    std::cout << Json({{"ids", ids}, {"text", tokenizer.decode(ids, options.parse_special)}})
+    const std::string text = Json::parse(line).get<std::string>();
+    const std::vector<int32_t> ids = tokenizer.encode(text, options);
+    const attar::EncodedText encoded = tokenizer.encode_with_ends(text, options);
+    if (encoded.ids != ids) throw attar::usage_error("encode_with_ends", "gives other ids than encode");
+    std::cout << Json({{"ids", ids}, {"ends", encoded.ends}, {"text", tokenizer.decode(ids, options.parse_special)}})
                      .dump(-1, ' ', false, Json::error_handler_t::replace)
               << "\n";
   }

@@ -514,5 +514,61 @@ TEST(SmolLm2, GoldenIds) {
   EXPECT_FALSE(tokenizer.ends_generation(1));
 }
 
+using Ends = std::vector<size_t>;
+
+TEST(Ends, AreWhereTheTextOfATokenEnds) {
+  TokenizerData data = byte_level({{"t", "h"}, {"th", "e"}});
+  data.add_bos = data.add_eos = true;
+  EXPECT_EQ(Tokenizer(data).encode_with_ends("thex<|end|>h", {.parse_special = true}).ends,
+            (Ends{0, 3, 4, 11, 12, 12}));
+  EXPECT_EQ(Tokenizer(data).encode_with_ends("", {.add_special = false}).ends, Ends{});
+}
+
+TEST(Ends, TheSpaceInFrontIsNoPartOfTheText) {
+  const Tokenizer tokenizer(sentence_pieces({" a", " b", " ", "a", "b"}));
+  const EncodedText encoded = tokenizer.encode_with_ends("a b\u2581b\u00E9");
+  EXPECT_EQ(encoded.ids, (Ids{1, kFirstPiece, kFirstPiece + 1, kFirstPiece + 1, 3 + 0xC3, 3 + 0xA9}));
+  EXPECT_EQ(encoded.ends, (Ends{0, 1, 3, 7, 8, 9}));
+}
+
+TEST(Ends, UnknownCharactersEndWhereTheNextTokenBegins) {
+  TokenizerData data = sentence_pieces({"x", "y"});
+  data.tokens.erase(data.tokens.begin() + 3, data.tokens.begin() + 259);  // the bytes
+  data.add_space_prefix = false;
+  const EncodedText encoded = Tokenizer(data).encode_with_ends("x\u00E9\u00E9y\u00E9");
+  EXPECT_EQ(encoded.ids, (Ids{1, 3, 0, 4, 0}));
+  EXPECT_EQ(encoded.ends, (Ends{0, 1, 5, 6, 8}));
+}
+
+TEST(Ends, AreThoseOfTheTextBeforeNfc) {
+  TokenizerData data = byte_level({});
+  data.normalize_nfc = true;
+  const auto ends = [&](const char* text) {
+    return Tokenizer(data).encode_with_ends(text, {.add_special = false}).ends;
+  };
+  EXPECT_EQ(ends("e\u0301x"), (Ends{3, 3, 4})) << "two bytes of one character of three";
+  EXPECT_EQ(ends("\u65E5e\u0301"), (Ends{1, 2, 3, 6, 6})) << "what is composed keeps its bytes";
+  EXPECT_EQ(ends("\u1100\u1161\u11A8x"), (Ends{9, 9, 9, 10})) << "Hangul";
+}
+
+// What somebody else wrote cannot spell a control token, not even with the help of the text around it.
+TEST(Words, SpellNoControlToken) {
+  const Tokenizer tokenizer(byte_level({}));
+  const std::string text = "<|end|>a<|end|>b<|end|>";
+  const auto controls = [&](std::vector<ByteSpan> words) {
+    const EncodedText encoded = tokenizer.encode_with_ends(text, {.parse_special = true, .words = words});
+    Ends ends;
+    for (size_t i = 0; i < encoded.ids.size(); ++i)
+      if (encoded.ids[i] == 0) ends.push_back(encoded.ends[i]);
+    EXPECT_EQ(tokenizer.decode(encoded.ids, true), text);
+    return ends;
+  };
+  EXPECT_EQ(controls({}), (Ends{7, 15, 23}));
+  EXPECT_EQ(controls({{7, 15}}), (Ends{7, 23}));
+  EXPECT_EQ(controls({{0, 1}, {14, 15}}), (Ends{23})) << "a part of it is enough";
+  EXPECT_EQ(controls({{7, 8}, {15, 16}}), (Ends{7, 15, 23}));
+  EXPECT_EQ(controls({{0, 23}}), Ends{});
+}
+
 }  // namespace
 }  // namespace attar

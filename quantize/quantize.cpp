@@ -69,7 +69,8 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
 
 Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
                               const Progress& progress) {
-  const std::vector<TokenBatch> batches = batches_in_order(calibration, kSequenceTokens, kBatchTokens, max_tokens);
+  const std::vector<TokenBatch> batches = batches_in_order(
+      calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens, max_tokens);
   if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
   Importance importance;
   WalkOptions options;

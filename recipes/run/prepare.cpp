@@ -26,14 +26,20 @@ void append(TokenDataset part, TokenDataset& dataset) {
   for (TokenDocument& document : part.documents) dataset.documents.push_back(std::move(document));
 }
 
+TextDataOptions text_options(const Recipe& recipe) {
+  TextDataOptions options = recipe.text;
+  options.chat_template = recipe_template(recipe);
+  return options;
+}
+
 // The plain files of a split, tokenized, without what other splits hold.
 TokenDataset read_files(const Session& session, const std::vector<DataSource>& sources, uint64_t split,
                         const Tokenizer& tokenizer, Splits& splits) {
-  TokenDataset dataset;
-  dataset.tokenizer_hash = tokenizer.hash();
+  TokenDataset dataset = dataset_of(tokenizer);
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].teacher_writes) continue;
-    TokenDataset part = tokenize_documents(read_documents(recipe_relative(session.recipe, sources[i].file)), tokenizer);
+    TokenDataset part = tokenize_documents(read_documents(recipe_relative(session.recipe, sources[i].file)), tokenizer,
+                                           text_options(session.recipe));
     drop_overlapping(part, tokenizer, splits);
     append(weighted(std::move(part), sources[i].weight, static_cast<uint64_t>(session.recipe.seed), split * 256 + i),
            dataset);
@@ -78,8 +84,8 @@ void write_text(Session& session, const runtime::Model& model, runtime::Workspac
   for (size_t i = 0; i < sources.size(); ++i) {
     if (!sources[i].teacher_writes) continue;
     const TeacherWrites& options = *sources[i].teacher_writes;
-    std::vector<Document> prompts;
-    if (!options.prompts.empty()) prompts = read_documents(recipe_relative(session.recipe, options.prompts));
+    TeacherPrompts prompts{.documents = {}, .chat_template = recipe_template(session.recipe)};
+    if (!options.prompts.empty()) prompts.documents = read_documents(recipe_relative(session.recipe, options.prompts));
     TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(session.recipe.seed),
                                            split * 256 + i, work, session.progress);
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
@@ -102,10 +108,11 @@ TokenDataset make_split(Session& session, const char* name, const std::vector<Da
   if (fs::exists(path + ".h5")) {
     const Json dropped = Json::parse(read_file(path + ".dropped.json"));
     splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
-    return read_dataset(path + ".h5", tokenizer.hash());
+    TokenDataset dataset = read_dataset(path + ".h5", tokenizer.hash());
+    dataset.bos = dataset_of(tokenizer).bos;
+    return dataset;
   }
-  TokenDataset dataset;
-  dataset.tokenizer_hash = tokenizer.hash();
+  TokenDataset dataset = dataset_of(tokenizer);
   splits.in_evaluation = splits.in_train = 0;
   if (teacher_writes_any(sources)) {
     ThreadPool pool(session.threads);
@@ -162,6 +169,7 @@ StageRecord prepare_teacher(Session& session) {
       record.notes.push_back("teacher.pretrain: " + std::to_string(dropped) +
                              " documents dropped that share 13 words in a row with the evaluation text");
   }
+  record.notes.insert(record.notes.end(), session.inputs.notes.begin(), session.inputs.notes.end());
   results["name"] = session.teacher->provenance().name;
   results["sha256"] = session.teacher->content_hash();
   results["parameters"] = session.teacher->config().parameter_count();

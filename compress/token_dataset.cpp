@@ -3,58 +3,23 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <numeric>
+#include <limits>
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
-#include "runtime/formats/jinja/chat_template.h"
 
 namespace attar {
-namespace {
-
-// Tokens of a chat: the loss counts what the assistant says and the token that ends its turn.
-TokenDocument chat_document(const Document& document, const Tokenizer& tokenizer, const ChatTemplate& chat) {
-  const TokenizerData& data = tokenizer.data();
-  const auto text_of = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
-  ChatContext context{
-      .messages = {}, .add_generation_prompt = false, .bos_token = text_of(data.bos), .eos_token = text_of(data.eos)};
-  context.date_string = "01 Jan 2025";
-  context.tools = document.tools;
-  const auto render = [&](size_t count, bool generation_prompt) {
-    context.messages.assign(document.messages.begin(), document.messages.begin() + static_cast<std::ptrdiff_t>(count));
-    context.add_generation_prompt = generation_prompt;
-    return chat.render(context).text;
-  };
-  TokenDocument out;
-  std::string done;  // text rendered so far; prefixes of a conversation render to prefixes of its text
-  const auto append = [&](const std::string& text, bool in_loss) {
-    if (text.rfind(done, 0) != 0)
-      throw input_error(document.where,
-                        "the chat template rewrites earlier turns, so its assistant turns cannot be found");
-    const std::vector<int32_t> ids =
-        tokenizer.encode(text.substr(done.size()), {.add_special = false, .parse_special = true});
-    for (const int32_t id : ids) {
-      out.tokens.push_back(id);
-      out.in_loss.push_back(in_loss ? 1 : 0);
-      if (tokenizer.ends_generation(id)) in_loss = false;  // the rest, often a line break, is the template's
-    }
-    done = text;
-  };
-  for (size_t i = 0; i < document.messages.size(); ++i) {
-    if (document.messages[i].role != "assistant") continue;
-    append(render(i, true), false);
-    append(render(i + 1, false), true);
-  }
-  append(render(document.messages.size(), false), false);
-  return out;
-}
-
-}  // namespace
 
 int64_t TokenDataset::token_count() const {
   int64_t count = 0;
   for (const TokenDocument& document : documents) count += static_cast<int64_t>(document.tokens.size());
   return count;
+}
+
+int64_t TokenDataset::longest_tokens() const {
+  size_t longest = 0;
+  for (const TokenDocument& document : documents) longest = std::max(longest, document.tokens.size());
+  return static_cast<int64_t>(longest);
 }
 
 int64_t TokenDataset::loss_token_count() const {
@@ -72,24 +37,64 @@ int64_t TokenDataset::documents_without_signal() const {
   return std::count_if(documents.begin(), documents.end(), [](const TokenDocument& d) { return d.lacks_signal(); });
 }
 
-TokenDataset tokenize_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer) {
-  TokenDataset dataset;
-  dataset.tokenizer_hash = tokenizer.hash();
-  std::optional<ChatTemplate> chat;
-  for (const Document& document : documents) {
-    if (document.is_chat()) {
-      if (!chat)
-        chat.emplace(tokenizer.data().chat_template.empty() ? kChatMlTemplate : tokenizer.data().chat_template);
-      dataset.documents.push_back(chat_document(document, tokenizer, *chat));
-      continue;
+TokenDataset dataset_of(const Tokenizer& tokenizer) {
+  return {tokenizer.hash(), 0, {}, tokenizer.start().empty() ? -1 : tokenizer.start()[0]};
+}
+
+DocumentTokenizer::DocumentTokenizer(const Tokenizer& tokenizer, const TextDataOptions& options)
+    : tokenizer_(tokenizer),
+      end_of_text_(options.end_of_text),
+      reader_(tokenizer, {.chat_template = options.chat_template}) {}
+
+TokenDataset DocumentTokenizer::operator()(const std::vector<Document>& documents) {
+  TokenDataset dataset = dataset_of(tokenizer_);
+  for (const Document& document : documents)
+    for (const ModelText& text : reader_.read(document)) {
+      const EncodedText encoded = encode(tokenizer_, text);
+      TokenDocument out{encoded.ids, counted_tokens(encoded, text), {}, {}};
+      const TokenizerData& data = tokenizer_.data();
+      if (!document.is_chat() && (end_of_text_ || data.add_eos) && data.eos >= 0) {
+        out.tokens.push_back(data.eos);
+        out.in_loss.push_back(1);
+      }
+      dataset.documents.push_back(std::move(out));
     }
-    TokenDocument out;
-    out.tokens = tokenizer.encode(document.text);
-    out.in_loss.assign(out.tokens.size(), 1);
-    if (!out.in_loss.empty()) out.in_loss[0] = 0;  // nothing predicts the first token
-    dataset.documents.push_back(std::move(out));
-  }
   return dataset;
+}
+
+TokenDataset tokenize_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer,
+                                const TextDataOptions& options) {
+  return DocumentTokenizer(tokenizer, options)(documents);
+}
+
+namespace {
+
+// Tokens [begin, end) of a document as one of their own, behind `bos` (-1: nothing).
+TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t bos, size_t signal_k) {
+  TokenDocument out;
+  const auto copy = [&](const auto& from, auto& to, size_t width, auto of_bos) {
+    if (from.empty()) return;
+    if (bos >= 0) to.assign(width, of_bos);
+    to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(range.begin * width),
+              from.begin() + static_cast<std::ptrdiff_t>(range.end * width));
+  };
+  copy(document.tokens, out.tokens, 1, bos);
+  copy(document.in_loss, out.in_loss, 1, uint8_t{0});
+  copy(document.signal_ids, out.signal_ids, signal_k, int32_t{-1});
+  copy(document.signal_log_probs, out.signal_log_probs, signal_k, -std::numeric_limits<float>::infinity());
+  return out;
+}
+
+}  // namespace
+
+TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens) {
+  const auto most = static_cast<size_t>(std::max<int64_t>(max_tokens, dataset.bos < 0 ? 1 : 2));
+  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, {}, dataset.bos};
+  for (const TokenDocument& document : dataset.documents)
+    for (const TokenRange range : windows_of(document.tokens.size(), most, dataset.bos < 0 ? 0 : 1))
+      out.documents.push_back(
+          part_of(document, range, range.begin > 0 ? dataset.bos : -1, static_cast<size_t>(dataset.signal_k)));
+  return out;
 }
 
 std::vector<std::vector<Piece>> pack(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
@@ -136,24 +141,22 @@ TokenBatch to_batch(const TokenDataset& dataset, const std::vector<Piece>& piece
 
 std::vector<TokenBatch> batches_in_order(const TokenDataset& dataset, int64_t max_tokens, int64_t batch_tokens,
                                          int64_t limit_tokens) {
+  const TokenDataset cut = cut_documents(dataset, max_tokens);
   std::vector<TokenBatch> batches;
   std::vector<Piece> pieces;
   int64_t held = 0, total = 0;
   const auto flush = [&] {
-    if (!pieces.empty()) batches.push_back(to_batch(dataset, pieces));
+    if (!pieces.empty()) batches.push_back(to_batch(cut, pieces));
     pieces.clear();
     held = 0;
   };
-  for (size_t d = 0; d < dataset.documents.size() && (limit_tokens == 0 || total < limit_tokens); ++d) {
-    const auto length = static_cast<int64_t>(dataset.documents[d].tokens.size());
-    for (int64_t begin = 0; begin < length && (limit_tokens == 0 || total < limit_tokens); begin += max_tokens) {
-      int64_t take = std::min(max_tokens, length - begin);
-      if (limit_tokens > 0) take = std::min(take, limit_tokens - total);
-      if (held > 0 && held + take > batch_tokens) flush();
-      pieces.push_back({static_cast<int64_t>(d), begin, take});
-      held += take;
-      total += take;
-    }
+  for (size_t d = 0; d < cut.documents.size() && (limit_tokens == 0 || total < limit_tokens); ++d) {
+    int64_t take = static_cast<int64_t>(cut.documents[d].tokens.size());
+    if (limit_tokens > 0) take = std::min(take, limit_tokens - total);
+    if (held > 0 && held + take > batch_tokens) flush();
+    pieces.push_back({static_cast<int64_t>(d), 0, take});
+    held += take;
+    total += take;
   }
   flush();
   return batches;

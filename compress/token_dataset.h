@@ -9,6 +9,7 @@
 
 #include "compress/causal_lm.h"
 #include "runtime/base/progress.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
 
@@ -30,23 +31,57 @@ struct TokenDataset {
   int64_t signal_k = 0;
   std::string signal_numerics{};  // of the teacher whose signal it is: fp32 or deployed; "" without one
   std::vector<TokenDocument> documents{};
+  int32_t bos = -1;  // Tokenizer::start(): what each part of a document that is cut begins with; -1: nothing
 
   int64_t token_count() const;
   int64_t loss_token_count() const;
+  int64_t longest_tokens() const;  // of a document
   int64_t documents_without_signal() const;
 };
 
-// Plain text: BOS as the tokenizer says. Chats: rendered by the model's template; only assistant content (and the token
-// that ends the turn) is in the loss, found by rendering message prefixes.
-TokenDataset tokenize_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer);
+// Without documents yet.
+TokenDataset dataset_of(const Tokenizer& tokenizer);
+
+// How text files become tokens to learn from.
+struct TextDataOptions {
+  std::string chat_template{};
+  bool end_of_text = true;
+};
+template <class Visitor>
+void visit_fields(TextDataOptions& o, Visitor&& field) {
+  field(o.chat_template, "chat_template",
+        "chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own");
+  field(o.end_of_text, "end_of_text", "plain documents end with the EOS token");
+}
+
+// Plain text: behind BOS as the tokenizer says, and ended with EOS. Chats: through the template, whole; only what the
+// assistant says and the token that ends its turn is in the loss (runtime/formats/model_text.h).
+class DocumentTokenizer {
+ public:
+  explicit DocumentTokenizer(const Tokenizer& tokenizer, const TextDataOptions& options = {});  // must outlive it
+  TokenDataset operator()(const std::vector<Document>& documents);
+  const TextReader& reader() const { return reader_; }  // which template the chats took
+
+ private:
+  const Tokenizer& tokenizer_;
+  bool end_of_text_;
+  TextReader reader_;
+};
+TokenDataset tokenize_documents(const std::vector<Document>& documents, const Tokenizer& tokenizer,
+                                const TextDataOptions& options = {});
+
+// The same data with no document longer than `max_tokens`: what follows a cut begins with BOS where the tokenizer adds
+// it. The teacher's signal stays with its token.
+TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens);
 
 // HDF5, one file, written aside and renamed, under a checksum of all its bytes. Reading trusts nothing: Error{Input} when
 // a single bit has changed, on another tokenizer's hash, and on ids, lengths or probabilities that cannot be.
 void write_dataset(const std::string& path, const TokenDataset& dataset);
 TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash, int64_t vocab_size);
 
-// Documents cut to `max_tokens` and packed whole into batches of at most `batch_tokens`, in an order that is a pure
-// function of (seed, epoch). Each entry: indices of documents (with the cut's first token).
+// Documents of at most `max_tokens` (longer ones are to go through cut_documents) packed whole into batches of at most
+// `batch_tokens`, in an order that is a pure function of (seed, epoch). Each entry: indices of documents (with the
+// cut's first token).
 struct Piece {
   int64_t document;
   int64_t begin;

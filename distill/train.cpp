@@ -349,7 +349,12 @@ bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& dat
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress) {
   const OneThread one_thread;
-  return Trainer(student, tokenizer, inputs, options, progress).run();
+  if (inputs.data->longest_tokens() <= options.sequence_tokens)
+    return Trainer(student, tokenizer, inputs, options, progress).run();
+  const TokenDataset cut = cut_documents(*inputs.data, options.sequence_tokens);
+  TrainInputs of_cut = inputs;
+  of_cut.data = &cut;
+  return Trainer(student, tokenizer, of_cut, options, progress).run();
 }
 
 }  // namespace attar

@@ -258,7 +258,9 @@ PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset&
   check_layers(model.config, options.layers);
   const bool needs_data = options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0;
   std::vector<TokenBatch> batches;
-  if (needs_data) batches = batches_in_order(calibration, kSequenceTokens, kBatchTokens, options.calibration_tokens);
+  if (needs_data)
+    batches = batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens,
+                               options.calibration_tokens);
   if (needs_data && batches.empty())
     throw input_error("prune", "the calibration data is empty", "text to measure activations on");
   if (options.layers > 0) drop_layers(model, batches, options.layers, threads, result, progress);

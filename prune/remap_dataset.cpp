@@ -128,8 +128,7 @@ std::vector<int64_t> count_tokens(const TokenDataset& data, int64_t vocab_size) 
 TokenDataset remap_dataset(const TokenDataset& data, const Tokenizer& old_tokenizer, const Tokenizer& new_tokenizer,
                            const VocabularyCut& cut) {
   const Remapper remap(old_tokenizer, new_tokenizer, cut, static_cast<size_t>(data.signal_k));
-  TokenDataset out;
-  out.tokenizer_hash = new_tokenizer.hash();
+  TokenDataset out = dataset_of(new_tokenizer);
   out.signal_k = data.signal_k;
   out.signal_numerics = data.signal_numerics;
   for (const TokenDocument& document : data.documents) out.documents.push_back(remap(document));

@@ -47,8 +47,9 @@ std::string plan(py::kwargs given) {
 }
 
 std::string prune_call(py::kwargs given) {
-  const CommandOptions command = take_command(given, "model", "calibration");
+  CommandOptions command = take_command(given, "model", "calibration");
   const Progress progress = take_progress(given);
+  command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<PruneOptions>(given);
   refuse_rest(given, "prune");
   const NativeCall native;
@@ -56,9 +57,10 @@ std::string prune_call(py::kwargs given) {
 }
 
 std::string quantize_call(py::kwargs given) {
-  const CommandOptions command = take_command(given, "model", "calibration");
+  CommandOptions command = take_command(given, "model", "calibration");
   const Progress progress = take_progress(given);
   const auto imatrix = take<std::string>(given, "imatrix");
+  command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<QuantizeOptions>(given);
   refuse_rest(given, "quantize");
   const NativeCall native;
@@ -66,10 +68,11 @@ std::string quantize_call(py::kwargs given) {
 }
 
 std::string distill_call(py::kwargs given) {
-  const CommandOptions command = take_command(given, "teacher", "data");
+  CommandOptions command = take_command(given, "teacher", "data");
   const Progress progress = take_progress(given);
   const auto student = take<std::string>(given, "student");
   const bool resume = take<bool>(given, "resume");
+  command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<DistillOptions>(given);
   refuse_rest(given, "distill");
   const NativeCall native;
@@ -96,6 +99,7 @@ std::string eval_call(py::kwargs given) {
   options.context = take(given, "context", options.context);
   options.limit = take(given, "limit", options.limit);
   options.per_item = take(given, "per_item", options.per_item);
+  options.chat_template = take(given, "chat_template", options.chat_template);
   refuse_rest(given, "evaluate");
   const NativeCall native;
   return eval_model(command, options, progress);

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "python/options.h"
-#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/score.h"
 #include "runtime/judge/verify.h"
@@ -39,10 +39,17 @@ class PyModel {
 
   std::string generate(py::kwargs given) {
     const auto prompt = take<std::string>(given, "prompt"), system = take<std::string>(given, "system");
-    const bool chat = take<bool>(given, "chat");
+    const bool chat = take<bool>(given, "chat"), special = take<bool>(given, "special");
+    const auto chat_template = take<std::string>(given, "chat_template");
     const py::object on_text = given.attr("pop")("on_text");
     const runtime::GenerateOptions options = take_generate_options(given);
-    const std::vector<int32_t> tokens = chat ? chat_tokens(prompt, system) : model_->tokenizer().encode(prompt);
+    TextReader reader(model_->tokenizer(), {.chat_template = chat_template, .special = special, .day = Day::Today});
+    std::vector<ChatMessage> messages;
+    if (!system.empty()) messages.push_back({"system", system});
+    messages.push_back({"user", prompt});
+    const std::vector<int32_t> tokens =
+        encode(model_->tokenizer(), chat || !system.empty() ? reader.prompt(messages) : reader.whole({.text = prompt}))
+            .ids;
     if (tokens.empty()) throw usage_error("prompt", "is empty");
     const auto show = [&](std::string_view text) {
       const py::gil_scoped_acquire gil;
@@ -60,7 +67,8 @@ class PyModel {
   std::vector<int32_t> tokenize(py::kwargs given) const {
     const auto text = take<std::string>(given, "text");
     const bool special = take<bool>(given, "special");
-    return model_->tokenizer().encode(text, {.add_special = special, .parse_special = special});
+    const bool start = take<bool>(given, "start");
+    return model_->tokenizer().encode(text, {.add_special = start, .parse_special = special});
   }
   py::bytes detokenize(const Ids& ids) const { return model_->tokenizer().decode(checked(to_vector(ids))); }
 
@@ -125,17 +133,6 @@ class PyModel {
         throw usage_error("tokens", "hold an id outside the vocabulary",
                           "below " + std::to_string(model_->tokenizer().vocab_size()), std::to_string(id));
     return ids;
-  }
-
-  std::vector<int32_t> chat_tokens(const std::string& prompt, const std::string& system) const {
-    const TokenizerData& data = model_->tokenizer().data();
-    const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
-    ChatContext context{.messages = {}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
-    if (!system.empty()) context.messages.push_back({"system", system});
-    context.messages.push_back({"user", prompt});
-    return model_->tokenizer().encode(
-        ChatTemplate(data.chat_template.empty() ? kChatMlTemplate : data.chat_template).render(context).text,
-        {.add_special = false, .parse_special = true});
   }
 
   ThreadPool pool_;

@@ -8,7 +8,7 @@
 
 #include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
-#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/judge/score.h"
 #include "runtime/text/generate.h"
 
@@ -79,19 +79,17 @@ attar_model& given(attar_model* model) {
 
 std::vector<int32_t> prompt_tokens(const attar::Tokenizer& tokenizer, const char* prompt,
                                    const attar_generate_options& options) {
-  const attar::TokenizerData& data = tokenizer.data();
+  attar::TextReader reader(tokenizer, {.special = options.special != 0, .day = attar::Day::Today});
   std::vector<int32_t> tokens;
   if (options.chat != 0 || options.system != nullptr) {
-    const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
-    attar::ChatContext context{.messages = {}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
-    if (options.system != nullptr) context.messages.push_back({"system", options.system});
-    context.messages.push_back({"user", prompt});
-    const attar::ChatTemplate chat(data.chat_template.empty() ? attar::kChatMlTemplate : data.chat_template);
-    tokens = tokenizer.encode(chat.render(context).text, {.add_special = false, .parse_special = true});
+    std::vector<attar::ChatMessage> messages;
+    if (options.system != nullptr) messages.push_back({"system", options.system});
+    messages.push_back({"user", prompt});
+    tokens = encode(tokenizer, reader.prompt(messages)).ids;
   } else {
-    tokens = tokenizer.encode(prompt);
+    tokens = encode(tokenizer, reader.whole({.text = prompt})).ids;
   }
-  if (tokens.empty() && data.bos >= 0) tokens.push_back(data.bos);
+  if (tokens.empty() && tokenizer.data().bos >= 0) tokens.push_back(tokenizer.data().bos);
   return tokens;
 }
 
@@ -135,6 +133,7 @@ attar_generate_options attar_default_options(void) {
           nullptr,
           0,
           nullptr,
+          0,
           0};
 }
 

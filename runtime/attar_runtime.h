@@ -28,6 +28,7 @@ typedef struct {
   size_t n_stop;
   const char* system; /* the system message of a chat, or NULL */
   int chat;           /* 1: `prompt` is a user's message, put into the model's chat template */
+  int special;        /* 1: control tokens that prompt and system spell are meant; 0: they are text */
 } attar_generate_options;
 
 /* What attar-run generate uses when nothing is said. */

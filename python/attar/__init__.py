@@ -58,15 +58,18 @@ class Model:
     def __init__(self, model, numerics="deployed", threads=0):
         self._model = _C.Model(model=model, numerics=numerics, threads=threads)
 
-    def generate(self, prompt, *, chat=False, system="", on_text=None, **options):
-        """Continues `prompt`, or answers it with chat=True. Options: max_tokens, seed, stop, temperature, top_k, top_p, ...
+    def generate(self, prompt, *, chat=False, system="", special=False, chat_template="", on_text=None, **options):
+        """Continues `prompt`, or answers it with chat=True or a system message. Options: max_tokens, seed, stop, temperature, top_k, ...
+
+        Control tokens that the texts spell are text, with special=True they are meant. `chat_template`: a file, or chatml, llama3, gemma,
+        phi3 or zephyr, in place of the model's own.
 
         `on_text` gets each piece of text as it comes; it may call this model, and answers False to stop."""
-        return self._model.generate(prompt=prompt, chat=chat, system=system, on_text=on_text, **options)
+        return self._model.generate(prompt=prompt, chat=chat, system=system, special=special, chat_template=chat_template, on_text=on_text, **options)
 
-    def tokenize(self, text, special=True):
-        """Token ids of a text."""
-        return self._model.tokenize(text=text, special=special)
+    def tokenize(self, text, special=False, start=True):
+        """Token ids of a text, behind BOS where the tokenizer adds it (start=False: without). special=True: control tokens that it spells are meant."""
+        return self._model.tokenize(text=text, special=special, start=start)
 
     def detokenize(self, tokens):
         """The text of token ids."""
@@ -100,17 +103,17 @@ def plan(recipe, *overrides):
 
 
 def prune(model, out, *, calibration=(), progress=None, **options):
-    """Removes layers, channels, heads or vocabulary. Options: layers, ffn, heads, vocab, refit, ..."""
+    """Removes layers, channels, heads or vocabulary. Options: layers, ffn, heads, vocab, refit, chat_template, ..."""
     return _json.loads(_C.prune(model=model, out=out, calibration=calibration, progress=progress, **options))
 
 
 def quantize(model, out, *, calibration=(), progress=None, **options):
-    """Writes a compact GGUF. Options: to or target_size, keep, imatrix, importance, calibration_tokens."""
+    """Writes a compact GGUF. Options: to or target_size, keep, imatrix, importance, calibration_tokens, chat_template, ..."""
     return _json.loads(_C.quantize(model=model, out=out, calibration=calibration, progress=progress, **options))
 
 
 def distill(teacher, student, out, *, data, progress=None, **options):
-    """Teaches `student`. Options: tokens, losses, learning_rate, temperature, batch_tokens, resume, ..."""
+    """Teaches `student`. Options: tokens, losses, learning_rate, temperature, batch_tokens, resume, chat_template, end_of_text, ..."""
     return _json.loads(_C.distill(teacher=teacher, student=student, out=out, data=data, progress=progress, **options))
 
 
@@ -121,12 +124,12 @@ def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, pro
 
 
 def evaluate(model, *, data=(), tasks=(), progress=None, **options):
-    """Perplexity and bits per byte of texts, accuracy on task files. Options: numerics, context, limit, per_item."""
+    """Perplexity and bits per byte of texts, accuracy on task files. Options: numerics, context, limit, per_item, chat_template."""
     return _json.loads(_C.evaluate(model=model, data=data, tasks=tasks, progress=progress, **options))
 
 
 def verify(teacher, student, *, data, gates=None, bench=False, threads=0, progress=None, **options):
-    """Fidelity and efficiency of a student against its teacher. Options: context, max_tokens, numerics."""
+    """Fidelity and efficiency of a student against its teacher. Options: context, max_tokens, numerics, chat_template."""
     return _json.loads(_C.verify(teacher=teacher, student=student, data=data, gates=gates or {}, bench=bench, threads=threads,
                                  progress=progress, **options))
 

@@ -56,6 +56,8 @@ struct Shared {
     out.seed = global.seed.value_or(0);
     return out;
   }
+  // How its text is read.
+  void add_text_flags(CLI::App& app) { visit_fields(command.text, FlagAdder(app)); }
 };
 
 }  // namespace
@@ -68,6 +70,7 @@ Action add_prune(CLI::App& command, const GlobalOptions& global) {
   const auto state = std::make_shared<State>(command, "MODEL");
   command.add_option("--calibration", state->command.data, "text to measure the model on: .txt or .jsonl, also .gz");
   command.add_option("--to", state->command.to, "tensor type of a GGUF; F16 without it");
+  state->add_text_flags(command);
   visit_fields(state->options, FlagAdder(command));
   return [state, &global] {
     return show(prune_model(state->with(global), state->options, terminal_progress(global)), global);
@@ -86,6 +89,7 @@ Action add_distill(CLI::App& command, const GlobalOptions& global) {
   command.add_option("--data", state->command.data, "text to learn from: .txt or .jsonl, also .gz")->required();
   command.add_option("--to", state->command.to, "tensor type of a GGUF; F16 without it");
   command.add_flag("--resume", state->resume, "go on from the last checkpoint beside OUT");
+  state->add_text_flags(command);
   visit_fields(state->options, FlagAdder(command));
   return [state, &global] {
     return show(
@@ -104,6 +108,7 @@ Action add_quantize(CLI::App& command, const GlobalOptions& global) {
   command.add_option("--calibration", state->command.data,
                      "text that says which inputs matter: .txt or .jsonl, also .gz");
   command.add_option("--imatrix", state->imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
+  state->add_text_flags(command);
   visit_fields(state->options, FlagAdder(command));
   return [state, &global] {
     return show(quantize_model(state->with(global), state->options, state->imatrix, terminal_progress(global)), global);
@@ -142,6 +147,10 @@ Action add_eval(CLI::App& command, const GlobalOptions& global) {
                      "multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does");
   command.add_option("--numerics", state->options.numerics, "fp32 or deployed")->capture_default_str();
   add_whole(command, "--context", state->options.context, "window length in tokens for --data", {.least = 2});
+  add_text(
+      command, "--chat-template", state->options.chat_template,
+      "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
+      "zephyr; without it the model's own");
   add_whole(command, "--limit", state->options.limit, "items of each task; 0 for all", {.least = 0});
   command.add_flag("--per-item", state->options.per_item, "list each item's log-probabilities and choice too");
   return [state, &global] {

@@ -70,11 +70,21 @@ ExportInfo info_of(const ModelFile& source) {
   return info;
 }
 
-TokenDataset text_data(const std::vector<std::string>& files, const TokenizerData& tokenizer) {
+// The command's text in tokens, and how its chats were read.
+struct TextData {
+  TokenDataset tokens;
+  std::string chat_template;  // source; empty: there were no chats
+  std::vector<std::string> notes;
+};
+
+TextData text_data(const CommandOptions& command, const TokenizerData& data) {
+  const Tokenizer tokenizer(data);
+  DocumentTokenizer tokenize(tokenizer, command.text);
   std::vector<Document> documents;
-  for (const std::string& file : files)
+  for (const std::string& file : command.data)
     for (Document& document : read_documents(file)) documents.push_back(std::move(document));
-  return tokenize_documents(documents, Tokenizer(tokenizer));
+  TokenDataset tokens = tokenize(documents);
+  return {std::move(tokens), tokenize.reader().chat_template(), tokenize.reader().notes()};
 }
 
 Json write_gguf_file(const std::string& out, const CausalLM& model, const TokenizerData& tokenizer,
@@ -208,12 +218,12 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   const ModelFile source = ModelFile::open(command.model);
   CausalLM model = CausalLM::load(source);
   TokenizerData tokenizer = source.tokenizer();
-  TokenDataset data;
+  TextData data;
   if (!command.data.empty())
-    data = text_data(command.data, tokenizer);
+    data = text_data(command, tokenizer);
   else if (options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0 || options.vocab > 0)
     throw usage_error("attar prune", "needs text to measure the model on", "--calibration TEXT");
-  const PruneResult result = prune(model, tokenizer, data, options, thread_count(command), progress);
+  const PruneResult result = prune(model, tokenizer, data.tokens, options, thread_count(command), progress);
   const ExportInfo info = info_of(source);
   Json json = write_model(command, model, tokenizer, info, progress);
   if (is_gguf(command.out))
@@ -223,6 +233,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["removed_layers"] = result.removed_layers;
   json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   for (const std::string& note : result.notes) add_note(json, note);
+  for (const std::string& note : data.notes) add_note(json, note);
   return document(json);
 }
 
@@ -240,11 +251,13 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   const QuantizePlan plan =
       plan_quantization(model.config, own, gguf_plan_target(model.config, source.tokenizer(), info));
   Importance importance;
-  if (!imatrix.empty())
+  TextData data;
+  if (!imatrix.empty()) {
     importance = read_imatrix(imatrix);
-  else if (own.importance)
-    importance = collect_importance(model, text_data(command.data, source.tokenizer()), options.calibration_tokens,
-                                    thread_count(command), progress);
+  } else if (own.importance) {
+    data = text_data(command, source.tokenizer());
+    importance = collect_importance(model, data.tokens, options.calibration_tokens, thread_count(command), progress);
+  }
   const int64_t known = known_matrices(plan, importance);
   if (!imatrix.empty() && known == 0)
     throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
@@ -254,6 +267,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   add_note(json, requantization_note(source, plan));
   json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
   json["importance_tensors"] = known;
+  for (const std::string& note : data.notes) json["notes"].push_back(note);
   return document(json);
 }
 
@@ -268,8 +282,15 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
   const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
+  require_same_reading(teacher_tokenizer, tokenizer, student);
+  for (const ModelFile* file : {&teacher_file, &student_file})
+    if (const std::string wrong = sequence_problem(options, file->config().context_length); !wrong.empty())
+      throw usage_error(file->source(), wrong);
   const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
-  TokenDataset data = text_data(command.data, teacher_file.tokenizer());
+  const TextData text = text_data(command, teacher_file.tokenizer());
+  TokenDataset data = text.tokens;
+  TokenizerData learned = student_file.tokenizer();  // what it has learned to answer in
+  if (!text.chat_template.empty()) learned.chat_template = text.chat_template;
   if (options.signal == "cached")
     data = with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
   if (!kept.empty()) data = remap_dataset(data, teacher_tokenizer, tokenizer, {tokenizer.data(), kept});
@@ -285,8 +306,8 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
                            .resume = resume,
                            .seed = static_cast<uint64_t>(command.seed),
                            .threads = thread_count(command)};
-  const TrainResult trained = train(model, student_file.tokenizer(), inputs, options, progress);
-  Json json = write_model(command, model, student_file.tokenizer(), info_of(student_file), progress);
+  const TrainResult trained = train(model, learned, inputs, options, progress);
+  Json json = write_model(command, model, learned, info_of(student_file), progress);
   fs::remove_all(steps);
   json["steps"] = trained.steps;
   json["tokens"] = trained.tokens;
@@ -294,6 +315,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   const SignalRecord signal = signal_record(trained, data, options);
   json.update(Json::parse(signal.results));
   for (const std::string& note : signal.notes) json["notes"].push_back(note);
+  for (const std::string& note : text.notes) json["notes"].push_back(note);
   return document(json);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/token_dataset.h"
 #include "distill/train.h"
 #include "prune/prune.h"
 #include "quantize/quantize.h"
@@ -21,6 +22,7 @@ struct CommandOptions {
   std::string to{};
   int threads = 0;
   int64_t seed = 0;
+  TextDataOptions text{};  // how `data` is read
 };
 
 // Each returns a JSON document: what was written, sizes, notes.
@@ -43,8 +45,9 @@ struct EvalOptions {
   std::vector<std::string> tasks;
   std::string numerics = "deployed";
   int64_t context = 512;
-  int64_t limit = 0;      // items of a task, 0 for all
-  bool per_item = false;  // list what each item was given
+  int64_t limit = 0;            // items of a task, 0 for all
+  bool per_item = false;        // list what each item was given
+  std::string chat_template{};  // as of TextReaderOptions
 };
 std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress = {});
 

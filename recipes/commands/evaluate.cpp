@@ -7,7 +7,7 @@
 #include "recipes/commands/commands.h"
 #include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
-#include "runtime/formats/text_file.h"
+#include "runtime/formats/model_text.h"
 
 namespace attar {
 namespace {
@@ -47,10 +47,11 @@ Json task_json(const std::string& path, const runtime::Task& task, std::span<con
   return json;
 }
 
-std::vector<std::string> texts_of(const std::vector<std::string>& files) {
-  std::vector<std::string> texts;
+std::vector<ModelText> texts_of(const std::vector<std::string>& files, TextReader& reader) {
+  std::vector<ModelText> texts;
   for (const std::string& file : files)
-    for (const Document& document : read_documents(file)) texts.push_back(document_text(document));
+    for (const Document& document : read_documents(file))
+      for (ModelText& text : reader.read(document)) texts.push_back(std::move(text));
   return texts;
 }
 
@@ -76,11 +77,14 @@ std::string eval_model(const CommandOptions& command, const EvalOptions& options
   runtime::Workspace work(model, pool);
   Json json = {{"schema_version", 1}, {"model", command.model}, {"numerics", options.numerics}};
   if (!command.data.empty()) {
-    const runtime::TextScore score = score_texts(model, texts_of(command.data), options.context, work, progress);
+    TextReader reader(model.tokenizer(), {.chat_template = options.chat_template});
+    const std::vector<ModelText> texts = texts_of(command.data, reader);
+    const runtime::TextScore score = score_texts(model, texts, options.context, work, progress);
     json["text"] = {{"tokens", score.tokens},
                     {"context", options.context},
                     {"perplexity", score.perplexity()},
                     {"bits_per_byte", score.bits_per_byte()}};
+    if (!reader.notes().empty()) json["text"]["notes"] = reader.notes();
   }
   for (const std::string& path : options.tasks) {
     const runtime::Task task = runtime::read_task(path, options.limit);

@@ -111,7 +111,7 @@ TokenDataset weighted(TokenDataset dataset, double weight, uint64_t seed, uint64
   std::sort(drawn.begin(), drawn.end(), [&](size_t a, size_t b) { return random.bits(a) < random.bits(b); });
   std::vector<size_t> copies(n, n == 0 ? 0 : wanted / n);
   for (size_t i = 0; n > 0 && i < wanted % n; ++i) ++copies[drawn[i]];
-  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, dataset.signal_numerics};
+  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, dataset.signal_numerics, {}, dataset.bos};
   for (size_t i = 0; i < n; ++i) out.documents.insert(out.documents.end(), copies[i], dataset.documents[i]);
   return out;
 }

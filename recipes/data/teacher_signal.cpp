@@ -108,6 +108,7 @@ bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& option
 TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, const std::vector<int32_t>& kept,
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress) {
+  if (data.longest_tokens() > options.sequence_tokens) data = cut_documents(data, options.sequence_tokens);
   const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
   const int64_t k = data.signal_k > 0 ? data.signal_k : own_k;
@@ -122,7 +123,9 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                       .done = data.token_count(),
                       .total = data.token_count(),
                       .detail = from});
-    return read_cache(path, data, options, teacher.config().vocab_size);
+    TokenDataset signalled = read_cache(path, data, options, teacher.config().vocab_size);
+    signalled.bos = data.bos;
+    return signalled;
   }
 
   ThreadPool pool(threads);

@@ -9,7 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
-#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/unicode.h"
 #include "runtime/text/generate.h"
 
@@ -19,8 +19,7 @@ namespace {
 // A start for free text: BOS where the tokenizer wants one, then a random word (LLM-QAT, Liu et al. 2023, section 3.1).
 std::vector<int32_t> free_start(const Tokenizer& tokenizer, const CounterRandom& random, uint64_t index) {
   const TokenizerData& data = tokenizer.data();
-  std::vector<int32_t> prompt;
-  if (data.add_bos && data.bos >= 0) prompt.push_back(data.bos);
+  std::vector<int32_t> prompt(tokenizer.start().begin(), tokenizer.start().end());
   for (uint64_t attempt = 0; attempt < 10000; ++attempt) {
     const auto id = static_cast<int32_t>(random.below(index * 10000 + attempt, data.tokens.size()));
     if (data.tokens[static_cast<size_t>(id)].kind != TokenKind::Normal) continue;
@@ -37,54 +36,6 @@ std::vector<int32_t> free_start(const Tokenizer& tokenizer, const CounterRandom&
   if (prompt.empty()) prompt.push_back(static_cast<int32_t>(random.below(index, data.tokens.size())));
   return prompt;
 }
-
-// A teacher's template, over texts of its own tokenizer.
-class Chat {
- public:
-  explicit Chat(const runtime::Model& teacher) : tokenizer_(teacher.tokenizer()), template_(template_of(teacher)) {
-    context_.bos_token = special_text(tokenizer_.data().bos);
-    context_.eos_token = special_text(tokenizer_.data().eos);
-    context_.date_string = "01 Jan 2025";  // a fixed day: the same recipe gives the same text
-  }
-
-  // Up to where the assistant's words begin.
-  std::vector<int32_t> prompt(const std::vector<ChatMessage>& messages, const std::string& tools = "") {
-    return encode(render(messages, tools));
-  }
-
-  // Up to where the user's words begin.
-  std::vector<int32_t> user_turn_start() {
-    const std::string marker = "\x01user-words\x01";
-    const std::string text = render({{"user", marker}}, "");
-    const size_t at = text.find(marker);
-    if (at == std::string::npos) throw input_error("chat template", "does not show the user's words");
-    return encode(text.substr(0, at));
-  }
-
- private:
-  static const std::string& template_of(const runtime::Model& teacher) {
-    const std::string& source = teacher.tokenizer().data().chat_template;
-    if (source.empty())
-      throw input_error(teacher.source(), "the teacher has no chat template", "", "",
-                        "use `prompt: none` for teacher_writes");
-    return source;
-  }
-  std::string special_text(int32_t id) const {
-    return id < 0 ? "" : tokenizer_.data().tokens[static_cast<size_t>(id)].text;
-  }
-  std::string render(const std::vector<ChatMessage>& messages, const std::string& tools) {
-    context_.messages = messages;
-    context_.tools = tools;
-    return template_.render(context_).text;
-  }
-  std::vector<int32_t> encode(const std::string& text) const {
-    return tokenizer_.encode(text, {.add_special = false, .parse_special = true});
-  }
-
-  const Tokenizer& tokenizer_;
-  ChatTemplate template_;
-  ChatContext context_;
-};
 
 // What all draws of one split have in common.
 struct Writing {
@@ -156,22 +107,23 @@ Prompts free_prompts(const Writing& how) {
       [&tokenizer = how.teacher.tokenizer(), random](uint64_t index) { return free_start(tokenizer, random, index); };
 }
 
-Prompts given_prompts(Chat chat, const std::vector<Document>& documents) {
+Prompts given_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given) {
+  TextReader reader(tokenizer, {.chat_template = given.chat_template});
   std::vector<std::vector<int32_t>> prompts;
-  for (const Document& document : documents) {
+  for (const Document& document : given.documents) {
     if (!document.is_chat()) throw input_error(document.where, "is not a chat", "a line with `messages`");
-    prompts.push_back(chat.prompt(document.messages, document.tools));
+    prompts.push_back(encode(tokenizer, reader.prompt(document.messages, document.tools)).ids);
   }
   return [prompts = std::move(prompts)](uint64_t index) { return prompts[index % prompts.size()]; };
 }
 
 // Answers to user turns of the teacher's own making. A turn that leaves no room for an answer is passed over.
-Prompts own_prompts(Chat chat, const Writing& how) {
-  const auto shared = std::make_shared<Chat>(std::move(chat));
-  const auto turns = std::make_shared<UserTurns>(how, shared->user_turn_start());
-  return [shared, turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
+Prompts own_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given, const Writing& how) {
+  const auto reader = std::make_shared<TextReader>(tokenizer, TextReaderOptions{.chat_template = given.chat_template});
+  const auto turns = std::make_shared<UserTurns>(how, encode(tokenizer, reader->user_turn_start()).ids);
+  return [&tokenizer, reader, turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
     std::vector<int32_t> prompt;
-    do prompt = shared->prompt({{"user", turns->next()}});
+    do prompt = encode(tokenizer, reader->prompt({{"user", turns->next()}})).ids;
     while (prompt.size() >= limit);
     return prompt;
   };
@@ -201,11 +153,10 @@ TokenDocument to_document(const runtime::BatchResult& written, int64_t k) {
 
 }  // namespace
 
-TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector<Document>& prompts,
+TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherPrompts& prompts,
                                 const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
                                 const Progress& progress) {
-  TokenDataset dataset;
-  dataset.tokenizer_hash = teacher.tokenizer().hash();
+  TokenDataset dataset = dataset_of(teacher.tokenizer());
   dataset.signal_k = std::min(options.signal_top_k, teacher.config().vocab_size);
   if (dataset.signal_k > 0) dataset.signal_numerics = options.numerics;
   int64_t written = 0;
@@ -224,9 +175,9 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector
                     .split = split,
                     .work = work,
                     .progress = counted};
-  const Prompts prompt_of = options.prompt == "none" ? free_prompts(how)
-                            : prompts.empty()        ? own_prompts(Chat(teacher), how)
-                                                     : given_prompts(Chat(teacher), prompts);
+  const Prompts prompt_of = options.prompt == "none"    ? free_prompts(how)
+                            : prompts.documents.empty() ? own_prompts(teacher.tokenizer(), prompts, how)
+                                                        : given_prompts(teacher.tokenizer(), prompts);
 
   // No more sequences than tokens are ever needed: each writes at least one, or the teacher is of no use.
   int64_t begun = 0;

@@ -14,10 +14,15 @@
 
 namespace attar {
 
-// `prompts`: chats whose last message is a user turn; empty with prompt chat: the teacher writes the user turn first,
-// then the answer to it (Magpie, Xu et al. 2024, arXiv 2406.08464). Only answers are in the loss, and only they count
+struct TeacherPrompts {
+  std::vector<Document> documents{};  // chats whose last message is a user turn
+  std::string chat_template{};        // as of TextReaderOptions
+};
+
+// Without prompts and with prompt chat the teacher writes the user turn first, then the answer to it (Magpie, Xu et al.
+// 2024, arXiv 2406.08464). Only answers are in the loss, and only they count
 // as tokens written. `split` keys the draws, so two splits never share a document.
-TokenDataset write_with_teacher(const runtime::Model& teacher, const std::vector<Document>& prompts,
+TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherPrompts& prompts,
                                 const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
                                 const Progress& progress = {});
 

@@ -27,14 +27,20 @@ void append(TokenDataset part, TokenDataset& dataset) {
   for (TokenDocument& document : part.documents) dataset.documents.push_back(std::move(document));
 }
 
+TextDataOptions text_options(const Recipe& recipe) {
+  TextDataOptions options = recipe.text;
+  options.chat_template = recipe_template(recipe);
+  return options;
+}
+
 // The plain files of a split, tokenized, without what other splits hold.
 TokenDataset read_files(const Session& session, const std::vector<DataSource>& sources, uint64_t split,
                         const Tokenizer& tokenizer, Splits& splits) {
-  TokenDataset dataset;
-  dataset.tokenizer_hash = tokenizer.hash();
+  TokenDataset dataset = dataset_of(tokenizer);
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].teacher_writes) continue;
-    TokenDataset part = tokenize_documents(read_documents(recipe_relative(session.recipe, sources[i].file)), tokenizer);
+    TokenDataset part = tokenize_documents(read_documents(recipe_relative(session.recipe, sources[i].file)), tokenizer,
+                                           text_options(session.recipe));
     drop_overlapping(part, tokenizer, splits);
     append(weighted(std::move(part), sources[i].weight, static_cast<uint64_t>(session.recipe.seed), split * 256 + i),
            dataset);
@@ -79,8 +85,8 @@ void write_text(Session& session, const runtime::Model& model, runtime::Workspac
   for (size_t i = 0; i < sources.size(); ++i) {
     if (!sources[i].teacher_writes) continue;
     const TeacherWrites& options = *sources[i].teacher_writes;
-    std::vector<Document> prompts;
-    if (!options.prompts.empty()) prompts = read_documents(recipe_relative(session.recipe, options.prompts));
+    TeacherPrompts prompts{.documents = {}, .chat_template = recipe_template(session.recipe)};
+    if (!options.prompts.empty()) prompts.documents = read_documents(recipe_relative(session.recipe, options.prompts));
     TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(session.recipe.seed),
                                            split * 256 + i, work, session.progress);
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
@@ -110,10 +116,10 @@ TokenDataset make_split(Session& session, const char* name, const std::vector<Da
     if (kept.signal_k > 0 && kept.signal_numerics != numerics)
       throw input_error(path + ".h5", "holds a signal of other numerics", numerics.value_or("none"),
                         kept.signal_numerics, "delete it: it is made anew");
+    kept.bos = dataset_of(tokenizer).bos;
     return kept;
   }
-  TokenDataset dataset;
-  dataset.tokenizer_hash = tokenizer.hash();
+  TokenDataset dataset = dataset_of(tokenizer);
   splits.in_evaluation = splits.in_train = 0;
   if (numerics) {
     ThreadPool pool(session.threads);
@@ -171,6 +177,7 @@ StageRecord prepare_teacher(Session& session) {
       record.notes.push_back("teacher.pretrain: " + std::to_string(dropped) +
                              " documents dropped that share 13 words in a row with the evaluation text");
   }
+  record.notes.insert(record.notes.end(), session.inputs.notes.begin(), session.inputs.notes.end());
   results["name"] = session.teacher->provenance().name;
   results["sha256"] = session.teacher->content_hash();
   results["parameters"] = session.teacher->config().parameter_count();

@@ -114,12 +114,15 @@ void start_student(Session& session) {
   const std::optional<ModelRecipe>& wanted = session.recipe.student;
   const std::optional<ModelFile>& file = session.inputs.student;
   session.tokenizer = file ? file->tokenizer() : session.teacher->tokenizer();
+  if (!session.inputs.chat_template.empty()) session.tokenizer.chat_template = session.inputs.chat_template;
   if (wanted && !file)
     session.student = CausalLM::random(session.inputs.student_config, static_cast<uint64_t>(session.recipe.seed) + 1);
   else
     session.student = CausalLM::load(file ? *file : *session.teacher);
-  session.kept_tokens = teacher_ids(Tokenizer(session.teacher->tokenizer()), Tokenizer(session.tokenizer),
-                                    wanted ? wanted->model : "student");
+  const Tokenizer teacher(session.teacher->tokenizer()), student(session.tokenizer);
+  const std::string source = wanted ? wanted->model : "student";
+  require_same_reading(teacher, student, source);
+  session.kept_tokens = teacher_ids(teacher, student, source);
 }
 
 void restore_student(Session& session, const std::string& name) {

@@ -5,7 +5,7 @@
 #include "recipes/data/splits.h"
 #include "recipes/run/session.h"
 #include "runtime/base/error.h"
-#include "runtime/formats/jinja/chat_template.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/verify.h"
 #include "runtime/judge/verify_json.h"
@@ -22,24 +22,20 @@ constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me
                                       "Explain what a computer program is."};
 
 // What one model answers, greedily, so that the report shows the same text each time.
-std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, int threads,
-                                 const Progress& progress, Event& now) {
-  ThreadPool pool(threads);
+std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, const Session& session,
+                                 Event& now) {
+  const std::string chat_template = recipe_template(session.recipe);
+  const Progress& progress = session.progress;
+  ThreadPool pool(session.threads);
   const runtime::Model model = runtime::Model::load(file, {}, pool);
   runtime::Workspace work(model, pool);
-  const TokenizerData& data = model.tokenizer().data();
-  const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
+  const Tokenizer& tokenizer = model.tokenizer();
+  TextReader reader(tokenizer, {.chat_template = chat_template});
+  const bool is_chat = !chat_template.empty() || !tokenizer.data().chat_template.empty();
   std::vector<std::string> out;
   for (const std::string& prompt : prompts) {
-    std::vector<int32_t> tokens;
-    if (data.chat_template.empty()) {
-      tokens = model.tokenizer().encode(prompt);
-    } else {
-      const ChatContext context{
-          .messages = {{"user", prompt}}, .bos_token = text(data.bos), .eos_token = text(data.eos)};
-      tokens = model.tokenizer().encode(ChatTemplate(data.chat_template).render(context).text,
-                                        {.add_special = false, .parse_special = true});
-    }
+    const std::vector<int32_t> tokens =
+        encode(tokenizer, is_chat ? reader.prompt({{"user", prompt}}) : reader.whole({.text = prompt})).ids;
     runtime::KvCache cache(model);
     runtime::GenerateOptions options;
     const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());
@@ -65,8 +61,8 @@ Json samples_json(const Session& session, const ModelFile& student, int64_t coun
   Json samples = Json::array();
   if (prompts.empty()) return samples;
   Event now{.stage = "samples", .unit = "answers", .total = 2 * static_cast<int64_t>(prompts.size())};
-  const std::vector<std::string> a = answers(*session.teacher, prompts, session.threads, session.progress, now),
-                                 b = answers(student, prompts, session.threads, session.progress, now);
+  const std::vector<std::string> a = answers(*session.teacher, prompts, session, now),
+                                 b = answers(student, prompts, session, now);
   report(session.progress, now);
   for (size_t i = 0; i < prompts.size(); ++i)
     samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
@@ -94,11 +90,14 @@ StageRecord run_stage(Session& session, const std::string& name, const VerifySta
   if (!std::filesystem::exists(path))
     throw input_error(path, "is missing", "the GGUF of an export stage", "", "add gguf to the export stage's formats");
   const ModelFile student = ModelFile::open(path);
+  runtime::VerifyOptions how = options;
+  how.chat_template = options.chat_template.empty() ? recipe_template(session.recipe)
+                                                    : template_path(session.recipe, options.chat_template);
   runtime::VerifyResults results;
   {
     ThreadPool pool(session.threads);
-    results = runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), options, pool,
-                              session.progress);
+    results =
+        runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), how, pool, session.progress);
   }
   runtime::Speeds speeds;
   if (options.bench) {

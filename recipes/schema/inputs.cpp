@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
+#include "runtime/formats/jinja/known_templates.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/formats/text_file.h"
 
 namespace attar {
@@ -54,6 +57,35 @@ void open_student(const Recipe& recipe, RecipeInputs& inputs) {
   inputs.student_config = inputs.student->config();
 }
 
+bool teacher_answers(const Recipe& recipe) {
+  for (const auto* split : {&recipe.train, &recipe.calibration})
+    for (const DataSource& source : *split)
+      if (source.teacher_writes && source.teacher_writes->prompt == "chat") return true;
+  return false;
+}
+
+// Nobody learns chats through a template that nobody has chosen: it is settled, and said, before the run begins.
+void choose_template(const Recipe& recipe, bool has_chats, RecipeInputs& inputs) {
+  const std::string given = recipe_template(recipe);
+  if (!has_chats && given.empty()) return;
+  if (!given.empty() && fs::exists(given)) inputs.sha256[recipe.text.chat_template] = sha256_of_file(given);
+  const Tokenizer tokenizer(inputs.teacher ? inputs.teacher->tokenizer() : inputs.own_tokenizer);
+  TextReader reader(tokenizer, {.chat_template = given});
+  reader.require_template();
+  inputs.chat_template = reader.chat_template();
+  inputs.notes = reader.notes();
+  if (!inputs.teacher) inputs.own_tokenizer.chat_template = inputs.chat_template;
+}
+
+// The teacher reads what the student reads.
+void check_sequences(const Recipe& recipe, const RecipeInputs& inputs) {
+  for (size_t i = 0; i < recipe.stages.size(); ++i)
+    if (const auto* distill = std::get_if<DistillOptions>(&recipe.stages[i]))
+      for (const ModelConfig* config : {&inputs.teacher_config, &inputs.student_config})
+        if (const std::string wrong = sequence_problem(*distill, config->context_length); !wrong.empty())
+          throw usage_error(recipe.path, "stage " + std::to_string(i + 1) + ": distill." + wrong);
+}
+
 }  // namespace
 
 std::string recipe_relative(const Recipe& recipe, const std::string& file) {
@@ -67,16 +99,29 @@ std::string recipe_model(const Recipe& recipe, const std::string& model) {
   return fs::exists(beside) ? beside : model;
 }
 
+std::string recipe_template(const Recipe& recipe) {
+  return template_path(recipe, recipe.text.chat_template);
+}
+
+std::string template_path(const Recipe& recipe, const std::string& given) {
+  return given.empty() || find_known_template(given) != nullptr ? given : recipe_relative(recipe, given);
+}
+
 RecipeInputs open_inputs(const Recipe& recipe) {
   RecipeInputs inputs;
+  bool has_chats = false;
   for (const std::string& file : data_files(recipe)) {
     const std::string path = recipe_relative(recipe, file);
     if (fs::is_directory(path)) throw input_error(path, "is a folder", "a text or chat file");
-    read_documents(path);  // text that cannot be read is found now, not after the teacher's training
+    // Text that cannot be read is found now, not after the teacher's training.
+    const std::vector<Document> documents = read_documents(path);
+    has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
     inputs.sha256[file] = sha256_of_file(path);
   }
   open_teacher(recipe, inputs);
+  choose_template(recipe, has_chats || teacher_answers(recipe), inputs);
   open_student(recipe, inputs);
+  check_sequences(recipe, inputs);
   for (const StageProblem& problem : shape_problems(recipe, inputs.student_config))
     throw usage_error(recipe.path, "stage " + std::to_string(problem.stage + 1) + ": " + problem.what);
   return inputs;

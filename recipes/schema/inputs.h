@@ -17,11 +17,17 @@ std::string recipe_relative(const Recipe& recipe, const std::string& file);
 // A MODEL of a recipe: pip:PACKAGE, or a path seen from the recipe's folder, else from the working folder.
 std::string recipe_model(const Recipe& recipe, const std::string& model);
 
+// `data.chat_template`: a name, or a file seen from the recipe's folder; empty: each model's own.
+std::string recipe_template(const Recipe& recipe);
+std::string template_path(const Recipe& recipe, const std::string& given);  // the same of another key
+
 struct RecipeInputs {
   std::optional<ModelFile> teacher, student;  // nothing: made here
   TokenizerData own_tokenizer;                // of a teacher that is made here
   ModelConfig teacher_config, student_config;
   uint64_t teacher_bytes = 0;
+  std::string chat_template;                  // source of what the chats of this run go through; empty: it has none
+  std::vector<std::string> notes;             // what was chosen for want of anything said
   std::map<std::string, std::string> sha256;  // of the contents, by "teacher", "student", "tokenizer" or data file
 };
 

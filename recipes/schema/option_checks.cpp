@@ -84,6 +84,12 @@ std::vector<FieldProblem> problems_of(const DistillOptions& o) {
   return check.take();
 }
 
+std::string sequence_problem(const DistillOptions& options, int64_t context) {
+  if (options.sequence_tokens <= context) return {};
+  return "sequence_tokens = " + std::to_string(options.sequence_tokens) + ": expected at most " +
+         std::to_string(context) + ", the model's context";
+}
+
 std::vector<FieldProblem> problems_of(const QuantizeOptions& o) {
   return check_quantize_options(o);
 }

@@ -19,6 +19,9 @@ std::vector<FieldProblem> problems_of(const VerifyStage& options);
 std::vector<FieldProblem> problems_of(const TeacherWrites& options);
 std::vector<FieldProblem> problems_of(const Architecture& options);
 
+// What is wrong with the length of the sequences of a training for a model of `context` tokens; "": nothing.
+std::string sequence_problem(const DistillOptions& options, int64_t context);
+
 // For flags and Python: the first problem as Error{Usage}, `where` in front ("attar prune").
 template <class Options>
 void require_valid(const Options& options, const std::string& where) {

@@ -222,7 +222,12 @@ void read_sources(const YAML::Node& node, const std::string& key, Reader& reader
 }
 
 void read_data(const YAML::Node& node, Reader& reader, Recipe& recipe) {
-  if (!reader.map(node, "data", {"train", "calibration", "evaluation"})) return;
+  std::vector<std::string> known = field_names<TextDataOptions>();
+  known.insert(known.end(), {"train", "calibration", "evaluation"});
+  if (!reader.map(node, "data", known)) return;
+  visit_fields(recipe.text, [&](auto& field, const char* name, const char*) {
+    if (const YAML::Node child = node[name]) reader.value(child, std::string("data.") + name, field);
+  });
   if (const YAML::Node split = node["train"]) read_sources(split, "data.train", reader, recipe.train);
   if (const YAML::Node split = node["calibration"]) read_sources(split, "data.calibration", reader, recipe.calibration);
   if (const YAML::Node split = node["evaluation"]) read_sources(split, "data.evaluation", reader, recipe.evaluation);
@@ -327,6 +332,9 @@ void check_numerics(const YAML::Node& root, Reader& reader, const Recipe& recipe
 // What one key cannot know: stages that need data, a teacher that is not there, an order that cannot work.
 void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
   bool quantized = false, exported = false;
+  if (const ModelRecipe& teacher = recipe.teacher; teacher.pretrain && teacher.architecture)
+    if (const std::string wrong = sequence_problem(*teacher.pretrain, teacher.architecture->context); !wrong.empty())
+      reader.problem(root["teacher"]["pretrain"], "teacher.pretrain." + wrong);
   if (recipe.teacher.pretrain && std::none_of(recipe.train.begin(), recipe.train.end(),
                                               [](const DataSource& source) { return !source.file.empty(); }))
     reader.problem(root["teacher"]["pretrain"], "teacher.pretrain: needs a file in data.train");

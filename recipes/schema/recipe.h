@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "compress/token_dataset.h"
 #include "distill/train.h"
 #include "prune/prune.h"
 #include "quantize/quantize.h"
@@ -124,6 +125,7 @@ struct Recipe {
   ModelRecipe teacher;
   std::optional<ModelRecipe> student;
   std::vector<DataSource> train, calibration, evaluation;
+  TextDataOptions text;  // keys of `data` beside the splits
   std::vector<Stage> stages;
 };
 

@@ -103,6 +103,11 @@ std::string resolved_yaml(const Recipe& recipe) {
   emit_model(out, "teacher", recipe.teacher);
   if (recipe.student) emit_model(out, "student", *recipe.student);
   out << YAML::Key << "data" << YAML::Value << YAML::BeginMap;
+  TextDataOptions text = recipe.text;
+  visit_fields(text, [&](auto& field, const char* name, const char*) {
+    out << YAML::Key << name << YAML::Value;
+    emit(out, field);
+  });
   emit_sources(out, "train", recipe.train);
   emit_sources(out, "calibration", recipe.calibration);
   emit_sources(out, "evaluation", recipe.evaluation);

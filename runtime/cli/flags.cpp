@@ -139,6 +139,16 @@ void add_model(CLI::App& command, std::string& value) {
   require(command, "MODEL");
 }
 
+void add_chat_template(CLI::App& command, std::string& value) {
+  add_text(command, "--chat-template", value,
+           "chat template: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own");
+}
+
+void add_special(CLI::App& command, bool& value) {
+  add_switch(command, "--special", value,
+             "control tokens that texts and messages spell, such as <|im_end|>, are meant; without it they are text");
+}
+
 void FlagAdder::operator()(bool& value, const char* name, const char* help) {
   const std::string flag = flag_name(name);
   add_switch(command_, flag + ",!--no-" + flag.substr(2), value, help);

@@ -39,6 +39,10 @@ bool is_given(const CLI::App& command, const std::string& name);
 // A required MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE.
 void add_model(CLI::App& command, std::string& value);
 
+// Of verbs that read chats, and of those that read texts.
+void add_chat_template(CLI::App& command, std::string& value);
+void add_special(CLI::App& command, bool& value);
+
 // Adds a flag for each listed field: visit_fields(options, FlagAdder(command)). `final_ratio` becomes --final-ratio; a
 // map is given as --losses forward_kl=1.0 --losses ..., a bool as --bench / --no-bench. Defaults are shown.
 class FlagAdder {

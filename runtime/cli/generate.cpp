@@ -14,8 +14,7 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
-#include "runtime/formats/jinja/chat_template.h"
-#include "runtime/formats/text_file.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar::cli {
@@ -24,7 +23,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Options {
-  std::string model, prompt, system;
+  std::string model, prompt, system, chat_template;
+  bool special = false;
   int64_t max_tokens = 256;
   int64_t context = 0;
   std::vector<std::string> stop;
@@ -35,6 +35,8 @@ void add_shared(CLI::App& command, Options& options) {
   add_model(command, options.model);
   add_whole(command, "-n,--max-tokens", options.max_tokens, "most tokens of an answer", {.least = 1});
   add_text(command, "--system", options.system, "system message of a chat");
+  add_chat_template(command, options.chat_template);
+  add_special(command, options.special);
   add_texts(command, "--stop", options.stop, "end before this text; may be given several times");
   add_whole(command, "--context", options.context, "most tokens kept; 0 for the model's own", {.least = 0});
   visit_fields(options.sampling, FlagAdder(command));
@@ -49,7 +51,9 @@ class Speaker {
         pool_(global.thread_count()),
         model_(runtime::Model::load(ModelFile::open(options.model), {}, pool_)),
         work_(model_, pool_),
-        cache_(model_) {
+        cache_(model_),
+        reader_(model_.tokenizer(),
+                {.chat_template = options.chat_template, .special = options.special, .day = Day::Today}) {
     const int64_t longest = model_.config().context_length;
     if (options.context > longest)
       throw usage_error("--context", "is longer than the model's context", "at most " + std::to_string(longest),
@@ -58,13 +62,16 @@ class Speaker {
   }
 
   const Tokenizer& tokenizer() const { return model_.tokenizer(); }
-  std::vector<int32_t> chat_prompt(const std::vector<ChatMessage>& messages) const {
-    const TokenizerData& data = tokenizer().data();
-    const auto text = [&](int32_t id) { return id < 0 ? std::string() : data.tokens[static_cast<size_t>(id)].text; };
-    const ChatTemplate chat(data.chat_template.empty() ? kChatMlTemplate : data.chat_template);
-    return tokenizer().encode(
-        chat.render({.messages = messages, .bos_token = text(data.bos), .eos_token = text(data.eos)}).text,
-        {.add_special = false, .parse_special = true});
+  std::vector<int32_t> chat_prompt(const std::vector<ChatMessage>& messages) {
+    return encode(tokenizer(), reader_.prompt(messages)).ids;
+  }
+  std::vector<int32_t> plain_prompt(const std::string& text) {
+    return encode(tokenizer(), reader_.whole({.text = text})).ids;
+  }
+  // Before anything is said: the template of a chat is there, and whose it is.
+  void begin_chat(const GlobalOptions& global) {
+    reader_.require_template();
+    show_notes(reader_.notes(), global);
   }
 
   // Tokens of prompt and answer together.
@@ -101,6 +108,7 @@ class Speaker {
   runtime::Model model_;
   runtime::Workspace work_;
   runtime::KvCache cache_;
+  TextReader reader_;
   std::vector<int32_t> held_;
 };
 
@@ -120,8 +128,9 @@ int run_generate(const Options& options, const GlobalOptions& global) {
   Speaker speaker(options, global);
   std::vector<int32_t> prompt;
   if (options.system.empty()) {
-    prompt = speaker.tokenizer().encode(options.prompt);
+    prompt = speaker.plain_prompt(options.prompt);
   } else {
+    speaker.begin_chat(global);
     prompt = speaker.chat_prompt({{"system", options.system}, {"user", options.prompt}});
   }
   if (prompt.empty() && speaker.tokenizer().data().bos >= 0) prompt.push_back(speaker.tokenizer().data().bos);
@@ -238,8 +247,7 @@ class Chat {
 int run_chat(const Options& options, const GlobalOptions& global) {
   runtime::check(options.sampling);
   Speaker speaker(options, global);
-  if (speaker.tokenizer().data().chat_template.empty())
-    show_notes({"the model has no chat template; ChatML is used"}, global);
+  speaker.begin_chat(global);
   Chat chat(speaker, options, global);
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal && !global.quiet) std::fprintf(stderr, "Type a message; /new starts over, Ctrl-D ends.\n");

@@ -10,7 +10,7 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
-#include "runtime/formats/text_file.h"
+#include "runtime/formats/model_text.h"
 
 namespace attar::cli {
 namespace {
@@ -21,12 +21,21 @@ struct Options {
   std::string model;
   std::vector<std::string> data;
   std::string numerics = "fp32";
+  std::string chat_template;
+  bool special = false;
+  bool chat = false;  // a plain text is a user's message, and the assistant is to answer
 };
 
 void add_shared(CLI::App& command, Options& options) {
   add_model(command, options.model);
   add_texts(command, "--data", options.data, "text: .txt or .jsonl, also .gz; may be given several times");
   require(command, "--data");
+  add_chat_template(command, options.chat_template);
+  add_special(command, options.special);
+}
+
+TextReader reader_of(const Options& options, const Tokenizer& tokenizer) {
+  return TextReader(tokenizer, {.chat_template = options.chat_template, .special = options.special});
 }
 
 std::vector<Document> documents_of(const Options& options) {
@@ -62,20 +71,24 @@ class Output {
 int run_tokenize(const Options& options, const GlobalOptions& global) {
   const std::vector<Document> documents = documents_of(options);
   const Tokenizer tokenizer(ModelFile::open(options.model).tokenizer());
+  TextReader reader = reader_of(options, tokenizer);
   Output output(global.json);
   for (const Document& document : documents) {
-    const Json tokens = tokenizer.encode(document_text(document));
+    const bool asks = options.chat && !document.is_chat();
+    const Json tokens = encode(tokenizer, asks ? reader.prompt({{"user", document.text}}) : reader.whole(document)).ids;
     output.add({{"tokens", tokens}}, tokens);
   }
   output.finish();
+  show_notes(reader.notes(), global);
   return 0;
 }
 
 // The tokens of every document, all of which fit: a long run does not fail at its last document.
-std::vector<std::vector<int32_t>> tokens_of(const runtime::Model& model, const std::vector<Document>& documents) {
+std::vector<std::vector<int32_t>> tokens_of(const runtime::Model& model, TextReader& reader,
+                                            const std::vector<Document>& documents) {
   std::vector<std::vector<int32_t>> all;
   for (const Document& document : documents) {
-    all.push_back(model.tokenizer().encode(document_text(document)));
+    all.push_back(encode(model.tokenizer(), reader.whole(document)).ids);
     if (static_cast<int64_t>(all.back().size()) > model.config().context_length)
       throw input_error(document.where,
                         "document " + std::to_string(all.size()) + " is longer than the model's context",
@@ -95,7 +108,9 @@ int run_score(const Options& options, const GlobalOptions& global) {
       {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
   show_notes(model.notes(), global);
   runtime::Workspace work(model, pool);
-  const std::vector<std::vector<int32_t>> all = tokens_of(model, documents);
+  TextReader reader = reader_of(options, model.tokenizer());
+  const std::vector<std::vector<int32_t>> all = tokens_of(model, reader, documents);
+  show_notes(reader.notes(), global);
   const Progress progress = terminal_progress(global);
   Event now{.stage = "score", .unit = "tokens"};
   for (const std::vector<int32_t>& tokens : all) now.total += static_cast<int64_t>(tokens.size());
@@ -123,6 +138,8 @@ int run_score(const Options& options, const GlobalOptions& global) {
 Action add_tokenize(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_shared(command, *options);
+  add_switch(command, "--chat", options->chat,
+             "put a plain text into the chat template as a user's message, up to where the answer begins");
   return [options, &global] { return run_tokenize(*options, global); };
 }
 

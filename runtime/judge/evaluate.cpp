@@ -142,25 +142,6 @@ int64_t index_of_largest(const std::vector<double>& values) {
   return std::max_element(values.begin(), values.end()) - values.begin();
 }
 
-// The texts cut into windows.
-std::vector<std::vector<int32_t>> windows_of(const Tokenizer& tokenizer, std::span<const std::string> texts,
-                                             size_t context_tokens) {
-  const TokenizerData& data = tokenizer.data();
-  std::vector<int32_t> start;
-  if (data.add_bos && data.bos >= 0) start.push_back(data.bos);
-  std::vector<std::vector<int32_t>> windows;
-  for (const std::string& text : texts) {
-    const std::vector<int32_t> ids = tokenizer.encode(text, {.add_special = false});
-    const size_t step = context_tokens - start.size();
-    for (size_t begin = 0; begin + 1 < ids.size() + start.size(); begin += step) {
-      std::vector<int32_t>& window = windows.emplace_back(start);
-      const auto from = ids.begin() + static_cast<std::ptrdiff_t>(begin);
-      window.insert(window.end(), from, from + static_cast<std::ptrdiff_t>(std::min(step, ids.size() - begin)));
-    }
-  }
-  return windows;
-}
-
 }  // namespace
 
 Task read_task(const std::string& path, int64_t limit) {
@@ -271,25 +252,29 @@ double TextScore::bits_per_byte() const {
   return nats / std::log(2.0) / bytes;
 }
 
-TextScore score_texts(const Model& model, std::span<const std::string> texts, int64_t context_tokens, Workspace& work,
+TextScore score_texts(const Model& model, std::span<const ModelText> texts, int64_t context_tokens, Workspace& work,
                       const Progress& progress) {
-  const Tokenizer& tokenizer = model.tokenizer();
-  const std::vector<std::vector<int32_t>> windows = windows_of(tokenizer, texts, static_cast<size_t>(context_tokens));
+  std::vector<TextWindow> windows;
   Event now{.stage = "eval", .unit = "tokens"};
-  for (const std::vector<int32_t>& window : windows) now.total += static_cast<int64_t>(window.size()) - 1;
-  if (now.total == 0) throw input_error("the text", "holds no token to score");
+  for (const ModelText& text : texts)
+    for (TextWindow& window : text_windows(model.tokenizer(), text, context_tokens)) {
+      now.total += static_cast<int64_t>(window.ids.size()) - 1;
+      windows.push_back(std::move(window));
+    }
   const Progress within_window = inside(progress, now);
   TextScore out;
-  for (const std::vector<int32_t>& window : windows) {
-    const std::vector<double> scores = score_tokens(model, window, work, within_window);
-    for (size_t i = 1; i < scores.size(); ++i) {
+  for (const TextWindow& window : windows) {
+    const std::vector<double> scores = score_tokens(model, window.ids, work, within_window);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      if (window.counted[i] == 0) continue;
       out.nats -= scores[i];
-      out.bytes += static_cast<double>(tokenizer.token_bytes(window[i]).size());
+      out.bytes += static_cast<double>(window.bytes[i]);
+      ++out.tokens;
     }
-    out.tokens += static_cast<int64_t>(window.size()) - 1;
-    now.done = out.tokens;
+    now.done += static_cast<int64_t>(window.ids.size()) - 1;
     report(progress, now);
   }
+  if (out.tokens == 0) throw input_error("the text", "holds no token to score", "text, or chats with assistant turns");
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/base/progress.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/model/model.h"
 
 namespace attar::runtime {
@@ -71,8 +72,7 @@ TaskAccuracy accuracy_of(const Task& task, std::span<const ItemScores> scores);
 // Standard error of an accuracy over n items: of the sample's deviation (n - 1). NaN for one item.
 double accuracy_error(double accuracy, size_t n_items);
 
-// Texts in windows of at most `context_tokens`, each behind BOS where the tokenizer adds it; the first token of a
-// window is not predicted.
+// Texts in windows of at most `context_tokens` (text_windows in score.h), of each what counts in it.
 struct TextScore {
   int64_t tokens = 0;  // scored
   double nats = 0.0;   // sum of -log p
@@ -81,7 +81,7 @@ struct TextScore {
   double bits_per_byte() const;
 };
 // Error{Input}: no token to score. `progress` counts tokens.
-TextScore score_texts(const Model& model, std::span<const std::string> texts, int64_t context_tokens, Workspace& work,
+TextScore score_texts(const Model& model, std::span<const ModelText> texts, int64_t context_tokens, Workspace& work,
                       const Progress& progress = {});
 
 }  // namespace attar::runtime

@@ -63,6 +63,27 @@ std::vector<double> score_tokens(const Model& model, std::span<const int32_t> to
   return scores;
 }
 
+std::vector<TextWindow> text_windows(const Tokenizer& tokenizer, const ModelText& text, int64_t context) {
+  const EncodedText encoded = encode(tokenizer, text);
+  const std::vector<uint8_t> counted = counted_tokens(encoded, text);
+  const std::span<const int32_t> start = tokenizer.start();
+  std::vector<TextWindow> windows;
+  for (const TokenRange range : windows_of(encoded.ids.size(), static_cast<size_t>(context), start.size())) {
+    TextWindow& window = windows.emplace_back();
+    if (range.begin > 0) {
+      window.ids.assign(start.begin(), start.end());
+      window.counted.assign(start.size(), 0);
+      window.bytes.assign(start.size(), 0);
+    }
+    for (size_t t = range.begin; t < range.end; ++t) {
+      window.ids.push_back(encoded.ids[t]);
+      window.counted.push_back(window.ids.size() > 1 ? counted[t] : 0);
+      window.bytes.push_back(encoded.ends[t] - (t > 0 ? encoded.ends[t - 1] : 0));
+    }
+  }
+  return windows;
+}
+
 TopK top_k_of(std::span<const float> logits, int64_t k) {
   TopK signal;
   signal.ids = top_indices(logits, k);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/base/progress.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/model/model.h"
 
 namespace attar::runtime {
@@ -35,6 +36,15 @@ void for_each_logits_from(const Model& model, KvCache& cache, std::span<const in
 // log p(tokens[i] | tokens[0..i-1]); entry 0 is NaN (nothing predicts it). -> (n)
 std::vector<double> score_tokens(const Model& model, std::span<const int32_t> tokens, Workspace& work,
                                  const Progress& progress = {});
+
+// A part of a text that is scored by itself: at most as many tokens as a context has, behind what the tokenizer begins
+// every text with.
+struct TextWindow {
+  std::vector<int32_t> ids;      // (n)
+  std::vector<uint8_t> counted;  // (n) 1: the token is scored
+  std::vector<size_t> bytes;     // (n) of the text that each token stands for
+};
+std::vector<TextWindow> text_windows(const Tokenizer& tokenizer, const ModelText& text, int64_t context);
 
 // A distribution over the next token, as its likeliest k.
 struct TopK {

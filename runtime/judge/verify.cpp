@@ -7,6 +7,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/float_environment.h"
 #include "runtime/base/sha256.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/judge/score.h"
 #include "runtime/kernels/vocabulary_math.h"
@@ -16,34 +17,34 @@ namespace {
 
 constexpr size_t kPassTokens = 64;  // teacher tokens whose logits are held at once
 
-// Some text as one model's tokens and where each of them ends in it, in bytes.
+// Some text as one model's tokens, where each of them ends in it, in bytes, and whether it is scored.
 struct Tokens {
   std::vector<int32_t> ids;
   std::vector<size_t> ends;
+  std::vector<uint8_t> counted;
 };
 
-Tokens tokens_of(const Tokenizer& tokenizer, const std::string& text) {
-  Tokens out{tokenizer.encode(text, {.add_special = false}), {}};
-  size_t at = 0;
-  for (const int32_t id : out.ids) out.ends.push_back(at += tokenizer.token_bytes(id).size());
-  if (tokenizer.data().add_space_prefix && at == text.size() + 1)  // the space in front is not in the text
-    for (size_t& end : out.ends) end -= std::min<size_t>(end, 1);
-  return out;
+Tokens tokens_of(const Tokenizer& tokenizer, const ModelText& text) {
+  EncodedText encoded = encode(tokenizer, text);
+  std::vector<uint8_t> counted = counted_tokens(encoded, text);
+  return {std::move(encoded.ids), std::move(encoded.ends), std::move(counted)};
 }
 
-// Tokens [begin, end) behind the BOS that the file asks for, which ends where they begin.
+// Tokens [begin, end), behind what the tokenizer begins a text with where they are not its beginning.
 Tokens window_of(const Tokenizer& tokenizer, const Tokens& tokens, size_t begin, size_t end) {
   Tokens out;
-  if (tokenizer.data().add_bos && tokenizer.data().bos >= 0) {
-    out.ids.push_back(tokenizer.data().bos);
-    out.ends.push_back(begin > 0 ? tokens.ends[begin - 1] : 0);
-  }
   const auto part = [&](const auto& values, auto& into) {
     into.insert(into.end(), values.begin() + static_cast<std::ptrdiff_t>(begin),
                 values.begin() + static_cast<std::ptrdiff_t>(end));
   };
+  if (begin > 0) {
+    out.ids.assign(tokenizer.start().begin(), tokenizer.start().end());
+    out.ends.assign(out.ids.size(), tokens.ends[begin - 1]);
+    out.counted.assign(out.ids.size(), 0);
+  }
   part(tokens.ids, out.ids);
   part(tokens.ends, out.ends);
+  part(tokens.counted, out.counted);
   return out;
 }
 
@@ -117,6 +118,7 @@ struct Side {
         lse[i] = finite_log_sum_exp(model, work.logits(static_cast<int64_t>(i)));
     });
     for (size_t i = begin; i < end && i + 1 < tokens.ids.size(); ++i) {
+      if (tokens.counted[i + 1] == 0) continue;
       score.nats += nll(i - begin, tokens.ids[i + 1]);
       score.bytes += static_cast<double>(tokens.ends[i + 1] - tokens.ends[i]);
     }
@@ -140,8 +142,8 @@ class Judge {
   // `after_part` is called whenever some tokens of it are done.
   bool score_next(const TwoTokens& document, Stretch& at, size_t most, const std::function<void()>& after_part) {
     const Tokenizer &teacher = teacher_.model.tokenizer(), &student = student_.model.tokenizer();
-    const bool bos = teacher.data().add_bos || student.data().add_bos;
-    at = next_stretch(document, at, std::max<size_t>(1, most - (bos ? 1 : 0)));
+    const size_t before = at.teacher_end > 0 ? std::max(teacher.start().size(), student.start().size()) : 0;
+    at = next_stretch(document, at, std::max<size_t>(1, most - before));
     if (at.teacher_end == at.teacher_begin) return false;
     const TwoTokens window(window_of(teacher, document.teacher, at.teacher_begin, at.teacher_end),
                            window_of(student, document.student, at.student_begin, at.student_end));
@@ -160,7 +162,17 @@ class Judge {
     return true;
   }
 
-  TwoTokens read(const std::string& text) const {
+  // Tokens of the window behind `at` in which no more than `most` are scored. The first of a window is not, unless what
+  // every text begins with stands before it.
+  size_t window_for(const TwoTokens& document, const Stretch& at, int64_t most) const {
+    const std::vector<uint8_t>& counted = document.teacher.counted;
+    const size_t before = at.teacher_end > 0 ? teacher_tokenizer().start().size() : 0;
+    size_t t = at.teacher_end + (before > 0 ? 0 : 1);
+    for (; t < counted.size() && most - counted[t] >= 0; ++t) most -= counted[t];
+    return t < counted.size() ? before + t - at.teacher_end : SIZE_MAX;
+  }
+  const Tokenizer& teacher_tokenizer() const { return teacher_.model.tokenizer(); }
+  TwoTokens read(const ModelText& text) const {
     return {tokens_of(teacher_.model.tokenizer(), text), tokens_of(student_.model.tokenizer(), text)};
   }
   int64_t scored() const { return static_cast<int64_t>(positions_.size()); }
@@ -184,6 +196,7 @@ class Judge {
     };
     std::vector<Rows> rows;
     for (size_t t = part.teacher_begin; t < part.teacher_end && t + 1 < window.partner.size(); ++t) {
+      if (window.teacher.counted[t + 1] == 0) continue;
       const size_t s = window.partner[t];
       const bool aligned = s != kNone && window.partner[t + 1] == s + 1 &&
                            teacher_id(window.student.ids[s + 1]) == window.teacher.ids[t + 1];
@@ -278,6 +291,10 @@ Fidelity Judge::fidelity() const {
   return out;
 }
 
+void add_note(const std::string& note, VerifyResults& results) {
+  if (std::find(results.notes.begin(), results.notes.end(), note) == results.notes.end()) results.notes.push_back(note);
+}
+
 Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics numerics,
                   const std::vector<Document>& text, const VerifyOptions& options, ThreadPool& threads,
                   VerifyResults& results, const Progress& progress) {
@@ -286,12 +303,16 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
   Judge judge(teacher, student, numerics, threads);
   std::vector<TwoTokens> documents;
   int64_t total = 0;
-  for (const Document& document : text) {
-    documents.push_back(judge.read(document_text(document)));
-    total += static_cast<int64_t>(documents.back().teacher.ids.size());
-  }
+  TextReader reader(judge.teacher_tokenizer(), {.chat_template = options.chat_template});
+  for (const Document& document : text)
+    for (const ModelText& part : reader.read(document)) {
+      documents.push_back(judge.read(part));
+      const std::vector<uint8_t>& counted = documents.back().teacher.counted;
+      total += std::count(counted.begin(), counted.end(), uint8_t{1});
+    }
+  for (const std::string& note : reader.notes()) add_note(note, results);
   if (options.max_tokens > 0) total = std::min(total, options.max_tokens);
-  const auto left = [&] { return options.max_tokens > 0 ? options.max_tokens - judge.scored() : options.context; };
+  const auto left = [&] { return options.max_tokens > 0 ? options.max_tokens - judge.scored() : INT64_MAX; };
   const auto tell = [&] {
     report(
         progress,
@@ -301,7 +322,8 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
     Stretch at;
     bool more = true;
     while (more && left() > 0)
-      more = judge.score_next(document, at, static_cast<size_t>(std::min(options.context, left() + 1)), tell);
+      more = judge.score_next(
+          document, at, std::min(static_cast<size_t>(options.context), judge.window_for(document, at, left())), tell);
   }
   if (judge.scored() == 0)
     throw input_error("--data", "holds no position that both models predict", "a text of at least two tokens");
@@ -309,9 +331,7 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
   results.windows = judge.windows();
   results.scored_tokens = judge.scored();
   results.skipped_tokens = judge.skipped();
-  for (std::string& note : judge.notes())
-    if (std::find(results.notes.begin(), results.notes.end(), note) == results.notes.end())
-      results.notes.push_back(std::move(note));
+  for (const std::string& note : judge.notes()) add_note(note, results);
   return judge.fidelity();
 }
 

@@ -19,6 +19,7 @@ struct VerifyOptions {
   int64_t context = 512;
   int64_t max_tokens = 0;         // of the text; 0: all
   std::string numerics = "both";  // fp32, deployed or both
+  std::string chat_template{};
 };
 template <class Visitor>
 void visit_fields(VerifyOptions& o, Visitor&& field) {
@@ -26,6 +27,9 @@ void visit_fields(VerifyOptions& o, Visitor&& field) {
         "window length in tokens; windows do not overlap, every position but the first is scored");
   field(o.max_tokens, "max_tokens", "score at most this many tokens of the text; 0 for all");
   field(o.numerics, "numerics", "fp32, deployed or both; gates judge deployed");
+  field(o.chat_template, "chat_template",
+        "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
+        "zephyr; without it the teacher's own");
 }
 
 struct Spread {
@@ -52,7 +56,8 @@ struct VerifyResults {
   std::vector<std::string> notes{};  // fallbacks that the models took, one line each
 };
 
-// Windows of each document do not overlap and each begins with the BOS that the file asks for.
+// Windows of each document do not overlap and each begins with the BOS that the file asks for. Chats are read through
+// the teacher's template.
 // A student with a trimmed vocabulary: its token texts are a subset of the teacher's, matched by text; the teacher is
 // restricted to them and renormalised for KL and top-k; perplexity is each model's own. Error{Input} when the
 // vocabularies do not match otherwise.

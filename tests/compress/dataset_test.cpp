@@ -1,3 +1,4 @@
+#include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -153,6 +154,52 @@ TEST(ChatDocuments, OnlyWhatTheAssistantSaysAndItsEndAreInTheLoss) {
   const TokenDataset dataset = tokenize_documents({document}, Tokenizer(data));
   EXPECT_EQ(dataset.documents[0].tokens, (std::vector<int32_t>{3, 6, 4, 5, 2, 7, 4, 5, 3, 7, 4, 5, 2, 6, 7, 4, 5}));
   EXPECT_EQ(dataset.documents[0].in_loss, (std::vector<uint8_t>{0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0}));
+}
+
+// BOS in front, EOS behind: what is learned is to go on and to end.
+TEST(PlainDocuments, EndWithEos) {
+  TokenizerData data;
+  data.kind = TokenizerKind::Spm;
+  for (const char* text : {"<unk>", "<s>", "</s>", "x"})
+    data.tokens.push_back({text, 0.0f, text[0] == '<' ? TokenKind::Control : TokenKind::Normal});
+  data.tokens[0].kind = TokenKind::Unknown;
+  data.unknown = 0, data.bos = 1, data.eos = 2, data.add_bos = true;
+  using Ids = std::vector<int32_t>;
+  const auto tokens = [&](const TextDataOptions& options) {
+    return tokenize_documents({{.text = "xx"}}, Tokenizer(data), options).documents[0];
+  };
+  EXPECT_EQ(tokens({}).tokens, (Ids{1, 3, 3, 2}));
+  EXPECT_EQ(tokens({}).in_loss, (std::vector<uint8_t>{0, 1, 1, 1}));
+  EXPECT_EQ(tokens({.end_of_text = false}).tokens, (Ids{1, 3, 3}));
+  data.add_eos = true;
+  EXPECT_EQ(tokens({}).tokens, (Ids{1, 3, 3, 2})) << "once, not twice";
+  data.add_eos = false, data.eos = -1;
+  EXPECT_EQ(tokens({}).tokens, (Ids{1, 3, 3})) << "a tokenizer may have none";
+}
+
+TEST(CutDocuments, EachPartBeginsWithBos) {
+  TokenDataset data = sample();
+  data.documents.push_back({{1, 4, 5, 6, 7, 8}, {0, 1, 1, 0, 1, 1}, {}, {}});
+  using Ids = std::vector<int32_t>;
+  const auto tokens = [&](int64_t max_tokens) {
+    std::vector<Ids> out;
+    for (const TokenDocument& document : cut_documents(data, max_tokens).documents) out.push_back(document.tokens);
+    return out;
+  };
+  EXPECT_EQ(tokens(2), (std::vector<Ids>{{1, 2}, {3}, {9, 8}, {1, 4}, {5, 6}, {7, 8}})) << "a tokenizer without BOS";
+  data.bos = 1;
+  EXPECT_EQ(tokens(3), (std::vector<Ids>{{1, 2, 3}, {9, 8}, {1, 4, 5}, {1, 6, 7}, {1, 8}}));
+  EXPECT_EQ(tokens(6), tokens(100)) << "nothing is too long";
+  const TokenDataset cut = cut_documents(data, 2);
+  EXPECT_EQ(cut.bos, 1);
+  EXPECT_EQ(cut.documents[1].tokens, (Ids{1, 3}));
+  EXPECT_EQ(cut.documents[1].in_loss, (std::vector<uint8_t>{0, 1})) << "BOS now predicts it";
+  EXPECT_EQ(cut.documents[1].signal_ids, (Ids{-1, -1, 7, -1})) << "the signal stays with its token";
+  EXPECT_EQ(cut.documents[1].signal_log_probs, (std::vector<float>{-HUGE_VALF, -HUGE_VALF, -0.1f, -3.0f}));
+  const std::vector<TokenBatch> batches = batches_in_order(data, 3, 100);
+  ASSERT_EQ(batches.size(), 1u);
+  EXPECT_EQ(batches[0].lengths, (std::vector<int64_t>{3, 2, 3, 3, 2})) << "calibration windows";
+  EXPECT_EQ(batches[0].tokens[8].item<int64_t>(), 1);
 }
 
 TEST(CheckpointFolder, KeepsTheModelsName) {

@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/formats/jinja/known_templates.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {
 namespace {
+
+const char* const kChatMl = find_known_template("chatml")->source;
 
 ChatContext context() {
   return {.messages = {{"user", "Hi"}, {"assistant", "Yes?"}}, .bos_token = "<s>", .eos_token = "</s>"};
@@ -25,8 +28,8 @@ std::string repeated(const std::string& text, int times) {
 }
 
 TEST(ChatTemplate, ChatMl) {
-  EXPECT_EQ(rendered(kChatMlTemplate),
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(rendered(kChatMl),
+            "<s><|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>assistant\n");
 }
 
 TEST(ChatTemplate, BlocksTakeTheirLineAway) {
@@ -100,10 +103,10 @@ TEST(ChatTemplate, WhatIsNotImplementedIsAnErrorWithItsLine) {
 }
 
 // The rendered text with each span in brackets of its own.
-std::string bracketed(const std::string& text, const std::vector<Span>& spans) {
+std::string bracketed(const std::string& text, const std::vector<ByteSpan>& spans) {
   std::string out;
   size_t at = 0;
-  for (const Span& span : spans) {
+  for (const ByteSpan& span : spans) {
     EXPECT_TRUE(at <= span.begin && span.begin < span.end && span.end <= text.size());
     out += text.substr(at, span.begin - at) + "[" + text.substr(span.begin, span.end - span.begin) + "]";
     at = span.end;
@@ -117,9 +120,9 @@ std::string input_of(const std::string& source, const std::string& content) {
 }
 
 TEST(ChatTemplate, KnowsWhatCameFromMessages) {
-  const RenderedChat chat = ChatTemplate(kChatMlTemplate).render(context());
+  const RenderedChat chat = ChatTemplate(kChatMl).render(context());
   EXPECT_EQ(bracketed(chat.text, chat.input),
-            "<|im_start|>[user]\n[Hi]<|im_end|>\n<|im_start|>[assistant]\n[Yes?]<|im_end|>\n<|im_start|>assistant\n");
+            "<s><|im_start|>user\n[Hi]<|im_end|>\n<|im_start|>assistant\n[Yes?]<|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(input_of("{{ bos_token }}{{ c | trim }}.", " <s> "), "<s>[<s>].");
   EXPECT_EQ(input_of("{{ c[1:] + '-' ~ c[::-1] }}", "abc"), "[bc]-[cba]");
   EXPECT_EQ(input_of("{{ c.replace('b', '-') }}|{{ '-b-'.replace('b', c) }}", "abc"), "[a]-[c]|-[abc]-");
@@ -140,7 +143,7 @@ TEST(ChatTemplate, KeysAndToolsAreInput) {
                             .tools = R"([{"<t>": "<u>"}])"};
   const RenderedChat chat = ChatTemplate("{{ messages[0] }}{{ tools | tojson }}").render(context);
   EXPECT_EQ(bracketed(chat.text, chat.input),
-            "{'[role]': '[user]', '[<k>]': {'[x]': ['[<v>]', 1]}}[{\"[<t>]\": \"[<u>]\"}]");
+            "{'[role]': 'user', '[<k>]': {'[x]': ['[<v>]', 1]}}[{\"[<t>]\": \"[<u>]\"}]");
 }
 
 TEST(ChatTemplate, KnowsWhatIsGenerated) {
@@ -149,9 +152,9 @@ TEST(ChatTemplate, KnowsWhatIsGenerated) {
       "<{{ m.role }}>{% if m.role == 'assistant' %}{{ say(m) }}{% endif %}{% endfor %}");
   const RenderedChat said = chat.render(context());
   EXPECT_EQ(bracketed(said.text, said.generated), "<user><assistant>[Yes?!]");
-  EXPECT_EQ(bracketed(said.text, said.input), "<[user]><[assistant]>[Yes?]!");
+  EXPECT_EQ(bracketed(said.text, said.input), "<user><assistant>[Yes?]!");
   EXPECT_TRUE(chat.marks_generation());
-  EXPECT_FALSE(ChatTemplate(kChatMlTemplate).marks_generation());
+  EXPECT_FALSE(ChatTemplate(kChatMl).marks_generation());
   EXPECT_EQ(rendered("{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}"), "21");
 }
 

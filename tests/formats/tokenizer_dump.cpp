@@ -1,5 +1,6 @@
 // What tests/oracle/tokenizer_test.py compares with other people's tokenizers.
-//   tokenizer_dump MODEL ids [special]   a JSON string a line -> {"ids": [...], "text": decoded} a line
+//   tokenizer_dump MODEL ids [special]   a JSON string a line -> {"ids": [...], "ends": [...], "text": decoded} a line
+//   tokenizer_dump MODEL chats FILE.jsonl [TEMPLATE]   [{"ids": [...], "counted": [...]}, ...] a chat a line
 //   tokenizer_dump MODEL hf DIR          writes the tokenizer as a Hugging Face directory
 //   tokenizer_dump MODEL rate FILE       MB/s of encoding a text file, median of 5 rounds of at least 0.2 s
 #include <algorithm>
@@ -13,6 +14,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
+#include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/gguf_tokenizer.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
 
@@ -26,10 +28,25 @@ attar::TokenizerData open(const std::string& path) {
 void print_ids(const attar::Tokenizer& tokenizer, attar::EncodeOptions options) {
   using Json = nlohmann::json;
   for (std::string line; std::getline(std::cin, line);) {
-    const std::vector<int32_t> ids = tokenizer.encode(Json::parse(line).get<std::string>(), options);
-    std::cout << Json({{"ids", ids}, {"text", tokenizer.decode(ids, options.parse_special)}})
+    const std::string text = Json::parse(line).get<std::string>();
+    const std::vector<int32_t> ids = tokenizer.encode(text, options);
+    const attar::EncodedText encoded = tokenizer.encode_with_ends(text, options);
+    if (encoded.ids != ids) throw attar::usage_error("encode_with_ends", "gives other ids than encode");
+    std::cout << Json({{"ids", ids}, {"ends", encoded.ends}, {"text", tokenizer.decode(ids, options.parse_special)}})
                      .dump(-1, ' ', false, Json::error_handler_t::replace)
               << "\n";
+  }
+}
+
+void print_chats(const attar::Tokenizer& tokenizer, const std::string& path, const std::string& chat_template) {
+  attar::TextReader reader(tokenizer, {.chat_template = chat_template});
+  for (const attar::Document& document : attar::read_documents(path)) {
+    nlohmann::json texts = nlohmann::json::array();
+    for (const attar::ModelText& text : reader.read(document)) {
+      const attar::EncodedText encoded = attar::encode(tokenizer, text);
+      texts.push_back({{"ids", encoded.ids}, {"counted", attar::counted_tokens(encoded, text)}});
+    }
+    std::cout << texts.dump() << "\n";
   }
 }
 
@@ -57,11 +74,13 @@ void print_rate(const attar::Tokenizer& tokenizer, const std::string& path) {
 int main(int argc, char** argv) {
   try {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
-    if (arguments.size() < 2) throw attar::usage_error("tokenizer_dump", "needs MODEL and ids, hf or rate");
+    if (arguments.size() < 2) throw attar::usage_error("tokenizer_dump", "needs MODEL and ids, chats, hf or rate");
     attar::TokenizerData data = open(arguments[0]);
     if (arguments[1] == "hf") return attar::write_hf_tokenizer(arguments.at(2), data), 0;
     const attar::Tokenizer tokenizer(std::move(data), arguments[0]);
     if (arguments[1] == "rate") return print_rate(tokenizer, arguments.at(2)), 0;
+    if (arguments[1] == "chats")
+      return print_chats(tokenizer, arguments.at(2), arguments.size() > 3 ? arguments[3] : ""), 0;
     const bool special = arguments.size() > 2;
     return print_ids(tokenizer, {.add_special = special, .parse_special = special}), 0;
   } catch (const attar::Error& error) {

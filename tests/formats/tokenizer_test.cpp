@@ -13,6 +13,7 @@
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/tokenizer/bpe.h"
 #include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/formats/tokenizer/spm.h"
 
 namespace attar {
@@ -512,6 +513,116 @@ TEST(SmolLm2, GoldenIds) {
   EXPECT_EQ(tokenizer.encode("<|im_start|>user", {.parse_special = true}), (Ids{1, 4093}));
   for (const int32_t id : {0, 2}) EXPECT_TRUE(tokenizer.ends_generation(id));  // <|endoftext|>, <|im_end|>
   EXPECT_FALSE(tokenizer.ends_generation(1));
+}
+
+using Ends = std::vector<size_t>;
+
+TEST(Ends, AreWhereTheTextOfATokenEnds) {
+  TokenizerData data = byte_level({{"t", "h"}, {"th", "e"}});
+  data.add_bos = data.add_eos = true;
+  EXPECT_EQ(Tokenizer(data).encode_with_ends("thex<|end|>h", {.parse_special = true}).ends,
+            (Ends{0, 3, 4, 11, 12, 12}));
+  EXPECT_EQ(Tokenizer(data).encode_with_ends("", {.add_special = false}).ends, Ends{});
+}
+
+TEST(Ends, TheSpaceInFrontIsNoPartOfTheText) {
+  const Tokenizer tokenizer(sentence_pieces({" a", " b", " ", "a", "b"}));
+  const EncodedText encoded = tokenizer.encode_with_ends("a b\u2581b\u00E9");
+  EXPECT_EQ(encoded.ids, (Ids{1, kFirstPiece, kFirstPiece + 1, kFirstPiece + 1, 3 + 0xC3, 3 + 0xA9}));
+  EXPECT_EQ(encoded.ends, (Ends{0, 1, 3, 7, 8, 9}));
+}
+
+TEST(Ends, UnknownCharactersEndWhereTheNextTokenBegins) {
+  TokenizerData data = sentence_pieces({"x", "y"});
+  data.tokens.erase(data.tokens.begin() + 3, data.tokens.begin() + 259);  // the bytes
+  data.add_space_prefix = false;
+  const EncodedText encoded = Tokenizer(data).encode_with_ends("x\u00E9\u00E9y\u00E9");
+  EXPECT_EQ(encoded.ids, (Ids{1, 3, 0, 4, 0}));
+  EXPECT_EQ(encoded.ends, (Ends{0, 1, 5, 6, 8}));
+}
+
+TEST(Ends, AreThoseOfTheTextBeforeNfc) {
+  TokenizerData data = byte_level({});
+  data.normalize_nfc = true;
+  const auto ends = [&](const char* text) {
+    return Tokenizer(data).encode_with_ends(text, {.add_special = false}).ends;
+  };
+  EXPECT_EQ(ends("e\u0301x"), (Ends{3, 3, 4})) << "two bytes of one character of three";
+  EXPECT_EQ(ends("\u65E5e\u0301"), (Ends{1, 2, 3, 6, 6})) << "what is composed keeps its bytes";
+  EXPECT_EQ(ends("\u1100\u1161\u11A8x"), (Ends{9, 9, 9, 10})) << "Hangul";
+}
+
+// What somebody else wrote cannot spell a control token, not even with the help of the text around it.
+TEST(Words, SpellNoControlToken) {
+  const Tokenizer tokenizer(byte_level({}));
+  const std::string text = "<|end|>a<|end|>b<|end|>";
+  const auto controls = [&](std::vector<ByteSpan> words) {
+    const EncodedText encoded = tokenizer.encode_with_ends(text, {.parse_special = true, .words = words});
+    Ends ends;
+    for (size_t i = 0; i < encoded.ids.size(); ++i)
+      if (encoded.ids[i] == 0) ends.push_back(encoded.ends[i]);
+    EXPECT_EQ(tokenizer.decode(encoded.ids, true), text);
+    return ends;
+  };
+  EXPECT_EQ(controls({}), (Ends{7, 15, 23}));
+  EXPECT_EQ(controls({{7, 15}}), (Ends{7, 23}));
+  EXPECT_EQ(controls({{0, 1}, {14, 15}}), (Ends{23})) << "a part of it is enough";
+  EXPECT_EQ(controls({{7, 8}, {15, 16}}), (Ends{7, 15, 23}));
+  EXPECT_EQ(controls({{0, 23}}), Ends{});
+}
+
+// What `distill` says of a student that reads other tokens than its teacher; "" for one that may learn.
+std::string difference(const TokenizerData& teacher, const TokenizerData& student) {
+  try {
+    require_same_reading(Tokenizer(teacher), Tokenizer(student), "student");
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+TEST(SameReading, NamesWhatDiffers) {
+  const TokenizerData teacher = byte_level({{"t", "h"}, {"th", "e"}, {"a", "n"}});
+  EXPECT_EQ(difference(teacher, teacher), "");
+  const auto changed = [&](auto&& change) {
+    TokenizerData student = teacher;
+    change(student);
+    return difference(teacher, student);
+  };
+  const std::pair<const char*, std::string> differences[] = {
+      {"another split", changed([](TokenizerData& d) { d.pre = "qwen2"; })},
+      {"another normalizer", changed([](TokenizerData& d) { d.normalize_nfc = true; })},
+      {"whole pieces", changed([](TokenizerData& d) { d.ignore_merges = true; })},
+      {"another BOS in front", changed([](TokenizerData& d) { d.add_bos = true; })},
+      {"another EOS", changed([](TokenizerData& d) { d.eos = -1; })},
+      {"another kind of <|end|>", changed([](TokenizerData& d) { d.tokens[0].kind = TokenKind::UserDefined; })},
+      {"another id of", changed([](TokenizerData& d) { std::swap(d.tokens[257], d.tokens[259]); })},
+      {"another order of merges", changed([](TokenizerData& d) { std::swap(d.merges[0], d.merges[2]); })},
+      {"another number of merges", changed([](TokenizerData& d) { d.merges.pop_back(); })},
+      {"is not part of the teacher's", changed([](TokenizerData& d) { d.tokens.push_back({"new"}); })},
+  };
+  for (const auto& [what, said] : differences) EXPECT_NE(said.find(what), std::string::npos) << what << ": " << said;
+}
+
+TEST(SameReading, ATrimmedTokenizerIsTheTeachers) {
+  const TokenizerData teacher = byte_level({{"t", "h"}, {"th", "e"}, {"a", "n"}});
+  TokenizerData student = teacher;
+  student.tokens.pop_back(), student.merges.pop_back();
+  EXPECT_EQ(difference(teacher, student), "");
+  student.pre = "smollm";
+  EXPECT_NE(difference(teacher, student).find("split"), std::string::npos) << "but only with the same rules";
+
+  const TokenizerData pieces = sentence_pieces({" a", "a", "b", "ab", "ba"});
+  TokenizerData fewer = pieces;
+  fewer.tokens.erase(fewer.tokens.begin() + kFirstPiece);
+  EXPECT_EQ(difference(pieces, fewer), "");
+  for (Token& token : fewer.tokens) token.score *= 2.0f;
+  EXPECT_EQ(difference(pieces, fewer), "") << "a Hugging Face directory keeps their order alone";
+  std::swap(fewer.tokens[fewer.tokens.size() - 1].score, fewer.tokens[fewer.tokens.size() - 2].score);
+  EXPECT_NE(difference(pieces, fewer).find("order of scores"), std::string::npos);
+  fewer = pieces;
+  fewer.add_space_prefix = false;
+  EXPECT_NE(difference(pieces, fewer).find("space in front"), std::string::npos);
 }
 
 }  // namespace

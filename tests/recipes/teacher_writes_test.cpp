@@ -35,7 +35,7 @@ class TeacherWritesTest : public testing::Test {
     ThreadPool pool(threads);
     const runtime::Model model = runtime::Model::load(runtime::successor_model(chat_tokenizer(), strength), {}, pool);
     runtime::Workspace work(model, pool);
-    return write_with_teacher(model, prompts, options, 7, 1, work, progress);
+    return write_with_teacher(model, {.documents = prompts}, options, 7, 1, work, progress);
   }
   static TeacherWrites chat(int64_t tokens, double temperature) {
     TeacherWrites options;

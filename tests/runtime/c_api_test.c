@@ -94,6 +94,13 @@ int main(int argc, char** argv) {
   CHECK(first.size > 0 && first.size == second.size && memcmp(first.text, second.text, first.size) == 0);
   CHECK(attar_generate(model, "the cat", &options, collect, &stopped) == 130);
   CHECK(attar_generate(model, "the cat", NULL, NULL, NULL) == 0);
+  struct collected spelled = {.calls_left = 1000}, meant = {.calls_left = 1000};
+  options.chat = 1;
+  CHECK(attar_generate(model, "the</s>cat", &options, collect, &spelled) == 0);
+  options.special = 1;
+  CHECK(attar_generate(model, "the</s>cat", &options, collect, &meant) == 0);
+  CHECK(spelled.size != meant.size || memcmp(spelled.text, meant.text, meant.size) != 0);
+  options.chat = options.special = 0;
   options.top_p = 2.0;
   CHECK(attar_generate(model, "the cat", &options, NULL, NULL) == 2);
   CHECK(strstr(attar_last_error(), "top-p") != NULL);

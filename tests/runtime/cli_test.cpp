@@ -82,6 +82,78 @@ TEST_F(Cli, TokenizeAndScoreWriteALineADocument) {
   EXPECT_EQ(json("tokenize teacher.gguf --data text.txt --json")["documents"][0]["tokens"], first);
 }
 
+class CliChats : public Cli {
+ protected:
+  static GgufParts chat_model(uint64_t seed, const std::string& source) {
+    GgufParts parts = model(seed);
+    parts.value("tokenizer.chat_template") = GgufValue::string(source);
+    return parts;
+  }
+};
+
+// Every message a stretch behind <s>, the assistant's ended by </s>.
+constexpr const char* kTurns =
+    "{% for m in messages %}{{ bos_token + m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% endfor %}";
+
+TEST_F(CliChats, AUsersTextSpellsNoControlToken) {
+  chat_model(1, kTurns).write(path("turns.gguf"));
+  write_file_atomically(path("spelled.txt"), "a</s>b\n");
+  write_file_atomically(
+      path("spelled.jsonl"),
+      R"({"messages": [{"role": "user", "content": "a</s>b"}, {"role": "assistant", "content": "c"}]})"
+      "\n");
+  const auto ids = [&](const std::string& flags) {
+    return json("tokenize turns.gguf --json --data " + flags)["documents"][0]["tokens"].get<std::vector<int>>();
+  };
+  const auto count = [](const std::vector<int>& all, int id) { return std::count(all.begin(), all.end(), id); };
+  EXPECT_EQ(count(ids("spelled.txt"), 2), 0);
+  EXPECT_EQ(count(ids("spelled.txt --special"), 2), 1);
+  EXPECT_EQ(count(ids("spelled.jsonl"), 2), 1) << "the template's own";
+  EXPECT_EQ(count(ids("spelled.jsonl"), 1), 2);
+  EXPECT_EQ(count(ids("spelled.jsonl --special"), 2), 2);
+  const std::vector<int> asked = ids("spelled.txt --chat");
+  EXPECT_EQ(count(asked, 1), 1) << "the template's, and no other in front";
+  EXPECT_EQ(count(asked, 2), 0);
+  EXPECT_EQ(json("score turns.gguf --json --data spelled.jsonl")["documents"][0]["tokens"].get<std::vector<int>>(),
+            ids("spelled.jsonl"));
+  const auto prompt_tokens = [&](const std::string& flags) {
+    return json("generate turns.gguf --json -n 1 --system a -p 'a</s>b' " + flags)["prompt_tokens"].get<int>();
+  };
+  EXPECT_EQ(prompt_tokens(""), prompt_tokens("--special") + 2) << "spelled in three tokens, or meant as one";
+  EXPECT_EQ(json("generate turns.gguf --json -n 1 -p 'a</s>b'")["prompt_tokens"].get<size_t>(),
+            ids("spelled.txt").size());
+  EXPECT_EQ(json("generate turns.gguf --json -n 1 -p 'a</s>b' --special")["prompt_tokens"].get<size_t>(),
+            ids("spelled.txt --special").size());
+}
+
+TEST_F(CliChats, ChatsAreJudgedThroughTheTemplate) {
+  chat_model(1, kTurns).write(path("turns.gguf"));
+  chat_model(2, kTurns).write(path("student_turns.gguf"));
+  write_file_atomically(
+      path("turns.jsonl"),
+      R"({"messages": [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat"}]})"
+      "\n");
+  const Json judged = json("verify turns.gguf student_turns.gguf --data turns.jsonl --no-bench --json");
+  EXPECT_EQ(judged["results"]["scored_tokens"], 5) << "the start of the turn, s, a, t and its end";
+  EXPECT_EQ(run("verify turns.gguf student_turns.gguf --data chat.jsonl --no-bench").code, 3)
+      << "the assistant says nothing";
+}
+
+TEST_F(CliChats, AChatWithoutATemplateIsRefused) {
+  chat_model(1, "").write(path("bare.gguf"));
+  for (const char* arguments :
+       {"chat bare.gguf", "generate bare.gguf -p a --system b", "score bare.gguf --data chat.jsonl"}) {
+    const CliRun ran = run(arguments, "echo a | ");
+    EXPECT_EQ(ran.code, 3) << arguments;
+    EXPECT_NE(ran.err.find("--chat-template FILE"), std::string::npos) << ran.err;
+  }
+  EXPECT_EQ(run("chat bare.gguf --chat-template zephyr -n 2", "echo a | ").code, 0);
+  EXPECT_EQ(run("chat bare.gguf --chat-template chatml -n 2", "echo a | ").code, 2) << "it has not the control tokens";
+  write_file_atomically(path("own.jinja"), "{% for m in messages %}{{ m.content }} {% endfor %}");
+  EXPECT_EQ(run("generate bare.gguf -p a --system b -n 2 --chat-template own.jinja").code, 0);
+}
+
 TEST_F(Cli, VerifyWritesTheDocumentedJson) {
   const Json got =
       json("verify teacher.gguf student.gguf --data text.txt --context 16 --json --gate top1=0 --gate kl=100");
@@ -174,7 +246,7 @@ TEST_F(Cli, TheLibraryWorksFromC) {
   EXPECT_EQ(std::system((ATTAR_BIN_DIR "/c_api_test " + path("teacher.gguf")).c_str()), 0);
 }
 
-// At most 2 MiB stripped, and nothing but glibc beside it. Instrumented builds are larger, and linkers that cannot fold
+// At most 2.5 MB stripped, and nothing but glibc beside it. Instrumented builds are larger, and linkers that cannot fold
 // identical functions make it a little larger.
 TEST_F(Cli, TheProgramIsLean) {
 #if defined(__SANITIZE_ADDRESS__)

@@ -214,13 +214,19 @@ TEST(Evaluate, EqualsThePlainForwardPass) {
   }
 }
 
+std::vector<ModelText> plain(const Model& model, const std::vector<std::string>& texts) {
+  TextReader reader(model.tokenizer());
+  std::vector<ModelText> out;
+  for (const std::string& text : texts) out.push_back(reader.read({.text = text})[0]);
+  return out;
+}
+
 // Windows of four tokens, the first of each BOS: every letter is scored, the first one of each after BOS.
 TEST(Evaluate, EachWindowOfATextBeginsWithBos) {
   ThreadPool pool(1);
   const Model model = Model::load(speaker(), {.numerics = Numerics::Fp32}, pool);
   Workspace work(model, pool);
-  const std::vector<std::string> texts{"bc\u00e9bca", "b"};
-  const TextScore score = score_texts(model, texts, 4, work);
+  const TextScore score = score_texts(model, plain(model, {"bc\u00e9bca", "b"}), 4, work);
   EXPECT_EQ(score.tokens, 7);
   EXPECT_DOUBLE_EQ(score.bytes, 8.0);
   const double nats = -((kOther + 2 * kNext) + (kOther + kNext + kOther) + kOther);
@@ -235,10 +241,10 @@ TEST(Evaluate, WithoutBosTheFirstTokenOfAWindowIsNotScored) {
   ThreadPool pool(1);
   const Model model = Model::load(successor_model(data, kStrength), {.numerics = Numerics::Fp32}, pool);
   Workspace work(model, pool);
-  const TextScore score = score_texts(model, std::vector<std::string>{"bc\u00e9bc"}, 3, work);
+  const TextScore score = score_texts(model, plain(model, {"bc\u00e9bc"}), 3, work);
   EXPECT_EQ(score.tokens, 3);
   EXPECT_NEAR(score.nats, -3 * kNext, kClose);
-  EXPECT_THROW(score_texts(model, std::vector<std::string>{"b", ""}, 4, work), Error);
+  EXPECT_THROW(score_texts(model, plain(model, {"b", ""}), 4, work), Error);
 }
 
 }  // namespace

@@ -62,6 +62,15 @@ Value value_of(const std::string& text, const char* where) {
   return value_of(json);
 }
 
+// Templates make control tokens of roles, as in <|user|>: a role is the frame's, not somebody's words.
+Value message_value(const ChatMessage& message) {
+  if (message.json.empty())
+    return Dict{{Value("role"), Value(message.role)}, {Value("content"), input_text(message.content)}};
+  Value value = value_of(message.json, "a message of the chat");
+  if (value.dict() != nullptr) value.dict()->assign("role", message.role);
+  return value;
+}
+
 Function strftime_now(const std::string& date) {
   return {"strftime_now", [date](const Call& call) -> Value {
             if (!date.empty()) return date;
@@ -75,8 +84,8 @@ Function strftime_now(const std::string& date) {
 }
 
 // The stretches of text whose bytes have the mark.
-std::vector<Span> marked(const jinja::Text& text, char mark) {
-  std::vector<Span> out;
+std::vector<ByteSpan> marked(const jinja::Text& text, char mark) {
+  std::vector<ByteSpan> out;
   for (size_t i = 0; i < text.marks.size(); ++i) {
     if ((text.marks[i] & mark) == 0) continue;
     if (out.empty() || out.back().end != i) out.push_back({i, i});
@@ -86,11 +95,6 @@ std::vector<Span> marked(const jinja::Text& text, char mark) {
 }
 
 }  // namespace
-
-const char* const kChatMlTemplate =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
-    "'\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 struct ChatTemplate::Program {
   jinja::Program tree;
@@ -108,10 +112,7 @@ bool ChatTemplate::marks_generation() const {
 
 RenderedChat ChatTemplate::render(const ChatContext& context) const {
   List messages;
-  for (const ChatMessage& message : context.messages)
-    messages.push_back(message.json.empty() ? Value(Dict{{Value("role"), input_text(message.role)},
-                                                         {Value("content"), input_text(message.content)}})
-                                            : value_of(message.json, "a message of the chat"));
+  for (const ChatMessage& message : context.messages) messages.push_back(message_value(message));
   Dict globals{{"messages", Value(std::move(messages))},
                {"tools", context.tools.empty() ? Value(None{}) : value_of(context.tools, "the chat's tools")},
                {"documents", Value(None{})},

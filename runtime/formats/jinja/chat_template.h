@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/formats/tokenizer/tokenizer.h"
+
 namespace attar {
 
 struct ChatMessage {
@@ -26,17 +28,13 @@ struct ChatContext {
   std::string tools{};                   // JSON: the list of tools the assistant may call; empty: none
 };
 
-struct Span {
-  size_t begin, end;  // bytes of a text
-};
-
 struct RenderedChat {
   std::string text;
-  // What came from messages and tools, whatever the template did to it: a control token must not be read where one of
-  // its bytes lies here. In order, apart from each other.
-  std::vector<Span> input{};
+  // What came from messages and tools, but for roles, whatever the template did to it: a control token must not be read
+  // where one of its bytes lies here. In order, apart from each other.
+  std::vector<ByteSpan> input{};
   // What stands in {% generation %} blocks: what the assistant says. In order, apart from each other.
-  std::vector<Span> generated{};
+  std::vector<ByteSpan> generated{};
 };
 
 class ChatTemplate {
@@ -55,8 +53,5 @@ class ChatTemplate {
   struct Program;
   std::unique_ptr<const Program> program_;
 };
-
-// Used when a model has no template: "role: content" lines would be a guess, so this is ChatML, and callers say so.
-extern const char* const kChatMlTemplate;
 
 }  // namespace attar

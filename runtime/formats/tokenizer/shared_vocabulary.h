@@ -13,4 +13,8 @@ namespace attar {
 // Error{Input} naming `student_source` when the student has a token that the teacher lacks.
 std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& student, const std::string& student_source);
 
+// Error{Input} naming `student_source` and what differs, when the two do not read every text alike, but for the tokens
+// that the student has no more: another split or normalizer, other ids, merges, kinds or roles of tokens.
+void require_same_reading(const Tokenizer& teacher, const Tokenizer& student, const std::string& student_source);
+
 }  // namespace attar

@@ -9,6 +9,7 @@
 #include "runtime/formats/tokenizer/bpe.h"
 #include "runtime/formats/tokenizer/split.h"
 #include "runtime/formats/tokenizer/spm.h"
+#include "runtime/formats/tokenizer/token_ends.h"
 #include "runtime/formats/tokenizer/token_matcher.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
@@ -63,11 +64,17 @@ struct Tokenizer::Tables {
   std::optional<SpmEncoder> spm;
   TokenMatcher written_out;        // control and user-defined tokens, by their text
   std::vector<std::string> bytes;  // (V)
-  std::vector<uint8_t> ends;       // (V)
+  std::vector<uint8_t> is_end;     // (V)
   mutable std::once_flag hashed;
   mutable std::string hash;
 
+  void encode(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& ids,
+              std::vector<size_t>* ends) const;
   void encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const;
+  void append_plain_ends(std::string_view text, size_t begin, std::span<const int32_t> ids,
+                         std::vector<size_t>& ends) const;
+  bool gets_space_prefix(std::string_view text, size_t begin) const;
+  bool is_meant(const TokenMatcher::Match& match, const EncodeOptions& options) const;
 };
 
 Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
@@ -76,19 +83,19 @@ Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
   tables->data = std::move(data);
   const TokenizerData& d = tables->data;
   tables->bytes.reserve(d.tokens.size());
-  tables->ends.assign(d.tokens.size(), 0);
+  tables->is_end.assign(d.tokens.size(), 0);
   for (size_t id = 0; id < d.tokens.size(); ++id) {
     const Token& token = d.tokens[id];
     tables->bytes.push_back(bytes_of(d, token));
     if (is_control_kind(token.kind) || token.kind == TokenKind::UserDefined)
       tables->written_out.add(token.text, static_cast<int32_t>(id));
     if (token.kind == TokenKind::Control || token.kind == TokenKind::UserDefined)
-      tables->ends[id] = std::find(std::begin(kEndTexts), std::end(kEndTexts), token.text) != std::end(kEndTexts);
+      tables->is_end[id] = std::find(std::begin(kEndTexts), std::end(kEndTexts), token.text) != std::end(kEndTexts);
   }
   for (const int32_t id : {d.eos, d.eot})
-    if (id >= 0) tables->ends[static_cast<size_t>(id)] = 1;
+    if (id >= 0) tables->is_end[static_cast<size_t>(id)] = 1;
   for (const int32_t id : d.end_of_generation)
-    if (id >= 0) tables->ends[static_cast<size_t>(id)] = 1;
+    if (id >= 0) tables->is_end[static_cast<size_t>(id)] = 1;
   if (d.kind == TokenizerKind::Spm) {
     tables->spm.emplace(d);
   } else {
@@ -102,14 +109,19 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
+// Whether SPM puts a space in front of a stretch of text that begins at `begin` of the whole.
+bool Tokenizer::Tables::gets_space_prefix(std::string_view text, size_t begin) const {
+  if (!spm || !data.add_space_prefix) return false;
+  const bool has_one = text[0] == ' ' || text.starts_with(kSpmSpace);
+  return data.space_prefix == SpacePrefix::Always ||
+         (!has_one && (begin == 0 || data.space_prefix != SpacePrefix::FirstUnlessSpace));
+}
+
 // Text between tokens that are written out, which begins at `begin` of the whole.
 void Tokenizer::Tables::encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const {
   if (text.empty()) return;
   if (spm) {
-    const bool prefix = data.add_space_prefix &&
-                        (data.space_prefix == SpacePrefix::Always || !(text[0] == ' ' || text.starts_with(kSpmSpace)));
-    const bool here = begin == 0 || data.space_prefix != SpacePrefix::FirstUnlessSpace;
-    std::string escaped(prefix && here ? kSpmSpace : "");
+    std::string escaped(gets_space_prefix(text, begin) ? kSpmSpace : "");
     append_spm_escaped(escaped, text);
     return spm->encode(escaped, out);
   }
@@ -118,27 +130,78 @@ void Tokenizer::Tables::encode_plain(std::string_view text, size_t begin, std::v
   split(text, piece);
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
-  const Tables& t = *tables_;
+void Tokenizer::Tables::append_plain_ends(std::string_view text, size_t begin, std::span<const int32_t> ids,
+                                          std::vector<size_t>& ends) const {
+  if (text.empty()) return;
+  std::vector<TokenBytes> tokens;
+  tokens.reserve(ids.size());
+  for (const int32_t id : ids) {
+    const bool is_known = !is_control_kind(data.tokens[static_cast<size_t>(id)].kind);
+    tokens.push_back(is_known ? TokenBytes(bytes[static_cast<size_t>(id)]) : std::nullopt);
+  }
+  if (gets_space_prefix(text, begin) && !tokens.empty() && tokens[0]) tokens[0]->remove_prefix(1);
+  const std::string composed = data.normalize_nfc ? to_nfc(text) : std::string(text);
+  std::vector<size_t> own = token_ends(composed, tokens);
+  if (composed != text) own = ends_before_nfc(text, composed, own);
+  for (const size_t end : own) ends.push_back(begin + end);
+}
+
+// A control token is meant where nobody else's words have a part in it. What ends a text is one, however it is marked.
+bool Tokenizer::Tables::is_meant(const TokenMatcher::Match& match, const EncodeOptions& options) const {
+  const auto id = static_cast<size_t>(match.id);
+  if (data.tokens[id].kind == TokenKind::UserDefined && is_end[id] == 0) return true;
+  if (!options.parse_special) return false;
+  const auto after = std::partition_point(options.words.begin(), options.words.end(),
+                                          [&](const ByteSpan& span) { return span.end <= match.begin; });
+  return after == options.words.end() || after->begin >= match.end;
+}
+
+void Tokenizer::Tables::encode(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& ids,
+                               std::vector<size_t>* ends) const {
   if (const size_t valid = valid_utf8_prefix(text); valid != text.size())
     throw input_error("text", "is not UTF-8", "", "an invalid byte at " + std::to_string(valid), "convert it to UTF-8");
-  std::vector<int32_t> ids;
   ids.reserve(text.size() / 4 + 2);
-  if (options.add_special && t.data.add_bos && t.data.bos >= 0) ids.push_back(t.data.bos);
+  const auto add = [&](int32_t id, size_t end) {
+    ids.push_back(id);
+    if (ends != nullptr) ends->push_back(end);
+  };
+  const auto add_plain = [&](size_t begin, size_t end) {
+    const size_t before = ids.size();
+    encode_plain(text.substr(begin, end - begin), begin, ids);
+    if (ends != nullptr)
+      append_plain_ends(text.substr(begin, end - begin), begin, std::span(ids).subspan(before), *ends);
+  };
+  if (options.add_special && data.add_bos && data.bos >= 0) add(data.bos, 0);
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {
-    const TokenMatcher::Match match = t.written_out.find(text, at);
+    const TokenMatcher::Match match = written_out.find(text, at);
     if (match.id < 0) break;
     at = match.end;
     // What matches a control token covers its whole length even where it is read as plain text.
-    if (!options.parse_special && t.data.tokens[static_cast<size_t>(match.id)].kind != TokenKind::UserDefined) continue;
-    t.encode_plain(text.substr(begin, match.begin - begin), begin, ids);
-    ids.push_back(match.id);
+    if (!is_meant(match, options)) continue;
+    add_plain(begin, match.begin);
+    add(match.id, match.end);
     begin = match.end;
   }
-  t.encode_plain(text.substr(begin), begin, ids);
-  if (options.add_special && t.data.add_eos && t.data.eos >= 0) ids.push_back(t.data.eos);
+  add_plain(begin, text.size());
+  if (options.add_special && data.add_eos && data.eos >= 0) add(data.eos, text.size());
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
+  std::vector<int32_t> ids;
+  tables_->encode(text, options, ids, nullptr);
   return ids;
+}
+
+EncodedText Tokenizer::encode_with_ends(std::string_view text, EncodeOptions options) const {
+  EncodedText out;
+  tables_->encode(text, options, out.ids, &out.ends);
+  return out;
+}
+
+std::span<const int32_t> Tokenizer::start() const {
+  const TokenizerData& d = tables_->data;
+  return {&d.bos, d.add_bos && d.bos >= 0 ? size_t{1} : size_t{0}};
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool with_special) const {
@@ -171,7 +234,7 @@ bool Tokenizer::is_control(int32_t id) const {
 }
 
 bool Tokenizer::ends_generation(int32_t id) const {
-  return tables_->ends.at(static_cast<size_t>(id)) != 0;
+  return tables_->is_end.at(static_cast<size_t>(id)) != 0;
 }
 int64_t Tokenizer::vocab_size() const {
   return static_cast<int64_t>(tables_->data.tokens.size());

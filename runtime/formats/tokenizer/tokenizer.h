@@ -51,9 +51,22 @@ struct TokenizerData {
 // special ids out of range, merges of absent tokens, bad byte tokens, an unknown `pre`.
 void check_tokenizer(const TokenizerData& data, const std::string& where);
 
+// Bytes [begin, end) of a text.
+struct ByteSpan {
+  size_t begin = 0, end = 0;
+};
+
 struct EncodeOptions {
   bool add_special = true;     // BOS and EOS as the data says
   bool parse_special = false;  // control tokens written in the text are recognised
+  // But not where one touches these, ascending and apart: what somebody else wrote, such as the words of a chat.
+  std::span<const ByteSpan> words = {};
+};
+
+// Tokens and where each ends in the text they were encoded from.
+struct EncodedText {
+  std::vector<int32_t> ids;  // (T)
+  std::vector<size_t> ends;  // (T) in bytes, ascending. BOS ends at 0, the last token where the text does
 };
 
 class Tokenizer {
@@ -64,6 +77,10 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
   std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;  // Error{Input}: not UTF-8
+  // Within characters that NFC changes, and characters the vocabulary lacks, an end is where those end.
+  EncodedText encode_with_ends(std::string_view text, EncodeOptions options = {}) const;
+  // What every text begins with, and every part of one that is cut: BOS where the tokenizer adds it, or nothing.
+  std::span<const int32_t> start() const;
   // The bytes of the tokens; control tokens give nothing unless `with_special`. Never invalid for valid ids; the bytes
   // may stop inside a UTF-8 sequence.
   std::string decode(std::span<const int32_t> ids, bool with_special = false) const;

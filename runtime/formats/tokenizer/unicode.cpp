@@ -89,6 +89,13 @@ void append_utf8(std::string& out, uint32_t c) {
   put(0xF0 | (c >> 18)), put(0x80 | ((c >> 12) & 0x3F)), put(0x80 | ((c >> 6) & 0x3F)), put(0x80 | (c & 0x3F));
 }
 
+bool composes_with_before(uint32_t code_point) {
+  if (code_point < 0x80) return false;
+  if (code_point >= 0x1160 && code_point <= 0x11FF) return true;
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
+  return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+}
+
 std::string to_nfc(std::string_view text) {
   bool below = true;  // every character below U+0300 is composed
   for (const char c : text) below = below && static_cast<unsigned char>(c) < 0xCC;

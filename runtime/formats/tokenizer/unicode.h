@@ -28,6 +28,8 @@ void append_utf8(std::string& out, uint32_t code_point);
 
 // Canonical composition; text that is composed already is returned as it is.
 std::string to_nfc(std::string_view text);
+// Whether composition may join the character to those before it: marks, and the vowels and finals of Hangul.
+bool composes_with_before(uint32_t code_point);
 
 // The index of the first byte that is not valid UTF-8, or text.size().
 size_t valid_utf8_prefix(std::string_view text);

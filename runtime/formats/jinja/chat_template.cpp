@@ -62,6 +62,19 @@ Value value_of(const std::string& text, const char* where) {
   return value_of(json);
 }
 
+// A message's reasoning goes by three names; templates find it by any of them, as in transformers (5.23).
+Value with_reasoning(Value message) {
+  if (message.dict() == nullptr) return message;
+  const Value* reasoning = nullptr;
+  for (const char* name : {"reasoning", "thinking", "reasoning_content"})
+    if (const Value* found = message.dict()->find(name); found != nullptr && !found->is_none()) reasoning = found;
+  if (reasoning == nullptr) return message;
+  Dict out{{"thinking", *reasoning}};
+  for (const auto& [key, value] : *message.dict()) out.assign(key, value);
+  out.assign("reasoning_content", *reasoning);
+  return out;
+}
+
 Function strftime_now(const std::string& date) {
   return {"strftime_now", [date](const Call& call) -> Value {
             if (!date.empty()) return date;
@@ -111,7 +124,7 @@ RenderedChat ChatTemplate::render(const ChatContext& context) const {
   for (const ChatMessage& message : context.messages)
     messages.push_back(message.json.empty() ? Value(Dict{{Value("role"), input_text(message.role)},
                                                          {Value("content"), input_text(message.content)}})
-                                            : value_of(message.json, "a message of the chat"));
+                                            : with_reasoning(value_of(message.json, "a message of the chat")));
   Dict globals{{"messages", Value(std::move(messages))},
                {"tools", context.tools.empty() ? Value(None{}) : value_of(context.tools, "the chat's tools")},
                {"documents", Value(None{})},

@@ -89,7 +89,7 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
 
 TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens) {
   const auto most = static_cast<size_t>(std::max<int64_t>(max_tokens, dataset.bos < 0 ? 1 : 2));
-  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, {}, dataset.bos};
+  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, dataset.signal_numerics, {}, dataset.bos};
   for (const TokenDocument& document : dataset.documents)
     for (const TokenRange range : windows_of(document.tokens.size(), most, dataset.bos < 0 ? 0 : 1))
       out.documents.push_back(

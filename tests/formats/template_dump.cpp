@@ -1,11 +1,21 @@
-// template_dump IN.json OUT.json: [{template, messages, tools, add_generation_prompt, bos, eos, flags}] to [{text} or
-// {error}].
+// template_dump IN.json OUT.json: [{template, messages, tools, add_generation_prompt, bos, eos, flags}] to [{text,
+// input, generated} or {error}].
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 #include "runtime/formats/jinja/chat_template.h"
+
+namespace {
+
+nlohmann::ordered_json pairs_of(const std::vector<attar::Span>& spans) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const attar::Span& span : spans) out.push_back({span.begin, span.end});
+  return out;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace attar;
@@ -22,7 +32,8 @@ int main(int argc, char** argv) {
     for (const auto& [name, flag] : entry.at("flags").items()) context.flags[name] = flag;
     context.date_string = "26 Jul 2024";
     try {
-      out.push_back({{"text", ChatTemplate(entry.at("template").get<std::string>()).render(context).text}});
+      const RenderedChat chat = ChatTemplate(entry.at("template").get<std::string>()).render(context);
+      out.push_back({{"text", chat.text}, {"input", pairs_of(chat.input)}, {"generated", pairs_of(chat.generated)}});
     } catch (const Error& error) {
       out.push_back({{"error", error.what()}});
     }

@@ -62,11 +62,24 @@ Value value_of(const std::string& text, const char* where) {
   return value_of(json);
 }
 
+// A message's reasoning goes by three names; templates find it by any of them, as in transformers (5.23).
+Value with_reasoning(Value message) {
+  if (message.dict() == nullptr) return message;
+  const Value* reasoning = nullptr;
+  for (const char* name : {"reasoning", "thinking", "reasoning_content"})
+    if (const Value* found = message.dict()->find(name); found != nullptr && !found->is_none()) reasoning = found;
+  if (reasoning == nullptr) return message;
+  Dict out{{"thinking", *reasoning}};
+  for (const auto& [key, value] : *message.dict()) out.assign(key, value);
+  out.assign("reasoning_content", *reasoning);
+  return out;
+}
+
 // Templates make control tokens of roles, as in <|user|>: a role is the frame's, not somebody's words.
 Value message_value(const ChatMessage& message) {
   if (message.json.empty())
     return Dict{{Value("role"), Value(message.role)}, {Value("content"), input_text(message.content)}};
-  Value value = value_of(message.json, "a message of the chat");
+  Value value = with_reasoning(value_of(message.json, "a message of the chat"));
   if (value.dict() != nullptr) value.dict()->assign("role", message.role);
   return value;
 }

@@ -39,7 +39,8 @@ void append_upper(int32_t code, Case want, std::string& to) {
   const bool lower = category(code) == UTF8PROC_CATEGORY_LL || category(code) == UTF8PROC_CATEGORY_LT;
   std::vector<int32_t> parts = lower ? decomposed(code) : std::vector<int32_t>{code};
   const bool iota = std::find(parts.begin(), parts.end(), kIotaBelow) != parts.end();
-  if (parts.size() == 1 || (simple != code && !(iota && want == Case::Upper)))
+  const bool is_title = want == Case::Title && category(code) == UTF8PROC_CATEGORY_LT;
+  if (parts.size() == 1 || is_title || (simple != code && !(iota && want == Case::Upper)))
     return append_utf8(to, static_cast<uint32_t>(simple));
   std::string out;
   bool done = false;
@@ -60,13 +61,23 @@ void append_lower(int32_t code, std::string& to) {
 
 // Each character by its code point; bytes that are not UTF-8 stay.
 template <typename Change>
-Text changed(TextView text, const Change& change) {
-  return with_each_character(text, [&](std::string_view character, std::string& to) {
-    if (valid_utf8_prefix(character) != character.size())
-      to += character;
-    else
-      change(static_cast<int32_t>(decode_utf8(character, 0).code_point), to);
-  });
+Text changed(TextView text, const Change& change, StaysSame stays = nullptr) {
+  return with_each_character(
+      text,
+      [&](std::string_view character, std::string& to) {
+        if (valid_utf8_prefix(character) != character.size())
+          to += character;
+        else
+          change(static_cast<int32_t>(decode_utf8(character, 0).code_point), to);
+      },
+      stays);
+}
+
+bool stays_lower(unsigned char c) {
+  return c < 0x80 && (c < 'A' || c > 'Z');
+}
+bool stays_upper(unsigned char c) {
+  return c < 0x80 && (c < 'a' || c > 'z');
 }
 
 // A sigma at the end of a word has a form of its own.
@@ -107,11 +118,12 @@ class SigmaRule {
 }  // namespace
 
 Text upper_cased(TextView text) {
-  return changed(text, [](int32_t code, std::string& to) { append_upper(code, Case::Upper, to); });
+  return changed(
+      text, [](int32_t code, std::string& to) { append_upper(code, Case::Upper, to); }, stays_upper);
 }
 
 Text lower_cased(TextView text) {
-  if (text.bytes.find("\u03A3") == std::string_view::npos) return changed(text, append_lower);
+  if (text.bytes.find("\u03A3") == std::string_view::npos) return changed(text, append_lower, stays_lower);
   SigmaRule rule(text.bytes);
   return with_each_character(text, [&](std::string_view character, std::string& to) {
     const bool valid = valid_utf8_prefix(character) == character.size();
@@ -136,12 +148,12 @@ Text case_folded(TextView text) {
 
 Text case_swapped(TextView text) {
   return changed(text, [](int32_t code, std::string& to) {
-    if (category(code) == UTF8PROC_CATEGORY_LU)
-      append_lower(code, to);
-    else if (category(code) == UTF8PROC_CATEGORY_LL)
-      append_upper(code, Case::Upper, to);
-    else
+    if (category(code) == UTF8PROC_CATEGORY_LT)
       append_utf8(to, static_cast<uint32_t>(code));
+    else if (utf8proc_tolower(code) != code)
+      append_lower(code, to);
+    else
+      append_upper(code, Case::Upper, to);
   });
 }
 

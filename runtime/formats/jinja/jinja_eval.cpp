@@ -47,6 +47,11 @@ Text Interpreter::run(const Node& program) {
   return std::move(output_);
 }
 
+void Interpreter::write(TextView text, const Node& node) {
+  site(node).charge(text.size() / 32);
+  output_.append(text);
+}
+
 Interpreter::Flow Interpreter::execute(const Node& node) {
   const Step step(*this, node);
   switch (node.kind) {
@@ -55,11 +60,11 @@ Interpreter::Flow Interpreter::execute(const Node& node) {
         if (const Flow flow = execute(*child); flow != Flow::Next) return flow;
       return Flow::Next;
     case Kind::Text:
-      output_.append(node.name);
+      write(node.name, node);
       return Flow::Next;
     case Kind::Output: {
       const auto text = to_text(evaluate(*node.children[0]));
-      output_.append(*text);
+      write(*text, node);
       return Flow::Next;
     }
     case Kind::If:
@@ -89,7 +94,7 @@ Interpreter::Flow Interpreter::execute_block(const Node& node) {
       assign(*node.children[0], filtered_block(*node.children[1], *node.children[2]));
       break;
     case Kind::FilterBlock:
-      output_.append(filtered_block(*node.children[0], *node.children[1]));
+      write(filtered_block(*node.children[0], *node.children[1]), node);
       break;
     case Kind::With:
       with(node);
@@ -97,13 +102,13 @@ Interpreter::Flow Interpreter::execute_block(const Node& node) {
     case Kind::CallBlock: {
       const Value caller = macro(*node.children[1]);
       const auto text = to_text(call(*node.children[0], &caller));
-      output_.append(*text);
+      write(*text, node);
       break;
     }
     case Kind::Generation: {
       Text inner = captured(*node.children[0]);
       inner.mark_all(kGenerated);
-      output_.append(inner);
+      write(inner, node);
       break;
     }
     case Kind::Scope: {

@@ -170,6 +170,80 @@ Text percent_field(const Value& value, Spec spec, char type, const Site& site) {
   return formatted(value.is_bool() ? Value(as_int(value)) : value, spec, site);
 }
 
+class PercentPattern {
+ public:
+  PercentPattern(TextView pattern, const Value& values, const Site& site)
+      : pattern_(pattern), values_(values), site_(site) {}
+
+  Text run() {
+    Text out;
+    while (at_ < pattern_.size()) {
+      const size_t next = std::min(pattern_.bytes.find('%', at_), pattern_.size());
+      out.append(pattern_.substr(at_, next - at_));
+      at_ = next + 1;
+      if (next < pattern_.size()) field(out);
+    }
+    const bool several = values_.is(Shape::Tuple),
+               can_be_indexed = values_.dict() != nullptr || values_.is_undefined() ||
+                                (values_.list() != nullptr && values_.list()->shape <= Shape::Range);
+    if (!by_name_ && (several ? used_ != values_.list()->size() : used_ == 0 && !can_be_indexed))
+      throw at_line(site_.line, "the format leaves values over");
+    return out;
+  }
+
+ private:
+  void field(Text& out) {
+    std::string_view rest = pattern_.bytes.substr(at_);
+    Value named;
+    if (rest.starts_with('(')) named = value_named(rest);
+    const Spec spec = flags(rest);
+    if (rest.empty() || std::string_view("sradiuxXoeEfFgGc%").find(rest[0]) == std::string_view::npos)
+      throw bad_format(site_, "%" + std::string(rest));
+    at_ = pattern_.size() - rest.size() + 1;
+    if (rest[0] == '%')
+      out.append(pattern_.substr(at_ - 1, 1));
+    else
+      out.append(percent_field(by_name_ ? named : next_value(), spec, rest[0], site_));
+  }
+
+  Value value_named(std::string_view& rest) {
+    const size_t close = rest.find(')');
+    if (close == std::string_view::npos || values_.dict() == nullptr) throw bad_format(site_, "%(");
+    const Value* found = values_.dict()->find(Value(std::string(rest.substr(1, close - 1))));
+    if (found == nullptr) throw at_line(site_.line, "the format has no value for %" + printable(std::string(rest), 40));
+    by_name_ = true;
+    rest.remove_prefix(close + 1);
+    return *found;
+  }
+
+  Value next_value() {
+    const bool several = values_.is(Shape::Tuple);
+    if (several ? used_ >= values_.list()->size() : used_ > 0)
+      throw at_line(site_.line, "the format has too few values");
+    return several ? (*values_.list())[used_++] : (++used_, values_);
+  }
+
+  Spec flags(std::string_view& rest) {
+    Spec spec;
+    for (; !rest.empty() && std::string_view("-+ #0").find(rest[0]) != std::string_view::npos; rest.remove_prefix(1)) {
+      if (rest[0] == '-') spec.align = '<', spec.fill = " ";
+      if (rest[0] == '+' || (rest[0] == ' ' && spec.sign == '-')) spec.sign = rest[0];
+      if (rest[0] == '#') spec.alternate = true;
+      if (rest[0] == '0' && spec.align == 0) spec.align = '=', spec.fill = "0";
+    }
+    if (spec.align == 0) spec.align = '>';
+    spec.width = small_number(rest, site_);
+    if (rest.starts_with('.')) rest.remove_prefix(1), spec.precision = small_number(rest, site_);
+    return spec;
+  }
+
+  TextView pattern_;
+  const Value& values_;
+  const Site& site_;
+  size_t at_ = 0, used_ = 0;
+  bool by_name_ = false;
+};
+
 struct Field {  // of a brace pattern: {name!conversion:spec}
   std::string_view name, conversion, spec;
 };
@@ -185,13 +259,21 @@ Field field_of(std::string_view inside) {
   return field;
 }
 
+struct Numbering {  // of the fields so far
+  size_t next = 0;
+  bool by_hand = false;
+};
+
 // "0.role", "name[key]": the value that a field names.
-Value field_value(std::string_view name, const Call& call, size_t& next) {
+Value field_value(std::string_view name, const Call& call, Numbering& numbering) {
   const std::string_view first = name.substr(0, name.find_first_of(".["));
   name.remove_prefix(first.size());
-  const bool counted = first.empty() || first.find_first_not_of("0123456789") == std::string_view::npos;
+  const bool counted = first.find_first_not_of("0123456789") == std::string_view::npos;
+  numbering.by_hand |= counted && !first.empty();
+  if (first.empty() ? numbering.by_hand : counted && numbering.next > 0)
+    throw at_line(call.site.line, "format mixes {} with {0}");
   std::string_view digits = first;
-  const size_t place = first.empty() ? next++ : counted ? static_cast<size_t>(small_number(digits, call.site)) : 0;
+  const size_t place = first.empty() ? numbering.next++ : static_cast<size_t>(small_number(digits, call.site));
   const Value* found = counted ? (place < call.positional.size() ? &call[place] : nullptr) : call.keyword(first);
   if (found == nullptr)
     throw at_line(call.site.line, "format has no value for {" + printable(std::string(first)) + "}");
@@ -213,58 +295,12 @@ Value field_value(std::string_view name, const Call& call, size_t& next) {
 }  // namespace
 
 Text percent_formatted(TextView pattern, const Value& values, const Site& site) {
-  Text out;
-  const bool several = values.is(Shape::Tuple);
-  size_t used = 0;
-  bool by_name = false;
-  for (size_t at = 0; at < pattern.size();) {
-    const size_t next = std::min(pattern.bytes.find('%', at), pattern.size());
-    out.append(pattern.substr(at, next - at));
-    if (next == pattern.size()) break;
-    std::string_view rest = pattern.bytes.substr(next + 1);
-    Value value;
-    if (!rest.empty() && rest[0] == '(') {
-      const size_t close = rest.find(')');
-      if (close == std::string_view::npos || values.dict() == nullptr) throw bad_format(site, "%(");
-      const Value* found = values.dict()->find(Value(std::string(rest.substr(1, close - 1))));
-      if (found == nullptr)
-        throw at_line(site.line, "the format has no value for %" + printable(std::string(rest), 40));
-      value = *found;
-      by_name = true;
-      rest.remove_prefix(close + 1);
-    }
-    Spec spec;
-    for (; !rest.empty() && std::string_view("-+ #0").find(rest[0]) != std::string_view::npos; rest.remove_prefix(1)) {
-      if (rest[0] == '-') spec.align = '<', spec.fill = " ";
-      if (rest[0] == '+' || (rest[0] == ' ' && spec.sign == '-')) spec.sign = rest[0];
-      if (rest[0] == '#') spec.alternate = true;
-      if (rest[0] == '0' && spec.align == 0) spec.align = '=', spec.fill = "0";
-    }
-    if (spec.align == 0) spec.align = '>';
-    spec.width = small_number(rest, site);
-    if (!rest.empty() && rest[0] == '.') rest.remove_prefix(1), spec.precision = small_number(rest, site);
-    if (rest.empty() || std::string_view("sradiuxXoeEfFgGc%").find(rest[0]) == std::string_view::npos)
-      throw bad_format(site, "%" + std::string(rest));
-    at = pattern.size() - rest.size() + 1;
-    if (rest[0] == '%') {
-      out.append(pattern.substr(at - 1, 1));
-      continue;
-    }
-    if (!by_name) {
-      if (several ? used >= values.list()->size() : used > 0) throw at_line(site.line, "the format has too few values");
-      value = several ? (*values.list())[used] : values;
-      ++used;
-    }
-    out.append(percent_field(value, spec, rest[0], site));
-  }
-  if (!by_name && (several ? used != values.list()->size() : used == 0 && values.dict() == nullptr))
-    throw at_line(site.line, "the format leaves values over");
-  return out;
+  return PercentPattern(pattern, values, site).run();
 }
 
 Text brace_formatted(TextView pattern, const Call& call) {
   Text out;
-  size_t next = 0;
+  Numbering numbering;
   for (size_t at = 0; at < pattern.size();) {
     const size_t brace = std::min(pattern.bytes.find_first_of("{}", at), pattern.size());
     out.append(pattern.substr(at, brace - at));
@@ -278,7 +314,7 @@ Text brace_formatted(TextView pattern, const Call& call) {
     if (pattern.bytes[brace] == '}' || close == std::string_view::npos || pattern.bytes[close] == '{')
       throw bad_format(call.site, std::string(pattern.bytes.substr(brace)));
     const Field field = field_of(pattern.bytes.substr(brace + 1, close - brace - 1));
-    Value value = field_value(field.name, call, next);
+    Value value = field_value(field.name, call, numbering);
     if (field.conversion == "!r")
       value = repr(value);
     else if (field.conversion == "!s")

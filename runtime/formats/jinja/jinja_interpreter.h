@@ -41,6 +41,7 @@ class Interpreter {
   Site site(const Node& node) { return {node.line, steps_left_}; }
 
   Flow execute(const Node& node);
+  void write(TextView text, const Node& node);
   Flow execute_inside(const Node& body);  // in a scope of its own
   Flow execute_block(const Node& node);
   Text captured(const Node& body);

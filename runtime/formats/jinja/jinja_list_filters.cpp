@@ -13,9 +13,17 @@ namespace {
 using Given = const Call&;
 using Subject = const Value&;
 
-List generator(List items) {
-  items.shape = Shape::Generator;
-  return items;
+// What `fill` puts into a list. As in Python nothing is worked out before it is asked for, so neither does it fail
+// before.
+Value generated(const std::function<void(List&)>& fill) {
+  List out;
+  out.shape = Shape::Generator;
+  try {
+    fill(out);
+  } catch (const Error& error) {
+    out.failure = std::make_shared<const Error>(error);
+  }
+  return out;
 }
 
 Value length_of(const Value& value, const Call& call) {
@@ -26,16 +34,21 @@ Value length_of(const Value& value, const Call& call) {
   return count_characters(value.text()->bytes);
 }
 
-Value pairs_of(const Value& value, const Call& call) {
-  if (value.is_undefined()) return generator({});
-  if (value.dict() == nullptr) throw at_line(call.site.line, "needs a mapping, got a " + type_name(value));
+List pairs_of(const Value& value, const Site& site) {
+  if (value.dict() == nullptr) throw at_line(site.line, "needs a mapping, got a " + type_name(value));
   List out;
   for (const auto& [key, item] : *value.dict()) {
     List pair{key, item};
     pair.shape = Shape::Tuple;
     out.emplace_back(std::move(pair));
   }
-  return generator(std::move(out));
+  return out;
+}
+
+Value items_filter(const Value& value, const Call& call) {
+  return generated([&](List& out) {
+    if (!value.is_undefined()) static_cast<std::vector<Value>&>(out) = pairs_of(value, call.site);
+  });
 }
 
 // select, reject, selectattr, rejectattr. What is false in itself (none, an empty text) has no items.
@@ -49,14 +62,15 @@ Value chosen(const Value& value, const Call& call, Of of, Keep keep) {
   const Value test = next();
   Call rest{{}, call.named, call.site};
   rest.positional.assign(call.positional.begin() + static_cast<std::ptrdiff_t>(used), call.positional.end());
-  List out;
-  if (!truthy(value)) return generator({});
-  for (Value& item : items_of(value, call.site)) {
-    const Value subject = attribute_path(item, path, {}, call.site);
-    const bool fits = test.is_undefined() ? truthy(subject) : apply_test(text_of(test, call.site).bytes, subject, rest);
-    if (fits == (keep == Keep::Fits)) out.push_back(std::move(item));
-  }
-  return generator(std::move(out));
+  return generated([&](List& out) {
+    if (!truthy(value)) return;
+    for (Value& item : items_of(value, call.site)) {
+      const Value subject = attribute_path(item, path, {}, call.site);
+      const bool fits =
+          test.is_undefined() ? truthy(subject) : apply_test(text_of(test, call.site).bytes, subject, rest);
+      if (fits == (keep == Keep::Fits)) out.push_back(std::move(item));
+    }
+  });
 }
 
 Value mapped(const Value& value, const Call& call) {
@@ -65,14 +79,15 @@ Value mapped(const Value& value, const Call& call) {
   if (call.positional.empty() && !by_path) throw at_line(call.site.line, "map needs a filter or an attribute");
   if (by_path && call.named.size() > (fallback != nullptr ? 2 : 1))
     throw at_line(call.site.line, "map takes attribute and default only");
-  List out;
-  if (!truthy(value)) return generator({});
   Call rest{{}, call.named, call.site};
   if (!by_path) rest.positional.assign(call.positional.begin() + 1, call.positional.end());
-  for (Value& item : items_of(value, call.site))
-    out.push_back(by_path ? attribute_path(std::move(item), *path, fallback != nullptr ? *fallback : Value(), call.site)
-                          : apply_filter(text_of(call[0], call.site).bytes, item, rest));
-  return generator(std::move(out));
+  return generated([&](List& out) {
+    if (!truthy(value)) return;
+    for (Value& item : items_of(value, call.site))
+      out.push_back(by_path
+                        ? attribute_path(std::move(item), *path, fallback != nullptr ? *fallback : Value(), call.site)
+                        : apply_filter(text_of(call[0], call.site).bytes, item, rest));
+  });
 }
 
 enum class Letters { Matter, DoNotMatter };
@@ -119,10 +134,8 @@ Value sorted_filter(const Value& value, const Call& call) {
 Value dict_sorted(const Value& value, const Call& call) {
   const std::string by = call[1].is_undefined() ? "key" : to_text(call[1])->bytes;
   if (by != "key" && by != "value") throw at_line(call.site.line, "dictsort goes by key or value");
-  if (value.dict() == nullptr) throw at_line(call.site.line, "needs a mapping, got a " + type_name(value));
-  const Value pairs = pairs_of(value, call);
   return sorted(
-      items_of(pairs, call.site),
+      pairs_of(value, call.site),
       [&](const Value& pair) { return List{key_of(pair, by == "key" ? 0 : 1, letters(call[0]), call.site)}; },
       truthy(call[2]) ? Order::Falling : Order::Rising, call.site);
 }
@@ -148,16 +161,16 @@ Value grouped(const Value& value, const Call& call) {
 }
 
 Value unique(const Value& value, const Call& call) {
-  List out;
-  Dict seen;
-  for (Value& item : items_of(value, call.site)) {
-    call.site.charge(1);
-    Value key = key_of(item, call[1], letters(call[0]), call.site);
-    if (seen.find(key) != nullptr) continue;
-    seen.assign(std::move(key), None{});
-    out.push_back(std::move(item));
-  }
-  return generator(std::move(out));
+  return generated([&](List& out) {
+    Dict seen;
+    for (Value& item : items_of(value, call.site)) {
+      call.site.charge(1);
+      Value key = key_of(item, call[1], letters(call[0]), call.site);
+      if (seen.find(key) != nullptr) continue;
+      seen.assign(std::move(key), None{});
+      out.push_back(std::move(item));
+    }
+  });
 }
 
 Value extreme(const Value& value, const Call& call, Order order) {
@@ -200,6 +213,7 @@ Value first_of(const Value& value, const Call& call) {
     const List items = items_of(value, call.site);
     return items.empty() ? Value() : items.front();
   }
+  if (list->empty() && list->failure != nullptr) throw Error(*list->failure);
   if (list->empty()) return {};
   Value first = list->front();
   list->erase(list->begin());
@@ -216,48 +230,50 @@ Value reversed(const Value& value, const Call& call) {
   List items = items_of(value, call.site);
   std::reverse(items.begin(), items.end());
   if (value.is(Shape::Generator)) return items;
-  if (value.text() == nullptr) return generator(std::move(items));
+  items.shape = Shape::Generator;
+  if (value.text() == nullptr) return items;
   Text out;
   for (const Value& letter : items) out.append(*letter.text());
   return out;
 }
 
 Value batched(const Value& value, const Call& call) {
-  const Whole size = int_or(call[0], 0, call.site);
-  List out, batch;
-  for (Value& item : items_of(value, call.site)) {
-    if (static_cast<Whole>(batch.size()) == size) out.emplace_back(std::exchange(batch, List{}));
-    batch.push_back(std::move(item));
-  }
-  if (batch.empty()) return generator(std::move(out));
-  if (!call[1].is_missing())
-    for (call.site.charge(static_cast<size_t>(clamped(std::max<Whole>(size, 0))));
-         static_cast<Whole>(batch.size()) < size;)
-      batch.push_back(call[1]);
-  out.emplace_back(std::move(batch));
-  return generator(std::move(out));
+  return generated([&](List& out) {
+    const Whole size = int_or(call[0], 0, call.site);
+    List batch;
+    for (Value& item : items_of(value, call.site)) {
+      if (static_cast<Whole>(batch.size()) == size) out.emplace_back(std::exchange(batch, List{}));
+      batch.push_back(std::move(item));
+    }
+    if (batch.empty()) return;
+    if (!call[1].is_missing()) {
+      call.site.charge(static_cast<size_t>(clamped(std::max<Whole>(size, 0))));
+      while (static_cast<Whole>(batch.size()) < size) batch.push_back(call[1]);
+    }
+    out.emplace_back(std::move(batch));
+  });
 }
 
 Value sliced(const Value& value, const Call& call) {
-  const List items = items_of(value, call.site);
-  const Whole n_slices = int_or(call[0], 0, call.site), n = static_cast<Whole>(items.size());
-  if (n_slices < 1) throw at_line(call.site.line, "slice needs a number above 0");
-  List out;
-  size_t at = 0;
-  for (Whole i = 0; i < n_slices; ++i) {
-    call.site.charge(1);
-    List slice;
-    for (Whole length = n / n_slices + (i < n % n_slices); length > 0; --length) slice.push_back(items[at++]);
-    if (!call[1].is_missing() && i >= n % n_slices) slice.push_back(call[1]);
-    out.emplace_back(std::move(slice));
-  }
-  return generator(std::move(out));
+  return generated([&](List& out) {
+    const List items = items_of(value, call.site);
+    const Whole n_slices = int_or(call[0], 0, call.site), n = static_cast<Whole>(items.size());
+    if (n_slices < 1) throw at_line(call.site.line, "slice needs a number above 0");
+    size_t at = 0;
+    for (Whole i = 0; i < n_slices; ++i) {
+      call.site.charge(1);
+      List slice;
+      for (Whole length = n / n_slices + (i < n % n_slices); length > 0; --length) slice.push_back(items[at++]);
+      if (!call[1].is_missing() && i >= n % n_slices) slice.push_back(call[1]);
+      out.emplace_back(std::move(slice));
+    }
+  });
 }
 
 constexpr Builtin kFilters[] = {
     {"length", length_of},
     {"list", [](Subject v, Given call) -> Value { return items_of(v, call.site); }},
-    {"items", pairs_of},
+    {"items", items_filter},
     {"join d attribute", joined},
     {"first", first_of},
     {"last", last_of},
@@ -317,7 +333,7 @@ bool is_filter(std::string_view name) {
 }
 
 Value apply_filter(const std::string& name, const Value& value, const Call& call) {
-  call.site.charge(1);
+  call.site.charge(work_on(value));
   const Builtin* filter = filter_named(name);
   if (filter == nullptr) throw at_line(call.site.line, "the filter `" + printable(name) + "` is not supported");
   return filter->run(value, bound(*filter, call));

@@ -165,10 +165,13 @@ bool contains(const Value& container, const Value& item, const Site& site) {
     site.charge(text->size() / 256);
     return find_text(text->bytes, item.text()->bytes) != std::string::npos;
   }
+  if (container.dict() != nullptr && !can_be_key(item))
+    throw at_line(site.line, "a " + type_name(item) + " cannot be the key of a mapping");
   if (container.dict() != nullptr) return container.dict()->find(item) != nullptr;
   if (List* list = container.list()) {
     const auto found = std::find_if(list->begin(), list->end(), [&](const Value& v) { return equal(v, item, site); });
     const bool any = found != list->end();
+    if (!any && list->failure != nullptr) throw Error(*list->failure);
     if (list->shape == Shape::Generator) list->erase(list->begin(), any ? found + 1 : found);
     return any;
   }
@@ -179,6 +182,7 @@ List items_of(const Value& value, const Site& site) {
   List out;
   if (List* list = value.list()) {
     site.charge(list->size() / 16);
+    if (list->failure != nullptr) throw Error(*list->failure);
     if (list->shape == Shape::Generator)
       out.swap(*list);
     else
@@ -202,7 +206,7 @@ Value attribute(const Value& value, const std::string& name, const Site& site) {
   bool known = false;
   Value found;
   if (value.text() != nullptr) found = method(value, Owner::Text, name, known);
-  if (value.list() != nullptr && value.list()->shape <= Shape::Group) found = method(value, Owner::List, name, known);
+  if (value.list() != nullptr && value.list()->shape <= Shape::Range) found = method(value, Owner::List, name, known);
   if (value.dict() != nullptr) found = method(value, Owner::Dict, name, known);
   if (known || value.dict() == nullptr) return found;
   return or_none(value.dict()->find(Value(name)));
@@ -219,19 +223,20 @@ Value item(const Value& value, const Value& key, const Site& site) {
     if (indexed) return (*value.list())[static_cast<size_t>(at)];
     site.charge(text->size() / 64);
     const size_t begin = byte_of(text->bytes, static_cast<int64_t>(at));
-    return TextView(*text).substr(begin, character_length(text->bytes, begin));
+    Text letter(TextView(*text).substr(begin, character_length(text->bytes, begin)));
+    letter.safe = text->safe;
+    return letter;
   }
-  if (value.dict() != nullptr && key.list() == nullptr && key.dict() == nullptr)
+  if (value.dict() != nullptr && can_be_key(key))
     if (const Value* found = value.dict()->find(key)) return *found;
   return key.text() != nullptr ? attribute(value, key.text()->bytes, site) : Value();
 }
 
 Value slice(const Value& value, const Value (&parts)[3], const Site& site) {
-  if (value.is_undefined()) throw at_line(site.line, "a slice of something undefined");
   const bool listed = value.list() != nullptr && value.list()->shape <= Shape::Range;
-  if (!listed && value.text() == nullptr) return {};
+  if (!listed && value.text() == nullptr) throw at_line(site.line, "a " + type_name(value) + " cannot be sliced");
   for (const Value& part : parts)
-    if (!part.is_none() && !part.is_whole()) return {};
+    if (!part.is_none() && !part.is_whole()) throw at_line(site.line, "a slice needs whole numbers");
   const List items = items_of(value, site);
   const auto n = static_cast<int64_t>(items.size());
   const auto given = [&](size_t i, int64_t fallback) {
@@ -246,7 +251,7 @@ Value slice(const Value& value, const Value (&parts)[3], const Site& site) {
   };
   const int64_t begin = bound(0, stride > 0 ? 0 : n - 1), end = bound(1, stride > 0 ? n : -1);
   List out;
-  if (listed && value.list()->shape == Shape::Tuple) out.shape = Shape::Tuple;
+  if (listed) out.shape = value.list()->shape == Shape::Group ? Shape::Tuple : value.list()->shape;
   for (int64_t i = begin; stride > 0 ? i < end : i > end; i += stride) out.push_back(items[static_cast<size_t>(i)]);
   if (listed) return out;
   Text text;

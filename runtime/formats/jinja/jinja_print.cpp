@@ -45,38 +45,45 @@ Text quoted(TextView text) {
   const char quote =
       text.bytes.find('\'') != std::string::npos && text.bytes.find('"') == std::string::npos ? '"' : '\'';
   Text out(std::string(1, quote));
-  out.append(with_each_character(text, [quote](std::string_view character, std::string& to) {
-    const bool valid = valid_utf8_prefix(character) == character.size();
-    const uint32_t code = valid ? decode_utf8(character, 0).code_point : static_cast<unsigned char>(character[0]);
-    if (code == static_cast<uint32_t>(quote) || code == '\\')
-      to += '\\', to += character;
-    else if (const size_t known = std::string_view("\n\t\r").find(character); known != std::string_view::npos)
-      to += '\\', to += "ntr"[known];
-    else if (is_printable(code) || !valid)
-      to += character;
-    else
-      to += escape_of(code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
-  }));
+  out.append(with_each_character(
+      text,
+      [quote](std::string_view character, std::string& to) {
+        const bool valid = valid_utf8_prefix(character) == character.size();
+        const uint32_t code = valid ? decode_utf8(character, 0).code_point : static_cast<unsigned char>(character[0]);
+        if (code == static_cast<uint32_t>(quote) || code == '\\')
+          to += '\\', to += character;
+        else if (const size_t known = std::string_view("\n\t\r").find(character); known != std::string_view::npos)
+          to += '\\', to += "ntr"[known];
+        else if (is_printable(code) || !valid)
+          to += character;
+        else
+          to += escape_of(code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
+      },
+      [](unsigned char c) { return c >= ' ' && c < 0x7f && c != '\'' && c != '"' && c != '\\'; }));
   return out.append(std::string(1, quote));
 }
 
 Text json_quoted(TextView text, JsonStyle::Letters letters) {
   Text out(std::string(1, '"'));
-  out.append(with_each_character(text, [letters](std::string_view character, std::string& to) {
-    static constexpr std::string_view kKnown = "\"\\\n\r\t\b\f", kLetters = "\"\\nrtbf";
-    const auto first = static_cast<unsigned char>(character[0]);
-    if (const size_t known = kKnown.find(character); known != std::string_view::npos) {
-      to += '\\', to += kLetters[known];
-    } else if (first < 0x20) {
-      to += escape_of("\\u%04x", first);
-    } else if (letters == JsonStyle::Letters::All || first < 0x7f || valid_utf8_prefix(character) != character.size()) {
-      to += character;
-    } else if (const uint32_t code = decode_utf8(character, 0).code_point; code < 0x10000) {
-      to += escape_of("\\u%04x", code);
-    } else {
-      to += escape_of("\\u%04x", 0xD800 + ((code - 0x10000) >> 10)) + escape_of("\\u%04x", 0xDC00 + (code & 0x3FF));
-    }
-  }));
+  out.append(with_each_character(
+      text,
+      [letters](std::string_view character, std::string& to) {
+        static constexpr std::string_view kKnown = "\"\\\n\r\t\b\f", kLetters = "\"\\nrtbf";
+        const auto first = static_cast<unsigned char>(character[0]);
+        if (const size_t known = kKnown.find(character); known != std::string_view::npos) {
+          to += '\\', to += kLetters[known];
+        } else if (first < 0x20) {
+          to += escape_of("\\u%04x", first);
+        } else if (letters == JsonStyle::Letters::All || first < 0x7f ||
+                   valid_utf8_prefix(character) != character.size()) {
+          to += character;
+        } else if (const uint32_t code = decode_utf8(character, 0).code_point; code < 0x10000) {
+          to += escape_of("\\u%04x", code);
+        } else {
+          to += escape_of("\\u%04x", 0xD800 + ((code - 0x10000) >> 10)) + escape_of("\\u%04x", 0xDC00 + (code & 0x3FF));
+        }
+      },
+      [](unsigned char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; }));
   return out.append("\"");
 }
 
@@ -111,6 +118,7 @@ class JsonWriter {
       write_entries(*dict, level);
       close("}", dict->size(), level);
     } else if (value.text() != nullptr) {
+      site_.charge(value.text()->size() / 16);
       out_.append(json_quoted(*value.text(), style_.letters));
     } else {
       out_.append(scalar(value));
@@ -158,6 +166,8 @@ void show(const Value& value, int spaces, Text& out);
 void show(const List& list, int spaces, Text& out) {
   if (list.shape == Shape::Generator)
     throw input_error("chat template", "a generator is printed", "a list", "", "add `| list`");
+  if (list.shape == Shape::Range && list.shown.empty())
+    throw input_error("chat template", "a part of a range is printed", "a list", "", "add `| list`");
   out.append(list.shown);
   if (list.shape == Shape::Range) return;
   const bool round = list.shape == Shape::Tuple || list.shape == Shape::Group;
@@ -187,7 +197,9 @@ void show(const Dict& dict, int spaces, Text& out) {
 void show(const Value& value, int spaces, Text& out) {
   if (value.list() != nullptr) return show(*value.list(), spaces, out);
   if (value.dict() != nullptr) return show(*value.dict(), spaces, out);
-  if (value.text() != nullptr) return void(out.append(quoted(*value.text())));
+  if (value.text() != nullptr)
+    return void(value.text()->safe ? out.append("Markup(").append(quoted(*value.text())).append(")")
+                                   : out.append(quoted(*value.text())));
   if (value.is_undefined()) return void(out.append("Undefined"));
   if (value.space() == nullptr) return void(out.append(*to_text(value)));
   if (spaces > 10) throw input_error("chat template", "a namespace is printed that holds itself");

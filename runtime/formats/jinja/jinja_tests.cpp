@@ -72,7 +72,7 @@ bool is_test(std::string_view name) {
 }
 
 bool apply_test(const std::string& name, const Value& value, const Call& call) {
-  call.site.charge(1);
+  call.site.charge(work_on(value));
   for (const auto& [known, op] : kComparisons)
     if (known == name) {
       const Call given = bound({"comparison other!", nullptr}, call);

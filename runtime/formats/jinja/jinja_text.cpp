@@ -69,10 +69,17 @@ std::vector<TextView> characters(TextView text, const Site& site) {
   return out;
 }
 
-Text with_each_character(TextView text, const CharacterChange& change) {
+Text with_each_character(TextView text, const CharacterChange& change, StaysSame stays) {
   Text out;
   std::string to;
   for (size_t at = 0, length = 0; at < text.size(); at += length) {
+    length = 0;
+    while (stays != nullptr && at + length < text.size() && stays(static_cast<unsigned char>(text.bytes[at + length])))
+      ++length;
+    if (length > 0) {
+      out.append(text.substr(at, length));
+      continue;
+    }
     length = character_length(text.bytes, at);
     to.clear();
     change(text.bytes.substr(at, length), to);
@@ -82,11 +89,14 @@ Text with_each_character(TextView text, const CharacterChange& change) {
 }
 
 Text html_escaped(TextView text) {
-  Text out = with_each_character(text, [](std::string_view character, std::string& to) {
-    static constexpr const char* kStands[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
-    const size_t known = std::string_view("&<>\"'").find(character);
-    to += known == std::string_view::npos ? character : kStands[known];
-  });
+  Text out = with_each_character(
+      text,
+      [](std::string_view character, std::string& to) {
+        static constexpr const char* kStands[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
+        const size_t known = std::string_view("&<>\"'").find(character);
+        to += known == std::string_view::npos ? character : kStands[known];
+      },
+      [](unsigned char c) { return c != '&' && c != '<' && c != '>' && c != '"' && c != '\''; });
   out.safe = true;
   return out;
 }
@@ -102,11 +112,12 @@ TextView stripped(TextView text, const Text* set, Ends ends, const Site& site) {
     const std::string_view kept = without_blanks(text.bytes, ends);
     return text.substr(static_cast<size_t>(kept.data() - text.bytes.data()), kept.size());
   }
+  std::vector<TextView> known = characters(*set, site);
+  std::sort(known.begin(), known.end(), [](TextView a, TextView b) { return a.bytes < b.bytes; });
   const auto goes = [&](std::string_view character) {
-    site.charge(set->size() / 16);
-    for (size_t at = 0; at < set->size(); at += character_length(set->bytes, at))
-      if (std::string_view(set->bytes).substr(at, character_length(set->bytes, at)) == character) return true;
-    return false;
+    const auto at = std::lower_bound(known.begin(), known.end(), character,
+                                     [](TextView a, std::string_view b) { return a.bytes < b; });
+    return at != known.end() && at->bytes == character;
   };
   size_t begin = 0, end = text.size();
   while (ends != Ends::Right && begin < end) {

@@ -19,8 +19,10 @@ bool is_blank(std::string_view character);  // str.isspace() of one character
 std::vector<TextView> characters(TextView text, const Site& site);
 
 // Each character changed by `change(character, to)`, which appends to `to`; marks stay with what comes of a character.
+// Bytes of which `stays` is true are copied without asking, many at once.
 using CharacterChange = std::function<void(std::string_view, std::string&)>;
-Text with_each_character(TextView text, const CharacterChange& change);
+using StaysSame = bool (*)(unsigned char byte);
+Text with_each_character(TextView text, const CharacterChange& change, StaysSame stays = nullptr);
 Text html_escaped(TextView text);
 
 enum class Ends { Left, Right, Both };

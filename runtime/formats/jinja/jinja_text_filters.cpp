@@ -100,7 +100,12 @@ bool read_real(std::string text, double& number) {
   return *end == '\0' && end == text.c_str() + text.size();
 }
 
+void check_defined(const Value& value, const Call& call) {
+  if (value.is_undefined()) throw at_line(call.site.line, "something undefined is no number");
+}
+
 Value integer_of(const Value& value, const Call& call) {
+  check_defined(value, call);
   const Value otherwise = call[0].is_undefined() ? Value(0) : call[0];
   if (value.is_whole()) return as_int(value);
   if (value.is_number())
@@ -114,6 +119,7 @@ Value integer_of(const Value& value, const Call& call) {
 }
 
 Value float_of(const Value& value, const Call& call) {
+  check_defined(value, call);
   if (value.is_number()) return as_number(value);
   double number = 0.0;
   if (value.text() != nullptr && read_real(std::string(without_blanks(value.text()->bytes, Ends::Both)), number))

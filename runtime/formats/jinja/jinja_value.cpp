@@ -20,11 +20,9 @@ std::string key_text(const Value& key) {
     const Whole whole = key.is_whole() ? as_int(key) : Whole{static_cast<int64_t>(number)};
     return std::to_string(static_cast<int64_t>(whole >> 64)) + ":" + std::to_string(static_cast<uint64_t>(whole));
   }
-  const List* list = key.list();
-  if (list == nullptr || (list->shape != Shape::Tuple && list->shape != Shape::Group))
-    throw input_error("chat template", "a " + type_name(key) + " cannot be the key of a mapping");
+  if (!can_be_key(key)) throw input_error("chat template", "a " + type_name(key) + " cannot be the key of a mapping");
   std::string out = "(";
-  for (const Value& item : *list) {
+  for (const Value& item : *key.list()) {
     const std::string one = key_text(item);
     out += std::to_string(one.size()) + one;
     if (out.size() > kMostKey_bytes) throw input_error("chat template", "the key of a mapping is too long");
@@ -125,6 +123,10 @@ bool truthy(const Value& value) {
   return !value.is_number() || as_number(value) != 0.0;
 }
 
+size_t work_on(const Value& value) {
+  return 1 + (value.text() != nullptr ? value.text()->size() / 16 : 0);
+}
+
 Whole as_int(const Value& value) {
   return value.is_bool() ? Whole{std::get<bool>(value.data)} : std::get<Whole>(value.data);
 }
@@ -137,6 +139,13 @@ double as_number(const Value& value) {
   if (value.is_whole()) return static_cast<double>(as_int(value));
   const auto* number = std::get_if<double>(&value.data);
   return number != nullptr ? *number : 0.0;
+}
+
+bool can_be_key(const Value& value) {
+  if (value.text() != nullptr || value.is_missing() || value.is_number()) return true;
+  const List* list = value.list();
+  return list != nullptr && (list->shape == Shape::Tuple || list->shape == Shape::Group) &&
+         std::all_of(list->begin(), list->end(), can_be_key);
 }
 
 bool same_key(const Value& a, const Value& b) {

@@ -106,7 +106,8 @@ struct List : std::vector<Value> {
   using std::vector<Value>::vector;
   Shape shape = Shape::List;
   int depth = 0;
-  std::string shown{};  // a range, as Python prints it
+  std::string shown{};                     // a range, as Python prints it
+  std::shared_ptr<const Error> failure{};  // of a generator: what comes when its items are used up
 };
 
 // A mapping, in the order of insertion. Keys are what Python can hash: 1, 1.0 and true are the same key.
@@ -159,7 +160,9 @@ struct Call {
 };
 
 bool truthy(const Value& value);
+size_t work_on(const Value& value);  // steps that going through it once costs
 bool equal(const Value& a, const Value& b, const Site& site);
+bool can_be_key(const Value& value);
 bool same_key(const Value& a, const Value& b);
 bool less(const Value& a, const Value& b, const Site& site);  // Error{Input} where Python has no order
 Whole as_int(const Value& value);                             // of a whole number

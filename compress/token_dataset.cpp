@@ -38,7 +38,7 @@ int64_t TokenDataset::documents_without_signal() const {
 }
 
 TokenDataset dataset_of(const Tokenizer& tokenizer) {
-  return {tokenizer.hash(), 0, {}, tokenizer.start().empty() ? -1 : tokenizer.start()[0]};
+  return {tokenizer.hash(), 0, {}, {}, tokenizer.start().empty() ? -1 : tokenizer.start()[0]};
 }
 
 DocumentTokenizer::DocumentTokenizer(const Tokenizer& tokenizer, const TextDataOptions& options)

@@ -9,9 +9,9 @@
 
 namespace {
 
-nlohmann::ordered_json pairs_of(const std::vector<attar::Span>& spans) {
+nlohmann::ordered_json pairs_of(const std::vector<attar::ByteSpan>& spans) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
-  for (const attar::Span& span : spans) out.push_back({span.begin, span.end});
+  for (const attar::ByteSpan& span : spans) out.push_back({span.begin, span.end});
   return out;
 }
 

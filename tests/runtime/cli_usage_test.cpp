@@ -52,7 +52,7 @@ TEST_F(Cli, AWrongNumberIsRefusedInOneShortLine) {
       {"generate teacher.gguf -p x --seed 99999999999999999999", "--seed: expected a whole number of at least 0"},
       {"generate teacher.gguf -p x --threads 8193", "from 0 to 8192, got 8193"},
       {"bench teacher.gguf -t 8193", "from 0 to 8192, got 8193"},
-      {"bench teacher.gguf -t -1", "from 0 to 1024, got -1"},
+      {"bench teacher.gguf -t -1", "from 0 to 8192, got -1"},
       {"bench teacher.gguf -d -7", "at least 0, got -7"},
       {"bench teacher.gguf -p 8,-4", "at least 0, got -4"},
       {"bench teacher.gguf -r 0", "at least 1, got 0"},

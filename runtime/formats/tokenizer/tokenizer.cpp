@@ -6,18 +6,15 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
+#include "runtime/formats/tokenizer/added_tokens.h"
 #include "runtime/formats/tokenizer/bpe.h"
+#include "runtime/formats/tokenizer/end_tokens.h"
 #include "runtime/formats/tokenizer/split.h"
 #include "runtime/formats/tokenizer/spm.h"
-#include "runtime/formats/tokenizer/token_matcher.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {
-
-// Tokens that end a reply whatever the file's special ids say, as llama.cpp holds it.
-constexpr std::string_view kEndTexts[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
-                                          "<end_of_turn>", "<|endoftext|>", "<|eom_id|>"};
 
 // Never text: control tokens, and the unknown token, which is one in all but name.
 bool is_control_kind(TokenKind kind) {
@@ -42,33 +39,77 @@ std::string hash_of(const TokenizerData& data) {
   for (const bool flag : {data.add_bos, data.add_eos, data.add_space_prefix, data.ignore_merges, data.normalize_nfc})
     number(flag);
   if (data.space_prefix != SpacePrefix::Always) number(static_cast<int64_t>(data.space_prefix));
-  for (const int32_t id : {data.bos, data.eos, data.eot, data.unknown, data.padding}) number(id);
+  if (!data.fuse_unknown) hash.add("apart;");
+  if (data.merge_ties != MergeTies::LongestLeft) hash.add("ids;");
+  for (const int32_t id : {data.bos, data.eos, data.unknown, data.padding}) number(id);
   number(static_cast<int64_t>(data.tokens.size()));
   for (const Token& token : data.tokens) {
     number(static_cast<int64_t>(token.text.size()));
     hash.add(token.text);
     number(static_cast<int64_t>(token.kind));
     if (data.kind == TokenizerKind::Spm) hash.add(std::as_bytes(std::span(&token.score, 1)));
+    if (token.rule != AddedRule{}) number(bits_of(token.rule));
   }
   for (const auto& [left, right] : data.merges) hash.add(left).add(" ").add(right).add("\n");
   return hash.hex();
 }
 
+template <class Data, class Visit>
+void visit_special_ids(Data& data, Visit&& visit) {
+  for (auto* id : {&data.bos, &data.eos, &data.eot, &data.unknown, &data.padding}) visit(*id);
+  for (auto& id : data.end_of_generation) visit(id);
+  for (auto& role : data.roles) visit(role.id);
+}
+
 }  // namespace
+
+std::vector<int32_t*> special_ids(TokenizerData& data) {
+  std::vector<int32_t*> ids;
+  visit_special_ids(data, [&](int32_t& id) { ids.push_back(&id); });
+  return ids;
+}
+
+std::vector<int32_t> special_ids(const TokenizerData& data) {
+  std::vector<int32_t> ids;
+  visit_special_ids(data, [&](int32_t id) { ids.push_back(id); });
+  return ids;
+}
+
+int32_t token_of(const TokenizerData& data, std::string_view role) {
+  for (const TokenRole& entry : data.roles)
+    if (entry.name == role) return entry.id;
+  return -1;
+}
 
 struct Tokenizer::Tables {
   TokenizerData data;
   SplitFunction split = nullptr;
   std::optional<BpeEncoder> bpe;
   std::optional<SpmEncoder> spm;
-  TokenMatcher written_out;        // control and user-defined tokens, by their text
+  AddedTokens written_out;         // control and user-defined tokens, by their text
+  AddedTokens written_normalized;  // those that are looked for in normalized text
   std::vector<std::string> bytes;  // (V)
   std::vector<uint8_t> ends;       // (V)
   mutable std::once_flag hashed;
   mutable std::string hash;
 
+  // A Prepend normalizer in front of a stretch of text, as llama.cpp; Metaspace does it after normalized tokens.
+  bool normalizes_spaces() const { return spm && data.space_prefix == SpacePrefix::Always; }
+  void add_written(int32_t id);
+  std::string normalized(std::string_view text) const;
   void encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const;
+  void encode_stretch(std::string_view text, size_t begin, AddedTokens::Control control,
+                      std::vector<int32_t>& out) const;
 };
+
+void Tokenizer::Tables::add_written(int32_t id) {
+  const Token& token = data.tokens[static_cast<size_t>(id)];
+  if (!is_control_kind(token.kind) && token.kind != TokenKind::UserDefined) return;
+  if (token.rule.normalized)
+    written_normalized.add(normalized(token.text), id, token);
+  else
+    written_out.add(token.text, id, token);
+}
 
 Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
   check_tokenizer(data, where);
@@ -76,25 +117,15 @@ Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
   tables->data = std::move(data);
   const TokenizerData& d = tables->data;
   tables->bytes.reserve(d.tokens.size());
-  tables->ends.assign(d.tokens.size(), 0);
-  for (size_t id = 0; id < d.tokens.size(); ++id) {
-    const Token& token = d.tokens[id];
-    tables->bytes.push_back(bytes_of(d, token));
-    if (is_control_kind(token.kind) || token.kind == TokenKind::UserDefined)
-      tables->written_out.add(token.text, static_cast<int32_t>(id));
-    if (token.kind == TokenKind::Control || token.kind == TokenKind::UserDefined)
-      tables->ends[id] = std::find(std::begin(kEndTexts), std::end(kEndTexts), token.text) != std::end(kEndTexts);
-  }
-  for (const int32_t id : {d.eos, d.eot})
-    if (id >= 0) tables->ends[static_cast<size_t>(id)] = 1;
-  for (const int32_t id : d.end_of_generation)
-    if (id >= 0) tables->ends[static_cast<size_t>(id)] = 1;
+  for (const Token& token : d.tokens) tables->bytes.push_back(bytes_of(d, token));
+  tables->ends = end_flags(d);
   if (d.kind == TokenizerKind::Spm) {
     tables->spm.emplace(d);
   } else {
     tables->split = find_split(d.pre);
     tables->bpe.emplace(d, tables->bytes);
   }
+  for (size_t id = 0; id < d.tokens.size(); ++id) tables->add_written(static_cast<int32_t>(id));
   tables_ = std::move(tables);
 }
 
@@ -102,20 +133,39 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
-// Text between tokens that are written out, which begins at `begin` of the whole.
+std::string Tokenizer::Tables::normalized(std::string_view text) const {
+  if (!spm) return data.normalize_nfc ? to_nfc(text) : std::string(text);
+  if (!normalizes_spaces() || text.empty()) return std::string(text);
+  std::string escaped(data.add_space_prefix ? kSpmSpace : "");
+  append_spm_escaped(escaped, text);
+  return escaped;
+}
+
+// Normalized text without written-out tokens, which begins at `begin` of the whole.
 void Tokenizer::Tables::encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const {
   if (text.empty()) return;
-  if (spm) {
-    const bool prefix = data.add_space_prefix &&
-                        (data.space_prefix == SpacePrefix::Always || !(text[0] == ' ' || text.starts_with(kSpmSpace)));
-    const bool here = begin == 0 || data.space_prefix != SpacePrefix::FirstUnlessSpace;
-    std::string escaped(prefix && here ? kSpmSpace : "");
-    append_spm_escaped(escaped, text);
-    return spm->encode(escaped, out);
+  if (!spm) return split(text, [&](std::string_view part) { bpe->encode(part, out); });
+  if (normalizes_spaces()) return spm->encode(text, out);
+  const bool prefix = data.add_space_prefix && !(text[0] == ' ' || text.starts_with(kSpmSpace)) &&
+                      (begin == 0 || data.space_prefix != SpacePrefix::FirstUnlessSpace);
+  std::string escaped(prefix ? kSpmSpace : "");
+  append_spm_escaped(escaped, text);
+  spm->encode(escaped, out);
+}
+
+// Text between tokens that are written out, which begins at `begin` of the whole.
+void Tokenizer::Tables::encode_stretch(std::string_view text, size_t begin, AddedTokens::Control control,
+                                       std::vector<int32_t>& out) const {
+  const bool changes = spm ? normalizes_spaces() : data.normalize_nfc;
+  const std::string changed = changes ? normalized(text) : "";
+  const std::string_view whole = changes ? changed : text;
+  size_t at = 0;
+  for (const AddedMatch& match : written_normalized.find_all(whole, control)) {
+    encode_plain(whole.substr(at, match.begin - at), begin + at, out);
+    out.push_back(match.id);
+    at = match.end;
   }
-  const auto piece = [&](std::string_view part) { bpe->encode(part, out); };
-  if (data.normalize_nfc) return split(to_nfc(text), piece);
-  split(text, piece);
+  encode_plain(whole.substr(at), begin + at, out);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
@@ -125,18 +175,14 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 4 + 2);
   if (options.add_special && t.data.add_bos && t.data.bos >= 0) ids.push_back(t.data.bos);
+  const auto control = options.parse_special ? AddedTokens::Control::AsTokens : AddedTokens::Control::AsText;
   size_t begin = 0;
-  for (size_t at = 0; at < text.size();) {
-    const TokenMatcher::Match match = t.written_out.find(text, at);
-    if (match.id < 0) break;
-    at = match.end;
-    // What matches a control token covers its whole length even where it is read as plain text.
-    if (!options.parse_special && t.data.tokens[static_cast<size_t>(match.id)].kind != TokenKind::UserDefined) continue;
-    t.encode_plain(text.substr(begin, match.begin - begin), begin, ids);
+  for (const AddedMatch& match : t.written_out.find_all(text, control)) {
+    t.encode_stretch(text.substr(begin, match.begin - begin), begin, control, ids);
     ids.push_back(match.id);
     begin = match.end;
   }
-  t.encode_plain(text.substr(begin), begin, ids);
+  t.encode_stretch(text.substr(begin), begin, control, ids);
   if (options.add_special && t.data.add_eos && t.data.eos >= 0) ids.push_back(t.data.eos);
   return ids;
 }
@@ -173,6 +219,7 @@ bool Tokenizer::is_control(int32_t id) const {
 bool Tokenizer::ends_generation(int32_t id) const {
   return tables_->ends.at(static_cast<size_t>(id)) != 0;
 }
+
 int64_t Tokenizer::vocab_size() const {
   return static_cast<int64_t>(tables_->data.tokens.size());
 }

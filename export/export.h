@@ -15,12 +15,14 @@ struct ExportInfo {
   std::string recipe_name;  // "" outside a recipe
   std::string attar_version;
   std::vector<std::string> notes;  // for the model card
+  uint64_t split_bytes = 0;        // most bytes of one GGUF file, which larger models take several of; 0: one file
 };
 
 struct GgufExport {
   std::string architecture;        // llama, ..., or deci / openelm for uneven layers
   std::vector<std::string> notes;  // fallbacks and what other runtimes cannot do
-  uint64_t size_bytes = 0;
+  std::vector<std::string> files;  // the one that was asked for, or NAME-00001-of-0000N.gguf and so on
+  uint64_t size_bytes = 0;         // of all files
 };
 
 // Rows are permuted as the architecture wants, norms shifted, metadata written. Error{Usage} with the reason when no

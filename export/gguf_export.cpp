@@ -12,6 +12,8 @@
 #include "runtime/base/error.h"
 #include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/finite.h"
+#include "runtime/formats/gguf_config.h"
+#include "runtime/formats/tokenizer/gguf_tokenizer.h"
 
 namespace attar {
 namespace {
@@ -29,7 +31,27 @@ struct Source {
   bool interleaved_rope;  // q and k rows pair neighbours already
   bool norms_plus_one;    // gemma3's norms are 1 + w already
   std::function<StoredBytes(const TensorSpec&)> tensor;
+  int64_t file_type;
 };
+
+// Tags that the file had stand behind Attar's; keys that are there already, and those of another architecture, do not.
+void add_unread(const std::vector<GgufEntry>& unread, std::vector<GgufEntry>& entries) {
+  const auto find = [&](const std::string& key) {
+    return std::find_if(entries.begin(), entries.end(), [&](const GgufEntry& entry) { return entry.key == key; });
+  };
+  const std::string architecture = find("general.architecture")->value.strings[0];
+  for (const GgufEntry& entry : unread) {
+    const std::string prefix = entry.key.substr(0, entry.key.find('.'));
+    const auto there = find(entry.key);
+    if (there != entries.end() && entry.key == "general.tags") {
+      std::vector<std::string>& tags = there->value.strings;
+      for (const std::string& tag : entry.value.strings)
+        if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
+    }
+    if (there != entries.end() || (is_gguf_architecture(prefix) && prefix != architecture)) continue;
+    entries.push_back(entry);
+  }
+}
 
 // The tensors of one file in listing order; buffers hold what had to be changed.
 class TensorList {
@@ -116,20 +138,19 @@ class TensorList {
   std::deque<std::vector<std::byte>> buffers_;
 };
 
+// `unread`: keys of the file that is repacked.
 GgufExport write(const std::string& path, const Source& source, const TokenizerData& tokenizer, const ExportInfo& info,
-                 int64_t file_type) {
+                 const std::vector<GgufEntry>& unread) {
   check_tokenizer(tokenizer, path);
   const GgufLayout layout = gguf_layout(source.config);
   const TensorList list(source, layout);
-  write_gguf(path, gguf_metadata(source.config, layout, tokenizer, info, file_type), list.tensors());
-  return {layout.architecture, layout.notes, std::filesystem::file_size(path)};
-}
-
-uint64_t value_bytes(const GgufValue& value) {
-  static constexpr uint64_t kScalarBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};  // by GgufType
-  uint64_t bytes = value.is_array ? 4 + 4 + 8 : 4;
-  for (const std::string& text : value.strings) bytes += 8 + text.size();
-  return bytes + (value.integers.size() + value.reals.size()) * kScalarBytes[static_cast<size_t>(value.type)];
+  std::vector<GgufEntry> entries = gguf_metadata(source.config, layout, tokenizer, info, source.file_type);
+  add_unread(unread, entries);
+  GgufExport out{.architecture = layout.architecture, .notes = layout.notes};
+  for (std::string& note : gguf_tokenizer_notes(tokenizer)) out.notes.push_back(std::move(note));
+  out.files = write_gguf_split(path, entries, list.tensors(), info.split_bytes);
+  for (const std::string& file : out.files) out.size_bytes += std::filesystem::file_size(file);
+  return out;
 }
 
 uint64_t padded(uint64_t bytes) {
@@ -150,11 +171,13 @@ TensorType main_type(const Source& source) {
 
 GgufExport export_gguf(const std::string& path, const QuantizedModel& model, const TokenizerData& tokenizer,
                        const ExportInfo& info) {
-  const Source source{model.config, false, false, [&](const TensorSpec& spec) {
+  const Source source{model.config, false, false,
+                      [&](const TensorSpec& spec) {
                         const QuantizedTensor& tensor = model.tensors.at(spec.name);
                         return StoredBytes{tensor.type, tensor.bytes};
-                      }};
-  return write(path, source, tokenizer, info, model.plan.file_type.value_or(gguf_file_type(main_type(source))));
+                      },
+                      model.plan.file_type};
+  return write(path, source, tokenizer, info, {});
 }
 
 GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info) {
@@ -163,25 +186,21 @@ GgufExport repack_gguf(const std::string& path, const ModelFile& model, const Ex
                       [&](const TensorSpec& spec) {
                         const StoredTensor& tensor = model.tensor(spec.name);
                         return StoredBytes{tensor.type, tensor.bytes};
-                      }};
-  return write(path, source, model.tokenizer(), info, gguf_file_type(main_type(source)));
+                      },
+                      gguf_file_type(main_type(model))};
+  return write(path, source, model.tokenizer(), info, model.unread());
 }
 
 PlanTarget gguf_plan_target(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info) {
   const GgufLayout layout = gguf_layout(config);
-  uint64_t bytes = 4 + 4 + 8 + 8;  // magic, version, two counts
-  for (const GgufEntry& entry : gguf_metadata(config, layout, tokenizer, info, 0))
-    bytes += 8 + entry.key.size() + value_bytes(entry.value);
-  const auto info_bytes = [](const std::string& name, size_t dimensions) {
-    return 8 + name.size() + 4 + 8 * dimensions + 4 + 8;
-  };
+  uint64_t bytes = gguf_header_bytes(gguf_metadata(config, layout, tokenizer, info, 0));
   const size_t factors = gguf_rope_factors(config).size();
-  if (factors > 0) bytes += info_bytes("rope_freqs.weight", 1);
+  if (factors > 0) bytes += gguf_tensor_info_bytes("rope_freqs.weight", 1);
   for (const TensorSpec& spec : tensor_specs(config)) {
     if (layout.fused_qkv && (spec.role == Role::Key || spec.role == Role::Value)) continue;
     const bool fused = layout.fused_qkv && spec.role == Role::Query;
-    bytes +=
-        info_bytes(fused ? "blk." + std::to_string(spec.layer) + ".attn_qkv.weight" : spec.name, spec.shape.size());
+    bytes += gguf_tensor_info_bytes(fused ? "blk." + std::to_string(spec.layer) + ".attn_qkv.weight" : spec.name,
+                                    spec.shape.size());
   }
   return {padded(bytes) + padded(factors * sizeof(float)), layout.fused_qkv};
 }

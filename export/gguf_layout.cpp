@@ -163,6 +163,7 @@ void add_general(const ModelConfig& config, const GgufLayout& layout, const Expo
     for (size_t i = 0; i < from.base_models.size(); ++i)
       add_base_model(from.base_models[i], "general.base_model." + std::to_string(i), entries);
   }
+  if (!from.languages.empty()) entries.push_back({"general.languages", GgufValue::array_of(from.languages)});
   entries.push_back({"general.tags", GgufValue::array_of(std::vector<std::string>{"attar", "text-generation"})});
   entries.push_back({"general.file_type", GgufValue::u32(static_cast<uint32_t>(file_type))});
   entries.push_back({"general.quantization_version", GgufValue::u32(kQuantizationVersion)});

@@ -46,9 +46,8 @@ bool reserves_a_place(const Token& token) {
 }
 
 bool has_role(const TokenizerData& data, int32_t id) {
-  for (const int32_t role : {data.bos, data.eos, data.eot, data.unknown, data.padding})
-    if (role == id) return true;
-  return std::find(data.end_of_generation.begin(), data.end_of_generation.end(), id) != data.end_of_generation.end();
+  const std::vector<int32_t> ids = special_ids(data);
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
 bool is_always_kept(const Tokenizer& tokenizer, int32_t id, bool is_counted) {
@@ -105,8 +104,7 @@ TokenizerData restricted(const TokenizerData& data, const std::vector<int32_t>& 
   for (const auto& merge : data.merges)
     if (stays(merge.first) && stays(merge.second) && stays(merge.first + merge.second)) out.merges.push_back(merge);
   const auto mapped = [&](int32_t id) { return id < 0 ? -1 : new_id[static_cast<size_t>(id)]; };
-  for (int32_t* id : {&out.bos, &out.eos, &out.eot, &out.unknown, &out.padding}) *id = mapped(*id);
-  for (int32_t& id : out.end_of_generation) id = mapped(id);
+  for (int32_t* id : special_ids(out)) *id = mapped(*id);
   return out;
 }
 

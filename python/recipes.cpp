@@ -85,7 +85,8 @@ std::string export_call(py::kwargs given) {
   const Progress progress = take_progress(given);
   const ExportTarget target{.format = take<std::string>(given, "format"),
                             .dtype = take<std::string>(given, "dtype"),
-                            .dequantized = take<bool>(given, "dequantized")};
+                            .dequantized = take<bool>(given, "dequantized"),
+                            .split_size = take<std::string>(given, "split_size")};
   const NativeCall native;
   return export_model(command, target, progress);
 }

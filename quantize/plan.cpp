@@ -291,7 +291,7 @@ uint64_t QuantizePlan::tensor_bytes() const {
   return total;
 }
 
-uint64_t parse_size(const std::string& text) {
+uint64_t parse_size(const std::string& text, const std::string& where) {
   struct Unit {
     const char* suffix;
     double bytes;
@@ -304,7 +304,7 @@ uint64_t parse_size(const std::string& text) {
   if (code == std::errc() && number > 0.0 && number < 1e15)
     for (const Unit& unit : kUnits)
       if (suffix == unit.suffix) return static_cast<uint64_t>(number * unit.bytes);
-  throw usage_error("target_size", "is not a size", "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB",
+  throw usage_error(where, "is not a size", "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB",
                     printable(text));
 }
 

@@ -46,7 +46,7 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
 std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& options);
 
 // "60MB", "58MiB", "1.5GB", "60000000" -> bytes; Error{Usage} otherwise.
-uint64_t parse_size(const std::string& text);
+uint64_t parse_size(const std::string& text, const std::string& where = "target_size");
 
 struct Fallback {
   std::string tensor;

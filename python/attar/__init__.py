@@ -117,10 +117,11 @@ def distill(teacher, student, out, *, data, progress=None, **options):
     return _json.loads(_C.distill(teacher=teacher, student=student, out=out, data=data, progress=progress, **options))
 
 
-def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, progress=None):
+def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, split_size="", progress=None):
     """Converts or repacks a model. dtype and dequantized are of Hugging Face directories: float32 or bfloat16; the values that
-    codes of type `to` (or of a GGUF) stand for."""
-    return _json.loads(_C.export(model=model, out=out, format=format, to=to, dtype=dtype, dequantized=dequantized, progress=progress))
+    codes of type `to` (or of a GGUF) stand for. split_size is of GGUF: the most bytes of one file, such as "2GB"."""
+    return _json.loads(_C.export(model=model, out=out, format=format, to=to, dtype=dtype, dequantized=dequantized,
+                                 split_size=split_size, progress=progress))
 
 
 def evaluate(model, *, data=(), tasks=(), progress=None, **options):

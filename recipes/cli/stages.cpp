@@ -130,6 +130,8 @@ Action add_export(CLI::App& command, const GlobalOptions& global) {
                      "numbers of a Hugging Face directory: float32 (without it) or bfloat16");
   command.add_flag("--dequantized", state->target.dequantized,
                    "hf: write the values that codes of type --to stand for, or those of a GGUF's own codes");
+  command.add_option("--split-size", state->target.split_size,
+                     "gguf: most bytes of one file, such as 2GB; a larger model becomes OUT-00001-of-0000N.gguf, ...");
   return [state, &global] {
     return show(export_model(state->with(global), state->target, terminal_progress(global)), global);
   };

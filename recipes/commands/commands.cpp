@@ -93,6 +93,7 @@ Json write_gguf_file(const std::string& out, const CausalLM& model, const Tokeni
   const QuantizedModel quantized = quantize(model, plan, importance, threads, progress);
   const GgufExport written = export_gguf(out, quantized, tokenizer, info);
   return {{"file", out},
+          {"files", written.files},
           {"bytes", written.size_bytes},
           {"architecture", written.architecture},
           {"plan", plan.name},
@@ -185,6 +186,8 @@ void check_target(const CommandOptions& command, const ExportTarget& target) {
   if (gguf && (target.dequantized || !target.dtype.empty()))
     throw usage_error(target.dequantized ? "--dequantized" : "--dtype", "is for a Hugging Face directory",
                       "--format hf", "", "--to says the tensor type of a GGUF");
+  if (!gguf && !target.split_size.empty())
+    throw usage_error("--split-size", "is for GGUF", "--format gguf", printable(target.split_size));
   if (!gguf && !command.to.empty() && !target.dequantized)
     throw usage_error("--to", "names the tensor type of a GGUF", "--format gguf", printable(command.to),
                       "add --dequantized to write the values that its codes stand for");
@@ -322,13 +325,16 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
 std::string export_model(const CommandOptions& given, const ExportTarget& target, const Progress& progress) {
   check_target(given, target);
   plain_type(given.to);
+  const uint64_t split_bytes = target.split_size.empty() ? 0 : parse_size(target.split_size, "--split-size");
   const CommandOptions command = checked(given);
   const ModelFile source = ModelFile::open(command.model);
-  const ExportInfo info = info_of(source);
+  ExportInfo info = info_of(source);
+  info.split_bytes = split_bytes;
   if (target.format == "hf") return document(write_hf(command, target, source, info, progress));
   if (command.to.empty()) {
     const GgufExport written = repack_gguf(command.out, source, info);
     return document({{"file", command.out},
+                     {"files", written.files},
                      {"bytes", written.size_bytes},
                      {"architecture", written.architecture},
                      {"notes", written.notes}});

@@ -37,6 +37,7 @@ std::string distill_model(const CommandOptions& command, const std::string& stud
 struct ExportTarget {
   std::string format = "gguf", dtype{};
   bool dequantized = false;
+  std::string split_size{};  // of GGUF: most bytes of one file, such as 2GB; "" for one file
 };
 std::string export_model(const CommandOptions& command, const ExportTarget& target, const Progress& progress = {});
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 #include "runtime/base/error.h"
@@ -15,6 +16,7 @@ namespace attar {
 namespace {
 
 constexpr uint64_t kPartBytes = 1 << 20;
+constexpr uint64_t kMostPointerBytes = 1024;
 
 Error read_error(const std::string& path) {
   return input_error(path, std::string("cannot be read: ") + std::strerror(errno));
@@ -33,6 +35,11 @@ bool same_time(const struct timespec& a, const struct timespec& b) {
 bool same_content(const struct stat& before, const struct stat& now) {
   return before.st_size == now.st_size && same_time(before.st_mtim, now.st_mtim) &&
          (same_time(before.st_ctim, now.st_ctim) || now.st_nlink != before.st_nlink);
+}
+
+// Git keeps a line or two in place of a large file until Git LFS fetches it.
+bool is_lfs_pointer(std::string_view bytes) {
+  return bytes.starts_with("version https://git-lfs.github.com/spec/");
 }
 
 }  // namespace
@@ -57,7 +64,13 @@ struct InputFile::Opened {
   struct stat status {};
 };
 
-InputFile::InputFile(const std::string& path) : opened_(std::make_shared<const Opened>(path)) {}
+InputFile::InputFile(const std::string& path) : opened_(std::make_shared<const Opened>(path)) {
+  if (size_bytes() > kMostPointerBytes) return;
+  std::string text(size_bytes(), '\0');
+  read(0, std::as_writable_bytes(std::span(text)));
+  if (is_lfs_pointer(text))
+    throw input_error(path, "is a Git LFS pointer, not the file itself", "", "", "fetch the file with `git lfs pull`");
+}
 
 const std::string& InputFile::path() const {
   return opened_->path;

@@ -16,7 +16,8 @@ namespace attar {
 class InputFile {
  public:
   InputFile() = default;                        // no file; only assignment may follow
-  explicit InputFile(const std::string& path);  // Error{Input} when it cannot be opened or is not a regular file
+  explicit InputFile(const std::string& path);  // Error{Input}: it cannot be opened, is no regular file, or is a
+                                                // Git LFS pointer in the file's place
 
   const std::string& path() const;
   uint64_t size_bytes() const;

@@ -13,6 +13,7 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/formats/tokenizer/unicode.h"
 #include "runtime/judge/benchmark.h"
 #include "runtime/model/workspace.h"
 
@@ -85,7 +86,7 @@ Measured measure_all(const Options& options, const ModelFile& file, const Global
 }
 
 void print_table(const ModelFile& file, const Measured& measured) {
-  std::printf("%s, %.1f MB, %.1f M parameters, %s\n", file.provenance().name.c_str(),
+  std::printf("%s, %.1f MB, %.1f M parameters, %s\n", visible(file.provenance().name).c_str(),
               static_cast<double>(file.size_bytes()) * 1e-6,
               static_cast<double>(file.config().parameter_count()) * 1e-6, isa_name(cpu_features().best_isa()));
   std::printf("%-10s %8s %8s %14s %10s\n", "test", "depth", "threads", "tokens/s", "+-");

@@ -4,8 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/cli/flags.h"
+#include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar::cli {
 namespace {
@@ -41,7 +43,7 @@ std::string over_layers(const ModelConfig& config, Get&& get) {
 void print_text(const ModelFile& file) {
   const ModelConfig& config = file.config();
   const auto line = [](const char* label, const std::string& value) {
-    std::printf("%-18s %s\n", label, value.c_str());
+    std::printf("%-18s %s\n", label, visible(value).c_str());
   };
   line("name", file.provenance().name);
   line("family", traits(config.family).name);
@@ -92,6 +94,7 @@ void print_json(const ModelFile& file) {
                                            {"license", file.provenance().license},
                                            {"chat_template", !file.tokenizer().chat_template.empty()},
                                            {"content_sha256", file.content_hash()},
+                                           {"notes", file.notes()},
                                            {"types", types},
                                            {"layers", layers}};
   std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
@@ -108,6 +111,7 @@ Action add_inspect(CLI::App& command, const GlobalOptions& global) {
       print_json(file);
     else
       print_text(file);
+    show_notes(file.notes(), global);
     return 0;
   };
 }

@@ -70,7 +70,9 @@ class Output {
 
 int run_tokenize(const Options& options, const GlobalOptions& global) {
   const std::vector<Document> documents = documents_of(options);
-  const Tokenizer tokenizer(ModelFile::open(options.model).tokenizer());
+  const ModelFile file = ModelFile::open(options.model);
+  const Tokenizer tokenizer(file.tokenizer());
+  show_notes(file.notes(), global);
   TextReader reader = reader_of(options, tokenizer);
   Output output(global.json);
   for (const Document& document : documents) {

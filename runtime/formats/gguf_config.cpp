@@ -1,24 +1,11 @@
 #include "runtime/formats/gguf_config.h"
 
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 
 #include "runtime/base/error.h"
 
 namespace attar {
 namespace {
-
-// What a float32 of the file was meant to be: 1e-05, not 9.999999747378752e-06.
-double shortest_decimal(double value) {
-  const auto stored = static_cast<float>(value);
-  for (int digits = 1; digits <= 9; ++digits) {  // 9 tell any two floats apart
-    char text[32];
-    std::snprintf(text, sizeof text, "%.*g", digits, static_cast<double>(stored));
-    if (std::strtof(text, nullptr) == stored) return std::strtod(text, nullptr);
-  }
-  return value;  // NaN
-}
 
 // Reads `<architecture>.<key>` of one file.
 class ArchitectureKeys {
@@ -108,10 +95,11 @@ RopeScaling scaling_from_factors(const GgufFile& file, const GgufTensor& factors
 }
 
 void read_rope_scaling(const GgufFile& file, const ArchitectureKeys& keys, ModelConfig& config) {
-  // A factor without a type means linear: so did the first converters.
-  const std::string type = keys.text("rope.scaling.type", keys.has("rope.scaling.factor") ? "linear" : "none");
+  // A factor without a type means linear: so did the first converters, the very first under another name.
+  const char* factor = keys.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
+  const std::string type = keys.text("rope.scaling.type", keys.has(factor) ? "linear" : "none");
   if (type == "linear")
-    config.rope_scaling = RopeScaling{.type = "linear", .factor = keys.real("rope.scaling.factor", 1.0)};
+    config.rope_scaling = RopeScaling{.type = "linear", .factor = keys.real(factor, 1.0)};
   else if (type != "none")
     throw input_error(file.path(), "RoPE scaling `" + printable(type) + "` is not supported", "none or linear");
   check_config(config, file.path());
@@ -159,6 +147,12 @@ void read_layers(const GgufFile& file, const ArchitectureKeys& keys, const std::
 
 }  // namespace
 
+bool is_gguf_architecture(std::string_view name) {
+  for (const Architecture& row : kArchitectures)
+    if (name == row.name) return true;
+  return false;
+}
+
 bool gguf_interleaves_rope(const GgufFile& file) {
   return architecture_of(file).interleaved_rope;
 }
@@ -166,6 +160,9 @@ bool gguf_interleaves_rope(const GgufFile& file) {
 ModelConfig read_gguf_config(const GgufFile& file) {
   const Architecture& architecture = architecture_of(file);
   const ArchitectureKeys keys(file, architecture.name);
+  if (keys.integer("expert_count", 0) > 0)
+    throw input_error(file.path(), "mixtures of experts are not supported", "no key expert_count, or 0",
+                      std::to_string(keys.integer("expert_count")));
   ModelConfig config;
   config.family =
       file.find_tensor("blk.0.attn_q.bias") != nullptr ? architecture.family_with_bias : architecture.family;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "runtime/formats/config.h"
 #include "runtime/formats/container/gguf.h"
@@ -11,6 +12,8 @@ namespace attar {
 
 // Error{Input} naming the key: unknown architecture, missing or impossible values, per-layer arrays of another length.
 ModelConfig read_gguf_config(const GgufFile& file);
+
+bool is_gguf_architecture(std::string_view name);  // one of those that Attar reads
 
 // Rows of q and k pair neighbours (2j, 2j + 1): architectures llama and deci.
 bool gguf_interleaves_rope(const GgufFile& file);

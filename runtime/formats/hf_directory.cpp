@@ -318,14 +318,21 @@ Provenance read_hf_provenance(const std::string& directory) {
   if (const std::string name = value("model_name"); !name.empty()) provenance.name = name;
   provenance.license = value("license");
   provenance.license_link = value("license_link");
-  if (const std::string base = value("base_model"); !base.empty()) provenance.base_models = {base};
-  const std::string list = "\nbase_model:\n";
-  for (size_t at = front.find(list) == std::string::npos ? front.size() : front.find(list) + list.size();
-       front.compare(std::min(at, front.size()), 2, "- ") == 0;) {
-    const size_t end = std::min(front.find('\n', at), front.size());
-    provenance.base_models.push_back(yaml_scalar(front.substr(at + 2, end - at - 2)));
-    at = end + 1;
-  }
+  // `key: value`, or a line `- value` each.
+  const auto list = [&](const std::string& key) {
+    if (const std::string one = value(key); !one.empty()) return std::vector<std::string>{one};
+    std::vector<std::string> values;
+    const std::string head = "\n" + key + ":\n";
+    for (size_t at = front.find(head) == std::string::npos ? front.size() : front.find(head) + head.size();
+         front.compare(std::min(at, front.size()), 2, "- ") == 0;) {
+      const size_t end = std::min(front.find('\n', at), front.size());
+      values.push_back(yaml_scalar(front.substr(at + 2, end - at - 2)));
+      at = end + 1;
+    }
+    return values;
+  };
+  provenance.base_models = list("base_model");
+  provenance.languages = list("language");
   return provenance;
 }
 
@@ -338,6 +345,8 @@ std::string hf_card_provenance(const Provenance& provenance) {
   line("model_name", provenance.name);
   line("license", provenance.license);
   line("license_link", provenance.license_link);
+  if (!provenance.languages.empty()) text += "language:\n";
+  for (const std::string& language : provenance.languages) text += "- " + to_yaml_scalar(language) + "\n";
   if (!provenance.base_models.empty()) text += "base_model:\n";
   for (const std::string& base : provenance.base_models)
     text += "- " + to_yaml_scalar(base.rfind(site, 0) == 0 ? base.substr(site.size()) : base) + "\n";

@@ -70,6 +70,31 @@ void split_fused(const GgufFile& file, const ModelConfig& config, std::map<std::
   }
 }
 
+// Keys that say what the configuration, the provenance or the layout of the file says, or that it is one of several.
+bool is_unread(const std::string& key, const std::string& architecture) {
+  static const std::set<std::string> kGeneral = {"architecture", "type",         "name",      "author",
+                                                 "size_label",   "license",      "file_type", "quantization_version",
+                                                 "alignment",    "license.link", "languages"};
+  for (const char* prefix : {"split.", "attar.", "general.base_model."})
+    if (key.starts_with(prefix)) return false;
+  if (key.starts_with("general.") && kGeneral.contains(key.substr(8))) return false;
+  return !is_read_by_tokenizer(key) && key != architecture + ".rope.scale_linear";
+}
+
+Provenance gguf_provenance(const GgufFile& file, const std::string& path) {
+  Provenance provenance;
+  provenance.name = file.string("general.name", fs::path(path).stem().string());
+  provenance.license = file.string("general.license", "");
+  provenance.license_link = file.string("general.license.link", "");
+  provenance.author = file.string("general.author", "");
+  if (const GgufValue* languages = file.find("general.languages")) provenance.languages = languages->strings;
+  for (int64_t i = 0; i < std::min<int64_t>(16, file.integer("general.base_model.count", 0)); ++i) {
+    const std::string base = "general.base_model." + std::to_string(i);
+    provenance.base_models.push_back(file.string(base + ".repo_url", file.string(base + ".name", "")));
+  }
+  return provenance;
+}
+
 ModelFile::Parts read_gguf(const std::string& path) {
   const GgufFile file = GgufFile::open(path);
   ModelFile::Parts parts;
@@ -77,14 +102,13 @@ ModelFile::Parts read_gguf(const std::string& path) {
   parts.tokenizer = read_gguf_tokenizer(file);
   parts.layout = Layout::Gguf;
   parts.interleaved_rope = gguf_interleaves_rope(file);
-  parts.provenance.name = file.string("general.name", fs::path(path).stem().string());
-  parts.provenance.license = file.string("general.license", "");
-  parts.provenance.license_link = file.string("general.license.link", "");
-  parts.provenance.author = file.string("general.author", "");
-  for (int64_t i = 0; i < std::min<int64_t>(16, file.integer("general.base_model.count", 0)); ++i) {
-    const std::string base = "general.base_model." + std::to_string(i);
-    parts.provenance.base_models.push_back(file.string(base + ".repo_url", file.string(base + ".name", "")));
-  }
+  parts.provenance = gguf_provenance(file, path);
+  for (const GgufEntry& entry : file.entries())
+    if (is_unread(entry.key, file.string("general.architecture"))) parts.unread.push_back(entry);
+  const int64_t window = parts.config.sliding_window;
+  if (parts.config.family != Family::Gemma3 && window > 0 && window < parts.config.context_length)
+    parts.notes.push_back("the file names a sliding window of " + std::to_string(window) +
+                          " tokens, which llama.cpp and Attar do not apply in this architecture");
   parts.size_bytes = file.size_bytes();
 
   std::set<std::string> used{"rope_freqs.weight"};
@@ -96,29 +120,82 @@ ModelFile::Parts read_gguf(const std::string& path) {
   return parts;
 }
 
+const std::string kPrefix = "model.";
+const std::string kHead = "lm_head.weight";
+
+// The inner model, saved without what wraps it.
+bool has_no_prefix(const std::vector<SafetensorsFile>& files) {
+  return std::none_of(files.begin(), files.end(), [](const SafetensorsFile& file) {
+    return std::any_of(file.tensors().begin(), file.tensors().end(),
+                       [](const SafeTensor& tensor) { return tensor.name.starts_with(kPrefix); });
+  });
+}
+
+bool same_values(const StoredTensor& a, const StoredTensor& b) {
+  if (a.shape != b.shape) return false;
+  const QuantFormat &format_a = format_of(a.type), &format_b = format_of(b.type);
+  const auto a_bytes = static_cast<size_t>(format_a.block_bytes), b_bytes = static_cast<size_t>(format_b.block_bytes);
+  const size_t count = a.bytes.size() / a_bytes;
+  if (b.bytes.size() / b_bytes != count) return false;
+  constexpr size_t kChunk = size_t{1} << 16;
+  std::vector<std::byte> buffer_a, buffer_b;
+  std::vector<float> values_a(kChunk), values_b(kChunk);
+  for (size_t at = 0; at < count; at += kChunk) {
+    const size_t n = std::min(kChunk, count - at);
+    const auto part_a = a.bytes.subspan(at * a_bytes, n * a_bytes).read(buffer_a);
+    const auto part_b = b.bytes.subspan(at * b_bytes, n * b_bytes).read(buffer_b);
+    if (a.type == b.type && std::ranges::equal(part_a, part_b)) continue;
+    if (a.type == b.type) return false;
+    format_a.decode(part_a.data(), static_cast<int64_t>(n), values_a.data());
+    format_b.decode(part_b.data(), static_cast<int64_t>(n), values_b.data());
+    if (!std::equal(values_a.data(), values_a.data() + n, values_b.data())) return false;
+  }
+  return true;
+}
+
+// A config that ties the head to the embedding, beside a file that may hold both or the head alone.
+void settle_head(ModelFile::Parts& parts) {
+  const std::string head = tensor_name(-1, Role::Output), embedding = tensor_name(-1, Role::Embedding);
+  const auto stored = parts.tensors.find(head);
+  if (!parts.config.tied_embeddings || stored == parts.tensors.end()) return;
+  const auto [own, only_head] = parts.tensors.try_emplace(embedding, stored->second);
+  if (only_head || same_values(own->second, stored->second)) {
+    parts.tensors.erase(stored);
+    return;
+  }
+  parts.config.tied_embeddings = false;
+  parts.notes.push_back("config.json ties the head to the embedding, but " + kHead +
+                        " is another matrix: it is used, and the two are not tied");
+}
+
 ModelFile::Parts read_hf(const std::string& directory) {
   ModelFile::Parts parts;
   parts.config = read_hf_config(directory);
   parts.tokenizer = read_hf_tokenizer(directory);
   parts.layout = Layout::HuggingFace;
   parts.provenance = read_hf_provenance(directory);
+  const std::vector<SafetensorsFile> files = SafetensorsFile::open_directory(directory);
   std::map<std::string, std::string> names;
-  for (const TensorSpec& spec : tensor_specs(parts.config)) names[spec.hf_name] = spec.name;
-  for (const SafetensorsFile& file : SafetensorsFile::open_directory(directory)) {
+  const bool prefixless = has_no_prefix(files);
+  for (const TensorSpec& spec : tensor_specs(parts.config))
+    names[prefixless && spec.hf_name.starts_with(kPrefix) ? spec.hf_name.substr(kPrefix.size()) : spec.hf_name] =
+        spec.name;
+  names[kHead] = tensor_name(-1, Role::Output);
+  for (const SafetensorsFile& file : files) {
     parts.size_bytes += fs::file_size(file.path());
     for (const SafeTensor& tensor : file.tensors()) {
-      if (tensor.name == "lm_head.weight" && parts.config.tied_embeddings) continue;  // a copy of the embedding
-      if (tensor.name.ends_with(".rotary_emb.inv_freq")) continue;  // a buffer of old dumps: the config says it all
+      if (is_buffer(tensor)) continue;
       const auto known = names.find(tensor.name);
       parts.tensors[known == names.end() ? tensor.name : known->second] = {tensor.type, tensor.shape, tensor.bytes};
     }
   }
+  settle_head(parts);
   return parts;
 }
 
 void check_special_ids(const TokenizerData& tokenizer, const std::string& where) {
   const auto size = static_cast<int64_t>(tokenizer.tokens.size());
-  for (const int32_t id : {tokenizer.bos, tokenizer.eos, tokenizer.eot, tokenizer.unknown, tokenizer.padding})
+  for (const int32_t id : special_ids(tokenizer))
     if (id >= size)
       throw input_error(where, "the tokenizer has a special token outside its vocabulary",
                         "an id below " + std::to_string(size), std::to_string(id));
@@ -205,6 +282,7 @@ ModelFile ModelFile::open(const std::string& model) {
     throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
   parts.source = model;
+  parts.notes.insert(parts.notes.end(), parts.tokenizer.notes.begin(), parts.tokenizer.notes.end());
   // Rows of the embedding beyond the tokenizer are padding that converters name [PADn].
   for (auto n = static_cast<int64_t>(parts.tokenizer.tokens.size());
        fs::is_directory(path) && n > 0 && n < parts.config.vocab_size; ++n)

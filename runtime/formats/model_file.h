@@ -14,6 +14,7 @@
 #include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/blocks/quant_format.h"
 #include "runtime/formats/config.h"
+#include "runtime/formats/container/gguf.h"
 #include "runtime/formats/tensor_specs.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
 
@@ -37,6 +38,7 @@ struct Provenance {
   std::string license_link;
   std::vector<std::string> base_models;  // names or links of what it was made from
   std::string author;
+  std::vector<std::string> languages;  // codes: "en"
 };
 
 class ModelFile {
@@ -54,8 +56,10 @@ class ModelFile {
     std::optional<bool> interleaved_rope;         // unset: as the layout and the family say
     std::map<std::string, StoredTensor> tensors;  // by TensorSpec::name
     std::shared_ptr<const void> owner;
-    std::string source;       // what the user named
-    uint64_t size_bytes = 0;  // of the file(s)
+    std::string source;                // what the user named
+    uint64_t size_bytes = 0;           // of the file(s)
+    std::vector<GgufEntry> unread{};   // keys of a GGUF that Attar makes nothing of; a repacked file keeps them
+    std::vector<std::string> notes{};  // what is not as the files say, for people
   };
   explicit ModelFile(Parts parts);
 
@@ -65,6 +69,8 @@ class ModelFile {
   Layout layout() const { return parts_->layout; }
   bool interleaved_rope() const;  // q and k rows pair neighbours
   const std::string& source() const { return parts_->source; }
+  const std::vector<GgufEntry>& unread() const { return parts_->unread; }
+  const std::vector<std::string>& notes() const { return parts_->notes; }
   uint64_t size_bytes() const { return parts_->size_bytes; }
   const StoredTensor& tensor(const std::string& name) const;  // one of tensor_specs(config())
 

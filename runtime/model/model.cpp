@@ -35,6 +35,7 @@ class Loader {
       layer.rope = rope_index(rope_frequencies(config, config.layers[i]));
       layer.window = config.layers[i].kind == LayerKind::SlidingAttention ? config.sliding_window : 0;
     }
+    weights_.notes = file_.notes();
     for (const TensorSpec& spec : tensor_specs(config)) load(spec);
     if (!fallbacks_.empty())
       for (const std::string& type : fallbacks_)

@@ -20,11 +20,36 @@ const char* const kLlama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 const char* const kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kQwen35 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kSeedCoder =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kBailing =
+    R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)";
+const char* const kMiniCpm5 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kTekken =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kGpt4o =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kDeepSeekV3 =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 const std::map<std::string, std::vector<const char*>> kExpressions = {
     {"gpt-2", {kGpt2}},
     {"smollm", {R"(\p{N})", kGpt2}},
     {"llama-bpe", {kLlama3}},
     {"qwen2", {kQwen2}},
+    {"qwen35", {kQwen35}},
+    {"seed-coder", {kSeedCoder}},
+    {"bailingmoe", {kBailing}},
+    {"minicpm5", {R"(\p{N}{1,3})", kMiniCpm5}},
+    {"tekken", {kTekken}},
+    {"gpt-4o", {kGpt4o}},
+    {"deepseek-v3", {R"(\p{N}{1,3})", R"([\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)", kDeepSeekV3}},
+    {"deepseek-coder",
+     {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", R"([\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+)",
+      R"(\p{N})"}},
+    {"falcon", {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2, "[0-9][0-9][0-9]"}},
     {"default", {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
 };
 
@@ -96,10 +121,11 @@ TEST(Split, ByHand) {
 }
 
 TEST(Split, EqualsTheExpressionsOnRandomText) {
-  const char* const parts[] = {"a",      "B",      "\u00e9",     "\u4e16", "1", "\u0663",  "\u00bd", "'",
-                               "'s",     "'LL",    "\u017f",     " ",      " ", "  ",      "\t",     "\n",
-                               "\r\n",   "\u00a0", "\u3000",     "\u2028", "!", ".",       "$",      "=",
-                               "\u2014", "\u20ac", "\U0001F44D", "\u0301", "_", "1234567", "re",     "Ve"};
+  const char* const parts[] = {
+      "a",      "B",      "\u00e9", "\u4e16", "1",          "\u0663", "\u00bd", "'",       "'s",     "'LL", "\u017f",
+      " ",      " ",      "  ",     "\t",     "\n",         "\r\n",   "\u00a0", "\u3000",  "\u2028", "!",   ".",
+      "$",      "=",      "\u2014", "\u20ac", "\U0001F44D", "\u0301", "_",      "1234567", "re",     "Ve",  "/",
+      "\u02b0", "\u01c5", "\u3042", "\uac00", "\x01",       "<",      "ll",     "\u0915",  "A",      "AB",  "\u0e01"};
   const CounterRandom random(11);
   uint64_t draw = 0;
   for (const auto& [pre, expressions] : kExpressions)
@@ -121,7 +147,7 @@ TEST(Split, EveryCharacterHasItsClass) {
     append_utf8(self, c);
     if (c > 0x7F && assigned.split(self + "a").size() > 1) continue;
     const std::string text = "a" + self + "1 " + self + "! " + self;
-    for (const char* pre : {"gpt-2", "qwen2"})
+    for (const char* pre : {"gpt-2", "qwen2", "gpt-4o", "deepseek-v3"})
       ASSERT_EQ(split(pre, text), split_reference(kExpressions.at(pre), text)) << pre << ": U+" << std::hex << c;
     ++compared;
   }

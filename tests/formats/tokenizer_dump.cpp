@@ -2,6 +2,8 @@
 //   tokenizer_dump MODEL ids [special]   a JSON string a line -> {"ids": [...], "ends": [...], "text": decoded} a line
 //   tokenizer_dump MODEL chats FILE.jsonl [TEMPLATE]   [{"ids": [...], "counted": [...]}, ...] a chat a line
 //   tokenizer_dump MODEL hf DIR          writes the tokenizer as a Hugging Face directory
+//   tokenizer_dump MODEL ends            the ids that end a reply
+//   tokenizer_dump - nfc                 a JSON string a line -> its canonical composition
 //   tokenizer_dump MODEL rate FILE       MB/s of encoding a text file, median of 5 rounds of at least 0.2 s
 #include <algorithm>
 #include <chrono>
@@ -17,6 +19,7 @@
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/gguf_tokenizer.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace {
 
@@ -50,6 +53,19 @@ void print_chats(const attar::Tokenizer& tokenizer, const std::string& path, con
   }
 }
 
+void print_ends(const attar::Tokenizer& tokenizer) {
+  nlohmann::json ids = nlohmann::json::array();
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    if (tokenizer.ends_generation(id)) ids.push_back(id);
+  std::cout << ids.dump() << "\n";
+}
+
+void print_nfc() {
+  using Json = nlohmann::json;
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << Json(attar::to_nfc(Json::parse(line).get<std::string>())).dump() << "\n";
+}
+
 void print_rate(const attar::Tokenizer& tokenizer, const std::string& path) {
   const std::string text = attar::read_file(path);
   std::vector<double> rates;
@@ -74,10 +90,13 @@ void print_rate(const attar::Tokenizer& tokenizer, const std::string& path) {
 int main(int argc, char** argv) {
   try {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
-    if (arguments.size() < 2) throw attar::usage_error("tokenizer_dump", "needs MODEL and ids, chats, hf or rate");
+    if (arguments.size() < 2)
+      throw attar::usage_error("tokenizer_dump", "needs MODEL and ids, chats, hf, ends, nfc or rate");
+    if (arguments[1] == "nfc") return print_nfc(), 0;
     attar::TokenizerData data = open(arguments[0]);
     if (arguments[1] == "hf") return attar::write_hf_tokenizer(arguments.at(2), data), 0;
     const attar::Tokenizer tokenizer(std::move(data), arguments[0]);
+    if (arguments[1] == "ends") return print_ends(tokenizer), 0;
     if (arguments[1] == "rate") return print_rate(tokenizer, arguments.at(2)), 0;
     if (arguments[1] == "chats")
       return print_chats(tokenizer, arguments.at(2), arguments.size() > 3 ? arguments[3] : ""), 0;

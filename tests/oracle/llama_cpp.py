@@ -64,6 +64,9 @@ class Library:
                 ("llama_model_load_from_file", ctypes.c_void_p, [ctypes.c_char_p, Opaque]), ("llama_model_free", None, [ctypes.c_void_p]),
                 ("llama_init_from_model", ctypes.c_void_p, [ctypes.c_void_p, Opaque]), ("llama_free", None, [ctypes.c_void_p]),
                 ("llama_model_get_vocab", ctypes.c_void_p, [ctypes.c_void_p]), ("llama_vocab_n_tokens", ctypes.c_int32, [ctypes.c_void_p]),
+                ("llama_tokenize", ctypes.c_int32, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]),
+                ("llama_detokenize", ctypes.c_int32, [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]),
+                ("llama_vocab_is_eog", ctypes.c_bool, [ctypes.c_void_p, ctypes.c_int32]),
                 ("llama_batch_init", Batch, [ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]), ("llama_batch_free", None, [Batch]),
                 ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]), ("llama_get_memory", ctypes.c_void_p, [ctypes.c_void_p]),
                 ("llama_memory_clear", None, [ctypes.c_void_p, ctypes.c_bool]),
@@ -88,6 +91,47 @@ class Library:
         """Logits of every position of one sequence: (n, V) float32. RuntimeError with llama.cpp's log when it cannot load."""
         with Model(self, path, len(tokens), threads) as model:
             return model.logits(tokens)
+
+
+class Vocabulary:
+    """The tokenizer of a GGUF, which may hold nothing else."""
+
+    def __init__(self, library_, path):
+        self.lib = library_.lib
+        params = self.lib.llama_model_default_params()
+        # Behind the pointers come the booleans, vocab_only first; one that is true by default is among them.
+        groups = [bytes(params.bytes)[i:i + 8] for i in range(40, 104, 8)]
+        first = next(i for i, group in enumerate(groups) if set(group) == {0, 1})
+        params.bytes[40 + 8 * first] = 1
+        library_.messages.clear()
+        self.model = self.lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self.model:
+            raise RuntimeError("llama.cpp cannot load the vocabulary:\n" + "".join(library_.messages)[-2000:])
+        self.vocabulary = self.lib.llama_model_get_vocab(self.model)
+        self.size = self.lib.llama_vocab_n_tokens(self.vocabulary)
+
+    def encode(self, text, special):
+        """Ids; with `special`, BOS and EOS as the file says and control tokens that are written out."""
+        raw = text.encode()
+        room = len(raw) + 16
+        tokens = (ctypes.c_int32 * room)()
+        n = self.lib.llama_tokenize(self.vocabulary, raw, len(raw), tokens, room, special, special)
+        assert n >= 0
+        return tokens[:n]
+
+    def decode(self, ids):
+        """The bytes of plain tokens, as llama_detokenize joins them."""
+        room = 64 * len(ids) + 64
+        text = ctypes.create_string_buffer(room)
+        n = self.lib.llama_detokenize(self.vocabulary, (ctypes.c_int32 * len(ids))(*ids), len(ids), text, room, False, False)
+        assert n >= 0
+        return text.raw[:n]
+
+    def ends(self):
+        return [id for id in range(self.size) if self.lib.llama_vocab_is_eog(self.vocabulary, id)]
+
+    def close(self):
+        self.lib.llama_model_free(self.model)
 
 
 class Model:

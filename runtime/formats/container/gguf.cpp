@@ -1,10 +1,11 @@
 #include "runtime/formats/container/gguf.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
-#include "runtime/base/atomic_file.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/error.h"
 
@@ -240,18 +241,23 @@ uint64_t alignment_of(const GgufFile& file) {
   return static_cast<uint64_t>(alignment);
 }
 
-GgufValue scalar(GgufType type) {
-  GgufValue value;
-  value.type = type;
-  return value;
-}
-
 }  // namespace
 
-GgufFile GgufFile::open(const std::string& path) {
+double shortest_decimal(double value) {
+  const auto stored = static_cast<float>(value);
+  for (int digits = 1; digits <= 9; ++digits) {  // 9 tell any two floats apart
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*g", digits, static_cast<double>(stored));
+    if (std::strtof(text, nullptr) == stored) return std::strtod(text, nullptr);
+  }
+  return value;  // NaN
+}
+
+GgufFile GgufFile::open_one(const std::string& path) {
   GgufFile file;
-  file.file_ = InputFile(path);
-  Cursor cursor(file.file_);
+  file.path_ = path;
+  file.parts_ = {InputFile(path)};
+  Cursor cursor(file.parts_[0]);
   check_header(cursor);
   const uint64_t n_tensors = checked_count(cursor, "the number of tensors", kMaxTensors, 24);
   const uint64_t n_keys = checked_count(cursor, "the number of keys", kMaxKeys, 13);
@@ -276,12 +282,24 @@ GgufFile GgufFile::open(const std::string& path) {
     if (checked_add(begin, info.size_bytes, where) > file.size_bytes())
       throw input_error(where, "runs past the end of the file", std::to_string(begin + info.size_bytes) + " bytes",
                         std::to_string(file.size_bytes()), "the file is cut; fetch it again");
-    info.tensor.bytes = LazyBytes(file.file_, begin, info.size_bytes);
+    info.tensor.bytes = LazyBytes(file.parts_[0], begin, info.size_bytes);
     expected = checked_add(expected, round_up(info.size_bytes, alignment, where), where);
     file.tensors_.push_back(std::move(info.tensor));
   }
   file.tensors_by_name_ = index_by_name(file.tensors_, kTensorName, path, "tensor");
   return file;
+}
+
+void GgufFile::add_part(GgufFile part) {
+  for (InputFile& file : part.parts_) parts_.push_back(std::move(file));
+  for (GgufTensor& tensor : part.tensors_) tensors_.push_back(std::move(tensor));
+  tensors_by_name_ = index_by_name(tensors_, kTensorName, part.path_, "tensor");
+}
+
+uint64_t GgufFile::size_bytes() const {
+  uint64_t bytes = 0;
+  for (const InputFile& part : parts_) bytes += part.size_bytes();
+  return bytes;
 }
 
 const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
@@ -335,156 +353,6 @@ std::string GgufFile::string(std::string_view key, std::optional<std::string> fa
   if (value == nullptr) throw missing(*this, key);
   if (value->is_array || value->strings.size() != 1) throw wrong_kind(*this, key, "text");
   return value->strings[0];
-}
-
-GgufValue GgufValue::u32(uint32_t v) {
-  GgufValue value = scalar(GgufType::U32);
-  value.integers = {static_cast<int64_t>(v)};
-  return value;
-}
-GgufValue GgufValue::i32(int32_t v) {
-  GgufValue value = scalar(GgufType::I32);
-  value.integers = {v};
-  return value;
-}
-GgufValue GgufValue::u64(uint64_t v) {
-  GgufValue value = scalar(GgufType::U64);
-  value.integers = {static_cast<int64_t>(v)};
-  return value;
-}
-GgufValue GgufValue::f32(float v) {
-  GgufValue value = scalar(GgufType::F32);
-  value.reals = {static_cast<double>(v)};
-  return value;
-}
-GgufValue GgufValue::boolean(bool v) {
-  GgufValue value = scalar(GgufType::Bool);
-  value.integers = {v ? 1 : 0};
-  return value;
-}
-GgufValue GgufValue::string(std::string v) {
-  GgufValue value = scalar(GgufType::String);
-  value.strings = {std::move(v)};
-  return value;
-}
-GgufValue GgufValue::array_of(std::vector<std::string> v) {
-  GgufValue value = scalar(GgufType::String);
-  value.is_array = true;
-  value.strings = std::move(v);
-  return value;
-}
-GgufValue GgufValue::array_of(std::vector<float> v) {
-  GgufValue value = scalar(GgufType::F32);
-  value.is_array = true;
-  value.reals.assign(v.begin(), v.end());
-  return value;
-}
-GgufValue GgufValue::array_of_i32(std::vector<int64_t> v) {
-  GgufValue value = scalar(GgufType::I32);
-  value.is_array = true;
-  value.integers = std::move(v);
-  return value;
-}
-GgufValue GgufValue::array_of_u32(std::vector<int64_t> v) {
-  GgufValue value = array_of_i32(std::move(v));
-  value.type = GgufType::U32;
-  return value;
-}
-
-namespace {
-
-template <class T>
-void put(AtomicFile& file, T value) {
-  file.write(std::as_bytes(std::span(&value, 1)));
-}
-
-void put_string(AtomicFile& file, const std::string& text) {
-  put<uint64_t>(file, text.size());
-  file.write(text);
-}
-
-void put_element(AtomicFile& file, const GgufValue& value, size_t i) {
-  switch (value.type) {
-    case GgufType::U8:
-    case GgufType::I8:
-    case GgufType::Bool:
-      return put(file, static_cast<uint8_t>(value.integers[i]));
-    case GgufType::U16:
-    case GgufType::I16:
-      return put(file, static_cast<uint16_t>(value.integers[i]));
-    case GgufType::U32:
-    case GgufType::I32:
-      return put(file, static_cast<uint32_t>(value.integers[i]));
-    case GgufType::U64:
-    case GgufType::I64:
-      return put(file, static_cast<uint64_t>(value.integers[i]));
-    case GgufType::F32:
-      return put(file, static_cast<float>(value.reals[i]));
-    case GgufType::F64:
-      return put(file, value.reals[i]);
-    case GgufType::String:
-      return put_string(file, value.strings[i]);
-    case GgufType::Array:
-      break;
-  }
-}
-
-void put_entry(AtomicFile& file, const GgufEntry& entry) {
-  put_string(file, entry.key);
-  const GgufValue& value = entry.value;
-  const size_t count = value.type == GgufType::String ? value.strings.size()
-                       : is_real(value.type)          ? value.reals.size()
-                                                      : value.integers.size();
-  if (value.is_array) {
-    put(file, static_cast<uint32_t>(GgufType::Array));
-    put(file, static_cast<uint32_t>(value.type));
-    put<uint64_t>(file, count);
-  } else {
-    put(file, static_cast<uint32_t>(value.type));
-  }
-  for (size_t i = 0; i < count; ++i) put_element(file, value, i);
-}
-
-void pad(AtomicFile& file, uint64_t alignment) {
-  static constexpr char kZeros[256] = {};
-  for (uint64_t rest = (alignment - file.size_bytes() % alignment) % alignment; rest > 0;) {
-    const uint64_t take = std::min<uint64_t>(rest, sizeof kZeros);
-    file.write(std::string_view(kZeros, take));
-    rest -= take;
-  }
-}
-
-}  // namespace
-
-void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries,
-                const std::vector<GgufTensor>& tensors) {
-  AtomicFile file(path);
-  file.write("GGUF");
-  put<uint32_t>(file, 3);
-  put<uint64_t>(file, tensors.size());
-  put<uint64_t>(file, entries.size());
-  uint64_t alignment = kDefaultAlignment;
-  for (const GgufEntry& entry : entries) {
-    put_entry(file, entry);
-    if (entry.key == "general.alignment") alignment = static_cast<uint64_t>(entry.value.integers.at(0));
-  }
-  uint64_t offset = 0;
-  for (const GgufTensor& tensor : tensors) {
-    put_string(file, tensor.name);
-    put(file, static_cast<uint32_t>(tensor.shape.size()));
-    for (auto extent = tensor.shape.rbegin(); extent != tensor.shape.rend(); ++extent)
-      put(file, static_cast<uint64_t>(*extent));
-    put(file, static_cast<int32_t>(tensor.type));
-    put(file, offset);
-    offset = checked_add(offset, round_up(tensor.bytes.size(), alignment, path), path);
-  }
-  pad(file, alignment);
-  std::vector<std::byte> buffer;
-  for (const GgufTensor& tensor : tensors) {
-    file.write(tensor.bytes.read(buffer));
-    pad(file, alignment);
-  }
-  file.commit();
 }
 
 }  // namespace attar

@@ -5,7 +5,9 @@
 //   n_tensors x { string name; u32 n_dims; u64 ne[n_dims] (fastest first); u32 type; u64 offset }
 //   padding to general.alignment (default 32); tensor data, each tensor padded, contiguous in listing order
 //
-// Source: the GGUF specification of ggml (docs/gguf.md). Non-goals: big-endian files, split files.
+// Source: the GGUF specification of ggml (docs/gguf.md). A file may be one of several
+// (NAME-00001-of-00003.gguf, keys split.*, of llama.cpp's gguf-split): the first has the keys, each has tensors of its
+// own. Non-goal: big-endian files.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +50,7 @@ struct GgufValue {
   std::vector<double> reals;
   std::vector<std::string> strings;
 
+  static GgufValue u16(uint16_t v);
   static GgufValue u32(uint32_t v);
   static GgufValue i32(int32_t v);
   static GgufValue u64(uint64_t v);
@@ -59,6 +62,9 @@ struct GgufValue {
   static GgufValue array_of_i32(std::vector<int64_t> v);
   static GgufValue array_of_u32(std::vector<int64_t> v);
 };
+
+// What a float32 of a file was meant to be: 1e-05, not 9.999999747378752e-06.
+double shortest_decimal(double value);
 
 struct GgufEntry {
   std::string key;
@@ -76,14 +82,15 @@ struct GgufTensor {
 // types and shapes are Error{Input} naming the file and the key or tensor.
 class GgufFile {
  public:
+  // All parts of a file that is one of several, whichever of them `path` is.
   static GgufFile open(const std::string& path);
 
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const { return path_; }
   const std::vector<GgufEntry>& entries() const { return entries_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* find_tensor(std::string_view name) const;
   const GgufValue* find(std::string_view key) const;
-  uint64_t size_bytes() const { return file_.size_bytes(); }
+  uint64_t size_bytes() const;  // of all parts
 
   // A value of the wanted kind; the default when the key is absent; Error{Input} when it has another kind.
   int64_t integer(std::string_view key, std::optional<int64_t> fallback = {}) const;
@@ -92,14 +99,32 @@ class GgufFile {
   std::string string(std::string_view key, std::optional<std::string> fallback = {}) const;
 
  private:
-  InputFile file_;
+  static GgufFile open_one(const std::string& path);
+  void add_part(GgufFile part);
+
+  std::string path_;
+  std::vector<InputFile> parts_;
   std::vector<GgufEntry> entries_;  // in file order
   std::vector<GgufTensor> tensors_;
   std::vector<uint32_t> keys_by_name_;     // sorted index
   std::vector<uint32_t> tensors_by_name_;  // sorted index
 };
 
+// NAME.gguf -> NAME-00002-of-00003.gguf, for part 2 of 3.
+std::string gguf_part_path(const std::string& path, size_t part, size_t count);
+inline constexpr size_t kMaxGgufParts = 65535;  // split.count has 16 bits
+
+// Bytes before the tensors' data: magic, version, counts and keys; and what one tensor adds.
+uint64_t gguf_header_bytes(const std::vector<GgufEntry>& entries);
+uint64_t gguf_tensor_info_bytes(const std::string& name, size_t dimensions);
+
 // Writes version 3, aside and renamed. Tensors are read one at a time. Same input, same bytes.
 void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries, const std::vector<GgufTensor>& tensors);
+
+// Files of at most `limit_bytes` (0: of any size), but for tensors that are larger alone; one file of that name when
+// all fits into it.
+// -> the paths written.
+std::vector<std::string> write_gguf_split(const std::string& path, const std::vector<GgufEntry>& entries,
+                                          const std::vector<GgufTensor>& tensors, uint64_t limit_bytes);
 
 }  // namespace attar

@@ -16,13 +16,15 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kHeaderLimitBytes = 100'000'000;  // as the reference reader
 
+constexpr const char* kFrequencies = ".rotary_emb.inv_freq";
+
 struct Dtype {
   const char* name;
   TensorType type;
 };
 constexpr Dtype kDtypes[] = {{"F32", TensorType::F32}, {"F16", TensorType::F16}, {"BF16", TensorType::BF16},
                              {"F64", TensorType::F64}, {"I64", TensorType::I64}, {"I32", TensorType::I32},
-                             {"I16", TensorType::I16}, {"I8", TensorType::I8}};
+                             {"I16", TensorType::I16}, {"I8", TensorType::I8},   {"BOOL", TensorType::I8}};
 
 const char* dtype_name(TensorType type) {
   for (const Dtype& row : kDtypes)
@@ -47,13 +49,14 @@ Placed read_tensor(const std::string& name, const Json& entry, const LazyBytes& 
       !entry["shape"].is_array() || !entry.contains("data_offsets") || !entry["data_offsets"].is_array() ||
       entry["data_offsets"].size() != 2)
     throw input_error(where, "has a header that is not as it should be", "dtype, shape and data_offsets");
-  SafeTensor tensor{.name = name, .type = TensorType::F32, .shape = {}, .bytes = {}};
+  SafeTensor tensor{.name = name, .type = TensorType::F32, .shape = {}, .bytes = {}, .is_boolean = false};
   const Dtype* dtype = std::find_if(std::begin(kDtypes), std::end(kDtypes),
                                     [&](const Dtype& row) { return entry["dtype"] == row.name; });
   if (dtype == std::end(kDtypes))
     throw input_error(where, "has a number type that is not supported", "F32, F16, BF16, F64 or integers",
                       printable(entry["dtype"].get<std::string>()));
   tensor.type = dtype->type;
+  tensor.is_boolean = entry["dtype"] == "BOOL";
   uint64_t size_bytes = static_cast<uint64_t>(format_of(dtype->type).block_bytes);
   for (const Json& extent : entry["shape"]) {
     size_bytes = checked_mul(size_bytes, number(extent), where);
@@ -70,18 +73,27 @@ Placed read_tensor(const std::string& name, const Json& entry, const LazyBytes& 
   return {begin, std::move(tensor)};
 }
 
+// What writers leave out after they have made the index: a head that is the embedding, buffers.
+bool may_be_absent(const std::string& name) {
+  return name == "lm_head.weight" || name.ends_with(kFrequencies);
+}
+
 // A shard holds the tensors that the index says it holds, and no other.
 void check_shard(const SafetensorsFile& shard, std::vector<std::string>& names, const std::string& index) {
   for (const std::string& name : names)
-    if (shard.find(name) == nullptr)
+    if (shard.find(name) == nullptr && !may_be_absent(name))
       throw input_error(index, "puts tensor " + printable(name) + " where it is not", "in " + shard.path());
   std::sort(names.begin(), names.end());
   for (const SafeTensor& tensor : shard.tensors())
-    if (!std::binary_search(names.begin(), names.end(), tensor.name))
+    if (!is_buffer(tensor) && !std::binary_search(names.begin(), names.end(), tensor.name))
       throw input_error(index, "does not name tensor " + printable(tensor.name), "", "in " + shard.path());
 }
 
 }  // namespace
+
+bool is_buffer(const SafeTensor& tensor) {
+  return tensor.is_boolean || tensor.name.ends_with(kFrequencies);
+}
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
   SafetensorsFile file;

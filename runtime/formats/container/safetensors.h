@@ -14,13 +14,17 @@
 
 namespace attar {
 
-// `type` is F32, F16, BF16, F64, I64, I32, I16, I8; others are refused by name.
+// `type` is F32, F16, BF16, F64, I64, I32, I16, I8; BOOL is read as I8; others are refused by name.
 struct SafeTensor {
   std::string name;
   TensorType type;
   std::vector<int64_t> shape;
   LazyBytes bytes;
+  bool is_boolean = false;  // read as I8; never a weight
 };
+
+// Masks and frequencies that old dumps carry: no weight, whatever an index says of it.
+bool is_buffer(const SafeTensor& tensor);
 
 class SafetensorsFile {
  public:

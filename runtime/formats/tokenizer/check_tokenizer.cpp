@@ -58,6 +58,7 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
   check_id(where, "the unknown", data.unknown, n_tokens);
   check_id(where, "the padding", data.padding, n_tokens);
   for (const int32_t id : data.end_of_generation) check_id(where, "an end-of-generation", id, n_tokens);
+  for (const TokenRole& role : data.roles) check_id(where, ("the " + role.name).c_str(), role.id, n_tokens);
   TextIndex texts(n_tokens);
   for (size_t id = 0; id < n_tokens; ++id) {
     const Token& token = data.tokens[id];
@@ -69,7 +70,7 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
   if (data.kind != TokenizerKind::Bpe) return;
   if (find_split(data.pre) == nullptr)
     throw input_error(where, "the pre-tokenizer `" + printable(data.pre) + "` is not supported",
-                      "gpt-2, smollm, llama-bpe, qwen2 or default");
+                      known_pre_tokenizers());
   check_merges(where, data, texts);
 }
 

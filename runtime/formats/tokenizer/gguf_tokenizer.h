@@ -1,6 +1,9 @@
-// tokenizer.ggml.* of a GGUF file, in and out.
+// tokenizer.ggml.* of a GGUF file, in and out. What GGUF has no key for stands under attar.tokenizer.*, which other
+// readers pass over.
 #pragma once
 
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/formats/container/gguf.h"
@@ -9,6 +12,11 @@
 namespace attar {
 
 TokenizerData read_gguf_tokenizer(const GgufFile& file);
+// Error{Usage} when GGUF cannot say how pieces are merged.
 std::vector<GgufEntry> gguf_tokenizer_entries(const TokenizerData& data);
+// What other readers of such a file do otherwise, a line each.
+std::vector<std::string> gguf_tokenizer_notes(const TokenizerData& data);
+// Whether read_gguf_tokenizer takes the key in, so that gguf_tokenizer_entries writes it or has a reason not to.
+bool is_read_by_tokenizer(std::string_view key);
 
 }  // namespace attar

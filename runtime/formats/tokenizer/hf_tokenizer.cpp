@@ -1,153 +1,20 @@
 // Reads tokenizer.json and its neighbours of a Hugging Face directory. Source: the JSON of the tokenizers library.
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <filesystem>
 
-#include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
-#include "runtime/formats/container/json_object.h"
-#include "runtime/formats/tokenizer/hf_pre_tokenizers.h"
+#include "runtime/formats/tokenizer/bpe.h"
+#include "runtime/formats/tokenizer/end_tokens.h"
+#include "runtime/formats/tokenizer/hf_json.h"
+#include "runtime/formats/tokenizer/hf_steps.h"
 #include "runtime/formats/tokenizer/spm.h"
-#include "runtime/formats/tokenizer/text_index.h"
+#include "runtime/formats/tokenizer/spm_scores.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
-#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {
 
-using Json = nlohmann::json;  // not ordered_json, whose look-ups are linear: a vocabulary has 262144 keys
-
-constexpr size_t kFileLimitBytes = size_t{256} << 20;
-
-Json read_json(const std::string& path) {
-  const std::string text = read_file(path, kFileLimitBytes);
-  check_json_depth(text, path);
-  Json json = Json::parse(text, nullptr, false);
-  if (!json.is_object()) throw input_error(path, "is not a JSON object");
-  return json;
-}
-
-// nullptr when the key is absent or null.
-const Json* find_key(const Json& json, const char* key) {
-  return json.contains(key) && !json[key].is_null() ? &json[key] : nullptr;
-}
-
-Error wrong_type(const std::string& where, const char* key, const char* expected, const Json& got) {
-  return input_error(where, std::string("key ") + key + " has another type", expected,
-                     printable(got.dump(-1, ' ', true), 40));
-}
-
-bool flag(const Json& json, const char* key, bool fallback, const std::string& where) {
-  const Json* value = find_key(json, key);
-  if (value != nullptr && !value->is_boolean()) throw wrong_type(where, key, "true or false", *value);
-  return value != nullptr ? value->get<bool>() : fallback;
-}
-std::string text(const Json& json, const char* key, const std::string& where) {
-  const Json* value = find_key(json, key);
-  if (value != nullptr && !value->is_string()) throw wrong_type(where, key, "text", *value);
-  return value != nullptr ? value->get<std::string>() : "";
-}
-// An object or list that may be absent.
-Json part(const Json& json, const char* key, Json::value_t type, const std::string& where) {
-  const Json* value = find_key(json, key);
-  const Json empty(type);
-  if (value != nullptr && value->type() != type) throw wrong_type(where, key, empty.type_name(), *value);
-  return value != nullptr ? *value : empty;
-}
-
-// The steps of a normalizer, pre-tokenizer or post-processor, Sequence or single.
-std::vector<Json> steps_of(const Json& json, const char* key, const char* list, const std::string& where) {
-  const Json* step = find_key(json, key);
-  if (step == nullptr) return {};
-  if (text(*step, "type", where) == "Sequence") return step->at(list).get<std::vector<Json>>();
-  return {*step};
-}
-
-Error unknown_step(const std::string& where, const char* what, const Json& step, const char* expected) {
-  return input_error(where,
-                     std::string("the ") + what + " `" + printable(text(step, "type", where)) + "` is not supported",
-                     expected, printable(step.dump(-1, ' ', true), 120));
-}
-
-std::string pattern_of(const Json& step, const std::string& where) {
-  if (!step.contains("pattern") || !step["pattern"].is_object()) return "";
-  return text(step["pattern"], step["pattern"].contains("Regex") ? "Regex" : "String", where);
-}
-
-// Every piece is kept, whether it is a match or a gap; the known expressions leave no gaps.
-bool keeps_all(const Json& step, const std::string& where) {
-  const std::string behavior = text(step, "behavior", where);
-  return flag(step, "invert", false, where) ? behavior == "Removed" : behavior == "Isolated";
-}
-
-// Byte-level BPE: which row of the table the pre-tokenizer is.
-std::string pre_of(const std::vector<Json>& steps, const std::string& where) {
-  HfPreTokenizer found{"", DigitSplit::None, "", ByteLevelSplit::None};
-  std::string pattern;
-  for (const Json& step : steps) {
-    const std::string type = text(step, "type", where);
-    if (type == "Digits" && flag(step, "individual_digits", false, where))
-      found.digits = DigitSplit::Each;
-    else if (type == "Split" && pattern.empty() && keeps_all(step, where))
-      pattern = pattern_of(step, where);
-    else if (type == "ByteLevel" && !flag(step, "add_prefix_space", true, where))
-      found.byte_level = flag(step, "use_regex", true, where) ? ByteLevelSplit::Gpt2 : ByteLevelSplit::None;
-    else
-      throw unknown_step(where, "pre-tokenizer", step, "those of GPT-2, SmolLM, Llama 3 and Qwen 2");
-  }
-  for (const HfPreTokenizer& row : kHfPreTokenizers)
-    if (row.digits == found.digits && row.pattern == pattern && row.byte_level == found.byte_level)
-      return std::string(row.pre);
-  throw input_error(where, "the pre-tokenizer is not supported", "that of GPT-2, SmolLM, Llama 3 or Qwen 2",
-                    printable(pattern.empty() ? "a sequence of steps" : pattern, 120));
-}
-
-// Metaspace of the tokenizers library in place of the two normalizers; text that begins with a space gets no other.
-bool read_metaspace(const Json& step, const std::string& where, TokenizerData& data) {
-  const std::string scheme = text(step, "prepend_scheme", where);
-  if (text(step, "replacement", where) != kSpmSpace || flag(step, "split", true, where) ||
-      (scheme != "always" && scheme != "first" && scheme != "never"))
-    throw unknown_step(where, "pre-tokenizer", step, "U+2581, prepend_scheme always, first or never, split false");
-  data.add_space_prefix = scheme != "never";
-  data.space_prefix = scheme == "first" ? SpacePrefix::FirstUnlessSpace : SpacePrefix::UnlessSpace;
-  if (!data.add_space_prefix) data.space_prefix = SpacePrefix::Always;
-  return true;
-}
-
-// SPM as BPE: spaces become U+2581, and nothing else changes or splits the text.
-void read_spm_steps(const Json& json, const std::string& where, TokenizerData& data) {
-  constexpr const char* kExpected = "Prepend and Replace, or Metaspace, as in Llama 2 and Gemma";
-  bool replaces = false;
-  for (const Json& step : steps_of(json, "normalizer", "normalizers", where)) {
-    const std::string type = text(step, "type", where);
-    if (type == "Prepend" && text(step, "prepend", where) == kSpmSpace)
-      data.add_space_prefix = true;
-    else if (type == "Replace" && pattern_of(step, where) == " " && text(step, "content", where) == kSpmSpace)
-      replaces = true;
-    else
-      throw unknown_step(where, "normalizer", step, kExpected);
-  }
-  for (const Json& step : steps_of(json, "pre_tokenizer", "pretokenizers", where))
-    if (text(step, "type", where) == "Metaspace" && !replaces)
-      replaces = read_metaspace(step, where, data);
-    else if (text(step, "type", where) != "Split" || pattern_of(step, where) != " ")  // spaces are gone by then
-      throw unknown_step(where, "pre-tokenizer", step, kExpected);
-  if (!replaces) throw input_error(where, "spaces are not written as U+2581", kExpected);
-}
-
-void read_steps(const Json& json, const std::string& where, TokenizerData& data) {
-  const std::vector<Json> steps = steps_of(json, "pre_tokenizer", "pretokenizers", where);
-  const auto is_byte_level = [&](const Json& step) { return text(step, "type", where) == "ByteLevel"; };
-  data.kind = std::any_of(steps.begin(), steps.end(), is_byte_level) ? TokenizerKind::Bpe : TokenizerKind::Spm;
-  if (data.kind == TokenizerKind::Spm) {
-    data.pre = "default";
-    return read_spm_steps(json, where, data);
-  }
-  data.pre = pre_of(steps, where);
-  for (const Json& step : steps_of(json, "normalizer", "normalizers", where)) {
-    if (text(step, "type", where) != "NFC") throw unknown_step(where, "normalizer", step, "NFC, or none");
-    data.normalize_nfc = true;
-  }
-}
+using namespace hf;
 
 void put_token(TokenizerData& data, const std::string& content, const Json& id, TokenKind kind, size_t limit,
                const std::string& where) {
@@ -164,24 +31,42 @@ void put_token(TokenizerData& data, const std::string& content, const Json& id, 
   data.tokens[at] = {content, 0.0f, kind};
 }
 
+AddedRule rule_of_added(const Json& token, const std::string& where) {
+  return {.single_word = flag(token, "single_word", false, where),
+          .strips_left = flag(token, "lstrip", false, where),
+          .strips_right = flag(token, "rstrip", false, where),
+          .normalized = flag(token, "normalized", false, where)};
+}
+
+// Where nothing is normalized, `normalized` only says that a token comes after those without: among equals, nothing.
+void drop_idle_normalized(TokenizerData& data, const std::vector<size_t>& added) {
+  const auto is_normalized = [&](size_t id) { return data.tokens[id].rule.normalized; };
+  if (has_normalizer(data) || !std::all_of(added.begin(), added.end(), is_normalized)) return;
+  for (const size_t id : added) data.tokens[id].rule.normalized = false;
+}
+
 // `n_rows`: of the embedding, where the directory says it.
 void read_vocabulary(const Json& json, const std::string& where, size_t n_rows, TokenizerData& data) {
-  const Json& vocabulary = json.at("model").at("vocab");
+  const Json& model = json.at("model");
+  const Json& vocabulary = model.at("vocab");
   if (!vocabulary.is_object()) throw wrong_type(where, "model.vocab", "tokens and their ids", vocabulary);
+  const bool falls_back = data.kind == TokenizerKind::Spm && flag(model, "byte_fallback", false, where);
   const Json added = part(json, "added_tokens", Json::value_t::array, where);
   const size_t limit = 2 * (vocabulary.size() + added.size()) + (1 << 16);  // ids may have holes, not deserts
   for (const auto& [content, id] : vocabulary.items()) {
-    const bool is_byte = data.kind == TokenizerKind::Spm && byte_of_token(content) >= 0;
+    const bool is_byte = falls_back && byte_of_token(content) >= 0;
     put_token(data, content, id, is_byte ? TokenKind::Byte : TokenKind::Normal, limit, where);
   }
+  std::vector<size_t> ids;
   for (const Json& token : added) {
-    for (const char* key : {"single_word", "lstrip", "rstrip"})
-      if (flag(token, key, false, where))
-        throw input_error(where, "the added token `" + printable(text(token, "content", where)) + "` has " + key,
-                          "false", "true");
-    put_token(data, token.at("content"), token.at("id"),
+    const std::string content = token.at("content");
+    put_token(data, content, token.at("id"),
               flag(token, "special", false, where) ? TokenKind::Control : TokenKind::UserDefined, limit, where);
+    ids.push_back(token.at("id"));
+    AddedRule& rule = data.tokens[ids.back()].rule = rule_of_added(token, where);
+    rule.unmerged = data.kind == TokenizerKind::Spm && !vocabulary.contains(content);
   }
+  drop_idle_normalized(data, ids);
   // Gemma 3 without vision lists <image_soft_token> behind the last row of its embedding.
   while (data.tokens.size() > n_rows && data.tokens.back().kind != TokenKind::Normal) data.tokens.pop_back();
   for (size_t id = 0; id < data.tokens.size(); ++id)  // ids that no token has
@@ -198,45 +83,6 @@ std::pair<std::string, std::string> merge_of(const Json& merge, const std::strin
   }
   throw input_error(where, "has a merge that is no pair", "\"left right\" or [left, right]",
                     printable(merge.dump(-1, ' ', true), 40));
-}
-
-// In how many ways two tokens make this one.
-size_t count_splits(std::string_view merged, const TextIndex& ids) {
-  size_t n = 0;
-  for (size_t at = decode_utf8(merged, 0).length; at < merged.size(); at += decode_utf8(merged, at).length)
-    n += ids.contains(merged.substr(0, at)) && ids.contains(merged.substr(at)) ? 1 : 0;
-  return n;
-}
-
-// SPM's scores out of the merges: the earlier, the better. The merges must be what scores stand for: all ways to make a
-// token, one token after the other. User-defined tokens are cut out of the text before, so theirs do not matter.
-void read_spm_scores(const Json& merges, const std::string& where, TokenizerData& data) {
-  TextIndex ids(data.tokens.size());
-  for (size_t id = 0; id < data.tokens.size(); ++id) ids.insert(data.tokens[id].text, static_cast<int32_t>(id));
-  std::vector<size_t> splits(data.tokens.size(), 0);
-  const auto refuse = [&](int32_t id) {
-    throw input_error(where, "the merges are not those of a SentencePiece vocabulary",
-                      "all pairs that make a token, token by token",
-                      "others for `" + printable(data.tokens[static_cast<size_t>(id)].text) + "`");
-  };
-  int32_t current = -1;
-  float score = 1.0f;
-  for (const Json& entry : merges) {
-    const auto [left, right] = merge_of(entry, where);
-    const int32_t id = ids.find(left + right);
-    if (id < 0) throw input_error(where, "has a merge whose result is no token", "", printable(left + right));
-    Token& token = data.tokens[static_cast<size_t>(id)];
-    if (token.kind != TokenKind::Normal) continue;
-    if (id != current && splits[static_cast<size_t>(id)] > 0) refuse(id);
-    if (id != current) token.score = score -= 1.0f;
-    current = id;
-    ++splits[static_cast<size_t>(id)];
-  }
-  for (size_t id = 0; id < data.tokens.size(); ++id) {
-    if (data.tokens[id].kind != TokenKind::Normal) continue;
-    if (splits[id] != count_splits(data.tokens[id].text, ids)) refuse(static_cast<int32_t>(id));
-    if (splits[id] == 0) data.tokens[id].score = score -= 1.0f;  // characters
-  }
 }
 
 int32_t id_of(const TokenizerData& data, const std::string& content) {
@@ -302,13 +148,65 @@ void read_end_ids(const Neighbour& file, size_t n_rows, TokenizerData& data) {
   }
 }
 
-// One template, or a list of named ones.
-std::string chat_template_of(const Neighbour& config) {
+// chat_template.jinja and additional_chat_templates/NAME.jinja, or in tokenizer_config.json one or a list of named
+// ones.
+void read_templates(const std::string& directory, const Neighbour& config, TokenizerData& data) {
   const Json* found = find_key(config.json, "chat_template");
-  if (found == nullptr || !found->is_array()) return text(config.json, "chat_template", config.path);
-  for (const Json& named : *found)
-    if (text(named, "name", config.path) == "default") return text(named, "template", config.path);
-  return "";
+  if (found == nullptr || !found->is_array()) {
+    data.chat_template = text(config.json, "chat_template", config.path);
+  } else {
+    for (const Json& named : *found) {
+      NamedTemplate entry{text(named, "name", config.path), text(named, "template", config.path)};
+      if (entry.name == "default")
+        data.chat_template = entry.source;
+      else
+        data.named_templates.push_back(std::move(entry));
+    }
+  }
+  if (const std::string path = directory + "/chat_template.jinja"; path_exists(path))
+    data.chat_template = read_file(path, kFileLimitBytes);
+  std::error_code code;
+  std::vector<std::string> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(directory + "/" + kMoreTemplates, code))
+    if (entry.path().extension() == ".jinja") paths.push_back(entry.path().string());
+  std::sort(paths.begin(), paths.end());
+  for (const std::string& path : paths)
+    data.named_templates.push_back({std::filesystem::path(path).stem().string(), read_file(path, kFileLimitBytes)});
+}
+
+void read_sampling(const Neighbour& generation, TokenizerData& data) {
+  for (const SamplingName& name : kSamplingNames) {
+    const Json* value = name.hf != nullptr ? find_key(generation.json, name.hf) : nullptr;
+    if (value == nullptr) continue;
+    if (!value->is_number()) throw wrong_type(generation.path, name.hf, "a number", *value);
+    data.sampling[name.gguf] = value->get<double>();
+  }
+}
+
+// mask_token and its like, and what write_hf_tokenizer noted of the others.
+void read_roles(const Neighbour& config, const Neighbour& map, TokenizerData& data) {
+  const Json noted = part(config.json, kRolesKey, Json::value_t::object, config.path);
+  for (const RoleName& name : kRoleNames) {
+    int32_t id = name.hf_key != nullptr ? special_id(data, config, map, name.hf_key) : -1;
+    if (noted.contains(name.role)) id = id_of(data, text(noted, name.role, config.path));
+    if (id >= 0) data.roles.push_back({name.role, id});
+  }
+}
+
+// What stands for text that the vocabulary lacks. Byte-level vocabularies with all bytes lack none.
+void read_unknown(const Json& model, const std::string& where, TokenizerData& data) {
+  const std::string unknown = text(model, "unk_token", where);
+  data.fuse_unknown = data.kind == TokenizerKind::Bpe || flag(model, "fuse_unk", false, where);
+  const Json& vocabulary = model.at("vocab");
+  bool lacks_bytes = false;
+  for (int b = 0; b < 256; ++b)
+    lacks_bytes = lacks_bytes || !vocabulary.contains(byte_mapped(std::string(1, static_cast<char>(b))));
+  if (data.kind == TokenizerKind::Bpe && lacks_bytes && !unknown.empty())
+    throw input_error(where, "key model.unk_token stands in for bytes that the vocabulary lacks",
+                      "none, or a token for each byte", printable(unknown));
+  if (data.kind == TokenizerKind::Bpe && flag(model, "byte_fallback", false, where) && vocabulary.contains("<0x00>"))
+    throw input_error(where, "key model.byte_fallback beside a ByteLevel step is not supported", "false", "true");
+  if (!unknown.empty()) data.unknown = id_of(data, unknown);
 }
 
 void read_specials(const std::string& directory, const Json& json, size_t n_rows, TokenizerData& data) {
@@ -319,8 +217,7 @@ void read_specials(const std::string& directory, const Json& json, size_t n_rows
   data.eos = special_id(data, config, map, "eos_token");
   data.unknown = special_id(data, config, map, "unk_token");
   data.padding = special_id(data, config, map, "pad_token");
-  if (const std::string unknown = text(json.at("model"), "unk_token", path); !unknown.empty())
-    data.unknown = id_of(data, unknown);
+  read_unknown(json.at("model"), path, data);
   if (data.kind == TokenizerKind::Spm && data.unknown >= 0)
     data.tokens[static_cast<size_t>(data.unknown)].kind = TokenKind::Unknown;
   data.add_bos = data.bos >= 0 && flag(config.json, "add_bos_token", false, config.path);
@@ -331,9 +228,9 @@ void read_specials(const std::string& directory, const Json& json, size_t n_rows
   std::sort(data.end_of_generation.begin(), data.end_of_generation.end());
   data.end_of_generation.erase(std::unique(data.end_of_generation.begin(), data.end_of_generation.end()),
                                data.end_of_generation.end());
-  const std::string template_path = directory + "/chat_template.jinja";
-  data.chat_template =
-      path_exists(template_path) ? read_file(template_path, kFileLimitBytes) : chat_template_of(config);
+  read_roles(config, map, data);
+  read_sampling(read_neighbour(directory, "generation_config.json"), data);
+  read_templates(directory, config, data);
 }
 
 size_t embedding_rows(const std::string& directory) {
@@ -354,6 +251,9 @@ TokenizerData read_hf_tokenizer(const std::string& directory) {
     if (!model.is_object()) throw wrong_type(path, "model", "the vocabulary and its merges", model);
     if (const std::string type = text(model, "type", path); !type.empty() && type != "BPE")
       throw input_error(path, "the tokenizer model `" + printable(type) + "` is not supported", "BPE");
+    if (const Json* dropout = find_key(model, "dropout"); dropout != nullptr && *dropout != 0)
+      throw input_error(path, "key model.dropout makes ids a matter of chance", "null or 0",
+                        printable(dropout->dump(), 20));
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
       if (const std::string affix = text(model, key, path); !affix.empty())
         throw input_error(path, std::string("the model has a ") + key, "none", printable(affix));
@@ -361,13 +261,15 @@ TokenizerData read_hf_tokenizer(const std::string& directory) {
     const size_t n_rows = embedding_rows(directory);
     read_steps(json, path, data);
     read_vocabulary(json, path, n_rows, data);
-    const Json merges = part(model, "merges", Json::value_t::array, path);
-    if (data.kind == TokenizerKind::Bpe) {
-      data.ignore_merges = flag(model, "ignore_merges", false, path);
-      for (const Json& merge : merges) data.merges.push_back(merge_of(merge, path));
-    }
+    std::vector<std::pair<std::string, std::string>> merges;
+    for (const Json& merge : part(model, "merges", Json::value_t::array, path)) merges.push_back(merge_of(merge, path));
     read_specials(directory, json, n_rows, data);
-    if (data.kind == TokenizerKind::Spm) read_spm_scores(merges, path, data);
+    if (data.kind == TokenizerKind::Spm) {
+      set_spm_scores(merges, path, data);
+    } else {
+      data.ignore_merges = flag(model, "ignore_merges", false, path);
+      data.merges = std::move(merges);
+    }
     return data;
   } catch (const Json::exception&) {
     throw input_error(path, "lacks a part that every tokenizer.json has",

@@ -1,7 +1,6 @@
 #include "runtime/formats/tokenizer/spm.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 
 #include "runtime/formats/tokenizer/unicode.h"
@@ -16,16 +15,14 @@ size_t neighbour_bit(uint32_t left, uint32_t right) {
 }
 static_assert(kNeighbourBits == size_t{1} << (64 - 44));
 
-// Place of every token when sorted by falling score. User-defined tokens come first, whatever their scores.
+// Place of every token when sorted by falling score, those of equal scores alike. User-defined tokens come first.
 std::vector<uint32_t> orders_of(const std::vector<Token>& tokens) {
-  std::vector<float> scores;
-  for (const Token& token : tokens)
-    scores.push_back(token.kind == TokenKind::UserDefined ? std::numeric_limits<float>::infinity() : token.score);
+  const auto key = [&](uint32_t id) { return std::pair(tokens[id].kind == TokenKind::UserDefined, tokens[id].score); };
   std::vector<uint32_t> by_score(tokens.size()), order(tokens.size());
   std::iota(by_score.begin(), by_score.end(), 0u);
-  std::stable_sort(by_score.begin(), by_score.end(), [&](uint32_t a, uint32_t b) { return scores[a] > scores[b]; });
+  std::stable_sort(by_score.begin(), by_score.end(), [&](uint32_t a, uint32_t b) { return key(a) > key(b); });
   for (size_t i = 1; i < by_score.size(); ++i) {
-    const bool equal = scores[by_score[i]] == scores[by_score[i - 1]];
+    const bool equal = key(by_score[i]) == key(by_score[i - 1]);
     order[by_score[i]] = equal ? order[by_score[i - 1]] : static_cast<uint32_t>(i);
   }
   return order;
@@ -72,12 +69,14 @@ SpmEncoder::SpmEncoder(const TokenizerData& data)
     : ids_(data.tokens.size()),
       order_(orders_of(data.tokens)),
       unknown_(data.unknown),
+      fuse_unknown_(data.fuse_unknown),
+      merge_ties_(data.merge_ties),
       neighbours_(kNeighbourBits / 64) {
   std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
   for (size_t id = 0; id < data.tokens.size(); ++id) {
     const Token& token = data.tokens[id];
     if (token.kind == TokenKind::Byte) byte_ids_[byte_of_token(token.text)] = static_cast<int32_t>(id);
-    if (token.kind == TokenKind::Normal || token.kind == TokenKind::UserDefined)
+    if (token.kind == TokenKind::Normal || (token.kind == TokenKind::UserDefined && !token.rule.unmerged))
       add_text(token.text, static_cast<int32_t>(id));
   }
   has_all_bytes_ = std::find(std::begin(byte_ids_), std::end(byte_ids_), -1) == std::end(byte_ids_);
@@ -104,9 +103,11 @@ MergeCandidate SpmEncoder::candidate(std::string_view piece, const Symbol& left,
   if (left.id < 0 || right.id < 0) return {};
   const int32_t merged = ids_.find(piece.substr(left.begin, right.end - left.begin));
   if (merged < 0) return {};
-  // Of equal scores the longest left part goes first, then the longest right part, as in `tokenizers`.
+  // As in `tokenizers`: of equal scores the longest left part goes first, then the longest right part, or the lower
+  // ids.
   const uint64_t sizes = uint64_t{left.end - left.begin} << 32 | (right.end - right.begin);
-  return {order_[static_cast<size_t>(merged)], merged, ~sizes};
+  const uint64_t ids = uint64_t{static_cast<uint32_t>(left.id)} << 32 | static_cast<uint32_t>(right.id);
+  return {order_[static_cast<size_t>(merged)], merged, merge_ties_ == MergeTies::LongestLeft ? ~sizes : ids};
 }
 
 std::vector<Symbol> SpmEncoder::symbols_of(std::string_view piece) const {
@@ -157,7 +158,7 @@ void SpmEncoder::emit(std::string_view piece, const Symbol& symbol, size_t first
   const auto has_byte = [this](char b) { return byte_ids_[static_cast<unsigned char>(b)] >= 0; };
   if (has_all_bytes_ || std::all_of(bytes.begin(), bytes.end(), has_byte)) {
     for (const char b : bytes) out.push_back(byte_ids_[static_cast<unsigned char>(b)]);
-  } else if (unknown_ >= 0 && (out.size() == first_id || out.back() != unknown_)) {
+  } else if (unknown_ >= 0 && (!fuse_unknown_ || out.size() == first_id || out.back() != unknown_)) {
     out.push_back(unknown_);
   }
 }

@@ -46,6 +46,8 @@ class SpmEncoder {
   int32_t byte_ids_[256];
   bool has_all_bytes_ = true;
   int32_t unknown_;
+  bool fuse_unknown_;
+  MergeTies merge_ties_;
   std::vector<uint64_t> neighbours_;  // bits by the hash of two characters
   PieceCache cache_;
 };

@@ -6,19 +6,16 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
+#include "runtime/formats/tokenizer/added_tokens.h"
 #include "runtime/formats/tokenizer/bpe.h"
+#include "runtime/formats/tokenizer/end_tokens.h"
 #include "runtime/formats/tokenizer/split.h"
 #include "runtime/formats/tokenizer/spm.h"
 #include "runtime/formats/tokenizer/token_ends.h"
-#include "runtime/formats/tokenizer/token_matcher.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {
-
-// Tokens that end a reply whatever the file's special ids say, as llama.cpp holds it.
-constexpr std::string_view kEndTexts[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
-                                          "<end_of_turn>", "<|endoftext|>", "<|eom_id|>"};
 
 // Never text: control tokens, and the unknown token, which is one in all but name.
 bool is_control_kind(TokenKind kind) {
@@ -43,39 +40,82 @@ std::string hash_of(const TokenizerData& data) {
   for (const bool flag : {data.add_bos, data.add_eos, data.add_space_prefix, data.ignore_merges, data.normalize_nfc})
     number(flag);
   if (data.space_prefix != SpacePrefix::Always) number(static_cast<int64_t>(data.space_prefix));
-  for (const int32_t id : {data.bos, data.eos, data.eot, data.unknown, data.padding}) number(id);
+  if (!data.fuse_unknown) hash.add("apart;");
+  if (data.merge_ties != MergeTies::LongestLeft) hash.add("ids;");
+  for (const int32_t id : {data.bos, data.eos, data.unknown, data.padding}) number(id);
   number(static_cast<int64_t>(data.tokens.size()));
   for (const Token& token : data.tokens) {
     number(static_cast<int64_t>(token.text.size()));
     hash.add(token.text);
     number(static_cast<int64_t>(token.kind));
     if (data.kind == TokenizerKind::Spm) hash.add(std::as_bytes(std::span(&token.score, 1)));
+    if (token.rule != AddedRule{}) number(bits_of(token.rule));
   }
   for (const auto& [left, right] : data.merges) hash.add(left).add(" ").add(right).add("\n");
   return hash.hex();
 }
 
+template <class Data, class Visit>
+void visit_special_ids(Data& data, Visit&& visit) {
+  for (auto* id : {&data.bos, &data.eos, &data.eot, &data.unknown, &data.padding}) visit(*id);
+  for (auto& id : data.end_of_generation) visit(id);
+  for (auto& role : data.roles) visit(role.id);
+}
+
 }  // namespace
+
+std::vector<int32_t*> special_ids(TokenizerData& data) {
+  std::vector<int32_t*> ids;
+  visit_special_ids(data, [&](int32_t& id) { ids.push_back(&id); });
+  return ids;
+}
+
+std::vector<int32_t> special_ids(const TokenizerData& data) {
+  std::vector<int32_t> ids;
+  visit_special_ids(data, [&](int32_t id) { ids.push_back(id); });
+  return ids;
+}
+
+int32_t token_of(const TokenizerData& data, std::string_view role) {
+  for (const TokenRole& entry : data.roles)
+    if (entry.name == role) return entry.id;
+  return -1;
+}
 
 struct Tokenizer::Tables {
   TokenizerData data;
   SplitFunction split = nullptr;
   std::optional<BpeEncoder> bpe;
   std::optional<SpmEncoder> spm;
-  TokenMatcher written_out;        // control and user-defined tokens, by their text
+  AddedTokens written_out;         // control and user-defined tokens, by their text
+  AddedTokens written_normalized;  // those that are looked for in normalized text
   std::vector<std::string> bytes;  // (V)
   std::vector<uint8_t> is_end;     // (V)
   mutable std::once_flag hashed;
   mutable std::string hash;
 
+  // A Prepend normalizer in front of a stretch of text, as llama.cpp; Metaspace does it after normalized tokens.
+  bool normalizes_spaces() const { return spm && data.space_prefix == SpacePrefix::Always; }
+  bool gets_space_prefix(std::string_view text, size_t begin) const;
+  void add_written(int32_t id);
+  std::string normalized(std::string_view text) const;
   void encode(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& ids,
               std::vector<size_t>* ends) const;
   void encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const;
-  void append_plain_ends(std::string_view text, size_t begin, std::span<const int32_t> ids,
-                         std::vector<size_t>& ends) const;
-  bool gets_space_prefix(std::string_view text, size_t begin) const;
-  bool is_meant(const TokenMatcher::Match& match, const EncodeOptions& options) const;
+  void encode_stretch(std::string_view text, const ControlTokens& control, std::vector<int32_t>& out) const;
+  void append_ends(std::string_view text, size_t begin, std::span<const int32_t> ids, std::vector<size_t>& ends) const;
 };
+
+void Tokenizer::Tables::add_written(int32_t id) {
+  const Token& token = data.tokens[static_cast<size_t>(id)];
+  if (!is_control_kind(token.kind) && token.kind != TokenKind::UserDefined) return;
+  // What ends a text is a control token, however it is marked.
+  const bool is_control = token.kind != TokenKind::UserDefined || is_end[static_cast<size_t>(id)] != 0;
+  if (token.rule.normalized)
+    written_normalized.add(normalized(token.text), id, token, is_control);
+  else
+    written_out.add(token.text, id, token, is_control);
+}
 
 Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
   check_tokenizer(data, where);
@@ -83,25 +123,15 @@ Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
   tables->data = std::move(data);
   const TokenizerData& d = tables->data;
   tables->bytes.reserve(d.tokens.size());
-  tables->is_end.assign(d.tokens.size(), 0);
-  for (size_t id = 0; id < d.tokens.size(); ++id) {
-    const Token& token = d.tokens[id];
-    tables->bytes.push_back(bytes_of(d, token));
-    if (is_control_kind(token.kind) || token.kind == TokenKind::UserDefined)
-      tables->written_out.add(token.text, static_cast<int32_t>(id));
-    if (token.kind == TokenKind::Control || token.kind == TokenKind::UserDefined)
-      tables->is_end[id] = std::find(std::begin(kEndTexts), std::end(kEndTexts), token.text) != std::end(kEndTexts);
-  }
-  for (const int32_t id : {d.eos, d.eot})
-    if (id >= 0) tables->is_end[static_cast<size_t>(id)] = 1;
-  for (const int32_t id : d.end_of_generation)
-    if (id >= 0) tables->is_end[static_cast<size_t>(id)] = 1;
+  for (const Token& token : d.tokens) tables->bytes.push_back(bytes_of(d, token));
+  tables->is_end = end_flags(d);
   if (d.kind == TokenizerKind::Spm) {
     tables->spm.emplace(d);
   } else {
     tables->split = find_split(d.pre);
     tables->bpe.emplace(d, tables->bytes);
   }
+  for (size_t id = 0; id < d.tokens.size(); ++id) tables->add_written(static_cast<int32_t>(id));
   tables_ = std::move(tables);
 }
 
@@ -117,21 +147,44 @@ bool Tokenizer::Tables::gets_space_prefix(std::string_view text, size_t begin) c
          (!has_one && (begin == 0 || data.space_prefix != SpacePrefix::FirstUnlessSpace));
 }
 
-// Text between tokens that are written out, which begins at `begin` of the whole.
-void Tokenizer::Tables::encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const {
-  if (text.empty()) return;
-  if (spm) {
-    std::string escaped(gets_space_prefix(text, begin) ? kSpmSpace : "");
-    append_spm_escaped(escaped, text);
-    return spm->encode(escaped, out);
-  }
-  const auto piece = [&](std::string_view part) { bpe->encode(part, out); };
-  if (data.normalize_nfc) return split(to_nfc(text), piece);
-  split(text, piece);
+std::string Tokenizer::Tables::normalized(std::string_view text) const {
+  if (!spm) return data.normalize_nfc ? to_nfc(text) : std::string(text);
+  if (!normalizes_spaces() || text.empty()) return std::string(text);
+  std::string escaped(data.add_space_prefix ? kSpmSpace : "");
+  append_spm_escaped(escaped, text);
+  return escaped;
 }
 
-void Tokenizer::Tables::append_plain_ends(std::string_view text, size_t begin, std::span<const int32_t> ids,
-                                          std::vector<size_t>& ends) const {
+// Normalized text without written-out tokens, which begins at `begin` of the whole.
+void Tokenizer::Tables::encode_plain(std::string_view text, size_t begin, std::vector<int32_t>& out) const {
+  if (text.empty()) return;
+  if (!spm) return split(text, [&](std::string_view part) { bpe->encode(part, out); });
+  if (normalizes_spaces()) return spm->encode(text, out);
+  std::string escaped(gets_space_prefix(text, begin) ? kSpmSpace : "");
+  append_spm_escaped(escaped, text);
+  spm->encode(escaped, out);
+}
+
+// Text between tokens that are written out, which begins at control.begin of the whole.
+void Tokenizer::Tables::encode_stretch(std::string_view text, const ControlTokens& control,
+                                       std::vector<int32_t>& out) const {
+  const bool changes = spm ? normalizes_spaces() : data.normalize_nfc;
+  const std::string changed = changes ? normalized(text) : "";
+  const std::string_view whole = changes ? changed : text;
+  size_t at = 0;
+  // Somebody's words are not where they were when normalizing has moved them: then no control token is meant.
+  const ControlTokens here =
+      whole == text || !control.touches({control.begin, control.begin + text.size()}) ? control : ControlTokens{};
+  for (const AddedMatch& match : written_normalized.find_all(whole, here)) {
+    encode_plain(whole.substr(at, match.begin - at), control.begin + at, out);
+    out.push_back(match.id);
+    at = match.end;
+  }
+  encode_plain(whole.substr(at), control.begin + at, out);
+}
+
+void Tokenizer::Tables::append_ends(std::string_view text, size_t begin, std::span<const int32_t> ids,
+                                    std::vector<size_t>& ends) const {
   if (text.empty()) return;
   std::vector<TokenBytes> tokens;
   tokens.reserve(ids.size());
@@ -146,16 +199,6 @@ void Tokenizer::Tables::append_plain_ends(std::string_view text, size_t begin, s
   for (const size_t end : own) ends.push_back(begin + end);
 }
 
-// A control token is meant where nobody else's words have a part in it. What ends a text is one, however it is marked.
-bool Tokenizer::Tables::is_meant(const TokenMatcher::Match& match, const EncodeOptions& options) const {
-  const auto id = static_cast<size_t>(match.id);
-  if (data.tokens[id].kind == TokenKind::UserDefined && is_end[id] == 0) return true;
-  if (!options.parse_special) return false;
-  const auto after = std::partition_point(options.words.begin(), options.words.end(),
-                                          [&](const ByteSpan& span) { return span.end <= match.begin; });
-  return after == options.words.end() || after->begin >= match.end;
-}
-
 void Tokenizer::Tables::encode(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& ids,
                                std::vector<size_t>* ends) const {
   if (const size_t valid = valid_utf8_prefix(text); valid != text.size())
@@ -165,25 +208,20 @@ void Tokenizer::Tables::encode(std::string_view text, const EncodeOptions& optio
     ids.push_back(id);
     if (ends != nullptr) ends->push_back(end);
   };
-  const auto add_plain = [&](size_t begin, size_t end) {
+  const auto add_stretch = [&](size_t begin, size_t end) {
     const size_t before = ids.size();
-    encode_plain(text.substr(begin, end - begin), begin, ids);
-    if (ends != nullptr)
-      append_plain_ends(text.substr(begin, end - begin), begin, std::span(ids).subspan(before), *ends);
+    const std::string_view part = text.substr(begin, end - begin);
+    encode_stretch(part, {options.parse_special, options.words, begin}, ids);
+    if (ends != nullptr) append_ends(part, begin, std::span(ids).subspan(before), *ends);
   };
   if (options.add_special && data.add_bos && data.bos >= 0) add(data.bos, 0);
   size_t begin = 0;
-  for (size_t at = 0; at < text.size();) {
-    const TokenMatcher::Match match = written_out.find(text, at);
-    if (match.id < 0) break;
-    at = match.end;
-    // What matches a control token covers its whole length even where it is read as plain text.
-    if (!is_meant(match, options)) continue;
-    add_plain(begin, match.begin);
+  for (const AddedMatch& match : written_out.find_all(text, {options.parse_special, options.words, 0})) {
+    add_stretch(begin, match.begin);
     add(match.id, match.end);
     begin = match.end;
   }
-  add_plain(begin, text.size());
+  add_stretch(begin, text.size());
   if (options.add_special && data.add_eos && data.eos >= 0) add(data.eos, text.size());
 }
 
@@ -236,6 +274,7 @@ bool Tokenizer::is_control(int32_t id) const {
 bool Tokenizer::ends_generation(int32_t id) const {
   return tables_->is_end.at(static_cast<size_t>(id)) != 0;
 }
+
 int64_t Tokenizer::vocab_size() const {
   return static_cast<int64_t>(tables_->data.tokens.size());
 }

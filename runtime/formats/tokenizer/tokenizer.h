@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,10 +18,33 @@ enum class TokenizerKind { Bpe, Spm };  // tokenizer.ggml.model "gpt2", "llama"
 
 enum class TokenKind : int8_t { Normal = 1, Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6 };
 
+// How a token that is cut out of the text (control or user-defined) is found in it: tokenizer.json's flags.
+struct AddedRule {
+  bool single_word = false;   // not inside a word
+  bool strips_left = false;   // takes the white space before it
+  bool strips_right = false;  // and after it
+  bool normalized = false;    // looked for, itself normalized, in what the other tokens left, after normalization
+  bool unmerged = false;      // merging never makes it: model.vocab lacks it (SPM; BPE has its merges listed)
+
+  bool operator==(const AddedRule&) const = default;
+};
+
 struct Token {
   std::string text;  // as GGUF stores it: byte-mapped for BPE, with U+2581 for space in SPM
   float score = 0.0f;
   TokenKind kind = TokenKind::Normal;
+  AddedRule rule = {};
+};
+
+// What else a token is for: eom, fim_pre, mask, ... of tokenizer.ggml.<name>_token_id.
+struct TokenRole {
+  std::string name;
+  int32_t id;
+};
+
+struct NamedTemplate {
+  std::string name;    // "tool_use"
+  std::string source;  // Jinja
 };
 
 inline constexpr size_t kMaxTokenBytes = size_t{1} << 16;
@@ -29,23 +53,41 @@ inline constexpr size_t kMaxTokenBytes = size_t{1} << 16;
 // Metaspace of the tokenizers library: those that begin with none, or of these only what the text begins with.
 enum class SpacePrefix { Always, UnlessSpace, FirstUnlessSpace };
 
+// Of two ways to make the same token, which is merged first (SPM): that whose left part is longer, as SentencePiece's
+// converters write merges since 2024; or that whose parts have the lower ids, as those before them did.
+enum class MergeTies { LongestLeft, LowestIds };
+
 // Everything a file says about its tokenizer, free of the file's format. GGUF and Hugging Face directories read into it
 // and write from it; vocabulary trimming maps one to another.
 struct TokenizerData {
   TokenizerKind kind = TokenizerKind::Bpe;
-  std::string pre = "gpt-2";  // gpt-2, smollm, llama-bpe, qwen2, default: which split expressions (BPE)
-  std::vector<Token> tokens;  // (V)
+  std::string pre = "gpt-2";                                // which split expressions (BPE): a name of split.h
+  std::vector<Token> tokens;                                // (V)
   std::vector<std::pair<std::string, std::string>> merges;  // by rank (BPE)
   int32_t bos = -1, eos = -1, eot = -1, unknown = -1, padding = -1;
-  std::vector<int32_t> end_of_generation;  // beside eos and eot
+  std::vector<int32_t> end_of_generation;  // beside eos, eot and the roles that end a reply
+  std::vector<TokenRole> roles;
   bool add_bos = false;
   bool add_eos = false;
   bool add_space_prefix = false;  // SPM
   SpacePrefix space_prefix = SpacePrefix::Always;
+  MergeTies merge_ties = MergeTies::LongestLeft;
   bool ignore_merges = false;  // a piece that is a token is emitted whole (llama-bpe)
-  bool normalize_nfc = false;  // qwen2
-  std::string chat_template;   // Jinja source; empty: none
+  bool normalize_nfc = false;
+  bool fuse_unknown = true;   // neighbouring characters that have no token are one unknown token (SPM)
+  std::string chat_template;  // Jinja source; empty: none
+  std::vector<NamedTemplate> named_templates;
+  // What the model's makers advise for drawing replies: general.sampling.<name>, "temp" for temperature. Carried along.
+  std::map<std::string, double> sampling;
+  std::vector<std::string> notes;  // what the file leaves open, for people
 };
+
+// Every id the data holds beside the tokens' own, for renumbering and for checks.
+std::vector<int32_t*> special_ids(TokenizerData& data);
+std::vector<int32_t> special_ids(const TokenizerData& data);
+
+// The token of a role, or -1.
+int32_t token_of(const TokenizerData& data, std::string_view role);
 
 // Throws Error{Input} naming `where` for anything that could not be a tokenizer: no tokens, duplicate or empty texts,
 // special ids out of range, merges of absent tokens, bad byte tokens, an unknown `pre`.

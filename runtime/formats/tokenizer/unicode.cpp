@@ -2,8 +2,10 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
-#include <cstdlib>
+#include <cstdio>
+#include <vector>
 
 namespace attar {
 namespace {
@@ -58,17 +60,44 @@ CharClass char_class(uint32_t c) {
 }
 
 bool is_punctuation(uint32_t c) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+bool is_symbol(uint32_t c) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category >= UTF8PROC_CATEGORY_SM && category <= UTF8PROC_CATEGORY_SO;
+}
+
+bool is_word(uint32_t c) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC:
-    case UTF8PROC_CATEGORY_PD:
-    case UTF8PROC_CATEGORY_PS:
-    case UTF8PROC_CATEGORY_PE:
-    case UTF8PROC_CATEGORY_PI:
-    case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO:
       return true;
+    case UTF8PROC_CATEGORY_SO:  // letters in circles and squares are alphabetic
+      return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+             (c >= 0x1F170 && c <= 0x1F189);
     default:
-      return false;
+      return letter_case(c) != LetterCase::None || c == 0x200C || c == 0x200D;
+  }
+}
+
+LetterCase letter_case(uint32_t c) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LT:
+      return LetterCase::Upper;
+    case UTF8PROC_CATEGORY_LL:
+      return LetterCase::Lower;
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+      return LetterCase::Either;
+    default:
+      return LetterCase::None;
   }
 }
 
@@ -96,17 +125,55 @@ bool composes_with_before(uint32_t code_point) {
   return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
 }
 
+namespace {
+
+using CodePoints = std::vector<utf8proc_int32_t>;
+
+int combining_class(utf8proc_int32_t c) {
+  return utf8proc_get_property(c)->combining_class;
+}
+
+CodePoints decomposed(std::string_view text) {
+  CodePoints out;
+  out.reserve(text.size());
+  int last_class = 0;  // of Hangul; unused, but the call wants it
+  for (size_t at = 0; at < text.size();) {
+    const Decoded c = decode_utf8(text, at);
+    at += c.length;
+    utf8proc_int32_t parts[8];  // no canonical decomposition is longer than 4
+    const utf8proc_ssize_t n =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code_point), parts, std::size(parts),
+                                static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &last_class);
+    out.insert(out.end(), parts, parts + std::max<utf8proc_ssize_t>(n, 0));
+  }
+  return out;
+}
+
+// Canonical order: each run of marks by combining class. utf8proc's own takes the square of a run's length.
+void sort_marks(CodePoints& text) {
+  const auto is_mark = [](utf8proc_int32_t c) { return combining_class(c) != 0; };
+  for (auto begin = text.begin(); begin != text.end();) {
+    begin = std::find_if(begin, text.end(), is_mark);
+    const auto end = std::find_if_not(begin, text.end(), is_mark);
+    std::stable_sort(begin, end, [](auto a, auto b) { return combining_class(a) < combining_class(b); });
+    begin = end;
+  }
+}
+
+}  // namespace
+
 std::string to_nfc(std::string_view text) {
   bool below = true;  // every character below U+0300 is composed
   for (const char c : text) below = below && static_cast<unsigned char>(c) < 0xCC;
   if (below) return std::string(text);
-  utf8proc_uint8_t* composed = nullptr;
+  CodePoints points = decomposed(text);
+  sort_marks(points);
   const utf8proc_ssize_t length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (length < 0) return std::string(text);
-  std::string out(reinterpret_cast<const char*>(composed), static_cast<size_t>(length));
-  std::free(composed);
+      utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  std::string out;
+  out.reserve(text.size());
+  for (utf8proc_ssize_t i = 0; i < length; ++i) append_utf8(out, static_cast<uint32_t>(points[static_cast<size_t>(i)]));
   return out;
 }
 
@@ -142,6 +209,30 @@ size_t complete_utf8_prefix(std::string_view bytes) {
     return wants > back ? bytes.size() - back : bytes.size();
   }
   return bytes.size();
+}
+
+std::string visible(std::string_view text) {
+  const auto is_control = [](uint32_t c) {
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+  };
+  std::string out;
+  const auto escape = [&](std::string_view bytes) {
+    for (const char byte : bytes) {
+      char hex[8];
+      std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
+      out += hex;
+    }
+  };
+  for (size_t at = 0; at < text.size();) {
+    const size_t valid_end = at + valid_utf8_prefix(text.substr(at));
+    while (at < valid_end) {
+      const Decoded c = decode_utf8(text, at);
+      is_control(c.code_point) ? escape(text.substr(at, c.length)) : void(out += text.substr(at, c.length));
+      at += c.length;
+    }
+    if (at < text.size()) escape(text.substr(at++, 1));
+  }
+  return out;
 }
 
 std::string replace_invalid_utf8(std::string_view bytes) {

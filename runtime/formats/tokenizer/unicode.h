@@ -17,6 +17,12 @@ enum class CharClass : uint8_t {
 
 CharClass char_class(uint32_t code_point);
 bool is_punctuation(uint32_t code_point);  // \p{P}
+bool is_symbol(uint32_t code_point);       // \p{S}
+bool is_word(uint32_t code_point);         // \w of the regex crate: letters, marks, digits, connectors and joiners
+
+// Lu Lt; Ll; Lm Lo M; the rest: which halves of a word of one capital part and one small part may hold a character.
+enum class LetterCase : uint8_t { Upper, Lower, Either, None };
+LetterCase letter_case(uint32_t code_point);
 
 struct Decoded {
   uint32_t code_point;
@@ -36,6 +42,9 @@ size_t valid_utf8_prefix(std::string_view text);
 
 // Length of the longest prefix that ends between characters: what may be shown while bytes still arrive.
 size_t complete_utf8_prefix(std::string_view bytes);
+// Text of a file for a terminal: control characters, those that turn the writing's direction, and bytes that are not
+// UTF-8 become \xNN.
+std::string visible(std::string_view text);
 // Bytes that are not UTF-8 become U+FFFD.
 std::string replace_invalid_utf8(std::string_view bytes);
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 
 #include "export/export.h"
 #include "export/gguf_layout.h"
@@ -31,7 +32,7 @@ struct Source {
   bool interleaved_rope;  // q and k rows pair neighbours already
   bool norms_plus_one;    // gemma3's norms are 1 + w already
   std::function<StoredBytes(const TensorSpec&)> tensor;
-  int64_t file_type;
+  std::optional<int64_t> file_type{};  // general.file_type; without it the type of most weights
 };
 
 // Tags that the file had stand behind Attar's; keys that are there already, and those of another architecture, do not.
@@ -138,25 +139,6 @@ class TensorList {
   std::deque<std::vector<std::byte>> buffers_;
 };
 
-// `unread`: keys of the file that is repacked.
-GgufExport write(const std::string& path, const Source& source, const TokenizerData& tokenizer, const ExportInfo& info,
-                 const std::vector<GgufEntry>& unread) {
-  check_tokenizer(tokenizer, path);
-  const GgufLayout layout = gguf_layout(source.config);
-  const TensorList list(source, layout);
-  std::vector<GgufEntry> entries = gguf_metadata(source.config, layout, tokenizer, info, source.file_type);
-  add_unread(unread, entries);
-  GgufExport out{.architecture = layout.architecture, .notes = layout.notes};
-  for (std::string& note : gguf_tokenizer_notes(tokenizer)) out.notes.push_back(std::move(note));
-  out.files = write_gguf_split(path, entries, list.tensors(), info.split_bytes);
-  for (const std::string& file : out.files) out.size_bytes += std::filesystem::file_size(file);
-  return out;
-}
-
-uint64_t padded(uint64_t bytes) {
-  return round_up(bytes, kAlignment, "GGUF");
-}
-
 // The type of most weights in the layers' matrices.
 TensorType main_type(const Source& source) {
   std::map<TensorType, int64_t> weights;
@@ -165,6 +147,27 @@ TensorType main_type(const Source& source) {
   return std::max_element(weights.begin(), weights.end(),
                           [](const auto& a, const auto& b) { return a.second < b.second; })
       ->first;
+}
+
+// `unread`: keys of the file that is repacked.
+GgufExport write(const std::string& path, const Source& source, const TokenizerData& tokenizer, const ExportInfo& info,
+                 const std::vector<GgufEntry>& unread) {
+  check_tokenizer(tokenizer, path);
+  const GgufLayout layout = gguf_layout(source.config);
+  const TensorList list(source, layout);
+  std::vector<GgufEntry> entries = gguf_metadata(source.config, layout, tokenizer, info,
+                                                 source.file_type.value_or(gguf_file_type(main_type(source))));
+  add_unread(unread, entries);
+  GgufExport out;
+  out.architecture = layout.architecture, out.notes = layout.notes;
+  for (std::string& note : gguf_tokenizer_notes(tokenizer)) out.notes.push_back(std::move(note));
+  out.files = write_gguf_split(path, entries, list.tensors(), info.split_bytes);
+  for (const std::string& file : out.files) out.size_bytes += std::filesystem::file_size(file);
+  return out;
+}
+
+uint64_t padded(uint64_t bytes) {
+  return round_up(bytes, kAlignment, "GGUF");
 }
 
 }  // namespace
@@ -186,8 +189,7 @@ GgufExport repack_gguf(const std::string& path, const ModelFile& model, const Ex
                       [&](const TensorSpec& spec) {
                         const StoredTensor& tensor = model.tensor(spec.name);
                         return StoredBytes{tensor.type, tensor.bytes};
-                      },
-                      gguf_file_type(main_type(model))};
+                      }};
   return write(path, source, model.tokenizer(), info, model.unread());
 }
 

@@ -71,7 +71,7 @@ std::string eval_model(const CommandOptions& command, const EvalOptions& options
   const runtime::Model model = runtime::Model::load(
       ModelFile::open(command.model),
       {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
-  if (options.context < 2 || options.context > model.config().context_length)
+  if (!command.data.empty() && (options.context < 2 || options.context > model.config().context_length))
     throw usage_error("--context", "is impossible", "2 to " + std::to_string(model.config().context_length),
                       std::to_string(options.context));
   runtime::Workspace work(model, pool);

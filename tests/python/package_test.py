@@ -214,6 +214,10 @@ def test_evaluate(tiny, tmp_path):
     result = attar.evaluate(pathlib.Path(tiny["gguf"]), data=tmp_path / "text.txt", numerics="fp32", context=64)
     model = attar.Model(tiny["gguf"], numerics="fp32")
     assert result["text"]["perplexity"] > 1 and model.config["vocab_size"] == 2048
+    (tmp_path / "items.jsonl").write_text('{"query": "The sea is", "choices": ["blue", "wide and blue"], "gold": 1}\n')
+    task = attar.evaluate(tiny["gguf"], tasks=tmp_path / "items.jsonl", per_item=True)["tasks"][0]
+    item = task["per_item"][0]
+    assert len(item["log_probs"]) == 2 and task["accuracy"] == (item["choice"] == item["gold"])
 
 
 def test_plan_and_doctor():

@@ -1,0 +1,81 @@
+// Work cut into shards. `make check` runs this under ThreadSanitizer, which sees what our code shares between the
+// threads (LibTorch itself is not instrumented).
+#include "compress/shards.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/sin.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <set>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace attar {
+namespace {
+
+constexpr int64_t kParts = 7;
+
+TEST(Shards, EachPartIsWorkedOnOnce) {
+  for (const int threads : {1, 2, 3, 16}) {
+    std::vector<int64_t> calls(kParts, 0);  // each written by the thread that has the part
+    run_shards(kParts, threads, [&](int64_t part) { ++calls[static_cast<size_t>(part)]; });
+    EXPECT_EQ(calls, std::vector<int64_t>(kParts, 1));
+  }
+  run_shards(0, 4, [](int64_t) { FAIL(); });
+}
+
+TEST(Shards, AtMostAsManyThreadsAsAskedFor) {
+  std::vector<std::thread::id> ids(kParts);
+  run_shards(kParts, 3, [&](int64_t part) { ids[static_cast<size_t>(part)] = std::this_thread::get_id(); });
+  EXPECT_LE(std::set<std::thread::id>(ids.begin(), ids.end()).size(), 3u);
+}
+
+TEST(Shards, AnExceptionEndsTheWorkAndIsThrownAgain) {
+  for (const int threads : {1, 4}) {
+    std::atomic<int64_t> begun{0};
+    const auto work = [&](int64_t part) {
+      ++begun;
+      if (part == 2) throw std::runtime_error("part 2");
+    };
+    EXPECT_THROW(run_shards(1000, threads, work), std::runtime_error);
+    EXPECT_LT(begun, 1000);
+  }
+}
+
+TEST(Shards, PartsRecordGradientsWhereTheCallerDoes) {
+  for (const bool records : {false, true}) {
+    const c10::AutoGradMode mode(records);
+    std::array<bool, kParts> seen{};
+    run_shards(kParts, 4, [&](int64_t part) { seen[static_cast<size_t>(part)] = c10::GradMode::is_enabled(); });
+    for (const bool one : seen) EXPECT_EQ(one, records);
+  }
+}
+
+// A product and its gradient in each part, over a weight that all read: the same bits with any number of threads.
+TEST(Shards, GradientsAreTheSameBitsWithAnyNumberOfThreads) {
+  const at::Tensor weight = at::sin(at::arange(96 * 64, at::kFloat)).view({96, 64});
+  const auto gradients = [&](int threads) {
+    std::vector<at::Tensor> out(kParts);
+    run_shards(kParts, threads, [&](int64_t part) {
+      const at::Tensor x = at::sin(at::arange(48 * 96, at::kFloat).mul(part + 1)).view({48, 96});
+      at::Tensor own = weight.detach().requires_grad_(true);  // its own gradient, the same memory
+      at::mm(x, own).pow(2).sum().backward();
+      out[static_cast<size_t>(part)] = own.grad();
+    });
+    at::Tensor sum = out[0].clone();
+    for (size_t part = 1; part < out.size(); ++part) sum += out[part];
+    return sum;
+  };
+  const at::Tensor one = gradients(1);
+  for (const int threads : {2, 4}) EXPECT_TRUE(at::equal(gradients(threads), one));
+}
+
+}  // namespace
+}  // namespace attar

@@ -38,7 +38,7 @@ struct Provenance {
   std::string license_link;
   std::vector<std::string> base_models;  // names or links of what it was made from
   std::string author;
-  std::vector<std::string> languages;  // codes: "en"
+  std::vector<std::string> languages{};  // codes: "en"
 };
 
 class ModelFile {

@@ -87,7 +87,7 @@ void TextReader::require_template() {
                       "give --chat-template FILE, or a NAME: " + known_template_names());
   } else {
     note_ = "the model has no chat template; " + std::string(known->name) +
-            " is used, for which its vocabulary has the " + "control tokens (--chat-template takes another)";
+            " is used, for which its vocabulary has the control tokens (--chat-template takes another)";
   }
   if (known != nullptr) {
     if (const std::string missing = missing_tokens(*known, data); !missing.empty())
@@ -104,7 +104,8 @@ void TextReader::check_names(const std::vector<ChatMessage>& messages, const std
   if (options_.special) return;
   for (const ChatMessage& message : messages)
     for (const int32_t id : tokenizer_.encode(message.role, {.add_special = false, .parse_special = true}))
-      if (tokenizer_.is_control(id))
+      if (tokenizer_.data().tokens[static_cast<size_t>(id)].kind == TokenKind::Control ||
+          tokenizer_.ends_generation(id))
         throw input_error(where, "a role spells a control token", "system, user, assistant or tool",
                           printable(message.role));
 }
@@ -170,28 +171,32 @@ ModelText TextReader::whole(const Document& document) {
 }
 
 std::vector<ModelText> TextReader::read(const Document& document) {
-  ModelText all = whole(document);
-  if (!document.is_chat()) {
-    all.frame = Frame::Start;
-    all.counted = {{0, all.text.size()}};
-    return {std::move(all)};
-  }
+  if (document.is_chat()) return read_chat(document);
+  ModelText out = whole(document);
+  out.frame = Frame::Start;
+  out.counted = {{0, out.text.size()}};
+  return {std::move(out)};
+}
+
+std::vector<ModelText> TextReader::read_chat(const Document& document) {
+  check_names(document.messages, document.where);
   RenderedChat chat = rendered(document.messages, document.tools, false);
   if (template_->marks_generation()) {  // it says itself what the assistant writes
-    all.counted = std::move(chat.generated);
-    return {std::move(all)};
+    std::vector<ByteSpan> generated = std::move(chat.generated);
+    return {chat_text(std::move(chat), std::move(generated))};
   }
   std::vector<Turn> turns;
   bool stay = true;  // turns are shown later as they were written
   for (size_t i = 0; i < document.messages.size(); ++i) {
     if (document.messages[i].role != "assistant") continue;
     turns.push_back(turn_of(document, i));
-    stay =
-        stay && all.text.compare(0, turns.back().answer.end, turns.back().chat.text, 0, turns.back().answer.end) == 0;
+    const size_t end = turns.back().answer.end;
+    stay = stay && chat.text.compare(0, end, turns.back().chat.text, 0, end) == 0;
   }
   if (stay) {
-    for (const Turn& turn : turns) all.counted.push_back(turn.answer);
-    return {std::move(all)};
+    std::vector<ByteSpan> answers;
+    for (const Turn& turn : turns) answers.push_back(turn.answer);
+    return {chat_text(std::move(chat), std::move(answers))};
   }
   std::vector<ModelText> texts;
   for (Turn& turn : turns) texts.push_back(chat_text(std::move(turn.chat), {turn.answer}));

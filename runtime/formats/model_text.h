@@ -55,9 +55,8 @@ class TextReader {
   ~TextReader();
   TextReader(TextReader&&) noexcept;
 
-  // A chat without a template: one that the vocabulary has the control tokens for, and a note, or Error{Input}.
-
-  // The document as it stands, a chat with all its turns.
+  // The document as it stands, a chat with all its turns. A chat where there is no template takes one that the
+  // vocabulary has the control tokens of, with a note, or is an Error{Input}; so it is with all that follow.
   ModelText whole(const Document& document);
   // What is learned from it and judged on it: one text, or one for each of the assistant's turns where the template
   // shows earlier turns otherwise than when they were written (Qwen3 leaves out what they thought).
@@ -76,6 +75,7 @@ class TextReader {
  private:
   struct Turn;
   RenderedChat rendered(const std::vector<ChatMessage>& messages, const std::string& tools, bool generation_prompt);
+  std::vector<ModelText> read_chat(const Document& document);
   Turn turn_of(const Document& document, size_t message);
   void check_names(const std::vector<ChatMessage>& messages, const std::string& where) const;
   ModelText chat_text(RenderedChat chat, std::vector<ByteSpan> counted) const;

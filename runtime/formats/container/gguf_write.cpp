@@ -197,14 +197,20 @@ uint64_t gguf_tensor_info_bytes(const std::string& name, size_t dimensions) {
 
 std::vector<std::string> write_gguf_split(const std::string& path, const std::vector<GgufEntry>& entries,
                                           const std::vector<GgufTensor>& tensors, uint64_t limit_bytes) {
+  const auto split_entries = [&](size_t part, size_t count) {
+    return std::vector<GgufEntry>{{"split.no", GgufValue::u16(static_cast<uint16_t>(part))},
+                                  {"split.count", GgufValue::u16(static_cast<uint16_t>(count))},
+                                  {"split.tensors.count", GgufValue::i32(static_cast<int32_t>(tensors.size()))}};
+  };
   std::vector<std::vector<GgufTensor>> parts(1);
-  uint64_t bytes = gguf_header_bytes(entries);
+  const uint64_t own_bytes = gguf_header_bytes(split_entries(0, 0)) + kDefaultAlignment;  // and its padding
+  uint64_t bytes = gguf_header_bytes(entries) + own_bytes;
   for (const GgufTensor& tensor : tensors) {
     const uint64_t size = round_up(tensor.bytes.size(), kDefaultAlignment, path) +
                           gguf_tensor_info_bytes(tensor.name, tensor.shape.size());
     if (limit_bytes > 0 && !parts.back().empty() && bytes + size > limit_bytes) {
       parts.emplace_back();
-      bytes = 0;
+      bytes = own_bytes;
     }
     parts.back().push_back(tensor);
     bytes += size;
@@ -219,9 +225,7 @@ std::vector<std::string> write_gguf_split(const std::string& path, const std::ve
   std::vector<std::string> paths;
   for (size_t i = 0; i < parts.size(); ++i) {
     std::vector<GgufEntry> own = i == 0 ? entries : std::vector<GgufEntry>{};
-    own.push_back({"split.no", GgufValue::u16(static_cast<uint16_t>(i))});
-    own.push_back({"split.count", GgufValue::u16(static_cast<uint16_t>(parts.size()))});
-    own.push_back({"split.tensors.count", GgufValue::i32(static_cast<int32_t>(tensors.size()))});
+    for (GgufEntry& entry : split_entries(i, parts.size())) own.push_back(std::move(entry));
     paths.push_back(gguf_part_path(path, i + 1, parts.size()));
     write_gguf(paths.back(), own, parts[i]);
   }

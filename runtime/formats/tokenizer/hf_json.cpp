@@ -1,5 +1,7 @@
 #include "runtime/formats/tokenizer/hf_json.h"
 
+#include <nlohmann/json.hpp>
+
 #include "runtime/base/input_file.h"
 #include "runtime/formats/container/json_object.h"
 
@@ -34,11 +36,15 @@ std::string text(const Json& json, const char* key, const std::string& where) {
   return value != nullptr ? value->get<std::string>() : "";
 }
 
-Json part(const Json& json, const char* key, Json::value_t type, const std::string& where) {
+Json object_part(const Json& json, const char* key, const std::string& where) {
   const Json* value = find_key(json, key);
-  const Json empty(type);
-  if (value != nullptr && value->type() != type) throw wrong_type(where, key, empty.type_name(), *value);
-  return value != nullptr ? *value : empty;
+  if (value != nullptr && !value->is_object()) throw wrong_type(where, key, "object", *value);
+  return value != nullptr ? *value : Json::object();
+}
+Json list_part(const Json& json, const char* key, const std::string& where) {
+  const Json* value = find_key(json, key);
+  if (value != nullptr && !value->is_array()) throw wrong_type(where, key, "array", *value);
+  return value != nullptr ? *value : Json::array();
 }
 
 std::vector<Json> steps_of(const Json& json, const char* key, const char* list, const std::string& where) {

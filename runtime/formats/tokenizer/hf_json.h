@@ -1,8 +1,7 @@
 // Typed reads of the JSON files of a Hugging Face directory; what is of another type is named with its file and key.
-// For the .cpp files of this folder: headers that others include carry no JSON type.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -23,8 +22,9 @@ Error wrong_type(const std::string& where, const char* key, const char* expected
 const Json* find_key(const Json& json, const char* key);
 bool flag(const Json& json, const char* key, bool fallback, const std::string& where);
 std::string text(const Json& json, const char* key, const std::string& where);  // "" when absent
-// An object or list that may be absent.
-Json part(const Json& json, const char* key, Json::value_t type, const std::string& where);
+// A part that may be absent, and then is empty.
+Json object_part(const Json& json, const char* key, const std::string& where);
+Json list_part(const Json& json, const char* key, const std::string& where);
 
 // The steps of a normalizer, pre-tokenizer or post-processor, Sequence or single.
 std::vector<Json> steps_of(const Json& json, const char* key, const char* list, const std::string& where);

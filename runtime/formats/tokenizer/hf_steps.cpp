@@ -1,6 +1,7 @@
 #include "runtime/formats/tokenizer/hf_steps.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "runtime/formats/tokenizer/hf_pre_tokenizers.h"
 #include "runtime/formats/tokenizer/split.h"

@@ -1,6 +1,7 @@
 // Reads tokenizer.json and its neighbours of a Hugging Face directory. Source: the JSON of the tokenizers library.
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "runtime/base/input_file.h"
 #include "runtime/formats/tokenizer/bpe.h"
@@ -51,7 +52,7 @@ void read_vocabulary(const Json& json, const std::string& where, size_t n_rows, 
   const Json& vocabulary = model.at("vocab");
   if (!vocabulary.is_object()) throw wrong_type(where, "model.vocab", "tokens and their ids", vocabulary);
   const bool falls_back = data.kind == TokenizerKind::Spm && flag(model, "byte_fallback", false, where);
-  const Json added = part(json, "added_tokens", Json::value_t::array, where);
+  const Json added = list_part(json, "added_tokens", where);
   const size_t limit = 2 * (vocabulary.size() + added.size()) + (1 << 16);  // ids may have holes, not deserts
   for (const auto& [content, id] : vocabulary.items()) {
     const bool is_byte = falls_back && byte_of_token(content) >= 0;
@@ -185,7 +186,7 @@ void read_sampling(const Neighbour& generation, TokenizerData& data) {
 
 // mask_token and its like, and what write_hf_tokenizer noted of the others.
 void read_roles(const Neighbour& config, const Neighbour& map, TokenizerData& data) {
-  const Json noted = part(config.json, kRolesKey, Json::value_t::object, config.path);
+  const Json noted = object_part(config.json, kRolesKey, config.path);
   for (const RoleName& name : kRoleNames) {
     int32_t id = name.hf_key != nullptr ? special_id(data, config, map, name.hf_key) : -1;
     if (noted.contains(name.role)) id = id_of(data, text(noted, name.role, config.path));
@@ -262,7 +263,7 @@ TokenizerData read_hf_tokenizer(const std::string& directory) {
     read_steps(json, path, data);
     read_vocabulary(json, path, n_rows, data);
     std::vector<std::pair<std::string, std::string>> merges;
-    for (const Json& merge : part(model, "merges", Json::value_t::array, path)) merges.push_back(merge_of(merge, path));
+    for (const Json& merge : list_part(model, "merges", path)) merges.push_back(merge_of(merge, path));
     read_specials(directory, json, n_rows, data);
     if (data.kind == TokenizerKind::Spm) {
       set_spm_scores(merges, path, data);

@@ -346,9 +346,16 @@ bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& dat
   return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;
 }
 
+DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_tokens) {
+  constexpr int64_t kUsual = 512;
+  if (options.sequence_tokens == 0) options.sequence_tokens = std::min(kUsual, context_tokens);
+  return options;
+}
+
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
-                  const DistillOptions& options, const Progress& progress) {
+                  const DistillOptions& given, const Progress& progress) {
   const OneThread one_thread;
+  const DistillOptions options = with_sequence_tokens(given, student.config.context_length);
   if (inputs.data->longest_tokens() <= options.sequence_tokens)
     return Trainer(student, tokenizer, inputs, options, progress).run();
   const TokenDataset cut = cut_documents(*inputs.data, options.sequence_tokens);

@@ -26,7 +26,7 @@ struct DistillOptions {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double clip_norm = 1.0;
   int64_t batch_tokens = 2048;
-  int64_t sequence_tokens = 512;
+  int64_t sequence_tokens = 0;  // see with_sequence_tokens
   int64_t shards = 4;
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
@@ -48,7 +48,8 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.epsilon, "epsilon", "AdamW: added to the denominator");
   field(o.clip_norm, "clip_norm", "largest global norm of the gradient; 0 for off");
   field(o.batch_tokens, "batch_tokens", "tokens a step");
-  field(o.sequence_tokens, "sequence_tokens", "longest sequence; longer documents are cut");
+  field(o.sequence_tokens, "sequence_tokens",
+        "longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter");
   field(o.shards, "shards",
         "parts of a step that run side by side, one thread each; part of the result, unlike threads");
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
@@ -103,6 +104,9 @@ bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
 
 // Whether the teacher runs beside the student: for all that is learned, or for what a cached signal leaves open.
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data);
+
+// The options with sequence_tokens as a model of this context has it.
+DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_tokens);
 
 // Changes `student` in place. Each step divides by the tokens that it learns from: all those of its loss. Error{Input}:
 // no loss tokens, a cached signal asked for that the data lacks. Error{Usage}: checkpoints of an earlier training, and

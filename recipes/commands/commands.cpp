@@ -274,9 +274,9 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   return document(json);
 }
 
-std::string distill_model(const CommandOptions& given, const std::string& student, const DistillOptions& options,
+std::string distill_model(const CommandOptions& given, const std::string& student, const DistillOptions& asked,
                           bool resume, const Progress& progress) {
-  require_valid(options, "attar distill");
+  require_valid(asked, "attar distill");
   const CommandOptions command = checked(given, {student});
   check_type(command);
   const std::string steps = command.out + ".steps";
@@ -287,8 +287,10 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
   require_same_reading(teacher_tokenizer, tokenizer, student);
   for (const ModelFile* file : {&teacher_file, &student_file})
-    if (const std::string wrong = sequence_problem(options, file->config().context_length); !wrong.empty())
+    if (const std::string wrong = sequence_problem(asked, file->config().context_length); !wrong.empty())
       throw usage_error(file->source(), wrong);
+  const DistillOptions options =
+      with_sequence_tokens(asked, std::min(teacher_file.config().context_length, student_file.config().context_length));
   const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
   const TextData text = text_data(command, teacher_file.tokenizer());
   TokenDataset data = text.tokens;

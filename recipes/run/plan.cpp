@@ -43,6 +43,7 @@ double matmul_flops_per_core() {
 constexpr double kTrainShare = 0.34;      // forward, backward and the optimizer, in LibTorch
 constexpr double kWalkShare = 0.34;       // the block walk of pruning and calibration
 constexpr double kWriteShare = 0.65;      // the teacher writes text: int8, 16 sequences at once
+constexpr double kWriteFp32Share = 0.34;  // the same in f32
 constexpr double kReadShare = 1.27;       // int8 over whole texts
 constexpr double kReadFp32Share = 0.53;   // the same in f32
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
@@ -95,17 +96,20 @@ class Planner {
         std::to_string(recipe_.teacher.pretrain->tokens) + " tokens, " + millions(params(teacher_)) + " parameters");
   }
   Json data() {
-    double written = 0, stored = 0;
+    double written = 0, stored = 0, work = 0;
     for (const auto* split : {&recipe_.train, &recipe_.calibration})
       for (const DataSource& source : *split) {
         const double tokens = tokens_of(recipe_, source);
-        if (source.teacher_writes) written += tokens;
+        if (source.teacher_writes) {
+          written += tokens;
+          work += tokens / (source.teacher_writes->numerics == "fp32" ? kWriteFp32Share : kWriteShare);
+        }
         const auto k = source.teacher_writes ? static_cast<double>(source.teacher_writes->signal_top_k) : 0.0;
         stored += tokens * (5.0 + 8.0 * k);
       }
     return entry("data",
                  {.tokens = tokens_of(recipe_, recipe_.train) + tokens_of(recipe_, recipe_.calibration),
-                  .seconds = 2.0 * params(teacher_) * written / (kWriteShare * flops_),
+                  .seconds = 2.0 * params(teacher_) * work / flops_,
                   .memory_bytes = 3.0 * stored + (written > 0 ? writing_bytes() : 0.0),
                   .disk_bytes = stored},
                  std::to_string(static_cast<int64_t>(written)) + " tokens written by the teacher");
@@ -136,7 +140,8 @@ class Planner {
     Estimate estimate = training(options, student_, beside ? teacher : 0.0);
     if (captured) {
       const double text = tokens_of(recipe_, recipe_.train);
-      estimate.seconds += 2.0 * teacher * text / (kReadShare * flops_);
+      estimate.seconds +=
+          2.0 * teacher * text / ((options.signal_numerics == "fp32" ? kReadFp32Share : kReadShare) * flops_);
       estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
     }
     return entry("distill", estimate,

@@ -149,7 +149,9 @@ StageRecord run_stage(Session& session, const std::string& name, const PruneOpti
   return {.name = name, .results = results.dump(), .notes = pruned.notes};
 }
 
-StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options) {
+StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& given) {
+  const DistillOptions options = with_sequence_tokens(
+      given, std::min(session.student.config.context_length, session.teacher->config().context_length));
   // The signal is this stage's own: a later stage finds the data as a resumed run would.
   const TokenDataset data = session.in_student_vocabulary(
       needs_teacher_signal(session.train, options)

@@ -72,7 +72,7 @@ std::vector<FieldProblem> problems_of(const DistillOptions& o) {
   check.positive(o.epsilon, "epsilon");
   check.need(o.clip_norm >= 0.0, "clip_norm", "at least 0");
   check.at_least(o.batch_tokens, 2, "batch_tokens");
-  check.at_least(o.sequence_tokens, 2, "sequence_tokens");
+  check.need(o.sequence_tokens == 0 || o.sequence_tokens >= 2, "sequence_tokens", "at least 2, or 0");
   check.need(o.shards >= 1 && o.shards <= 256, "shards", "1 to 256");
   check.at_least(o.checkpoint_every_steps, 0, "checkpoint_every_steps");
   check.need(o.signal == "auto" || o.signal == "online" || o.signal == "cached", "signal", "auto, online or cached");

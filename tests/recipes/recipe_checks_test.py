@@ -52,7 +52,7 @@ def test_what_a_shape_cannot_go_through(tmp_path):
 
 
 def test_sequences_longer_than_the_context(tmp_path):
-    refused(tmp_path / "made.yaml", MADE.replace("layers: 4", "layers: 4, context: 128") + f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{distill: {{sequence_tokens: 64}}}}]\n",
+    refused(tmp_path / "made.yaml", MADE.replace("1000", "1000, sequence_tokens: 512").replace("layers: 4", "layers: 4, context: 128") + f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{distill: {{sequence_tokens: 64}}}}]\n",
             "teacher.pretrain.sequence_tokens = 512: expected at most 128")
     made = MADE.replace("1000", "1000, sequence_tokens: 64").replace("layers: 4", "layers: 4, context: 128")
     data = f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\n"

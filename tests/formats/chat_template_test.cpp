@@ -141,9 +141,17 @@ TEST(ChatTemplate, KnowsWhatCameFromMessages) {
 TEST(ChatTemplate, KeysAndToolsAreInput) {
   const ChatContext context{.messages = {{"user", "", R"({"role": "user", "<k>": {"x": ["<v>", 1]}})"}},
                             .tools = R"([{"<t>": "<u>"}])"};
+  const RenderedChat named = ChatTemplate("{{ dict(a=1, **tools[0]) }}").render(context);
+  EXPECT_EQ(bracketed(named.text, named.input), "{'a': 1, '[<t>]': '[<u>]'}");
   const RenderedChat chat = ChatTemplate("{{ messages[0] }}{{ tools | tojson }}").render(context);
   EXPECT_EQ(bracketed(chat.text, chat.input),
             "{'[role]': 'user', '[<k>]': {'[x]': ['[<v>]', 1]}}[{\"[<t>]\": \"[<u>]\"}]");
+}
+
+TEST(ChatTemplate, RolesAreTheFramesWhileTheyAreWords) {
+  const RenderedChat chat = ChatTemplate("{% for m in messages %}<|{{ m.role }}|>{% endfor %}")
+                                .render({.messages = {{"user", ""}, {"a|><|b", ""}}});
+  EXPECT_EQ(bracketed(chat.text, chat.input), "<|user|><|[a|><|b]|>");
 }
 
 TEST(ChatTemplate, KnowsWhatIsGenerated) {
@@ -156,6 +164,34 @@ TEST(ChatTemplate, KnowsWhatIsGenerated) {
   EXPECT_TRUE(chat.marks_generation());
   EXPECT_FALSE(ChatTemplate(kChatMl).marks_generation());
   EXPECT_EQ(rendered("{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}"), "21");
+}
+
+// What holds itself, or hangs in a long chain, is freed without deep recursion and without a leak.
+TEST(ChatTemplate, CirclesAndChainsAreFreed) {
+  EXPECT_EQ(rendered("{% set n = namespace() %}{% set n.n = n %}{% macro f() %}{{ n.n.n is defined }}{% endmacro %}"
+                     "{% set n.f = f %}{{ f() }}"),
+            "True");
+  EXPECT_EQ(
+      rendered("{% set n = namespace(x=1) %}{% for i in range(50000) %}{% set n.x = namespace(x=n.x) %}{% endfor %}"
+               "{{ n.x.x.x is defined }}"),
+      "True");
+  EXPECT_EQ(
+      rendered("{% macro make(old) %}{% macro g() %}{{ old is defined }}{% endmacro %}{% set n.g = g %}{% endmacro "
+               "%}{% set n = namespace(g=1) %}{% for i in range(20000) %}{{ make(n.g) }}{% endfor %}{{ n.g() }}"),
+      "True");
+  EXPECT_EQ(rendered("{% set n = namespace(l=1) %}{% for i in range(20000) %}{% for x in [n.l] %}{% set n.l = loop %}"
+                     "{{ loop.changed(loop) and '' }}{% endfor %}{% endfor %}{{ n.l is defined }}"),
+            "True");
+  EXPECT_NE(failure("{% for x in [1] %}{{ loop.changed(loop) and x.y.z }}{% endfor %}"), "");
+}
+
+TEST(ChatTemplate, ReasoningHasThreeNames) {
+  for (const char* name : {"reasoning", "thinking", "reasoning_content"})
+    EXPECT_EQ(
+        ChatTemplate("{{ messages[0].reasoning_content }}{{ messages[0].thinking }}")
+            .render({.messages = {{"assistant", "", std::string(R"({"role": "assistant", ")") + name + R"(": "r"})"}}})
+            .text,
+        "rr");
 }
 
 TEST(ChatTemplate, ErrorsNameTheLine) {
@@ -202,6 +238,18 @@ TEST(ChatTemplate, HostileTemplatesEndInAnError) {
       "{% set a = 'a' * 2000000 %}{% set b = a.split('a') %}",
       "{% set l = range(90000) %}{% for i in l %}{{ l | select('in', l) | first }}{% endfor %}",
       "{% set l = range(90000) %}{% for i in l %}{{ -1 in l }}{% endfor %}",
+      "{% set a = 'x' * 4000000 %}{% for i in range(9999) %}{% set b = a | upper %}{% endfor %}",
+      "{% set a = 'x' * 4000000 %}{% for i in range(9999) %}{% set b %}{{ a }}{% endset %}{% endfor %}",
+      "{% set a = 'x' * 4000000 %}{% for i in range(99999) %}{{ a is lower }}{{ a | wordcount }}{% endfor %}",
+      "{% set a = 'x' * 4000000 %}{% for i in range(99999) %}{{ a[5] }}{{ a.find('y') }}{% endfor %}",
+      "{% set l = ('a ' * 100000).split() %}{% for i in l %}{{ l | sort | length }}{% endfor %}",
+      "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+      "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+      "{{ 10 ** 10 ** 10 }}",
+      "{{ 'a'.ljust(10 ** 12) }}",
+      "{{ '%99999s' * 999 % ((1,) * 999) }}",
+      "{{ [1] | slice(10 ** 12) | list }}",
+      "{{ [1] | batch(10 ** 12, 1) | list }}",
       space + "{% for i in range(40) %}{% set n.l = n.l + [range(99999) | list] %}{% endfor %}",
   };
   for (const std::string& source : hostile) EXPECT_NE(failure(source), "") << source.substr(0, 120);

@@ -83,7 +83,7 @@ NESTED_CONVERSATIONS = [
     [{"role": "developer", "content": "dev"}, {"role": "user", "content": "a</think>b"}, {"role": "assistant", "content": "c<think>d"}],
 ]
 CHATS = [(messages, None) for messages in [*CONVERSATIONS, REASONING]] + [(messages, tools) for messages in TOOL_CONVERSATIONS for tools in (TOOLS, None)] + [(messages, NESTED_TOOLS) for messages in NESTED_CONVERSATIONS]
-FLAGS = [{}, {"enable_thinking": False}, {"enable_thinking": True, "thinking": True}]
+VARIANTS = [(True, {}), (False, {"enable_thinking": False}), (True, {"enable_thinking": True, "thinking": True})]  # add_generation_prompt, flags
 
 
 def environment_of(template):
@@ -109,15 +109,25 @@ def rendered_by_attar(folder, cases):
     return json.loads((folder / "out.json").read_text())
 
 
-def cases_of(template, chats=CHATS, flags=FLAGS):
-    return [{"template": template, "messages": messages, "tools": tools, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flag} for (messages, tools), prompt, flag in itertools.product(chats, [True, False], flags)]
+def cases_of(template, chats=CHATS):
+    spans = "{% generation" in template or "{%- generation" in template
+    return [{"template": template, "messages": messages, "tools": tools, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags, "spans": spans}
+            for (messages, tools), (prompt, flags) in itertools.product(chats, VARIANTS)]
+
+
+def letters_of(text, spans):
+    """Bytes to letters."""
+    starts = list(itertools.accumulate((len(letter.encode()) for letter in text), initial=0))
+    return {i for i in range(len(text)) if any(begin <= starts[i] < end for begin, end in spans)}
 
 
 def assert_renders_as_transformers(folder, cases):
     answers = rendered_by_attar(folder, cases)
     for case, got in zip(cases, answers, strict=True):
-        expected, _ = rendered_by_transformers(case)
+        expected, places = rendered_by_transformers(case)
         assert got.get("text", "error") == expected, (case["messages"], got)
+        if expected != "error":
+            assert letters_of(expected, got["generated"]) == {i for begin, end in places for i in range(begin, end)}, case["messages"]
     return answers
 
 
@@ -126,13 +136,14 @@ def test_renders_as_jinja2(tmp_path, name):
     if name in REAL:
         assert_renders_as_transformers(tmp_path, cases_of(real_template(name)))
     else:
-        assert_renders_as_transformers(tmp_path, cases_of(HAND_MADE[int(name.split()[-1])], [(messages, None) for messages in CONVERSATIONS], [{}]))
+        assert_renders_as_transformers(tmp_path, cases_of(HAND_MADE[int(name.split()[-1])], [(messages, None) for messages in CONVERSATIONS]))
 
 
-# Templates of other people are fetched ('make peers'), never committed; of theirs we keep the SHA-256 and that of what jinja2
-# makes of all cases. Source: PyPI llama-cpp-python 0.3.36, vendor/llama.cpp/models/templates.
+# Templates of other people are fetched ('make peers'), never committed; of theirs we keep the SHA-256 and that of what all
+# cases render to. `llama.cpp/`: vendor/llama.cpp/models/templates of llama-cpp-python 0.3.36, `trl/`: trl/chat_templates of
+# trl 1.16.0, both on PyPI.
 GOLDEN = pathlib.Path(__file__).parent / "chat_template_golden.json"
-TEMPLATES = {path.name: path for path in sorted((PEERS / "templates").rglob("*.jinja"))} or {"none": None}
+TEMPLATES = {str(path.relative_to(PEERS / "templates")): path for path in sorted((PEERS / "templates").rglob("*.jinja"))} or {"none": None}
 
 
 def hash_of(text):
@@ -142,28 +153,15 @@ def hash_of(text):
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_renders_templates_of_a_folder(tmp_path, name):
     template = (TEMPLATES[name] or peer("templates")).read_text()
-    answers = rendered_by_attar(tmp_path, cases_of(template))
-    golden = json.loads(GOLDEN.read_text())
+    answers = assert_renders_as_transformers(tmp_path, cases_of(template))
     outputs = hash_of("\0".join(got.get("text", "error") for got in answers))
+    golden = json.loads(GOLDEN.read_text())
+    if os.environ.get("ATTAR_RECORD_GOLDEN"):
+        golden[name] = {"template": hash_of(template), "outputs": outputs}
+        GOLDEN.write_text(json.dumps(dict(sorted(golden.items())), indent=1) + "\n")
     known = golden.get(name, {"template": None})
     if known["template"] == hash_of(template):
         assert outputs == known["outputs"]
-    assert_renders_as_transformers(tmp_path, cases_of(template))
-    if os.environ.get("ATTAR_RECORD_GOLDEN"):  # after jinja2 has agreed
-        golden[name] = {"template": hash_of(template), "outputs": outputs}
-        GOLDEN.write_text(json.dumps(dict(sorted(golden.items())), indent=1) + "\n")
-
-
-@pytest.mark.parametrize("name", [name for name in TEMPLATES if name.endswith("_training.jinja")] or ["none"])
-def test_generation_spans_are_those_of_transformers(tmp_path, name):
-    template = (TEMPLATES.get(name) or peer("templates")).read_text()
-    cases = [dict(case, spans=True) for case in cases_of(template)]
-    for case, got in zip(cases, rendered_by_attar(tmp_path, cases), strict=True):
-        expected, places = rendered_by_transformers(case)
-        assert got.get("text", "error") == expected
-        marked = {i for begin, end in places for i in range(begin, end)}
-        starts = list(itertools.accumulate((len(letter.encode()) for letter in expected), initial=0))
-        assert {i for i in range(len(expected)) if any(begin <= starts[i] < end for begin, end in got.get("generated", []))} == (marked if expected != "error" else set())
 
 
 MESSAGES = [{"role": "user", "content": "Hi there"}]

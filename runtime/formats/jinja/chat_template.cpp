@@ -1,5 +1,7 @@
 #include "runtime/formats/jinja/chat_template.h"
 
+#include <algorithm>
+#include <cctype>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -75,12 +77,20 @@ Value with_reasoning(Value message) {
   return out;
 }
 
-// Templates make control tokens of roles, as in <|user|>: a role is the frame's, not somebody's words.
+// Templates make control tokens of roles, as in <|user|>: a role is the frame's, not somebody's words, as long as it is
+// a word.
+Value role_value(const std::string& role) {
+  const bool word = std::all_of(role.begin(), role.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == ' ';
+  });
+  return word ? Value(role) : input_text(role);
+}
+
 Value message_value(const ChatMessage& message) {
   if (message.json.empty())
-    return Dict{{Value("role"), Value(message.role)}, {Value("content"), input_text(message.content)}};
+    return Dict{{Value("role"), role_value(message.role)}, {Value("content"), input_text(message.content)}};
   Value value = with_reasoning(value_of(message.json, "a message of the chat"));
-  if (value.dict() != nullptr) value.dict()->assign("role", message.role);
+  if (value.dict() != nullptr) value.dict()->assign("role", role_value(message.role));
   return value;
 }
 

@@ -61,7 +61,7 @@ void append_lower(int32_t code, std::string& to) {
 
 // Each character by its code point; bytes that are not UTF-8 stay.
 template <typename Change>
-Text changed(TextView text, const Change& change, StaysSame stays = nullptr) {
+Text changed(TextView text, const Change& change, ByteChange plain = nullptr) {
   return with_each_character(
       text,
       [&](std::string_view character, std::string& to) {
@@ -70,14 +70,14 @@ Text changed(TextView text, const Change& change, StaysSame stays = nullptr) {
         else
           change(static_cast<int32_t>(decode_utf8(character, 0).code_point), to);
       },
-      stays);
+      plain);
 }
 
-bool stays_lower(unsigned char c) {
-  return c < 0x80 && (c < 'A' || c > 'Z');
+int plain_lower(unsigned char c) {
+  return c >= 0x80 ? -1 : c >= 'A' && c <= 'Z' ? c + 32 : c;
 }
-bool stays_upper(unsigned char c) {
-  return c < 0x80 && (c < 'a' || c > 'z');
+int plain_upper(unsigned char c) {
+  return c >= 0x80 ? -1 : c >= 'a' && c <= 'z' ? c - 32 : c;
 }
 
 // A sigma at the end of a word has a form of its own.
@@ -119,11 +119,11 @@ class SigmaRule {
 
 Text upper_cased(TextView text) {
   return changed(
-      text, [](int32_t code, std::string& to) { append_upper(code, Case::Upper, to); }, stays_upper);
+      text, [](int32_t code, std::string& to) { append_upper(code, Case::Upper, to); }, plain_upper);
 }
 
 Text lower_cased(TextView text) {
-  if (text.bytes.find("\u03A3") == std::string_view::npos) return changed(text, append_lower, stays_lower);
+  if (text.bytes.find("\u03A3") == std::string_view::npos) return changed(text, append_lower, plain_lower);
   SigmaRule rule(text.bytes);
   return with_each_character(text, [&](std::string_view character, std::string& to) {
     const bool valid = valid_utf8_prefix(character) == character.size();
@@ -180,26 +180,40 @@ Text title_cased(TextView text, Words words) {
 }
 
 bool is_of_kind(std::string_view text, std::string_view method) {
-  bool any_cased = false, start = true;
+  struct Letter {
+    int32_t code;
+    utf8proc_category_t kind;
+    CharClass known;
+    bool upper() const { return kind == UTF8PROC_CATEGORY_LU || kind == UTF8PROC_CATEGORY_LT; }
+    bool lower() const { return kind == UTF8PROC_CATEGORY_LL; }
+  };
+  using Fits = bool (*)(const Letter& letter, bool starts);  // starts: no letter with a case stands before it
+  static constexpr std::pair<std::string_view, Fits> kKinds[] = {
+      {"isalpha", [](const Letter& l, bool) { return l.known == CharClass::Letter; }},
+      {"isalnum", [](const Letter& l, bool) { return l.known == CharClass::Letter || l.known == CharClass::Number; }},
+      {"isdecimal", [](const Letter& l, bool) { return l.kind == UTF8PROC_CATEGORY_ND; }},
+      {"isdigit", [](const Letter& l, bool) { return l.kind == UTF8PROC_CATEGORY_ND; }},
+      {"isnumeric", [](const Letter& l, bool) { return l.known == CharClass::Number; }},
+      {"isspace",
+       [](const Letter& l, bool) {
+         return l.known == CharClass::Space || l.known == CharClass::Newline || (l.code >= 0x1c && l.code <= 0x1f);
+       }},
+      {"isascii", [](const Letter& l, bool) { return l.code < 0x80; }},
+      {"islower", [](const Letter& l, bool) { return !l.upper(); }},
+      {"isupper", [](const Letter& l, bool) { return !l.lower(); }},
+      {"istitle", [](const Letter& l, bool starts) { return starts ? !l.lower() : !l.upper(); }},
+  };
+  const Fits fits =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const auto& k) { return k.first == method; })->second;
+  bool any_cased = false, starts = true;
   for (size_t at = 0, length = 0; at < text.size(); at += length) {
     length = character_length(text, at);
-    const std::string_view character = text.substr(at, length);
-    if (valid_utf8_prefix(character) != length) return false;
+    if (valid_utf8_prefix(text.substr(at, length)) != length) return false;
     const auto code = static_cast<int32_t>(decode_utf8(text, at).code_point);
-    const utf8proc_category_t kind = category(code);
-    const CharClass known = char_class(static_cast<uint32_t>(code));
-    const bool upper = kind == UTF8PROC_CATEGORY_LU || kind == UTF8PROC_CATEGORY_LT,
-               lower = kind == UTF8PROC_CATEGORY_LL;
-    const bool digit = kind == UTF8PROC_CATEGORY_ND;
-    if ((method == "isalpha" && known != CharClass::Letter) ||
-        (method == "isalnum" && known != CharClass::Letter && known != CharClass::Number) ||
-        (method == "isdecimal" && !digit) || (method == "isdigit" && !digit) ||
-        (method == "isnumeric" && known != CharClass::Number) || (method == "isspace" && !is_blank(character)) ||
-        (method == "isascii" && code > 0x7F) || (method == "islower" && upper) || (method == "isupper" && lower) ||
-        (method == "istitle" && (start ? lower : upper)))
-      return false;
-    start = !(upper || lower);
-    any_cased |= upper || lower;
+    const Letter letter{code, category(code), char_class(static_cast<uint32_t>(code))};
+    if (!fits(letter, starts)) return false;
+    starts = !letter.upper() && !letter.lower();
+    any_cased |= !starts;
   }
   if (method == "isascii") return true;
   return method == "islower" || method == "isupper" || method == "istitle" ? any_cased : !text.empty();

@@ -235,13 +235,13 @@ void Interpreter::bind_parameters(const Node& node, const Call& call) {
   Dict names;
   Value caller;
   for (const auto& [name, value] : call.named) {
-    const auto is_it = [&name = name](const auto& parameter) { return parameter.first == name; };
+    const auto is_it = [&name = name](const auto& parameter) { return parameter.first == name.bytes; };
     const auto at = std::find_if(node.keywords.begin(), node.keywords.end(), is_it) - node.keywords.begin();
     if (at < static_cast<std::ptrdiff_t>(std::min(call.positional.size(), node.keywords.size()))) throw wrong();
     if (at < static_cast<std::ptrdiff_t>(node.keywords.size())) continue;
-    if (name == "caller" && node.takes_caller)
+    if (name.bytes == "caller" && node.takes_caller)
       caller = value;
-    else if (node.takes_names && name != "caller")
+    else if (node.takes_names && name.bytes != "caller")
       names.assign(Value(name), value);
     else
       throw wrong();

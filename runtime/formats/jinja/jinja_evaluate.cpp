@@ -122,7 +122,7 @@ bool Interpreter::chain_holds(const Node& node) {
 Value Interpreter::call(const Node& node, const Value* caller) {
   const Value callee = evaluate(*node.children[0]);
   Call given = arguments(node);
-  if (caller != nullptr) given.named.emplace_back("caller", *caller);
+  if (caller != nullptr) given.named.emplace_back(std::string("caller"), *caller);
   const Function* function = callee.loop() != nullptr ? &callee.loop()->recurse : callee.function();
   if (function == nullptr || !function->body) {
     const std::string name = printable(node.children[0]->name);
@@ -135,6 +135,7 @@ Value Interpreter::call(const Node& node, const Value* caller) {
 
 Call Interpreter::arguments(const Node& node) {
   Call out{{}, {}, site(node)};
+  Dict spread;
   for (size_t i = 1; i < node.children.size(); ++i) {
     const Node& child = *node.children[i];
     if (child.kind != Kind::Spread) {
@@ -146,12 +147,17 @@ Call Interpreter::arguments(const Node& node) {
       const List items = items_of(value, site(child));
       out.positional.insert(out.positional.end(), items.begin(), items.end());
     } else if (value.dict() != nullptr) {
-      for (const auto& [key, item] : *value.dict()) out.named.emplace_back(text_of(key, site(child)).bytes, item);
+      for (const auto& [key, item] : *value.dict()) spread.assign(key, item);
     } else {
       throw at_line(child.line, "`**` needs a mapping, got a " + type_name(value));
     }
   }
   for (const auto& [name, value] : node.keywords) out.named.emplace_back(name, evaluate(*value));
+  for (const auto& [key, item] : spread) {
+    const Text& name = text_of(key, out.site);
+    if (out.keyword(name.bytes) != nullptr) throw at_line(node.line, "an argument is given twice");
+    out.named.emplace_back(name, item);
+  }
   return out;
 }
 

@@ -213,11 +213,10 @@ Value first_of(const Value& value, const Call& call) {
     const List items = items_of(value, call.site);
     return items.empty() ? Value() : items.front();
   }
-  if (list->empty() && list->failure != nullptr) throw Error(*list->failure);
-  if (list->empty()) return {};
-  Value first = list->front();
-  list->erase(list->begin());
-  return first;
+  const bool empty = list->used == list->size();
+  if (empty && list->failure != nullptr) throw Error(*list->failure);
+  if (empty) return {};
+  return (*list)[list->used++];
 }
 
 Value last_of(const Value& value, const Call& call) {
@@ -261,7 +260,8 @@ Value sliced(const Value& value, const Call& call) {
     if (n_slices < 1) throw at_line(call.site.line, "slice needs a number above 0");
     size_t at = 0;
     for (Whole i = 0; i < n_slices; ++i) {
-      call.site.charge(1);
+      call.site.charge(16);
+      if (out.size() >= kMostItems) throw at_line(call.site.line, "a list grows too long");
       List slice;
       for (Whole length = n / n_slices + (i < n % n_slices); length > 0; --length) slice.push_back(items[at++]);
       if (!call[1].is_missing() && i >= n % n_slices) slice.push_back(call[1]);

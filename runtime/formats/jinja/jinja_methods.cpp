@@ -183,7 +183,8 @@ Value got(const Value& self, const Call& call) {
   return found != nullptr ? *found : call[1].is_undefined() ? Value(None{}) : call[1];
 }
 
-Value is_kind(const Value& self, const char* kind) {
+Value is_kind(const Value& self, const char* kind, const Call& call) {
+  call.site.charge(self.text()->size() / 2);
   return is_of_kind(self.text()->bytes, kind);
 }
 
@@ -230,16 +231,16 @@ constexpr Builtin kMethods[] = {
     {"zfill width!", filled_with_zeros},
     {"expandtabs tabsize", tabs_expanded},
     {"isidentifier", is_identifier},
-    {"isalnum", [](Subject v, Given) { return is_kind(v, "isalnum"); }},
-    {"isalpha", [](Subject v, Given) { return is_kind(v, "isalpha"); }},
-    {"isascii", [](Subject v, Given) { return is_kind(v, "isascii"); }},
-    {"isdecimal", [](Subject v, Given) { return is_kind(v, "isdecimal"); }},
-    {"isdigit", [](Subject v, Given) { return is_kind(v, "isdigit"); }},
-    {"islower", [](Subject v, Given) { return is_kind(v, "islower"); }},
-    {"isnumeric", [](Subject v, Given) { return is_kind(v, "isnumeric"); }},
-    {"isspace", [](Subject v, Given) { return is_kind(v, "isspace"); }},
-    {"istitle", [](Subject v, Given) { return is_kind(v, "istitle"); }},
-    {"isupper", [](Subject v, Given) { return is_kind(v, "isupper"); }},
+    {"isalnum", [](Subject v, Given call) { return is_kind(v, "isalnum", call); }},
+    {"isalpha", [](Subject v, Given call) { return is_kind(v, "isalpha", call); }},
+    {"isascii", [](Subject v, Given call) { return is_kind(v, "isascii", call); }},
+    {"isdecimal", [](Subject v, Given call) { return is_kind(v, "isdecimal", call); }},
+    {"isdigit", [](Subject v, Given call) { return is_kind(v, "isdigit", call); }},
+    {"islower", [](Subject v, Given call) { return is_kind(v, "islower", call); }},
+    {"isnumeric", [](Subject v, Given call) { return is_kind(v, "isnumeric", call); }},
+    {"isspace", [](Subject v, Given call) { return is_kind(v, "isspace", call); }},
+    {"istitle", [](Subject v, Given call) { return is_kind(v, "istitle", call); }},
+    {"isupper", [](Subject v, Given call) { return is_kind(v, "isupper", call); }},
     {"index value!", index_in_list, Owner::List},
     {"count value!",
      [](Subject v, Given call) -> Value {

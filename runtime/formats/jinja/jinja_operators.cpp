@@ -169,10 +169,11 @@ bool contains(const Value& container, const Value& item, const Site& site) {
     throw at_line(site.line, "a " + type_name(item) + " cannot be the key of a mapping");
   if (container.dict() != nullptr) return container.dict()->find(item) != nullptr;
   if (List* list = container.list()) {
-    const auto found = std::find_if(list->begin(), list->end(), [&](const Value& v) { return equal(v, item, site); });
+    const auto from = list->begin() + static_cast<std::ptrdiff_t>(list->used);
+    const auto found = std::find_if(from, list->end(), [&](const Value& v) { return equal(v, item, site); });
     const bool any = found != list->end();
     if (!any && list->failure != nullptr) throw Error(*list->failure);
-    if (list->shape == Shape::Generator) list->erase(list->begin(), any ? found + 1 : found);
+    if (list->shape == Shape::Generator) list->used = static_cast<size_t>(found - list->begin()) + any;
     return any;
   }
   throw at_line(site.line, "`in` needs text, a list or a mapping, got a " + type_name(container));
@@ -183,10 +184,8 @@ List items_of(const Value& value, const Site& site) {
   if (List* list = value.list()) {
     site.charge(list->size() / 16);
     if (list->failure != nullptr) throw Error(*list->failure);
-    if (list->shape == Shape::Generator)
-      out.swap(*list);
-    else
-      out.assign(list->begin(), list->end());
+    out.assign(list->begin() + static_cast<std::ptrdiff_t>(list->used), list->end());
+    if (list->shape == Shape::Generator) list->clear(), list->used = 0;
   } else if (value.dict() != nullptr) {
     for (const auto& entry : *value.dict()) out.emplace_back(entry.first);
   } else if (value.text() != nullptr) {

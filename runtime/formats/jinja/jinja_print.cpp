@@ -59,7 +59,7 @@ Text quoted(TextView text) {
         else
           to += escape_of(code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
       },
-      [](unsigned char c) { return c >= ' ' && c < 0x7f && c != '\'' && c != '"' && c != '\\'; }));
+      [](unsigned char c) { return c >= ' ' && c < 0x7f && c != '\'' && c != '"' && c != '\\' ? c : -1; }));
   return out.append(std::string(1, quote));
 }
 
@@ -83,7 +83,7 @@ Text json_quoted(TextView text, JsonStyle::Letters letters) {
           to += escape_of("\\u%04x", 0xD800 + ((code - 0x10000) >> 10)) + escape_of("\\u%04x", 0xDC00 + (code & 0x3FF));
         }
       },
-      [](unsigned char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; }));
+      [](unsigned char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\' ? c : -1; }));
   return out.append("\"");
 }
 

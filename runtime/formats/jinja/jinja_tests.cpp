@@ -24,6 +24,12 @@ bool same(const Value& a, const Value& b, const Site& site) {
   return equal(a, b, site);
 }
 
+bool is_cased(const Value& value, const char* kind, const Site& site) {
+  const auto text = to_text(value);
+  site.charge(text->size() / 2);
+  return is_of_kind(text->bytes, kind);
+}
+
 using Given = const Call&;
 using Subject = const Value&;
 // Sorted by what they ask. Each `*` row takes one value to compare with.
@@ -45,8 +51,8 @@ constexpr Builtin kTests[] = {
     {"true", [](Subject v, Given) -> Value { return v.is_bool() && truthy(v); }},
     {"false", [](Subject v, Given) -> Value { return v.is_bool() && !truthy(v); }},
     {"escaped", [](Subject v, Given) -> Value { return v.text() != nullptr && v.text()->safe; }},
-    {"lower", [](Subject v, Given) -> Value { return is_of_kind(to_text(v)->bytes, "islower"); }},
-    {"upper", [](Subject v, Given) -> Value { return is_of_kind(to_text(v)->bytes, "isupper"); }},
+    {"lower", [](Subject v, Given call) -> Value { return is_cased(v, "islower", call.site); }},
+    {"upper", [](Subject v, Given call) -> Value { return is_cased(v, "isupper", call.site); }},
     {"odd", [](Subject v, Given call) -> Value { return leaves(v, 2, 1.0, call.site); }},
     {"even", [](Subject v, Given call) -> Value { return leaves(v, 2, 0.0, call.site); }},
     {"divisibleby num!", [](Subject v, Given call) -> Value { return leaves(v, call[0], 0.0, call.site); }},

@@ -69,19 +69,21 @@ std::vector<TextView> characters(TextView text, const Site& site) {
   return out;
 }
 
-Text with_each_character(TextView text, const CharacterChange& change, StaysSame stays) {
+Text with_each_character(TextView text, const CharacterChange& change, ByteChange plain) {
   Text out;
   std::string to;
   for (size_t at = 0, length = 0; at < text.size(); at += length) {
-    length = 0;
-    while (stays != nullptr && at + length < text.size() && stays(static_cast<unsigned char>(text.bytes[at + length])))
-      ++length;
+    to.clear();
+    int byte = 0;
+    for (length = 0; plain != nullptr && at + length < text.size(); ++length) {
+      if ((byte = plain(static_cast<unsigned char>(text.bytes[at + length]))) < 0) break;
+      to += static_cast<char>(byte);
+    }
     if (length > 0) {
-      out.append(text.substr(at, length));
+      out.append(TextView(to, text.substr(at, length).marks));
       continue;
     }
     length = character_length(text.bytes, at);
-    to.clear();
     change(text.bytes.substr(at, length), to);
     out.append(to, text.substr(at, length).all_marks());
   }
@@ -96,7 +98,7 @@ Text html_escaped(TextView text) {
         const size_t known = std::string_view("&<>\"'").find(character);
         to += known == std::string_view::npos ? character : kStands[known];
       },
-      [](unsigned char c) { return c != '&' && c != '<' && c != '>' && c != '"' && c != '\''; });
+      [](unsigned char c) { return c == '&' || c == '<' || c == '>' || c == '"' || c == '\'' ? -1 : c; });
   out.safe = true;
   return out;
 }
@@ -211,6 +213,8 @@ std::vector<TextView> split_lines(TextView text, LineEnds ends) {
   const auto breaks = [&](size_t at) -> size_t {  // bytes of the line break there
     static constexpr std::string_view kOthers[] = {"\r\n", "\n",   "\r",     "\v",     "\f",    "\x1c",
                                                    "\x1d", "\x1e", "\u0085", "\u2028", "\u2029"};
+    const auto first = static_cast<unsigned char>(text.bytes[at]);
+    if (first >= ' ' && first != 0xC2 && first != 0xE2) return 0;
     for (const std::string_view one : kOthers)
       if (text.bytes.substr(at, one.size()) == one) return one.size();
     return 0;

@@ -19,10 +19,10 @@ bool is_blank(std::string_view character);  // str.isspace() of one character
 std::vector<TextView> characters(TextView text, const Site& site);
 
 // Each character changed by `change(character, to)`, which appends to `to`; marks stay with what comes of a character.
-// Bytes of which `stays` is true are copied without asking, many at once.
+// `plain` says what a byte becomes that needs no asking, and -1 of one that does: texts are long.
 using CharacterChange = std::function<void(std::string_view, std::string&)>;
-using StaysSame = bool (*)(unsigned char byte);
-Text with_each_character(TextView text, const CharacterChange& change, StaysSame stays = nullptr);
+using ByteChange = int (*)(unsigned char byte);
+Text with_each_character(TextView text, const CharacterChange& change, ByteChange plain = nullptr);
 Text html_escaped(TextView text);
 
 enum class Ends { Left, Right, Both };

@@ -198,8 +198,9 @@ Value centered(const Value& value, const Call& call) {
   return repeated(" ", left).append(*text).append(repeated(" ", missing - left));
 }
 
-Value words_counted(const Value& value, const Call&) {
+Value words_counted(const Value& value, const Call& call) {
   const auto text = to_text(value);
+  call.site.charge(text->size());
   int64_t n = 0;
   bool inside = false;
   for (size_t at = 0, length = 0; at < text->size(); at += length) {
@@ -219,6 +220,7 @@ Value wrapped(const Value& value, const Call& call) {
   const Text newline = call[2].is_missing() ? Text(std::string("\n")) : text_of(call[2], call.site);
   if (width < 1 || text.bytes.find('-') != std::string::npos || !truthy(call[1].is_undefined() ? Value(true) : call[1]))
     throw at_line(call.site.line, "wordwrap does not support this");
+  call.site.charge(text.size());
   Text out;
   bool first_line = true;
   for (const TextView whole : split_lines(text, LineEnds::Dropped)) {

@@ -53,6 +53,8 @@ Value::Value(List list) {
   if (list.size() > kMostItems) throw input_error("chat template", "a list grows too long", "at most 200000 items");
   list.depth = 1;
   for (const Value& item : list) list.depth = depth_around(item, list.depth);
+  list.can_be_key = (list.shape == Shape::Tuple || list.shape == Shape::Group) &&
+                    std::all_of(list.begin(), list.end(), jinja::can_be_key);
   check_nesting(list.depth);
   data = std::make_shared<List>(std::move(list));
 }
@@ -111,7 +113,7 @@ void Dict::assign(Value key, Value value) {
 
 const Value* Call::keyword(std::string_view name) const {
   for (const auto& [given, value] : named)
-    if (given == name) return &value;
+    if (given.bytes == name) return &value;
   return nullptr;
 }
 
@@ -143,9 +145,7 @@ double as_number(const Value& value) {
 
 bool can_be_key(const Value& value) {
   if (value.text() != nullptr || value.is_missing() || value.is_number()) return true;
-  const List* list = value.list();
-  return list != nullptr && (list->shape == Shape::Tuple || list->shape == Shape::Group) &&
-         std::all_of(list->begin(), list->end(), can_be_key);
+  return value.list() != nullptr && value.list()->can_be_key;
 }
 
 bool same_key(const Value& a, const Value& b) {

@@ -106,7 +106,9 @@ struct List : std::vector<Value> {
   using std::vector<Value>::vector;
   Shape shape = Shape::List;
   int depth = 0;
+  bool can_be_key = false;                 // as depth, known once it is a value
   std::string shown{};                     // a range, as Python prints it
+  size_t used = 0;                         // of a generator: the items that were taken
   std::shared_ptr<const Error> failure{};  // of a generator: what comes when its items are used up
 };
 
@@ -153,7 +155,7 @@ struct Loop {
 // Arguments as a call gives them. A builtin with a signature gets them all by position, undefined where not given.
 struct Call {
   List positional;
-  std::vector<std::pair<std::string, Value>> named;
+  std::vector<std::pair<Text, Value>> named;  // names may come from a message, by `**`
   Site site;
   const Value* keyword(std::string_view name) const;
   const Value& operator[](size_t i) const { return positional[i]; }

@@ -61,6 +61,12 @@ def sources(*suffixes):
                 yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
 
 
+def test_every_room_holds_sources():
+    """What the other tests look at is there."""
+    seen = {folder_of(name) for name, _ in sources(".h", ".cpp", ".c", ".inc")}
+    assert seen == set(ALLOWED) - {"recipes"}, seen ^ set(ALLOWED)
+
+
 def test_every_include_is_allowed():
     wrong = []
     for name, text in sources(".h", ".cpp", ".c", ".inc"):

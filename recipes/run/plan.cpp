@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -46,16 +47,18 @@ constexpr double kReadShare = 1.27;       // int8 over whole texts
 constexpr double kReadFp32Share = 0.53;   // the same in f32
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
-constexpr double kProgramBytes = 3e8;     // the program with LibTorch
+constexpr double kProgramBytes = 1.7e8;   // the program with LibTorch
 constexpr double kBenchSeconds = 10.0;    // both models
 constexpr double kBatchTokens = 1024.0;   // of a batch of calibration data
 constexpr double kFitGrams = 8.0;         // X^T X of the widest linear, and what its fit makes of it, at most
+constexpr double kWrittenAtOnce = 16.0;   // texts by the teacher
+constexpr double kCheckpoints = 2.0;      // of a training that stay on the disk
 
 double tokens_of(const Recipe& recipe, const DataSource& source) {
   if (source.teacher_writes) return static_cast<double>(source.teacher_writes->tokens);
   const std::string path = recipe_relative(recipe, source.file);
   const double packed = path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0 ? 3.0 : 1.0;
-  return packed * static_cast<double>(std::filesystem::file_size(path)) / kBytesPerToken;
+  return source.weight * packed * static_cast<double>(std::filesystem::file_size(path)) / kBytesPerToken;
 }
 double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split) {
   double tokens = 0;
@@ -64,6 +67,7 @@ double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split) {
 }
 
 struct Estimate {
+  double tokens = 0;  // that the stage learns from, measures or writes
   double seconds = 0;
   double memory_bytes = 0;
   double disk_bytes = 0;
@@ -100,8 +104,9 @@ class Planner {
         stored += tokens * (5.0 + 8.0 * k);
       }
     return entry("data",
-                 {.seconds = 2.0 * params(teacher_) * written / (kWriteShare * flops_),
-                  .memory_bytes = teacher_bytes_ + 2.0 * stored,
+                 {.tokens = tokens_of(recipe_, recipe_.train) + tokens_of(recipe_, recipe_.calibration),
+                  .seconds = 2.0 * params(teacher_) * written / (kWriteShare * flops_),
+                  .memory_bytes = 3.0 * stored + (written > 0 ? writing_bytes() : 0.0),
                   .disk_bytes = stored},
                  std::to_string(static_cast<int64_t>(written)) + " tokens written by the teacher");
   }
@@ -116,7 +121,8 @@ class Planner {
       tokenizer_ =
           trim_vocabulary(tokenizer_, std::vector<int64_t>(tokenizer_.tokens.size()), student_.vocab_size).tokenizer;
     return entry("prune",
-                 {.seconds = 4.0 * body * tokens / (kWalkShare * flops_),
+                 {.tokens = tokens,
+                  .seconds = 4.0 * body * tokens / (kWalkShare * flops_),
                   .memory_bytes = 4.0 * before + walk,
                   .disk_bytes = 4.0 * params(student_)},
                  millions(before) + " -> " + millions(params(student_)) + " parameters");
@@ -137,13 +143,16 @@ class Planner {
                  std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept"));
   }
   Json operator()(const QuantizeOptions& options) {
-    const QuantizePlan plan = plan_quantization(student_, options, gguf_plan_target(student_, tokenizer_, info_));
+    const PlanTarget target = gguf_plan_target(student_, tokenizer_, info_);
+    const QuantizePlan plan = plan_quantization(student_, options, target);
+    gguf_bytes_ = static_cast<double>(plan.tensor_bytes() + target.fixed_bytes);
     const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
                                                         tokens_of(recipe_, recipe_.calibration))
                                              : 0.0;
     return entry(
         "quantize",
-        {.seconds = 2.0 * (params(student_) - embedding(student_)) * tokens / (kWalkShare * flops_) +
+        {.tokens = tokens,
+         .seconds = 2.0 * (params(student_) - embedding(student_)) * tokens / (kWalkShare * flops_) +
                     kSearchFlops * params(student_) / flops_,
          .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, 1) + static_cast<double>(plan.tensor_bytes()),
          .disk_bytes = 0.0},
@@ -153,11 +162,12 @@ class Planner {
   Json operator()(const ExportOptions& options) {
     std::string formats;
     double bytes = 0;
+    const double gguf = gguf_bytes_ > 0.0 ? gguf_bytes_ : 2.0 * params(student_);  // F16 without a quantize stage
     for (const std::string& format : options.formats) {
       formats += (formats.empty() ? "" : ", ") + format;
-      bytes += (format == "gguf" ? 1.0 : options.hf_dtype == "bfloat16" ? 2.0 : 4.0) * params(student_);
+      bytes += format == "gguf" ? gguf : (options.hf_dtype == "bfloat16" ? 2.0 : 4.0) * params(student_);
     }
-    return entry("export", {.seconds = bytes / 4e8, .memory_bytes = 6.0 * params(student_), .disk_bytes = bytes},
+    return entry("export", {.seconds = bytes / 4e8, .memory_bytes = 6.0 * params(student_) + gguf, .disk_bytes = bytes},
                  formats);
   }
   Json operator()(const VerifyStage& options) {
@@ -166,9 +176,10 @@ class Planner {
     const double both = params(teacher_) + params(student_), work = 2.0 * both * tokens / flops_;
     const bool fp32 = options.numerics != "deployed", deployed = options.numerics != "fp32";
     return entry("verify",
-                 {.seconds = (fp32 ? work / kReadFp32Share : 0.0) + (deployed ? work / kReadShare : 0.0) +
+                 {.tokens = tokens,
+                  .seconds = (fp32 ? work / kReadFp32Share : 0.0) + (deployed ? work / kReadShare : 0.0) +
                              (options.bench ? kBenchSeconds : 0.0),
-                  .memory_bytes = (fp32 ? 4.0 : 1.0) * both,
+                  .memory_bytes = (fp32 ? 4.0 : 1.0) * both + teacher_bytes_,
                   .disk_bytes = 0.0},
                  "about " + std::to_string(static_cast<int64_t>(tokens)) + " tokens, both models");
   }
@@ -195,6 +206,16 @@ class Planner {
                  at_once = std::min(tokens, std::min<double>(kWaveBatches, threads_) * kBatchTokens);
     return 4.0 * (tokens * streams * width + wave * (widest + width) + at_once * (3.0 * widest + 6.0 * width));
   }
+  // The teacher in the runtime, its file while that is loaded, and the keys and values of the texts written at once.
+  double writing_bytes() const {
+    double values = 0, longest = 0;  // a token
+    for (const LayerConfig& layer : teacher_.layers)
+      values += 2.0 * static_cast<double>(layer.n_kv_heads * layer.head_dim);
+    for (const auto* split : {&recipe_.train, &recipe_.calibration})
+      for (const DataSource& source : *split)
+        if (source.teacher_writes) longest = std::max(longest, static_cast<double>(source.teacher_writes->max_tokens));
+    return 2.0 * teacher_bytes_ + 2.0 * kWrittenAtOnce * longest * values;
+  }
   bool written_with_signal() const {
     return std::all_of(recipe_.train.begin(), recipe_.train.end(), [](const DataSource& source) {
       return source.teacher_writes && source.teacher_writes->signal_top_k > 0;
@@ -208,10 +229,14 @@ class Planner {
     double kept = 0;  // f32 values a token
     for (const LayerConfig& layer : config.layers)
       kept += 14.0 * static_cast<double>(config.width) + 4.0 * static_cast<double>(layer.ffn_width);
-    return {.seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
+    const double steps = tokens / static_cast<double>(options.batch_tokens),
+                 every = static_cast<double>(options.checkpoint_every_steps),
+                 checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
+    return {.tokens = tokens,
+            .seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
             .memory_bytes = (12.0 + 4.0 * shards) * n + 4.0 * online +
                             4.0 * at_once * kept * static_cast<double>(options.batch_tokens) / shards,
-            .disk_bytes = 16.0 * n};
+            .disk_bytes = (4.0 + 12.0 * checkpoints) * n};
   }
   static std::string millions(double n) {
     char text[32];
@@ -225,6 +250,7 @@ class Planner {
     total_.memory_bytes = std::max(total_.memory_bytes, estimate.memory_bytes);
     return {{"stage", stage},
             {"what", what},
+            {"tokens", estimate.tokens},
             {"seconds", estimate.seconds},
             {"memory_bytes", estimate.memory_bytes},
             {"disk_bytes", estimate.disk_bytes}};
@@ -235,6 +261,7 @@ class Planner {
   TokenizerData tokenizer_;  // the student's
   ExportInfo info_;
   double teacher_bytes_;
+  double gguf_bytes_ = 0;  // once a quantize stage was seen
   int threads_;
   double flops_;
   Estimate total_;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace attar {
 namespace {
 
@@ -18,11 +20,18 @@ TEST(CounterRandom, IsAFunctionOfSeedStreamAndPosition) {
   EXPECT_NE(a.bits(5), a.bits(6));
   EXPECT_NE(a.bits(5), other_stream.bits(5));
   EXPECT_NE(a.bits(5), other_seed.bits(5));
+  double sum = 0.0, squares = 0.0;
+  int counts[3] = {};
   for (uint64_t position = 0; position < 1000; ++position) {
+    sum += a.uniform(position), squares += a.uniform(position) * a.uniform(position);
+    ++counts[std::min<uint64_t>(2, a.below(position, 3))];
     EXPECT_LT(a.below(position, 3), 3u);
     EXPECT_GE(a.uniform(position), 0.0);
     EXPECT_LT(a.uniform(position), 1.0);
   }
+  EXPECT_NEAR(sum / 1000, 0.5, 0.03);  // three standard errors
+  EXPECT_NEAR(squares / 1000, 1.0 / 3.0, 0.03);
+  for (const int count : counts) EXPECT_NEAR(count, 333, 50);
 }
 
 }  // namespace

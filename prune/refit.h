@@ -20,14 +20,12 @@ struct InputCut {
   std::vector<int64_t> kept;  // groups, ascending
   at::Tensor inputs;          // (keep * group) int64, ascending
   at::Tensor weight;          // (out, keep * group) f32
-  // ||X' W'^T - Y||^2 / ||Y||^2 of what goes in now, X', and what came out of the whole model, Y.
-  double relative_error = 0;
+  double relative_error = 0;  // ||X' W'^T - Y||^2 / ||Y||^2 of what goes in now, X'
 };
 
-// The refit is the least squares fit of Y on the inputs that stay, W + t (Y^T X - W X^T X) (X^T X + R)^-1 less the
-// inputs that go, with R = obs::ridge, and t in [0, 1] the share of what the fit explains that is not chance: near 1
-// with many tokens, 0 (the fit of the old weight's own output) with hardly more than inputs. weight (out, in); stats
-// with gram and target
+// The refit is the least squares fit of Y on the inputs that stay. Y is what came out of the whole model where the walk
+// collected that: W + t (Y^T X - W X^T X) (X^T X + R)^-1 less the inputs that go, with R = obs::ridge, and t in [0, 1]
+// the share of what the fit explains that is not chance. Else it is what the old weight gives, t = 0. weight (out, in)
 InputCut cut_inputs(const at::Tensor& weight, const LinearStats& stats, const CutOptions& options);
 
 }  // namespace attar

@@ -15,7 +15,7 @@
 #include <string>
 
 #include "compress/token_dataset.h"
-#include "counted_memory.h"
+#include "tests/compress/counted_memory.h"
 
 namespace attar {
 namespace {

@@ -16,6 +16,7 @@
 #include "prune/refit.h"
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
+#include "tests/compress/counted_memory.h"
 
 namespace attar {
 namespace {
@@ -230,6 +231,28 @@ TEST(Prune, ThreadsChangeNoBit) {
   for (const auto& [name, tensor] : a.parameters) EXPECT_TRUE(tensor.equal(b.parameters.at(name))) << name;
 }
 
+// Beside the model: two streams of hidden states, and what a wave of batches and a fit need of the widest linear.
+TEST(Prune, PeakMemoryIsTwoStreamsAndEightGrams) {
+  ModelConfig config = config_of(Family::Llama, true);
+  config.context_length = 512;
+  config.layers.assign(2, {LayerKind::FullAttention, 3, 1, 10, 1024});
+  CausalLM model = CausalLM::random(config, 2);
+  TokenDataset data;
+  for (int d = 0; d < 20; ++d) {
+    TokenDocument document;
+    for (int i = 0; i < 512; ++i) document.tokens.push_back((d * 31 + i * i * 7) % 120);
+    document.in_loss.assign(document.tokens.size(), 1);
+    data.documents.push_back(std::move(document));
+  }
+  TokenizerData tokenizer;
+  PruneOptions options;
+  options.ffn = 0.25, options.calibration_tokens = 20000;
+  const CountedMemory memory;
+  prune(model, tokenizer, data, options, 1);
+  const int64_t streams = 2 * 20 * 512 * 30 * 4, gram = 1024 * 1024 * 8;
+  EXPECT_LE(memory.peak_bytes(), streams + 8 * gram);
+}
+
 TEST(Prune, MissingTokensAreSaid) {
   const auto notes_of = [](double heads, double ffn) {
     CausalLM model = CausalLM::random(config_of(Family::Llama, true), 2);
@@ -240,9 +263,9 @@ TEST(Prune, MissingTokensAreSaid) {
   };
   EXPECT_EQ(
       notes_of(0.0, 0.3)[0],
-      "measured on 255 tokens of calibration data: 769 more would make 16 for each of the 64 inputs of the widest "
-      "linear");
-  EXPECT_NE(notes_of(0.4, 0.0)[0].find("129 more would make 16 for each of the 24 inputs"), std::string::npos);
+      "ffn: fitted to the pruned model's own output, on 255 tokens; the whole model's wants 16 for each of the 64 "
+      "inputs, 769 more");
+  EXPECT_NE(notes_of(0.4, 0.0)[0].find("each of the 24 inputs, 129 more"), std::string::npos);
 }
 
 // A model whose layers each do something of their own, but for `quiet` ones, which hardly do anything.

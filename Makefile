@@ -28,7 +28,7 @@ demo: build  ## the main job, on a real model
 .PHONY: test
 test: build  ## every test but the slow ones; what was skipped is listed with its reason
 	ctest --test-dir $(BUILD) --output-on-failure -j 1
-	$(PYTHON) -m pytest -q -rs -m 'not slow' tests
+	$(PYTHON) -m pytest -q -rs -n $(JOBS) --dist loadfile -m 'not slow' tests
 
 .PHONY: test-slow
 test-slow: build  ## the package as pip installs it

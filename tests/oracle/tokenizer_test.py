@@ -353,9 +353,12 @@ def random_tokenizer(draw):
         out["normalizer"] = draw.choice([None, {"type": "NFC"}])
     vocabulary = out["model"]["vocab"]
     fresh = max([*vocabulary.values(), *(token["id"] for token in out["added_tokens"])]) + 1
-    for offset, word in enumerate(draw.sample(WORDS, draw.randint(1, 5))):
+    for word in draw.sample(WORDS, draw.randint(1, 5)):
         flags = {flag: draw.random() < share for flag, share in (("single_word", 0.3), ("lstrip", 0.3), ("rstrip", 0.3), ("normalized", 0.5), ("special", 0.5))}
-        out["added_tokens"].append({"id": vocabulary.get(word, fresh + offset), "content": word, **flags})
+        if word in vocabulary:  # the library lets a text's own letters make a control token; here they never do
+            flags["special"] = False
+        out["added_tokens"].append({"id": vocabulary.get(word, fresh), "content": word, **flags})
+        fresh += word not in vocabulary  # it numbers them without gaps, whatever the file says
     return out, spm
 
 

@@ -29,6 +29,7 @@ class ScoreList {
   struct Merge {
     int32_t left, right, merged;   // ids
     size_t left_size, right_size;  // characters
+    std::pair<size_t, size_t> bytes{};
   };
   ScoreList(TokenizerData& data, float first) : data_(data), splits_(data.tokens.size(), 0), score_(first) {}
 
@@ -43,12 +44,15 @@ class ScoreList {
       longest_left_ = longest_left_ && merge.left_size < last_.left_size;
       lowest_ids_ = lowest_ids_ && parts > std::pair(last_.left, last_.right);
     }
-    if (last_.merged >= 0) sizes_fall_ = sizes_fall_ && sizes <= std::pair(last_.left_size, last_.right_size);
+    if (last_.merged >= 0) {
+      sizes_fall_ = sizes_fall_ && sizes <= std::pair(last_.left_size, last_.right_size);
+      bytes_fall_ = bytes_fall_ && merge.bytes <= last_.bytes;
+    }
     ++splits_[at];
     last_ = merge;
   }
-  // All pairs by falling sizes, whatever they make: so are tokens of one score.
-  bool sizes_fall() const { return sizes_fall_; }
+  // All pairs by falling sizes, in characters or in bytes, whatever they make: so are tokens of one score.
+  bool sizes_fall() const { return sizes_fall_ || bytes_fall_; }
   bool is_token_by_token() const { return is_token_by_token_ && (longest_left_ || lowest_ids_); }
   bool longest_left() const { return longest_left_; }
   size_t splits(size_t id) const { return splits_[id]; }
@@ -59,7 +63,7 @@ class ScoreList {
   std::vector<size_t> splits_;  // (V)
   float score_;
   Merge last_{-1, -1, -1, 0, 0};
-  bool is_token_by_token_ = true, longest_left_ = true, lowest_ids_ = true, sizes_fall_ = true;
+  bool is_token_by_token_ = true, longest_left_ = true, lowest_ids_ = true, sizes_fall_ = true, bytes_fall_ = true;
 };
 
 }  // namespace
@@ -79,7 +83,8 @@ void set_spm_scores(const std::vector<std::pair<std::string, std::string>>& merg
     const int32_t merged = ids.find(left + right);
     if (merged < 0) throw input_error(where, "has a merge whose result is no token", "", printable(left + right));
     const TokenKind kind = data.tokens[static_cast<size_t>(merged)].kind;
-    const ScoreList::Merge merge{ids.find(left), ids.find(right), merged, characters(left), characters(right)};
+    const ScoreList::Merge merge{ids.find(left),   ids.find(right),   merged,
+                                 characters(left), characters(right), {left.size(), right.size()}};
     if (kind == TokenKind::Normal) normal.add(merge);
     if (kind == TokenKind::UserDefined) user_defined.add(merge);
   }

@@ -57,8 +57,13 @@ void refuse_foreign(const std::string& path) {
 
 // Files of a run that has only opened its teacher: nothing is lost when another recipe takes the folder.
 bool holds_work(const std::string& path) {
-  static constexpr const char* kStart[] = {".lock",    "resolved.yaml", "inputs.json",
-                                           "env.json", "metrics.jsonl", "checkpoints/0-teacher/stage.json"};
+  static constexpr const char* kStart[] = {".lock",
+                                           "resolved.yaml",
+                                           "inputs.json",
+                                           "env.json",
+                                           "log.txt",
+                                           "metrics.jsonl",
+                                           "checkpoints/0-teacher/stage.json"};
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
     if (entry.is_regular_file() &&
         std::find(std::begin(kStart), std::end(kStart), fs::relative(entry.path(), path).string()) == std::end(kStart))

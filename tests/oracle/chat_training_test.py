@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 import tokenizers
-from chat_template_test import jinja_environment, real_template
+from chat_template_test import environment_of, real_template
 from conftest import peer, program, shared
 from gguf import GGUFReader
 from tokenizer_test import npm_folder, spm_oracle
@@ -35,7 +35,7 @@ def common_prefix(a, b):
 
 def expected_texts(template, oracle, chat, special, ends):
     """[(ids, counted)]: turns by rendering what stood before them and what they made of it; learned to the first token that ends a reply."""
-    environment = jinja_environment()
+    environment = environment_of("any")
     environment.globals["strftime_now"] = lambda format: DAY
     compiled = environment.from_string(template)
 
@@ -105,7 +105,7 @@ def test_spm(template, tmp_path):
         expected = expected_texts(template, oracle, chat, {"bos_token": "<s>", "eos_token": "</s>"}, {"</s>"})
         assert [(text["ids"], text["counted"]) for text in texts] == expected
         # what is learned begins as inference sees it: the ids of the prompt come first
-        prompt = jinja_environment().from_string(template).render(messages=chat[:1], add_generation_prompt=True, bos_token="<s>", eos_token="</s>")
+        prompt = environment_of("any").from_string(template).render(messages=chat[:1], add_generation_prompt=True, bos_token="<s>", eos_token="</s>")
         ids = oracle.encode(prompt, add_special_tokens=False).ids
         if template != THINKING:
             assert texts[0]["ids"][:len(ids) - 1] == ids[:-1]

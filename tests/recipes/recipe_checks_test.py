@@ -71,7 +71,7 @@ def test_chats_of_a_model_without_a_template(tmp_path):
     (tmp_path / "chats.jsonl").write_text(CHAT)
     recipe = MADE.replace("1000", "200, sequence_tokens: 64, batch_tokens: 64") + f"data: {{train: [chats.jsonl, {TEXT / 'tiny_train.txt'}]}}\nstages: [export]\n"
     refused(tmp_path / "chats.yaml", recipe, "has no chat template", "--chat-template FILE, or a NAME: chatml", code=3)
-    refused(tmp_path / "chats.yaml", recipe, "chatml needs control tokens that the vocabulary lacks", "<|im_start|> <|im_end|>", arguments=["data.chat_template=chatml"])
+    refused(tmp_path / "chats.yaml", recipe, "chatml: needs control tokens that the vocabulary lacks", "<|im_start|> <|im_end|>", arguments=["data.chat_template=chatml"])
     refused(tmp_path / "chats.yaml", recipe, "gone.jinja", code=3, arguments=["data.chat_template=gone.jinja"])
     refused(tmp_path / "chats.yaml", recipe, "expected true or false", arguments=["data.end_of_text=maybe"])
     (tmp_path / "own.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}")

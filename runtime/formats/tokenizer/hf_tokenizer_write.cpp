@@ -40,7 +40,7 @@ std::vector<std::pair<std::string, std::string>> merges_of(const TokenizerData& 
   for (size_t id = 0; id < data.tokens.size(); ++id) {
     if (!is_text(id)) continue;
     const Token& token = data.tokens[id];
-    const std::pair score(token.kind == TokenKind::UserDefined, token.score);
+    const std::pair score(is_merged_first(token), token.score);
     const std::string_view merged = token.text;
     for (size_t at = decode_utf8(merged, 0).length; at < merged.size(); at += decode_utf8(merged, at).length) {
       const int32_t left = ids.find(merged.substr(0, at)), right = ids.find(merged.substr(at));

@@ -17,9 +17,7 @@ static_assert(kNeighbourBits == size_t{1} << (64 - 44));
 
 // Place of every token when sorted by falling score, those of equal scores alike. User-defined tokens come first.
 std::vector<uint32_t> orders_of(const std::vector<Token>& tokens) {
-  const auto key = [&](uint32_t id) {
-    return std::pair(tokens[id].kind == TokenKind::UserDefined && !tokens[id].rule.single_word, tokens[id].score);
-  };
+  const auto key = [&](uint32_t id) { return std::pair(is_merged_first(tokens[id]), tokens[id].score); };
   std::vector<uint32_t> by_score(tokens.size()), order(tokens.size());
   std::iota(by_score.begin(), by_score.end(), 0u);
   std::stable_sort(by_score.begin(), by_score.end(), [&](uint32_t a, uint32_t b) { return key(a) > key(b); });

@@ -23,6 +23,12 @@ std::string spm_escaped(std::string_view text);
 void append_spm_escaped(std::string& out, std::string_view text);
 std::string spm_unescaped(std::string_view text);
 
+// User-defined tokens are merged before all others, but for those that only stand as words of their own: inside a word
+// they are pieces like the rest.
+inline bool is_merged_first(const Token& token) {
+  return token.kind == TokenKind::UserDefined && !token.rule.single_word;
+}
+
 class SpmEncoder {
  public:
   explicit SpmEncoder(const TokenizerData& data);  // of checked data, which must outlive this

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "runtime/base/error.h"
+#include "runtime/formats/tokenizer/spm.h"
 #include "runtime/formats/tokenizer/text_index.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
@@ -82,11 +83,13 @@ void set_spm_scores(const std::vector<std::pair<std::string, std::string>>& merg
   for (const auto& [left, right] : merges) {
     const int32_t merged = ids.find(left + right);
     if (merged < 0) throw input_error(where, "has a merge whose result is no token", "", printable(left + right));
-    const TokenKind kind = data.tokens[static_cast<size_t>(merged)].kind;
+    const Token& token = data.tokens[static_cast<size_t>(merged)];
     const ScoreList::Merge merge{ids.find(left),   ids.find(right),   merged,
                                  characters(left), characters(right), {left.size(), right.size()}};
-    if (kind == TokenKind::Normal) normal.add(merge);
-    if (kind == TokenKind::UserDefined) user_defined.add(merge);
+    if (is_merged_first(token))
+      user_defined.add(merge);
+    else if (token.kind == TokenKind::Normal || token.kind == TokenKind::UserDefined)
+      normal.add(merge);
   }
   if (!normal.is_token_by_token()) throw refuse("some tokens");
   if (!normal.longest_left()) data.merge_ties = MergeTies::LowestIds;
@@ -94,7 +97,7 @@ void set_spm_scores(const std::vector<std::pair<std::string, std::string>>& merg
   if (!one_score && !user_defined.is_token_by_token()) throw refuse("added tokens");
   for (size_t id = 0; id < data.tokens.size(); ++id) {
     Token& token = data.tokens[id];
-    if (token.kind == TokenKind::UserDefined && (one_score || user_defined.splits(id) == 0)) token.score = 0.0f;
+    if (is_merged_first(token) && (one_score || user_defined.splits(id) == 0)) token.score = 0.0f;
     if (token.kind != TokenKind::Normal) continue;
     if (normal.splits(id) != count_splits(token.text, ids)) throw refuse("`" + printable(token.text) + "`");
     if (normal.splits(id) == 0) token.score = normal.next_score();  // characters

@@ -74,8 +74,8 @@ TokenDataset tokenize_documents(const std::vector<Document>& documents, const To
 // it. The teacher's signal stays with its token.
 TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens);
 
-// HDF5, one file, written aside and renamed, under a checksum of all its bytes. Reading trusts nothing: Error{Input} when
-// a single bit has changed, on another tokenizer's hash, and on ids, lengths or probabilities that cannot be.
+// HDF5, one file, written aside and renamed, under a checksum of all its bytes. Reading trusts nothing: Error{Input}
+// when a single bit has changed, on another tokenizer's hash, and on ids, lengths or probabilities that cannot be.
 void write_dataset(const std::string& path, const TokenDataset& dataset);
 TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash, int64_t vocab_size);
 

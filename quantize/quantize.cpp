@@ -123,8 +123,8 @@ std::set<size_t> keep_small_values(QuantizedModel& model) {
 
 Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
                               const Progress& progress) {
-  const std::vector<TokenBatch> batches = batches_in_order(
-      calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens, max_tokens);
+  const std::vector<TokenBatch> batches =
+      batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens, max_tokens);
   if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
   Importance importance;
   WalkOptions options{.visits = {}, .threads = threads};

@@ -213,13 +213,18 @@ class Planner {
   }
   // The teacher in the runtime, its file while that is loaded, and the keys and values of the texts written at once.
   double writing_bytes() const {
-    double values = 0, longest = 0;  // a token
+    double values = 0, longest = 0;  // of a token; tokens
+    bool fp32 = false;
     for (const LayerConfig& layer : teacher_.layers)
       values += 2.0 * static_cast<double>(layer.n_kv_heads * layer.head_dim);
     for (const auto* split : {&recipe_.train, &recipe_.calibration})
       for (const DataSource& source : *split)
-        if (source.teacher_writes) longest = std::max(longest, static_cast<double>(source.teacher_writes->max_tokens));
-    return 2.0 * teacher_bytes_ + 2.0 * kWrittenAtOnce * longest * values;
+        if (source.teacher_writes) {
+          longest = std::max(longest, static_cast<double>(source.teacher_writes->max_tokens));
+          fp32 = fp32 || source.teacher_writes->numerics == "fp32";
+        }
+    return teacher_bytes_ + (fp32 ? 4.0 * params(teacher_) : teacher_bytes_) +
+           (fp32 ? 4.0 : 2.0) * kWrittenAtOnce * longest * values;
   }
   bool written_with_signal() const {
     return std::all_of(recipe_.train.begin(), recipe_.train.end(), [](const DataSource& source) {

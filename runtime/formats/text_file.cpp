@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
@@ -26,6 +27,7 @@ std::string unpack_gzip(const std::string& path, size_t limit_bytes) {
   z_stream stream{};
   if (inflateInit2(&stream, 15 + 16) != Z_OK)
     throw Error(ErrorKind::Resources, {.where = path, .what = "zlib could not start"});
+  const std::unique_ptr<z_stream, decltype(&inflateEnd)> end(&stream, inflateEnd);
   std::string out;
   std::vector<char> chunk(size_t{1} << 18);
   stream.next_in = reinterpret_cast<Bytef*>(packed.data());
@@ -39,7 +41,6 @@ std::string unpack_gzip(const std::string& path, size_t limit_bytes) {
     if (out.size() > limit_bytes) break;
     if (status == Z_STREAM_END && stream.avail_in > 0) status = inflateReset(&stream);  // concatenated members
   }
-  inflateEnd(&stream);
   if (out.size() > limit_bytes)
     throw input_error(path, "unpacks to too much text", "at most " + std::to_string(limit_bytes) + " bytes");
   if (status != Z_STREAM_END) throw input_error(path, "is a broken gzip file", "", "", "fetch it again");

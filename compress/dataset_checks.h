@@ -11,6 +11,9 @@ namespace attar {
 
 Error damaged_dataset(const std::string& path, const std::string& part);
 
+// The first 512 bytes of a data set's file, whose other bytes have this SHA-256.
+std::string dataset_user_block(const std::string& sha256_hex);
+
 // Error{Input} naming `path` and the array: a token outside [0, vocab_size), a mark that is neither 0 nor 1, a signal
 // that names a token twice or none of the vocabulary, log-probabilities of NaN or of more than 1 in all, numerics that
 // are unknown.

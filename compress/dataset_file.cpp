@@ -63,13 +63,6 @@ Error damaged(const std::string& path, const std::string& part) {
   return damaged_dataset(path, part);
 }
 
-// The user block of a file, of whose other bytes this is the SHA-256.
-std::string user_block(const std::string& hex) {
-  std::string block = "Attar token data, HDF5 after byte 512; SHA-256 of the rest:\n" + hex + "\n";
-  block.resize(kUserBlockBytes, '\0');
-  return block;
-}
-
 void check_user_block(const std::string& path) {
   const InputFile file(path);
   if (file.size_bytes() <= kUserBlockBytes) throw damaged(path, "its header");
@@ -82,7 +75,7 @@ void check_user_block(const std::string& path) {
     skipped += skip;
     rest.add(part.subspan(skip));
   });
-  if (stored != user_block(rest.hex())) throw damaged(path, "its checksum");
+  if (stored != dataset_user_block(rest.hex())) throw damaged(path, "its checksum");
 }
 
 template <class T>
@@ -264,13 +257,19 @@ void cut_documents(const Arrays& from, TokenDataset& dataset, const std::string&
 
 }  // namespace
 
+std::string dataset_user_block(const std::string& sha256_hex) {
+  std::string block = "Attar token data, HDF5 after byte 512; SHA-256 of the rest:\n" + sha256_hex + "\n";
+  block.resize(kUserBlockBytes, '\0');
+  return block;
+}
+
 void write_dataset(const std::string& path, const TokenDataset& dataset) {
   const QuietErrors quiet;
   FileImage image;
   const size_t size_bytes = make_image(dataset, path, image);  // the file is closed now
   if (image.bytes == nullptr) throw unwritable(path);
   const std::span<std::byte> bytes(static_cast<std::byte*>(image.bytes), size_bytes);
-  const std::string block = user_block(Sha256().add(bytes.subspan(kUserBlockBytes)).hex());
+  const std::string block = dataset_user_block(Sha256().add(bytes.subspan(kUserBlockBytes)).hex());
   std::memcpy(bytes.data(), block.data(), kUserBlockBytes);
   write_file_atomically(path, {static_cast<const char*>(image.bytes), size_bytes});
 }

@@ -6,8 +6,8 @@
 #include <new>
 #include <string>
 
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/score.h"
 #include "runtime/text/generate.h"

@@ -14,9 +14,9 @@
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/prune_record.h"
 #include "recipes/schema/option_checks.h"
-#include "runtime/base/cpu.h"
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 

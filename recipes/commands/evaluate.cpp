@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/commands/commands.h"
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/model_text.h"
 
 namespace attar {

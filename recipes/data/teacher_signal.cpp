@@ -9,8 +9,8 @@
 #include <span>
 
 #include "runtime/base/error.h"
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/base/sha256.h"
-#include "runtime/base/thread_pool.h"
 #include "runtime/judge/score.h"
 #include "runtime/model/model.h"
 

@@ -17,7 +17,7 @@
 #include "recipes/run/run.h"
 #include "recipes/run/session.h"
 #include "recipes/schema/inputs.h"
-#include "runtime/base/cpu_limits.h"
+#include "runtime/base/host/cpu_limits.h"
 
 namespace attar {
 namespace {

@@ -12,8 +12,8 @@
 #include "recipes/run/session.h"
 #include "recipes/schema/inputs.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/base/input_file.h"
 #include "runtime/judge/benchmark.h"
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/base/progress.h"
-#include "runtime/base/thread_pool.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/text_file.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/base/thread_pool.h"
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/kernels/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"

@@ -11,9 +11,9 @@
 #include <span>
 #include <vector>
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/host/cpu.h"
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/base/progress.h"
-#include "runtime/base/thread_pool.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/kernels/numerics.h"
 

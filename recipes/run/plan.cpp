@@ -15,7 +15,7 @@
 #include "prune/vocabulary.h"
 #include "quantize/quantize.h"
 #include "recipes/run/run.h"
-#include "recipes/run/session.h"
+#include "recipes/run/run_state.h"
 #include "recipes/schema/inputs.h"
 #include "runtime/base/host/cpu_limits.h"
 

@@ -19,7 +19,7 @@
 
 namespace attar {
 
-struct Session {
+struct RunState {
   const Recipe& recipe;
   const RecipeInputs& inputs;
   const RunOptions& options;
@@ -48,20 +48,20 @@ ExportInfo export_info(const Recipe& recipe, const Provenance& teacher);
 Provenance own_provenance(const Recipe& recipe);
 
 // Opens or trains the teacher; writes, reads or tokenizes the data. Both resume from the run folder.
-StageRecord prepare_teacher(Session& session);
-StageRecord prepare_data(Session& session);
+StageRecord prepare_teacher(RunState& state);
+StageRecord prepare_data(RunState& state);
 
 // The student that the first stage starts from.
-void start_student(Session& session);
+void start_student(RunState& state);
 // The student as finished stage `name` left it.
-void restore_student(Session& session, const std::string& name);
+void restore_student(RunState& state, const std::string& name);
 
-// One stage: changes the session, writes what lasts into the run folder, returns what the report says.
-StageRecord run_stage(Session& session, const std::string& name, const PruneOptions& options);
-StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& options);
-StageRecord run_stage(Session& session, const std::string& name, const QuantizeOptions& options);
-StageRecord run_stage(Session& session, const std::string& name, const ExportOptions& options);
-StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options);
+// One stage: changes the state, writes what lasts into the run folder, returns what the report says.
+StageRecord run_stage(RunState& state, const std::string& name, const PruneOptions& options);
+StageRecord run_stage(RunState& state, const std::string& name, const DistillOptions& options);
+StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options);
+StageRecord run_stage(RunState& state, const std::string& name, const ExportOptions& options);
+StageRecord run_stage(RunState& state, const std::string& name, const VerifyStage& options);
 
 // Before a run begins: attar-run is there when a verify stage wants to measure with it.
 void require_measurable(const Recipe& recipe, const RunOptions& options);

@@ -152,9 +152,7 @@ std::string verify_call(py::kwargs given) {
   runtime::check_gates(gates, options, bench);
   const std::string program = runtime_program();
   const NativeCall native;
-  std::vector<Document> text;
-  for (const std::string& path : data)
-    for (Document& document : read_documents(path)) text.push_back(std::move(document));
+  const std::vector<Document> text = read_all_documents(data);
   const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
   ThreadPool pool(threads);
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);

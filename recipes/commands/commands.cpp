@@ -80,10 +80,7 @@ struct TextData {
 TextData text_data(const CommandOptions& command, const TokenizerData& data) {
   const Tokenizer tokenizer(data);
   DocumentTokenizer tokenize(tokenizer, command.text);
-  std::vector<Document> documents;
-  for (const std::string& file : command.data)
-    for (Document& document : read_documents(file)) documents.push_back(std::move(document));
-  TokenDataset tokens = tokenize(documents);
+  TokenDataset tokens = tokenize(read_all_documents(command.data));
   return {std::move(tokens), tokenize.reader().chat_template(), tokenize.reader().notes()};
 }
 

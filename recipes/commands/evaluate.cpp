@@ -49,9 +49,8 @@ Json task_json(const std::string& path, const runtime::Task& task, std::span<con
 
 std::vector<ModelText> texts_of(const std::vector<std::string>& files, TextReader& reader) {
   std::vector<ModelText> texts;
-  for (const std::string& file : files)
-    for (const Document& document : read_documents(file))
-      for (ModelText& text : reader.read(document)) texts.push_back(std::move(text));
+  for (const Document& document : read_all_documents(files))
+    for (ModelText& text : reader.read(document)) texts.push_back(std::move(text));
   return texts;
 }
 

@@ -44,9 +44,7 @@ runtime::PairedDifference compared(const ModelFile& teacher, const runtime::Veri
 
 int run(const Options& options, const GlobalOptions& global) {
   runtime::check_gates(options.gates, options.verify, options.bench);
-  std::vector<Document> text;
-  for (const std::string& path : options.data)
-    for (Document& document : read_documents(path)) text.push_back(std::move(document));
+  const std::vector<Document> text = read_all_documents(options.data);
   const ModelFile teacher = ModelFile::open(options.teacher), student = ModelFile::open(options.student);
   runtime::VerifyOptions how = options.verify;
   if (!options.context_given)

@@ -29,12 +29,9 @@ class PyModel {
  public:
   explicit PyModel(py::kwargs given) : pool_(take_threads(given)) {
     const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
-    if (numerics != "fp32" && numerics != "deployed")
-      throw usage_error("numerics", "is unknown", "fp32 or deployed", printable(numerics));
+    const runtime::LoadOptions options{.numerics = numerics_of(numerics, "numerics")};
     const NativeCall native;
-    model_.emplace(runtime::Model::load(
-        ModelFile::open(path), {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed},
-        pool_));
+    model_.emplace(runtime::Model::load(ModelFile::open(path), options, pool_));
   }
 
   std::string generate(py::kwargs given) {

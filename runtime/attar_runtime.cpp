@@ -23,7 +23,7 @@ struct attar_model {
   attar_model(const char* name, int threads, bool fp32)
       : pool(threads),
         model(rt::Model::load(attar::ModelFile::open(name),
-                              {.numerics = fp32 ? rt::Numerics::Fp32 : rt::Numerics::Deployed}, pool)),
+                              {.numerics = fp32 ? attar::Numerics::Fp32 : attar::Numerics::Deployed}, pool)),
         work(model, pool) {}
 };
 

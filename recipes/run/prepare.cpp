@@ -123,7 +123,8 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
   splits.in_evaluation = splits.in_train = 0;
   if (numerics) {
     ThreadPool pool(state.threads);
-    const runtime::Model model = runtime::Model::load(*state.teacher, {.numerics = numerics_of(*numerics)}, pool);
+    const runtime::LoadOptions options{.numerics = numerics_of(*numerics, "teacher_writes.numerics")};
+    const runtime::Model model = runtime::Model::load(*state.teacher, options, pool);
     runtime::Workspace work(model, pool);
     write_text(state, model, work, sources, split, dataset);
     drop_overlapping(dataset, tokenizer, splits);

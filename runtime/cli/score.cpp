@@ -94,13 +94,10 @@ std::vector<std::vector<int32_t>> tokens_of(const runtime::Model& model, TextRea
 }
 
 int run_score(const Options& options, const GlobalOptions& global) {
-  if (options.numerics != "fp32" && options.numerics != "deployed")
-    throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
+  const Numerics numerics = numerics_of(options.numerics, "--numerics");
   const std::vector<Document> documents = read_all_documents(options.data);
   ThreadPool pool(global.thread_count());
-  const runtime::Model model = runtime::Model::load(
-      ModelFile::open(options.model),
-      {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
+  const runtime::Model model = runtime::Model::load(ModelFile::open(options.model), {.numerics = numerics}, pool);
   show_notes(model.notes(), global);
   runtime::Workspace work(model, pool);
   TextReader reader = reader_of(options, model.tokenizer());

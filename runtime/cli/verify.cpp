@@ -109,9 +109,6 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   visit_fields(options->verify, flags);
   return [options, &command, &global] {
     options->context_given = is_given(command, "--context");
-    const std::string& numerics = options->verify.numerics;
-    if (numerics != "fp32" && numerics != "deployed" && numerics != "both")
-      throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(numerics));
     if (options->verify.context < 2)
       throw usage_error("--context", "is too short", "at least 2", std::to_string(options->verify.context));
     return run(*options, global);

@@ -337,6 +337,13 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
 
 }  // namespace
 
+bool is_verified(const VerifyOptions& options, Numerics mode) {
+  if (options.numerics == "both") return true;
+  const std::optional<Numerics> one = find_numerics(options.numerics);
+  if (!one) throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(options.numerics));
+  return *one == mode;
+}
+
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
                      const VerifyOptions& options, ThreadPool& threads, const Progress& progress) {
   const FloatEnvironment floats;
@@ -351,9 +358,9 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
   Sha256 hash;
   for (const Document& document : text) hash.add(document_text(document)).add("\n<|endoftext|>\n");
   results.text_sha256 = hash.hex();
-  if (options.numerics != "deployed")
+  if (is_verified(options, Numerics::Fp32))
     results.fp32 = run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress);
-  if (options.numerics != "fp32")
+  if (is_verified(options, Numerics::Deployed))
     results.deployed = run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress);
   return results;
 }
@@ -393,7 +400,7 @@ std::vector<GateResult> judge(const std::map<std::string, double>& gates, const 
 
 void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured) {
   VerifyResults results;
-  if (options.numerics != "fp32") results.deployed.emplace();
+  if (is_verified(options, Numerics::Deployed)) results.deployed.emplace();
   std::optional<Efficiency> speed;
   if (speed_is_measured) speed.emplace();
   judge(gates, results, speed, speed, 0);

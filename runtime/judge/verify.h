@@ -11,6 +11,7 @@
 #include "runtime/base/host/thread_pool.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/numerics.h"
 #include "runtime/formats/text_file.h"
 
 namespace attar::runtime {
@@ -31,6 +32,9 @@ void visit_fields(VerifyOptions& o, Visitor&& field) {
         "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
         "zephyr; without it the teacher's own");
 }
+
+// Whether `mode` is among `options.numerics`. Error{Usage}: they are none of the three.
+bool is_verified(const VerifyOptions& options, Numerics mode);
 
 struct Spread {
   double mean = 0, stderr_ = 0, p50 = 0, p90 = 0, p99 = 0, max = 0;

@@ -10,7 +10,7 @@
 #include "runtime/formats/model_file.h"
 #include "runtime/kernels/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
-#include "runtime/kernels/numerics.h"
+#include "runtime/formats/numerics.h"
 
 namespace attar::runtime {
 

@@ -6,6 +6,7 @@
 
 #include "python/options.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/judge/gates.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/score.h"
 #include "runtime/judge/verify.h"

@@ -6,6 +6,7 @@
 #include "recipes/run/run_state.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/judge/gates.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/verify.h"
 #include "runtime/judge/verify_json.h"

@@ -5,6 +5,7 @@
 
 #include "distill/loss.h"
 #include "runtime/formats/numerics.h"
+#include "runtime/judge/gates.h"
 
 namespace attar {
 namespace {
@@ -106,10 +107,7 @@ std::vector<FieldProblem> problems_of(const VerifyStage& o) {
   check.need(o.numerics == "both" || find_numerics(o.numerics).has_value(), "numerics", "fp32, deployed or both");
   check.at_least(o.samples, 0, "samples");
   for (const auto& [name, limit] : o.gates) {
-    static constexpr const char* kGates[] = {"kl", "ppl_ratio", "bytes", "bits_per_byte_ratio", "top1", "decode_ratio"};
-    bool known = false;
-    for (const char* gate : kGates) known = known || name == gate;
-    if (!known) check.add("gates." + name, "one of kl, ppl_ratio, bytes, bits_per_byte_ratio, top1, decode_ratio");
+    if (!runtime::is_gate(name)) check.add("gates." + name, "one of " + runtime::gate_names());
     if (!std::isfinite(limit) || limit < 0.0) check.add("gates." + name, "a limit of at least 0");
   }
   if (o.gates.count("decode_ratio") != 0)

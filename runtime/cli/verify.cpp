@@ -9,6 +9,7 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/judge/gates.h"
 #include "runtime/judge/headline.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/paired_difference.h"
@@ -101,8 +102,7 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   add_texts(command, "--data", options->data, "text to judge on: .txt or .jsonl, also .gz; may be given several times");
   for (const char* name : {"TEACHER", "STUDENT", "--data"}) require(command, name);
   FlagAdder flags(command);
-  flags(options->gates, "gate",
-        "kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least; exit code 4 when missed");
+  flags(options->gates, "gate", runtime::kGatesHelp);
   add_text(command, "--against", options->against,
            "another student: also print how much more or less STUDENT diverges, paired by position");
   add_switch(command, "--bench,!--no-bench", options->bench, "measure speed and memory of both models");

@@ -365,45 +365,4 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
   return results;
 }
 
-std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
-                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
-                              uint64_t student_bytes) {
-  struct Gate {
-    const char* name;
-    bool minimum;
-    std::optional<double> value;  // absent: not measured
-  };
-  const Fidelity* f = results.deployed ? &*results.deployed : nullptr;
-  const auto of = [&](auto&& get) { return f != nullptr ? std::optional<double>(get(*f)) : std::nullopt; };
-  const Gate known[] = {
-      {"kl", false, of([](const Fidelity& x) { return x.kl.mean; })},
-      {"ppl_ratio", false, of([](const Fidelity& x) { return x.perplexity.ratio; })},
-      {"bits_per_byte_ratio", false, of([](const Fidelity& x) { return x.bits_per_byte.ratio; })},
-      {"top1", true, of([](const Fidelity& x) { return x.top1_agreement; })},
-      {"bytes", false, static_cast<double>(student_bytes)},
-      {"decode_ratio", true,
-       teacher && student ? std::optional(student->decode_tokens_per_s / teacher->decode_tokens_per_s) : std::nullopt},
-  };
-  std::vector<GateResult> out;
-  for (const auto& [name, limit] : gates) {
-    const Gate* gate = std::find_if(std::begin(known), std::end(known), [&](const Gate& g) { return name == g.name; });
-    if (gate == std::end(known))
-      throw usage_error("gate " + printable(name), "is unknown",
-                        "kl, ppl_ratio, bits_per_byte_ratio, bytes, top1 or decode_ratio");
-    if (!gate->value)
-      throw usage_error("gate " + name, "judges what was not measured",
-                        name == "decode_ratio" ? "speed measured (no --no-bench)" : "--numerics deployed or both");
-    out.push_back({name, limit, *gate->value, gate->minimum ? *gate->value >= limit : *gate->value <= limit});
-  }
-  return out;
-}
-
-void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured) {
-  VerifyResults results;
-  if (is_verified(options, Numerics::Deployed)) results.deployed.emplace();
-  std::optional<Efficiency> speed;
-  if (speed_is_measured) speed.emplace();
-  judge(gates, results, speed, speed, 0);
-}
-
 }  // namespace attar::runtime

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -75,19 +74,5 @@ struct Efficiency {
   double bits_per_weight = 0, prefill_tokens_per_s = 0, decode_tokens_per_s = 0, time_to_first_token_s = 0;
   uint64_t peak_rss_bytes = 0;
 };
-
-struct GateResult {
-  std::string name;
-  double limit = 0, value = 0;
-  bool pass = false;
-};
-// Gates kl, ppl_ratio, bytes, bits_per_byte_ratio are maxima; top1, decode_ratio minima. Error{Usage}: an unknown name,
-// or nothing measured that it could judge (deployed numbers, speed).
-std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
-                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
-                              uint64_t student_bytes);
-
-// The same complaints before anything has run.
-void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured);
 
 }  // namespace attar::runtime

@@ -42,12 +42,9 @@ class PyModel {
     const py::object on_text = given.attr("pop")("on_text");
     const runtime::GenerateOptions options = take_generate_options(given);
     TextReader reader(model_->tokenizer(), {.chat_template = chat_template, .special = special, .day = Day::Today});
-    std::vector<ChatMessage> messages;
-    if (!system.empty()) messages.push_back({"system", system});
-    messages.push_back({"user", prompt});
-    const std::vector<int32_t> tokens =
-        encode(model_->tokenizer(), chat || !system.empty() ? reader.prompt(messages) : reader.whole({.text = prompt}))
-            .ids;
+    Prompt asked{.text = prompt, .chat = chat};
+    if (!system.empty()) asked.system = system;
+    const std::vector<int32_t> tokens = reader.prompt_tokens(asked);
     if (tokens.empty()) throw usage_error("prompt", "is empty");
     const auto show = [&](std::string_view text) {
       const py::gil_scoped_acquire gil;

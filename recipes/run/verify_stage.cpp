@@ -35,8 +35,7 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
   const bool is_chat = !chat_template.empty() || !tokenizer.data().chat_template.empty();
   std::vector<std::string> out;
   for (const std::string& prompt : prompts) {
-    const std::vector<int32_t> tokens =
-        encode(tokenizer, is_chat ? reader.prompt({{"user", prompt}}) : reader.whole({.text = prompt})).ids;
+    const std::vector<int32_t> tokens = reader.prompt_tokens({.text = prompt, .chat = is_chat});
     runtime::KvCache cache(model);
     runtime::GenerateOptions options;
     const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());

@@ -70,7 +70,8 @@ int run_tokenize(const Options& options, const GlobalOptions& global) {
   Output output(global.json);
   for (const Document& document : documents) {
     const bool asks = options.chat && !document.is_chat();
-    const Json tokens = encode(tokenizer, asks ? reader.prompt({{"user", document.text}}) : reader.whole(document)).ids;
+    const Json tokens = asks ? reader.prompt_tokens({.text = document.text, .chat = true})
+                             : encode(tokenizer, reader.whole(document)).ids;
     output.add({{"tokens", tokens}}, tokens);
   }
   output.finish();

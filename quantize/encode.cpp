@@ -13,58 +13,31 @@ namespace {
 
 using namespace blocks;
 
-void put_nibbles(const uint8_t* codes, std::byte* qs) {
-  for (int j = 0; j < 16; ++j) qs[j] = static_cast<std::byte>((codes[j] & 15) | ((codes[j + 16] & 15) << 4));
-}
-void put_fifth_bits(const uint8_t* codes, std::byte* qh) {
-  uint32_t bits = 0;
-  for (int j = 0; j < 32; ++j) bits |= static_cast<uint32_t>((codes[j] >> 4) & 1) << j;
-  for (int i = 0; i < 4; ++i) qh[i] = static_cast<std::byte>((bits >> (8 * i)) & 0xff);
-}
-
-uint8_t table_code(float level) {
-  for (int k = 0; k < 16; ++k)
-    if (static_cast<float>(kIq4Values[k]) == level) return static_cast<uint8_t>(k);
-  return 0;
-}
-
 // One block of 32 with a symmetric grid: Q4_0, Q5_0, Q8_0, IQ4_NL.
-void encode_symmetric(TensorType type, const float* x, const float* w, std::byte* block) {
-  const Grid grid = type == TensorType::Q4_0   ? Grid{-8, 7, false}
-                    : type == TensorType::Q5_0 ? Grid{-16, 15, false}
-                    : type == TensorType::Q8_0 ? Grid{-127, 127, false}
-                                               : Grid{-127, 113, true};
-  const uint16_t bits = f32_to_f16(symmetric_scale(x, w, 32, grid, type == TensorType::Q8_0 ? 2 : 9));
+void encode_symmetric(const BlockCodes& layout, const float* x, const float* w, std::byte* block) {
+  const Grid grid{static_cast<float>(layout.least), static_cast<float>(layout.most), layout.table != nullptr};
+  const uint16_t bits = f32_to_f16(symmetric_scale(x, w, 32, grid, layout.most == 127 ? 2 : 9));
   const float scale = f16_to_f32(bits);
   float levels[32];
   assign_levels(x, 32, scale != 0.0f ? 1.0f / scale : 0.0f, grid, levels);
-  if (scale == 0.0f) std::fill(levels, levels + 32, grid.table ? 1.0f : 0.0f);
-  put_u16(block, 0, bits);
-  uint8_t codes[32];
-  for (int j = 0; j < 32; ++j)
-    codes[j] = grid.table
-                   ? table_code(levels[j])
-                   : static_cast<uint8_t>(static_cast<int>(levels[j] - (type == TensorType::Q8_0 ? 0.0f : grid.low)));
-  if (type == TensorType::Q8_0) return void(std::memcpy(block + 2, codes, 32));
-  if (type == TensorType::Q5_0) put_fifth_bits(codes, block + 2);
-  put_nibbles(codes, block + (type == TensorType::Q5_0 ? 6 : 2));
+  int8_t codes[32];
+  for (int j = 0; j < 32; ++j) codes[j] = static_cast<int8_t>(levels[j]);
+  layout.write_scales({.d = bits}, block);
+  layout.write_codes(codes, block);
 }
 
 // One block of 32 with scale and minimum: Q4_1, Q5_1.
-void encode_affine(TensorType type, const float* x, const float* w, std::byte* block) {
-  const int levels = type == TensorType::Q4_1 ? 16 : 32;
-  const Affine fit = affine_fit(x, w, levels, Minimum::Any);
+void encode_affine(const BlockCodes& layout, const float* x, const float* w, std::byte* block) {
+  const Affine fit = affine_fit(x, w, layout.most + 1, Minimum::Any);
   const uint16_t d = f32_to_f16(fit.scale), m = f32_to_f16(fit.minimum);
   const float scale = f16_to_f32(d), minimum = f16_to_f32(m);
-  uint8_t codes[32];
+  int8_t codes[32];
   for (int j = 0; j < 32; ++j)
-    codes[j] = scale == 0.0f ? 0
-                             : static_cast<uint8_t>(std::clamp(std::nearbyint((x[j] - minimum) / scale), 0.0f,
-                                                               static_cast<float>(levels - 1)));
-  put_u16(block, 0, d);
-  put_u16(block, 2, m);
-  if (levels == 32) put_fifth_bits(codes, block + 4);
-  put_nibbles(codes, block + (levels == 32 ? 8 : 4));
+    codes[j] = scale == 0.0f ? int8_t{0}
+                             : static_cast<int8_t>(std::clamp(std::nearbyint((x[j] - minimum) / scale), 0.0f,
+                                                              static_cast<float>(layout.most)));
+  layout.write_scales({.d = d, .dmin = m}, block);
+  layout.write_codes(codes, block);
 }
 
 // The searched encoding of one block; false where a type has none beyond the plain one.
@@ -74,11 +47,11 @@ bool search_block(TensorType type, const float* x, const float* w, std::byte* bl
     case TensorType::Q5_0:
     case TensorType::Q8_0:
     case TensorType::IQ4_NL:
-      encode_symmetric(type, x, w, block);
+      encode_symmetric(*format_of(type).codes, x, w, block);
       return true;
     case TensorType::Q4_1:
     case TensorType::Q5_1:
-      encode_affine(type, x, w, block);
+      encode_affine(*format_of(type).codes, x, w, block);
       return true;
     case TensorType::Q4_K:
       search_q4_k(x, w, block);

@@ -1,18 +1,15 @@
 // Super-blocks of 256 (Q4_K, Q5_K, Q6_K): groups whose scales are small whole numbers of one step a super-block. After
 // each group's own best scale is rounded, two moves alternate while they help: every group tries the scales (and
 // minimums) beside its own, and the steps are fitted anew by least squares to all codes.
-// Layouts as in runtime/formats/blocks/blocks_k.cpp.
 #include <algorithm>
 #include <cmath>
 
 #include "quantize/block_search.h"
 #include "runtime/base/fast_math.h"
-#include "runtime/formats/blocks/blocks.h"
+#include "runtime/base/half.h"
 
 namespace attar {
 namespace {
-
-using namespace blocks;
 
 constexpr int kRounds = 4;
 constexpr float kScaleCodes = 63.0f;  // of Q4_K and Q5_K
@@ -119,40 +116,28 @@ float rounded_scales(const float values[8], int codes[8]) {
   return step;
 }
 
-void write(const SuperBlock& found, const BlockCodes& layout, std::byte* block) {
+BlockScales scales_of(const SuperBlock& found) {
   BlockScales scales{.d = f32_to_f16(found.d), .dmin = f32_to_f16(found.dmin)};
-  int8_t codes[256];
-  for (int g = 0; g < 16; ++g)
-    scales.scales[g] = static_cast<int8_t>(found.scales[g]),
-    scales.minimums[g] = static_cast<int8_t>(found.minimums[g]);
-  for (int i = 0; i < 256; ++i) codes[i] = static_cast<int8_t>(found.codes[i]);
-  layout.write_scales(scales, block);
-  layout.write_codes(codes, block);
-}
-
-void search_affine(const float* x, const float* w, const BlockCodes& layout, std::byte* block) {
-  const SuperGrid grid{32, 0.0f, static_cast<float>(layout.most), 0, static_cast<int>(kScaleCodes)};
-  float scales[8], minimums[8];
-  for (int g = 0; g < 8; ++g) {
-    const Affine fit = affine_fit(x + 32 * g, w + 32 * g, layout.most + 1, Minimum::AtMostZero);
-    scales[g] = std::max(0.0f, fit.scale), minimums[g] = std::max(0.0f, -fit.minimum);
-  }
-  SuperBlock first;
-  first.d = rounded_scales(scales, first.scales), first.dmin = rounded_scales(minimums, first.minimums);
-  write(improved(x, w, grid, first), layout, block);
+  std::copy(found.scales, found.scales + 16, scales.scales);
+  std::copy(found.minimums, found.minimums + 16, scales.minimums);
+  return scales;
 }
 
 }  // namespace
 
-void search_q4_k(const float* x, const float* w, std::byte* block) {
-  search_affine(x, w, kQ4K, block);
+BlockScales search_affine_super(const float* x, const float* w, int levels) {
+  const SuperGrid grid{32, 0.0f, static_cast<float>(levels - 1), 0, static_cast<int>(kScaleCodes)};
+  float scales[8], minimums[8];
+  for (int g = 0; g < 8; ++g) {
+    const Affine fit = affine_fit(x + 32 * g, w + 32 * g, levels, Minimum::AtMostZero);
+    scales[g] = std::max(0.0f, fit.scale), minimums[g] = std::max(0.0f, -fit.minimum);
+  }
+  SuperBlock first;
+  first.d = rounded_scales(scales, first.scales), first.dmin = rounded_scales(minimums, first.minimums);
+  return scales_of(improved(x, w, grid, first));
 }
 
-void search_q5_k(const float* x, const float* w, std::byte* block) {
-  search_affine(x, w, kQ5K, block);
-}
-
-void search_q6_k(const float* x, const float* w, std::byte* block) {
+BlockScales search_symmetric_super(const float* x, const float* w) {
   constexpr SuperGrid kGrid{16, -32.0f, 31.0f, -128, 127};
   float scales[16], most = 0.0f;
   for (int g = 0; g < 16; ++g) {
@@ -164,7 +149,7 @@ void search_q6_k(const float* x, const float* w, std::byte* block) {
   for (int g = 0; g < 16; ++g)
     first.scales[g] =
         first.d != 0.0f ? static_cast<int>(std::clamp(std::nearbyint(scales[g] / first.d), -128.0f, 127.0f)) : 0;
-  write(improved(x, w, kGrid, first), kQ6K, block);
+  return scales_of(improved(x, w, kGrid, first));
 }
 
 }  // namespace attar

@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
+#include <limits>
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
@@ -167,6 +167,16 @@ TEST_F(Conversions, AddedRulesSurvive) {
   EXPECT_EQ(Tokenizer(data).encode("x<a>", parse), (Ids{'x', '<', 'a', '>'}));
 }
 
+TEST_F(Conversions, TheEndOfAReplyIsAControlTokenWhateverItsType) {
+  TokenizerData data = with_control({"<a>"});
+  data.tokens[kFirst].kind = TokenKind::Normal;
+  data.eos = kFirst;
+  EXPECT_EQ(through_gguf(data).tokens[kFirst].kind, TokenKind::Control);
+  data.eot = std::numeric_limits<int32_t>::max();  // of no token: refused when a tokenizer is made of it
+  EXPECT_EQ(through_gguf(data).tokens[kFirst].kind, TokenKind::Control);
+  EXPECT_THROW(Tokenizer{through_gguf(data)}, Error);
+}
+
 // tokenizer.ggml.pre, and what llama.cpp takes from it beside the expressions.
 TEST(PreTokenizers, NamesOfTheRules) {
   struct Row {
@@ -212,13 +222,11 @@ TEST(Composition, OfMarksInAnyNumber) {
   EXPECT_EQ(to_nfc("e\u0301 \u1100\u1161\u11a8 \u212b"), "\u00e9 \uac01 \u00c5");
   EXPECT_EQ(to_nfc("a\u0315\u0300\u05ae"), "\u00e0\u05ae\u0315");
   std::string marks = "a";
-  for (int i = 0; i < 20000; ++i) marks += i % 2 == 0 ? "\u0315" : "\u0300";  // 80 KB, each pair out of order
-  const auto begin = std::chrono::steady_clock::now();
+  // 2 MB, each pair out of order: by the square of its length it would not end today.
+  for (int i = 0; i < 1000000; ++i) marks += i % 2 == 0 ? "\u0315" : "\u0300";
   const std::string composed = to_nfc(marks);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   EXPECT_EQ(composed.substr(0, 4), "\u00e0\u0300");
   EXPECT_EQ(composed.size(), marks.size() - 1);
-  EXPECT_LT(seconds.count(), 1.0);  // by the square of the run: some seconds; by its length: milliseconds
 }
 
 TEST(Visible, ControlCharactersOfAFile) {

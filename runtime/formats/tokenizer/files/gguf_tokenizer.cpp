@@ -271,8 +271,9 @@ TokenizerData read_gguf_tokenizer(const GgufFile& file) {
   read_vocabulary(file, data);
   read_ids(file, data);
   for (const int32_t end : {data.eos, data.eot})  // what ends a reply is no text, whatever its type in the file
-    if (end >= 0 && data.tokens[static_cast<size_t>(end)].kind == TokenKind::Normal)
-      data.tokens[static_cast<size_t>(end)].kind = TokenKind::Control;
+    if (const auto place = static_cast<size_t>(end);
+        end >= 0 && place < data.tokens.size() && data.tokens[place].kind == TokenKind::Normal)
+      data.tokens[place].kind = TokenKind::Control;
   read_templates(file, data);
   read_sampling(file, data);
   const PreTraits traits = spm ? PreTraits{.adds_bos = true} : traits_of_pre(data.pre);

@@ -30,12 +30,15 @@ int main(int argc, char** argv) {
     fprintf(stderr, "%s\\n", attar_last_error());
     return 1;
   }
-  attar_generate_options options = attar_default_options();
+  attar_generate_options options;
+  if (attar_init_options(&options, sizeof options) != ATTAR_OK) return 1;
   options.max_tokens = 4;
   options.temperature = 0;
-  const int code = attar_generate(model, "The capital of France is", &options, show, NULL);
+  attar_generated generated;
+  generated.size_bytes = sizeof generated;
+  const int code = attar_generate(model, "The capital of France is", &options, show, NULL, &generated);
   attar_free(model);
-  return code;
+  return code != ATTAR_OK || generated.stop_reason != ATTAR_STOP_MAX_TOKENS;
 }
 """
 CMAKE_LISTS = """

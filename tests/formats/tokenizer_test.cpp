@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <thread>
 
@@ -15,6 +14,7 @@
 #include "runtime/formats/tokenizer/gguf_tokenizer.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/formats/tokenizer/spm.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -273,10 +273,8 @@ TEST(CheckTokenizer, RefusesWhatCannotBe) {
 
 class TokenizerFiles : public testing::Test {
  protected:
-  std::string folder_ =
-      testing::TempDir() + "attar_tokenizer_" + testing::UnitTest::GetInstance()->current_test_info()->name();
-  void SetUp() override { std::filesystem::create_directories(folder_); }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  const TestFolder own_{"tokenizer"};
+  const std::string folder_ = own_.path();
 
   TokenizerData through_gguf(const TokenizerData& data) {
     write_gguf(folder_ + "/a.gguf", gguf_tokenizer_entries(data), {});

@@ -5,14 +5,14 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 BASE = ["runtime/base"]
-CONTAINERS = BASE + ["runtime/formats/blocks", "runtime/formats/container"]
-FORMATS = CONTAINERS + ["runtime/formats/tokenizer", "runtime/formats/jinja", "runtime/formats"]
-MODEL = FORMATS + ["runtime/kernels", "runtime/model"]
-RUNTIME = MODEL + ["runtime/text", "runtime/judge"]
-TOOLKIT = FORMATS + ["compress", "distill", "prune", "quantize", "export"]
+CONTAINERS = [*BASE, "runtime/formats/blocks", "runtime/formats/container"]
+FORMATS = [*CONTAINERS, "runtime/formats/tokenizer", "runtime/formats/jinja", "runtime/formats"]
+MODEL = [*FORMATS, "runtime/kernels", "runtime/model"]
+RUNTIME = [*MODEL, "runtime/text", "runtime/judge"]
+TOOLKIT = [*FORMATS, "compress", "distill", "prune", "quantize", "export"]
 SCHEMA = TOOLKIT + RUNTIME + ["runtime/cli", "recipes/schema"]
-RUN = SCHEMA + ["recipes/data", "recipes/report", "recipes/run"]
-RECIPES = RUN + ["recipes/commands"]
+RUN = [*SCHEMA, "recipes/data", "recipes/report", "recipes/run"]
+RECIPES = [*RUN, "recipes/commands"]
 
 # room -> the rooms it may include; its own always. Longest prefix wins.
 ALLOWED = {
@@ -20,19 +20,19 @@ ALLOWED = {
     "runtime/formats/blocks": BASE,
     "runtime/formats/container": CONTAINERS,
     "runtime/formats/tokenizer": CONTAINERS,
-    "runtime/formats/jinja": CONTAINERS + ["runtime/formats/tokenizer"],
+    "runtime/formats/jinja": [*CONTAINERS, "runtime/formats/tokenizer"],
     "runtime/formats": FORMATS,
     "runtime/kernels": FORMATS,
     "runtime/model": MODEL,
     "runtime/judge": MODEL,
-    "runtime/text": MODEL + ["runtime/judge"],
+    "runtime/text": [*MODEL, "runtime/judge"],
     "runtime": RUNTIME,  # the C library
     "runtime/cli": RUNTIME,
     "compress": FORMATS,
-    "distill": FORMATS + ["compress"],
-    "prune": FORMATS + ["compress"],
-    "quantize": FORMATS + ["compress"],
-    "export": FORMATS + ["compress", "quantize"],
+    "distill": [*FORMATS, "compress"],
+    "prune": [*FORMATS, "compress"],
+    "quantize": [*FORMATS, "compress"],
+    "export": [*FORMATS, "compress", "quantize"],
     "recipes/schema": SCHEMA,
     "recipes/data": SCHEMA,
     "recipes/report": RUNTIME,

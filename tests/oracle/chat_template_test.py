@@ -203,7 +203,7 @@ def test_letters_change_case_as_in_python(tmp_path):
     methods = ["upper", "lower", "title", "capitalize", "swapcase", "casefold"]
     cases = [{"template": "{% for c in messages[0].content.split('\u3000') %}{{ c." + method + "() }} {% endfor %}", "messages": [{"role": "user", "content": text}], "tools": None, "add_generation_prompt": True, "bos": "", "eos": "", "flags": {}} for method in methods]
     for method, got in zip(methods, rendered_by_attar(tmp_path, cases), strict=True):
-        wrong = [(letter, ours) for letter, ours in zip(letters, got["text"].split(" ")) if ours != getattr(letter, method)()]
+        wrong = [(letter, ours) for letter, ours in zip(letters, got["text"].split(" "), strict=True) if ours != getattr(letter, method)()]
         assert not wrong, (method, len(wrong), wrong[:20])
 
 

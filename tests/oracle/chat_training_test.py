@@ -3,9 +3,8 @@ import json
 import subprocess
 
 import pytest
-import tokenizers
 from chat_template_test import environment_of, real_template
-from conftest import peer, program, shared
+from conftest import program, shared
 from gguf import GGUFReader
 from tokenizer_test import npm_folder, spm_oracle
 
@@ -30,7 +29,7 @@ def learned(model, chats, tmp_path, *template):
 
 
 def common_prefix(a, b):
-    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def expected_texts(template, oracle, chat, special, ends):
@@ -48,7 +47,7 @@ def expected_texts(template, oracle, chat, special, ends):
             text = render(chat[:i + 1], False)
             begin = common_prefix(render(chat[:i], True), text)
             encoded = oracle.encode(text, add_special_tokens=False)
-            end = next((end for token, (_, end) in zip(encoded.tokens, encoded.offsets) if end > begin and token in ends), len(text))
+            end = next((end for token, (_, end) in zip(encoded.tokens, encoded.offsets, strict=True) if end > begin and token in ends), len(text))
             turns.append((text, begin, end))
     whole = render(chat, False)
     if all(whole.startswith(text[:end]) for text, _, end in turns):

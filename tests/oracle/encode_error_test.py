@@ -7,7 +7,7 @@ import llama_cpp
 import numpy as np
 import pytest
 from conftest import program, smollm2
-from gguf import GGUFReader, GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize
 
 pytestmark = pytest.mark.parity
@@ -91,5 +91,5 @@ def test_the_search_beats_ggmls(tmp_path, kind, weighted):
     weights = importance() if weighted else None
     bound = llama_cpp.answer(f"encode/{kind}/{'weighted' if weighted else 'unweighted'}", lambda: errors(theirs, kind, weights), tolerance=1e-3)
     found = errors(lambda *given: ours(tmp_path, *given), kind, weights)
-    worse = {name: (a, b) for name, a, b in zip(TYPES, found, bound) if a > 0.99 * b}
+    worse = {name: (a, b) for name, a, b in zip(TYPES, found, bound, strict=True) if a > 0.99 * b}
     assert not worse, worse

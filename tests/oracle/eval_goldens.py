@@ -17,15 +17,14 @@ import pathlib
 import sys
 import tempfile
 
+import conftest
+import gguf_oracle
 import lm_eval
+import tiny_eval_model
+import tokenizer_test
 import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedTokenizerFast
-
-import conftest
-import gguf_oracle
-import tiny_eval_model
-import tokenizer_test
 
 HERE = pathlib.Path(__file__).resolve().parent
 PUBLIC = ["arc_easy.jsonl", "piqa.jsonl", "hellaswag.jsonl.gz", "lambada_openai.jsonl.gz", "boolq.jsonl.gz", "winogrande.jsonl"]

@@ -115,7 +115,10 @@ def test_quantized_rows_survive_the_permutation(tmp_path, kind):
     path = tmp_path / "model.gguf"
     export("gguf", folder, path, kind)
     own = attar_logits(tmp_path, str(path), tokens, 96)
-    error = lambda file: np.sqrt(np.mean((peer.logits(file, tokens) - own) ** 2)) / own.std()
+
+    def error(file):
+        return np.sqrt(np.mean((peer.logits(file, tokens) - own) ** 2)) / own.std()
+
     assert error(path) < (0.003 if kind == "F16" else 0.06)
     if kind == "F16":
         subprocess.run([program("attar"), "export", path, "-o", tmp_path / "wide.gguf", "--format", "gguf", "--to", "F32", "--quiet"], check=True)

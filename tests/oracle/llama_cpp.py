@@ -208,7 +208,7 @@ def answer(key, ask, tolerance=1e-3):
     committed one. ATTAR_RECORD_GOLDEN=1 commits what it says now."""
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if not library_folder().exists():
-        warnings.warn(f"llama.cpp is not here: {key} is compared with its committed answer ('make peers' fetches it)")
+        warnings.warn(f"llama.cpp is not here: {key} is compared with its committed answer ('make peers' fetches it)", stacklevel=2)
         return np.array(golden[key])
     now = np.array(ask(), np.float64)
     if os.environ.get("ATTAR_RECORD_GOLDEN"):

@@ -23,7 +23,7 @@ def texts(path):
         tokens, in_loss, ends = file["tokens"][:], file["in_loss"][:], np.cumsum(file["lengths"][:])
     begin = 0
     for end in ends:
-        own = [vocabulary[t] for t, wanted in zip(tokens[begin:end], in_loss[begin:end]) if wanted and not vocabulary[t].startswith("<|")]
+        own = [vocabulary[t] for t, wanted in zip(tokens[begin:end], in_loss[begin:end], strict=True) if wanted and not vocabulary[t].startswith("<|")]
         begin = end
         yield decoder.decode(own).strip()
 

@@ -149,7 +149,7 @@ def test_wrong_arguments_elsewhere(tiny, model, tmp_path):
         attar.prune(tiny["gguf"], tmp_path / "x", ffn="much")
     with usage("losses"):
         attar.distill(tiny["gguf"], tiny["gguf"], tmp_path / "x", data=TEXT, losses=["forward_kl"])
-    with pytest.raises(attar.Error, match="missing.gguf"):
+    with pytest.raises(attar.Error, match=r"missing\.gguf"):
         attar.quantize(tiny["gguf"], tmp_path / "x.gguf", to="Q8_0", imatrix=tmp_path / "missing.gguf")
 
 
@@ -343,8 +343,8 @@ def stub_signatures():
         a = function.args
         plain = [*a.posonlyargs, *a.args]
         defaults = [False] * (len(plain) - len(a.defaults)) + [True] * len(a.defaults)
-        found = {argument.arg: ("plain", default) for argument, default in zip(plain, defaults)}
-        found |= {argument.arg: ("keyword", default is not None) for argument, default in zip(a.kwonlyargs, a.kw_defaults)}
+        found = {argument.arg: ("plain", default) for argument, default in zip(plain, defaults, strict=True)}
+        found |= {argument.arg: ("keyword", default is not None) for argument, default in zip(a.kwonlyargs, a.kw_defaults, strict=True)}
         return found | ({a.vararg.arg: ("*", False)} if a.vararg else {}) | ({a.kwarg.arg: ("**", False)} if a.kwarg else {})
 
     found = {}

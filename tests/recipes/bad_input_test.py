@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from conftest import BIN, ROOT, smollm2  # noqa: E402
+from conftest import BIN, ROOT, smollm2
 
 pytestmark = pytest.mark.recipe
 

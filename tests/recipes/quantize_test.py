@@ -10,9 +10,9 @@ from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
-import attar  # noqa: E402
-from bad_input_test import TEXT, tiny  # noqa: E402
-from conftest import BIN  # noqa: E402
+import attar
+from bad_input_test import TEXT, tiny
+from conftest import BIN
 
 pytestmark = pytest.mark.recipe
 

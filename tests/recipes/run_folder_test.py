@@ -12,7 +12,7 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from conftest import BIN, ROOT  # noqa: E402
+from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
 

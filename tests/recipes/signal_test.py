@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from bad_input_test import tiny  # noqa: E402
-from conftest import BIN, ROOT  # noqa: E402
+from bad_input_test import tiny
+from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
 
@@ -45,7 +45,7 @@ def test_what_the_signal_leaves_open_is_in_metrics_and_report(tmp_path):
     assert 0 < results["unsignalled_share"] < 1 and 0 < results["dropped_mass"] < 1
     assert any("cross_entropy" in note for note in stage["notes"]) and any("mass" in note for note in stage["notes"])
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    mean = sum(line["unsignalled"] * (line["tokens"] - before) for line, before in zip(lines, [0, *(line["tokens"] for line in lines)])) / lines[-1]["tokens"]
+    mean = sum(line["unsignalled"] * (line["tokens"] - before) for line, before in zip(lines, [0, *(line["tokens"] for line in lines)], strict=False)) / lines[-1]["tokens"]
     assert results["tokens"] == lines[-1]["tokens"] and mean == pytest.approx(results["unsignalled_share"], rel=1e-6)
     assert all(line["forward_kl"] > 0 and line["cross_entropy"] > 1 for line in lines)
     assert "unsignalled_share" in (tmp_path / "run/report.html").read_text()

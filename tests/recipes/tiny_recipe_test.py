@@ -22,7 +22,7 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from conftest import BIN, ROOT  # noqa: E402
+from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
 
@@ -259,20 +259,26 @@ def within_two_times(estimate, real, what):
     assert real / 2 <= estimate <= 2 * real, (what, estimate, real)
 
 
+TOKENS = {  # of a stage's results
+    "teacher": lambda results: results["pretrain"]["tokens"],
+    "data": lambda results: results["train"]["tokens"] + results["calibration"]["tokens"],
+    "distill": lambda results: results["tokens"],
+    "verify": lambda results: results["scored_tokens"],
+}
+
+
 def estimates_hold(plan, folder, report):
     """Memory, disk and tokens of each stage; the time is this machine's."""
     assert [stage["stage"] for stage in plan["stages"]] == [stage["kind"] for stage in report["results"]["stages"]][-len(plan["stages"]):]
-    done = list(zip(report["results"]["stages"], report["measurements"]["stages"]))[-len(plan["stages"]):]
-    for planned, (stage, measured) in zip(plan["stages"], done):
+    done = list(zip(report["results"]["stages"], report["measurements"]["stages"], strict=True))[-len(plan["stages"]):]
+    for planned, (stage, measured) in zip(plan["stages"], done, strict=True):
         kind, results = stage["kind"], stage["results"]
         within_two_times(planned["memory_bytes"], measured["measurements"]["peak_rss_bytes"], f"memory of {kind}")
         where = {"data": "data", "export": "export"}.get(kind, f"checkpoints/{stage['name']}")
         if planned["disk_bytes"] > 0:
             within_two_times(planned["disk_bytes"], bytes_below(folder / where), f"disk of {kind}")
-        tokens = {"teacher": lambda: results["pretrain"]["tokens"], "data": lambda: results["train"]["tokens"] + results["calibration"]["tokens"],
-                  "distill": lambda: results["tokens"], "verify": lambda: results["scored_tokens"]}
-        if kind in tokens:
-            within_two_times(planned["tokens"], tokens[kind](), f"tokens of {kind}")
+        if kind in TOKENS:
+            within_two_times(planned["tokens"], TOKENS[kind](results), f"tokens of {kind}")
         if kind == "quantize":
             assert f"{results['tensor_bytes']} tensor bytes" in planned["what"]
     within_two_times(plan["estimate"]["disk_bytes"], bytes_below(folder), "disk")

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "runtime/formats/numerics.h"
+
 namespace attar {
 namespace {
 
@@ -36,7 +38,7 @@ Error damaged_dataset(const std::string& path, const std::string& part) {
 
 void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::string& path) {
   const std::string& numerics = dataset.signal_numerics;
-  if (!numerics.empty() && numerics != "fp32" && numerics != "deployed") throw damaged_dataset(path, "signal_numerics");
+  if (!numerics.empty() && !find_numerics(numerics)) throw damaged_dataset(path, "signal_numerics");
   const auto k = static_cast<size_t>(dataset.signal_k);
   std::vector<int32_t> sorted;
   for (const TokenDocument& document : dataset.documents) {

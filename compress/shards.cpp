@@ -13,8 +13,8 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/base/float_environment.h"
-#include "runtime/base/worker_thread.h"
+#include "runtime/base/host/float_environment.h"
+#include "runtime/base/host/worker_thread.h"
 
 namespace attar {
 namespace {

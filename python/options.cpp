@@ -1,6 +1,6 @@
 #include "python/options.h"
 
-#include "runtime/base/cpu_limits.h"
+#include "runtime/base/host/cpu_limits.h"
 
 namespace attar::python {
 

@@ -9,7 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
-#include "runtime/base/float_environment.h"
+#include "runtime/base/host/float_environment.h"
 #include "runtime/base/progress.h"
 
 namespace attar::python {

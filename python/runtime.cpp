@@ -6,6 +6,7 @@
 
 #include "python/options.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/judge/gates.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/score.h"
 #include "runtime/judge/verify.h"
@@ -29,12 +30,9 @@ class PyModel {
  public:
   explicit PyModel(py::kwargs given) : pool_(take_threads(given)) {
     const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
-    if (numerics != "fp32" && numerics != "deployed")
-      throw usage_error("numerics", "is unknown", "fp32 or deployed", printable(numerics));
+    const runtime::LoadOptions options{.numerics = numerics_of(numerics, "numerics")};
     const NativeCall native;
-    model_.emplace(runtime::Model::load(
-        ModelFile::open(path), {.numerics = numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed},
-        pool_));
+    model_.emplace(runtime::Model::load(ModelFile::open(path), options, pool_));
   }
 
   std::string generate(py::kwargs given) {
@@ -44,12 +42,9 @@ class PyModel {
     const py::object on_text = given.attr("pop")("on_text");
     const runtime::GenerateOptions options = take_generate_options(given);
     TextReader reader(model_->tokenizer(), {.chat_template = chat_template, .special = special, .day = Day::Today});
-    std::vector<ChatMessage> messages;
-    if (!system.empty()) messages.push_back({"system", system});
-    messages.push_back({"user", prompt});
-    const std::vector<int32_t> tokens =
-        encode(model_->tokenizer(), chat || !system.empty() ? reader.prompt(messages) : reader.whole({.text = prompt}))
-            .ids;
+    Prompt asked{.text = prompt, .chat = chat};
+    if (!system.empty()) asked.system = system;
+    const std::vector<int32_t> tokens = reader.prompt_tokens(asked);
     if (tokens.empty()) throw usage_error("prompt", "is empty");
     const auto show = [&](std::string_view text) {
       const py::gil_scoped_acquire gil;
@@ -152,9 +147,7 @@ std::string verify_call(py::kwargs given) {
   runtime::check_gates(gates, options, bench);
   const std::string program = runtime_program();
   const NativeCall native;
-  std::vector<Document> text;
-  for (const std::string& path : data)
-    for (Document& document : read_documents(path)) text.push_back(std::move(document));
+  const std::vector<Document> text = read_all_documents(data);
   const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
   ThreadPool pool(threads);
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);

@@ -12,8 +12,8 @@
 #include <system_error>
 #include <vector>
 
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/score.h"
 #include "runtime/text/generate.h"
@@ -29,7 +29,7 @@ struct attar_model {
   attar_model(const char* name, int threads, bool fp32)
       : pool(threads),
         model(rt::Model::load(attar::ModelFile::open(name),
-                              {.numerics = fp32 ? rt::Numerics::Fp32 : rt::Numerics::Deployed}, pool)),
+                              {.numerics = fp32 ? attar::Numerics::Fp32 : attar::Numerics::Deployed}, pool)),
         work(model, pool) {}
 };
 
@@ -106,17 +106,9 @@ attar_model& given(attar_model* model) {
 std::vector<int32_t> prompt_tokens(const attar::Tokenizer& tokenizer, const char* prompt,
                                    const attar_generate_options& options) {
   attar::TextReader reader(tokenizer, {.special = options.special != 0, .day = attar::Day::Today});
-  std::vector<int32_t> tokens;
-  if (options.chat != 0 || options.system != nullptr) {
-    std::vector<attar::ChatMessage> messages;
-    if (options.system != nullptr) messages.push_back({"system", options.system});
-    messages.push_back({"user", prompt});
-    tokens = encode(tokenizer, reader.prompt(messages)).ids;
-  } else {
-    tokens = encode(tokenizer, reader.whole({.text = prompt})).ids;
-  }
-  if (tokens.empty() && tokenizer.data().bos >= 0) tokens.push_back(tokenizer.data().bos);
-  return tokens;
+  attar::Prompt asked{.text = prompt, .chat = options.chat != 0};
+  if (options.system != nullptr) asked.system = options.system;
+  return reader.prompt_tokens(asked);
 }
 
 attar_generate_options default_options() {

@@ -6,6 +6,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 BASE = ["runtime/base"]
 CONTAINERS = [*BASE, "runtime/formats/blocks", "runtime/formats/container"]
+JINJA = ["runtime/formats/tokenizer", "runtime/formats/jinja/values", "runtime/formats/jinja/syntax"]
 FORMATS = [*CONTAINERS, "runtime/formats/tokenizer", "runtime/formats/jinja", "runtime/formats"]
 MODEL = [*FORMATS, "runtime/kernels", "runtime/model"]
 RUNTIME = [*MODEL, "runtime/text", "runtime/judge"]
@@ -20,7 +21,9 @@ ALLOWED = {
     "runtime/formats/blocks": BASE,
     "runtime/formats/container": CONTAINERS,
     "runtime/formats/tokenizer": CONTAINERS,
-    "runtime/formats/jinja": [*CONTAINERS, "runtime/formats/tokenizer"],
+    "runtime/formats/jinja": CONTAINERS + JINJA,
+    "runtime/formats/jinja/values": [*CONTAINERS, "runtime/formats/tokenizer"],
+    "runtime/formats/jinja/syntax": [*CONTAINERS, "runtime/formats/tokenizer", "runtime/formats/jinja/values"],
     "runtime/formats": FORMATS,
     "runtime/kernels": FORMATS,
     "runtime/model": MODEL,

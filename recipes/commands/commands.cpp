@@ -1,7 +1,6 @@
 #include "recipes/commands/commands.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -10,13 +9,14 @@
 #include "distill/training_state.h"
 #include "export/export.h"
 #include "prune/vocabulary.h"
+#include "quantize/imatrix.h"
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/prune_record.h"
 #include "recipes/schema/option_checks.h"
-#include "runtime/base/cpu.h"
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 
@@ -80,10 +80,7 @@ struct TextData {
 TextData text_data(const CommandOptions& command, const TokenizerData& data) {
   const Tokenizer tokenizer(data);
   DocumentTokenizer tokenize(tokenizer, command.text);
-  std::vector<Document> documents;
-  for (const std::string& file : command.data)
-    for (Document& document : read_documents(file)) documents.push_back(std::move(document));
-  TokenDataset tokens = tokenize(documents);
+  TokenDataset tokens = tokenize(read_all_documents(command.data));
   return {std::move(tokens), tokenize.reader().chat_template(), tokenize.reader().notes()};
 }
 
@@ -129,36 +126,6 @@ std::string document(Json json) {
   Json out = {{"schema_version", 1}};
   out.update(json);
   return out.dump(1) + "\n";
-}
-
-// llama.cpp's importance matrix in GGUF: NAME.in_sum2 (in) and NAME.counts.
-Importance read_imatrix(const std::string& path) {
-  const GgufFile file = GgufFile::open(path);
-  Importance importance;
-  std::vector<std::byte> buffer;
-  for (const GgufTensor& tensor : file.tensors()) {
-    const std::string ending = ".in_sum2";
-    if (tensor.name.size() <= ending.size() ||
-        tensor.name.compare(tensor.name.size() - ending.size(), ending.size(), ending) != 0)
-      continue;
-    const std::string name = tensor.name.substr(0, tensor.name.size() - ending.size());
-    const GgufTensor* counts = file.find_tensor(name + ".counts");
-    if (tensor.type != TensorType::F32 || counts == nullptr || counts->type != TensorType::F32)
-      throw input_error(path, "has an entry without counts", "", printable(name));
-    float count = 1.0f;
-    format_of(TensorType::F32).decode(counts->bytes.read(buffer).data(), 1, &count);
-    std::vector<float> sums(tensor.bytes.size() / sizeof(float));
-    format_of(TensorType::F32).decode(tensor.bytes.read(buffer).data(), static_cast<int64_t>(sums.size()), sums.data());
-    for (float& sum : sums) {
-      sum /= std::max(1.0f, count);
-      if (!std::isfinite(sum) || sum < 0.0f || !std::isfinite(count))
-        throw input_error(path, "an entry is no mean of squares", "finite numbers of at least 0", printable(name),
-                          "make the matrix again");
-    }
-    importance[name] = std::move(sums);
-  }
-  if (importance.empty()) throw input_error(path, "holds no importance matrix", "the GGUF that llama-imatrix writes");
-  return importance;
 }
 
 // How many of the plan's matrices the importance says anything about.

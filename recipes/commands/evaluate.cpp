@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/commands/commands.h"
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/model_text.h"
 
 namespace attar {
@@ -49,17 +49,14 @@ Json task_json(const std::string& path, const runtime::Task& task, std::span<con
 
 std::vector<ModelText> texts_of(const std::vector<std::string>& files, TextReader& reader) {
   std::vector<ModelText> texts;
-  for (const std::string& file : files)
-    for (const Document& document : read_documents(file))
-      for (ModelText& text : reader.read(document)) texts.push_back(std::move(text));
+  for (const Document& document : read_all_documents(files))
+    for (ModelText& text : reader.read(document)) texts.push_back(std::move(text));
   return texts;
 }
 
 void check_options(const CommandOptions& command, const EvalOptions& options) {
   if (command.data.empty() && options.tasks.empty())
     throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --task FILE.jsonl");
-  if (options.numerics != "fp32" && options.numerics != "deployed")
-    throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
   if (options.limit < 0) throw usage_error("--limit", "is negative", "at least 0", std::to_string(options.limit));
 }
 
@@ -67,10 +64,9 @@ void check_options(const CommandOptions& command, const EvalOptions& options) {
 
 std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress) {
   check_options(command, options);
+  const Numerics numerics = numerics_of(options.numerics, "--numerics");
   ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
-  const runtime::Model model = runtime::Model::load(
-      ModelFile::open(command.model),
-      {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
+  const runtime::Model model = runtime::Model::load(ModelFile::open(command.model), {.numerics = numerics}, pool);
   if (!command.data.empty() && (options.context < 2 || options.context > model.config().context_length))
     throw usage_error("--context", "is impossible", "2 to " + std::to_string(model.config().context_length),
                       std::to_string(options.context));

@@ -58,11 +58,9 @@ std::string learned_text(const TokenDocument& document, const Tokenizer& tokeniz
 }  // namespace
 
 std::vector<Document> evaluation_documents(const Recipe& recipe) {
-  std::vector<Document> documents;
-  for (const DataSource& source : recipe.evaluation)
-    for (Document& document : read_documents(recipe_relative(recipe, source.file)))
-      documents.push_back(std::move(document));
-  return documents;
+  std::vector<std::string> paths;
+  for (const DataSource& source : recipe.evaluation) paths.push_back(recipe_relative(recipe, source.file));
+  return read_all_documents(paths);
 }
 
 WordRuns::WordRuns(std::vector<uint64_t> runs) : runs_(std::move(runs)) {

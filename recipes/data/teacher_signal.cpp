@@ -9,8 +9,8 @@
 #include <span>
 
 #include "runtime/base/error.h"
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/base/sha256.h"
-#include "runtime/base/thread_pool.h"
 #include "runtime/judge/score.h"
 #include "runtime/model/model.h"
 
@@ -97,10 +97,6 @@ TokenDataset read_cache(const std::string& path, const TokenDataset& data, const
 
 }  // namespace
 
-runtime::Numerics numerics_of(const std::string& name) {
-  return name == "deployed" ? runtime::Numerics::Deployed : runtime::Numerics::Fp32;
-}
-
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options) {
   return options.signal == "cached" && data.documents_without_signal() > 0;
 }
@@ -129,7 +125,8 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   }
 
   ThreadPool pool(threads);
-  const runtime::Model model = runtime::Model::load(teacher, {.numerics = numerics_of(options.signal_numerics)}, pool);
+  const Numerics numerics = numerics_of(options.signal_numerics, "distill.signal_numerics");
+  const runtime::Model model = runtime::Model::load(teacher, {.numerics = numerics}, pool);
   runtime::Workspace work(model, pool);
   Reader reader(model, kept, k, options.sequence_tokens, work);
   data.signal_k = k;

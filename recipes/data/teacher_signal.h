@@ -10,12 +10,8 @@
 #include "distill/train.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
-#include "runtime/kernels/numerics.h"
 
 namespace attar {
-
-// "fp32" or "deployed", as the options name them.
-runtime::Numerics numerics_of(const std::string& name);
 
 // True when the trainer would look for a cached signal that some document of `data` lacks.
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options);

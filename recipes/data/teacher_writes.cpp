@@ -121,9 +121,9 @@ Prompts given_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given) {
 Prompts own_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given, const Writing& how) {
   const auto reader = std::make_shared<TextReader>(tokenizer, TextReaderOptions{.chat_template = given.chat_template});
   const auto turns = std::make_shared<UserTurns>(how, encode(tokenizer, reader->user_turn_start()).ids);
-  return [&tokenizer, reader, turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
+  return [reader, turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
     std::vector<int32_t> prompt;
-    do prompt = encode(tokenizer, reader->prompt({{"user", turns->next()}})).ids;
+    do prompt = reader->prompt_tokens({.text = turns->next(), .chat = true});
     while (prompt.size() >= limit);
     return prompt;
   };

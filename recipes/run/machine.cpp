@@ -7,8 +7,8 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "runtime/base/cpu.h"
-#include "runtime/base/cpu_limits.h"
+#include "runtime/base/host/cpu.h"
+#include "runtime/base/host/cpu_limits.h"
 
 namespace attar {
 namespace {

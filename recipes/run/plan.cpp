@@ -15,9 +15,10 @@
 #include "prune/vocabulary.h"
 #include "quantize/quantize.h"
 #include "recipes/run/run.h"
-#include "recipes/run/session.h"
+#include "recipes/run/run_state.h"
 #include "recipes/schema/inputs.h"
-#include "runtime/base/cpu_limits.h"
+#include "runtime/base/host/cpu_limits.h"
+#include "runtime/formats/numerics.h"
 
 namespace attar {
 namespace {
@@ -42,10 +43,6 @@ double matmul_flops_per_core() {
 // Shares of that rate that the stages reach, on two cores with AVX-512 VNNI; int8 work counts as if it were f32.
 constexpr double kTrainShare = 0.34;      // forward, backward and the optimizer, in LibTorch
 constexpr double kWalkShare = 0.34;       // the block walk of pruning and calibration
-constexpr double kWriteShare = 0.65;      // the teacher writes text: int8, 16 sequences at once
-constexpr double kWriteFp32Share = 0.34;  // the same in f32
-constexpr double kReadShare = 1.27;       // int8 over whole texts
-constexpr double kReadFp32Share = 0.53;   // the same in f32
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
 constexpr double kProgramBytes = 1.7e8;   // the program with LibTorch
@@ -54,6 +51,15 @@ constexpr double kBatchTokens = 1024.0;   // of a batch of calibration data
 constexpr double kFitGrams = 8.0;         // X^T X of the widest linear, and what its fit makes of it, at most
 constexpr double kWrittenAtOnce = 16.0;   // texts by the teacher
 constexpr double kCheckpoints = 2.0;      // of a training that stay on the disk
+
+struct RuntimeShare {
+  double fp32, deployed;
+  double of(const std::string& numerics) const {
+    return numerics_of(numerics, "numerics") == Numerics::Fp32 ? fp32 : deployed;
+  }
+};
+constexpr RuntimeShare kWriteShare{.fp32 = 0.34, .deployed = 0.65};  // the teacher writes text, 16 sequences at once
+constexpr RuntimeShare kReadShare{.fp32 = 0.53, .deployed = 1.27};   // over whole texts
 
 double tokens_of(const Recipe& recipe, const DataSource& source) {
   if (source.teacher_writes) return static_cast<double>(source.teacher_writes->tokens);
@@ -102,7 +108,7 @@ class Planner {
         const double tokens = tokens_of(recipe_, source);
         if (source.teacher_writes) {
           written += tokens;
-          work += tokens / (source.teacher_writes->numerics == "fp32" ? kWriteFp32Share : kWriteShare);
+          work += tokens / kWriteShare.of(source.teacher_writes->numerics);
         }
         const auto k = source.teacher_writes ? static_cast<double>(source.teacher_writes->signal_top_k) : 0.0;
         stored += tokens * (5.0 + 8.0 * k);
@@ -140,8 +146,7 @@ class Planner {
     Estimate estimate = training(options, student_, beside ? teacher : 0.0);
     if (captured) {
       const double text = tokens_of(recipe_, recipe_.train);
-      estimate.seconds +=
-          2.0 * teacher * text / ((options.signal_numerics == "fp32" ? kReadFp32Share : kReadShare) * flops_);
+      estimate.seconds += 2.0 * teacher * text / (kReadShare.of(options.signal_numerics) * flops_);
       estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
     }
     return entry("distill", estimate,
@@ -179,10 +184,11 @@ class Planner {
     double tokens = tokens_of(recipe_, recipe_.evaluation);
     if (options.max_tokens > 0) tokens = std::min(tokens, static_cast<double>(options.max_tokens));
     const double both = params(teacher_) + params(student_), work = 2.0 * both * tokens / flops_;
-    const bool fp32 = options.numerics != "deployed", deployed = options.numerics != "fp32";
+    const bool fp32 = runtime::is_verified(options, Numerics::Fp32),
+               deployed = runtime::is_verified(options, Numerics::Deployed);
     return entry("verify",
                  {.tokens = tokens,
-                  .seconds = (fp32 ? work / kReadFp32Share : 0.0) + (deployed ? work / kReadShare : 0.0) +
+                  .seconds = (fp32 ? work / kReadShare.fp32 : 0.0) + (deployed ? work / kReadShare.deployed : 0.0) +
                              (options.bench ? kBenchSeconds : 0.0),
                   .memory_bytes = (fp32 ? 4.0 : 1.0) * both + teacher_bytes_,
                   .disk_bytes = 0.0},

@@ -7,7 +7,7 @@
 #include "recipes/data/splits.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/data/teacher_writes.h"
-#include "recipes/run/session.h"
+#include "recipes/run/run_state.h"
 #include "recipes/run/training_record.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
@@ -34,35 +34,35 @@ TextDataOptions text_options(const Recipe& recipe) {
 }
 
 // The plain files of a split, tokenized, without what other splits hold.
-TokenDataset read_files(const Session& session, const std::vector<DataSource>& sources, uint64_t split,
+TokenDataset read_files(const RunState& state, const std::vector<DataSource>& sources, uint64_t split,
                         const Tokenizer& tokenizer, Splits& splits) {
   TokenDataset dataset = dataset_of(tokenizer);
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].teacher_writes) continue;
-    TokenDataset part = tokenize_documents(read_documents(recipe_relative(session.recipe, sources[i].file)), tokenizer,
-                                           text_options(session.recipe));
+    TokenDataset part = tokenize_documents(read_documents(recipe_relative(state.recipe, sources[i].file)), tokenizer,
+                                           text_options(state.recipe));
     drop_overlapping(part, tokenizer, splits);
-    append(weighted(std::move(part), sources[i].weight, static_cast<uint64_t>(session.recipe.seed), split * 256 + i),
+    append(weighted(std::move(part), sources[i].weight, static_cast<uint64_t>(state.recipe.seed), split * 256 + i),
            dataset);
   }
   return dataset;
 }
 
 // Trains the recipe's own teacher on the train split's files; -> what the report says.
-Json pretrain(Session& session, CausalLM& model, const Tokenizer& tokenizer) {
-  Splits splits{.evaluation = runs_of(evaluation_documents(session.recipe))};
-  const TokenDataset text = read_files(session, session.recipe.train, kTrainSplit, tokenizer, splits);
+Json pretrain(RunState& state, CausalLM& model, const Tokenizer& tokenizer) {
+  Splits splits{.evaluation = runs_of(evaluation_documents(state.recipe))};
+  const TokenDataset text = read_files(state, state.recipe.train, kTrainSplit, tokenizer, splits);
   if (text.documents.empty())
-    throw usage_error(session.recipe.path, "teacher.pretrain has no text",
+    throw usage_error(state.recipe.path, "teacher.pretrain has no text",
                       "a file in data.train that does not repeat the evaluation text");
   const TrainInputs inputs{.data = &text,
-                           .checkpoint_directory = session.folder.checkpoints("0-teacher"),
+                           .checkpoint_directory = state.folder.checkpoints("0-teacher"),
                            .resume = true,
-                           .seed = static_cast<uint64_t>(session.recipe.seed),
-                           .threads = session.threads,
-                           .on_step = step_recorder(session.folder, "0-teacher")};
+                           .seed = static_cast<uint64_t>(state.recipe.seed),
+                           .threads = state.threads,
+                           .on_step = step_recorder(state.folder, "0-teacher")};
   const TrainResult trained =
-      train(model, session.inputs.own_tokenizer, inputs, *session.recipe.teacher.pretrain, session.progress);
+      train(model, state.inputs.own_tokenizer, inputs, *state.recipe.teacher.pretrain, state.progress);
   return {{"steps", trained.steps},
           {"tokens", trained.tokens},
           {"dropped", splits.in_evaluation},
@@ -72,25 +72,25 @@ Json pretrain(Session& session, CausalLM& model, const Tokenizer& tokenizer) {
 
 // The checkpoint is a MODEL like any other. The figures lie in its state, so that a run that is killed before the stage
 // is recorded still has them.
-void make_teacher(Session& session, const std::string& directory) {
-  const Tokenizer tokenizer(session.inputs.own_tokenizer);
-  CausalLM model = CausalLM::random(session.inputs.teacher_config, static_cast<uint64_t>(session.recipe.seed));
-  Json state = Json::object();
-  if (session.recipe.teacher.pretrain) state["pretrain"] = pretrain(session, model, tokenizer);
-  write_checkpoint(directory, model, session.inputs.own_tokenizer, own_provenance(session.recipe), {}, state.dump());
+void make_teacher(RunState& state, const std::string& directory) {
+  const Tokenizer tokenizer(state.inputs.own_tokenizer);
+  CausalLM model = CausalLM::random(state.inputs.teacher_config, static_cast<uint64_t>(state.recipe.seed));
+  Json figures = Json::object();
+  if (state.recipe.teacher.pretrain) figures["pretrain"] = pretrain(state, model, tokenizer);
+  write_checkpoint(directory, model, state.inputs.own_tokenizer, own_provenance(state.recipe), {}, figures.dump());
 }
 
-void write_text(Session& session, const runtime::Model& model, runtime::Workspace& work,
+void write_text(RunState& state, const runtime::Model& model, runtime::Workspace& work,
                 const std::vector<DataSource>& sources, uint64_t split, TokenDataset& dataset) {
   for (size_t i = 0; i < sources.size(); ++i) {
     if (!sources[i].teacher_writes) continue;
     const TeacherWrites& options = *sources[i].teacher_writes;
-    TeacherPrompts prompts{.documents = {}, .chat_template = recipe_template(session.recipe)};
-    if (!options.prompts.empty()) prompts.documents = read_documents(recipe_relative(session.recipe, options.prompts));
-    TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(session.recipe.seed),
-                                           split * 256 + i, work, session.progress);
+    TeacherPrompts prompts{.documents = {}, .chat_template = recipe_template(state.recipe)};
+    if (!options.prompts.empty()) prompts.documents = read_documents(recipe_relative(state.recipe, options.prompts));
+    TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(state.recipe.seed),
+                                           split * 256 + i, work, state.progress);
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
-      throw usage_error(session.recipe.path, "teacher_writes of one split differ in signal_top_k");
+      throw usage_error(state.recipe.path, "teacher_writes of one split differ in signal_top_k");
     dataset.signal_k = part.signal_k;
     dataset.signal_numerics = part.signal_numerics;
     append(std::move(part), dataset);
@@ -105,14 +105,14 @@ std::optional<std::string> numerics_of_writing(const std::vector<DataSource>& so
 }
 
 // One split, from the run folder when it is there; what was dropped for it lies beside it.
-TokenDataset make_split(Session& session, const char* name, const std::vector<DataSource>& sources, uint64_t split,
+TokenDataset make_split(RunState& state, const char* name, const std::vector<DataSource>& sources, uint64_t split,
                         const Tokenizer& tokenizer, Splits& splits) {
-  const std::string path = session.folder.file(std::string("data/") + name);
+  const std::string path = state.folder.file(std::string("data/") + name);
   const std::optional<std::string> numerics = numerics_of_writing(sources);
   if (fs::exists(path + ".h5")) {
     const Json dropped = Json::parse(read_file(path + ".dropped.json"));
     splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
-    TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), session.teacher->config().vocab_size);
+    TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
     if (kept.signal_k > 0 && kept.signal_numerics != numerics)
       throw input_error(path + ".h5", "holds a signal of other numerics", numerics.value_or("none"),
                         kept.signal_numerics, "delete it: it is made anew");
@@ -122,13 +122,14 @@ TokenDataset make_split(Session& session, const char* name, const std::vector<Da
   TokenDataset dataset = dataset_of(tokenizer);
   splits.in_evaluation = splits.in_train = 0;
   if (numerics) {
-    ThreadPool pool(session.threads);
-    const runtime::Model model = runtime::Model::load(*session.teacher, {.numerics = numerics_of(*numerics)}, pool);
+    ThreadPool pool(state.threads);
+    const runtime::LoadOptions options{.numerics = numerics_of(*numerics, "teacher_writes.numerics")};
+    const runtime::Model model = runtime::Model::load(*state.teacher, options, pool);
     runtime::Workspace work(model, pool);
-    write_text(session, model, work, sources, split, dataset);
+    write_text(state, model, work, sources, split, dataset);
     drop_overlapping(dataset, tokenizer, splits);
   }
-  append(read_files(session, sources, split, tokenizer, splits), dataset);
+  append(read_files(state, sources, split, tokenizer, splits), dataset);
   if (dataset.documents.empty() && !sources.empty())
     throw input_error(std::string("data.") + name, "no document is left", "text that does not repeat another split",
                       std::to_string(splits.in_evaluation) + " that share 13 words with the evaluation text, " +
@@ -161,42 +162,41 @@ Provenance own_provenance(const Recipe& recipe) {
   return provenance;
 }
 
-StageRecord prepare_teacher(Session& session) {
-  const ModelRecipe& teacher = session.recipe.teacher;
+StageRecord prepare_teacher(RunState& state) {
+  const ModelRecipe& teacher = state.recipe.teacher;
   StageRecord record{.name = "0-teacher"};
   Json results = Json::object();
-  if (session.inputs.teacher) {
-    session.teacher_model = recipe_model(session.recipe, teacher.model);
-    session.teacher = session.inputs.teacher;
+  if (state.inputs.teacher) {
+    state.teacher_model = recipe_model(state.recipe, teacher.model);
+    state.teacher = state.inputs.teacher;
   } else {
-    session.teacher_model = session.folder.finished_model("0-teacher");
-    if (!fs::exists(session.teacher_model)) make_teacher(session, session.teacher_model);
-    session.teacher = ModelFile::open(session.teacher_model);
-    results = Json::parse(read_file(session.teacher_model + "/state.json"));
+    state.teacher_model = state.folder.finished_model("0-teacher");
+    if (!fs::exists(state.teacher_model)) make_teacher(state, state.teacher_model);
+    state.teacher = ModelFile::open(state.teacher_model);
+    results = Json::parse(read_file(state.teacher_model + "/state.json"));
     if (const int64_t dropped = teacher.pretrain ? results.at("pretrain").at("dropped").get<int64_t>() : 0; dropped > 0)
       record.notes.push_back("teacher.pretrain: " + std::to_string(dropped) +
                              " documents dropped that share 13 words in a row with the evaluation text");
   }
-  record.notes.insert(record.notes.end(), session.inputs.notes.begin(), session.inputs.notes.end());
-  results["name"] = session.teacher->provenance().name;
-  results["sha256"] = session.teacher->content_hash();
-  results["parameters"] = session.teacher->config().parameter_count();
-  results["bytes"] = session.teacher->size_bytes();
+  record.notes.insert(record.notes.end(), state.inputs.notes.begin(), state.inputs.notes.end());
+  results["name"] = state.teacher->provenance().name;
+  results["sha256"] = state.teacher->content_hash();
+  results["parameters"] = state.teacher->config().parameter_count();
+  results["bytes"] = state.teacher->size_bytes();
   record.results = results.dump();
   return record;
 }
 
-StageRecord prepare_data(Session& session) {
-  const Tokenizer tokenizer(session.teacher->tokenizer());
+StageRecord prepare_data(RunState& state) {
+  const Tokenizer tokenizer(state.teacher->tokenizer());
   StageRecord record{.name = "0-data"};
   Json results = Json::object();
-  Splits splits{.evaluation = runs_of(evaluation_documents(session.recipe))};
-  session.train = make_split(session, "train", session.recipe.train, kTrainSplit, tokenizer, splits);
-  describe_split("train", session.train, splits, results, record);
-  if (!session.recipe.calibration.empty()) splits.train = runs_of_learned_text(session.train, tokenizer);
-  session.calibration =
-      make_split(session, "calibration", session.recipe.calibration, kCalibrationSplit, tokenizer, splits);
-  describe_split("calibration", session.calibration, splits, results, record);
+  Splits splits{.evaluation = runs_of(evaluation_documents(state.recipe))};
+  state.train = make_split(state, "train", state.recipe.train, kTrainSplit, tokenizer, splits);
+  describe_split("train", state.train, splits, results, record);
+  if (!state.recipe.calibration.empty()) splits.train = runs_of_learned_text(state.train, tokenizer);
+  state.calibration = make_split(state, "calibration", state.recipe.calibration, kCalibrationSplit, tokenizer, splits);
+  describe_split("calibration", state.calibration, splits, results, record);
   record.results = results.dump();
   return record;
 }

@@ -9,11 +9,11 @@
 
 #include "recipes/run/machine.h"
 #include "recipes/run/run_report.h"
-#include "recipes/run/session.h"
+#include "recipes/run/run_state.h"
 #include "recipes/schema/inputs.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/base/input_file.h"
 #include "runtime/judge/benchmark.h"
 
@@ -33,13 +33,13 @@ std::string numbered_name(const Recipe& recipe, size_t index) {
 // Runs `work`, adds its wall time and peak memory to the record and keeps the record in the run folder. A finished
 // stage is not run again.
 template <class Work>
-StageRecord finish_once(Session& session, const std::string& name, Work&& work) {
-  if (std::optional<StageRecord> done = session.folder.record(name)) {
-    session.log.write(LogLevel::Info, name + ": done before");
+StageRecord finish_once(RunState& state, const std::string& name, Work&& work) {
+  if (std::optional<StageRecord> done = state.folder.record(name)) {
+    state.log.write(LogLevel::Info, name + ": done before");
     work(true);
     return *done;
   }
-  session.log.write(LogLevel::Info, name + ": begins");
+  state.log.write(LogLevel::Info, name + ": begins");
   ::malloc_trim(0);  // what the stage before has freed goes back, so that the peak is this stage's own
   runtime::reset_peak_rss();
   const auto start = std::chrono::steady_clock::now();
@@ -51,21 +51,21 @@ StageRecord finish_once(Session& session, const std::string& name, Work&& work) 
   measurements["peak_rss_bytes"] = peak_bytes;
   record.measurements = measurements.dump();
   record.name = name;
-  session.folder.write_record(record);
-  for (const std::string& note : record.notes) session.log.write(LogLevel::Warning, name + ": " + note);
+  state.folder.write_record(record);
+  for (const std::string& note : record.notes) state.log.write(LogLevel::Warning, name + ": " + note);
   char line[120];
   std::snprintf(line, sizeof line, "%s: ends after %.1f s, at most %.0f MB", name.c_str(), seconds,
                 static_cast<double>(peak_bytes) * 1e-6);
-  session.log.write(LogLevel::Info, line);
+  state.log.write(LogLevel::Info, line);
   return record;
 }
 
 // The student that the first unfinished stage starts from. Quantized codes are not kept: they are made again when the
 // export that needs them is not there.
-size_t first_stage_to_run(Session& session) {
-  const Recipe& recipe = session.recipe;
+size_t first_stage_to_run(RunState& state) {
+  const Recipe& recipe = state.recipe;
   size_t first = 0;
-  while (first < recipe.stages.size() && session.folder.record(numbered_name(recipe, first))) ++first;
+  while (first < recipe.stages.size() && state.folder.record(numbered_name(recipe, first))) ++first;
   bool needs_student = false;
   for (size_t i = first; i < recipe.stages.size(); ++i)
     needs_student |= !std::holds_alternative<VerifyStage>(recipe.stages[i]);
@@ -74,16 +74,16 @@ size_t first_stage_to_run(Session& session) {
   size_t model_stage = first;
   while (model_stage > 0 && !changes_student(recipe.stages[model_stage - 1])) --model_stage;
   if (model_stage == 0)
-    start_student(session);
+    start_student(state);
   else
-    restore_student(session, numbered_name(recipe, model_stage - 1));
+    restore_student(state, numbered_name(recipe, model_stage - 1));
 
   size_t next_export = first;
   while (next_export < recipe.stages.size() && !std::holds_alternative<ExportOptions>(recipe.stages[next_export]))
     ++next_export;
   for (size_t i = 0; i < first && next_export < recipe.stages.size(); ++i)
     if (const auto* quantize = std::get_if<QuantizeOptions>(&recipe.stages[i]))
-      run_stage(session, numbered_name(recipe, i), *quantize);
+      run_stage(state, numbered_name(recipe, i), *quantize);
   return first;
 }
 
@@ -103,22 +103,22 @@ std::string environment_json(const RunFolder& folder, int threads) {
   return json.dump(1) + "\n";
 }
 
-std::vector<StageRecord> run_stages(Session& session) {
+std::vector<StageRecord> run_stages(RunState& state) {
   std::vector<StageRecord> records;
-  records.push_back(finish_once(session, "0-teacher", [&](bool) { return prepare_teacher(session); }));
-  records.push_back(finish_once(session, "0-data", [&](bool) { return prepare_data(session); }));
+  records.push_back(finish_once(state, "0-teacher", [&](bool) { return prepare_teacher(state); }));
+  records.push_back(finish_once(state, "0-data", [&](bool) { return prepare_data(state); }));
 
-  const std::vector<Stage>& stages = session.recipe.stages;
-  const size_t first = first_stage_to_run(session);
+  const std::vector<Stage>& stages = state.recipe.stages;
+  const size_t first = first_stage_to_run(state);
   for (size_t i = 0; i < stages.size(); ++i) {
-    const std::string name = numbered_name(session.recipe, i);
+    const std::string name = numbered_name(state.recipe, i);
     if (i < first) {
-      session.log.write(LogLevel::Info, name + ": done before");
-      records.push_back(*session.folder.record(name));
+      state.log.write(LogLevel::Info, name + ": done before");
+      records.push_back(*state.folder.record(name));
       continue;
     }
-    records.push_back(finish_once(session, name, [&](bool) {
-      return std::visit([&](const auto& stage) { return run_stage(session, name, stage); }, stages[i]);
+    records.push_back(finish_once(state, name, [&](bool) {
+      return std::visit([&](const auto& stage) { return run_stage(state, name, stage); }, stages[i]);
     }));
   }
   return records;
@@ -138,10 +138,10 @@ RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Pro
   log.write(LogLevel::Info, "Attar " ATTAR_VERSION " runs " + recipe.name + " on " + std::to_string(threads) +
                                 " threads: " + command_line());
   const Progress watched = log.watching(progress);
-  Session session{recipe, inputs, options, folder, watched, log, threads};
+  RunState state{recipe, inputs, options, folder, watched, log, threads};
   try {
-    const std::vector<StageRecord> records = run_stages(session);
-    RunOutcome outcome = write_report(session, records);
+    const std::vector<StageRecord> records = run_stages(state);
+    RunOutcome outcome = write_report(state, records);
     log.write(LogLevel::Info, outcome.gates_passed ? "done" : "done; a gate was missed");
     return outcome;
   } catch (const std::exception& error) {

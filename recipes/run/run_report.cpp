@@ -19,25 +19,25 @@ std::string stage_kind(const std::string& name) {
 }
 
 // The exported file of this run or of the one that it goes on with.
-std::string exported_gguf(const Session& session) {
-  const std::string path = session.folder.file("export/model.gguf");
+std::string exported_gguf(const RunState& state) {
+  const std::string path = state.folder.file("export/model.gguf");
   return std::filesystem::exists(path) ? path : "";
 }
 
-Json provenance(const Session& session) {
+Json provenance(const RunState& state) {
   Json json = {{"attar_version", ATTAR_VERSION},
-               {"recipe", session.recipe.name},
-               {"recipe_sha256", sha256(resolved_yaml(session.recipe))},
-               {"teacher_sha256", session.teacher->content_hash()}};
-  if (const std::string gguf = exported_gguf(session); !gguf.empty()) json["gguf_sha256"] = sha256_of_file(gguf);
+               {"recipe", state.recipe.name},
+               {"recipe_sha256", sha256(resolved_yaml(state.recipe))},
+               {"teacher_sha256", state.teacher->content_hash()}};
+  if (const std::string gguf = exported_gguf(state); !gguf.empty()) json["gguf_sha256"] = sha256_of_file(gguf);
   return json;
 }
 
 }  // namespace
 
-RunOutcome write_report(const Session& session, const std::vector<StageRecord>& records) {
+RunOutcome write_report(const RunState& state, const std::vector<StageRecord>& records) {
   Json stages = Json::array(), times = Json::array();
-  RunOutcome outcome{.folder = session.folder.path()};
+  RunOutcome outcome{.folder = state.folder.path()};
   for (const StageRecord& record : records) {
     const Json results = Json::parse(record.results), measurements = Json::parse(record.measurements);
     stages.push_back(
@@ -49,16 +49,16 @@ RunOutcome write_report(const Session& session, const std::vector<StageRecord>& 
   // `results` is the same for the same recipe, seed and machine; everything that is not lives in `measurements`.
   const Json report = {
       {"schema_version", 1},
-      {"name", session.recipe.name},
-      {"results", {{"provenance", provenance(session)}, {"recipe", resolved_yaml(session.recipe)}, {"stages", stages}}},
+      {"name", state.recipe.name},
+      {"results", {{"provenance", provenance(state)}, {"recipe", resolved_yaml(state.recipe)}, {"stages", stages}}},
       {"measurements",
-       {{"commands", Json::parse(read_file(session.folder.file("env.json"))).at("commands")},
-        {"machine", Json::parse(machine_json(session.threads))},
+       {{"commands", Json::parse(read_file(state.folder.file("env.json"))).at("commands")},
+        {"machine", Json::parse(machine_json(state.threads))},
         {"stages", times}}}};
   outcome.report = report.dump(1) + "\n";
-  outcome.report_json = session.folder.file("report.json");
-  outcome.report_html = session.folder.file("report.html");
-  outcome.gguf = exported_gguf(session);
+  outcome.report_json = state.folder.file("report.json");
+  outcome.report_html = state.folder.file("report.html");
+  outcome.gguf = exported_gguf(state);
   write_file_atomically(outcome.report_json, outcome.report);
   write_file_atomically(outcome.report_html, report_html(outcome.report));
   return outcome;

@@ -3,11 +3,11 @@
 
 #include <vector>
 
-#include "recipes/run/session.h"
+#include "recipes/run/run_state.h"
 
 namespace attar {
 
 // Writes both into the run folder and says whether every gate passed.
-RunOutcome write_report(const Session& session, const std::vector<StageRecord>& records);
+RunOutcome write_report(const RunState& state, const std::vector<StageRecord>& records);
 
 }  // namespace attar

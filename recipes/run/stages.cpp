@@ -6,7 +6,7 @@
 #include "prune/vocabulary.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/prune_record.h"
-#include "recipes/run/session.h"
+#include "recipes/run/run_state.h"
 #include "recipes/run/training_record.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
@@ -17,8 +17,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json kept_tokens_json(const Session& session) {
-  return {{"kept_tokens", session.kept_tokens}};
+Json kept_tokens_json(const RunState& state) {
+  return {{"kept_tokens", state.kept_tokens}};
 }
 
 // The teacher's ids of the student's tokens as a checkpoint keeps them; data is indexed with them.
@@ -74,12 +74,12 @@ Json type_table(const QuantizedModel& model) {
 }
 
 // A student that has learned is no longer what its file holds; distill comes before quantize.
-std::string requantization_note(const Session& session, const QuantizePlan& plan) {
-  const bool learned = std::any_of(session.recipe.stages.begin(), session.recipe.stages.end(),
+std::string requantization_note(const RunState& state, const QuantizePlan& plan) {
+  const bool learned = std::any_of(state.recipe.stages.begin(), state.recipe.stages.end(),
                                    [](const Stage& stage) { return std::holds_alternative<DistillOptions>(stage); });
-  const bool made_here = session.recipe.student && !session.inputs.student;
+  const bool made_here = state.recipe.student && !state.inputs.student;
   if (learned || made_here) return {};
-  return attar::requantization_note(session.inputs.student ? *session.inputs.student : *session.teacher, plan);
+  return attar::requantization_note(state.inputs.student ? *state.inputs.student : *state.teacher, plan);
 }
 
 // For the card of a file that holds codes: what they fell back to, and what the export had to say.
@@ -91,7 +91,7 @@ ExportInfo with_notes(ExportInfo info, const QuantizedModel& model, const std::v
 
 }  // namespace
 
-TokenDataset Session::in_student_vocabulary(const TokenDataset& data) const {
+TokenDataset RunState::in_student_vocabulary(const TokenDataset& data) const {
   if (kept_tokens.empty()) return data;
   const Tokenizer from(teacher->tokenizer()), to(tokenizer);
   return remap_dataset(data, from, to, VocabularyCut{tokenizer, kept_tokens});
@@ -106,74 +106,73 @@ ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {
   info.attar_version = ATTAR_VERSION;
   return info;
 }
-ExportInfo Session::export_info() const {
+ExportInfo RunState::export_info() const {
   return attar::export_info(recipe, teacher->provenance());
 }
 
-void start_student(Session& session) {
-  const std::optional<ModelRecipe>& wanted = session.recipe.student;
-  const std::optional<ModelFile>& file = session.inputs.student;
-  session.tokenizer = file ? file->tokenizer() : session.teacher->tokenizer();
-  if (!session.inputs.chat_template.empty()) session.tokenizer.chat_template = session.inputs.chat_template;
+void start_student(RunState& state) {
+  const std::optional<ModelRecipe>& wanted = state.recipe.student;
+  const std::optional<ModelFile>& file = state.inputs.student;
+  state.tokenizer = file ? file->tokenizer() : state.teacher->tokenizer();
+  if (!state.inputs.chat_template.empty()) state.tokenizer.chat_template = state.inputs.chat_template;
   if (wanted && !file)
-    session.student = CausalLM::random(session.inputs.student_config, static_cast<uint64_t>(session.recipe.seed) + 1);
+    state.student = CausalLM::random(state.inputs.student_config, static_cast<uint64_t>(state.recipe.seed) + 1);
   else
-    session.student = CausalLM::load(file ? *file : *session.teacher);
-  const Tokenizer teacher(session.teacher->tokenizer()), student(session.tokenizer);
+    state.student = CausalLM::load(file ? *file : *state.teacher);
+  const Tokenizer teacher(state.teacher->tokenizer()), student(state.tokenizer);
   const std::string source = wanted ? wanted->model : "student";
   require_same_reading(teacher, student, source);
-  session.kept_tokens = teacher_ids(teacher, student, source);
+  state.kept_tokens = teacher_ids(teacher, student, source);
 }
 
-void restore_student(Session& session, const std::string& name) {
-  const std::string folder = session.folder.finished_model(name);
+void restore_student(RunState& state, const std::string& name) {
+  const std::string folder = state.folder.finished_model(name);
   Checkpoint checkpoint = read_checkpoint(folder);
-  session.kept_tokens = kept_tokens_of(checkpoint, session.teacher->config().vocab_size, folder);
-  session.student = std::move(checkpoint.model);
-  session.tokenizer = std::move(checkpoint.tokenizer);
+  state.kept_tokens = kept_tokens_of(checkpoint, state.teacher->config().vocab_size, folder);
+  state.student = std::move(checkpoint.model);
+  state.tokenizer = std::move(checkpoint.tokenizer);
 }
 
-StageRecord run_stage(Session& session, const std::string& name, const PruneOptions& options) {
+StageRecord run_stage(RunState& state, const std::string& name, const PruneOptions& options) {
   const TokenDataset data =
-      joined(session.in_student_vocabulary(session.calibration), session.in_student_vocabulary(session.train));
-  const PruneResult pruned =
-      prune(session.student, session.tokenizer, data, options, session.threads, session.progress);
-  if (!pruned.kept_tokens.empty()) session.kept_tokens = composed(session.kept_tokens, pruned.kept_tokens);
-  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
-                   session.export_info().provenance, {}, kept_tokens_json(session).dump());
+      joined(state.in_student_vocabulary(state.calibration), state.in_student_vocabulary(state.train));
+  const PruneResult pruned = prune(state.student, state.tokenizer, data, options, state.threads, state.progress);
+  if (!pruned.kept_tokens.empty()) state.kept_tokens = composed(state.kept_tokens, pruned.kept_tokens);
+  write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer, state.export_info().provenance,
+                   {}, kept_tokens_json(state).dump());
   const Json results = {{"parameters_before", pruned.parameters_before},
                         {"parameters_after", pruned.parameters_after},
-                        {"vocabulary", session.student.config.vocab_size},
+                        {"vocabulary", state.student.config.vocab_size},
                         {"removed_layers", pruned.removed_layers},
                         {"layers", Json::parse(layer_cuts_json(pruned.cuts))}};
   return {.name = name, .results = results.dump(), .notes = pruned.notes};
 }
 
-StageRecord run_stage(Session& session, const std::string& name, const DistillOptions& given) {
+StageRecord run_stage(RunState& state, const std::string& name, const DistillOptions& given) {
   const DistillOptions options = with_sequence_tokens(
-      given, std::min(session.student.config.context_length, session.teacher->config().context_length));
+      given, std::min(state.student.config.context_length, state.teacher->config().context_length));
   // The signal is this stage's own: a later stage finds the data as a resumed run would.
-  const TokenDataset data = session.in_student_vocabulary(
-      needs_teacher_signal(session.train, options)
-          ? with_teacher_signal(*session.teacher, session.train, session.kept_tokens, options,
-                                session.folder.file("cache"), session.threads, session.progress)
-          : session.train);
+  const TokenDataset data =
+      state.in_student_vocabulary(needs_teacher_signal(state.train, options)
+                                      ? with_teacher_signal(*state.teacher, state.train, state.kept_tokens, options,
+                                                            state.folder.file("cache"), state.threads, state.progress)
+                                      : state.train);
   CausalLM teacher;
   const bool beside = needs_teacher_beside(options, data);
-  if (beside) teacher = CausalLM::load(*session.teacher);
+  if (beside) teacher = CausalLM::load(*state.teacher);
   const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
-                           .teacher_hash = session.teacher->content_hash(),
-                           .student_hash = named_student_hash(session.recipe),
-                           .student_to_teacher = session.kept_tokens,
+                           .teacher_hash = state.teacher->content_hash(),
+                           .student_hash = named_student_hash(state.recipe),
+                           .student_to_teacher = state.kept_tokens,
                            .data = &data,
-                           .checkpoint_directory = session.folder.checkpoints(name),
+                           .checkpoint_directory = state.folder.checkpoints(name),
                            .resume = true,
-                           .seed = static_cast<uint64_t>(session.recipe.seed),
-                           .threads = session.threads,
-                           .on_step = step_recorder(session.folder, name)};
-  const TrainResult trained = train(session.student, session.tokenizer, inputs, options, session.progress);
-  write_checkpoint(session.folder.finished_model(name), session.student, session.tokenizer,
-                   session.export_info().provenance, {}, kept_tokens_json(session).dump());
+                           .seed = static_cast<uint64_t>(state.recipe.seed),
+                           .threads = state.threads,
+                           .on_step = step_recorder(state.folder, name)};
+  const TrainResult trained = train(state.student, state.tokenizer, inputs, options, state.progress);
+  write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer, state.export_info().provenance,
+                   {}, kept_tokens_json(state).dump());
   const SignalRecord signal = signal_record(trained, data, options);
   Json results = {{"steps", trained.steps},
                   {"tokens", trained.tokens},
@@ -185,56 +184,56 @@ StageRecord run_stage(Session& session, const std::string& name, const DistillOp
   return {.name = name, .results = results.dump(), .notes = signal.notes};
 }
 
-StageRecord run_stage(Session& session, const std::string& name, const QuantizeOptions& options) {
-  const PlanTarget target = gguf_plan_target(session.student.config, session.tokenizer, session.export_info());
-  const QuantizePlan plan = plan_quantization(session.student.config, options, target);
+StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options) {
+  const PlanTarget target = gguf_plan_target(state.student.config, state.tokenizer, state.export_info());
+  const QuantizePlan plan = plan_quantization(state.student.config, options, target);
   Importance importance;
   if (options.importance)
-    importance = collect_importance(session.student, session.in_student_vocabulary(session.calibration),
-                                    options.calibration_tokens, session.threads, session.progress);
-  session.quantized = quantize(session.student, plan, importance, session.threads, session.progress);
+    importance = collect_importance(state.student, state.in_student_vocabulary(state.calibration),
+                                    options.calibration_tokens, state.threads, state.progress);
+  state.quantized = quantize(state.student, plan, importance, state.threads, state.progress);
   Json tensors = Json::array();
   for (const PlannedTensor& planned : plan.tensors) {
-    const QuantizedTensor& tensor = session.quantized->tensors.at(planned.spec.name);
+    const QuantizedTensor& tensor = state.quantized->tensors.at(planned.spec.name);
     if (planned.spec.is_matrix())
       tensors.push_back({{"name", planned.spec.name},
                          {"type", format_of(tensor.type).name},
                          {"relative_error", tensor.relative_error}});
   }
   const Json results = {{"plan", plan.name},
-                        {"types", type_table(*session.quantized)},
-                        {"tensor_bytes", session.quantized->plan.tensor_bytes()},
+                        {"types", type_table(*state.quantized)},
+                        {"tensor_bytes", state.quantized->plan.tensor_bytes()},
                         {"tensors", tensors}};
-  StageRecord record{.name = name, .results = results.dump(), .notes = session.quantized->plan.fallback_lines()};
-  if (const std::string note = requantization_note(session, plan); !note.empty()) record.notes.push_back(note);
+  StageRecord record{.name = name, .results = results.dump(), .notes = state.quantized->plan.fallback_lines()};
+  if (const std::string note = requantization_note(state, plan); !note.empty()) record.notes.push_back(note);
   return record;
 }
 
-StageRecord run_stage(Session& session, const std::string& name, const ExportOptions& options) {
-  const std::string folder = session.folder.file("export");
-  const ExportInfo info = session.export_info();
+StageRecord run_stage(RunState& state, const std::string& name, const ExportOptions& options) {
+  const std::string folder = state.folder.file("export");
+  const ExportInfo info = state.export_info();
   StageRecord record{.name = name};
   Json results = Json::object();
   for (const std::string& format : options.formats) {
     if (format == "gguf") {
-      const bool plain_type = !session.quantized;
+      const bool plain_type = !state.quantized;
       if (plain_type) {
         QuantizeOptions plain;
         plain.to = "F16";
-        session.quantized = quantize(session.student, plan_quantization(session.student.config, plain, {}), {},
-                                     session.threads, session.progress);
+        state.quantized = quantize(state.student, plan_quantization(state.student.config, plain, {}), {}, state.threads,
+                                   state.progress);
         record.notes.push_back("no quantize stage before export: the GGUF holds F16");
       }
-      const GgufExport written = export_gguf(folder + "/model.gguf", *session.quantized, session.tokenizer, info);
+      const GgufExport written = export_gguf(folder + "/model.gguf", *state.quantized, state.tokenizer, info);
       results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
-      write_gguf_card(folder + "/model.gguf", *session.quantized, with_notes(info, *session.quantized, record.notes));
+      write_gguf_card(folder + "/model.gguf", *state.quantized, with_notes(info, *state.quantized, record.notes));
       if (plain_type)  // no quantize stage has told them
-        for (const std::string& line : session.quantized->plan.fallback_lines()) record.notes.push_back(line);
+        for (const std::string& line : state.quantized->plan.fallback_lines()) record.notes.push_back(line);
     } else {
-      const bool codes = options.dequantized && session.quantized;
-      export_hf(folder + "/hf", codes ? dequantized(*session.quantized) : session.student, session.tokenizer,
-                codes ? with_notes(info, *session.quantized, record.notes) : info, options.hf_dtype);
+      const bool codes = options.dequantized && state.quantized;
+      export_hf(folder + "/hf", codes ? dequantized(*state.quantized) : state.student, state.tokenizer,
+                codes ? with_notes(info, *state.quantized, record.notes) : info, options.hf_dtype);
       results["hf"] = {{"dtype", options.hf_dtype}, {"values", codes ? "dequantized codes" : "before quantization"}};
     }
   }

@@ -3,9 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/data/splits.h"
-#include "recipes/run/session.h"
+#include "recipes/run/run_state.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/judge/gates.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/verify.h"
 #include "runtime/judge/verify_json.h"
@@ -22,11 +23,11 @@ constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me
                                       "Explain what a computer program is."};
 
 // What one model answers, greedily, so that the report shows the same text each time.
-std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, const Session& session,
+std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, const RunState& state,
                                  Event& now) {
-  const std::string chat_template = recipe_template(session.recipe);
-  const Progress& progress = session.progress;
-  ThreadPool pool(session.threads);
+  const std::string chat_template = recipe_template(state.recipe);
+  const Progress& progress = state.progress;
+  ThreadPool pool(state.threads);
   const runtime::Model model = runtime::Model::load(file, {}, pool);
   runtime::Workspace work(model, pool);
   const Tokenizer& tokenizer = model.tokenizer();
@@ -34,8 +35,7 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
   const bool is_chat = !chat_template.empty() || !tokenizer.data().chat_template.empty();
   std::vector<std::string> out;
   for (const std::string& prompt : prompts) {
-    const std::vector<int32_t> tokens =
-        encode(tokenizer, is_chat ? reader.prompt({{"user", prompt}}) : reader.whole({.text = prompt})).ids;
+    const std::vector<int32_t> tokens = reader.prompt_tokens({.text = prompt, .chat = is_chat});
     runtime::KvCache cache(model);
     runtime::GenerateOptions options;
     const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());
@@ -54,16 +54,16 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
   return out;
 }
 
-Json samples_json(const Session& session, const ModelFile& student, int64_t count) {
+Json samples_json(const RunState& state, const ModelFile& student, int64_t count) {
   std::vector<std::string> prompts;
   for (const char* question : kQuestions)
     if (static_cast<int64_t>(prompts.size()) < count) prompts.emplace_back(question);
   Json samples = Json::array();
   if (prompts.empty()) return samples;
   Event now{.stage = "samples", .unit = "answers", .total = 2 * static_cast<int64_t>(prompts.size())};
-  const std::vector<std::string> a = answers(*session.teacher, prompts, session, now),
-                                 b = answers(student, prompts, session, now);
-  report(session.progress, now);
+  const std::vector<std::string> a = answers(*state.teacher, prompts, state, now),
+                                 b = answers(student, prompts, state, now);
+  report(state.progress, now);
   for (size_t i = 0; i < prompts.size(); ++i)
     samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
   return samples;
@@ -85,24 +85,23 @@ void require_measurable(const Recipe& recipe, const RunOptions& options) {
             {.where = program, .what = "is missing", .hint = "build it, or run with stages.verify.bench=false"});
 }
 
-StageRecord run_stage(Session& session, const std::string& name, const VerifyStage& options) {
-  const std::string path = session.folder.file("export/model.gguf");
+StageRecord run_stage(RunState& state, const std::string& name, const VerifyStage& options) {
+  const std::string path = state.folder.file("export/model.gguf");
   if (!std::filesystem::exists(path))
     throw input_error(path, "is missing", "the GGUF of an export stage", "", "add gguf to the export stage's formats");
   const ModelFile student = ModelFile::open(path);
   runtime::VerifyOptions how = options;
-  how.chat_template = options.chat_template.empty() ? recipe_template(session.recipe)
-                                                    : template_path(session.recipe, options.chat_template);
+  how.chat_template = options.chat_template.empty() ? recipe_template(state.recipe)
+                                                    : template_path(state.recipe, options.chat_template);
   runtime::VerifyResults results;
   {
-    ThreadPool pool(session.threads);
-    results =
-        runtime::verify(*session.teacher, student, evaluation_documents(session.recipe), how, pool, session.progress);
+    ThreadPool pool(state.threads);
+    results = runtime::verify(*state.teacher, student, evaluation_documents(state.recipe), how, pool, state.progress);
   }
   runtime::Speeds speeds;
   if (options.bench) {
-    speeds = runtime::measure_both(measuring_program(session.options), session.teacher_model, path, session.threads,
-                                   session.progress);
+    speeds = runtime::measure_both(measuring_program(state.options), state.teacher_model, path, state.threads,
+                                   state.progress);
   }
   const std::vector<runtime::GateResult> gates =
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
@@ -110,7 +109,7 @@ StageRecord run_stage(Session& session, const std::string& name, const VerifySta
   Json measurements = document.at("measurements");
   measurements["gates"] = document.at("gates");
   if (!options.bench) measurements = {{"gates", document.at("gates")}};
-  measurements["samples"] = samples_json(session, student, options.samples);
+  measurements["samples"] = samples_json(state, student, options.samples);
   return {.name = name,
           .results = document.at("results").dump(),
           .measurements = measurements.dump(),

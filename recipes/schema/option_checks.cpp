@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "distill/loss.h"
+#include "runtime/formats/numerics.h"
+#include "runtime/judge/gates.h"
 
 namespace attar {
 namespace {
@@ -27,10 +29,6 @@ class Checker {
  private:
   std::vector<FieldProblem> problems_;
 };
-
-bool is_numerics(const std::string& name) {
-  return name == "fp32" || name == "deployed";
-}
 
 void check_losses(const DistillOptions& options, Checker& check) {
   std::string known;
@@ -77,7 +75,7 @@ std::vector<FieldProblem> problems_of(const DistillOptions& o) {
   check.at_least(o.checkpoint_every_steps, 0, "checkpoint_every_steps");
   check.need(o.signal == "auto" || o.signal == "online" || o.signal == "cached", "signal", "auto, online or cached");
   check.need(o.signal_top_k >= 1 && o.signal_top_k <= 4096, "signal_top_k", "1 to 4096");
-  check.need(is_numerics(o.signal_numerics), "signal_numerics", "fp32 or deployed");
+  check.need(find_numerics(o.signal_numerics).has_value(), "signal_numerics", "fp32 or deployed");
   check.need(o.unsignalled == "cross_entropy" || o.unsignalled == "online", "unsignalled", "cross_entropy or online");
   check.need(o.signal != "cached" || o.temperature == 1.0, "temperature",
              "1 beside signal: cached, which keeps the teacher at that temperature");
@@ -106,14 +104,10 @@ std::vector<FieldProblem> problems_of(const VerifyStage& o) {
   Checker check;
   check.at_least(o.context, 2, "context");
   check.at_least(o.max_tokens, 0, "max_tokens");
-  check.need(o.numerics == "fp32" || o.numerics == "deployed" || o.numerics == "both", "numerics",
-             "fp32, deployed or both");
+  check.need(o.numerics == "both" || find_numerics(o.numerics).has_value(), "numerics", "fp32, deployed or both");
   check.at_least(o.samples, 0, "samples");
   for (const auto& [name, limit] : o.gates) {
-    static constexpr const char* kGates[] = {"kl", "ppl_ratio", "bytes", "bits_per_byte_ratio", "top1", "decode_ratio"};
-    bool known = false;
-    for (const char* gate : kGates) known = known || name == gate;
-    if (!known) check.add("gates." + name, "one of kl, ppl_ratio, bytes, bits_per_byte_ratio, top1, decode_ratio");
+    if (!runtime::is_gate(name)) check.add("gates." + name, "one of " + runtime::gate_names());
     if (!std::isfinite(limit) || limit < 0.0) check.add("gates." + name, "a limit of at least 0");
   }
   if (o.gates.count("decode_ratio") != 0)
@@ -130,7 +124,7 @@ std::vector<FieldProblem> problems_of(const TeacherWrites& o) {
   check.need(o.temperature >= 0.0 && std::isfinite(o.temperature), "temperature", "at least 0");
   check.need(o.top_p > 0.0 && o.top_p <= 1.0, "top_p", "0 < x <= 1");
   check.need(o.signal_top_k >= 0 && o.signal_top_k <= 4096, "signal_top_k", "0 to 4096");
-  check.need(is_numerics(o.numerics), "numerics", "fp32 or deployed");
+  check.need(find_numerics(o.numerics).has_value(), "numerics", "fp32 or deployed");
   return check.take();
 }
 

@@ -14,6 +14,7 @@
 #include "prune/prune.h"
 #include "quantize/quantize.h"
 #include "runtime/formats/config.h"
+#include "runtime/judge/gates.h"
 #include "runtime/judge/verify.h"
 
 namespace attar {
@@ -41,9 +42,7 @@ struct VerifyStage : runtime::VerifyOptions {
 template <class Visitor>
 void visit_fields(VerifyStage& o, Visitor&& field) {
   visit_fields(static_cast<runtime::VerifyOptions&>(o), field);
-  field(
-      o.gates, "gates",
-      "limits that set the exit code: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least");
+  field(o.gates, "gates", runtime::kGatesHelp);
   field(o.bench, "bench", "measure speed and memory of both models");
   field(o.samples, "samples", "answers of both models to show side by side in the report");
 }

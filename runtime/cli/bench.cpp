@@ -7,9 +7,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "runtime/base/cpu.h"
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
@@ -74,8 +74,7 @@ Measured measure_all(const Options& options, const ModelFile& file, const Global
     ThreadPool pool(count > 0 ? static_cast<int>(count) : default_threads());
     const bool first = !model;
     if (first)
-      model.emplace(runtime::Model::load(
-          file, {.numerics = options.fp32 ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool));
+      model.emplace(runtime::Model::load(file, {.numerics = options.fp32 ? Numerics::Fp32 : Numerics::Deployed}, pool));
     runtime::Workspace work(*model, pool);
     if (first) measured.first_token_s = first_token_s(*model, work, start);
     for (runtime::BenchRow& row : runtime::benchmark(*model, bench, work, progress))

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/base/cpu_limits.h"
+#include "runtime/base/host/cpu_limits.h"
 
 namespace CLI {
 class App;

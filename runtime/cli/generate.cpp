@@ -61,13 +61,10 @@ class Speaker {
     show_notes(model_.notes(), global);
   }
 
-  const Tokenizer& tokenizer() const { return model_.tokenizer(); }
   std::vector<int32_t> chat_prompt(const std::vector<ChatMessage>& messages) {
-    return encode(tokenizer(), reader_.prompt(messages)).ids;
+    return encode(model_.tokenizer(), reader_.prompt(messages)).ids;
   }
-  std::vector<int32_t> plain_prompt(const std::string& text) {
-    return encode(tokenizer(), reader_.whole({.text = text})).ids;
-  }
+  std::vector<int32_t> prompt_tokens(const Prompt& prompt) { return reader_.prompt_tokens(prompt); }
   // Before anything is said: the template of a chat is there, and whose it is.
   void begin_chat(const GlobalOptions& global) {
     reader_.require_template();
@@ -126,14 +123,12 @@ const char* reason_name(runtime::StopReason reason) {
 int run_generate(const Options& options, const GlobalOptions& global) {
   runtime::check(options.sampling);
   Speaker speaker(options, global);
-  std::vector<int32_t> prompt;
-  if (options.system.empty()) {
-    prompt = speaker.plain_prompt(options.prompt);
-  } else {
+  Prompt asked{.text = options.prompt};
+  if (!options.system.empty()) {
     speaker.begin_chat(global);
-    prompt = speaker.chat_prompt({{"system", options.system}, {"user", options.prompt}});
+    asked.system = options.system;
   }
-  if (prompt.empty() && speaker.tokenizer().data().bos >= 0) prompt.push_back(speaker.tokenizer().data().bos);
+  const std::vector<int32_t> prompt = speaker.prompt_tokens(asked);
   if (prompt.empty()) throw usage_error("--prompt", "is empty and the model has no BOS token", "some text");
   const auto start = std::chrono::steady_clock::now();
   std::string echo = options.system.empty() ? options.prompt : "";  // shown once the prompt is read

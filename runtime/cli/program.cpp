@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <new>
 
-#include "runtime/base/cpu_limits.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/cli/flags.h"
 
 namespace attar::cli {

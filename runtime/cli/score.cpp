@@ -38,13 +38,6 @@ TextReader reader_of(const Options& options, const Tokenizer& tokenizer) {
   return TextReader(tokenizer, {.chat_template = options.chat_template, .special = options.special});
 }
 
-std::vector<Document> documents_of(const Options& options) {
-  std::vector<Document> documents;
-  for (const std::string& path : options.data)
-    for (Document& document : read_documents(path)) documents.push_back(std::move(document));
-  return documents;
-}
-
 // A line a document as each is done; with --json one document of all at the end.
 class Output {
  public:
@@ -69,7 +62,7 @@ class Output {
 };
 
 int run_tokenize(const Options& options, const GlobalOptions& global) {
-  const std::vector<Document> documents = documents_of(options);
+  const std::vector<Document> documents = read_all_documents(options.data);
   const ModelFile file = ModelFile::open(options.model);
   const Tokenizer tokenizer(file.tokenizer());
   show_notes(file.notes(), global);
@@ -77,7 +70,8 @@ int run_tokenize(const Options& options, const GlobalOptions& global) {
   Output output(global.json);
   for (const Document& document : documents) {
     const bool asks = options.chat && !document.is_chat();
-    const Json tokens = encode(tokenizer, asks ? reader.prompt({{"user", document.text}}) : reader.whole(document)).ids;
+    const Json tokens = asks ? reader.prompt_tokens({.text = document.text, .chat = true})
+                             : encode(tokenizer, reader.whole(document)).ids;
     output.add({{"tokens", tokens}}, tokens);
   }
   output.finish();
@@ -101,13 +95,10 @@ std::vector<std::vector<int32_t>> tokens_of(const runtime::Model& model, TextRea
 }
 
 int run_score(const Options& options, const GlobalOptions& global) {
-  if (options.numerics != "fp32" && options.numerics != "deployed")
-    throw usage_error("--numerics", "is unknown", "fp32 or deployed", printable(options.numerics));
-  const std::vector<Document> documents = documents_of(options);
+  const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  const std::vector<Document> documents = read_all_documents(options.data);
   ThreadPool pool(global.thread_count());
-  const runtime::Model model = runtime::Model::load(
-      ModelFile::open(options.model),
-      {.numerics = options.numerics == "fp32" ? runtime::Numerics::Fp32 : runtime::Numerics::Deployed}, pool);
+  const runtime::Model model = runtime::Model::load(ModelFile::open(options.model), {.numerics = numerics}, pool);
   show_notes(model.notes(), global);
   runtime::Workspace work(model, pool);
   TextReader reader = reader_of(options, model.tokenizer());

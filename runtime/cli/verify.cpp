@@ -9,6 +9,7 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/judge/gates.h"
 #include "runtime/judge/headline.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/paired_difference.h"
@@ -44,9 +45,7 @@ runtime::PairedDifference compared(const ModelFile& teacher, const runtime::Veri
 
 int run(const Options& options, const GlobalOptions& global) {
   runtime::check_gates(options.gates, options.verify, options.bench);
-  std::vector<Document> text;
-  for (const std::string& path : options.data)
-    for (Document& document : read_documents(path)) text.push_back(std::move(document));
+  const std::vector<Document> text = read_all_documents(options.data);
   const ModelFile teacher = ModelFile::open(options.teacher), student = ModelFile::open(options.student);
   runtime::VerifyOptions how = options.verify;
   if (!options.context_given)
@@ -103,17 +102,13 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   add_texts(command, "--data", options->data, "text to judge on: .txt or .jsonl, also .gz; may be given several times");
   for (const char* name : {"TEACHER", "STUDENT", "--data"}) require(command, name);
   FlagAdder flags(command);
-  flags(options->gates, "gate",
-        "kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least; exit code 4 when missed");
+  flags(options->gates, "gate", runtime::kGatesHelp);
   add_text(command, "--against", options->against,
            "another student: also print how much more or less STUDENT diverges, paired by position");
   add_switch(command, "--bench,!--no-bench", options->bench, "measure speed and memory of both models");
   visit_fields(options->verify, flags);
   return [options, &command, &global] {
     options->context_given = is_given(command, "--context");
-    const std::string& numerics = options->verify.numerics;
-    if (numerics != "fp32" && numerics != "deployed" && numerics != "both")
-      throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(numerics));
     if (options->verify.context < 2)
       throw usage_error("--context", "is too short", "at least 2", std::to_string(options->verify.context));
     return run(*options, global);

@@ -7,14 +7,14 @@
 #include <set>
 
 #include "runtime/base/error.h"
-#include "runtime/base/float_environment.h"
+#include "runtime/base/host/float_environment.h"
 #include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/container/gguf.h"
 #include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/gguf_config.h"
 #include "runtime/formats/hf_directory.h"
-#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 
 namespace attar {
 namespace {

@@ -208,6 +208,16 @@ ModelText TextReader::prompt(const std::vector<ChatMessage>& messages, const std
   return chat_text(rendered(messages, tools, true), {});
 }
 
+std::vector<int32_t> TextReader::prompt_tokens(const Prompt& given) {
+  std::vector<ChatMessage> messages;
+  if (given.system) messages.push_back({"system", *given.system});
+  messages.push_back({"user", given.text});
+  const bool chat = given.chat || given.system;
+  std::vector<int32_t> tokens = encode(tokenizer_, chat ? prompt(messages) : whole({.text = given.text})).ids;
+  if (tokens.empty() && tokenizer_.data().bos >= 0) tokens.push_back(tokenizer_.data().bos);
+  return tokens;
+}
+
 ModelText TextReader::user_turn_start() {
   RenderedChat chat = rendered({{"user", "words"}}, "", true);
   if (chat.input.empty()) throw input_error("chat template", "does not show the user's words");

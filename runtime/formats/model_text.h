@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,13 @@ struct TextReaderOptions {
   Day day = Day::Fixed;
 };
 
+// What a model is to go on from: a text, or what a user says in a chat, up to where the answer begins.
+struct Prompt {
+  std::string text;
+  bool chat = false;                    // with a system message it is one anyway
+  std::optional<std::string> system{};  // message of a chat
+};
+
 class TextReader {
  public:
   // Error{Usage}: a template that is not there, or whose control tokens the vocabulary lacks.
@@ -63,6 +71,8 @@ class TextReader {
   std::vector<ModelText> read(const Document& document);
   // A chat up to where the assistant's words begin; `tools` as JSON.
   ModelText prompt(const std::vector<ChatMessage>& messages, const std::string& tools = "");
+  // Where there is no text: BOS, or nothing where the vocabulary has none.
+  std::vector<int32_t> prompt_tokens(const Prompt& prompt);
   // Up to where the user's words begin.
   ModelText user_turn_start();
 

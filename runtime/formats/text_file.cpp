@@ -163,4 +163,11 @@ std::vector<Document> read_documents(const std::string& path, size_t limit_bytes
   return documents;
 }
 
+std::vector<Document> read_all_documents(const std::vector<std::string>& paths) {
+  std::vector<Document> all;
+  for (const std::string& path : paths)
+    for (Document& document : read_documents(path)) all.push_back(std::move(document));
+  return all;
+}
+
 }  // namespace attar

@@ -22,6 +22,9 @@ struct Document {
 // are skipped. `limit_bytes` bounds what is unpacked.
 std::vector<Document> read_documents(const std::string& path, size_t limit_bytes = size_t{4} << 30);
 
+// Those of all files, in their order.
+std::vector<Document> read_all_documents(const std::vector<std::string>& paths);
+
 // The text of a file, unpacked when it ends in .gz, checked to be UTF-8.
 std::string read_text_file(const std::string& path, size_t limit_bytes = size_t{4} << 30);
 

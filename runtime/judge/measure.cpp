@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "runtime/base/child_process.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/child_process.h"
 #include "runtime/formats/model_file.h"
 
 namespace attar::runtime {

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "runtime/base/error.h"
-#include "runtime/base/float_environment.h"
+#include "runtime/base/host/float_environment.h"
 #include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "runtime/base/error.h"
-#include "runtime/base/float_environment.h"
+#include "runtime/base/host/float_environment.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
@@ -337,6 +337,13 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
 
 }  // namespace
 
+bool is_verified(const VerifyOptions& options, Numerics mode) {
+  if (options.numerics == "both") return true;
+  const std::optional<Numerics> one = find_numerics(options.numerics);
+  if (!one) throw usage_error("--numerics", "is unknown", "fp32, deployed or both", printable(options.numerics));
+  return *one == mode;
+}
+
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
                      const VerifyOptions& options, ThreadPool& threads, const Progress& progress) {
   const FloatEnvironment floats;
@@ -351,52 +358,11 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
   Sha256 hash;
   for (const Document& document : text) hash.add(document_text(document)).add("\n<|endoftext|>\n");
   results.text_sha256 = hash.hex();
-  if (options.numerics != "deployed")
+  if (is_verified(options, Numerics::Fp32))
     results.fp32 = run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress);
-  if (options.numerics != "fp32")
+  if (is_verified(options, Numerics::Deployed))
     results.deployed = run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress);
   return results;
-}
-
-std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
-                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
-                              uint64_t student_bytes) {
-  struct Gate {
-    const char* name;
-    bool minimum;
-    std::optional<double> value;  // absent: not measured
-  };
-  const Fidelity* f = results.deployed ? &*results.deployed : nullptr;
-  const auto of = [&](auto&& get) { return f != nullptr ? std::optional<double>(get(*f)) : std::nullopt; };
-  const Gate known[] = {
-      {"kl", false, of([](const Fidelity& x) { return x.kl.mean; })},
-      {"ppl_ratio", false, of([](const Fidelity& x) { return x.perplexity.ratio; })},
-      {"bits_per_byte_ratio", false, of([](const Fidelity& x) { return x.bits_per_byte.ratio; })},
-      {"top1", true, of([](const Fidelity& x) { return x.top1_agreement; })},
-      {"bytes", false, static_cast<double>(student_bytes)},
-      {"decode_ratio", true,
-       teacher && student ? std::optional(student->decode_tokens_per_s / teacher->decode_tokens_per_s) : std::nullopt},
-  };
-  std::vector<GateResult> out;
-  for (const auto& [name, limit] : gates) {
-    const Gate* gate = std::find_if(std::begin(known), std::end(known), [&](const Gate& g) { return name == g.name; });
-    if (gate == std::end(known))
-      throw usage_error("gate " + printable(name), "is unknown",
-                        "kl, ppl_ratio, bits_per_byte_ratio, bytes, top1 or decode_ratio");
-    if (!gate->value)
-      throw usage_error("gate " + name, "judges what was not measured",
-                        name == "decode_ratio" ? "speed measured (no --no-bench)" : "--numerics deployed or both");
-    out.push_back({name, limit, *gate->value, gate->minimum ? *gate->value >= limit : *gate->value <= limit});
-  }
-  return out;
-}
-
-void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured) {
-  VerifyResults results;
-  if (options.numerics != "fp32") results.deployed.emplace();
-  std::optional<Efficiency> speed;
-  if (speed_is_measured) speed.emplace();
-  judge(gates, results, speed, speed, 0);
 }
 
 }  // namespace attar::runtime

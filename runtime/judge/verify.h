@@ -3,14 +3,14 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/base/progress.h"
-#include "runtime/base/thread_pool.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/numerics.h"
 #include "runtime/formats/text_file.h"
 
 namespace attar::runtime {
@@ -31,6 +31,9 @@ void visit_fields(VerifyOptions& o, Visitor&& field) {
         "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
         "zephyr; without it the teacher's own");
 }
+
+// Whether `mode` is among `options.numerics`. Error{Usage}: they are none of the three.
+bool is_verified(const VerifyOptions& options, Numerics mode);
 
 struct Spread {
   double mean = 0, stderr_ = 0, p50 = 0, p90 = 0, p99 = 0, max = 0;
@@ -71,19 +74,5 @@ struct Efficiency {
   double bits_per_weight = 0, prefill_tokens_per_s = 0, decode_tokens_per_s = 0, time_to_first_token_s = 0;
   uint64_t peak_rss_bytes = 0;
 };
-
-struct GateResult {
-  std::string name;
-  double limit = 0, value = 0;
-  bool pass = false;
-};
-// Gates kl, ppl_ratio, bytes, bits_per_byte_ratio are maxima; top1, decode_ratio minima. Error{Usage}: an unknown name,
-// or nothing measured that it could judge (deployed numbers, speed).
-std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
-                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
-                              uint64_t student_bytes);
-
-// The same complaints before anything has run.
-void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured);
 
 }  // namespace attar::runtime

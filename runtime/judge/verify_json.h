@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/judge/gates.h"
 #include "runtime/judge/measure.h"
-#include "runtime/judge/verify.h"
 
 namespace attar::runtime {
 

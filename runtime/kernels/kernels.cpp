@@ -1,6 +1,6 @@
 #include "runtime/kernels/kernels.h"
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/host/cpu.h"
 
 namespace attar::runtime {
 

@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#include "runtime/base/isa.h"
+#include "runtime/base/host/isa.h"
 
 namespace attar::runtime {
 

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "runtime/base/thread_pool.h"
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/kernels/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
-#include "runtime/kernels/numerics.h"
+#include "runtime/formats/numerics.h"
 
 namespace attar::runtime {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
-#include "runtime/base/float_environment.h"
+#include "runtime/base/host/float_environment.h"
 #include "runtime/model/weights.h"
 
 namespace attar::runtime {

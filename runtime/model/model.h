@@ -1,7 +1,7 @@
 // A compact model ready to run: const, shareable. It holds packed copies of all it needs: once it is loaded, its file
 // may change or go.
 //
-// In both modes of numbers (runtime/kernels/numerics.h) a sequence's logits are bit-identical whatever else is in the
+// In both modes of numbers (runtime/formats/numerics.h) a sequence's logits are bit-identical whatever else is in the
 // batch, however the prompt is chunked and with any number of threads: tiles are fixed, and so is the order of every
 // sum.
 #pragma once
@@ -11,11 +11,11 @@
 #include <span>
 #include <vector>
 
-#include "runtime/base/cpu.h"
+#include "runtime/base/host/cpu.h"
+#include "runtime/base/host/thread_pool.h"
 #include "runtime/base/progress.h"
-#include "runtime/base/thread_pool.h"
 #include "runtime/formats/model_file.h"
-#include "runtime/kernels/numerics.h"
+#include "runtime/formats/numerics.h"
 
 namespace attar::runtime {
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
-#include "runtime/base/float_environment.h"
+#include "runtime/base/host/float_environment.h"
 #include "runtime/formats/tokenizer/unicode.h"
 #include "runtime/kernels/vocabulary_math.h"
 

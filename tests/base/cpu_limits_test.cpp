@@ -1,5 +1,5 @@
 // What limits the number of threads, from trees of files as /proc and /sys show them; and processors past 1,024.
-#include "runtime/base/cpu_limits.h"
+#include "runtime/base/host/cpu_limits.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>

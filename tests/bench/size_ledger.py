@@ -24,7 +24,7 @@ def archives():
     """archive of ours -> member -> line of the ledger; archives keep no folders."""
     lines = collections.defaultdict(dict)
     for source in (ROOT / "runtime").rglob("*.cpp"):
-        room = source.parent.name
+        room = next((part for part in reversed(source.relative_to(ROOT).parts[:-1]) if part in ROOMS), "")
         archive = {"cli": "libattar_cli", "base": "libattar_base"}.get(room, "libattar_formats" if "formats" in source.parts else "libattar_runtime")
         lines[archive][source.name + ".o"] = ROOMS.get(room, "start-up")
     return lines

@@ -7,8 +7,8 @@
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
-#include "runtime/formats/tokenizer/bpe.h"
-#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/models/bpe.h"
 #include "runtime/formats/tokenizer/split.h"
 #include "runtime/formats/tokenizer/unicode.h"
 #include "tests/formats/tiny_files.h"

@@ -8,7 +8,7 @@
 #include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/hf_directory.h"
 #include "runtime/formats/tensor_specs.h"
-#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 
 namespace attar {
 

@@ -17,7 +17,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 #include "runtime/formats/model_text.h"
-#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
 #include "runtime/formats/tokenizer/unicode.h"
 

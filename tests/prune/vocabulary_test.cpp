@@ -10,9 +10,9 @@
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/model_file.h"
-#include "runtime/formats/tokenizer/bpe.h"
-#include "runtime/formats/tokenizer/gguf_tokenizer.h"
-#include "runtime/formats/tokenizer/spm.h"
+#include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/models/bpe.h"
+#include "runtime/formats/tokenizer/models/spm.h"
 
 namespace attar {
 namespace {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "runtime/base/error.h"
-#include "runtime/base/thread_pool.h"
+#include "runtime/base/host/thread_pool.h"
 #include "tests/runtime/spoken_model.h"
 
 namespace attar {

@@ -11,7 +11,7 @@
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
-#include "runtime/formats/tokenizer/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 #include "tests/formats/tiny_files.h"
 #include "tests/runtime/spoken_model.h"
 

@@ -7,8 +7,8 @@
 
 #include "runtime/base/error.h"
 #include "runtime/formats/container/json_object.h"
-#include "runtime/formats/jinja/jinja_eval.h"
-#include "runtime/formats/jinja/jinja_print.h"
+#include "runtime/formats/jinja/interpreter/eval.h"
+#include "runtime/formats/jinja/values/print.h"
 
 namespace attar {
 namespace {

@@ -2,9 +2,9 @@
 #include <string>
 
 #include "runtime/base/error.h"
+#include "runtime/formats/tokenizer/models/spm.h"
+#include "runtime/formats/tokenizer/models/text_index.h"
 #include "runtime/formats/tokenizer/split.h"
-#include "runtime/formats/tokenizer/spm.h"
-#include "runtime/formats/tokenizer/text_index.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
 #include "runtime/formats/tokenizer/unicode.h"
 

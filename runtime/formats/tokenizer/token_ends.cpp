@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "runtime/formats/tokenizer/spm.h"
+#include "runtime/formats/tokenizer/models/spm.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {

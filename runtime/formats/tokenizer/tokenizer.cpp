@@ -7,10 +7,10 @@
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/tokenizer/added_tokens.h"
-#include "runtime/formats/tokenizer/bpe.h"
 #include "runtime/formats/tokenizer/end_tokens.h"
+#include "runtime/formats/tokenizer/models/bpe.h"
+#include "runtime/formats/tokenizer/models/spm.h"
 #include "runtime/formats/tokenizer/split.h"
-#include "runtime/formats/tokenizer/spm.h"
 #include "runtime/formats/tokenizer/token_ends.h"
 #include "runtime/formats/tokenizer/unicode.h"
 

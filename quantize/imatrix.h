@@ -1,0 +1,14 @@
+// llama.cpp's importance matrix, the GGUF that llama-imatrix writes: two tensors a matrix, NAME.in_sum2 (in), the sum of
+// squares of each input, and NAME.counts, over how many tokens. Source: llama.cpp's tools/imatrix of 2026.
+#pragma once
+
+#include <string>
+
+#include "quantize/quantize.h"
+
+namespace attar {
+
+// Error{Input}: no such file, an entry without counts, a mean that is negative or not finite, no entry at all.
+Importance read_imatrix(const std::string& path);
+
+}  // namespace attar

@@ -1,0 +1,74 @@
+#include "runtime/base/host/cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include <fstream>
+#include <string>
+
+namespace attar {
+namespace {
+
+std::string cpu_model() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+#if defined(__x86_64__)
+// Two features that __builtin_cpu_supports() of clang 14 has no names for (Intel SDM, CPUID leaves 1 and 7.1).
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+bool has_avx_vnni() {
+  constexpr unsigned kAvxVnniBit = 1u << 4;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvxVnniBit) != 0;
+}
+#endif
+
+CpuFeatures detect() {
+  CpuFeatures features;
+  features.model = cpu_model();
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+  features.avx512 = features.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  features.avx512_vnni = features.avx512 && __builtin_cpu_supports("avx512vnni");
+  features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
+  features.avx512_vbmi = features.avx512 && __builtin_cpu_supports("avx512vbmi");
+  features.avx_vnni = features.avx2 && has_avx_vnni();
+#endif
+  return features;
+}
+
+}  // namespace
+
+Isa CpuFeatures::best_isa() const {
+  if (avx512_vnni) return Isa::Avx512Vnni;
+  if (avx2) return Isa::Avx2;
+  return Isa::Scalar;
+}
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::Avx512Vnni:
+      return "avx512_vnni";
+    case Isa::Avx2:
+      return "avx2";
+    case Isa::Scalar:
+      return "scalar";
+  }
+  return "unknown";
+}
+
+}  // namespace attar

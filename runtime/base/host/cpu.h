@@ -1,0 +1,25 @@
+// What this processor can do, found at run time (cpuid and the operating system's register state).
+#pragma once
+
+#include <string>
+
+#include "runtime/base/host/isa.h"
+
+namespace attar {
+
+struct CpuFeatures {
+  std::string model;    // "Intel(R) Xeon(R) ..."
+  bool avx2 = false;    // with FMA and F16C
+  bool avx512 = false;  // F, BW, DQ, VL
+  bool avx512_vnni = false;
+  bool avx512_bf16 = false;
+  bool avx512_vbmi = false;
+  bool avx_vnni = false;
+
+  Isa best_isa() const;
+};
+
+const CpuFeatures& cpu_features();
+const char* isa_name(Isa isa);
+
+}  // namespace attar

@@ -1,0 +1,128 @@
+#include "runtime/formats/tokenizer/models/bpe.h"
+
+#include <array>
+#include <bit>
+#include <unordered_map>
+
+#include "runtime/formats/tokenizer/unicode.h"
+
+namespace attar {
+namespace {
+
+// Printable bytes stand for themselves, the other 68 for U+0100 on.
+const std::array<uint32_t, 256>& byte_characters() {
+  static const std::array<uint32_t, 256> kTable = [] {
+    std::array<uint32_t, 256> table{};
+    uint32_t next = 0x100;
+    for (uint32_t b = 0; b < 256; ++b) {
+      const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+      table[b] = printable ? b : next++;
+    }
+    return table;
+  }();
+  return kTable;
+}
+
+size_t slot_of(uint64_t pair, size_t mask) {
+  return static_cast<size_t>((pair * 0x9E3779B97F4A7C15u) >> 20) & mask;
+}
+
+uint64_t pair_of(int32_t left, int32_t right) {
+  return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
+}
+
+}  // namespace
+
+std::string byte_mapped(std::string_view bytes) {
+  std::string out;
+  for (const char b : bytes) append_utf8(out, byte_characters()[static_cast<unsigned char>(b)]);
+  return out;
+}
+
+std::string byte_unmapped(std::string_view text) {
+  static const std::array<int16_t, 0x144> kBack = [] {  // U+0143 stands for the last of the 68
+    std::array<int16_t, 0x144> back{};
+    back.fill(-1);
+    for (size_t b = 0; b < 256; ++b) back[byte_characters()[b]] = static_cast<int16_t>(b);
+    return back;
+  }();
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const Decoded c = decode_utf8(text, at);
+    if (c.code_point >= kBack.size() || kBack[c.code_point] < 0) return std::string(text);
+    out += static_cast<char>(kBack[c.code_point]);
+    at += c.length;
+  }
+  return out;
+}
+
+BpeEncoder::BpeEncoder(const TokenizerData& data, const std::vector<std::string>& token_bytes)
+    : merges_(std::bit_ceil(data.merges.size() * 2 + 2)), ignore_merges_(data.ignore_merges) {
+  TextIndex ids(data.tokens.size());
+  for (size_t id = 0; id < data.tokens.size(); ++id) ids.insert(data.tokens[id].text, static_cast<int32_t>(id));
+  for (size_t b = 0; b < 256; ++b) byte_ids_[b] = ids.find(byte_mapped(std::string(1, static_cast<char>(b))));
+  std::string joined;
+  for (size_t rank = 0; rank < data.merges.size(); ++rank) {
+    const auto& [left, right] = data.merges[rank];
+    joined.assign(left).append(right);
+    add_merge(ids.find(left), ids.find(right), static_cast<uint32_t>(rank), ids.find(joined));
+  }
+  if (!ignore_merges_) return;
+  whole_ = TextIndex(data.tokens.size());
+  for (size_t id = 0; id < data.tokens.size(); ++id)
+    if (data.tokens[id].kind == TokenKind::Normal) whole_.insert(token_bytes[id], static_cast<int32_t>(id));
+}
+
+void BpeEncoder::add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
+  const uint64_t pair = pair_of(left, right);
+  const size_t mask = merges_.size() - 1;
+  size_t slot = slot_of(pair, mask);
+  while (merges_[slot].pair != UINT64_MAX && merges_[slot].pair != pair) slot = (slot + 1) & mask;
+  merges_[slot] = {pair, rank, merged};  // of a pair that is listed twice the last rank counts, as in `tokenizers`
+}
+
+MergeCandidate BpeEncoder::candidate(const Symbol& left, const Symbol& right) const {
+  const uint64_t pair = pair_of(left.id, right.id);
+  const size_t mask = merges_.size() - 1;
+  for (size_t slot = slot_of(pair, mask); merges_[slot].pair != UINT64_MAX; slot = (slot + 1) & mask)
+    if (merges_[slot].pair == pair) return {merges_[slot].rank, merges_[slot].merged};
+  return {};
+}
+
+std::vector<Symbol> BpeEncoder::symbols_of(std::string_view piece) const {
+  std::vector<Symbol> symbols;
+  symbols.reserve(piece.size());
+  for (size_t at = 0; at < piece.size(); ++at) {
+    const int32_t id = byte_ids_[static_cast<unsigned char>(piece[at])];
+    if (id >= 0) symbols.push_back({id, static_cast<uint32_t>(at), static_cast<uint32_t>(at + 1)});
+  }
+  return symbols;
+}
+
+void BpeEncoder::encode(std::string_view piece, std::vector<int32_t>& out) const {
+  const uint64_t hash = hash_bytes(piece);
+  if (cache_.find(piece, hash, out)) return;
+  const size_t begin = out.size();
+  if (const int32_t id = ignore_merges_ ? whole_.find(piece) : -1; id >= 0) {
+    out.push_back(id);
+  } else {
+    std::vector<Symbol> symbols = symbols_of(piece);
+    const auto rules = [this](const Symbol& left, const Symbol& right) { return candidate(left, right); };
+    merge_symbols(symbols, rules, [](int32_t) {});
+    for (const Symbol& symbol : symbols) out.push_back(symbol.id);
+  }
+  cache_.store(piece, hash, out.data() + begin, out.size() - begin);
+}
+
+std::vector<int32_t> BpeEncoder::derivation(std::string_view piece) const {
+  std::vector<Symbol> symbols = symbols_of(piece);
+  if (symbols.size() != piece.size()) return {};
+  std::vector<int32_t> ids;
+  for (const Symbol& symbol : symbols) ids.push_back(symbol.id);
+  const auto rules = [this](const Symbol& left, const Symbol& right) { return candidate(left, right); };
+  merge_symbols(symbols, rules, [&](int32_t id) { ids.push_back(id); });
+  if (symbols.size() != 1) return {};
+  return ids;
+}
+
+}  // namespace attar

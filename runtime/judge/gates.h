@@ -1,0 +1,32 @@
+// Limits on what a verification measured: by name the largest value that passes, or the smallest.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/judge/verify.h"
+
+namespace attar::runtime {
+
+inline constexpr const char* kGatesHelp =
+    "limits that set the exit code: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least";
+bool is_gate(const std::string& name);
+std::string gate_names();  // "kl, ppl_ratio, ..."
+
+struct GateResult {
+  std::string name;
+  double limit = 0, value = 0;
+  bool pass = false;
+};
+// Error{Usage}: an unknown name, or nothing measured that it could judge (deployed numbers, speed).
+std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
+                              const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
+                              uint64_t student_bytes);
+
+// The same complaints before anything has run.
+void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured);
+
+}  // namespace attar::runtime

@@ -16,7 +16,7 @@ constexpr int kRefinements = 4;
 // How far beyond the grid's end the peak may lie: one whose weight is small is cut off.
 constexpr float kClips[] = {1.2f, 1.5f, 2.0f, 2.7f};
 
-ATTAR_VECTOR_CLONES void assign(const float* x, int n, float inverse, const Grid& grid, float* levels) {
+ATTAR_VECTOR_CLONES void assign(const float* x, int n, float inverse, const Levels& grid, float* levels) {
   if (!grid.table) {
     for (int j = 0; j < n; ++j)
       levels[j] = std::min(grid.high, std::max(grid.low, (x[j] * inverse + 12582912.0f) - 12582912.0f));
@@ -51,11 +51,7 @@ ATTAR_VECTOR_CLONES Sums sums_of(const float* x, const float* w, const float* le
 
 }  // namespace
 
-void assign_levels(const float* x, int n, float inverse, const Grid& grid, float* levels) {
-  assign(x, n, inverse, grid, levels);
-}
-
-float symmetric_scale(const float* x, const float* w, int n, const Grid& grid, int tries) {
+float symmetric_scale(const float* x, const float* w, int n, const Levels& grid, int tries) {
   float peak = 0.0f;
   for (int j = 0; j < n; ++j)
     if (std::fabs(x[j]) > std::fabs(peak)) peak = x[j];
@@ -113,6 +109,25 @@ Affine affine_fit(const float* x, const float* w, int levels, Minimum minimum) {
     }
   }
   return best;
+}
+
+BlockScales search_scales(const QuantFormat& format, const float* x, const float* w) {
+  const BlockCodes& codes = *format.codes;
+  const Levels levels{static_cast<float>(codes.least), static_cast<float>(codes.most), codes.table != nullptr};
+  switch (format.type) {
+    case TensorType::Q4_K:
+    case TensorType::Q5_K:
+      return search_affine_super(x, w, codes.most + 1);
+    case TensorType::Q6_K:
+      return search_symmetric_super(x, w);
+    case TensorType::Q4_1:
+    case TensorType::Q5_1: {
+      const Affine fit = affine_fit(x, w, codes.most + 1, Minimum::Any);
+      return {.d = f32_to_f16(fit.scale), .dmin = f32_to_f16(fit.minimum)};
+    }
+    default:
+      return {.d = f32_to_f16(symmetric_scale(x, w, 32, levels, format.type == TensorType::Q8_0 ? 2 : 9))};
+  }
 }
 
 }  // namespace attar

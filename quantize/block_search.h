@@ -4,23 +4,19 @@
 // scale and minimum. Source: reference "quantization", section 2.1.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {
 
 // Levels that codes stand for: whole numbers from low to high, or the table of IQ4_NL.
-struct Grid {
+struct Levels {
   float low, high;
   bool table;
 };
 
-// Level of each x * inverse. (n), n is 16 or 32
-void assign_levels(const float* x, int n, float inverse, const Grid& grid, float* levels);
-
 // The scale of a symmetric group (n); codes follow from it. `tries` scales on either side of the one that fits the
 // peak.
-float symmetric_scale(const float* x, const float* w, int n, const Grid& grid, int tries);
+float symmetric_scale(const float* x, const float* w, int n, const Levels& levels, int tries);
 
 struct Affine {
   float scale = 0, minimum = 0;
@@ -30,9 +26,11 @@ enum class Minimum { Any, AtMostZero };
 // Scale and minimum of codes 0 .. levels - 1 for a group of 32.
 Affine affine_fit(const float* x, const float* w, int levels, Minimum minimum);
 
-// One super-block of 256 values under weights: 144, 176, 210 bytes.
-void search_q4_k(const float* x, const float* w, std::byte* block);
-void search_q5_k(const float* x, const float* w, std::byte* block);
-void search_q6_k(const float* x, const float* w, std::byte* block);
+// The scales of a super-block (256) of Q4_K and Q5_K, and of Q6_K.
+BlockScales search_affine_super(const float* x, const float* w, int levels);
+BlockScales search_symmetric_super(const float* x, const float* w);
+
+// The scales of one block (block_size) of any type that has a grid.
+BlockScales search_scales(const QuantFormat& format, const float* x, const float* w);
 
 }  // namespace attar

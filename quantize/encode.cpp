@@ -1,132 +1,33 @@
 #include "quantize/encode.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "quantize/block_search.h"
-#include "runtime/formats/blocks/blocks.h"
+#include "quantize/grid.h"
 
 namespace attar {
-namespace {
-
-using namespace blocks;
-
-void put_nibbles(const uint8_t* codes, std::byte* qs) {
-  for (int j = 0; j < 16; ++j) qs[j] = static_cast<std::byte>((codes[j] & 15) | ((codes[j + 16] & 15) << 4));
-}
-void put_fifth_bits(const uint8_t* codes, std::byte* qh) {
-  uint32_t bits = 0;
-  for (int j = 0; j < 32; ++j) bits |= static_cast<uint32_t>((codes[j] >> 4) & 1) << j;
-  for (int i = 0; i < 4; ++i) qh[i] = static_cast<std::byte>((bits >> (8 * i)) & 0xff);
-}
-
-uint8_t table_code(float level) {
-  for (int k = 0; k < 16; ++k)
-    if (static_cast<float>(kIq4Values[k]) == level) return static_cast<uint8_t>(k);
-  return 0;
-}
-
-// One block of 32 with a symmetric grid: Q4_0, Q5_0, Q8_0, IQ4_NL.
-void encode_symmetric(TensorType type, const float* x, const float* w, std::byte* block) {
-  const Grid grid = type == TensorType::Q4_0   ? Grid{-8, 7, false}
-                    : type == TensorType::Q5_0 ? Grid{-16, 15, false}
-                    : type == TensorType::Q8_0 ? Grid{-127, 127, false}
-                                               : Grid{-127, 113, true};
-  const uint16_t bits = f32_to_f16(symmetric_scale(x, w, 32, grid, type == TensorType::Q8_0 ? 2 : 9));
-  const float scale = f16_to_f32(bits);
-  float levels[32];
-  assign_levels(x, 32, scale != 0.0f ? 1.0f / scale : 0.0f, grid, levels);
-  if (scale == 0.0f) std::fill(levels, levels + 32, grid.table ? 1.0f : 0.0f);
-  put_u16(block, 0, bits);
-  uint8_t codes[32];
-  for (int j = 0; j < 32; ++j)
-    codes[j] = grid.table
-                   ? table_code(levels[j])
-                   : static_cast<uint8_t>(static_cast<int>(levels[j] - (type == TensorType::Q8_0 ? 0.0f : grid.low)));
-  if (type == TensorType::Q8_0) return void(std::memcpy(block + 2, codes, 32));
-  if (type == TensorType::Q5_0) put_fifth_bits(codes, block + 2);
-  put_nibbles(codes, block + (type == TensorType::Q5_0 ? 6 : 2));
-}
-
-// One block of 32 with scale and minimum: Q4_1, Q5_1.
-void encode_affine(TensorType type, const float* x, const float* w, std::byte* block) {
-  const int levels = type == TensorType::Q4_1 ? 16 : 32;
-  const Affine fit = affine_fit(x, w, levels, Minimum::Any);
-  const uint16_t d = f32_to_f16(fit.scale), m = f32_to_f16(fit.minimum);
-  const float scale = f16_to_f32(d), minimum = f16_to_f32(m);
-  uint8_t codes[32];
-  for (int j = 0; j < 32; ++j)
-    codes[j] = scale == 0.0f ? 0
-                             : static_cast<uint8_t>(std::clamp(std::nearbyint((x[j] - minimum) / scale), 0.0f,
-                                                               static_cast<float>(levels - 1)));
-  put_u16(block, 0, d);
-  put_u16(block, 2, m);
-  if (levels == 32) put_fifth_bits(codes, block + 4);
-  put_nibbles(codes, block + (levels == 32 ? 8 : 4));
-}
-
-// The searched encoding of one block; false where a type has none beyond the plain one.
-bool search_block(TensorType type, const float* x, const float* w, std::byte* block) {
-  switch (type) {
-    case TensorType::Q4_0:
-    case TensorType::Q5_0:
-    case TensorType::Q8_0:
-    case TensorType::IQ4_NL:
-      encode_symmetric(type, x, w, block);
-      return true;
-    case TensorType::Q4_1:
-    case TensorType::Q5_1:
-      encode_affine(type, x, w, block);
-      return true;
-    case TensorType::Q4_K:
-      search_q4_k(x, w, block);
-      return true;
-    case TensorType::Q5_K:
-      search_q5_k(x, w, block);
-      return true;
-    case TensorType::Q6_K:
-      search_q6_k(x, w, block);
-      return true;
-    default:
-      return false;
-  }
-}
-
-double weighted_error(const QuantFormat& format, const std::byte* block, const float* x, const float* w) {
-  float values[256];
-  format.decode(block, 1, values);
-  double error = 0.0;
-  for (int64_t j = 0; j < format.block_size; ++j) {
-    const double difference = static_cast<double>(values[j]) - static_cast<double>(x[j]);
-    error += static_cast<double>(w[j]) * difference * difference;
-  }
-  return error;
-}
-
-}  // namespace
 
 double encode_row(const QuantFormat& format, std::span<const float> row, std::span<const float> weights,
                   std::span<std::byte> out) {
-  const auto n_blocks = static_cast<int64_t>(row.size()) / format.block_size;
-  format.encode(row.data(), n_blocks, out.data());
-  double total = 0.0;
-  std::vector<float> ones;
-  if (weights.empty()) ones.assign(static_cast<size_t>(format.block_size), 1.0f);
-  std::byte searched[256];
-  for (int64_t b = 0; b < n_blocks; ++b) {
-    const float* x = row.data() + b * format.block_size;
-    const float* w = weights.empty() ? ones.data() : weights.data() + b * format.block_size;
-    std::byte* block = out.data() + b * format.block_bytes;
-    double error = weighted_error(format, block, x, w);
-    if (search_block(format.type, x, w, searched)) {  // the plain encoding stays where it is as good
-      const double own = weighted_error(format, searched, x, w);
-      if (own < error) std::memcpy(block, searched, static_cast<size_t>(format.block_bytes)), error = own;
+  std::vector<float> values(row.size());
+  if (has_grid(format)) {
+    const Grid grid = fit_grid(format, row, weights);
+    std::vector<int8_t> codes(row.size());
+    for (size_t j = 0; j < row.size(); ++j) {
+      const Rounded rounded = round_at(grid, static_cast<int64_t>(j), row[j]);
+      codes[j] = rounded.code, values[j] = rounded.value;
     }
-    total += error;
+    pack(grid, codes, out);
+  } else {
+    const auto n_blocks = static_cast<int64_t>(row.size()) / format.block_size;
+    format.encode(row.data(), n_blocks, out.data());
+    format.decode(out.data(), n_blocks, values.data());
   }
-  return total;
+  double error = 0.0;
+  for (size_t j = 0; j < row.size(); ++j) {
+    const double difference = static_cast<double>(values[j]) - static_cast<double>(row[j]);
+    error += (weights.empty() ? 1.0 : static_cast<double>(weights[j])) * difference * difference;
+  }
+  return error;
 }
 
 }  // namespace attar

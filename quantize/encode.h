@@ -1,5 +1,4 @@
-// Weighted encoders, torch-free, on spans: scales searched and refitted by least squares under weights, never worse
-// than the plain encoder (its result is kept when it wins).
+// A row encoded under weights: every value rounded to the grid that fit_grid finds. Torch-free, on spans.
 #pragma once
 
 #include <cstddef>

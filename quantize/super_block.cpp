@@ -1,18 +1,15 @@
 // Super-blocks of 256 (Q4_K, Q5_K, Q6_K): groups whose scales are small whole numbers of one step a super-block. After
 // each group's own best scale is rounded, two moves alternate while they help: every group tries the scales (and
 // minimums) beside its own, and the steps are fitted anew by least squares to all codes.
-// Layouts as in runtime/formats/blocks/blocks_k.cpp.
 #include <algorithm>
 #include <cmath>
 
 #include "quantize/block_search.h"
 #include "runtime/base/fast_math.h"
-#include "runtime/formats/blocks/blocks.h"
+#include "runtime/base/half.h"
 
 namespace attar {
 namespace {
-
-using namespace blocks;
 
 constexpr int kRounds = 4;
 constexpr float kScaleCodes = 63.0f;  // of Q4_K and Q5_K
@@ -119,8 +116,16 @@ float rounded_scales(const float values[8], int codes[8]) {
   return step;
 }
 
-// -> the codes; d, dmin and the packed scales are in the block
-SuperBlock search_affine(const float* x, const float* w, int levels, std::byte* block) {
+BlockScales scales_of(const SuperBlock& found) {
+  BlockScales scales{.d = f32_to_f16(found.d), .dmin = f32_to_f16(found.dmin)};
+  std::copy(found.scales, found.scales + 16, scales.scales);
+  std::copy(found.minimums, found.minimums + 16, scales.minimums);
+  return scales;
+}
+
+}  // namespace
+
+BlockScales search_affine_super(const float* x, const float* w, int levels) {
   const SuperGrid grid{32, 0.0f, static_cast<float>(levels - 1), 0, static_cast<int>(kScaleCodes)};
   float scales[8], minimums[8];
   for (int g = 0; g < 8; ++g) {
@@ -129,42 +134,10 @@ SuperBlock search_affine(const float* x, const float* w, int levels, std::byte* 
   }
   SuperBlock first;
   first.d = rounded_scales(scales, first.scales), first.dmin = rounded_scales(minimums, first.minimums);
-  const SuperBlock found = improved(x, w, grid, first);
-  uint8_t scale_codes[8], minimum_codes[8];
-  for (int g = 0; g < 8; ++g)
-    scale_codes[g] = static_cast<uint8_t>(found.scales[g]), minimum_codes[g] = static_cast<uint8_t>(found.minimums[g]);
-  put_u16(block, 0, f32_to_f16(found.d));
-  put_u16(block, 2, f32_to_f16(found.dmin));
-  pack_scales_mins(scale_codes, minimum_codes, block + 4);
-  return found;
+  return scales_of(improved(x, w, grid, first));
 }
 
-// Per 64 values: 32 low nibbles, then 32 high ones.
-void put_nibbles(const float* codes, std::byte* qs) {
-  for (int half = 0; half < 4; ++half)
-    for (int l = 0; l < 32; ++l) {
-      const int low = static_cast<int>(codes[64 * half + l]), high = static_cast<int>(codes[64 * half + 32 + l]);
-      qs[32 * half + l] = static_cast<std::byte>((low & 15) | ((high & 15) << 4));
-    }
-}
-
-}  // namespace
-
-void search_q4_k(const float* x, const float* w, std::byte* block) {
-  put_nibbles(search_affine(x, w, 16, block).codes, block + 16);
-}
-
-void search_q5_k(const float* x, const float* w, std::byte* block) {
-  const SuperBlock found = search_affine(x, w, 32, block);
-  for (int l = 0; l < 32; ++l) {
-    int high = 0;
-    for (int g = 0; g < 8; ++g) high |= (static_cast<int>(found.codes[32 * g + l]) >> 4) << g;
-    block[16 + l] = static_cast<std::byte>(high);
-  }
-  put_nibbles(found.codes, block + 48);
-}
-
-void search_q6_k(const float* x, const float* w, std::byte* block) {
+BlockScales search_symmetric_super(const float* x, const float* w) {
   constexpr SuperGrid kGrid{16, -32.0f, 31.0f, -128, 127};
   float scales[16], most = 0.0f;
   for (int g = 0; g < 16; ++g) {
@@ -176,18 +149,7 @@ void search_q6_k(const float* x, const float* w, std::byte* block) {
   for (int g = 0; g < 16; ++g)
     first.scales[g] =
         first.d != 0.0f ? static_cast<int>(std::clamp(std::nearbyint(scales[g] / first.d), -128.0f, 127.0f)) : 0;
-  const SuperBlock found = improved(x, w, kGrid, first);
-  int codes[256];
-  for (int i = 0; i < 256; ++i) codes[i] = static_cast<int>(found.codes[i]) + 32;
-  for (int half = 0; half < 2; ++half) {
-    const int* c = codes + 128 * half;
-    for (int l = 0; l < 64; ++l) block[64 * half + l] = static_cast<std::byte>((c[l] & 15) | ((c[l + 64] & 15) << 4));
-    for (int l = 0; l < 32; ++l)
-      block[128 + 32 * half + l] = static_cast<std::byte>((c[l] >> 4) | ((c[l + 32] >> 4) << 2) |
-                                                          ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
-  }
-  for (int g = 0; g < 16; ++g) block[192 + g] = static_cast<std::byte>(static_cast<int8_t>(found.scales[g]));
-  put_u16(block, 208, f32_to_f16(found.d));
+  return scales_of(improved(x, w, kGrid, first));
 }
 
 }  // namespace attar

@@ -7,11 +7,26 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/half.h"
-#include "runtime/kernels/codes.h"
 #include "runtime/kernels/tile.h"
 
 namespace attar::runtime {
 namespace {
+
+// Types whose codes a tile holds without loss; the others are kept as decoded values.
+constexpr struct {
+  TensorType type;
+  TileFormat tile;
+} kTiles[] = {
+    {TensorType::Q4_0, TileFormat::U4},          {TensorType::Q4_1, TileFormat::U4Min},
+    {TensorType::Q4_K, TileFormat::U4Min32},     {TensorType::IQ4_NL, TileFormat::Table4},
+    {TensorType::IQ4_XS, TileFormat::Table4_32}, {TensorType::MXFP4, TileFormat::Table4_32},
+    {TensorType::Q5_0, TileFormat::U5},          {TensorType::Q5_1, TileFormat::U5Min},
+    {TensorType::Q5_K, TileFormat::U5Min32},     {TensorType::Q8_0, TileFormat::I8},
+    {TensorType::TQ2_0, TileFormat::I8_32},      {TensorType::Q2_0, TileFormat::I8_32},
+    {TensorType::Q1_0, TileFormat::I8_32},       {TensorType::Q6_K, TileFormat::I8Half},
+    {TensorType::Q3_K, TileFormat::I8Half},      {TensorType::NVFP4, TileFormat::I8Half},
+    {TensorType::Q2_K, TileFormat::I8HalfMin},
+};
 
 constexpr int64_t kReadBytes = 256 << 10;  // of a file at once: they stay in the second-level cache
 
@@ -87,15 +102,14 @@ class RowPacker {
       values_.resize(static_cast<size_t>(m.columns));
       return;
     }
-    codes_ = find_code_format(tensor.type);
+    codes_ = stored_.codes;
     for (int i = 15; codes_->table && i >= 0; --i)
       index_of_[static_cast<uint8_t>(codes_->table[i])] = static_cast<uint8_t>(i);
   }
 
   // `bytes` are those of row `source` of the tensor; `lane` is the row's place in the tile.
   void write(const std::byte* bytes, int64_t source, int lane, uint8_t* tile) {
-    const bool finite =
-        codes_ ? write_codes_of(reinterpret_cast<const uint8_t*>(bytes), lane, tile) : write_values(bytes, lane, tile);
+    const bool finite = codes_ ? write_codes_of(bytes, lane, tile) : write_values(bytes, lane, tile);
     if (!finite)
       throw input_error(name_, "a weight is not a finite number", "finite values",
                         "NaN or infinity in row " + std::to_string(source),
@@ -103,7 +117,7 @@ class RowPacker {
   }
 
  private:
-  bool write_codes_of(const uint8_t* bytes, int lane, uint8_t* tile) const {
+  bool write_codes_of(const std::byte* bytes, int lane, uint8_t* tile) const {
     const TileTraits& t = kTileTraits[static_cast<int>(m_.format)];
     const int halves = t.half ? 2 : 1;
     for (int64_t b = 0; b < m_.n_blocks; ++b) {
@@ -135,7 +149,7 @@ class RowPacker {
 
   const PackedMatrix& m_;
   const QuantFormat& stored_;
-  const CodeFormat* codes_ = nullptr;  // plain tiles have none
+  const BlockCodes* codes_ = nullptr;  // plain tiles have none
   const std::string& name_;
   uint8_t index_of_[256] = {};  // of a value in the table
   std::vector<float> values_;   // (columns) of a plain row
@@ -159,7 +173,8 @@ TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded) {
   if (type == TensorType::F16) return TileFormat::F16;
   if (type == TensorType::BF16) return TileFormat::BF16;
   if (numerics == Numerics::Fp32 || type == TensorType::F32) return TileFormat::F32;
-  if (const CodeFormat* format = find_code_format(type)) return format->tile;
+  for (const auto& row : kTiles)
+    if (row.type == type) return row.tile;
   *decoded = true;
   return TileFormat::F32;
 }
@@ -177,8 +192,8 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
   lay_out(m);
   matrix.memory = AlignedBuffer(static_cast<size_t>(m.tile_bytes * m.n_tiles));
   m.data = matrix.memory.as<uint8_t>();
-  if (const CodeFormat* format = find_code_format(tensor.type); matrix.quantized() && format->table)
-    for (int i = 0; i < 16; ++i) m.table[i] = static_cast<uint8_t>(format->table[i] + 128);
+  if (const BlockCodes* codes = format_of(tensor.type).codes; matrix.quantized() && codes->table)
+    for (int i = 0; i < 16; ++i) m.table[i] = static_cast<uint8_t>(codes->table[i] + 128);
 
   const int64_t row_bytes = format_of(tensor.type).row_bytes(m.columns);
   const int64_t tiles_at_once = std::max<int64_t>(1, kReadBytes / (kTileRows * row_bytes));

@@ -1,4 +1,4 @@
-// Codecs of the block types, by group. Layouts: ggml-common.h; each block is read byte by byte, so nothing is aligned.
+// The types of GGUF, by group. Layouts: ggml-common.h; each block is read byte by byte, so nothing is aligned.
 // decode: (n blocks) -> values; encode: values -> (n blocks). One row of the table in quant_format.cpp names each.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "runtime/base/half.h"
+#include "runtime/formats/blocks/quant_format.h"
 
 namespace attar::blocks {
 
@@ -27,6 +28,18 @@ inline void put_u16(std::byte* block, int64_t offset, uint16_t value) {
   block[offset + 1] = static_cast<std::byte>(value >> 8);
 }
 
+inline void set_scale(CodeBlock* out, float scale, float minimum = -0.0f) {
+  out->scale[0] = out->scale[1] = scale;
+  out->minimum[0] = out->minimum[1] = minimum;
+}
+// 16 bytes of two indices: weight j is in the low bits of byte j, weight j + 16 in the high ones.
+inline void read_table(const std::byte* qs, const int8_t* table, CodeBlock* out) {
+  for (int j = 0; j < 16; ++j) {
+    out->codes[j] = table[byte_at(qs, j) & 15];
+    out->codes[j + 16] = table[byte_at(qs, j) >> 4];
+  }
+}
+
 // The 16 values of IQ4_NL and IQ4_XS.
 inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
@@ -44,13 +57,7 @@ void encode_f16(const float*, int64_t, std::byte*);
 void encode_bf16(const float*, int64_t, std::byte*);
 
 // blocks_32.cpp: one scale for 32 values
-void decode_q4_0(const std::byte*, int64_t, float*);
-void decode_q4_1(const std::byte*, int64_t, float*);
-void decode_q5_0(const std::byte*, int64_t, float*);
-void decode_q5_1(const std::byte*, int64_t, float*);
-void decode_q8_0(const std::byte*, int64_t, float*);
-void decode_q8_1(const std::byte*, int64_t, float*);
-void decode_iq4_nl(const std::byte*, int64_t, float*);
+extern const BlockCodes kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ8_1, kIq4Nl;
 void encode_q4_0(const float*, int64_t, std::byte*);
 void encode_q4_1(const float*, int64_t, std::byte*);
 void encode_q5_0(const float*, int64_t, std::byte*);
@@ -59,19 +66,11 @@ void encode_q8_0(const float*, int64_t, std::byte*);
 void encode_iq4_nl(const float*, int64_t, std::byte*);
 
 // blocks_k.cpp: 256 values in groups with quantized scales
-void decode_q2_k(const std::byte*, int64_t, float*);
-void decode_q3_k(const std::byte*, int64_t, float*);
-void decode_q4_k(const std::byte*, int64_t, float*);
-void decode_q5_k(const std::byte*, int64_t, float*);
-void decode_q6_k(const std::byte*, int64_t, float*);
+extern const BlockCodes kQ2K, kQ3K, kQ4K, kQ5K, kQ6K, kIq4Xs;
 void decode_q8_k(const std::byte*, int64_t, float*);
-void decode_iq4_xs(const std::byte*, int64_t, float*);
 void encode_q4_k(const float*, int64_t, std::byte*);
 void encode_q5_k(const float*, int64_t, std::byte*);
 void encode_q6_k(const float*, int64_t, std::byte*);
-// Scale and minimum codes (6 bits each) of group j of the 12 packed bytes that Q4_K and Q5_K share.
-void unpack_scale_min(const std::byte* scales, int j, int& scale, int& minimum);
-void pack_scales_mins(const uint8_t scales[8], const uint8_t minimums[8], std::byte* packed);
 
 // blocks_lattice.cpp: codebooks of 4 or 8 values
 void decode_iq2_xxs(const std::byte*, int64_t, float*);
@@ -83,11 +82,29 @@ void decode_iq1_s(const std::byte*, int64_t, float*);
 void decode_iq1_m(const std::byte*, int64_t, float*);
 
 // blocks_small.cpp: ternary, binary and four-bit floats
+extern const BlockCodes kTq2_0, kMxfp4, kNvfp4, kQ1_0, kQ2_0;
 void decode_tq1_0(const std::byte*, int64_t, float*);
-void decode_tq2_0(const std::byte*, int64_t, float*);
-void decode_mxfp4(const std::byte*, int64_t, float*);
-void decode_nvfp4(const std::byte*, int64_t, float*);
-void decode_q1_0(const std::byte*, int64_t, float*);
-void decode_q2_0(const std::byte*, int64_t, float*);
+
+// The decoder of a type of whole-number codes.
+template <const BlockCodes& kCodes, int64_t kBlockSize>
+void decode_codes(const std::byte* blocks, int64_t n, float* values) {
+  CodeBlock block;
+  for (int64_t i = 0; i < n * kBlockSize / 32; ++i, values += 32) {
+    kCodes.read(blocks, i, &block);
+    for (int half = 0; half < 2; ++half)
+      for (int j = 16 * half; j < 16 * half + 16; ++j)
+        values[j] = block.scale[half] * static_cast<float>(block.codes[j]) + block.minimum[half];
+  }
+}
+
+// A plain encoder of such a type: `fit` gives the scales and codes of one block.
+template <const BlockCodes& kCodes, int64_t kBlockSize, int64_t kBlockBytes, class Fit>
+void encode_codes(const float* values, int64_t n, std::byte* block, const Fit& fit) {
+  int8_t codes[kBlockSize];
+  for (; n > 0; --n, values += kBlockSize, block += kBlockBytes) {
+    kCodes.write_scales(fit(values, codes), block);
+    kCodes.write_codes(codes, block);
+  }
+}
 
 }  // namespace attar::blocks

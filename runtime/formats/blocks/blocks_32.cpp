@@ -5,6 +5,7 @@
 //   IQ4_NL d qs[16]          d * table[q]
 // The plain encoders are those of the `gguf` package (Q4_0: scale from the value of largest magnitude, over -8).
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "runtime/formats/blocks/blocks.h"
@@ -14,18 +15,107 @@ namespace {
 
 constexpr int kBlock = 32;
 
-void put_nibbles(const uint8_t codes[kBlock], std::byte* qs) {
-  for (int j = 0; j < 16; ++j) qs[j] = static_cast<std::byte>((codes[j] & 15) | ((codes[j + 16] & 15) << 4));
+void read_nibbles(const std::byte* qs, int subtract, CodeBlock* out) {
+  for (int j = 0; j < 16; ++j) {
+    out->codes[j] = static_cast<int8_t>((byte_at(qs, j) & 15) - subtract);
+    out->codes[j + 16] = static_cast<int8_t>((byte_at(qs, j) >> 4) - subtract);
+  }
 }
 
-void put_fifth_bits(const uint8_t codes[kBlock], std::byte* qh) {
+void read_five(const std::byte* qh, const std::byte* qs, int subtract, CodeBlock* out) {
+  const uint32_t high = u32_at(qh, 0);
+  for (int j = 0; j < 16; ++j) {
+    const auto first = (high >> j) & 1, second = (high >> (j + 16)) & 1;
+    out->codes[j] = static_cast<int8_t>(((byte_at(qs, j) & 15) | static_cast<int>(first << 4)) - subtract);
+    out->codes[j + 16] = static_cast<int8_t>(((byte_at(qs, j) >> 4) | static_cast<int>(second << 4)) - subtract);
+  }
+}
+
+void put_nibbles(const int8_t* codes, int add, std::byte* qs) {
+  for (int j = 0; j < 16; ++j)
+    qs[j] = static_cast<std::byte>(((codes[j] + add) & 15) | (((codes[j + 16] + add) & 15) << 4));
+}
+
+void put_five(const int8_t* codes, int add, std::byte* qh, std::byte* qs) {
   uint32_t bits = 0;
-  for (int j = 0; j < kBlock; ++j) bits |= static_cast<uint32_t>((codes[j] >> 4) & 1) << j;
+  for (int j = 0; j < kBlock; ++j) bits |= static_cast<uint32_t>(((codes[j] + add) >> 4) & 1) << j;
   for (int i = 0; i < 4; ++i) qh[i] = static_cast<std::byte>((bits >> (8 * i)) & 0xff);
+  put_nibbles(codes, add, qs);
 }
 
-uint8_t clamp_code(float value, int most) {
-  return static_cast<uint8_t>(std::min(static_cast<float>(most), std::max(0.0f, std::trunc(value))));
+void write_scale(const BlockScales& scales, std::byte* block) {
+  put_u16(block, 0, scales.d);
+}
+void write_scale_and_minimum(const BlockScales& scales, std::byte* block) {
+  put_u16(block, 0, scales.d);
+  put_u16(block, 2, scales.dmin);
+}
+
+void read_q4_0(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 18 * i;
+  set_scale(out, half_at(block, 0));
+  read_nibbles(block + 2, 8, out);
+}
+void write_q4_0(const int8_t* codes, std::byte* block) {
+  put_nibbles(codes, 8, block + 2);
+}
+
+void read_q4_1(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 20 * i;
+  set_scale(out, half_at(block, 0), half_at(block, 2));
+  read_nibbles(block + 4, 0, out);
+}
+void write_q4_1(const int8_t* codes, std::byte* block) {
+  put_nibbles(codes, 0, block + 4);
+}
+
+void read_q5_0(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 22 * i;
+  set_scale(out, half_at(block, 0));
+  read_five(block + 2, block + 6, 16, out);
+}
+void write_q5_0(const int8_t* codes, std::byte* block) {
+  put_five(codes, 16, block + 2, block + 6);
+}
+
+void read_q5_1(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 24 * i;
+  set_scale(out, half_at(block, 0), half_at(block, 2));
+  read_five(block + 4, block + 8, 0, out);
+}
+void write_q5_1(const int8_t* codes, std::byte* block) {
+  put_five(codes, 0, block + 4, block + 8);
+}
+
+void read_q8_0(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 34 * i;
+  set_scale(out, half_at(block, 0));
+  std::memcpy(out->codes, block + 2, kBlock);
+}
+void write_q8_0(const int8_t* codes, std::byte* block) {
+  std::memcpy(block + 2, codes, kBlock);
+}
+
+void read_q8_1(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 36 * i;
+  set_scale(out, half_at(block, 0));
+  std::memcpy(out->codes, block + 4, kBlock);
+}
+
+void read_iq4_nl(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 18 * i;
+  set_scale(out, half_at(block, 0));
+  read_table(block + 2, kIq4Values, out);
+}
+void write_iq4_nl(const int8_t* codes, std::byte* block) {
+  static constexpr auto kIndex = [] {  // of a value of the table, as a byte
+    std::array<int8_t, 256> index{};
+    for (int k = 0; k < 16; ++k) index[static_cast<uint8_t>(kIq4Values[k])] = static_cast<int8_t>(k);
+    return index;
+  }();
+  int8_t indices[kBlock];
+  for (int j = 0; j < kBlock; ++j) indices[j] = kIndex[static_cast<uint8_t>(codes[j])];
+  put_nibbles(indices, 0, block + 2);
 }
 
 // The value of largest magnitude, with its sign; the first one on ties.
@@ -36,169 +126,78 @@ float signed_peak(const float* values) {
   return peak;
 }
 
-// q = trunc(x / d + offset), d = peak / -(offset - 0.5) : Q4_0 (8.5) and Q5_0 (16.5)
-void symmetric_codes(const float* values, int levels, float& scale, uint8_t codes[kBlock]) {
-  const float half = static_cast<float>(levels / 2);
-  scale = signed_peak(values) / -half;
-  const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
-  for (int j = 0; j < kBlock; ++j) codes[j] = clamp_code(values[j] * inverse + half + 0.5f, levels - 1);
+float inverse_of(float scale) {
+  return scale == 0.0f ? 0.0f : 1.0f / scale;
 }
 
-void affine_codes(const float* values, int levels, float& scale, float& minimum, uint8_t codes[kBlock]) {
+int8_t whole(float value, int most) {
+  return static_cast<int8_t>(std::min(static_cast<float>(most), std::max(0.0f, std::trunc(value))));
+}
+
+// code = trunc(x / d + half + 0.5) - half, d = peak / -half: Q4_0 (half = 8) and Q5_0 (16)
+BlockScales fit_symmetric(const float* values, int half, int8_t* codes) {
+  const float scale = signed_peak(values) / -static_cast<float>(half), inverse = inverse_of(scale);
+  for (int j = 0; j < kBlock; ++j)
+    codes[j] = static_cast<int8_t>(whole(values[j] * inverse + static_cast<float>(half) + 0.5f, 2 * half - 1) - half);
+  return {.d = f32_to_f16(scale)};
+}
+
+BlockScales fit_affine(const float* values, int most, int8_t* codes) {
   const auto [low, high] = std::minmax_element(values, values + kBlock);
-  minimum = *low;
-  scale = (*high - *low) / static_cast<float>(levels - 1);
-  const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
-  for (int j = 0; j < kBlock; ++j) codes[j] = clamp_code((values[j] - minimum) * inverse + 0.5f, levels - 1);
+  const float scale = (*high - *low) / static_cast<float>(most), inverse = inverse_of(scale);
+  for (int j = 0; j < kBlock; ++j) codes[j] = whole((values[j] - *low) * inverse + 0.5f, most);
+  return {.d = f32_to_f16(scale), .dmin = f32_to_f16(*low)};
 }
 
-uint8_t nearest_iq4(float value) {
-  int best = 0;
-  for (int k = 1; k < 16; ++k)
-    if (std::fabs(value - kIq4Values[k]) < std::fabs(value - kIq4Values[best])) best = k;
-  return static_cast<uint8_t>(best);
+BlockScales fit_bytes(const float* values, int8_t* codes) {
+  const float scale = std::fabs(signed_peak(values)) / 127.0f, inverse = inverse_of(scale);
+  for (int j = 0; j < kBlock; ++j) codes[j] = static_cast<int8_t>(std::round(values[j] * inverse));
+  return {.d = f32_to_f16(scale)};
 }
 
-int fifth_bit(uint32_t bits, int j) {
-  return static_cast<int>((bits >> j) & 1) << 4;
+int8_t nearest_iq4(float value) {
+  int8_t best = kIq4Values[0];
+  for (const int8_t level : kIq4Values)
+    if (std::fabs(value - level) < std::fabs(value - best)) best = level;
+  return best;
+}
+
+BlockScales fit_table(const float* values, int8_t* codes) {
+  const uint16_t d = f32_to_f16(signed_peak(values) / static_cast<float>(kIq4Values[0]));
+  const float inverse = inverse_of(f16_to_f32(d));
+  for (int j = 0; j < kBlock; ++j) codes[j] = nearest_iq4(values[j] * inverse);
+  return {.d = d};
 }
 
 }  // namespace
 
-void decode_q4_0(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 18, out += kBlock) {
-    const float d = half_at(block, 0);
-    for (int j = 0; j < 16; ++j) {
-      const int q = byte_at(block, 2 + j);
-      out[j] = d * static_cast<float>((q & 15) - 8);
-      out[j + 16] = d * static_cast<float>((q >> 4) - 8);
-    }
-  }
-}
-
-void decode_q4_1(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 20, out += kBlock) {
-    const float d = half_at(block, 0), m = half_at(block, 2);
-    for (int j = 0; j < 16; ++j) {
-      const int q = byte_at(block, 4 + j);
-      out[j] = d * static_cast<float>(q & 15) + m;
-      out[j + 16] = d * static_cast<float>(q >> 4) + m;
-    }
-  }
-}
-
-void decode_q5_0(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 22, out += kBlock) {
-    const float d = half_at(block, 0);
-    const uint32_t high = u32_at(block, 2);
-    for (int j = 0; j < 16; ++j) {
-      const int q = byte_at(block, 6 + j);
-      out[j] = d * static_cast<float>(((q & 15) | fifth_bit(high, j)) - 16);
-      out[j + 16] = d * static_cast<float>(((q >> 4) | fifth_bit(high, j + 16)) - 16);
-    }
-  }
-}
-
-void decode_q5_1(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 24, out += kBlock) {
-    const float d = half_at(block, 0), m = half_at(block, 2);
-    const uint32_t high = u32_at(block, 4);
-    for (int j = 0; j < 16; ++j) {
-      const int q = byte_at(block, 8 + j);
-      out[j] = d * static_cast<float>((q & 15) | fifth_bit(high, j)) + m;
-      out[j + 16] = d * static_cast<float>((q >> 4) | fifth_bit(high, j + 16)) + m;
-    }
-  }
-}
-
-void decode_q8_0(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 34, out += kBlock) {
-    const float d = half_at(block, 0);
-    for (int j = 0; j < kBlock; ++j) out[j] = d * static_cast<float>(static_cast<int8_t>(byte_at(block, 2 + j)));
-  }
-}
-
-void decode_q8_1(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 36, out += kBlock) {
-    const float d = half_at(block, 0);
-    for (int j = 0; j < kBlock; ++j) out[j] = d * static_cast<float>(static_cast<int8_t>(byte_at(block, 4 + j)));
-  }
-}
-
-void decode_iq4_nl(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 18, out += kBlock) {
-    const float d = half_at(block, 0);
-    for (int j = 0; j < 16; ++j) {
-      const int q = byte_at(block, 2 + j);
-      out[j] = d * static_cast<float>(kIq4Values[q & 15]);
-      out[j + 16] = d * static_cast<float>(kIq4Values[q >> 4]);
-    }
-  }
-}
+constexpr BlockCodes kQ4_0{-8, 7, nullptr, read_q4_0, write_q4_0, write_scale};
+constexpr BlockCodes kQ4_1{0, 15, nullptr, read_q4_1, write_q4_1, write_scale_and_minimum};
+constexpr BlockCodes kQ5_0{-16, 15, nullptr, read_q5_0, write_q5_0, write_scale};
+constexpr BlockCodes kQ5_1{0, 31, nullptr, read_q5_1, write_q5_1, write_scale_and_minimum};
+constexpr BlockCodes kQ8_0{-127, 127, nullptr, read_q8_0, write_q8_0, write_scale};
+constexpr BlockCodes kQ8_1{-127, 127, nullptr, read_q8_1};
+constexpr BlockCodes kIq4Nl{-127, 113, kIq4Values, read_iq4_nl, write_iq4_nl, write_scale};
 
 void encode_q4_0(const float* values, int64_t n, std::byte* block) {
-  uint8_t codes[kBlock];
-  for (; n > 0; --n, values += kBlock, block += 18) {
-    float scale = 0.0f;
-    symmetric_codes(values, 16, scale, codes);
-    put_u16(block, 0, f32_to_f16(scale));
-    put_nibbles(codes, block + 2);
-  }
+  encode_codes<kQ4_0, 32, 18>(values, n, block,
+                              [](const float* x, int8_t* codes) { return fit_symmetric(x, 8, codes); });
 }
-
-void encode_q5_0(const float* values, int64_t n, std::byte* block) {
-  uint8_t codes[kBlock];
-  for (; n > 0; --n, values += kBlock, block += 22) {
-    float scale = 0.0f;
-    symmetric_codes(values, 32, scale, codes);
-    put_u16(block, 0, f32_to_f16(scale));
-    put_fifth_bits(codes, block + 2);
-    put_nibbles(codes, block + 6);
-  }
-}
-
 void encode_q4_1(const float* values, int64_t n, std::byte* block) {
-  uint8_t codes[kBlock];
-  for (; n > 0; --n, values += kBlock, block += 20) {
-    float scale = 0.0f, minimum = 0.0f;
-    affine_codes(values, 16, scale, minimum, codes);
-    put_u16(block, 0, f32_to_f16(scale));
-    put_u16(block, 2, f32_to_f16(minimum));
-    put_nibbles(codes, block + 4);
-  }
+  encode_codes<kQ4_1, 32, 20>(values, n, block, [](const float* x, int8_t* codes) { return fit_affine(x, 15, codes); });
 }
-
+void encode_q5_0(const float* values, int64_t n, std::byte* block) {
+  encode_codes<kQ5_0, 32, 22>(values, n, block,
+                              [](const float* x, int8_t* codes) { return fit_symmetric(x, 16, codes); });
+}
 void encode_q5_1(const float* values, int64_t n, std::byte* block) {
-  uint8_t codes[kBlock];
-  for (; n > 0; --n, values += kBlock, block += 24) {
-    float scale = 0.0f, minimum = 0.0f;
-    affine_codes(values, 32, scale, minimum, codes);
-    put_u16(block, 0, f32_to_f16(scale));
-    put_u16(block, 2, f32_to_f16(minimum));
-    put_fifth_bits(codes, block + 4);
-    put_nibbles(codes, block + 8);
-  }
+  encode_codes<kQ5_1, 32, 24>(values, n, block, [](const float* x, int8_t* codes) { return fit_affine(x, 31, codes); });
 }
-
 void encode_q8_0(const float* values, int64_t n, std::byte* block) {
-  for (; n > 0; --n, values += kBlock, block += 34) {
-    const float scale = std::fabs(signed_peak(values)) / 127.0f;
-    const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
-    put_u16(block, 0, f32_to_f16(scale));
-    for (int j = 0; j < kBlock; ++j)
-      block[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::round(values[j] * inverse)));
-  }
+  encode_codes<kQ8_0, 32, 34>(values, n, block, fit_bytes);
 }
-
 void encode_iq4_nl(const float* values, int64_t n, std::byte* block) {
-  uint8_t codes[kBlock];
-  for (; n > 0; --n, values += kBlock, block += 18) {
-    const float scale = f16_to_f32(f32_to_f16(signed_peak(values) / static_cast<float>(kIq4Values[0])));
-    const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
-    for (int j = 0; j < kBlock; ++j) codes[j] = nearest_iq4(values[j] * inverse);
-    put_u16(block, 0, f32_to_f16(scale));
-    put_nibbles(codes, block + 2);
-  }
+  encode_codes<kIq4Nl, 32, 18>(values, n, block, fit_table);
 }
 
 }  // namespace attar::blocks

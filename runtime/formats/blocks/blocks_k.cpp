@@ -16,145 +16,195 @@ namespace {
 
 constexpr int kSuper = 256;
 
+// The group of 32 that part i of consecutive super-blocks is.
+int group_of(int64_t i) {
+  return static_cast<int>(i % 8);
+}
+
+void read_q2_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 8 * 84;
+  const int group = group_of(i), shift = 2 * (group % 4);
+  const std::byte* qs = block + 16 + 32 * (group / 4);
+  for (int l = 0; l < 32; ++l) out->codes[l] = static_cast<int8_t>((byte_at(qs, l) >> shift) & 3);
+  for (int h = 0; h < 2; ++h) {
+    const int both = byte_at(block, 2 * group + h);
+    out->scale[h] = half_at(block, 80) * static_cast<float>(both & 15);
+    out->minimum[h] = -(half_at(block, 82) * static_cast<float>(both >> 4));
+  }
+}
+
 int q3_scale(const std::byte* s, int j) {
   const int low = j < 8 ? byte_at(s, j) & 15 : byte_at(s, j - 8) >> 4;
   const int high = (byte_at(s, 8 + (j & 3)) >> (2 * (j >> 2))) & 3;
   return (low | (high << 4)) - 32;
 }
 
-// Affine codes of 32 values: scale and -minimum (>= 0), the range from min(0, lowest) to the highest.
-void affine_group(const float* values, int levels, float& scale, float& minimum) {
-  const auto [low, high] = std::minmax_element(values, values + 32);
-  const float least = std::min(0.0f, *low);
-  scale = *high > least ? (*high - least) / static_cast<float>(levels - 1) : 0.0f;
-  minimum = -least;
+void read_q3_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 8 * 110;
+  const int group = group_of(i), shift = 2 * (group % 4);
+  const std::byte* qs = block + 32 + 32 * (group / 4);
+  for (int l = 0; l < 32; ++l)
+    out->codes[l] = static_cast<int8_t>(((byte_at(qs, l) >> shift) & 3) - ((byte_at(block, l) >> group) & 1 ? 0 : 4));
+  set_scale(out, 0.0f);
+  for (int h = 0; h < 2; ++h)
+    out->scale[h] = half_at(block, 108) * static_cast<float>(q3_scale(block + 96, 2 * group + h));
 }
 
-// Six-bit codes of eight scales or minimums, and the super-block's fp16 step.
-float six_bit(const float values[8], uint8_t codes[8], uint16_t& step_bits) {
-  const float most = *std::max_element(values, values + 8);
-  step_bits = f32_to_f16(most / 63.0f);
-  const float step = f16_to_f32(step_bits);
-  for (int j = 0; j < 8; ++j)
-    codes[j] = step > 0.0f ? static_cast<uint8_t>(std::clamp(std::nearbyint(values[j] / step), 0.0f, 63.0f)) : 0;
-  return step;
+// Scale and minimum of a group in the 12 bytes of six-bit numbers that Q4_K and Q5_K share.
+void read_scale_and_minimum(const std::byte* block, int group, CodeBlock* out) {
+  const std::byte* s = block + 4;
+  int scale = byte_at(s, group) & 63, minimum = byte_at(s, group + 4) & 63;
+  if (group >= 4) {
+    scale = (byte_at(s, group + 4) & 15) | ((byte_at(s, group - 4) >> 6) << 4);
+    minimum = (byte_at(s, group + 4) >> 4) | ((byte_at(s, group) >> 6) << 4);
+  }
+  set_scale(out, half_at(block, 0) * static_cast<float>(scale), -(half_at(block, 2) * static_cast<float>(minimum)));
 }
 
-// What Q4_K and Q5_K share: d, dmin, the 12 packed bytes and one code for each value.
-void encode_affine_super(const float* values, int levels, std::byte* block, uint8_t codes[kSuper]) {
-  float scales[8], minimums[8];
-  for (int j = 0; j < 8; ++j) affine_group(values + 32 * j, levels, scales[j], minimums[j]);
-  uint8_t scale_codes[8], minimum_codes[8];
-  uint16_t d_bits = 0, dmin_bits = 0;
-  const float d = six_bit(scales, scale_codes, d_bits);
-  const float dmin = six_bit(minimums, minimum_codes, dmin_bits);
-  put_u16(block, 0, d_bits);
-  put_u16(block, 2, dmin_bits);
-  pack_scales_mins(scale_codes, minimum_codes, block + 4);
-  for (int i = 0; i < kSuper; ++i) {
-    const float step = d * static_cast<float>(scale_codes[i / 32]);
-    const float low = dmin * static_cast<float>(minimum_codes[i / 32]);
-    const float code = step > 0.0f ? std::nearbyint((values[i] + low) / step) : 0.0f;
-    codes[i] = static_cast<uint8_t>(std::clamp(code, 0.0f, static_cast<float>(levels - 1)));
+void write_scales_and_minimums(const BlockScales& scales, std::byte* block) {
+  const int8_t *s = scales.scales, *m = scales.minimums;
+  std::byte* packed = block + 4;
+  put_u16(block, 0, scales.d);
+  put_u16(block, 2, scales.dmin);
+  for (int j = 0; j < 4; ++j) {
+    packed[j] = static_cast<std::byte>(s[j] | ((s[j + 4] >> 4) << 6));
+    packed[j + 4] = static_cast<std::byte>(m[j] | ((m[j + 4] >> 4) << 6));
+    packed[j + 8] = static_cast<std::byte>((s[j + 4] & 15) | ((m[j + 4] & 15) << 4));
   }
 }
 
-// Per 64 values: 32 low nibbles, then 32 high ones.
-void put_k_nibbles(const uint8_t codes[kSuper], std::byte* qs) {
+// Per 64 values 32 bytes: low nibbles, then high ones.
+void put_nibbles(const int8_t* codes, std::byte* qs) {
   for (int half = 0; half < 4; ++half)
     for (int l = 0; l < 32; ++l)
       qs[32 * half + l] = static_cast<std::byte>((codes[64 * half + l] & 15) | ((codes[64 * half + 32 + l] & 15) << 4));
 }
 
+void read_q4_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 8 * 144;
+  const int group = group_of(i), shift = 4 * (group % 2);
+  const std::byte* qs = block + 16 + 32 * (group / 2);
+  read_scale_and_minimum(block, group, out);
+  for (int l = 0; l < 32; ++l) out->codes[l] = static_cast<int8_t>((byte_at(qs, l) >> shift) & 15);
+}
+void write_q4_k(const int8_t* codes, std::byte* block) {
+  put_nibbles(codes, block + 16);
+}
+
+void read_q5_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 8 * 176;
+  const int group = group_of(i), shift = 4 * (group % 2);
+  const std::byte* qs = block + 48 + 32 * (group / 2);
+  read_scale_and_minimum(block, group, out);
+  for (int l = 0; l < 32; ++l)
+    out->codes[l] =
+        static_cast<int8_t>(((byte_at(qs, l) >> shift) & 15) | (((byte_at(block, 16 + l) >> group) & 1) << 4));
+}
+void write_q5_k(const int8_t* codes, std::byte* block) {
+  for (int l = 0; l < 32; ++l) {
+    int high = 0;
+    for (int group = 0; group < 8; ++group) high |= (codes[32 * group + l] >> 4) << group;
+    block[16 + l] = static_cast<std::byte>(high);
+  }
+  put_nibbles(codes, block + 48);
+}
+
+void read_q6_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 8 * 210;
+  const int group = group_of(i), half = group / 4, quarter = group % 4;
+  const std::byte *low = block + 64 * half + 32 * (quarter % 2), *high = block + 128 + 32 * half;
+  for (int l = 0; l < 32; ++l) {
+    const int nibble = (byte_at(low, l) >> (4 * (quarter / 2))) & 15;
+    out->codes[l] = static_cast<int8_t>((nibble | (((byte_at(high, l) >> (2 * quarter)) & 3) << 4)) - 32);
+  }
+  set_scale(out, 0.0f);
+  for (int h = 0; h < 2; ++h)
+    out->scale[h] = half_at(block, 208) * static_cast<float>(static_cast<int8_t>(byte_at(block, 192 + 2 * group + h)));
+}
+void write_q6_k(const int8_t* codes, std::byte* block) {
+  for (int half = 0; half < 2; ++half) {
+    uint8_t c[128];
+    for (int l = 0; l < 128; ++l) c[l] = static_cast<uint8_t>(codes[128 * half + l] + 32);
+    for (int l = 0; l < 64; ++l) block[64 * half + l] = static_cast<std::byte>((c[l] & 15) | ((c[l + 64] & 15) << 4));
+    for (int l = 0; l < 32; ++l)
+      block[128 + 32 * half + l] = static_cast<std::byte>((c[l] >> 4) | ((c[l + 32] >> 4) << 2) |
+                                                          ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
+  }
+}
+void write_scales_q6_k(const BlockScales& scales, std::byte* block) {
+  std::memcpy(block + 192, scales.scales, 16);
+  put_u16(block, 208, scales.d);
+}
+
+void read_iq4_xs(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 8 * 136;
+  const int group = group_of(i);
+  const int low = (byte_at(block, 4 + group / 2) >> (4 * (group % 2))) & 15;
+  const int high = (u16_at(block, 2) >> (2 * group)) & 3;
+  set_scale(out, half_at(block, 0) * static_cast<float>((low | (high << 4)) - 32));
+  read_table(block + 8 + 16 * group, kIq4Values, out);
+}
+
+// Six-bit codes of eight scales or minimums, and the super-block's fp16 step.
+float six_bit(const float values[8], int8_t codes[8], uint16_t& step_bits) {
+  const float most = *std::max_element(values, values + 8);
+  step_bits = f32_to_f16(most / 63.0f);
+  const float step = f16_to_f32(step_bits);
+  for (int j = 0; j < 8; ++j)
+    codes[j] = step > 0.0f ? static_cast<int8_t>(std::clamp(std::nearbyint(values[j] / step), 0.0f, 63.0f)) : 0;
+  return step;
+}
+
+// Q4_K and Q5_K: each group's range is from min(0, lowest) to the highest.
+BlockScales fit_affine(const float* values, int most, int8_t* codes) {
+  float scales[8], minimums[8];
+  for (int g = 0; g < 8; ++g) {
+    const auto [low, high] = std::minmax_element(values + 32 * g, values + 32 * g + 32);
+    const float least = std::min(0.0f, *low);
+    scales[g] = *high > least ? (*high - least) / static_cast<float>(most) : 0.0f;
+    minimums[g] = -least;
+  }
+  BlockScales fit;
+  const float d = six_bit(scales, fit.scales, fit.d), dmin = six_bit(minimums, fit.minimums, fit.dmin);
+  for (int i = 0; i < kSuper; ++i) {
+    const float step = d * static_cast<float>(fit.scales[i / 32]);
+    const float low = dmin * static_cast<float>(fit.minimums[i / 32]);
+    const float code = step > 0.0f ? std::nearbyint((values[i] + low) / step) : 0.0f;
+    codes[i] = static_cast<int8_t>(std::clamp(code, 0.0f, static_cast<float>(most)));
+  }
+  return fit;
+}
+
+BlockScales fit_symmetric(const float* values, int8_t* codes) {
+  float scales[16], most = 0.0f;
+  for (int g = 0; g < 16; ++g) {
+    float peak = 0.0f;
+    for (int l = 0; l < 16; ++l)
+      if (std::fabs(values[16 * g + l]) > std::fabs(peak)) peak = values[16 * g + l];
+    scales[g] = peak / -32.0f;
+    if (std::fabs(scales[g]) > std::fabs(most)) most = scales[g];
+  }
+  BlockScales fit{.d = f32_to_f16(most / -128.0f)};
+  const float d = f16_to_f32(fit.d);
+  for (int g = 0; g < 16; ++g) {
+    const float scale = d == 0.0f ? 0.0f : std::clamp(std::nearbyint(scales[g] / d), -128.0f, 127.0f);
+    fit.scales[g] = static_cast<int8_t>(scale);
+    for (int i = 16 * g; i < 16 * g + 16; ++i) {
+      const float code = d * scale == 0.0f ? 0.0f : std::nearbyint(values[i] / (d * scale));
+      codes[i] = static_cast<int8_t>(std::clamp(code, -32.0f, 31.0f));
+    }
+  }
+  return fit;
+}
+
 }  // namespace
 
-void unpack_scale_min(const std::byte* s, int j, int& scale, int& minimum) {
-  if (j < 4) {
-    scale = byte_at(s, j) & 63;
-    minimum = byte_at(s, j + 4) & 63;
-  } else {
-    scale = (byte_at(s, j + 4) & 15) | ((byte_at(s, j - 4) >> 6) << 4);
-    minimum = (byte_at(s, j + 4) >> 4) | ((byte_at(s, j) >> 6) << 4);
-  }
-}
-
-void pack_scales_mins(const uint8_t scales[8], const uint8_t minimums[8], std::byte* packed) {
-  for (int j = 0; j < 4; ++j) {
-    packed[j] = static_cast<std::byte>(scales[j] | ((scales[j + 4] >> 4) << 6));
-    packed[j + 4] = static_cast<std::byte>(minimums[j] | ((minimums[j + 4] >> 4) << 6));
-    packed[j + 8] = static_cast<std::byte>((scales[j + 4] & 15) | ((minimums[j + 4] & 15) << 4));
-  }
-}
-
-void decode_q2_k(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 84, out += kSuper) {
-    const float d = half_at(block, 80), dmin = half_at(block, 82);
-    for (int i = 0; i < kSuper; ++i) {
-      const int code = byte_at(block, i / 16);
-      const int q = (byte_at(block, 16 + 32 * (i / 128) + i % 32) >> (2 * (i % 128 / 32))) & 3;
-      out[i] = d * static_cast<float>(code & 15) * static_cast<float>(q) - dmin * static_cast<float>(code >> 4);
-    }
-  }
-}
-
-void decode_q3_k(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 110, out += kSuper) {
-    const float d = half_at(block, 108);
-    for (int i = 0; i < kSuper; ++i) {
-      const int shift = 2 * (i % 128 / 32);
-      const int q = (byte_at(block, 32 + 32 * (i / 128) + i % 32) >> shift) & 3;
-      const bool high = (byte_at(block, i % 32) >> (4 * (i / 128) + shift / 2)) & 1;
-      out[i] = d * static_cast<float>(q3_scale(block + 96, i / 16)) * static_cast<float>(q - (high ? 0 : 4));
-    }
-  }
-}
-
-void decode_q4_k(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 144, out += kSuper) {
-    const float d = half_at(block, 0), dmin = half_at(block, 2);
-    for (int group = 0; group < 8; ++group) {
-      int sc = 0, m = 0;
-      unpack_scale_min(block + 4, group, sc, m);
-      const float step = d * static_cast<float>(sc), low = dmin * static_cast<float>(m);
-      const std::byte* qs = block + 16 + 32 * (group / 2);
-      for (int l = 0; l < 32; ++l) {
-        const int q = group % 2 == 0 ? byte_at(qs, l) & 15 : byte_at(qs, l) >> 4;
-        out[32 * group + l] = step * static_cast<float>(q) - low;
-      }
-    }
-  }
-}
-
-void decode_q5_k(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 176, out += kSuper) {
-    const float d = half_at(block, 0), dmin = half_at(block, 2);
-    for (int group = 0; group < 8; ++group) {
-      int sc = 0, m = 0;
-      unpack_scale_min(block + 4, group, sc, m);
-      const float step = d * static_cast<float>(sc), low = dmin * static_cast<float>(m);
-      const std::byte* qs = block + 48 + 32 * (group / 2);
-      for (int l = 0; l < 32; ++l) {
-        const int nibble = group % 2 == 0 ? byte_at(qs, l) & 15 : byte_at(qs, l) >> 4;
-        const int high = (byte_at(block, 16 + l) >> group) & 1;
-        out[32 * group + l] = step * static_cast<float>(nibble | (high << 4)) - low;
-      }
-    }
-  }
-}
-
-void decode_q6_k(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 210, out += kSuper) {
-    const float d = half_at(block, 208);
-    for (int i = 0; i < kSuper; ++i) {
-      const int half = i / 128, within = i % 128;
-      const int low = byte_at(block, 64 * half + within % 64);
-      const int nibble = within < 64 ? low & 15 : low >> 4;
-      const int high = (byte_at(block, 128 + 32 * half + within % 32) >> (2 * (within / 32))) & 3;
-      const int scale = static_cast<int8_t>(byte_at(block, 192 + i / 16));
-      out[i] = d * static_cast<float>(scale) * static_cast<float>((nibble | (high << 4)) - 32);
-    }
-  }
-}
+constexpr BlockCodes kQ2K{0, 3, nullptr, read_q2_k};
+constexpr BlockCodes kQ3K{-4, 3, nullptr, read_q3_k};
+constexpr BlockCodes kQ4K{0, 15, nullptr, read_q4_k, write_q4_k, write_scales_and_minimums};
+constexpr BlockCodes kQ5K{0, 31, nullptr, read_q5_k, write_q5_k, write_scales_and_minimums};
+constexpr BlockCodes kQ6K{-32, 31, nullptr, read_q6_k, write_q6_k, write_scales_q6_k};
+constexpr BlockCodes kIq4Xs{-127, 113, kIq4Values, read_iq4_xs};
 
 void decode_q8_k(const std::byte* block, int64_t n, float* out) {
   for (; n > 0; --n, block += 292, out += kSuper) {
@@ -163,75 +213,16 @@ void decode_q8_k(const std::byte* block, int64_t n, float* out) {
   }
 }
 
-void decode_iq4_xs(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 136, out += kSuper) {
-    const float d = half_at(block, 0);
-    const int high = u16_at(block, 2);
-    for (int group = 0; group < 8; ++group) {
-      const int low = (byte_at(block, 4 + group / 2) >> (4 * (group & 1))) & 15;
-      const float step = d * static_cast<float>((low | (((high >> (2 * group)) & 3) << 4)) - 32);
-      for (int j = 0; j < 16; ++j) {
-        const int q = byte_at(block, 8 + 16 * group + j);
-        out[32 * group + j] = step * static_cast<float>(kIq4Values[q & 15]);
-        out[32 * group + j + 16] = step * static_cast<float>(kIq4Values[q >> 4]);
-      }
-    }
-  }
-}
-
 void encode_q4_k(const float* values, int64_t n, std::byte* block) {
-  uint8_t codes[kSuper];
-  for (; n > 0; --n, values += kSuper, block += 144) {
-    encode_affine_super(values, 16, block, codes);
-    put_k_nibbles(codes, block + 16);
-  }
+  encode_codes<kQ4K, 256, 144>(values, n, block,
+                               [](const float* x, int8_t* codes) { return fit_affine(x, 15, codes); });
 }
-
 void encode_q5_k(const float* values, int64_t n, std::byte* block) {
-  uint8_t codes[kSuper];
-  for (; n > 0; --n, values += kSuper, block += 176) {
-    encode_affine_super(values, 32, block, codes);
-    for (int l = 0; l < 32; ++l) {
-      int high = 0;
-      for (int group = 0; group < 8; ++group) high |= (codes[32 * group + l] >> 4) << group;
-      block[16 + l] = static_cast<std::byte>(high);
-    }
-    put_k_nibbles(codes, block + 48);
-  }
+  encode_codes<kQ5K, 256, 176>(values, n, block,
+                               [](const float* x, int8_t* codes) { return fit_affine(x, 31, codes); });
 }
-
 void encode_q6_k(const float* values, int64_t n, std::byte* block) {
-  for (; n > 0; --n, values += kSuper, block += 210) {
-    float scales[16];
-    float most = 0.0f;
-    for (int group = 0; group < 16; ++group) {
-      float peak = 0.0f;
-      for (int l = 0; l < 16; ++l)
-        if (std::fabs(values[16 * group + l]) > std::fabs(peak)) peak = values[16 * group + l];
-      scales[group] = peak / -32.0f;
-      if (std::fabs(scales[group]) > std::fabs(most)) most = scales[group];
-    }
-    const uint16_t d_bits = f32_to_f16(most / -128.0f);
-    const float d = f16_to_f32(d_bits);
-    uint8_t codes[kSuper];
-    for (int group = 0; group < 16; ++group) {
-      const float code = d == 0.0f ? 0.0f : std::clamp(std::nearbyint(scales[group] / d), -128.0f, 127.0f);
-      block[192 + group] = static_cast<std::byte>(static_cast<int8_t>(code));
-      const float step = d * code;
-      for (int l = 0; l < 16; ++l) {
-        const float q = step == 0.0f ? 0.0f : std::nearbyint(values[16 * group + l] / step);
-        codes[16 * group + l] = static_cast<uint8_t>(std::clamp(q, -32.0f, 31.0f) + 32.0f);
-      }
-    }
-    for (int half = 0; half < 2; ++half) {
-      const uint8_t* c = codes + 128 * half;
-      for (int l = 0; l < 64; ++l) block[64 * half + l] = static_cast<std::byte>((c[l] & 15) | ((c[l + 64] & 15) << 4));
-      for (int l = 0; l < 32; ++l)
-        block[128 + 32 * half + l] = static_cast<std::byte>((c[l] >> 4) | ((c[l + 32] >> 4) << 2) |
-                                                            ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
-    }
-    put_u16(block, 208, d_bits);
-  }
+  encode_codes<kQ6K, 256, 210>(values, n, block, fit_symmetric);
 }
 
 }  // namespace attar::blocks

@@ -32,7 +32,55 @@ float ue4m3_half(int code) {
   return value * 0.5f;
 }
 
+void read_tq2_0(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 8 * 66;
+  const int group = static_cast<int>(i % 8), shift = 2 * (group % 4);
+  const std::byte* qs = block + 32 * (group / 4);
+  set_scale(out, half_at(block, 64));
+  for (int l = 0; l < 32; ++l) out->codes[l] = static_cast<int8_t>(((byte_at(qs, l) >> shift) & 3) - 1);
+}
+
+void read_mxfp4(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + 17 * i;
+  set_scale(out, e8m0_half(byte_at(block, 0)));
+  read_table(block + 1, kE2m1, out);
+}
+
+void read_nvfp4(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 2 * 36;
+  set_scale(out, 0.0f);
+  for (int h = 0; h < 2; ++h) {
+    const int group = static_cast<int>(i % 2) * 2 + h;
+    out->scale[h] = ue4m3_half(byte_at(block, group));
+    for (int j = 0; j < 8; ++j) {
+      const int q = byte_at(block, 4 + 8 * group + j);
+      out->codes[16 * h + j] = kE2m1[q & 15];
+      out->codes[16 * h + j + 8] = kE2m1[q >> 4];
+    }
+  }
+}
+
+void read_q1_0(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 4 * 18;
+  const std::byte* qs = block + 2 + i % 4 * 4;
+  set_scale(out, half_at(block, 0));
+  for (int l = 0; l < 32; ++l) out->codes[l] = (byte_at(qs, l / 8) >> (l % 8)) & 1 ? 1 : -1;
+}
+
+void read_q2_0(const std::byte* blocks, int64_t i, CodeBlock* out) {
+  const std::byte* block = blocks + i / 2 * 18;
+  const std::byte* qs = block + 2 + i % 2 * 8;
+  set_scale(out, half_at(block, 0));
+  for (int l = 0; l < 32; ++l) out->codes[l] = static_cast<int8_t>(((byte_at(qs, l / 4) >> (2 * (l % 4))) & 3) - 1);
+}
+
 }  // namespace
+
+constexpr BlockCodes kTq2_0{-1, 2, nullptr, read_tq2_0};
+constexpr BlockCodes kMxfp4{-12, 12, kE2m1, read_mxfp4};
+constexpr BlockCodes kNvfp4{-12, 12, kE2m1, read_nvfp4};
+constexpr BlockCodes kQ1_0{-1, 1, nullptr, read_q1_0};
+constexpr BlockCodes kQ2_0{-1, 2, nullptr, read_q2_0};
 
 void decode_tq1_0(const std::byte* block, int64_t n, float* out) {
   for (; n > 0; --n, block += 54, out += 256) {
@@ -43,55 +91,6 @@ void decode_tq1_0(const std::byte* block, int64_t n, float* out) {
       for (int m = 0; m < 16; ++m) out[160 + 16 * digit + m] = d * trit(byte_at(block, 32 + m), digit);
     for (int digit = 0; digit < 4; ++digit)
       for (int m = 0; m < 4; ++m) out[240 + 4 * digit + m] = d * trit(byte_at(block, 48 + m), digit);
-  }
-}
-
-void decode_tq2_0(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 66, out += 256) {
-    const float d = half_at(block, 64);
-    for (int i = 0; i < 256; ++i) {
-      const int q = (byte_at(block, 32 * (i / 128) + i % 32) >> (2 * (i % 128 / 32))) & 3;
-      out[i] = d * static_cast<float>(q - 1);
-    }
-  }
-}
-
-void decode_mxfp4(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 17, out += 32) {
-    const float d = e8m0_half(byte_at(block, 0));
-    for (int j = 0; j < 16; ++j) {
-      const int q = byte_at(block, 1 + j);
-      out[j] = d * static_cast<float>(kE2m1[q & 15]);
-      out[j + 16] = d * static_cast<float>(kE2m1[q >> 4]);
-    }
-  }
-}
-
-void decode_nvfp4(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 36, out += 64) {
-    for (int group = 0; group < 4; ++group) {
-      const float d = ue4m3_half(byte_at(block, group));
-      for (int j = 0; j < 8; ++j) {
-        const int q = byte_at(block, 4 + 8 * group + j);
-        out[16 * group + j] = d * static_cast<float>(kE2m1[q & 15]);
-        out[16 * group + j + 8] = d * static_cast<float>(kE2m1[q >> 4]);
-      }
-    }
-  }
-}
-
-void decode_q1_0(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 18, out += 128) {
-    const float d = half_at(block, 0);
-    for (int i = 0; i < 128; ++i) out[i] = (byte_at(block, 2 + i / 8) >> (i % 8)) & 1 ? d : -d;
-  }
-}
-
-void decode_q2_0(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 18, out += 64) {
-    const float d = half_at(block, 0);
-    for (int i = 0; i < 64; ++i)
-      out[i] = d * static_cast<float>(((byte_at(block, 2 + i / 4) >> (2 * (i % 4))) & 3) - 1);
   }
 }
 

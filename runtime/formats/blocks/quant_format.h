@@ -1,4 +1,4 @@
-// The tensor types of GGUF: sizes, decoders and plain encoders, one row each.
+// The tensor types of GGUF: sizes, layouts, decoders and plain encoders, one row each.
 // Sources: GGUF specification; block layouts as in ggml-common.h.
 #pragma once
 
@@ -49,6 +49,32 @@ enum class TensorType : int32_t {
   Q2_0 = 42,
 };
 
+// 32 weights of a block as whole numbers: weight = scale * code + minimum, exactly.
+struct CodeBlock {
+  int8_t codes[32];  // of types with a table: values of that table
+  float scale[2];    // of columns 0..15 and 16..31; both equal where the type has one
+  float minimum[2];  // -0 where the type has none: adding it changes no bit
+};
+
+// What the bytes of a block say of its scales, for the types that Attar writes.
+struct BlockScales {
+  uint16_t d = 0, dmin = 0;  // F16 bits. Q4_1, Q5_1: dmin is the minimum itself
+  int8_t scales[16] = {};    // K types: multiples of d, of each group
+  int8_t minimums[16] = {};  // Q4_K, Q5_K: multiples of dmin, subtracted
+};
+
+// The layout of a type whose weights are whole numbers times scales: the one place where its bytes are read and
+// written.
+struct BlockCodes {
+  int8_t least, most;   // of the codes
+  const int8_t* table;  // (16) what four bits stand for; nullptr: all whole numbers between are codes
+  // The i-th 32 weights of consecutive blocks.
+  void (*read)(const std::byte* blocks, int64_t i, CodeBlock* out);
+  // The codes of one block (block_size), and its scales; nullptr where Attar writes none yet.
+  void (*write_codes)(const int8_t* codes, std::byte* block) = nullptr;
+  void (*write_scales)(const BlockScales& scales, std::byte* block) = nullptr;
+};
+
 struct QuantFormat {
   TensorType type;
   const char* name;     // "Q4_K", as GGUF tools print it
@@ -58,6 +84,7 @@ struct QuantFormat {
   void (*decode)(const std::byte* blocks, int64_t n_blocks, float* values);
   // Plain encoder: nearest value with scales from the block alone; nullptr where Attar writes none yet
   void (*encode)(const float* values, int64_t n_blocks, std::byte* blocks);
+  const BlockCodes* codes = nullptr;  // nullptr: plain values, codebooks of several values, TQ1_0
 
   // Integers are decoded for whoever asks; as a model's weights they are a quantized checkpoint without its scales.
   bool holds_weights() const { return decode != nullptr && (type < TensorType::I8 || type > TensorType::I64); }

@@ -70,6 +70,16 @@ def test_every_room_holds_sources():
     assert seen == set(ALLOWED) - {"recipes"}, seen ^ set(ALLOWED)
 
 
+def test_every_room_says_what_it_is_and_how_to_add_to_it():
+    rooms = {str(pathlib.PurePosixPath(name).parent) for name, _ in sources(".h", ".cpp", ".c")} - {"python/attar"}
+    lacking = []
+    for room in sorted(rooms):
+        readme = ROOT / room / "README.md"
+        text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+        lacking += [f"{room}/README.md: {heading}" for heading in ("# ", "## The path of the data", "## To add") if f"\n{heading}" not in f"\n{text}"]
+    assert not lacking, "\n".join(lacking)
+
+
 def test_every_include_is_allowed():
     wrong = []
     for name, text in sources(".h", ".cpp", ".c", ".inc"):

@@ -98,13 +98,6 @@ struct TrainInputs {
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
 };
 
-// Whether the trainer takes the signal that is kept with the data and needs no teacher beside the student. auto does so
-// where all of the data has one, and at the temperature at which it was kept.
-bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
-
-// Whether the teacher runs beside the student: for all that is learned, or for what a cached signal leaves open.
-bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data);
-
 // The options with sequence_tokens as a model of this context has it.
 DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_tokens);
 

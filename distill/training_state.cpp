@@ -60,8 +60,8 @@ Json to_json(const TrainingState& state, const std::string& fingerprint) {
   Json history = Json::array();
   for (const TrainStep& step : state.history) history.push_back(to_json(step));
   return {{"step", state.step},
-          {"epoch", state.epoch},
-          {"batch", state.batch},
+          {"epoch", state.at.epoch},
+          {"batch", state.at.batch},
           {"tokens", state.seen.count},
           {"unsignalled", state.seen.unsignalled},
           {"weighed", state.seen.weighed},
@@ -72,7 +72,7 @@ Json to_json(const TrainingState& state, const std::string& fingerprint) {
 }
 
 void read_json(const Json& json, TrainingState& state) {
-  state.step = json.at("step"), state.epoch = json.at("epoch"), state.batch = json.at("batch");
+  state.step = json.at("step"), state.at.epoch = json.at("epoch"), state.at.batch = json.at("batch");
   state.seen = {json.at("tokens"), json.at("unsignalled"), json.at("weighed"), json.at("dropped_mass")};
   state.optimizer.steps = json.at("optimizer_steps");
   for (const Json& step : json.at("history")) state.history.push_back(step_of(step));
@@ -150,7 +150,7 @@ void TrainingCheckpoints::restore(CausalLM& student, TrainingState& state) const
   if (!alike(student.parameters, checkpoint.model.parameters)) throw damaged(folder, "model.safetensors");
   if (!alike(student.parameters, state.optimizer.first) || !alike(student.parameters, state.optimizer.second))
     throw damaged(folder, "extra.safetensors");
-  if (state.batch < 0 || state.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
+  if (state.at.batch < 0 || state.at.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
   student.parameters = std::move(checkpoint.model.parameters);
 }
 

@@ -10,12 +10,14 @@
 #include "distill/adamw.h"
 #include "distill/labels.h"
 #include "distill/train.h"
+#include "distill/training_batches.h"
 
 namespace attar {
 
 struct TrainingState {
-  int64_t step = 0, epoch = 0, batch = 0;  // batch: the next one of the epoch
-  LossTokens seen;                         // learned from so far
+  int64_t step = 0;
+  BatchPosition at;
+  LossTokens seen;  // learned from so far
   AdamWState optimizer;
   std::vector<TrainStep> history;
 };

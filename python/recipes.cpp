@@ -83,10 +83,7 @@ std::string export_call(py::kwargs given) {
   CommandOptions command = take_command(given, "model", "data");
   command.to = take<std::string>(given, "to");
   const Progress progress = take_progress(given);
-  const ExportTarget target{.format = take<std::string>(given, "format"),
-                            .dtype = take<std::string>(given, "dtype"),
-                            .dequantized = take<bool>(given, "dequantized"),
-                            .split_size = take<std::string>(given, "split_size")};
+  const auto target = take_options<ExportTarget>(given);
   const NativeCall native;
   return export_model(command, target, progress);
 }
@@ -94,13 +91,7 @@ std::string export_call(py::kwargs given) {
 std::string eval_call(py::kwargs given) {
   const CommandOptions command = take_command(given, "model", "data");
   const Progress progress = take_progress(given);
-  EvalOptions options;
-  options.tasks = take(given, "tasks", options.tasks);
-  options.numerics = take(given, "numerics", options.numerics);
-  options.context = take(given, "context", options.context);
-  options.limit = take(given, "limit", options.limit);
-  options.per_item = take(given, "per_item", options.per_item);
-  options.chat_template = take(given, "chat_template", options.chat_template);
+  const auto options = take_options<EvalOptions>(given);
   refuse_rest(given, "evaluate");
   const NativeCall native;
   return eval_model(command, options, progress);

@@ -110,11 +110,8 @@ class PyModel {
 
  private:
   static runtime::GenerateOptions take_generate_options(py::dict& given) {
-    runtime::GenerateOptions options;
-    options.sampling = take_options<runtime::SampleOptions>(given);
-    options.max_tokens = take(given, "max_tokens", options.max_tokens);
+    auto options = take_options<runtime::GenerateOptions>(given);
     options.seed = take(given, "seed", options.seed);
-    options.stop = take(given, "stop", options.stop);
     refuse_rest(given, "generate");
     runtime::check(options.sampling);
     if (options.max_tokens < 0)

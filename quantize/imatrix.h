@@ -1,5 +1,5 @@
-// llama.cpp's importance matrix, the GGUF that llama-imatrix writes: two tensors a matrix, NAME.in_sum2 (in), the sum of
-// squares of each input, and NAME.counts, over how many tokens. Source: llama.cpp's tools/imatrix of 2026.
+// llama.cpp's importance matrix, the GGUF that llama-imatrix writes: two tensors a matrix, NAME.in_sum2 (in), the sum
+// of squares of each input, and NAME.counts, over how many tokens. Source: llama.cpp's tools/imatrix of 2026.
 #pragma once
 
 #include <string>

@@ -1,4 +1,6 @@
 """Which folder may include which, read from the code's own #include lines."""
+import ast
+import collections
 import pathlib
 import re
 
@@ -57,8 +59,11 @@ def folder_of(path):
     return "/".join(parts)
 
 
-def sources(*suffixes):
-    for top in sorted({folder.split("/")[0] for folder in ALLOWED}):
+TOPS = sorted({folder.split("/")[0] for folder in ALLOWED})
+
+
+def sources(*suffixes, tops=TOPS):
+    for top in tops:
         for path in sorted((ROOT / top).rglob("*")):
             if path.suffix in suffixes:
                 yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
@@ -100,6 +105,27 @@ def test_headers_are_cheap():
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_file_is_longer_than_800_lines():
-    long = [f"{name}: {text.count(chr(10))}" for name, text in sources(".h", ".cpp") if text.count("\n") > 800]
+def functions(name, text):
+    """(name, lines) of each function. In C++ as clang-format lays it out: from a line that opens a body to the brace below its first letter."""
+    if name.endswith(".py"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                yield node.name, node.end_lineno - node.lineno + 1
+        return
+    for found in re.finditer(r"^( *)(?!namespace|extern)(\w[^\n;]*\([^;{]*\{)\n(?:.*\n)*?\1\}", text, re.MULTILINE):
+        yield found[2].splitlines()[0], found[0].count("\n") + 1
+
+
+def test_files_and_functions_are_short():
+    long = []
+    for name, text in sources(".h", ".cpp", ".c", ".inc", ".py", tops=[*TOPS, "tests"]):
+        if (lines := text.count("\n")) > 500:
+            long.append(f"{name}: {lines} lines")
+        long += [f"{name}: {function}: {lines} lines" for function, lines in functions(name, text) if lines > 80]
     assert not long, "\n".join(long)
+
+
+def test_no_folder_is_crowded():
+    counts = collections.Counter(str(pathlib.PurePosixPath(name).parent) for name, _ in sources(".h", ".cpp", tops=[*TOPS, "tests"]))
+    crowded = {folder: count for folder, count in counts.items() if count > 24}
+    assert not crowded, crowded

@@ -6,6 +6,8 @@
 
 #include "recipes/cli/verbs.h"
 #include "recipes/commands/commands.h"
+#include "recipes/run/machine.h"
+#include "recipes/run/run_log.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
@@ -43,122 +45,124 @@ int show(const std::string& document, const GlobalOptions& global) {
   return 0;
 }
 
-// What every stage verb takes.
-struct Shared {
+// What these verbs have in common: a command and its log.
+struct Given {
   CommandOptions command;
-  explicit Shared(CLI::App& app, const char* model_name) {
-    app.add_option(model_name, command.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE")->required();
-    app.add_option("-o,--out", command.out, "what to write: a file ending in .gguf, or a folder")->required();
-  }
-  CommandOptions with(const GlobalOptions& global) const {
-    CommandOptions out = command;
-    out.threads = static_cast<int>(global.threads);
-    out.seed = global.seed.value_or(0);
-    return out;
-  }
-  // How its text is read.
-  void add_text_flags(CLI::App& app) { visit_fields(command.text, FlagAdder(app)); }
+  LogOptions log;
 };
 
-}  // namespace
+void add_model_and_out(CLI::App& app, const char* model_name, CommandOptions& command) {
+  add_text(app, model_name, command.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  add_text(app, "-o,--out", command.out, "what to write: a file ending in .gguf, or a folder");
+  for (const char* name : {model_name, "--out"}) require(app, name);
+}
 
-Action add_prune(CLI::App& command, const GlobalOptions& global) {
-  struct State : Shared {
-    using Shared::Shared;
-    PruneOptions options;
-  };
-  const auto state = std::make_shared<State>(command, "MODEL");
-  command.add_option("--calibration", state->command.data, "text to measure the model on: .txt or .jsonl, also .gz");
-  command.add_option("--to", state->command.to, "tensor type of a GGUF; F16 without it");
-  state->add_text_flags(command);
-  visit_fields(state->options, FlagAdder(command));
-  return [state, &global] {
-    return show(prune_model(state->with(global), state->options, terminal_progress(global)), global);
+void add_type(CLI::App& app, std::string& to) {
+  add_text(app, "--to", to, "tensor type of a GGUF; F16 without it");
+}
+
+// The flags of the log, and the action: calls `work` (a function of commands.h) and shows its document.
+template <class State, class Work>
+Action logged(CLI::App& app, const GlobalOptions& global, std::shared_ptr<State> state, Work work) {
+  visit_fields(state->log, FlagAdder(app));
+  return [&app, &global, state, work] {
+    CommandOptions command = state->command;
+    command.threads = static_cast<int>(global.threads);
+    command.seed = global.seed.value_or(0);
+    const RunLog log(state->log);
+    log.write(LogLevel::Info, "Attar " ATTAR_VERSION ": " + command_line());
+    return log.around([&] {
+      const std::string document = work(*state, command, log.watching(terminal_progress(global)));
+      const auto json = nlohmann::json::parse(document);
+      for (const char* key : {"fallbacks", "notes"})
+        for (const std::string& line : json.value(key, std::vector<std::string>()))
+          log.write(LogLevel::Warning, app.get_name() + ": " + line);
+      log.write(LogLevel::Info, "done");
+      return show(document, global);
+    });
   };
 }
 
-Action add_distill(CLI::App& command, const GlobalOptions& global) {
-  struct State : Shared {
-    using Shared::Shared;
+}  // namespace
+
+Action add_prune(CLI::App& app, const GlobalOptions& global) {
+  struct State : Given {
+    PruneOptions options;
+  };
+  const auto state = std::make_shared<State>();
+  add_model_and_out(app, "MODEL", state->command);
+  add_texts(app, "--calibration", state->command.data, "text to measure the model on: .txt or .jsonl, also .gz");
+  add_type(app, state->command.to);
+  visit_fields(state->command.text, FlagAdder(app));
+  visit_fields(state->options, FlagAdder(app));
+  return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {
+    return prune_model(command, given.options, progress);
+  });
+}
+
+Action add_distill(CLI::App& app, const GlobalOptions& global) {
+  struct State : Given {
     DistillOptions options;
     std::string student;
     bool resume = false;
   };
-  const auto state = std::make_shared<State>(command, "TEACHER");
-  command.add_option("--student", state->student, "the model that learns")->required();
-  command.add_option("--data", state->command.data, "text to learn from: .txt or .jsonl, also .gz")->required();
-  command.add_option("--to", state->command.to, "tensor type of a GGUF; F16 without it");
-  command.add_flag("--resume", state->resume, "go on from the last checkpoint beside OUT");
-  state->add_text_flags(command);
-  visit_fields(state->options, FlagAdder(command));
-  return [state, &global] {
-    return show(
-        distill_model(state->with(global), state->student, state->options, state->resume, terminal_progress(global)),
-        global);
-  };
+  const auto state = std::make_shared<State>();
+  add_model_and_out(app, "TEACHER", state->command);
+  add_text(app, "--student", state->student, "the model that learns");
+  add_texts(app, "--data", state->command.data, "text to learn from: .txt or .jsonl, also .gz");
+  for (const char* name : {"--student", "--data"}) require(app, name);
+  add_type(app, state->command.to);
+  add_switch(app, "--resume", state->resume, "go on from the last checkpoint beside OUT");
+  visit_fields(state->command.text, FlagAdder(app));
+  visit_fields(state->options, FlagAdder(app));
+  return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {
+    return distill_model(command, given.student, given.options, given.resume, progress);
+  });
 }
 
-Action add_quantize(CLI::App& command, const GlobalOptions& global) {
-  struct State : Shared {
-    using Shared::Shared;
+Action add_quantize(CLI::App& app, const GlobalOptions& global) {
+  struct State : Given {
     QuantizeOptions options;
     std::string imatrix;
   };
-  const auto state = std::make_shared<State>(command, "MODEL");
-  command.add_option("--calibration", state->command.data,
-                     "text that says which inputs matter: .txt or .jsonl, also .gz");
-  command.add_option("--imatrix", state->imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
-  state->add_text_flags(command);
-  visit_fields(state->options, FlagAdder(command));
-  return [state, &global] {
-    return show(quantize_model(state->with(global), state->options, state->imatrix, terminal_progress(global)), global);
-  };
+  const auto state = std::make_shared<State>();
+  add_model_and_out(app, "MODEL", state->command);
+  add_texts(app, "--calibration", state->command.data, "text that says which inputs matter: .txt or .jsonl, also .gz");
+  add_text(app, "--imatrix", state->imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
+  visit_fields(state->command.text, FlagAdder(app));
+  visit_fields(state->options, FlagAdder(app));
+  return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {
+    return quantize_model(command, given.options, given.imatrix, progress);
+  });
 }
 
-Action add_export(CLI::App& command, const GlobalOptions& global) {
-  struct State : Shared {
-    using Shared::Shared;
+Action add_export(CLI::App& app, const GlobalOptions& global) {
+  struct State : Given {
     ExportTarget target;
   };
-  const auto state = std::make_shared<State>(command, "MODEL");
-  command
-      .add_option("--format", state->target.format,
-                  "gguf, or hf: a Hugging Face directory, of a GGUF the values that its codes stand for")
-      ->capture_default_str();
-  command.add_option("--to", state->command.to, "tensor type of the GGUF; without it tensors keep theirs");
-  command.add_option("--dtype", state->target.dtype,
-                     "numbers of a Hugging Face directory: float32 (without it) or bfloat16");
-  command.add_flag("--dequantized", state->target.dequantized,
-                   "hf: write the values that codes of type --to stand for, or those of a GGUF's own codes");
-  command.add_option("--split-size", state->target.split_size,
-                     "gguf: most bytes of one file, such as 2GB; a larger model becomes OUT-00001-of-0000N.gguf, ...");
-  return [state, &global] {
-    return show(export_model(state->with(global), state->target, terminal_progress(global)), global);
-  };
+  const auto state = std::make_shared<State>();
+  add_model_and_out(app, "MODEL", state->command);
+  add_text(app, "--to", state->command.to, "tensor type of the GGUF; without it tensors keep theirs");
+  visit_fields(state->target, FlagAdder(app));
+  return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {
+    return export_model(command, given.target, progress);
+  });
 }
 
-Action add_eval(CLI::App& command, const GlobalOptions& global) {
-  struct State {
-    CommandOptions command;
+Action add_eval(CLI::App& app, const GlobalOptions& global) {
+  struct State : Given {
     EvalOptions options;
   };
   const auto state = std::make_shared<State>();
-  add_model(command, state->command.model);
-  command.add_option("--data", state->command.data, "text for perplexity and bits per byte");
-  command.add_option("--task", state->options.tasks,
-                     "multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does");
-  command.add_option("--numerics", state->options.numerics, "fp32 or deployed")->capture_default_str();
-  add_whole(command, "--context", state->options.context, "window length in tokens for --data", {.least = 2});
-  add_text(
-      command, "--chat-template", state->options.chat_template,
-      "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
-      "zephyr; without it the model's own");
-  add_whole(command, "--limit", state->options.limit, "items of each task; 0 for all", {.least = 0});
-  command.add_flag("--per-item", state->options.per_item, "list each item's log-probabilities and choice too");
-  return [state, &global] {
-    state->command.threads = static_cast<int>(global.threads);
-    return show(eval_model(state->command, state->options, terminal_progress(global)), global);
-  };
+  add_model(app, state->command.model);
+  add_texts(app, "--data", state->command.data, "text for perplexity and bits per byte");
+  FlagAdder flags(app);
+  visit_fields(state->options, [&](auto& value, const std::string& name, const char* help) {
+    flags(value, name == "tasks" ? "task" : name.c_str(), help);  // one each time
+  });
+  return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {
+    return eval_model(command, given.options, progress);
+  });
 }
 
 Action add_doctor(CLI::App&, const GlobalOptions& global) {

@@ -6,6 +6,7 @@
 
 #include "compress/checkpoint.h"
 #include "compress/shards.h"
+#include "distill/signal_source.h"
 #include "distill/training_state.h"
 #include "export/export.h"
 #include "prune/vocabulary.h"

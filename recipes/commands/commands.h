@@ -32,13 +32,20 @@ std::string quantize_model(const CommandOptions& command, const QuantizeOptions&
 std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
                           bool resume, const Progress& progress = {});
 
-// What export writes. `dtype`: numbers of a Hugging Face directory, "" for float32. `dequantized`: it holds the values
-// that codes of type `to` stand for.
 struct ExportTarget {
   std::string format = "gguf", dtype{};
   bool dequantized = false;
-  std::string split_size{};  // of GGUF: most bytes of one file, such as 2GB; "" for one file
+  std::string split_size{};
 };
+template <class Visitor>
+void visit_fields(ExportTarget& o, Visitor&& field) {
+  field(o.format, "format", "gguf, or hf: a Hugging Face directory, of a GGUF the values that its codes stand for");
+  field(o.dtype, "dtype", "numbers of a Hugging Face directory: float32 (without it) or bfloat16");
+  field(o.dequantized, "dequantized",
+        "hf: write the values that codes of type --to stand for, or those of a GGUF's own codes");
+  field(o.split_size, "split_size",
+        "gguf: most bytes of one file, such as 2GB; a larger model becomes OUT-00001-of-0000N.gguf, ...");
+}
 std::string export_model(const CommandOptions& command, const ExportTarget& target, const Progress& progress = {});
 
 // Perplexity and bits per byte of a text; or accuracy on task files in the form of multiple-choice JSONL.
@@ -46,10 +53,21 @@ struct EvalOptions {
   std::vector<std::string> tasks;
   std::string numerics = "deployed";
   int64_t context = 512;
-  int64_t limit = 0;            // items of a task, 0 for all
-  bool per_item = false;        // list what each item was given
-  std::string chat_template{};  // as of TextReaderOptions
+  std::string chat_template{};
+  int64_t limit = 0;
+  bool per_item = false;
 };
+template <class Visitor>
+void visit_fields(EvalOptions& o, Visitor&& field) {
+  field(o.tasks, "tasks", "multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does");
+  field(o.numerics, "numerics", "fp32 or deployed");
+  field(o.context, "context", "window length in tokens for --data");
+  field(o.chat_template, "chat_template",
+        "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
+        "zephyr; without it the model's own");
+  field(o.limit, "limit", "items of each task; 0 for all");
+  field(o.per_item, "per_item", "list each item's log-probabilities and choice too");
+}
 std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress = {});
 
 // What this machine has and lacks, as JSON. `runtime_program`: attar-run, which measures.

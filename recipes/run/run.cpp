@@ -139,15 +139,12 @@ RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Pro
                                 " threads: " + command_line());
   const Progress watched = log.watching(progress);
   RunState state{recipe, inputs, options, folder, watched, log, threads};
-  try {
+  return log.around([&] {
     const std::vector<StageRecord> records = run_stages(state);
     RunOutcome outcome = write_report(state, records);
     log.write(LogLevel::Info, outcome.gates_passed ? "done" : "done; a gate was missed");
     return outcome;
-  } catch (const std::exception& error) {
-    log.write(LogLevel::Warning, std::string("stopped: ") + error.what());
-    throw;
-  }
+  });
 }
 
 }  // namespace attar

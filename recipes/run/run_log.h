@@ -1,6 +1,7 @@
 // What happened when: runs/<name>/log.txt, to which every start of a run adds; any verb of `attar` with --log-file.
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <string>
 
@@ -31,6 +32,17 @@ class RunLog {
   ~RunLog();
 
   void write(LogLevel level, const std::string& line) const;
+
+  // What `work` returns; when it throws, the log says why.
+  template <class Work>
+  auto around(Work&& work) const {
+    try {
+      return work();
+    } catch (const std::exception& error) {
+      write(LogLevel::Warning, std::string("stopped: ") + error.what());
+      throw;
+    }
+  }
 
   // `progress`, with what its events say written down as well. Must not outlive the log.
   Progress watching(Progress progress) const;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
+#include "distill/signal_source.h"
 #include "prune/vocabulary.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/prune_record.h"

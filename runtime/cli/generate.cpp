@@ -8,6 +8,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -25,21 +26,22 @@ using Json = nlohmann::ordered_json;
 struct Options {
   std::string model, prompt, system, chat_template;
   bool special = false;
-  int64_t max_tokens = 256;
   int64_t context = 0;
-  std::vector<std::string> stop;
-  runtime::SampleOptions sampling;
+  runtime::GenerateOptions generate;
 };
 
 void add_shared(CLI::App& command, Options& options) {
   add_model(command, options.model);
-  add_whole(command, "-n,--max-tokens", options.max_tokens, "most tokens of an answer", {.least = 1});
   add_text(command, "--system", options.system, "system message of a chat");
   add_chat_template(command, options.chat_template);
   add_special(command, options.special);
-  add_texts(command, "--stop", options.stop, "end before this text; may be given several times");
   add_whole(command, "--context", options.context, "most tokens kept; 0 for the model's own", {.least = 0});
-  visit_fields(options.sampling, FlagAdder(command));
+  FlagAdder flags(command);
+  visit_fields(options.generate, [&](auto& value, const std::string& name, const char* help) {
+    if constexpr (std::is_same_v<decltype(value), int64_t&>)
+      if (name == "max_tokens") return add_whole(command, "-n,--max-tokens", value, help, {.least = 1});
+    flags(value, name.c_str(), help);
+  });
 }
 
 // A model with all it needs to speak.
@@ -84,13 +86,11 @@ class Speaker {
     size_t common = 0;
     while (common < held_.size() && common + 1 < prompt.size() && held_[common] == prompt[common]) ++common;
     cache_.truncate(static_cast<int64_t>(common));
-    runtime::GenerateOptions how;
-    how.max_tokens = std::min(options_.max_tokens, left);
-    how.sampling = options_.sampling;
+    runtime::GenerateOptions how = options_.generate;
+    how.max_tokens = std::min(how.max_tokens, left);
     how.seed = seed;
-    how.stop = options_.stop;
     runtime::Generated out = runtime::generate(model_, cache_, prompt, how, work_, show, progress_);
-    if (out.reason == runtime::StopReason::MaxTokens && left < options_.max_tokens)
+    if (out.reason == runtime::StopReason::MaxTokens && left < options_.generate.max_tokens)
       out.reason = runtime::StopReason::ContextFull;
     held_ = prompt;
     held_.insert(held_.end(), out.tokens.begin(), out.tokens.end());
@@ -121,7 +121,7 @@ const char* reason_name(runtime::StopReason reason) {
 }
 
 int run_generate(const Options& options, const GlobalOptions& global) {
-  runtime::check(options.sampling);
+  runtime::check(options.generate.sampling);
   Speaker speaker(options, global);
   Prompt asked{.text = options.prompt};
   if (!options.system.empty()) {
@@ -206,7 +206,8 @@ class Chat {
   // All that was said and then `line`. The oldest turns behind a system message are dropped until there is room for an
   // answer. Empty when not even `line` alone fits.
   std::vector<int32_t> fitting_prompt(const std::string& line) {
-    const int64_t room = speaker_.room(), answer = std::min(options_.max_tokens, std::max<int64_t>(1, room / 4));
+    const int64_t room = speaker_.room(),
+                  answer = std::min(options_.generate.max_tokens, std::max<int64_t>(1, room / 4));
     const auto first = static_cast<std::ptrdiff_t>(options_.system.empty() ? 0 : 1);
     std::vector<ChatMessage> messages = seen_;
     messages.push_back({"user", line});
@@ -240,7 +241,7 @@ class Chat {
 };
 
 int run_chat(const Options& options, const GlobalOptions& global) {
-  runtime::check(options.sampling);
+  runtime::check(options.generate.sampling);
   Speaker speaker(options, global);
   speaker.begin_chat(global);
   Chat chat(speaker, options, global);

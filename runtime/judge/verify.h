@@ -1,5 +1,5 @@
 // Fidelity of a student to its teacher: both run side by side in this runtime, streaming, on one named text.
-// Definitions: reference "verification", sections 1 and 2; sums in double.
+// KL, top-k and perplexity as llama-perplexity --kl-divergence has them; sums in double.
 #pragma once
 
 #include <cstdint>

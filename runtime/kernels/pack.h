@@ -8,9 +8,9 @@
 
 #include "runtime/base/host/thread_pool.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/numerics.h"
 #include "runtime/kernels/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
-#include "runtime/formats/numerics.h"
 
 namespace attar::runtime {
 

@@ -21,6 +21,12 @@ struct GenerateOptions {
   uint64_t seed = 0;
   std::vector<std::string> stop;  // cut before the first occurrence; may cross tokens and UTF-8 borders
 };
+template <class Visitor>
+void visit_fields(GenerateOptions& o, Visitor&& field) {  // the seed is of the whole call
+  field(o.max_tokens, "max_tokens", "most tokens of an answer");
+  field(o.stop, "stop", "end before this text; may be given several times");
+  visit_fields(o.sampling, field);
+}
 
 enum class StopReason { EndOfText, StopString, MaxTokens, ContextFull, Interrupted };
 

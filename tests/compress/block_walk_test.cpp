@@ -16,35 +16,18 @@
 
 #include "compress/token_dataset.h"
 #include "tests/compress/counted_memory.h"
+#include "tests/compress/uneven_model.h"
 
 namespace attar {
 namespace {
 
 using Key = std::pair<int64_t, LinearGroup>;
 
-ModelConfig config_of(Family family, bool tied) {
-  ModelConfig config;
-  config.family = family;
-  config.vocab_size = 120;
-  config.width = 30;
-  config.context_length = 64;
-  config.tied_embeddings = tied;
-  config.layers = {{LayerKind::FullAttention, 6, 3, 4, 50},
-                   {LayerKind::FullAttention, 4, 2, 6, 37},
-                   {LayerKind::FullAttention, 3, 3, 8, 300}};  // wider than a panel of the products
-  return config;
-}
+constexpr int64_t kWide = 300;  // feed-forward channels: wider than a panel of the products
 
 // Eleven batches: more than a wave holds.
 std::vector<TokenBatch> batches() {
-  TokenDataset data;
-  for (int d = 0; d < 11; ++d) {
-    TokenDocument document;
-    for (int i = 0; i < 20 + d; ++i) document.tokens.push_back((d * 31 + i * i * 7) % 120);
-    document.in_loss.assign(document.tokens.size(), 1);
-    data.documents.push_back(std::move(document));
-  }
-  return batches_in_order(data, 64, 30);
+  return batches_in_order(uneven_text(11, 20), 64, 30);
 }
 
 WalkOptions all_groups(GroupVisit::Kind kind) {
@@ -132,7 +115,7 @@ TEST(WalkBlocks, MeasuresTheModelAsItIsBesideTheModelAsItWas) {
   const c10::NoGradGuard no_grad;
   for (const Family family : {Family::Llama, Family::Qwen3, Family::Gemma3})
     for (const bool tied : {true, false}) {
-      CausalLM model = CausalLM::random(config_of(family, tied), 2);
+      CausalLM model = CausalLM::random(uneven_config(family, tied, kWide), 2);
       const CausalLM whole = model.clone();
       std::vector<Key> seen;
       const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
@@ -159,7 +142,7 @@ std::map<Key, LinearStats> recorded(CausalLM& model, const WalkOptions& options)
 }
 
 TEST(WalkBlocks, LookingIsChangingNothingAndThreadsChangeNoBit) {
-  CausalLM model = CausalLM::random(config_of(Family::Llama, true), 2);
+  CausalLM model = CausalLM::random(uneven_config(Family::Llama, true, kWide), 2);
   const std::map<Key, LinearStats> expected = recorded(model, all_groups(GroupVisit::Change));
   for (const int threads : {1, 3}) {
     WalkOptions options = all_groups(GroupVisit::Look);
@@ -179,7 +162,7 @@ TEST(WalkBlocks, LookingIsChangingNothingAndThreadsChangeNoBit) {
 }
 
 TEST(WalkBlocks, GroupsThatAreNotVisitedArePassed) {
-  CausalLM model = CausalLM::random(config_of(Family::Qwen2, true), 2);
+  CausalLM model = CausalLM::random(uneven_config(Family::Qwen2, true, kWide), 2);
   const std::map<Key, LinearStats> all = recorded(model, all_groups(GroupVisit::Look));
   WalkOptions options{.visits = {}, .threads = 1};
   options.visits[static_cast<size_t>(LinearGroup::Down)] = {.kind = GroupVisit::Look, .gram = true, .target = true};
@@ -194,7 +177,7 @@ TEST(WalkBlocks, GroupsThatAreNotVisitedArePassed) {
 // A norm's weight moves into the linears behind it: what they are given changes, what comes after does not.
 TEST(WalkBlocks, ANormMayBeFoldedIntoTheWeights) {
   const c10::NoGradGuard no_grad;
-  CausalLM model = CausalLM::random(config_of(Family::Llama, false), 2);
+  CausalLM model = CausalLM::random(uneven_config(Family::Llama, false, kWide), 2);
   for (auto& [name, tensor] : model.parameters)
     if (name.ends_with("norm.weight")) tensor.copy_(at::ones_like(tensor) + 0.5 * tensor.cumsum(0).sin());
   CausalLM folded = model.clone();
@@ -215,7 +198,7 @@ TEST(WalkBlocks, ANormMayBeFoldedIntoTheWeights) {
 }
 
 TEST(GroupInput, MayBeAskedForTwice) {
-  const CausalLM model = CausalLM::random(config_of(Family::Gemma3, true), 2);
+  const CausalLM model = CausalLM::random(uneven_config(Family::Gemma3, true, kWide), 2);
   const TokenBatch batch = batches()[0];
   const at::Tensor hidden = embed(model, batch), copy = hidden.clone();
   for (int group = 0; group < kGroups; ++group) {
@@ -228,7 +211,7 @@ TEST(GroupInput, MayBeAskedForTwice) {
 // One token of a window can carry more energy than all others: a first token that gives its layer a massive activation.
 TEST(WalkBlocks, ALoudTokenIsTurnedDown) {
   const c10::NoGradGuard no_grad;
-  CausalLM model = CausalLM::random(config_of(Family::Llama, true), 2);
+  CausalLM model = CausalLM::random(uneven_config(Family::Llama, true, kWide), 2);
   model.parameters.at("token_embd.weight")[7].zero_()[0] = 100.0;
   for (const char* name : {"blk.0.ffn_up.weight", "blk.0.ffn_gate.weight"})
     model.parameters.at(name).select(1, 0).add_(20.0);
@@ -249,7 +232,7 @@ TEST(WalkBlocks, ALoudTokenIsTurnedDown) {
 
 // Memory does not grow with the number of batches beyond the two streams of hidden states.
 TEST(WalkBlocks, PeakMemoryIsTwoStreamsAndAFewGrams) {
-  ModelConfig config = config_of(Family::Llama, true);
+  ModelConfig config = uneven_config(Family::Llama, true, kWide);
   config.layers.assign(2, {LayerKind::FullAttention, 3, 1, 10, 512});
   CausalLM model = CausalLM::random(config, 2);
   const auto peak_of = [&](int n_batches) {

@@ -36,7 +36,7 @@ at::Tensor some_hessian(int64_t in, uint64_t seed) {
   return gram + at::diag(ridge(gram, 0.01));
 }
 
-// W = (1, 2, 3), H = [[2,1,0],[1,2,1],[0,1,2]]: reference "pruning", section 1.3.
+// W = (1, 2, 3), H = [[2,1,0],[1,2,1],[0,1,2]], worked out by hand.
 TEST(Obs, GoldenRow) {
   const at::Tensor hessian = at::tensor({2.0, 1.0, 0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 2.0}, at::kDouble).view({3, 3});
   const at::Tensor weight = at::tensor({1.0, 2.0, 3.0}, at::kDouble).view({1, 3});

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "distill/signal_source.h"
 #include "distill/train.h"
 #include "runtime/base/error.h"
 #include "tests/distill/tiny_training.h"

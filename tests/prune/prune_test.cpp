@@ -17,6 +17,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "tests/compress/counted_memory.h"
+#include "tests/compress/uneven_model.h"
 
 namespace attar {
 namespace {
@@ -108,28 +109,8 @@ TEST(CutInputs, FollowsNoNoise) {
   EXPECT_GT(moved(0.5 * given + 0.1 * noise), 0.2);
 }
 
-ModelConfig config_of(Family family, bool tied) {
-  ModelConfig config;
-  config.family = family;
-  config.vocab_size = 120;
-  config.width = 30;
-  config.context_length = 64;
-  config.tied_embeddings = tied;
-  config.layers = {{LayerKind::FullAttention, 6, 3, 4, 50},
-                   {LayerKind::FullAttention, 4, 2, 6, 37},
-                   {LayerKind::FullAttention, 3, 3, 8, 64}};
-  return config;
-}
-
 TokenDataset text() {
-  TokenDataset data;
-  for (int d = 0; d < 6; ++d) {
-    TokenDocument document;
-    for (int i = 0; i < 40 + d; ++i) document.tokens.push_back((d * 31 + i * i * 7) % 120);
-    document.in_loss.assign(document.tokens.size(), 1);
-    data.documents.push_back(std::move(document));
-  }
-  return data;
+  return uneven_text(6, 40);
 }
 
 // The sliced model gives what the whole one gives with the removed channels and groups set to zero.
@@ -137,7 +118,7 @@ TEST(Prune, SlicedEqualsMasked) {
   const c10::NoGradGuard no_grad;
   for (const Family family : {Family::Llama, Family::Qwen2, Family::Qwen3})
     for (const bool tied : {true, false}) {
-      CausalLM sliced = CausalLM::random(config_of(family, tied), 2);
+      CausalLM sliced = CausalLM::random(uneven_config(family, tied), 2);
       for (auto& [name, tensor] : sliced.parameters)
         if (name.ends_with(".bias")) tensor.copy_(at::arange(tensor.numel(), at::kFloat).mul_(0.01));
       CausalLM masked = sliced.clone();
@@ -168,7 +149,7 @@ TEST(Prune, RefitLeavesLessErrorThanSlicing) {
   const c10::NoGradGuard no_grad;
   double errors[2];
   for (const bool mended : {false, true}) {
-    CausalLM model = CausalLM::random(config_of(Family::Llama, true), 2);
+    CausalLM model = CausalLM::random(uneven_config(Family::Llama, true), 2);
     TokenizerData tokenizer;
     PruneOptions options;
     options.ffn = 0.3, options.round_channels = 1, options.refit = mended;
@@ -178,7 +159,7 @@ TEST(Prune, RefitLeavesLessErrorThanSlicing) {
 }
 
 TEST(Prune, SharesAreRoundedToTheNearestAndWhatStaysIsSaid) {
-  ModelConfig config = config_of(Family::Llama, true);
+  ModelConfig config = uneven_config(Family::Llama, true);
   config.layers.assign(2, {LayerKind::FullAttention, 4, 2, 6, 40});
   const auto pruned = [&](double heads, double ffn) {
     CausalLM model = CausalLM::random(config, 2);
@@ -198,7 +179,7 @@ TEST(Prune, SharesAreRoundedToTheNearestAndWhatStaysIsSaid) {
 // Finite weights whose products are not.
 TEST(Prune, OverflowOnTheTextIsSaidAndNotLeftToTheSolver) {
   for (const int what : {0, 1}) {
-    CausalLM model = CausalLM::random(config_of(Family::Llama, true), 2);
+    CausalLM model = CausalLM::random(uneven_config(Family::Llama, true), 2);
     model.parameters.at("blk.1.ffn_up.weight").mul_(1e30);
     model.parameters.at("blk.1.ffn_gate.weight").mul_(1e30);
     TokenizerData tokenizer;
@@ -222,7 +203,7 @@ TEST(Prune, OverflowOnTheTextIsSaidAndNotLeftToTheSolver) {
 }
 
 TEST(Prune, ThreadsChangeNoBit) {
-  CausalLM a = CausalLM::random(config_of(Family::Llama, true), 2), b = a.clone();
+  CausalLM a = CausalLM::random(uneven_config(Family::Llama, true), 2), b = a.clone();
   TokenizerData tokenizer;
   PruneOptions options;
   options.ffn = 0.25, options.heads = 0.4, options.round_channels = 8;
@@ -233,7 +214,7 @@ TEST(Prune, ThreadsChangeNoBit) {
 
 // Beside the model: two streams of hidden states, and what a wave of batches and a fit need of the widest linear.
 TEST(Prune, PeakMemoryIsTwoStreamsAndEightGrams) {
-  ModelConfig config = config_of(Family::Llama, true);
+  ModelConfig config = uneven_config(Family::Llama, true);
   config.context_length = 512;
   config.layers.assign(2, {LayerKind::FullAttention, 3, 1, 10, 1024});
   CausalLM model = CausalLM::random(config, 2);
@@ -255,7 +236,7 @@ TEST(Prune, PeakMemoryIsTwoStreamsAndEightGrams) {
 
 TEST(Prune, MissingTokensAreSaid) {
   const auto notes_of = [](double heads, double ffn) {
-    CausalLM model = CausalLM::random(config_of(Family::Llama, true), 2);
+    CausalLM model = CausalLM::random(uneven_config(Family::Llama, true), 2);
     TokenizerData tokenizer;
     PruneOptions options;
     options.heads = heads, options.ffn = ffn, options.round_channels = 1;
@@ -314,7 +295,7 @@ void expect_layers_go(const CausalLM& before, int64_t count, const std::vector<i
 
 TEST(Prune, TheLayersThatDoLeastGo) {
   const c10::NoGradGuard no_grad;
-  const ModelConfig config = config_of(Family::Llama, true);
+  const ModelConfig config = uneven_config(Family::Llama, true);
   expect_layers_go(with_quiet_layers(config, 8, {5}), 1, {5});
   expect_layers_go(with_quiet_layers(config, 8, {3, 5, 6}), 3, {3, 5, 6});
   // The first two and the last stay, however little they do.
@@ -330,7 +311,7 @@ TEST(Prune, TheLayersThatDoLeastGo) {
 // holds the one layer that does least.
 TEST(Prune, GemmaLosesTheRightSix) {
   const c10::NoGradGuard no_grad;
-  ModelConfig config = config_of(Family::Gemma3, true);
+  ModelConfig config = uneven_config(Family::Gemma3, true);
   config.sliding_window = 16;
   expect_layers_go(with_quiet_layers(config, 18, {6, 7, 8, 9, 10, 11}), 6, {6, 7, 8, 9, 10, 11});
   expect_layers_go(with_quiet_layers(config, 18, {0, 12, 13, 14, 15, 16, 17}), 6, {12, 13, 14, 15, 16, 17});

@@ -15,8 +15,7 @@ double plan_megabytes(const std::string& to) {
   return static_cast<double>(plan_quantization(smollm2(), options, {}).tensor_bytes()) * 1e-6;
 }
 
-// Files that llama-quantize wrote of this model, less the 1.785664 MB that are not tensors: reference "quantization",
-// end.
+// Files that llama-quantize wrote of this model, less the 1.785664 MB that are not tensors.
 TEST(Plan, ReproducesTheStockSizes) {
   EXPECT_NEAR(plan_megabytes("Q4_K_M"), 105.454336 - 1.785664, 0.001);
   EXPECT_NEAR(plan_megabytes("Q4_K_S"), 102.039808 - 1.785664, 0.001);

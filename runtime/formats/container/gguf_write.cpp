@@ -12,71 +12,62 @@ namespace {
 
 constexpr uint64_t kDefaultAlignment = 32;
 
-GgufValue scalar(GgufType type) {
+GgufValue whole(GgufType type, int64_t v) {
   GgufValue value;
   value.type = type;
+  value.integers = {v};
+  return value;
+}
+
+template <class T>
+GgufValue array(GgufType type, std::vector<T> GgufValue::*values, std::vector<T> v) {
+  GgufValue value;
+  value.type = type;
+  value.is_array = true;
+  value.*values = std::move(v);
   return value;
 }
 
 }  // namespace
 
-GgufValue GgufValue::u32(uint32_t v) {
-  GgufValue value = scalar(GgufType::U32);
-  value.integers = {static_cast<int64_t>(v)};
-  return value;
-}
 GgufValue GgufValue::u16(uint16_t v) {
-  GgufValue value = scalar(GgufType::U16);
-  value.integers = {v};
-  return value;
+  return whole(GgufType::U16, v);
+}
+GgufValue GgufValue::u32(uint32_t v) {
+  return whole(GgufType::U32, v);
 }
 GgufValue GgufValue::i32(int32_t v) {
-  GgufValue value = scalar(GgufType::I32);
-  value.integers = {v};
-  return value;
+  return whole(GgufType::I32, v);
 }
 GgufValue GgufValue::u64(uint64_t v) {
-  GgufValue value = scalar(GgufType::U64);
-  value.integers = {static_cast<int64_t>(v)};
-  return value;
+  return whole(GgufType::U64, static_cast<int64_t>(v));
+}
+GgufValue GgufValue::boolean(bool v) {
+  return whole(GgufType::Bool, v ? 1 : 0);
 }
 GgufValue GgufValue::f32(float v) {
-  GgufValue value = scalar(GgufType::F32);
+  GgufValue value;
+  value.type = GgufType::F32;
   value.reals = {static_cast<double>(v)};
   return value;
 }
-GgufValue GgufValue::boolean(bool v) {
-  GgufValue value = scalar(GgufType::Bool);
-  value.integers = {v ? 1 : 0};
-  return value;
-}
 GgufValue GgufValue::string(std::string v) {
-  GgufValue value = scalar(GgufType::String);
+  GgufValue value;
+  value.type = GgufType::String;
   value.strings = {std::move(v)};
   return value;
 }
 GgufValue GgufValue::array_of(std::vector<std::string> v) {
-  GgufValue value = scalar(GgufType::String);
-  value.is_array = true;
-  value.strings = std::move(v);
-  return value;
+  return array(GgufType::String, &GgufValue::strings, std::move(v));
 }
 GgufValue GgufValue::array_of(std::vector<float> v) {
-  GgufValue value = scalar(GgufType::F32);
-  value.is_array = true;
-  value.reals.assign(v.begin(), v.end());
-  return value;
+  return array(GgufType::F32, &GgufValue::reals, std::vector<double>(v.begin(), v.end()));
 }
 GgufValue GgufValue::array_of_i32(std::vector<int64_t> v) {
-  GgufValue value = scalar(GgufType::I32);
-  value.is_array = true;
-  value.integers = std::move(v);
-  return value;
+  return array(GgufType::I32, &GgufValue::integers, std::move(v));
 }
 GgufValue GgufValue::array_of_u32(std::vector<int64_t> v) {
-  GgufValue value = array_of_i32(std::move(v));
-  value.type = GgufType::U32;
-  return value;
+  return array(GgufType::U32, &GgufValue::integers, std::move(v));
 }
 
 namespace {

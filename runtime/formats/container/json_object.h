@@ -11,7 +11,7 @@ namespace attar {
 void check_json_depth(std::string_view text, const std::string& where);
 
 // Error{Input} naming `where` unless `text` is one JSON object in which no key stands twice; a parser alone would merge
-// those. Headers carry no JSON type (DESIGN.md, section 6), so the caller parses what has passed.
+// those. Headers carry no JSON type, so the caller parses what has passed.
 void check_json_object(const std::string& text, const std::string& where);
 
 }  // namespace attar

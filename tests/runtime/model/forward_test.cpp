@@ -73,7 +73,7 @@ TEST(Forward, EveryFamilyMatchesThePlainImplementation) {
         const auto expected = forward_reference(file, tokens);
         for (const Isa isa : kIsas) {
           const Model model = Model::load(file, {Numerics::Fp32, isa}, pool);
-          // f32 against double: the issue asks for 1e-4 of the logit scale
+          // f32 against double, as a share of the logit scale
           EXPECT_LT(distance(run(model, tokens, 64, pool), expected), 1e-5) << describe(options, isa);
         }
       }

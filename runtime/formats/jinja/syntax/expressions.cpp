@@ -111,34 +111,25 @@ NodePtr ExpressionParser::comparison() {
   return made->children.empty() ? std::move(left) : std::move(made);
 }
 
+NodePtr ExpressionParser::chain(std::initializer_list<const char*> operators, NodePtr (ExpressionParser::*operand)()) {
+  NodePtr left = (this->*operand)();
+  while (std::any_of(operators.begin(), operators.end(), [&](const char* op) { return is_operator(op); })) {
+    const std::string op = take().text;
+    left = with(Kind::Binary, op, std::move(left), (this->*operand)());
+  }
+  return left;
+}
 NodePtr ExpressionParser::sum() {
-  NodePtr left = concatenation();
-  while (is_operator("+") || is_operator("-")) {
-    const std::string op = take().text;
-    left = with(Kind::Binary, op, std::move(left), concatenation());
-  }
-  return left;
+  return chain({"+", "-"}, &ExpressionParser::concatenation);
 }
-
 NodePtr ExpressionParser::concatenation() {
-  NodePtr left = product();
-  while (accept("~")) left = with(Kind::Binary, "~", std::move(left), product());
-  return left;
+  return chain({"~"}, &ExpressionParser::product);
 }
-
 NodePtr ExpressionParser::product() {
-  NodePtr left = power();
-  while (is_operator("*") || is_operator("/") || is_operator("//") || is_operator("%")) {
-    const std::string op = take().text;
-    left = with(Kind::Binary, op, std::move(left), power());
-  }
-  return left;
+  return chain({"*", "/", "//", "%"}, &ExpressionParser::power);
 }
-
 NodePtr ExpressionParser::power() {
-  NodePtr left = unary();
-  while (accept("**")) left = with(Kind::Binary, "**", std::move(left), unary());
-  return left;
+  return chain({"**"}, &ExpressionParser::unary);
 }
 
 NodePtr ExpressionParser::unary() {

@@ -1,6 +1,7 @@
 // The parser's lower half: tokens and expressions.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,8 @@ class ExpressionParser {
   NodePtr and_expression();
   NodePtr not_expression();
   NodePtr comparison();
+  // Operands with any of the operators between them, the left ones first.
+  NodePtr chain(std::initializer_list<const char*> operators, NodePtr (ExpressionParser::*operand)());
   NodePtr sum();
   NodePtr concatenation();
   NodePtr product();

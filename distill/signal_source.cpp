@@ -1,0 +1,73 @@
+#include "distill/signal_source.h"
+
+#include <algorithm>
+
+#include "distill/loss.h"
+#include "runtime/base/error.h"
+
+namespace attar {
+namespace {
+
+LossTokens loss_tokens_of_all(const TokenDataset& data, SignalSource source) {
+  std::vector<Piece> whole;
+  for (size_t d = 0; d < data.documents.size(); ++d)
+    whole.push_back({static_cast<int64_t>(d), 0, static_cast<int64_t>(data.documents[d].tokens.size())});
+  return loss_tokens(data, whole, source);
+}
+
+bool asks_a_teacher(const DistillOptions& options) {
+  return std::any_of(options.losses.begin(), options.losses.end(),
+                     [](const auto& loss) { return loss.second != 0.0 && find_loss(loss.first)->needs_teacher; });
+}
+
+void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
+  const TokenDataset& data = *inputs.data;
+  if (data.signal_k == 0)
+    throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "",
+                      "use signal: online");
+  if (const int64_t bare = data.documents_without_signal(); bare > 0)
+    throw input_error("distill.signal", "part of the training data holds no teacher signal",
+                      "a signal in each of " + std::to_string(data.documents.size()) + " documents",
+                      std::to_string(bare) + " without one", "use signal: online");
+  if (options.temperature != 1.0)
+    throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1",
+                      std::to_string(options.temperature), "use signal: online");
+  if (inputs.teacher == nullptr && needs_teacher_beside(options, data))
+    throw usage_error("distill.unsignalled", "tokens without a signal need a teacher, and there is none",
+                      "cross_entropy, or a teacher", options.unsignalled);
+}
+
+}  // namespace
+
+SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options) {
+  const TokenDataset& data = *inputs.data;
+  if (options.shards < 1)
+    throw usage_error("distill.shards", "a step has at least one part", "1 or more", std::to_string(options.shards));
+  for (const auto& [name, weight] : options.losses)
+    if (find_loss(name) == nullptr)
+      throw usage_error("distill.losses", "no such loss", "a name of losses()", printable(name));
+  if (data.loss_token_count() == 0)
+    throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
+  if (!asks_a_teacher(options)) return SignalSource::None;
+  const bool no_choice = options.signal == "auto" && data.signal_k > 0 && inputs.teacher == nullptr;
+  if (no_choice || learns_from_cache(options, data)) {
+    check_cache(inputs, options);
+    return SignalSource::Cached;
+  }
+  if (inputs.teacher == nullptr)
+    throw usage_error("distill.losses", "need a teacher, and there is none", "cross_entropy alone, or a teacher");
+  return SignalSource::Online;
+}
+
+bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) {
+  return options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && data.signal_k > 0 &&
+                                        data.documents_without_signal() == 0);
+}
+
+bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
+  if (!asks_a_teacher(options)) return false;
+  if (!learns_from_cache(options, data)) return true;
+  return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;
+}
+
+}  // namespace attar

@@ -1,0 +1,20 @@
+// Which teacher a training learns from: none, one that runs beside the student, or the signal kept with its data.
+#pragma once
+
+#include "distill/labels.h"
+#include "distill/train.h"
+
+namespace attar {
+
+// Error{Usage}, Error{Input}: what the options ask for and neither teacher nor data can give; no such loss; no token to
+// learn from.
+SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options);
+
+// Whether the trainer takes the signal that is kept with the data and needs no teacher beside the student. auto does so
+// where all of the data has one, and at the temperature at which it was kept.
+bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
+
+// Whether the teacher runs beside the student: for all that is learned, or for what a cached signal leaves open.
+bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data);
+
+}  // namespace attar

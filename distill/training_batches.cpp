@@ -1,0 +1,45 @@
+#include "distill/training_batches.h"
+
+#include <utility>
+
+#include "runtime/base/error.h"
+
+namespace attar {
+
+DatasetBatches::DatasetBatches(const TokenDataset& data, SignalSource source, const DistillOptions& options,
+                               uint64_t seed, BatchPosition at)
+    : data_(data),
+      source_(source),
+      sequence_tokens_(options.sequence_tokens),
+      batch_tokens_(options.batch_tokens),
+      seed_(seed),
+      at_(at),
+      batches_(batches_of(at.epoch)) {
+  require_loss_tokens();
+}
+
+TrainingBatch DatasetBatches::next() {
+  while (true) {
+    if (at_.batch >= static_cast<int64_t>(batches_.size())) {
+      batches_ = batches_of(++at_.epoch);
+      at_.batch = 0;
+    }
+    const std::vector<Piece>& pieces = batches_[static_cast<size_t>(at_.batch++)];
+    if (const LossTokens tokens = loss_tokens(data_, pieces, source_); tokens.count > 0)
+      return {&data_, pieces, tokens};
+  }
+}
+
+std::vector<std::vector<Piece>> DatasetBatches::batches_of(int64_t epoch) const {
+  return pack(data_, sequence_tokens_, batch_tokens_, seed_, epoch);
+}
+
+// Rows that start a piece predict nothing from before it, so data may count loss tokens that no step reaches.
+void DatasetBatches::require_loss_tokens() const {
+  for (const std::vector<Piece>& pieces : batches_)
+    if (loss_tokens(data_, pieces, source_).count > 0) return;
+  throw input_error("distill", "no token of the loss has one before it to be predicted from",
+                    "documents of two tokens and more", "", "raise sequence_tokens");
+}
+
+}  // namespace attar

@@ -1,0 +1,47 @@
+// What a training learns from, a batch a step.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "compress/token_dataset.h"
+#include "distill/labels.h"
+#include "distill/train.h"
+
+namespace attar {
+
+struct TrainingBatch {
+  const TokenDataset* data;  // holds the documents of `pieces`; lives until the next batch is asked for
+  std::vector<Piece> pieces;
+  LossTokens tokens;  // of the loss; at least one
+};
+
+// All that a checkpoint keeps of where a training stands in its data.
+struct BatchPosition {
+  int64_t epoch = 0, batch = 0;  // the next one of the epoch
+};
+
+// The batches of a dataset, epoch after epoch, each in an order that is a function of (seed, epoch).
+class DatasetBatches {
+ public:
+  // The dataset outlives it. Error{Input}: no batch has a token of the loss.
+  DatasetBatches(const TokenDataset& data, SignalSource source, const DistillOptions& options, uint64_t seed,
+                 BatchPosition at);
+
+  // Batches without a token of the loss are passed over.
+  TrainingBatch next();
+  const BatchPosition& position() const { return at_; }
+
+ private:
+  std::vector<std::vector<Piece>> batches_of(int64_t epoch) const;
+  void require_loss_tokens() const;
+
+  const TokenDataset& data_;
+  SignalSource source_;
+  int64_t sequence_tokens_, batch_tokens_;
+  uint64_t seed_;
+  BatchPosition at_;
+  std::vector<std::vector<Piece>> batches_;  // of this epoch
+};
+
+}  // namespace attar

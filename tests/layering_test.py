@@ -1,4 +1,5 @@
 """Which folder may include which, read from the code's own #include lines."""
+
 import ast
 import collections
 import pathlib

@@ -4,6 +4,7 @@
 
 Prints medians of prompt (512 tokens) and generation (128 tokens) speed, and the ratio. Two threads, or as many as there are.
 """
+
 import json
 import os
 import pathlib

@@ -1,4 +1,5 @@
 """`attar eval --task` against lm-evaluation-harness, whose answers lie in eval_golden.json (eval_goldens.py made them)."""
+
 import gzip
 import hashlib
 import json

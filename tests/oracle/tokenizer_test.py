@@ -1,4 +1,5 @@
 """Token ids against Hugging Face `tokenizers` on real vocabularies: 6,000 real and hostile texts for each."""
+
 import collections
 import functools
 import hashlib
@@ -21,9 +22,11 @@ pytestmark = pytest.mark.parity
 TEXTS = tokenizer_corpus.texts()
 # The text by which converters recognise a pre-tokenizer, and the SHA-256 of str(ids): models_and_tokenizers of the
 # GGUF community. (350 characters; sha256 a36179c1...)
-FINGERPRINT_TEXT = ("\n \n\n \n\n\n \t \t\t \t\n  \n   \n    \n     \n🚀 (normal) 😶‍🌫️ (multiple emojis concatenated) ✅ 🦙🦙 3 33 333 3333 33333 333333 3333333 33333333 3.3 3..3 3...3 "
-                    "កាន់តែពិសេសអាច😁 ?我想在apple工作1314151天～ ------======= нещо на Български ''''''```````\"\"\"\"......!!!!!!?????? I've been 'told he's there, 'RE you sure? "
-                    "'M not sure I'll make it, 'D you like some tea? We'Ve a'lL")
+FINGERPRINT_TEXT = (
+    "\n \n\n \n\n\n \t \t\t \t\n  \n   \n    \n     \n🚀 (normal) 😶‍🌫️ (multiple emojis concatenated) ✅ 🦙🦙 3 33 333 3333 33333 333333 3333333 33333333 3.3 3..3 3...3 "
+    "កាន់តែពិសេសអាច😁 ?我想在apple工作1314151天～ ------======= нещо на Български ''''''```````\"\"\"\"......!!!!!!?????? I've been 'told he's there, 'RE you sure? "
+    "'M not sure I'll make it, 'D you like some tea? We'Ve a'lL"
+)
 
 
 def ours(model, texts, *options):
@@ -88,7 +91,8 @@ def smollm2_oracle(path):
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
     oracle = tokenizers.Tokenizer(tokenizers.models.BPE({t: i for i, t in enumerate(tokens)}, merges))
     oracle.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-        [tokenizers.pre_tokenizers.Digits(individual_digits=True), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+        [tokenizers.pre_tokenizers.Digits(individual_digits=True), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
     oracle.decoder = tokenizers.decoders.ByteLevel()
     oracle.add_special_tokens([tokenizers.AddedToken(t, normalized=False, special=True) for t, kind in zip(tokens, kinds, strict=True) if kind == 3])
     assert oracle.get_vocab_size() == len(tokens)
@@ -192,7 +196,7 @@ def test_saved_again_by_transformers(name, tmp_path):
 @pytest.mark.parametrize("scheme", ["always", "first", "never"])
 def test_metaspace(scheme, tmp_path):
     """SPM as BPE with Metaspace, on a vocabulary of the commonest pieces of the texts."""
-    pieces = collections.Counter(text[i:i + n] for text in (t.replace(" ", "▁") for t in TEXTS[:1000]) for n in range(2, 7) for i in range(len(text) - n))
+    pieces = collections.Counter(text[i : i + n] for text in (t.replace(" ", "▁") for t in TEXTS[:1000]) for n in range(2, 7) for i in range(len(text) - n))
     for special in ("<unk>", "<s>", "</s>"):  # nor do texts that spell them make them of pieces
         pieces = collections.Counter({piece: n for piece, n in pieces.items() if special not in piece and piece not in special})
     letters = sorted({letter for piece, _ in pieces.most_common(600) for letter in piece} | {"▁"})
@@ -209,10 +213,13 @@ def test_metaspace(scheme, tmp_path):
     compare_saved(written)
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("llama3", "0ef9807a4087ebef797fc749390439009c3b9eda9ad1a097abbe738f486c01e5"),
-    ("qwen3", "e636dc30a262dcc0d8c323492e32ae2b70728f4df7dfe9737d9f920a282b8aea"),
-])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("llama3", "0ef9807a4087ebef797fc749390439009c3b9eda9ad1a097abbe738f486c01e5"),
+        ("qwen3", "e636dc30a262dcc0d8c323492e32ae2b70728f4df7dfe9737d9f920a282b8aea"),
+    ],
+)
 def test_fingerprint(name, expected):
     folder, _ = npm_folder(name)
     ids = ours(folder, [FINGERPRINT_TEXT])[0]["ids"]
@@ -242,7 +249,7 @@ def test_where_tokens_end(name, special):
         if lost & set(text) or max(text, default="a") >= "\U00040000":
             continue
         expected, borders = expected_ends(oracle, text)
-        got = result["ends"][len(result["ends"]) - len(expected):]  # without BOS
+        got = result["ends"][len(result["ends"]) - len(expected) :]  # without BOS
         assert [next(border for border in range(end, end + 4) if border in borders) for end in got] == expected, text
         compared += 1
     assert compared > 1000
@@ -328,7 +335,7 @@ WORDS = ["do", "dog", "<a>", "<a>b", "b>", " x", "end ", "<|e|>", "\u2581q", "n\
 
 @functools.cache
 def small_spm():
-    pieces = collections.Counter(text[i:i + n] for text in (t.replace(" ", "▁") for t in TEXTS[:500]) for n in (2, 3, 4) for i in range(len(text) - n))
+    pieces = collections.Counter(text[i : i + n] for text in (t.replace(" ", "▁") for t in TEXTS[:500]) for n in (2, 3, 4) for i in range(len(text) - n))
     plain = [piece for piece, _ in pieces.most_common(300) if not {"<", ">"} & set(piece)] + ["do", "og", "end"]
     letters = sorted({letter for piece in plain for letter in piece} | set("▁doge"))
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *dict.fromkeys(plain), *letters]

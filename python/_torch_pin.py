@@ -1,4 +1,5 @@
 """What the wheel asks for: torch of the minor version that it is built with. LibTorch's C++ interface changes with each minor."""
+
 import importlib.metadata
 
 
@@ -7,6 +8,5 @@ def dynamic_metadata(field, settings=None):
     try:
         major, minor = importlib.metadata.version("torch").split(".")[:2]
     except importlib.metadata.PackageNotFoundError:
-        raise SystemExit("Attar is built with the torch of this environment, and there is none: "
-                         "pip install torch numpy, then pip install --no-build-isolation") from None
+        raise SystemExit("Attar is built with the torch of this environment, and there is none: pip install torch numpy, then pip install --no-build-isolation") from None
     return [f"torch=={major}.{minor}.*", "numpy"]

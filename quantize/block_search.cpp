@@ -4,129 +4,162 @@
 #include <cmath>
 
 #include "runtime/base/fast_math.h"
-#include "runtime/formats/blocks/blocks.h"
+#include "runtime/base/half.h"
 
 namespace attar {
 namespace {
 
-using blocks::kIq4Values;
-
-constexpr int kMaxGroup = 32;
-constexpr int kRefinements = 4;
 // How far beyond the grid's end the peak may lie: one whose weight is small is cut off.
 constexpr float kClips[] = {1.2f, 1.5f, 2.0f, 2.7f};
+constexpr Effort kMost{9, 4, 4}, kOfBytes{1, 0, 1};  // of eight bits little is left to gain
 
-ATTAR_VECTOR_CLONES void assign(const float* x, int n, float inverse, const Levels& grid, float* levels) {
-  if (!grid.table) {
-    for (int j = 0; j < n; ++j)
-      levels[j] = std::min(grid.high, std::max(grid.low, (x[j] * inverse + 12582912.0f) - 12582912.0f));
-    return;
-  }
-  for (int j = 0; j < n; ++j) levels[j] = static_cast<float>(kIq4Values[0]);
-  for (int k = 1; k < 16; ++k) {
-    const float middle = 0.5f * static_cast<float>(kIq4Values[k - 1] + kIq4Values[k]),
-                step = static_cast<float>(kIq4Values[k] - kIq4Values[k - 1]);
-    for (int j = 0; j < n; ++j) levels[j] += x[j] * inverse > middle ? step : 0.0f;
-  }
+ATTAR_VECTOR_CLONES void find_range(const Groups& groups, Lanes& lowest, Lanes& highest) {
+  float low[kLanes], high[kLanes];
+  for (int l = 0; l < kLanes; ++l) low[l] = high[l] = groups.x[l];
+  for (int j = 1; j < groups.width; ++j)
+    for (int l = 0; l < kLanes; ++l) {
+      low[l] = std::min(low[l], groups.x[j * kLanes + l]);
+      high[l] = std::max(high[l], groups.x[j * kLanes + l]);
+    }
+  for (int l = 0; l < kLanes; ++l) lowest.of[l] = low[l], highest.of[l] = high[l];
 }
 
-struct Sums {
-  float xl = 0, ll = 0;  // sum(w x l), sum(w l^2)
-  float gain() const { return ll > 0.0f ? xl * xl / ll : 0.0f; }
-  float scale() const { return ll > 0.0f ? xl / ll : 0.0f; }
+ATTAR_VECTOR_CLONES void divide(float value, const Lanes& divisor, Lanes& out) {
+  for (int l = 0; l < kLanes; ++l) out.of[l] = divisor.of[l] != 0.0f ? value / divisor.of[l] : 0.0f;
+}
+
+// The best scales so far, and what they gain: sum(w x^2) less the error.
+struct BestScales {
+  Lanes gain{}, scale{};
 };
-
-ATTAR_VECTOR_CLONES Sums sums_of(const float* x, const float* w, const float* levels, int n) {
-  float xl[16] = {}, ll[16] = {};
-  for (int i = 0; i < n; i += 16)
-    for (int j = 0; j < 16; ++j) {
-      const float wl = w[i + j] * levels[i + j];
-      xl[j] += wl * x[i + j];
-      ll[j] += wl * levels[i + j];
-    }
-  Sums sums;
-  for (int j = 0; j < 16; ++j) sums.xl += xl[j], sums.ll += ll[j];
-  return sums;
+ATTAR_VECTOR_CLONES void take_better(const ScaleSums& sums, BestScales& best) {
+  for (int l = 0; l < kLanes; ++l) {
+    const float cc = sums.cc.of[l], cx = sums.cx.of[l], scale = cc > 0.0f ? cx / cc : 0.0f, gain = cx * scale;
+    const bool better = gain > best.gain.of[l];
+    best.gain.of[l] = better ? gain : best.gain.of[l];
+    best.scale.of[l] = better ? scale : best.scale.of[l];
+  }
 }
 
-}  // namespace
-
-float symmetric_scale(const float* x, const float* w, int n, const Levels& grid, int tries) {
-  float peak = 0.0f;
-  for (int j = 0; j < n; ++j)
-    if (std::fabs(x[j]) > std::fabs(peak)) peak = x[j];
-  if (peak == 0.0f) return 0.0f;
-  float levels[kMaxGroup];
-  Sums best;
-  const auto try_inverse = [&](float inverse) {
-    assign(x, n, inverse, grid, levels);
-    const Sums sums = sums_of(x, w, levels, n);
-    const bool better = sums.gain() > best.gain();
-    if (better) best = sums;
-    return better;
-  };
-  const float unit = -grid.low / 80.0f;
-  for (const float end : {grid.low, grid.high}) {
-    for (int t = -tries; t <= tries; ++t) try_inverse((end + unit * static_cast<float>(t)) / peak);
-    for (const float clip : kClips) try_inverse(clip * end / peak);
+// The best fits so far, their error, and least squares of scale and minimum to the codes that `fit` gave.
+struct BestFits {
+  Affine fit;
+  Lanes error;
+};
+ATTAR_VECTOR_CLONES void take_better_and_refit(const AffineSums& sums, const GroupSums& group, bool at_most_zero,
+                                               BestFits& best, Affine& fit) {
+  for (int l = 0; l < kLanes; ++l) {
+    const bool better = sums.error.of[l] < best.error.of[l];
+    best.error.of[l] = better ? sums.error.of[l] : best.error.of[l];
+    best.fit.scale.of[l] = better ? fit.scale.of[l] : best.fit.scale.of[l];
+    best.fit.minimum.of[l] = better ? fit.minimum.of[l] : best.fit.minimum.of[l];
+    const float w = group.w.of[l], wx = group.wx.of[l], c = sums.c.of[l], cc = sums.cc.of[l], cx = sums.cx.of[l];
+    const float determinant = w * cc - c * c;
+    const bool solvable = determinant > 1e-5f * w * cc;  // else all codes are one
+    const float scale = solvable ? (w * cx - c * wx) / determinant : fit.scale.of[l];
+    const float minimum = solvable ? (wx - scale * c) / w : fit.minimum.of[l];
+    const bool positive = at_most_zero && minimum > 0.0f;
+    fit.scale.of[l] = positive ? cx / std::max(cc, 1e-30f) : scale;
+    fit.minimum.of[l] = positive ? 0.0f : minimum;
   }
-  for (int i = 0; i < kRefinements && best.scale() != 0.0f; ++i)  // codes for the scale, scale for the codes
-    if (!try_inverse(1.0f / best.scale())) break;
-  return best.scale();
 }
 
-Affine affine_fit(const float* x, const float* w, int levels, Minimum minimum) {
-  const bool negative_minimum = minimum == Minimum::AtMostZero;
-  const auto [low, high] = std::minmax_element(x, x + 32);
-  const float least = negative_minimum ? std::min(0.0f, *low) : *low, range = *high - least;
-  if (range <= 0.0f) return {0.0f, least};
-  double sw = 0, swx = 0;
-  for (int j = 0; j < 32; ++j)
-    sw += static_cast<double>(w[j]), swx += static_cast<double>(w[j]) * static_cast<double>(x[j]);
-  Affine best{range / static_cast<float>(levels - 1), least};
-  double best_error = HUGE_VAL;
-  for (int t = -10; t <= 10; ++t) {
-    Affine fit{
-        range / (static_cast<float>(levels - 1) + 0.1f * static_cast<float>(t) * static_cast<float>(levels) / 16.0f),
-        least};
-    for (int round = 0; round < 3; ++round) {
-      double sl = 0, sll = 0, sxl = 0, error = 0;
-      float codes[32];
-      const float inverse = fit.scale != 0.0f ? 1.0f / fit.scale : 0.0f;
-      for (int j = 0; j < 32; ++j) {
-        codes[j] = std::clamp(std::nearbyint((x[j] - fit.minimum) * inverse), 0.0f, static_cast<float>(levels - 1));
-        const double difference = static_cast<double>(fit.scale * codes[j] + fit.minimum - x[j]);
-        error += static_cast<double>(w[j]) * difference * difference;
-        sl += static_cast<double>(w[j] * codes[j]), sll += static_cast<double>(w[j] * codes[j] * codes[j]),
-            sxl += static_cast<double>(w[j] * codes[j] * x[j]);
-      }
-      if (error < best_error) best_error = error, best = fit;
-      const double determinant = sw * sll - sl * sl;
-      if (determinant <= 1e-20 * sw * sll) break;
-      fit.scale = static_cast<float>((sw * sxl - sl * swx) / determinant);
-      fit.minimum = static_cast<float>((swx - static_cast<double>(fit.scale) * sl) / sw);
-      if (negative_minimum && fit.minimum > 0.0f) fit = {static_cast<float>(sxl / std::max(sll, 1e-30)), 0.0f};
-    }
-  }
+// Of both the one that leaves less error once it is rounded to F16.
+Affine better_in_f16(const Groups& groups, const Levels& levels, const Fits& fits) {
+  Affine best, other;
+  round_to_f16(fits.searched.scale, best.scale), round_to_f16(fits.searched.minimum, best.minimum);
+  round_to_f16(fits.plain.scale, other.scale), round_to_f16(fits.plain.minimum, other.minimum);
+  AffineSums own, others;
+  affine_sums(groups, best, levels, own);
+  affine_sums(groups, other, levels, others);
+  for (int l = 0; l < kLanes; ++l)
+    if (!(own.error[l] <= others.error[l])) best.scale[l] = other.scale[l], best.minimum[l] = other.minimum[l];
   return best;
 }
 
-BlockScales search_scales(const QuantFormat& format, const float* x, const float* w) {
-  const BlockCodes& codes = *format.codes;
-  const Levels levels{static_cast<float>(codes.least), static_cast<float>(codes.most), codes.table != nullptr};
-  switch (format.type) {
-    case TensorType::Q4_K:
-    case TensorType::Q5_K:
-      return search_affine_super(x, w, codes.most + 1);
-    case TensorType::Q6_K:
-      return search_symmetric_super(x, w);
-    case TensorType::Q4_1:
-    case TensorType::Q5_1: {
-      const Affine fit = affine_fit(x, w, codes.most + 1, Minimum::Any);
-      return {.d = f32_to_f16(fit.scale), .dmin = f32_to_f16(fit.minimum)};
+constexpr Lanes kNoMinimum{
+    {-0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f}};
+
+}  // namespace
+
+Fits symmetric_fits(const Groups& groups, const Levels& levels, const Effort& effort) {
+  Lanes low, high, peak;  // the value of largest magnitude, with its sign
+  find_range(groups, low, high);
+  for (int l = 0; l < kLanes; ++l) peak[l] = high[l] > -low[l] ? high[l] : low[l];
+  BestScales best;
+  const auto try_inverse = [&](float numerator, const Lanes& divisor) {
+    Lanes inverse;
+    ScaleSums sums;
+    divide(numerator, divisor, inverse);
+    scale_sums(groups, inverse, levels, sums);
+    take_better(sums, best);
+  };
+  const auto try_end = [&](float end) {
+    const float unit = -levels.least / 80.0f;
+    for (int t = -effort.tries; t <= effort.tries; ++t) try_inverse(end + unit * static_cast<float>(t), peak);
+    for (int i = 0; i < effort.clips; ++i) try_inverse(kClips[i] * end, peak);
+  };
+  try_end(levels.least);
+  if (levels.most != -levels.least) try_end(levels.most);  // else its mirror image
+  for (int i = 0; i < effort.refinements; ++i)
+    try_inverse(1.0f, best.scale);  // codes for the scale, scale for the codes
+  for (float& scale : peak.of) scale /= levels.least;
+  return {{best.scale, kNoMinimum}, {peak, kNoMinimum}};
+}
+
+Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum) {
+  Lanes low, high;
+  find_range(groups, low, high);
+  Affine range;
+  for (int l = 0; l < kLanes; ++l) {
+    range.minimum[l] = minimum == Minimum::AtMostZero ? std::min(0.0f, low[l]) : low[l];
+    range.scale[l] = std::max(0.0f, high[l] - range.minimum[l]) / levels.most;
+  }
+  GroupSums group;
+  group_sums(groups, group);
+  BestFits best{range, {}};
+  for (float& error : best.error.of) error = HUGE_VALF;
+  for (int t = -10; t <= 10; ++t) {
+    Affine fit = range;
+    const float share = levels.most / (levels.most + 0.1f * static_cast<float>(t) * (levels.most + 1.0f) / 16.0f);
+    for (float& scale : fit.scale.of) scale *= share;
+    for (int round = 0; round < 3; ++round) {
+      AffineSums sums;
+      affine_sums(groups, fit, levels, sums);
+      take_better_and_refit(sums, group, minimum == Minimum::AtMostZero, best, fit);
     }
-    default:
-      return {.d = f32_to_f16(symmetric_scale(x, w, 32, levels, format.type == TensorType::Q8_0 ? 2 : 9))};
+  }
+  return {best.fit, range};
+}
+
+void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, const float* w, int64_t n_weight_blocks,
+                   BlockScales* out) {
+  const BlockCodes& codes = *format.codes;
+  const Levels levels(codes);
+  Groups groups(format.type == TensorType::Q6_K ? 16 : 32);
+  const auto groups_a_block = static_cast<int>(format.block_size / groups.width);
+  const int64_t at_once = kLanes / groups_a_block;
+  for (int64_t first = 0; first < n_blocks; first += at_once) {
+    const int64_t count = std::min(at_once, n_blocks - first);
+    groups.load(x + first * format.block_size, 0, static_cast<int>(count) * groups_a_block, groups.x);
+    for (int64_t i = 0, next = 0; w != nullptr && i < count; i += next) {  // as many as follow each other in a row
+      const int64_t at = (first + i) % n_weight_blocks;
+      next = std::min(count - i, n_weight_blocks - at);
+      groups.load(w + at * format.block_size, static_cast<int>(i) * groups_a_block,
+                  static_cast<int>(next) * groups_a_block, groups.w);
+    }
+    BlockScales found[kLanes];
+    if (format.type == TensorType::Q4_K || format.type == TensorType::Q5_K) {
+      search_affine_super(groups, levels, found);
+    } else if (format.type == TensorType::Q6_K) {
+      search_symmetric_super(groups, levels, found);
+    } else {
+      const Fits fits = codes.least == 0 ? affine_fits(groups, levels, Minimum::Any)
+                                         : symmetric_fits(groups, levels, codes.most == 127 ? kOfBytes : kMost);
+      const Affine fit = better_in_f16(groups, levels, fits);
+      for (int l = 0; l < kLanes; ++l) found[l] = {.d = f32_to_f16(fit.scale[l]), .dmin = f32_to_f16(fit.minimum[l])};
+    }
+    std::copy(found, found + count, out + first);
   }
 }
 

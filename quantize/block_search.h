@@ -1,36 +1,41 @@
-// The search of one group's scale, or scale and minimum, under weights. For a grid of levels l and weights w, the best
-// scale of fixed codes is sum(w x l) / sum(w l^2), and the error it leaves is sum(w x^2) - sum(w x l)^2 / sum(w l^2):
-// so a candidate scale only has to give codes, and least squares does the rest. Affine grids solve the 2 x 2 system for
-// scale and minimum. Source: reference "quantization", section 2.1.
+// The search of scales under weights, of sixteen groups at once. For codes c and weights w the best scale is
+// sum(w c x) / sum(w c^2), and the error that it leaves is sum(w x^2) - sum(w c x)^2 / sum(w c^2): so a candidate only
+// has to give codes, and least squares does the rest. Affine grids solve the 2 x 2 system for scale and minimum. Sums
+// are in float, over at most 32 values.
 #pragma once
 
+#include <cstdint>
+
+#include "quantize/groups.h"
 #include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {
 
-// Levels that codes stand for: whole numbers from low to high, or the table of IQ4_NL.
-struct Levels {
-  float low, high;
-  bool table;
+// What the search finds, and what the plain encoders take.
+struct Fits {
+  Affine searched, plain;
 };
 
-// The scale of a symmetric group (n); codes follow from it. `tries` scales on either side of the one that fits the
-// peak.
-float symmetric_scale(const float* x, const float* w, int n, const Levels& levels, int tries);
-
-struct Affine {
-  float scale = 0, minimum = 0;
+// How much is tried: scales on either side of the one that fits the peak, those that cut the peak off, and rounds of
+// codes for the scale, scale for the codes.
+struct Effort {
+  int tries, clips, refinements;
 };
+// Symmetric groups, without minimums. Plain: the value of largest magnitude is the lowest level. Scales are 0 where all
+// values are.
+Fits symmetric_fits(const Groups& groups, const Levels& levels, const Effort& effort);
+
+// Codes 0 .. levels.most, with minimums. Plain: from the lowest value to the highest.
 enum class Minimum { Any, AtMostZero };
+Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum);
 
-// Scale and minimum of codes 0 .. levels - 1 for a group of 32.
-Affine affine_fit(const float* x, const float* w, int levels, Minimum minimum);
+// Of super-blocks (256): all that fit into the groups, 2 of Q4_K and Q5_K, 1 of Q6_K.
+void search_affine_super(const Groups& groups, const Levels& levels, BlockScales* out);
+void search_symmetric_super(const Groups& groups, const Levels& levels, BlockScales* out);
 
-// The scales of a super-block (256) of Q4_K and Q5_K, and of Q6_K.
-BlockScales search_affine_super(const float* x, const float* w, int levels);
-BlockScales search_symmetric_super(const float* x, const float* w);
-
-// The scales of one block (block_size) of any type that has a grid.
-BlockScales search_scales(const QuantFormat& format, const float* x, const float* w);
+// The scales of `n_blocks` blocks of any type that has a grid. Block b has the weights of block b % n_weight_blocks, or
+// none (nullptr).
+void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, const float* w, int64_t n_weight_blocks,
+                   BlockScales* out);
 
 }  // namespace attar

@@ -1,4 +1,4 @@
-// A row encoded under weights: every value rounded to the grid that fit_grid finds. Torch-free, on spans.
+// Rows encoded under weights: every value rounded to the grid that fit_grid finds. Torch-free, on spans.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,13 @@
 
 namespace attar {
 
-// row (in), weights (in) or empty -> row_bytes(in) bytes. -> weighted squared error of the decoded row.
-double encode_row(const QuantFormat& format, std::span<const float> row, std::span<const float> weights,
-                  std::span<std::byte> out);
+// Weighted sums over the rows, in double: of squared errors and of squares.
+struct EncodeLoss {
+  double error = 0, energy = 0;
+};
+
+// rows (n, in), weights (in) or empty -> n * row_bytes(in) bytes.
+EncodeLoss encode_rows(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights,
+                       std::span<std::byte> out);
 
 }  // namespace attar

@@ -54,24 +54,20 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
   QuantizedTensor out{planned.type, planned.spec.shape, std::vector<std::byte>(static_cast<size_t>(rows * row_bytes))};
   const std::vector<float> weights = importance != nullptr ? floored(*importance) : std::vector<float>();
   const int64_t parts = (rows + kRowsAPart - 1) / kRowsAPart;
-  std::vector<double> errors(static_cast<size_t>(parts), 0.0), norms(static_cast<size_t>(parts), 0.0);
+  std::vector<EncodeLoss> losses(static_cast<size_t>(parts));
   run_shards(parts, threads, [&](int64_t part) {
-    for (int64_t r = part * kRowsAPart; r < std::min(rows, (part + 1) * kRowsAPart); ++r) {
-      const std::span<const float> row(data + r * columns, static_cast<size_t>(columns));
-      errors[static_cast<size_t>(part)] +=
-          encode_row(format, row, weights,
-                     std::span(out.bytes).subspan(static_cast<size_t>(r * row_bytes), static_cast<size_t>(row_bytes)));
-      for (size_t j = 0; j < row.size(); ++j)
-        norms[static_cast<size_t>(part)] += (weights.empty() ? 1.0 : static_cast<double>(weights[j])) *
-                                            static_cast<double>(row[j]) * static_cast<double>(row[j]);
-    }
+    const int64_t first = part * kRowsAPart, count = std::min(kRowsAPart, rows - first);
+    const std::span<const float> given(data + first * columns, static_cast<size_t>(count * columns));
+    losses[static_cast<size_t>(part)] = encode_rows(
+        format, given, weights,
+        std::span(out.bytes).subspan(static_cast<size_t>(first * row_bytes), static_cast<size_t>(count * row_bytes)));
   });
-  double error = 0.0, norm = 0.0;
-  for (size_t i = 0; i < errors.size(); ++i) error += errors[i], norm += norms[i];
-  if (!std::isfinite(error))  // a scale or value that became infinite: F16, also inside blocks, ends at 65504
+  EncodeLoss total;
+  for (const EncodeLoss& loss : losses) total.error += loss.error, total.energy += loss.energy;
+  if (!std::isfinite(total.error))  // a scale or value that became infinite: F16, also inside blocks, ends at 65504
     throw input_error("tensor " + planned.spec.name, std::string("holds values too large for ") + format.name, "", "",
                       "keep it in another type, such as BF16 or F32");
-  out.relative_error = norm > 0.0 ? error / norm : 0.0;
+  out.relative_error = total.energy > 0.0 ? total.error / total.energy : 0.0;
   return out;
 }
 

@@ -12,144 +12,198 @@ namespace attar {
 namespace {
 
 constexpr int kRounds = 4;
-constexpr float kScaleCodes = 63.0f;  // of Q4_K and Q5_K
+constexpr int kMostSupers = 2;  // that sixteen groups make
 
-// Codes that stand for step * code - low, with `least` <= code <= `most`.
-struct GroupGrid {
-  float step, low, least, most;
+// Super-blocks as they are decoded: group g is d * scales[g] * code - dmin * minimums[g].
+struct SuperBlocks {
+  float d[kMostSupers] = {}, dmin[kMostSupers] = {};
+  Lanes scales{}, minimums{};  // whole numbers
+  float error[kMostSupers] = {HUGE_VALF, HUGE_VALF};
 };
 
-// -> sum of w (step * code - low - x)^2; the codes as (n) floats. n is 16 or 32
-ATTAR_VECTOR_CLONES float round_group(const float* x, const float* w, int n, const GroupGrid& grid, float* codes) {
-  const float inverse = grid.step != 0.0f ? 1.0f / grid.step : 0.0f;
-  float errors[16] = {};
-  for (int i = 0; i < n; i += 16)
-    for (int j = 0; j < 16; ++j) {
-      const float rounded = ((x[i + j] + grid.low) * inverse + 12582912.0f) - 12582912.0f;
-      codes[i + j] = std::min(grid.most, std::max(grid.least, rounded));
-      const float difference = grid.step * codes[i + j] - grid.low - x[i + j];
-      errors[j] += w[i + j] * difference * difference;
-    }
-  float error = 0.0f;
-  for (const float e : errors) error += e;
-  return error;
-}
+struct SuperLayout {
+  int groups_a_super;  // 8 or 16
+  float least_scale, most_scale;
+  bool minimums;
+  int n_supers() const { return kLanes / groups_a_super; }
+};
 
 // The nearest F16.
 float as_half(float value) {
   return f16_to_f32(f32_to_f16(value));
 }
 
-// A super-block as it is decoded: group g of `width` values is d * scales[g] * code - dmin * minimums[g].
-struct SuperBlock {
-  float d = 0, dmin = 0;
-  int scales[16] = {}, minimums[16] = {};
-  float codes[256] = {};
-  float error = HUGE_VALF;
+// What each group multiplies its whole numbers with.
+struct Steps {
+  Lanes d, dmin;
 };
+Steps steps_of(const SuperBlocks& blocks, const SuperLayout& layout) {
+  Steps steps;
+  for (int l = 0; l < kLanes; ++l)
+    steps.d[l] = blocks.d[l / layout.groups_a_super], steps.dmin[l] = blocks.dmin[l / layout.groups_a_super];
+  return steps;
+}
 
-struct SuperGrid {
-  int width;                    // values a group: 16 or 32
-  float least_code, most_code;  // of the values
-  int least_scale, most_scale;  // of the groups
-  GroupGrid group(const SuperBlock& block, int scale, int minimum) const {
-    return {block.d * static_cast<float>(scale), block.dmin * static_cast<float>(minimum), least_code, most_code};
-  }
+// What whole scales and minimums stand for when they are moved by `up` and `down`.
+struct Candidate {
+  Lanes scales, minimums;
+  Affine fit;
 };
-
-// Each group takes the best of its own scale and minimum and those beside them.
-void choose_scales(const float* x, const float* w, const SuperGrid& grid, SuperBlock& block) {
-  block.error = 0.0f;
-  for (int g = 0; g < 256 / grid.width; ++g) {
-    const int at = g * grid.width, scale = block.scales[g], minimum = block.minimums[g];
-    float best = HUGE_VALF, codes[32];
-    const int reach = block.dmin > 0.0f ? 1 : 0;
-    for (int s = std::max(grid.least_scale, scale - 1); s <= std::min(grid.most_scale, scale + 1); ++s)
-      for (int m = std::max(0, minimum - reach); m <= std::min(static_cast<int>(kScaleCodes), minimum + reach); ++m) {
-        const float error = round_group(x + at, w + at, grid.width, grid.group(block, s, m), codes);
-        if (error >= best) continue;
-        best = error, block.scales[g] = s, block.minimums[g] = m;
-        std::copy(codes, codes + grid.width, block.codes + at);
-      }
-    block.error += best;
+ATTAR_VECTOR_CLONES void move(const SuperBlocks& blocks, const Steps& steps, const SuperLayout& layout, float up,
+                              float down, Candidate& out) {
+  const float least = layout.least_scale, most = layout.most_scale;
+  for (int l = 0; l < kLanes; ++l) {
+    const float scale = std::min(most, std::max(least, blocks.scales.of[l] + up)),
+                minimum = std::min(most, std::max(0.0f, blocks.minimums.of[l] + down));
+    out.scales.of[l] = scale, out.minimums.of[l] = minimum;
+    out.fit.scale.of[l] = steps.d.of[l] * scale, out.fit.minimum.of[l] = -(steps.dmin.of[l] * minimum);
   }
 }
 
-// Least squares of the steps with all codes fixed, in double.
-void refit_steps(const float* x, const float* w, const SuperGrid& grid, SuperBlock& block) {
+struct Chosen {
+  AffineSums sums;
+  Lanes scales, minimums;
+};
+ATTAR_VECTOR_CLONES void take_better(const AffineSums& sums, const Candidate& candidate, Chosen& best) {
+  for (int l = 0; l < kLanes; ++l) {
+    const bool better = sums.error.of[l] < best.sums.error.of[l];
+    best.sums.error.of[l] = better ? sums.error.of[l] : best.sums.error.of[l];
+    best.sums.c.of[l] = better ? sums.c.of[l] : best.sums.c.of[l];
+    best.sums.cc.of[l] = better ? sums.cc.of[l] : best.sums.cc.of[l];
+    best.sums.cx.of[l] = better ? sums.cx.of[l] : best.sums.cx.of[l];
+    best.scales.of[l] = better ? candidate.scales.of[l] : best.scales.of[l];
+    best.minimums.of[l] = better ? candidate.minimums.of[l] : best.minimums.of[l];
+  }
+}
+
+void add_errors(const Lanes& error, const SuperLayout& layout, SuperBlocks& blocks) {
+  for (int s = 0; s < layout.n_supers(); ++s) blocks.error[s] = 0.0f;
+  for (int l = 0; l < kLanes; ++l) blocks.error[l / layout.groups_a_super] += error[l];
+}
+
+// Each group takes the best of its own scale and minimum and those beside them. -> the sums of what it took
+AffineSums choose_scales(const Groups& groups, const Levels& levels, const SuperLayout& layout, SuperBlocks& blocks) {
+  const Steps steps = steps_of(blocks, layout);
+  Chosen best{{}, blocks.scales, blocks.minimums};
+  for (float& error : best.sums.error.of) error = HUGE_VALF;
+  const int reach = layout.minimums ? 1 : 0;
+  for (int up = -1; up <= 1; ++up)
+    for (int down = -reach; down <= reach; ++down) {
+      Candidate candidate;
+      AffineSums sums;
+      move(blocks, steps, layout, static_cast<float>(up), static_cast<float>(down), candidate);
+      affine_sums(groups, candidate.fit, levels, sums);
+      take_better(sums, candidate, best);
+    }
+  blocks.scales = best.scales, blocks.minimums = best.minimums;
+  add_errors(best.sums.error, layout, blocks);
+  return best.sums;
+}
+
+// Least squares of super-block s's steps with all codes fixed, in double.
+void refit_steps(const AffineSums& sums, const GroupSums& group, const SuperLayout& layout, int s,
+                 SuperBlocks& blocks) {
   double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;
-  for (int i = 0; i < 256; ++i) {
-    const double weight = static_cast<double>(w[i]), value = static_cast<double>(x[i]),
-                 a = static_cast<double>(block.scales[i / grid.width]) * static_cast<double>(block.codes[i]),
-                 b = -static_cast<double>(block.minimums[i / grid.width]);
-    aa += weight * a * a, ab += weight * a * b, bb += weight * b * b, ax += weight * a * value,
-        bx += weight * b * value;
+  for (int l = s * layout.groups_a_super; l < (s + 1) * layout.groups_a_super; ++l) {
+    const double a = static_cast<double>(blocks.scales[l]), b = -static_cast<double>(blocks.minimums[l]);
+    aa += a * a * static_cast<double>(sums.cc[l]), ab += a * b * static_cast<double>(sums.c[l]),
+        bb += b * b * static_cast<double>(group.w[l]), ax += a * static_cast<double>(sums.cx[l]),
+        bx += b * static_cast<double>(group.wx[l]);
   }
   const double determinant = aa * bb - ab * ab;
   double d = 0.0, dmin = -1.0;
-  if (determinant > 1e-12 * aa * bb) d = (ax * bb - bx * ab) / determinant, dmin = (aa * bx - ab * ax) / determinant;
+  if (determinant > 1e-5 * aa * bb) d = (ax * bb - bx * ab) / determinant, dmin = (aa * bx - ab * ax) / determinant;
   if (dmin < 0.0) {  // one of the two alone: there are no minimums, or they would change sign
-    dmin = static_cast<double>(block.dmin);
+    dmin = static_cast<double>(blocks.dmin[s]);
     d = aa > 0.0 ? (ax - dmin * ab) / aa : 0.0;
   }
-  if (d == 0.0 || (grid.least_scale == 0 && d < 0.0)) return;
-  block.d = as_half(static_cast<float>(d)), block.dmin = as_half(static_cast<float>(dmin));
+  if (d == 0.0 || (layout.least_scale == 0.0f && d < 0.0)) return;
+  blocks.d[s] = as_half(static_cast<float>(d)), blocks.dmin[s] = as_half(static_cast<float>(dmin));
 }
 
-// From rounded scales to the best that the two moves find.
-SuperBlock improved(const float* x, const float* w, const SuperGrid& grid, SuperBlock block) {
-  SuperBlock best;
+void copy_super(const SuperBlocks& from, const SuperLayout& layout, int s, SuperBlocks& to) {
+  to.d[s] = from.d[s], to.dmin[s] = from.dmin[s], to.error[s] = from.error[s];
+  for (int l = s * layout.groups_a_super; l < (s + 1) * layout.groups_a_super; ++l)
+    to.scales[l] = from.scales[l], to.minimums[l] = from.minimums[l];
+}
+
+// From rounded scales to the best that the two moves find; never worse than `plain`, which is taken as it is.
+SuperBlocks improved(const Groups& groups, const Levels& levels, const SuperLayout& layout, SuperBlocks blocks,
+                     const SuperBlocks& plain) {
+  GroupSums group;
+  group_sums(groups, group);
+  SuperBlocks best = plain;
+  AffineSums sums;
+  Candidate unmoved;
+  move(plain, steps_of(plain, layout), layout, 0.0f, 0.0f, unmoved);
+  affine_sums(groups, unmoved.fit, levels, sums);
+  add_errors(sums.error, layout, best);
+  float last[kMostSupers] = {HUGE_VALF, HUGE_VALF};
   for (int round = 0; round < kRounds; ++round) {
-    choose_scales(x, w, grid, block);
-    if (!(block.error < best.error)) break;
-    best = block;
-    refit_steps(x, w, grid, block);
+    sums = choose_scales(groups, levels, layout, blocks);
+    bool better = false;
+    for (int s = 0; s < layout.n_supers(); ++s) {
+      if (!(blocks.error[s] < last[s])) continue;
+      better = true, last[s] = blocks.error[s];
+      if (blocks.error[s] < best.error[s]) copy_super(blocks, layout, s, best);
+      refit_steps(sums, group, layout, s, blocks);
+    }
+    if (!better) break;
   }
   return best;
 }
 
-// Codes of eight values that are at least 0, and their common step.
-float rounded_scales(const float values[8], int codes[8]) {
-  const float step = as_half(*std::max_element(values, values + 8) / kScaleCodes);
-  for (int g = 0; g < 8; ++g)
-    codes[g] = step > 0.0f ? static_cast<int>(std::clamp(std::nearbyint(values[g] / step), 0.0f, kScaleCodes)) : 0;
-  return step;
+void write(const SuperBlocks& found, const SuperLayout& layout, BlockScales* out) {
+  for (int s = 0; s < layout.n_supers(); ++s) {
+    out[s] = {.d = f32_to_f16(found.d[s]), .dmin = f32_to_f16(found.dmin[s])};
+    for (int g = 0; g < layout.groups_a_super; ++g) {
+      out[s].scales[g] = static_cast<int8_t>(found.scales[s * layout.groups_a_super + g]);
+      out[s].minimums[g] = static_cast<int8_t>(found.minimums[s * layout.groups_a_super + g]);
+    }
+  }
 }
 
-BlockScales scales_of(const SuperBlock& found) {
-  BlockScales scales{.d = f32_to_f16(found.d), .dmin = f32_to_f16(found.dmin)};
-  std::copy(found.scales, found.scales + 16, scales.scales);
-  std::copy(found.minimums, found.minimums + 16, scales.minimums);
-  return scales;
+// Whole numbers for each super-block's values, and its step, so that the peak is `end` steps.
+void round_to_steps(const Lanes& values, const SuperLayout& layout, float end, float* steps, Lanes& whole) {
+  for (int s = 0; s < layout.n_supers(); ++s) {
+    const int first = s * layout.groups_a_super, last = first + layout.groups_a_super;
+    float peak = 0.0f;
+    for (int l = first; l < last; ++l)
+      if (std::fabs(values[l]) > std::fabs(peak)) peak = values[l];
+    steps[s] = as_half(peak / end);
+    for (int l = first; l < last; ++l)
+      whole[l] = steps[s] != 0.0f
+                     ? std::clamp(std::nearbyint(values[l] / steps[s]), layout.least_scale, layout.most_scale)
+                     : 0.0f;
+  }
+}
+
+SuperBlocks rounded(const Affine& fit, const SuperLayout& layout, float end) {
+  SuperBlocks blocks;
+  Lanes scale, minimum;
+  for (int l = 0; l < kLanes; ++l)
+    scale[l] = layout.minimums ? std::max(0.0f, fit.scale[l]) : fit.scale[l],
+    minimum[l] = layout.minimums ? std::max(0.0f, -fit.minimum[l]) : 0.0f;
+  round_to_steps(scale, layout, end, blocks.d, blocks.scales);
+  if (layout.minimums) round_to_steps(minimum, layout, end, blocks.dmin, blocks.minimums);
+  return blocks;
 }
 
 }  // namespace
 
-BlockScales search_affine_super(const float* x, const float* w, int levels) {
-  const SuperGrid grid{32, 0.0f, static_cast<float>(levels - 1), 0, static_cast<int>(kScaleCodes)};
-  float scales[8], minimums[8];
-  for (int g = 0; g < 8; ++g) {
-    const Affine fit = affine_fit(x + 32 * g, w + 32 * g, levels, Minimum::AtMostZero);
-    scales[g] = std::max(0.0f, fit.scale), minimums[g] = std::max(0.0f, -fit.minimum);
-  }
-  SuperBlock first;
-  first.d = rounded_scales(scales, first.scales), first.dmin = rounded_scales(minimums, first.minimums);
-  return scales_of(improved(x, w, grid, first));
+void search_affine_super(const Groups& groups, const Levels& levels, BlockScales* out) {
+  constexpr SuperLayout kLayout{8, 0.0f, 63.0f, true};
+  const Fits fits = affine_fits(groups, levels, Minimum::AtMostZero);
+  write(improved(groups, levels, kLayout, rounded(fits.searched, kLayout, 63.0f), rounded(fits.plain, kLayout, 63.0f)),
+        kLayout, out);
 }
 
-BlockScales search_symmetric_super(const float* x, const float* w) {
-  constexpr SuperGrid kGrid{16, -32.0f, 31.0f, -128, 127};
-  float scales[16], most = 0.0f;
-  for (int g = 0; g < 16; ++g) {
-    scales[g] = symmetric_scale(x + 16 * g, w + 16 * g, 16, {-32, 31, false}, 5);
-    if (std::fabs(scales[g]) > std::fabs(most)) most = scales[g];
-  }
-  SuperBlock first;
-  first.d = as_half(most / -128.0f);
-  for (int g = 0; g < 16; ++g)
-    first.scales[g] =
-        first.d != 0.0f ? static_cast<int>(std::clamp(std::nearbyint(scales[g] / first.d), -128.0f, 127.0f)) : 0;
-  return scales_of(improved(x, w, kGrid, first));
+void search_symmetric_super(const Groups& groups, const Levels& levels, BlockScales* out) {
+  constexpr SuperLayout kLayout{16, -128.0f, 127.0f, false};
+  const Fits fits = symmetric_fits(groups, levels, {5, 4, 4});
+  write(improved(groups, levels, kLayout, rounded(fits.searched, kLayout, -128.0f),
+                 rounded(fits.plain, kLayout, -128.0f)),
+        kLayout, out);
 }
 
 }  // namespace attar

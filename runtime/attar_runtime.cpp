@@ -2,9 +2,15 @@
 #include "runtime/attar_runtime.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <functional>
 #include <mutex>
 #include <new>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
@@ -29,35 +35,55 @@ struct attar_model {
 
 namespace {
 
-thread_local std::string last_error;
+// The codes of the header are the exit codes.
+static_assert(ATTAR_FAILED == static_cast<int>(attar::ErrorKind::Failure) &&
+              ATTAR_BAD_ARGUMENT == static_cast<int>(attar::ErrorKind::Usage) &&
+              ATTAR_BAD_FILE == static_cast<int>(attar::ErrorKind::Input) &&
+              ATTAR_OUT_OF_RESOURCES == static_cast<int>(attar::ErrorKind::Resources) &&
+              ATTAR_CANCELLED == static_cast<int>(attar::ErrorKind::Interrupted));
 
-void remember(const char* message) noexcept {
+thread_local std::string last_error;
+thread_local int last_code = ATTAR_OK;
+
+int remember(int code, const char* message) noexcept {
+  last_code = code;
   try {
     last_error = message;
   } catch (const std::bad_alloc&) {
     last_error = "out of memory";  // short enough to need none
   }
+  return code;
 }
 
-// Runs a call; `failed` turns an exit code into what the call returns.
-template <class Call, class Failed>
-auto guarded(Call&& call, Failed&& failed) noexcept -> decltype(call()) {
+// Runs a call; -> its code, remembered after whatever a callback called meanwhile.
+template <class Call>
+int code_of(Call&& call) noexcept {
   try {
-    last_error.clear();
-    return call();
+    call();
+    return remember(ATTAR_OK, "");
   } catch (const attar::Error& error) {
-    remember(error.what());
-    return failed(error.exit_code());
+    return remember(error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {
-    remember("out of memory");
-    return failed(static_cast<int>(attar::ErrorKind::Resources));
+    return remember(ATTAR_OUT_OF_RESOURCES, "out of memory");
+  } catch (const std::system_error& error) {  // no thread to be had
+    return remember(ATTAR_OUT_OF_RESOURCES, error.what());
   } catch (const std::exception& error) {
-    remember(error.what());
-    return failed(static_cast<int>(attar::ErrorKind::Failure));
+    return remember(ATTAR_FAILED, error.what());
   } catch (...) {  // of a callback
-    remember("an exception that is no std::exception");
-    return failed(static_cast<int>(attar::ErrorKind::Failure));
+    return remember(ATTAR_FAILED, "an exception that is no std::exception");
   }
+}
+
+// Members that a struct of the first version has; later ones may be missing in a caller's.
+constexpr size_t kFirstOptionsBytes = offsetof(attar_generate_options, special) + sizeof(int),
+                 kFirstGeneratedBytes = offsetof(attar_generated, generated_tokens) + sizeof(int64_t);
+
+void check_size(const char* name, size_t size_bytes, size_t least, size_t most) {
+  if (size_bytes < least || size_bytes > most)
+    throw attar::usage_error(
+        name, "has a size that this library (" ATTAR_VERSION ") does not know",
+        least == most ? std::to_string(most) : std::to_string(least) + " to " + std::to_string(most),
+        std::to_string(size_bytes), "set size_bytes to sizeof the struct");
 }
 
 // Held for the length of a call.
@@ -85,9 +111,34 @@ std::vector<int32_t> prompt_tokens(const attar::Tokenizer& tokenizer, const char
   return reader.prompt_tokens(asked);
 }
 
-int generate(attar_model& model, const char* prompt, const attar_generate_options& options, attar_on_text on_text,
-             void* user) {
-  const auto alone = alone_with(model);
+attar_generate_options default_options() {
+  const rt::SampleOptions sampling;
+  const rt::GenerateOptions options;
+  return {.size_bytes = sizeof(attar_generate_options),
+          .max_tokens = options.max_tokens,
+          .temperature = sampling.temperature,
+          .top_k = sampling.top_k,
+          .top_p = sampling.top_p,
+          .min_p = sampling.min_p,
+          .repetition_penalty = sampling.repetition_penalty,
+          .seed = options.seed,
+          .stop = nullptr,
+          .n_stop = 0,
+          .system = nullptr,
+          .chat = 0,
+          .special = 0};
+}
+
+// What the caller gave, and the defaults for what its header did not have yet.
+attar_generate_options complete(const attar_generate_options* given_options) {
+  attar_generate_options options = default_options();
+  if (given_options == nullptr) return options;
+  check_size("options", given_options->size_bytes, kFirstOptionsBytes, sizeof options);
+  std::memcpy(&options, given_options, given_options->size_bytes);
+  return options;
+}
+
+rt::GenerateOptions runtime_options(const attar_generate_options& options) {
   rt::GenerateOptions how;
   how.max_tokens = options.max_tokens;
   how.seed = options.seed;
@@ -99,77 +150,119 @@ int generate(attar_model& model, const char* prompt, const attar_generate_option
   rt::check(how.sampling);
   if (options.n_stop > 0) given(options.stop, "stop");
   for (size_t i = 0; i < options.n_stop; ++i) how.stop.emplace_back(given(options.stop[i], "a stop string"));
+  return how;
+}
+
+int stop_code(rt::StopReason reason) {
+  switch (reason) {
+    case rt::StopReason::EndOfText:
+      return ATTAR_STOP_END_OF_TEXT;
+    case rt::StopReason::StopString:
+      return ATTAR_STOP_TEXT;
+    case rt::StopReason::MaxTokens:
+      return ATTAR_STOP_MAX_TOKENS;
+    case rt::StopReason::ContextFull:
+      return ATTAR_STOP_CONTEXT_FULL;
+    case rt::StopReason::Interrupted:
+      return ATTAR_STOP_CANCELLED;
+  }
+  return 0;
+}
+
+void generate(attar_model& model, const char* prompt, const attar_generate_options& options,
+              const std::function<bool(std::string_view)>& go_on, attar_generated& generated) {
+  const auto alone = alone_with(model);
+  const rt::GenerateOptions how = runtime_options(options);
+  const std::vector<int32_t> tokens = prompt_tokens(model.model.tokenizer(), prompt, options);
+  generated.prompt_tokens = static_cast<int64_t>(tokens.size());
   rt::KvCache cache(model.model);
-  const rt::Generated out =
-      rt::generate(model.model, cache, prompt_tokens(model.model.tokenizer(), prompt, options), how, model.work,
-                   [&](std::string_view text) {
-                     return text.empty() || on_text == nullptr || on_text(text.data(), text.size(), user) == 0;
-                   });
-  return out.reason == rt::StopReason::Interrupted ? static_cast<int>(attar::ErrorKind::Interrupted) : 0;
+  const rt::Generated out = rt::generate(
+      model.model, cache, tokens, how, model.work, [&](std::string_view text) { return text.empty() || go_on(text); },
+      [&](const attar::Event&) { return go_on("") ? attar::Flow::GoOn : attar::Flow::Stop; });
+  generated.stop_reason = stop_code(out.reason);
+  generated.generated_tokens = static_cast<int64_t>(out.tokens.size());
+  if (out.reason == rt::StopReason::Interrupted)
+    throw attar::Error(attar::ErrorKind::Interrupted, {.where = "generate", .what = "interrupted"});
 }
 
 }  // namespace
 
 extern "C" {
 
-attar_generate_options attar_default_options(void) {
-  const rt::SampleOptions sampling;
-  const rt::GenerateOptions options;
-  return {options.max_tokens,
-          sampling.temperature,
-          sampling.top_k,
-          sampling.top_p,
-          sampling.min_p,
-          sampling.repetition_penalty,
-          options.seed,
-          nullptr,
-          0,
-          nullptr,
-          0,
-          0};
+const char* attar_version(void) {
+  return ATTAR_VERSION;
+}
+
+const char* attar_last_error(void) {
+  return last_error.c_str();
+}
+
+int attar_last_code(void) {
+  return last_code;
 }
 
 attar_model* attar_open(const char* model, int threads, int fp32) {
-  return guarded(
-      [&] {
-        if (threads < 0 || threads > attar::kMostThreads)
-          throw attar::usage_error("threads", "is out of range", "0 to " + std::to_string(attar::kMostThreads),
-                                   std::to_string(threads));
-        return new attar_model(given(model, "model"), threads > 0 ? threads : attar::default_threads(), fp32 != 0);
-      },
-      [](int) { return static_cast<attar_model*>(nullptr); });
+  attar_model* opened = nullptr;
+  code_of([&] {
+    if (threads < 0 || threads > attar::kMostThreads)
+      throw attar::usage_error("threads", "is out of range", "0 to " + std::to_string(attar::kMostThreads),
+                               std::to_string(threads));
+    opened = new attar_model(given(model, "model"), threads > 0 ? threads : attar::default_threads(), fp32 != 0);
+  });
+  return opened;
 }
 
 void attar_free(attar_model* model) {
   delete model;
 }
 
+size_t attar_note_count(const attar_model* model) {
+  return model != nullptr ? model->model.notes().size() : 0;
+}
+
+const char* attar_note(const attar_model* model, size_t index) {
+  return index < attar_note_count(model) ? model->model.notes()[index].c_str() : nullptr;
+}
+
+int attar_init_options(attar_generate_options* options, size_t size_bytes) {
+  return code_of([&] {
+    given(options, "options");
+    check_size("options", size_bytes, kFirstOptionsBytes, sizeof *options);
+    attar_generate_options defaults = default_options();
+    defaults.size_bytes = size_bytes;
+    std::memcpy(options, &defaults, size_bytes);
+  });
+}
+
 int attar_generate(attar_model* model, const char* prompt, const attar_generate_options* options, attar_on_text on_text,
-                   void* user) {
-  return guarded(
-      [&] {
-        return generate(given(model), given(prompt, "prompt"), options != nullptr ? *options : attar_default_options(),
-                        on_text, user);
-      },
-      [](int code) { return code; });
+                   void* user, attar_generated* generated) {
+  attar_generated out{};
+  const int code = code_of([&] {
+    if (generated != nullptr) {
+      check_size("generated", generated->size_bytes, kFirstGeneratedBytes, sizeof out);
+      out.size_bytes = generated->size_bytes;
+    }
+    generate(
+        given(model), given(prompt, "prompt"), complete(options),
+        [&](std::string_view text) { return on_text == nullptr || on_text(text.data(), text.size(), user) == 0; }, out);
+  });
+  if (code == ATTAR_CANCELLED) out.stop_reason = ATTAR_STOP_CANCELLED;  // also while the prompt was read
+  if (out.size_bytes != 0) std::memcpy(generated, &out, out.size_bytes);
+  return code;
 }
 
 int64_t attar_score(attar_model* model, const char* text, int32_t* tokens, double* logprobs, int64_t capacity) {
-  return guarded(
-      [&] {
-        const auto alone = alone_with(given(model));
-        const std::vector<int32_t> ids = model->model.tokenizer().encode(given(text, "text"));
-        const std::vector<double> scores = rt::score_tokens(model->model, ids, model->work);
-        const auto n = std::min(ids.size(), static_cast<size_t>(std::max<int64_t>(capacity, 0)));
-        if (tokens != nullptr) std::copy_n(ids.begin(), n, tokens);
-        if (logprobs != nullptr) std::copy_n(scores.begin(), n, logprobs);
-        return static_cast<int64_t>(ids.size());
-      },
-      [](int) { return int64_t{-1}; });
-}
-
-const char* attar_last_error(void) {
-  return last_error.c_str();
+  int64_t n_tokens = -1;
+  code_of([&] {
+    const auto alone = alone_with(given(model));
+    const std::vector<int32_t> ids = model->model.tokenizer().encode(given(text, "text"));
+    const std::vector<double> scores = rt::score_tokens(model->model, ids, model->work);
+    const auto n = std::min(ids.size(), static_cast<size_t>(std::max<int64_t>(capacity, 0)));
+    if (tokens != nullptr) std::copy_n(ids.begin(), n, tokens);
+    if (logprobs != nullptr) std::copy_n(scores.begin(), n, logprobs);
+    n_tokens = static_cast<int64_t>(ids.size());
+  });
+  return n_tokens;
 }
 
 }  // extern "C"

@@ -1,4 +1,5 @@
 """Every example that --help prints works as printed, in a folder where nothing was made before but by earlier examples."""
+
 import os
 import pathlib
 import re

@@ -1,5 +1,6 @@
 """`cmake --install` into a prefix, as a distribution would: programs of C and C++ built outside the tree with pkg-config and with
 find_package, the pages, the recipes, and what the programs ask of the C library."""
+
 import os
 import pathlib
 import re
@@ -30,12 +31,15 @@ int main(int argc, char** argv) {
     fprintf(stderr, "%s\\n", attar_last_error());
     return 1;
   }
-  attar_generate_options options = attar_default_options();
+  attar_generate_options options;
+  if (attar_init_options(&options, sizeof options) != ATTAR_OK) return 1;
   options.max_tokens = 4;
   options.temperature = 0;
-  const int code = attar_generate(model, "The capital of France is", &options, show, NULL);
+  attar_generated generated;
+  generated.size_bytes = sizeof generated;
+  const int code = attar_generate(model, "The capital of France is", &options, show, NULL, &generated);
   attar_free(model);
-  return code;
+  return code != ATTAR_OK || generated.stop_reason != ATTAR_STOP_MAX_TOKENS;
 }
 """
 CMAKE_LISTS = """
@@ -65,12 +69,24 @@ def prefix(tmp_path_factory):
 def test_a_prefix_holds_what_a_package_has(prefix):
     found = {path.relative_to(prefix).as_posix() for path in prefix.rglob("*") if not path.is_dir()}
     lib = next(path for path in found if path.endswith("/libattar_runtime.so")).rsplit("/", 1)[0]
-    wanted = {"bin/attar", "bin/attar-run", f"{lib}/libattar_runtime.so", f"{lib}/libattar_runtime.so.0", f"{lib}/pkgconfig/attar_runtime.pc",
-              f"{lib}/cmake/attar/attar-config.cmake", "include/attar/attar_runtime.h", "share/attar/recipes/tiny.yaml",
-              "share/attar/recipes/text/held_out.txt"}
+    wanted = {
+        "bin/attar",
+        "bin/attar-run",
+        f"{lib}/libattar_runtime.so",
+        f"{lib}/libattar_runtime.so.0",
+        f"{lib}/pkgconfig/attar_runtime.pc",
+        f"{lib}/cmake/attar/attar-config.cmake",
+        "include/attar/attar_runtime.h",
+        "share/attar/recipes/tiny.yaml",
+        "share/attar/recipes/text/held_out.txt",
+    }
     for program in ("attar", "attar-run"):
-        wanted |= {f"share/man/man1/{program}.1", f"share/bash-completion/completions/{program}", f"share/zsh/site-functions/_{program}",
-                   f"share/fish/vendor_completions.d/{program}.fish"}
+        wanted |= {
+            f"share/man/man1/{program}.1",
+            f"share/bash-completion/completions/{program}",
+            f"share/zsh/site-functions/_{program}",
+            f"share/fish/vendor_completions.d/{program}.fish",
+        }
     assert wanted <= found, wanted - found
     assert not any(path.endswith((".py", ".a")) for path in found), "the wheel's files and our archives stay out"
 

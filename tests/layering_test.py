@@ -1,4 +1,5 @@
 """Which folder may include which, read from the code's own #include lines."""
+
 import ast
 import collections
 import pathlib
@@ -7,15 +8,15 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 BASE = ["runtime/base"]
-CONTAINERS = BASE + ["runtime/formats/blocks", "runtime/formats/container"]
+CONTAINERS = [*BASE, "runtime/formats/blocks", "runtime/formats/container"]
 JINJA = ["runtime/formats/tokenizer", "runtime/formats/jinja/values", "runtime/formats/jinja/syntax"]
-FORMATS = CONTAINERS + ["runtime/formats/tokenizer", "runtime/formats/jinja", "runtime/formats"]
-MODEL = FORMATS + ["runtime/kernels", "runtime/model"]
-RUNTIME = MODEL + ["runtime/text", "runtime/judge"]
-TOOLKIT = FORMATS + ["compress", "distill", "prune", "quantize", "export"]
+FORMATS = [*CONTAINERS, "runtime/formats/tokenizer", "runtime/formats/jinja", "runtime/formats"]
+MODEL = [*FORMATS, "runtime/kernels", "runtime/model"]
+RUNTIME = [*MODEL, "runtime/text", "runtime/judge"]
+TOOLKIT = [*FORMATS, "compress", "distill", "prune", "quantize", "export"]
 SCHEMA = TOOLKIT + RUNTIME + ["runtime/cli", "recipes/schema"]
-RUN = SCHEMA + ["recipes/data", "recipes/report", "recipes/run"]
-RECIPES = RUN + ["recipes/commands"]
+RUN = [*SCHEMA, "recipes/data", "recipes/report", "recipes/run"]
+RECIPES = [*RUN, "recipes/commands"]
 
 # room -> the rooms it may include; its own always. Longest prefix wins.
 ALLOWED = {
@@ -24,20 +25,20 @@ ALLOWED = {
     "runtime/formats/container": CONTAINERS,
     "runtime/formats/tokenizer": CONTAINERS,
     "runtime/formats/jinja": CONTAINERS + JINJA,
-    "runtime/formats/jinja/values": CONTAINERS + ["runtime/formats/tokenizer"],
-    "runtime/formats/jinja/syntax": CONTAINERS + ["runtime/formats/tokenizer", "runtime/formats/jinja/values"],
+    "runtime/formats/jinja/values": [*CONTAINERS, "runtime/formats/tokenizer"],
+    "runtime/formats/jinja/syntax": [*CONTAINERS, "runtime/formats/tokenizer", "runtime/formats/jinja/values"],
     "runtime/formats": FORMATS,
     "runtime/kernels": FORMATS,
     "runtime/model": MODEL,
     "runtime/judge": MODEL,
-    "runtime/text": MODEL + ["runtime/judge"],
+    "runtime/text": [*MODEL, "runtime/judge"],
     "runtime": RUNTIME,  # the C library
     "runtime/cli": RUNTIME,
     "compress": FORMATS,
-    "distill": FORMATS + ["compress"],
-    "prune": FORMATS + ["compress"],
-    "quantize": FORMATS + ["compress"],
-    "export": FORMATS + ["compress", "quantize"],
+    "distill": [*FORMATS, "compress"],
+    "prune": [*FORMATS, "compress"],
+    "quantize": [*FORMATS, "compress"],
+    "export": [*FORMATS, "compress", "quantize"],
     "recipes/schema": SCHEMA,
     "recipes/data": SCHEMA,
     "recipes/report": RUNTIME,
@@ -73,6 +74,16 @@ def test_every_room_holds_sources():
     """What the other tests look at is there."""
     seen = {folder_of(name) for name, _ in sources(".h", ".cpp", ".c", ".inc")}
     assert seen == set(ALLOWED) - {"recipes"}, seen ^ set(ALLOWED)
+
+
+def test_every_room_says_what_it_is_and_how_to_add_to_it():
+    rooms = {str(pathlib.PurePosixPath(name).parent) for name, _ in sources(".h", ".cpp", ".c")} - {"python/attar"}
+    lacking = []
+    for room in sorted(rooms):
+        readme = ROOT / room / "README.md"
+        text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+        lacking += [f"{room}/README.md: {heading}" for heading in ("# ", "## The path of the data", "## To add") if f"\n{heading}" not in f"\n{text}"]
+    assert not lacking, "\n".join(lacking)
 
 
 def test_every_include_is_allowed():

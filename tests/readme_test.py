@@ -1,4 +1,5 @@
 """The README's commands work as printed: its shell block and its Python block are run."""
+
 import os
 import pathlib
 import re

@@ -8,15 +8,20 @@
 A model is a GGUF file, a Hugging Face directory or "pip:PACKAGE". Long calls take `progress`, called with a dict an event;
 answering False or pressing Ctrl-C stops them. Options are the keys of recipes.
 """
+
 import json as _json
 
 import numpy as _numpy
+
+# isort: off
 from ._libtorch import torch as _torch  # before the module that links it
+
+# isort: on
 from . import _C
 from ._C import __version__
 from ._error import Error, _usage
 
-__all__ = ["Error", "Model", "distill", "doctor", "evaluate", "export", "plan", "prune", "quantize", "run", "verify", "with_tensors", "__version__"]
+__all__ = ["Error", "Model", "__version__", "distill", "doctor", "evaluate", "export", "plan", "prune", "quantize", "run", "verify", "with_tensors"]
 
 
 def _array(values):
@@ -92,8 +97,7 @@ class Model:
 def run(recipe, *overrides, out="", resume=False, threads=0, log_file="", log_level="info", progress=None):
     """Runs a recipe; returns paths, whether the gates passed, and the report. What happens is logged to the folder's log.txt, or to
     `log_file`; log_level: debug, info, warning or off."""
-    result = _C.run(recipe=recipe, overrides=overrides, out=out, resume=resume, threads=threads, log_file=log_file,
-                    log_level=log_level, progress=progress)
+    result = _C.run(recipe=recipe, overrides=overrides, out=out, resume=resume, threads=threads, log_file=log_file, log_level=log_level, progress=progress)
     return {**result, "report": _json.loads(result["report"])}
 
 
@@ -120,8 +124,7 @@ def distill(teacher, student, out, *, data, progress=None, **options):
 def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, split_size="", progress=None):
     """Converts or repacks a model. dtype and dequantized are of Hugging Face directories: float32 or bfloat16; the values that
     codes of type `to` (or of a GGUF) stand for. split_size is of GGUF: the most bytes of one file, such as "2GB"."""
-    return _json.loads(_C.export(model=model, out=out, format=format, to=to, dtype=dtype, dequantized=dequantized,
-                                 split_size=split_size, progress=progress))
+    return _json.loads(_C.export(model=model, out=out, format=format, to=to, dtype=dtype, dequantized=dequantized, split_size=split_size, progress=progress))
 
 
 def evaluate(model, *, data=(), tasks=(), progress=None, **options):
@@ -131,8 +134,7 @@ def evaluate(model, *, data=(), tasks=(), progress=None, **options):
 
 def verify(teacher, student, *, data, gates=None, bench=False, threads=0, progress=None, **options):
     """Fidelity and efficiency of a student against its teacher. Options: context, max_tokens, numerics, chat_template."""
-    return _json.loads(_C.verify(teacher=teacher, student=student, data=data, gates=gates or {}, bench=bench, threads=threads,
-                                 progress=progress, **options))
+    return _json.loads(_C.verify(teacher=teacher, student=student, data=data, gates=gates or {}, bench=bench, threads=threads, progress=progress, **options))
 
 
 def with_tensors(model, tensors, out):

@@ -12,7 +12,7 @@ namespace {
 
 class Checker {
  public:
-  void need(bool right, const char* field, const char* expected) {
+  void need(bool right, const char* field, const std::string& expected) {
     if (!right) problems_.push_back({field, expected});
   }
   void share(double value, const char* field) { need(value >= 0.0 && value < 1.0, field, "0 <= x < 1"); }
@@ -130,7 +130,7 @@ std::vector<FieldProblem> problems_of(const TeacherWrites& o) {
 
 std::vector<FieldProblem> problems_of(const Architecture& o) {
   Checker check;
-  check.need(find_family(o.family) != nullptr, "family", "llama, qwen2, qwen3 or gemma3");
+  check.need(find_family(o.family) != nullptr, "family", family_names());
   check.need(o.layers >= 1 && o.layers <= 512, "layers", "1 to 512");
   check.at_least(o.width, 1, "width");
   check.at_least(o.heads, 1, "heads");

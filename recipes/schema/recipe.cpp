@@ -394,7 +394,7 @@ const char* stage_name(const Stage& stage) {
 ModelConfig to_config(const Architecture& architecture, int64_t vocab_size) {
   const FamilyTraits* family = find_family(architecture.family);
   if (family == nullptr)
-    throw usage_error("config.family", "is unknown", "llama, qwen2, qwen3 or gemma3", printable(architecture.family));
+    throw usage_error("config.family", "is unknown", family_names(), printable(architecture.family));
   ModelConfig config;
   config.family = family->family;
   config.vocab_size = vocab_size;

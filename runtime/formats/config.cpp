@@ -1,6 +1,7 @@
 #include "runtime/formats/config.h"
 
 #include <cmath>
+#include <iterator>
 #include <numbers>
 
 #include "runtime/base/error.h"
@@ -65,6 +66,13 @@ const FamilyTraits* find_family(std::string_view name) {
   for (const FamilyTraits& row : kFamilies)
     if (name == row.name) return &row;
   return nullptr;
+}
+
+std::string family_names() {
+  std::string text;
+  for (const FamilyTraits& row : kFamilies)
+    text += (&row == kFamilies ? "" : &row == std::end(kFamilies) - 1 ? " or " : ", ") + std::string(row.name);
+  return text;
 }
 
 bool ModelConfig::uniform() const {

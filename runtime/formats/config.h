@@ -32,6 +32,7 @@ struct FamilyTraits {
 std::span<const FamilyTraits> families();
 const FamilyTraits& traits(Family family);
 const FamilyTraits* find_family(std::string_view name);  // nullptr when unknown
+std::string family_names();                              // "llama, qwen2, ... or gemma3", for errors
 
 enum class LayerKind { FullAttention, SlidingAttention };
 

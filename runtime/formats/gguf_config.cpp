@@ -57,7 +57,7 @@ const Architecture& architecture_of(const GgufFile& file) {
   for (const Architecture& row : kArchitectures)
     if (name == row.name) return row;
   throw input_error(file.path(), "architecture `" + printable(name) + "` is not supported",
-                    "llama, qwen2, qwen3, gemma3, deci or openelm");
+                    family_names() + "; deci and openelm for uneven layers");
 }
 
 constexpr int64_t kGemma27bLayers = 62;  // the one gemma3 whose scores are scaled by C/H, not by the head width

@@ -1,4 +1,4 @@
-// ModelConfig out of GGUF metadata: architectures llama, qwen2, qwen3, gemma3, and deci and openelm, which hold uneven
+// ModelConfig out of GGUF metadata: the architectures named like families, and deci and openelm, which hold uneven
 // llama/qwen2 and qwen3 models.
 #pragma once
 

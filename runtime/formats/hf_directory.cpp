@@ -67,7 +67,7 @@ const FamilyTraits& family_of(const Keys& keys) {
       return family;
     }
   throw input_error(keys.where(), "model_type `" + printable(type) + "` is not supported",
-                    "llama, mistral, qwen2, qwen3 or gemma3_text");
+                    family_names() + " (text alone), or mistral");
 }
 
 RopeScaling read_scaling(const Keys& keys, const std::string& type) {

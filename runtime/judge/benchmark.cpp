@@ -5,12 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <tuple>
 
 #include "runtime/base/error.h"
+#include "runtime/base/host/kernel_file.h"
 #include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {
@@ -106,16 +107,18 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
 }
 
 uint64_t peak_rss_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("VmHWM:", 0) == 0) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
+  if (const std::string kib = kernel_value(kernel_file("/proc/self/status"), "VmHWM:"); !kib.empty())
+    return std::strtoull(kib.c_str(), nullptr, 10) * 1024;
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 void reset_peak_rss() {
-  std::ofstream("/proc/self/clear_refs") << '5';  // proc(5): sets VmHWM to what is resident now
+  if (FILE* file = std::fopen("/proc/self/clear_refs", "we")) {
+    std::fputc('5', file);  // proc(5): sets VmHWM to what is resident now
+    std::fclose(file);
+  }
 }
 
 }  // namespace attar::runtime

@@ -11,6 +11,7 @@
 #include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
 #include "tests/base/failing_writes.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -19,12 +20,9 @@ namespace fs = std::filesystem;
 
 class AtomicFileTest : public testing::Test {
  protected:
-  void SetUp() override { fs::create_directories(folder_); }
-  void TearDown() override {
-    fail_nth_write(0);
-    fs::remove_all(folder_);
-  }
-  const fs::path folder_ = fs::path(testing::TempDir()) / "attar_atomic_file";
+  void TearDown() override { fail_nth_write(0); }
+  const TestFolder own_{"atomic_file"};
+  const fs::path folder_ = own_.path();
   const std::string path_ = (folder_ / "file").string();
 };
 

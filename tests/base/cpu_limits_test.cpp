@@ -11,6 +11,8 @@
 #include <fstream>
 #include <vector>
 
+#include "tests/test_folder.h"
+
 namespace {
 
 std::vector<int> pretended_processors;  // empty: ask the system
@@ -39,15 +41,8 @@ namespace fs = std::filesystem;
 
 class CpuLimitsTest : public ::testing::Test {
  protected:
-  CpuLimitsTest() {
-    std::string name = fs::temp_directory_path() / "attar_limits_XXXXXX";
-    root_ = ::mkdtemp(name.data());
-    pretend({0, 1, 2, 3, 4, 5, 6, 7}, 128);
-  }
-  ~CpuLimitsTest() override {
-    pretended_processors.clear();
-    fs::remove_all(root_);
-  }
+  CpuLimitsTest() { pretend({0, 1, 2, 3, 4, 5, 6, 7}, 128); }
+  ~CpuLimitsTest() override { pretended_processors.clear(); }
 
   static void pretend(std::vector<int> processors, size_t bytes) {
     pretended_processors = std::move(processors);
@@ -65,7 +60,8 @@ class CpuLimitsTest : public ::testing::Test {
     write("/proc/self/cgroup", "0::" + group + "\n");
   }
 
-  std::string root_;
+  const TestFolder own_{"cpu_limits"};
+  const std::string root_ = own_.path();
 };
 
 TEST_F(CpuLimitsTest, WithoutLimitsAThreadACore) {

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <filesystem>
 #include <fstream>
 #include <thread>
 #include <vector>
@@ -15,19 +14,14 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/lazy_bytes.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
 
 class InputFileTest : public ::testing::Test {
  protected:
-  InputFileTest() {
-    std::string name = std::filesystem::temp_directory_path() / "attar_input_XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-    path_ = folder_ + "/file";
-    std::ofstream(path_) << "0123456789";
-  }
-  ~InputFileTest() override { std::filesystem::remove_all(folder_); }
+  InputFileTest() { std::ofstream(path_) << "0123456789"; }
 
   static void let_the_clock_tick() { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
 
@@ -45,7 +39,8 @@ class InputFileTest : public ::testing::Test {
     }
   }
 
-  std::string folder_, path_;
+  const TestFolder own_{"input_file"};
+  const std::string folder_ = own_.path(), path_ = own_ / "file";
 };
 
 TEST_F(InputFileTest, ReadsAnyPart) {

@@ -4,6 +4,7 @@
 
 Prints medians of prompt (512 tokens) and generation (128 tokens) speed, and the ratio. Two threads, or as many as there are.
 """
+
 import json
 import os
 import pathlib
@@ -13,8 +14,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-import llama_cpp  # noqa: E402
-from conftest import smollm2  # noqa: E402
+import llama_cpp
+from conftest import smollm2
 
 PROMPT, GENERATED, REPETITIONS = 512, 128, 5
 THREADS = os.cpu_count()
@@ -79,10 +80,10 @@ def main():
             ours.append(attar(program, model))
             if peer:
                 theirs.append(peer.measure())
-        rows = {"attar": [statistics.median(values) for values in zip(*ours)]}
+        rows = {"attar": [statistics.median(values) for values in zip(*ours, strict=True)]}
         if theirs:
-            rows["llama.cpp"] = [statistics.median(values) for values in zip(*theirs)]
-            rows["ratio"] = [a / b for a, b in zip(rows["attar"], rows["llama.cpp"])]
+            rows["llama.cpp"] = [statistics.median(values) for values in zip(*theirs, strict=True)]
+            rows["ratio"] = [a / b for a, b in zip(rows["attar"], rows["llama.cpp"], strict=True)]
         for name, (prompt, generation) in rows.items():
             print(f"{pathlib.Path(model).name[:40]:40} {name:10} {prompt:10.2f} {generation:12.2f}")
 

@@ -1,7 +1,8 @@
 """What takes how much of attar-run: links it once more with a map and adds the sections up by where they come from.
 
-    size_ledger.py [build]
+size_ledger.py [build]
 """
+
 import collections
 import pathlib
 import re
@@ -12,9 +13,17 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # room of runtime/ -> line of the ledger
 ROOMS = {
-    "cli": "verbs and flags, with CLI11", "kernels": "kernels, packing", "model": "pass, attention, cache", "judge": "score, verify, benchmark",
-    "text": "generate, sampler", "jinja": "chat templates", "tokenizer": "tokenizers", "blocks": "tensor types", "container": "GGUF, safetensors, JSON",
-    "formats": "configurations, model files, texts", "base": "files, threads, errors",
+    "cli": "verbs and flags, with CLI11",
+    "kernels": "kernels, packing",
+    "model": "pass, attention, cache",
+    "judge": "score, verify, benchmark",
+    "text": "generate, sampler",
+    "jinja": "chat templates",
+    "tokenizer": "tokenizers",
+    "blocks": "tensor types",
+    "container": "GGUF, safetensors, JSON",
+    "formats": "configurations, model files, texts",
+    "base": "files, threads, errors",
 }
 LIBRARIES = {"libutf8proc": "utf8proc: Unicode tables", "libz": "zlib", "libsodium": "libsodium: SHA-256", "libstdc++": "C++ library", "libgcc": "unwinder"}
 STREAMS = re.compile(r"locale|ios|stream|facet|codecvt|ctype|collate|money|monetary|numeric|time_members|messages|misc-inst|wlocale")

@@ -12,6 +12,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 #include "tests/base/failing_writes.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -33,11 +34,9 @@ constexpr int64_t kVocabulary = 10;  // of sample()
 
 class DatasetTest : public testing::Test {
  protected:
-  void TearDown() override {
-    fail_nth_write(0);
-    fs::remove_all(folder_);
-  }
-  const std::string folder_ = (fs::path(testing::TempDir()) / "attar_dataset").string();
+  void TearDown() override { fail_nth_write(0); }
+  const TestFolder own_{"dataset"};
+  const std::string folder_ = own_ / "data";
   const std::string path_ = folder_ + "/data.h5";
 };
 
@@ -203,7 +202,8 @@ TEST(CutDocuments, EachPartBeginsWithBos) {
 }
 
 TEST(CheckpointFolder, KeepsTheModelsName) {
-  const std::string folder = (fs::path(testing::TempDir()) / "attar_checkpoint" / "final").string();
+  const TestFolder own("checkpoint");
+  const std::string folder = own / "final";
   ModelConfig config;
   config.vocab_size = 260, config.width = 8, config.context_length = 16;
   config.layers = {{LayerKind::FullAttention, 2, 1, 4, 8}};
@@ -219,7 +219,6 @@ TEST(CheckpointFolder, KeepsTheModelsName) {
   EXPECT_EQ(back.name, provenance.name);
   EXPECT_EQ(back.license, provenance.license);
   EXPECT_EQ(back.base_models, provenance.base_models);
-  fs::remove_all(fs::path(folder).parent_path());
 }
 
 TEST(Pack, IsAFunctionOfSeedAndEpochAndLosesNothing) {

@@ -8,6 +8,7 @@
 #include "runtime/base/random.h"
 #include "tests/base/failing_writes.h"
 #include "tests/distill/tiny_training.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -16,11 +17,7 @@ namespace fs = std::filesystem;
 
 class TrainTest : public testing::Test {
  protected:
-  void SetUp() override { fs::remove_all(folder_); }
-  void TearDown() override {
-    fail_nth_write(0);
-    fs::remove_all(folder_);
-  }
+  void TearDown() override { fail_nth_write(0); }
   CausalLM trained(int threads, const DistillOptions& options, const std::string& folder = {}, bool resume = false,
                    const Progress& progress = {}) {
     CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
@@ -35,7 +32,8 @@ class TrainTest : public testing::Test {
     return model;
   }
   const TokenDataset data_ = countable(40);
-  const std::string folder_ = (fs::path(testing::TempDir()) / "attar_train").string();
+  const TestFolder own_{"train"};
+  const std::string folder_ = own_ / "checkpoints";
   TrainResult result_;
 };
 

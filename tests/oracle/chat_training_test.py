@@ -1,11 +1,11 @@
 """What is learned of a chat, beside transformers and jinja2: ids of the whole rendered text, and which of them the assistant says."""
+
 import json
 import subprocess
 
 import pytest
-import tokenizers
 from chat_template_test import environment_of, real_template
-from conftest import peer, program, shared
+from conftest import program, shared
 from gguf import GGUFReader
 from tokenizer_test import npm_folder, spm_oracle
 
@@ -14,9 +14,19 @@ pytestmark = pytest.mark.parity
 DAY = "01 Jan 2025"  # of texts in files
 CHATS = [
     [{"role": "user", "content": "Once upon a time"}, {"role": "assistant", "content": "there was a dog"}],
-    [{"role": "user", "content": "Once upon a time"}, {"role": "assistant", "content": "there was a dog"}, {"role": "user", "content": "and then"}, {"role": "assistant", "content": "he was happy"}],
-    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " Hi \n"}, {"role": "assistant", "content": "<think>\nA greeting.\n</think>\n\nHello!"}, {"role": "user", "content": "é 日本 🚀?"},
-     {"role": "assistant", "content": "\nüñí 日本 🚀\n\n"}],
+    [
+        {"role": "user", "content": "Once upon a time"},
+        {"role": "assistant", "content": "there was a dog"},
+        {"role": "user", "content": "and then"},
+        {"role": "assistant", "content": "he was happy"},
+    ],
+    [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": " Hi \n"},
+        {"role": "assistant", "content": "<think>\nA greeting.\n</think>\n\nHello!"},
+        {"role": "user", "content": "é 日本 🚀?"},
+        {"role": "assistant", "content": "\nüñí 日本 🚀\n\n"},
+    ],
 ]
 
 
@@ -30,7 +40,7 @@ def learned(model, chats, tmp_path, *template):
 
 
 def common_prefix(a, b):
-    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def expected_texts(template, oracle, chat, special, ends):
@@ -45,10 +55,10 @@ def expected_texts(template, oracle, chat, special, ends):
     turns = []
     for i, message in enumerate(chat):
         if message["role"] == "assistant":
-            text = render(chat[:i + 1], False)
+            text = render(chat[: i + 1], False)
             begin = common_prefix(render(chat[:i], True), text)
             encoded = oracle.encode(text, add_special_tokens=False)
-            end = next((end for token, (_, end) in zip(encoded.tokens, encoded.offsets) if end > begin and token in ends), len(text))
+            end = next((end for token, (_, end) in zip(encoded.tokens, encoded.offsets, strict=True) if end > begin and token in ends), len(text))
             turns.append((text, begin, end))
     whole = render(chat, False)
     if all(whole.startswith(text[:end]) for text, _, end in turns):
@@ -63,9 +73,11 @@ def expected_texts(template, oracle, chat, special, ends):
     return out
 
 
-REAL = {"llama3": ({"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}, {"<|eot_id|>", "<|eom_id|>"}),
-        "qwen3": ({"eos_token": "<|im_end|>"}, {"<|im_end|>", "<|endoftext|>"}),
-        "gemma3": ({"bos_token": "<bos>", "eos_token": "<eos>"}, {"<end_of_turn>", "<eos>"})}
+REAL = {
+    "llama3": ({"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}, {"<|eot_id|>", "<|eom_id|>"}),
+    "qwen3": ({"eos_token": "<|im_end|>"}, {"<|im_end|>", "<|endoftext|>"}),
+    "gemma3": ({"bos_token": "<bos>", "eos_token": "<eos>"}, {"<end_of_turn>", "<eos>"}),
+}
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -83,7 +95,10 @@ ZEPHYR = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{{ eos_token }
 MISTRAL = "{{ bos_token }}{% for m in messages %}{% if m.role != 'assistant' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
 LLAMA2 = "{% for m in messages %}{% if m.role != 'assistant' %}{{ bos_token }}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}"
 # as QwQ and R1-Distill: the prompt opens a thought that no finished turn shows
-THINKING = "{% for m in messages %}{% if m.role == 'assistant' %}<a>{{ m.content.split('</think>')[-1] }}{{ eos_token }}{% else %}<u>{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<a><think>\n{% endif %}"
+THINKING = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<a>{{ m.content.split('</think>')[-1] }}{{ eos_token }}{% else %}<u>{{ m.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<a><think>\n{% endif %}"
+)
 # as Phi-3.5: what is not to be answered ends with EOS once more
 ENDED = ZEPHYR + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
@@ -108,19 +123,22 @@ def test_spm(template, tmp_path):
         prompt = environment_of("any").from_string(template).render(messages=chat[:1], add_generation_prompt=True, bos_token="<s>", eos_token="</s>")
         ids = oracle.encode(prompt, add_special_tokens=False).ids
         if template != THINKING:
-            assert texts[0]["ids"][:len(ids) - 1] == ids[:-1]
+            assert texts[0]["ids"][: len(ids) - 1] == ids[:-1]
 
 
-GENERATION = ("{% for m in messages %}<|{{ m.role }}|>\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}"
-              "{{ m.content }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}")
+GENERATION = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}"
+    "{{ m.content }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
 
 
 @pytest.mark.parametrize("name", ["spm", "llama3"])
 def test_generation_blocks_as_transformers(name, tmp_path):
     transformers = pytest.importorskip("transformers")
     model = spm_with(GENERATION, tmp_path)[0] if name == "spm" else npm_folder(name)[0]
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=f"{model}/tokenizer.json", bos_token="<s>" if name == "spm" else "<|begin_of_text|>",
-                                                     eos_token="</s>" if name == "spm" else "<|end_of_text|>")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=f"{model}/tokenizer.json", bos_token="<s>" if name == "spm" else "<|begin_of_text|>", eos_token="</s>" if name == "spm" else "<|end_of_text|>"
+    )
     (tmp_path / "generation.jinja").write_text(GENERATION)
     got = learned(model, CHATS, tmp_path, tmp_path / "generation.jinja")
     for chat, texts in zip(CHATS, got, strict=True):

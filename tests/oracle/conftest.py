@@ -1,4 +1,5 @@
 """Where the programs, the packaged models and the peers are. Tests that need a peer skip loudly without it."""
+
 import importlib.util
 import os
 import pathlib

@@ -1,5 +1,6 @@
 """The weighted search of every written block type against ggml's: what `ggml_quantize_chunk` leaves of each tensor, with an importance matrix
 and without, is in llama_cpp_golden.json and asked of the library itself where it is. Ours is always better: 0.98 of it at most, 0.9 mostly."""
+
 import ctypes
 import subprocess
 
@@ -7,7 +8,7 @@ import llama_cpp
 import numpy as np
 import pytest
 from conftest import program, smollm2
-from gguf import GGUFReader, GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize
 
 pytestmark = pytest.mark.parity
@@ -21,10 +22,17 @@ def made(kind):
     """Rows that a search finds easy and hard. (48, 1536)"""
     random = np.random.default_rng(11)
     normal = random.standard_normal((ROWS, COLUMNS))
-    return {"normal": normal, "heavy": random.standard_t(3, (ROWS, COLUMNS)), "uniform": random.uniform(-1, 1, (ROWS, COLUMNS)),
-            "positive": np.abs(normal), "shifted": normal + 2.0, "columns": normal * np.exp(random.standard_normal(COLUMNS)),
-            "groups": normal * np.repeat(np.exp(1.5 * random.standard_normal((ROWS, COLUMNS // 32))), 32, axis=1), "sparse": normal * (random.random((ROWS, COLUMNS)) < 0.1),
-            "steps": np.round(normal * 3) / 3}[kind].astype(np.float32)
+    return {
+        "normal": normal,
+        "heavy": random.standard_t(3, (ROWS, COLUMNS)),
+        "uniform": random.uniform(-1, 1, (ROWS, COLUMNS)),
+        "positive": np.abs(normal),
+        "shifted": normal + 2.0,
+        "columns": normal * np.exp(random.standard_normal(COLUMNS)),
+        "groups": normal * np.repeat(np.exp(1.5 * random.standard_normal((ROWS, COLUMNS // 32))), 32, axis=1),
+        "sparse": normal * (random.random((ROWS, COLUMNS)) < 0.1),
+        "steps": np.round(normal * 3) / 3,
+    }[kind].astype(np.float32)
 
 
 MADE = ["normal", "heavy", "uniform", "positive", "shifted", "columns", "groups", "sparse", "steps"]
@@ -33,9 +41,9 @@ MADE = ["normal", "heavy", "uniform", "positive", "shifted", "columns", "groups"
 def off_grid(name):
     """Rows of SmolLM2's tensor, each value moved within the cell of the Q4_1 or Q8_0 grid that it was rounded to. (48, 1536)"""
     tensor = next(t for t in GGUFReader(smollm2()).tensors if t.name == name)
-    values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(-1)[:ROWS * COLUMNS]
+    values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(-1)[: ROWS * COLUMNS]
     block_bytes = {GGMLQuantizationType.Q4_1: 20, GGMLQuantizationType.Q8_0: 34}[tensor.tensor_type]
-    steps = np.ascontiguousarray(tensor.data).view(np.uint8).reshape(-1, block_bytes)[:len(values) // 32, :2].copy().view(np.float16).astype(np.float32)
+    steps = np.ascontiguousarray(tensor.data).view(np.uint8).reshape(-1, block_bytes)[: len(values) // 32, :2].copy().view(np.float16).astype(np.float32)
     noise = np.random.default_rng(5).uniform(-0.5, 0.5, len(values)).astype(np.float32)
     return (values + np.abs(np.repeat(steps[:, 0], 32)) * noise).reshape(ROWS, COLUMNS)
 
@@ -53,7 +61,7 @@ def error(name, blocks, values, weights):
     """sum w (x - y)^2 / sum w x^2"""
     back = dequantize(np.frombuffer(blocks, np.uint8).reshape(ROWS, -1), GGMLQuantizationType[name]).astype(np.float64)
     difference = back.reshape(ROWS, COLUMNS) - values
-    return float((weights * difference**2).sum() / (weights * values.astype(np.float64)**2).sum())
+    return float((weights * difference**2).sum() / (weights * values.astype(np.float64) ** 2).sum())
 
 
 def ours(folder, name, values, weights):
@@ -73,8 +81,9 @@ def theirs(name, values, weights):
     lib.ggml_row_size.restype = ctypes.c_size_t
     out = np.zeros(ROWS * lib.ggml_row_size(ctypes.c_int(kind), ctypes.c_int64(COLUMNS)), np.uint8)
     pointer = lambda array: array.ctypes.data_as(ctypes.c_void_p)  # noqa: E731
-    written = lib.ggml_quantize_chunk(ctypes.c_int(kind), pointer(values), pointer(out), ctypes.c_int64(0), ctypes.c_int64(ROWS), ctypes.c_int64(COLUMNS),
-                                      None if weights is None else pointer(weights))
+    written = lib.ggml_quantize_chunk(
+        ctypes.c_int(kind), pointer(values), pointer(out), ctypes.c_int64(0), ctypes.c_int64(ROWS), ctypes.c_int64(COLUMNS), None if weights is None else pointer(weights)
+    )
     assert written == out.size
     return out.tobytes()
 
@@ -91,5 +100,5 @@ def test_the_search_beats_ggmls(tmp_path, kind, weighted):
     weights = importance() if weighted else None
     bound = llama_cpp.answer(f"encode/{kind}/{'weighted' if weighted else 'unweighted'}", lambda: errors(theirs, kind, weights), tolerance=1e-3)
     found = errors(lambda *given: ours(tmp_path, *given), kind, weights)
-    worse = {name: (a, b) for name, a, b in zip(TYPES, found, bound) if a > 0.99 * b}
+    worse = {name: (a, b) for name, a, b in zip(TYPES, found, bound, strict=True) if a > 0.99 * b}
     assert not worse, worse

@@ -9,6 +9,7 @@ Nothing is random. Models: SmolLM2-135M-Instruct, its packaged GGUF dequantized 
 byte model of tiny_eval_model.py, whose context is short. Items: eval_items/, and the first 100 of public sets, of which the
 golden holds the hash alone.
 """
+
 import gzip
 import hashlib
 import importlib.metadata
@@ -17,15 +18,14 @@ import pathlib
 import sys
 import tempfile
 
+import conftest
+import gguf_oracle
 import lm_eval
+import tiny_eval_model
+import tokenizer_test
 import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedTokenizerFast
-
-import conftest
-import gguf_oracle
-import tiny_eval_model
-import tokenizer_test
 
 HERE = pathlib.Path(__file__).resolve().parent
 PUBLIC = ["arc_easy.jsonl", "piqa.jsonl", "hellaswag.jsonl.gz", "lambada_openai.jsonl.gz", "boolq.jsonl.gz", "winogrande.jsonl"]
@@ -40,13 +40,27 @@ def first_lines(path, count):
 def forms(item):
     """The task of lm-eval that an item's keys ask for."""
     if "query" in item:
-        return {"output_type": "multiple_choice", "doc_to_text": lambda doc: doc["query"], "doc_to_target": lambda doc: doc["gold"],
-                "doc_to_choice": lambda doc: doc["choices"], "metric_list": [{"metric": name} for name in ("acc", "acc_norm", "acc_bytes")]}
+        return {
+            "output_type": "multiple_choice",
+            "doc_to_text": lambda doc: doc["query"],
+            "doc_to_target": lambda doc: doc["gold"],
+            "doc_to_choice": lambda doc: doc["choices"],
+            "metric_list": [{"metric": name} for name in ("acc", "acc_norm", "acc_bytes")],
+        }
     if "context_options" in item:
-        return {"output_type": "multiple_choice", "doc_to_text": lambda doc: doc["gold"], "doc_to_target": lambda doc: doc["continuation"],
-                "doc_to_choice": lambda doc: doc["context_options"], "metric_list": [{"metric": "acc"}]}
-    return {"output_type": "loglikelihood", "doc_to_text": lambda doc: doc["context"], "doc_to_target": lambda doc: " " + doc["continuation"],
-            "metric_list": [{"metric": "acc"}, {"metric": "perplexity"}]}
+        return {
+            "output_type": "multiple_choice",
+            "doc_to_text": lambda doc: doc["gold"],
+            "doc_to_target": lambda doc: doc["continuation"],
+            "doc_to_choice": lambda doc: doc["context_options"],
+            "metric_list": [{"metric": "acc"}],
+        }
+    return {
+        "output_type": "loglikelihood",
+        "doc_to_text": lambda doc: doc["context"],
+        "doc_to_target": lambda doc: " " + doc["continuation"],
+        "metric_list": [{"metric": "acc"}, {"metric": "perplexity"}],
+    }
 
 
 def harness(model, lines):
@@ -54,8 +68,7 @@ def harness(model, lines):
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "items.jsonl"
         file.write_text("".join(line + "\n" for line in lines))
-        task = {"task": "items", "dataset_path": "json", "dataset_kwargs": {"data_files": str(file), "cache_dir": folder}, "test_split": "train",
-                **forms(json.loads(lines[0]))}
+        task = {"task": "items", "dataset_path": "json", "dataset_kwargs": {"data_files": str(file), "cache_dir": folder}, "test_split": "train", **forms(json.loads(lines[0]))}
         done = lm_eval.simple_evaluate(model=model, tasks=[task], log_samples=True, bootstrap_iters=0)
     samples = sorted(done["samples"]["items"], key=lambda sample: sample["doc_id"])
     # resps: one [(log-probability, greedy)] a choice
@@ -70,8 +83,14 @@ def harness(model, lines):
 
 def smollm2():
     path = conftest.smollm2()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer_test.smollm2_oracle(path), bos_token="<|im_start|>", eos_token="<|im_end|>",
-                                        pad_token="<|im_end|>", unk_token="<|endoftext|>", clean_up_tokenization_spaces=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer_test.smollm2_oracle(path),
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
+    )
     return HFLM(pretrained=gguf_oracle.transformers_model_from_gguf(path), tokenizer=tokenizer, batch_size=1, device="cpu")
 
 

@@ -1,13 +1,13 @@
 """`attar eval --task` against lm-evaluation-harness, whose answers lie in eval_golden.json (eval_goldens.py made them)."""
+
 import gzip
 import hashlib
 import json
 import pathlib
 import subprocess
 
-import pytest
-
 import conftest
+import pytest
 import tiny_eval_model
 
 pytestmark = pytest.mark.parity
@@ -33,13 +33,13 @@ def argmax(values):
 def compare(result, golden, lines):
     items = [json.loads(line) for line in lines]
     assert len(items) == len(golden["log_probs"]) == result["items"] == len(result["per_item"])
-    for item, got, expected in zip(items, result["per_item"], golden["log_probs"]):
+    for item, got, expected in zip(items, result["per_item"], golden["log_probs"], strict=True):
         assert got["log_probs"] == pytest.approx(expected, abs=CLOSE), item
         if "choice" in got:
             assert got["choice"] == argmax(expected), item
         if "choices" in item:
-            assert got["choice_by_characters"] == argmax([x / len(answer) for x, answer in zip(expected, item["choices"])]), item
-            assert got["choice_by_bytes"] == argmax([x / len(answer.encode()) for x, answer in zip(expected, item["choices"])]), item
+            assert got["choice_by_characters"] == argmax([x / len(answer) for x, answer in zip(expected, item["choices"], strict=True)]), item
+            assert got["choice_by_bytes"] == argmax([x / len(answer.encode()) for x, answer in zip(expected, item["choices"], strict=True)]), item
     assert result["accuracy"] == pytest.approx(golden["acc"])
     if "acc_norm" in golden:
         assert result["accuracy_by_characters"] == pytest.approx(golden["acc_norm"])

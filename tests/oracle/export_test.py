@@ -1,4 +1,5 @@
 """What Attar exports, judged by others: transformers, the `gguf` package, llama.cpp's own library."""
+
 import json
 import subprocess
 
@@ -115,7 +116,10 @@ def test_quantized_rows_survive_the_permutation(tmp_path, kind):
     path = tmp_path / "model.gguf"
     export("gguf", folder, path, kind)
     own = attar_logits(tmp_path, str(path), tokens, 96)
-    error = lambda file: np.sqrt(np.mean((peer.logits(file, tokens) - own) ** 2)) / own.std()
+
+    def error(file):
+        return np.sqrt(np.mean((peer.logits(file, tokens) - own) ** 2)) / own.std()
+
     assert error(path) < (0.003 if kind == "F16" else 0.06)
     if kind == "F16":
         subprocess.run([program("attar"), "export", path, "-o", tmp_path / "wide.gguf", "--format", "gguf", "--to", "F32", "--quiet"], check=True)
@@ -146,8 +150,12 @@ def test_gemma_norms_are_shifted(tmp_path):
     export("gguf", folder, path, "F32")
     stored = safetensors.numpy.load_file(tmp_path / "gemma3_short_window" / "model.safetensors")
     tensors = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in GGUFReader(path).tensors}
-    for gguf_name, hf_name in [("blk.3.attn_k_norm", "model.layers.3.self_attn.k_norm"), ("blk.0.ffn_norm", "model.layers.0.pre_feedforward_layernorm"),
-                               ("blk.6.post_attention_norm", "model.layers.6.post_attention_layernorm"), ("output_norm", "model.norm")]:
+    for gguf_name, hf_name in [
+        ("blk.3.attn_k_norm", "model.layers.3.self_attn.k_norm"),
+        ("blk.0.ffn_norm", "model.layers.0.pre_feedforward_layernorm"),
+        ("blk.6.post_attention_norm", "model.layers.6.post_attention_layernorm"),
+        ("output_norm", "model.norm"),
+    ]:
         assert np.array_equal(tensors[gguf_name + ".weight"], stored[hf_name + ".weight"] + np.float32(1))
     assert not any(name.startswith("output.") for name in tensors)
 
@@ -201,8 +209,17 @@ def test_repacked_smollm2_is_the_same_model(tmp_path):
     assert set(old) == {t.name for t in after.tensors}
     for tensor in after.tensors:
         assert tensor.tensor_type == old[tensor.name].tensor_type and np.array_equal(tensor.data, old[tensor.name].data), tensor.name
-    for key in ("tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type", "tokenizer.chat_template", "general.license",
-                "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "llama.rope.freq_base", "general.file_type"):
+    for key in (
+        "tokenizer.ggml.tokens",
+        "tokenizer.ggml.merges",
+        "tokenizer.ggml.token_type",
+        "tokenizer.chat_template",
+        "general.license",
+        "tokenizer.ggml.bos_token_id",
+        "tokenizer.ggml.eos_token_id",
+        "llama.rope.freq_base",
+        "general.file_type",
+    ):
         assert before.fields[key].contents() == after.fields[key].contents(), key
 
 

@@ -1,4 +1,5 @@
 """Builds transformers models from GGUF files with the `gguf` package and a mapping of its own, never Attar's."""
+
 import json
 
 import numpy as np
@@ -7,12 +8,24 @@ import transformers
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-LAYER = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-         "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-         "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
-NORMS = {"llama": {"ffn_norm": "post_attention_layernorm"}, "qwen2": {"ffn_norm": "post_attention_layernorm"},
-         "qwen3": {"ffn_norm": "post_attention_layernorm"},
-         "gemma3": {"ffn_norm": "pre_feedforward_layernorm", "post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}}
+LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+}
+NORMS = {
+    "llama": {"ffn_norm": "post_attention_layernorm"},
+    "qwen2": {"ffn_norm": "post_attention_layernorm"},
+    "qwen3": {"ffn_norm": "post_attention_layernorm"},
+    "gemma3": {"ffn_norm": "pre_feedforward_layernorm", "post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"},
+}
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 CONFIGS = {"llama": transformers.LlamaConfig, "qwen2": transformers.Qwen2Config, "qwen3": transformers.Qwen3Config, "gemma3": transformers.Gemma3TextConfig}
 
@@ -22,7 +35,7 @@ def hf_name(name, arch):
     if stem in TOP:
         return f"{TOP[stem]}.{kind}"
     _, layer, part = stem.split(".")
-    return f"model.layers.{layer}.{ {**LAYER, **NORMS[arch]}[part]}.{kind}"
+    return f"model.layers.{layer}.{ {**LAYER, **NORMS[arch]}[part] }.{kind}"
 
 
 def unpermuted(weight, heads):
@@ -44,10 +57,18 @@ def transformers_model_from_gguf(path):
 
     heads, width = own("attention.head_count"), own("embedding_length")
     tensors = {t.name: t for t in reader.tensors}
-    keys = {"vocab_size": int(tensors["token_embd.weight"].shape[1]), "hidden_size": width, "intermediate_size": own("feed_forward_length"),
-            "num_hidden_layers": own("block_count"), "num_attention_heads": heads, "num_key_value_heads": own("attention.head_count_kv", heads),
-            "head_dim": own("attention.key_length", width // heads), "max_position_embeddings": own("context_length"),
-            "rms_norm_eps": own("attention.layer_norm_rms_epsilon"), "tie_word_embeddings": "output.weight" not in tensors}
+    keys = {
+        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
+        "hidden_size": width,
+        "intermediate_size": own("feed_forward_length"),
+        "num_hidden_layers": own("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": own("attention.head_count_kv", heads),
+        "head_dim": own("attention.key_length", width // heads),
+        "max_position_embeddings": own("context_length"),
+        "rms_norm_eps": own("attention.layer_norm_rms_epsilon"),
+        "tie_word_embeddings": "output.weight" not in tensors,
+    }
     theta = own("rope.freq_base", 10000.0)
     if arch == "gemma3":
         keys["sliding_window"] = own("attention.sliding_window")
@@ -66,7 +87,7 @@ def transformers_model_from_gguf(path):
         if arch == "gemma3" and name.endswith("norm.weight"):
             weight = weight - 1
         state[hf_name(name, arch)] = torch.from_numpy(np.array(weight))
-    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing, unexpected = model.load_state_dict(state, strict=True)
     assert not unexpected and set(missing) <= {"lm_head.weight"}
     model.tie_weights()
     return model

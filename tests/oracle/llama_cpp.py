@@ -4,6 +4,7 @@ The library is that of the npm package @node-llama-cpp/linux-x64 ('make peers' f
 passed by value but change between versions, so they are treated as opaque bytes: the defaults are fetched, and the few
 fields that matter are found by the values that the defaults are known to have there.
 """
+
 import ctypes
 import json
 import os
@@ -30,9 +31,15 @@ class Opaque(ctypes.Structure):
 
 
 class Batch(ctypes.Structure):
-    _fields_ = [("n_tokens", ctypes.c_int32), ("token", ctypes.POINTER(ctypes.c_int32)), ("embd", ctypes.c_void_p),
-                ("pos", ctypes.POINTER(ctypes.c_int32)), ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
-                ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))), ("logits", ctypes.POINTER(ctypes.c_int8))]
+    _fields_ = [
+        ("n_tokens", ctypes.c_int32),
+        ("token", ctypes.POINTER(ctypes.c_int32)),
+        ("embd", ctypes.c_void_p),
+        ("pos", ctypes.POINTER(ctypes.c_int32)),
+        ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
+        ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+        ("logits", ctypes.POINTER(ctypes.c_int8)),
+    ]
 
 
 LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
@@ -41,7 +48,7 @@ LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 def find(values, wanted, start=0):
     """Where `wanted` begins in `values`; the struct is not the one we know when it is nowhere."""
     for i in range(start, len(values) - len(wanted)):
-        if values[i:i + len(wanted)] == wanted:
+        if values[i : i + len(wanted)] == wanted:
             return i
     raise RuntimeError("llama_context_params of this llama.cpp is not laid out as expected")
 
@@ -60,17 +67,24 @@ class Library:
         lib.llama_log_set(self.log, None)
         lib.llama_backend_init()
         for name, result, arguments in [
-                ("llama_model_default_params", Opaque, []), ("llama_context_default_params", Opaque, []),
-                ("llama_model_load_from_file", ctypes.c_void_p, [ctypes.c_char_p, Opaque]), ("llama_model_free", None, [ctypes.c_void_p]),
-                ("llama_init_from_model", ctypes.c_void_p, [ctypes.c_void_p, Opaque]), ("llama_free", None, [ctypes.c_void_p]),
-                ("llama_model_get_vocab", ctypes.c_void_p, [ctypes.c_void_p]), ("llama_vocab_n_tokens", ctypes.c_int32, [ctypes.c_void_p]),
-                ("llama_tokenize", ctypes.c_int32, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]),
-                ("llama_detokenize", ctypes.c_int32, [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]),
-                ("llama_vocab_is_eog", ctypes.c_bool, [ctypes.c_void_p, ctypes.c_int32]),
-                ("llama_batch_init", Batch, [ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]), ("llama_batch_free", None, [Batch]),
-                ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]), ("llama_get_memory", ctypes.c_void_p, [ctypes.c_void_p]),
-                ("llama_memory_clear", None, [ctypes.c_void_p, ctypes.c_bool]),
-                ("llama_get_logits_ith", ctypes.POINTER(ctypes.c_float), [ctypes.c_void_p, ctypes.c_int32])]:
+            ("llama_model_default_params", Opaque, []),
+            ("llama_context_default_params", Opaque, []),
+            ("llama_model_load_from_file", ctypes.c_void_p, [ctypes.c_char_p, Opaque]),
+            ("llama_model_free", None, [ctypes.c_void_p]),
+            ("llama_init_from_model", ctypes.c_void_p, [ctypes.c_void_p, Opaque]),
+            ("llama_free", None, [ctypes.c_void_p]),
+            ("llama_model_get_vocab", ctypes.c_void_p, [ctypes.c_void_p]),
+            ("llama_vocab_n_tokens", ctypes.c_int32, [ctypes.c_void_p]),
+            ("llama_tokenize", ctypes.c_int32, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]),
+            ("llama_detokenize", ctypes.c_int32, [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]),
+            ("llama_vocab_is_eog", ctypes.c_bool, [ctypes.c_void_p, ctypes.c_int32]),
+            ("llama_batch_init", Batch, [ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]),
+            ("llama_batch_free", None, [Batch]),
+            ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]),
+            ("llama_get_memory", ctypes.c_void_p, [ctypes.c_void_p]),
+            ("llama_memory_clear", None, [ctypes.c_void_p, ctypes.c_bool]),
+            ("llama_get_logits_ith", ctypes.POINTER(ctypes.c_float), [ctypes.c_void_p, ctypes.c_int32]),
+        ]:
             function = getattr(lib, name)
             function.restype, function.argtypes = result, arguments
 
@@ -208,7 +222,7 @@ def answer(key, ask, tolerance=1e-3):
     committed one. ATTAR_RECORD_GOLDEN=1 commits what it says now."""
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if not library_folder().exists():
-        warnings.warn(f"llama.cpp is not here: {key} is compared with its committed answer ('make peers' fetches it)")
+        warnings.warn(f"llama.cpp is not here: {key} is compared with its committed answer ('make peers' fetches it)", stacklevel=2)
         return np.array(golden[key])
     now = np.array(ask(), np.float64)
     if os.environ.get("ATTAR_RECORD_GOLDEN"):
@@ -229,7 +243,7 @@ def perplexity(path, tokens, window, threads=2):
     total, scored = 0.0, 0
     with Model(library(), path, window, threads) as model:
         for start in range(0, len(tokens) - 1, window):
-            part = np.asarray(tokens[start:start + window])
+            part = np.asarray(tokens[start : start + window])
             if len(part) < 2:
                 break
             rows = model.logits(part)[:-1].astype(np.float64)

@@ -1,8 +1,9 @@
 """Makes recipes/text/tiny_train.txt and recipes/text/tiny_tokenizer/ from text that Attar sampled from SmolLM2-135M-Instruct.
 
-    attar run recipes/smollm2-nano.yaml        # writes runs/smollm2-nano/data/train.h5
-    make_tiny_tokenizer.py runs/smollm2-nano/data/train.h5 recipes/text
+attar run recipes/smollm2-nano.yaml        # writes runs/smollm2-nano/data/train.h5
+make_tiny_tokenizer.py runs/smollm2-nano/data/train.h5 recipes/text
 """
+
 import json
 import pathlib
 import sys
@@ -23,7 +24,7 @@ def texts(path):
         tokens, in_loss, ends = file["tokens"][:], file["in_loss"][:], np.cumsum(file["lengths"][:])
     begin = 0
     for end in ends:
-        own = [vocabulary[t] for t, wanted in zip(tokens[begin:end], in_loss[begin:end]) if wanted and not vocabulary[t].startswith("<|")]
+        own = [vocabulary[t] for t, wanted in zip(tokens[begin:end], in_loss[begin:end], strict=True) if wanted and not vocabulary[t].startswith("<|")]
         begin = end
         yield decoder.decode(own).strip()
 
@@ -40,7 +41,9 @@ def main():
     target = folder / "tiny_tokenizer"
     target.mkdir(exist_ok=True)
     tokenizer.save(str(target / "tokenizer.json"))
-    (target / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}, indent=1) + "\n")
+    (target / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}, indent=1) + "\n"
+    )
     print(len(documents), "texts", sum(map(len, documents)), "characters")
 
 

@@ -1,4 +1,5 @@
 """Types of every tensor under llama.cpp's presets, as its own `llama_model_quantize` gives them (without an importance matrix)."""
+
 import ctypes
 import json
 import subprocess
@@ -13,8 +14,10 @@ from gguf_oracle import tiny_tokenizer
 pytestmark = pytest.mark.parity
 
 PRESETS = ["MOSTLY_Q4_0", "MOSTLY_Q4_1", "MOSTLY_Q5_0", "MOSTLY_Q5_1", "MOSTLY_Q8_0", "MOSTLY_Q6_K", "MOSTLY_IQ4_NL", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "F16", "BF16"]
-SHAPES = {"whole": {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 2},  # super-blocks divide every row; v has a quarter of the heads
-          "odd": {"hidden_size": 96, "intermediate_size": 256, "num_attention_heads": 3, "num_key_value_heads": 3, "tie_word_embeddings": True}}
+SHAPES = {
+    "whole": {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 2},  # super-blocks divide every row; v has a quarter of the heads
+    "odd": {"hidden_size": 96, "intermediate_size": 256, "num_attention_heads": 3, "num_key_value_heads": 3, "tie_word_embeddings": True},
+}
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -24,8 +27,17 @@ def model(request, tmp_path_factory):
     folder, shape = tmp_path_factory.mktemp(request.param), SHAPES[request.param]
     width, ffn, heads, kv = (shape[key] for key in ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"))
     head = 32
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 320, "num_hidden_layers": 16, "head_dim": head, "max_position_embeddings": 64,
-              "rms_norm_eps": 1e-5, "tie_word_embeddings": False, **shape}
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 320,
+        "num_hidden_layers": 16,
+        "head_dim": head,
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        **shape,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     tiny_tokenizer(folder, 320)
     random = np.random.default_rng(1)
@@ -34,9 +46,17 @@ def model(request, tmp_path_factory):
         shapes["lm_head.weight"] = (320, width)
     for layer in range(16):
         block = f"model.layers.{layer}."
-        shapes |= {block + "input_layernorm.weight": (width,), block + "post_attention_layernorm.weight": (width,), block + "self_attn.q_proj.weight": (heads * head, width),
-                   block + "self_attn.k_proj.weight": (kv * head, width), block + "self_attn.v_proj.weight": (kv * head, width), block + "self_attn.o_proj.weight": (width, heads * head),
-                   block + "mlp.gate_proj.weight": (ffn, width), block + "mlp.up_proj.weight": (ffn, width), block + "mlp.down_proj.weight": (width, ffn)}
+        shapes |= {
+            block + "input_layernorm.weight": (width,),
+            block + "post_attention_layernorm.weight": (width,),
+            block + "self_attn.q_proj.weight": (heads * head, width),
+            block + "self_attn.k_proj.weight": (kv * head, width),
+            block + "self_attn.v_proj.weight": (kv * head, width),
+            block + "self_attn.o_proj.weight": (width, heads * head),
+            block + "mlp.gate_proj.weight": (ffn, width),
+            block + "mlp.up_proj.weight": (ffn, width),
+            block + "mlp.down_proj.weight": (width, ffn),
+        }
     save_file({name: random.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}, folder / "model.safetensors")
     subprocess.run([program("attar"), "export", folder, "-o", folder / "f32.gguf", "--to", "F32", "--quiet"], check=True, stdout=subprocess.DEVNULL)
     return request.param, folder

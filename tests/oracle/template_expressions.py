@@ -1,4 +1,5 @@
 """Template sources to compare with jinja2: a list by hand, and a seeded generator of random expressions."""
+
 import random
 
 BY_HAND = r"""
@@ -125,19 +126,180 @@ e
 {{ raise_exception('boom') }}
 """
 
-ATOMS = ["0", "1", "-3", "7", "2.5", "-0.5", "1e3", "''", "'a'", "'Ab c'", "' x\\n'", "'12'", "'é日'", "'a,b,c'", "true", "false", "none", "missing", "[]", "[3, 1, 2]",
-         "['b', 'a', 'B']", "[1, 'a', none]", "{}", "{'a': 1, 'b': [2]}", "{1: 'x'}", "(1, 'a')", "()", "range(3)", "messages", "messages[0]", "[{'a': 2}, {'a': 1}]", "word", "number"]
-FILTERS = ["upper", "lower", "title", "capitalize", "trim", "trim('a')", "length", "count", "list", "first", "last", "reverse", "sort", "sort(reverse=true)", "unique", "join", "join('-')",
-           "join(', ', attribute='a')", "default('d')", "default('d', true)", "string", "int", "int(5)", "float", "abs", "round", "round(1)", "round(1, 'floor')", "min", "max", "sum", "tojson",
-           "tojson(indent=2)", "tojson(ensure_ascii=true)", "tojson(sort_keys=true)", "replace('a', 'b')", "replace('', '-')", "indent", "indent(2, true)", "map('upper')", "map('length')",
-           "map(attribute='a')", "map(attribute='role')", "map(attribute='b', default=0)", "select", "reject", "select('string')", "reject('equalto', 1)", "selectattr('a')", "selectattr('a', 'gt', 1)",
-           "rejectattr('role', 'eq', 'user')", "batch(2)", "slice(2)", "dictsort", "items", "groupby('a')", "wordcount", "center(7)", "e", "safe", "format(1)", "attr('x')"]
-TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "mapping", "sequence", "iterable", "true", "false", "odd", "even", "lower", "upper", "callable",
-         "in [1, 'a']", "eq 1", "ne 'a'", "gt 0", "le 2", "sameas none", "divisibleby 2", "equalto('a')", "escaped"]
-METHODS = ["upper()", "lower()", "strip()", "lstrip('a')", "rstrip('c')", "split()", "split(',')", "split(',', 1)", "rsplit(',', 1)", "splitlines()", "replace('a', 'x')", "replace('a', 'x', 1)",
-           "startswith('a')", "endswith('c')", "find('b')", "rfind('a')", "index('a')", "count('a')", "join(['x', 'y'])", "title()", "capitalize()", "swapcase()", "isdigit()", "isalpha()",
-           "islower()", "isspace()", "partition(',')", "rpartition(',')", "removeprefix('a')", "zfill(5)", "center(5, '*')", "ljust(4)", "format(1)", "items()", "keys()", "values()", "get('a')",
-           "get('z', 0)", "copy()", "append(1)", "update({})", "x", "a", "role"]
+ATOMS = [
+    "0",
+    "1",
+    "-3",
+    "7",
+    "2.5",
+    "-0.5",
+    "1e3",
+    "''",
+    "'a'",
+    "'Ab c'",
+    "' x\\n'",
+    "'12'",
+    "'é日'",
+    "'a,b,c'",
+    "true",
+    "false",
+    "none",
+    "missing",
+    "[]",
+    "[3, 1, 2]",
+    "['b', 'a', 'B']",
+    "[1, 'a', none]",
+    "{}",
+    "{'a': 1, 'b': [2]}",
+    "{1: 'x'}",
+    "(1, 'a')",
+    "()",
+    "range(3)",
+    "messages",
+    "messages[0]",
+    "[{'a': 2}, {'a': 1}]",
+    "word",
+    "number",
+]
+FILTERS = [
+    "upper",
+    "lower",
+    "title",
+    "capitalize",
+    "trim",
+    "trim('a')",
+    "length",
+    "count",
+    "list",
+    "first",
+    "last",
+    "reverse",
+    "sort",
+    "sort(reverse=true)",
+    "unique",
+    "join",
+    "join('-')",
+    "join(', ', attribute='a')",
+    "default('d')",
+    "default('d', true)",
+    "string",
+    "int",
+    "int(5)",
+    "float",
+    "abs",
+    "round",
+    "round(1)",
+    "round(1, 'floor')",
+    "min",
+    "max",
+    "sum",
+    "tojson",
+    "tojson(indent=2)",
+    "tojson(ensure_ascii=true)",
+    "tojson(sort_keys=true)",
+    "replace('a', 'b')",
+    "replace('', '-')",
+    "indent",
+    "indent(2, true)",
+    "map('upper')",
+    "map('length')",
+    "map(attribute='a')",
+    "map(attribute='role')",
+    "map(attribute='b', default=0)",
+    "select",
+    "reject",
+    "select('string')",
+    "reject('equalto', 1)",
+    "selectattr('a')",
+    "selectattr('a', 'gt', 1)",
+    "rejectattr('role', 'eq', 'user')",
+    "batch(2)",
+    "slice(2)",
+    "dictsort",
+    "items",
+    "groupby('a')",
+    "wordcount",
+    "center(7)",
+    "e",
+    "safe",
+    "format(1)",
+    "attr('x')",
+]
+TESTS = [
+    "defined",
+    "undefined",
+    "none",
+    "string",
+    "number",
+    "integer",
+    "float",
+    "boolean",
+    "mapping",
+    "sequence",
+    "iterable",
+    "true",
+    "false",
+    "odd",
+    "even",
+    "lower",
+    "upper",
+    "callable",
+    "in [1, 'a']",
+    "eq 1",
+    "ne 'a'",
+    "gt 0",
+    "le 2",
+    "sameas none",
+    "divisibleby 2",
+    "equalto('a')",
+    "escaped",
+]
+METHODS = [
+    "upper()",
+    "lower()",
+    "strip()",
+    "lstrip('a')",
+    "rstrip('c')",
+    "split()",
+    "split(',')",
+    "split(',', 1)",
+    "rsplit(',', 1)",
+    "splitlines()",
+    "replace('a', 'x')",
+    "replace('a', 'x', 1)",
+    "startswith('a')",
+    "endswith('c')",
+    "find('b')",
+    "rfind('a')",
+    "index('a')",
+    "count('a')",
+    "join(['x', 'y'])",
+    "title()",
+    "capitalize()",
+    "swapcase()",
+    "isdigit()",
+    "isalpha()",
+    "islower()",
+    "isspace()",
+    "partition(',')",
+    "rpartition(',')",
+    "removeprefix('a')",
+    "zfill(5)",
+    "center(5, '*')",
+    "ljust(4)",
+    "format(1)",
+    "items()",
+    "keys()",
+    "values()",
+    "get('a')",
+    "get('z', 0)",
+    "copy()",
+    "append(1)",
+    "update({})",
+    "x",
+    "a",
+    "role",
+]
 BINARY = ["+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]
 SUBSCRIPTS = ["[0]", "[-1]", "[5]", "['a']", "['role']", "[1:]", "[:-1]", "[::-1]", "[::2]", "[none]", "[true]"]
 
@@ -162,17 +324,25 @@ def expression(chance, depth):
     if kind == 6:
         return f"({inner()}) {chance.choice(BINARY)} ({inner()})"
     if kind == 7:
-        return chance.choice(["[{0}, {1}]", "{{'k': {0}, 'l': {1}}}", "({0}, {1})", "not ({0}) or {1}", "-({0})", "({0}) if ({1}) else 'e'", "({0}) < ({1}) < 3"]).format(inner(), inner())
+        return chance.choice(["[{0}, {1}]", "{{'k': {0}, 'l': {1}}}", "({0}, {1})", "not ({0}) or {1}", "-({0})", "({0}) if ({1}) else 'e'", "({0}) < ({1}) < 3"]).format(
+            inner(), inner()
+        )
     return f"({inner()})"
 
 
 def statement(chance):
     e = [expression(chance, chance.randint(1, 3)) for _ in range(3)]
-    return chance.choice([
-        "{{% for x in {0} %}}{{{{ loop.index }}}}{{{{ x }}}};{{% else %}}E{{% endfor %}}", "{{% if {0} %}}a{{% elif {1} %}}b{{% else %}}c{{% endif %}}", "{{% set x = {0} %}}{{{{ x }}}}{{{{ x }}}}",
-        "{{% macro f(x, y={1}) %}}<{{{{ x }}}}{{{{ y }}}}>{{% endmacro %}}{{{{ f({0}) }}}}{{{{ f({2}, 1) }}}}", "{{% for x in {0} if {1} %}}{{{{ x }}}}{{{{ loop.last }}}}{{% endfor %}}",
-        "{{% set ns = namespace(v={0}) %}}{{% for x in [1, 2] %}}{{% set ns.v = [x, ns.v] %}}{{% endfor %}}{{{{ ns.v }}}}", "{{% filter upper %}}{{{{ {0} }}}}{{% endfilter %}}",
-    ]).format(*e)
+    return chance.choice(
+        [
+            "{{% for x in {0} %}}{{{{ loop.index }}}}{{{{ x }}}};{{% else %}}E{{% endfor %}}",
+            "{{% if {0} %}}a{{% elif {1} %}}b{{% else %}}c{{% endif %}}",
+            "{{% set x = {0} %}}{{{{ x }}}}{{{{ x }}}}",
+            "{{% macro f(x, y={1}) %}}<{{{{ x }}}}{{{{ y }}}}>{{% endmacro %}}{{{{ f({0}) }}}}{{{{ f({2}, 1) }}}}",
+            "{{% for x in {0} if {1} %}}{{{{ x }}}}{{{{ loop.last }}}}{{% endfor %}}",
+            "{{% set ns = namespace(v={0}) %}}{{% for x in [1, 2] %}}{{% set ns.v = [x, ns.v] %}}{{% endfor %}}{{{{ ns.v }}}}",
+            "{{% filter upper %}}{{{{ {0} }}}}{{% endfilter %}}",
+        ]
+    ).format(*e)
 
 
 def random_templates(seed, count):

@@ -1,4 +1,5 @@
 """A llama of bytes with a context of 48 tokens, whose weights are a formula: the same for whoever writes it."""
+
 import json
 
 import numpy as np
@@ -39,10 +40,25 @@ def tokenizer(bos, eos):
 
 def write(folder, bos, eos):
     """A Hugging Face directory."""
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": V, "hidden_size": C, "num_hidden_layers": L,
-              "num_attention_heads": H, "num_key_value_heads": H, "head_dim": D, "intermediate_size": F, "max_position_embeddings": CONTEXT,
-              "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": False, "dtype": "float32",
-              "bos_token_id": 0, "eos_token_id": 1}
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": V,
+        "hidden_size": C,
+        "num_hidden_layers": L,
+        "num_attention_heads": H,
+        "num_key_value_heads": H,
+        "head_dim": D,
+        "intermediate_size": F,
+        "max_position_embeddings": CONTEXT,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "dtype": "float32",
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}))
     tokenizer(bos, eos).save(str(folder / "tokenizer.json"))

@@ -1,5 +1,6 @@
 """Whole training steps (forward, losses, gradient, clipping, schedule, AdamW) against PyTorch: transformers' model in double, its
 autograd and torch.optim.AdamW."""
+
 import json
 import math
 import sys
@@ -19,8 +20,19 @@ sys.path.insert(0, str(BIN.parent / "python"))
 VOCABULARY = 300
 # Of each tensor's change, as 2-norms. Gradients and weights are f32 there: 1e-6 of the change at these step sizes.
 BOUND = 1e-5
-OPTIONS = {"temperature": 1.0, "learning_rate": 0.3, "final_learning_rate_ratio": 0.2, "warmup": 0.0, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.95, "epsilon": 0.004,
-           "clip_norm": 0.05, "batch_tokens": 4096, "sequence_tokens": 128}  # an epsilon of the size of gradients: steps that show how large they are
+OPTIONS = {
+    "temperature": 1.0,
+    "learning_rate": 0.3,
+    "final_learning_rate_ratio": 0.2,
+    "warmup": 0.0,
+    "weight_decay": 0.1,
+    "beta1": 0.8,
+    "beta2": 0.95,
+    "epsilon": 0.004,
+    "clip_norm": 0.05,
+    "batch_tokens": 4096,
+    "sequence_tokens": 128,
+}  # an epsilon of the size of gradients: steps that show how large they are
 
 
 def directory(folder, name, seed):
@@ -63,8 +75,10 @@ def top_k_loss(logits, teacher, k):
 
 def torch_steps(student, teacher, documents, steps, loss_of):
     """The named weights after `steps` steps, each over all documents; also the loss before each."""
-    groups = [{"params": [p for p in student.parameters() if p.dim() == 2], "weight_decay": OPTIONS["weight_decay"]},
-              {"params": [p for p in student.parameters() if p.dim() != 2], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in student.parameters() if p.dim() == 2], "weight_decay": OPTIONS["weight_decay"]},
+        {"params": [p for p in student.parameters() if p.dim() != 2], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, betas=(OPTIONS["beta1"], OPTIONS["beta2"]), eps=OPTIONS["epsilon"])
     count, losses = sum(len(tokens) - 1 for tokens in documents), []
     for step in range(steps):

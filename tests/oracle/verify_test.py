@@ -1,4 +1,5 @@
 """What `verify` says against transformers and llama.cpp, on SmolLM2 and a student quantized from it."""
+
 import json
 import subprocess
 import sys
@@ -36,7 +37,9 @@ def document(tmp_path_factory, pair):
 
 
 def verified(pair, text, *more):
-    done = subprocess.run([program("attar-run"), "verify", *pair, "--data", text, "--context", str(CONTEXT), "--no-bench", "--json", "--quiet", *more], check=True, capture_output=True)
+    done = subprocess.run(
+        [program("attar-run"), "verify", *pair, "--data", text, "--context", str(CONTEXT), "--no-bench", "--json", "--quiet", *more], check=True, capture_output=True
+    )
     return json.loads(done.stdout)["results"]
 
 
@@ -50,7 +53,7 @@ def test_fp32_figures_equal_transformers(pair, document):
     teacher, student = (transformers_model_from_gguf(path) for path in pair)
     kl, teacher_nll, student_nll = [], [], []
     for start in range(0, len(ids), CONTEXT):
-        window = ids[start:start + CONTEXT]
+        window = ids[start : start + CONTEXT]
         if len(window) < 2:
             break
         a, b, following = log_probs(teacher, window)[:-1], log_probs(student, window)[:-1], np.array(window[1:])
@@ -96,8 +99,8 @@ def mean_kl(reference, logits, ids):
     """Of the logits to those of fp32, over windows. Both are functions tokens -> (n, V)."""
     divergences = []
     for start in range(0, len(ids) - CONTEXT + 1, CONTEXT):
-        window = ids[start:start + CONTEXT]
-        p, q = (torch.log_softmax(torch.from_numpy(np.array(of(window)[:CONTEXT - 1])).double(), -1) for of in (reference, logits))
+        window = ids[start : start + CONTEXT]
+        p, q = (torch.log_softmax(torch.from_numpy(np.array(of(window)[: CONTEXT - 1])).double(), -1) for of in (reference, logits))
         divergences += (p.exp() * (p - q)).sum(-1).tolist()
     return float(np.mean(divergences))
 

@@ -1,4 +1,5 @@
 """The Python package from the build tree: the same calls, NumPy and torch in, attar.Error out, Ctrl-C."""
+
 import ast
 import concurrent.futures
 import inspect
@@ -55,8 +56,12 @@ def test_the_package_of_the_build_tree_finds_its_programs_and_recipes(tmp_path):
         assert os.access(PACKAGE / "attar/bin" / program, os.X_OK)
     assert (PACKAGE / "attar/recipes/tiny.yaml").exists()
     out = tmp_path / "out"
-    started = subprocess.run([sys.executable, "-c", f"import attar; attar.run({str(ROOT / 'recipes/tiny.yaml')!r}, out={str(out)!r})"], capture_output=True, text=True,
-                             env={**os.environ, "PYTHONPATH": str(PACKAGE), "ATTAR_RUN": str(tmp_path / "nothing")})
+    started = subprocess.run(
+        [sys.executable, "-c", f"import attar; attar.run({str(ROOT / 'recipes/tiny.yaml')!r}, out={str(out)!r})"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE), "ATTAR_RUN": str(tmp_path / "nothing")},
+    )
     assert "nothing: is missing" in started.stderr and not out.exists()
 
 
@@ -84,7 +89,7 @@ def test_model_scores_generates_and_gives_logits(model):
 
 
 def test_a_text_spells_no_control_token(model, tiny, tmp_path):
-    end, = model.tokenize("<|endoftext|>", special=True, start=False)
+    (end,) = model.tokenize("<|endoftext|>", special=True, start=False)
     assert end not in model.tokenize("a<|endoftext|>b") and end in model.tokenize("a<|endoftext|>b", special=True)
     (tmp_path / "own.jinja").write_text("{% for m in messages %}{{ m.content }}:{% endfor %}")
     for options in ({"chat": True}, {"system": "Be brief."}):
@@ -95,8 +100,8 @@ def test_a_text_spells_no_control_token(model, tiny, tmp_path):
 
 def test_one_stop_string_is_a_list_of_one(model):
     whole = model.generate("The", max_tokens=20, temperature=0)
-    middle = whole[len(whole) // 2:][:3]
-    assert model.generate("The", max_tokens=20, temperature=0, stop=middle) == model.generate("The", max_tokens=20, temperature=0, stop=[middle]) == whole[:whole.index(middle)]
+    middle = whole[len(whole) // 2 :][:3]
+    assert model.generate("The", max_tokens=20, temperature=0, stop=middle) == model.generate("The", max_tokens=20, temperature=0, stop=[middle]) == whole[: whole.index(middle)]
 
 
 def in_a_child(code, **options):
@@ -120,10 +125,22 @@ assert len(seen) >= 6 and set(seen) == {{inner}}
         child.kill()
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"max_tokens": "x"}, ["max_tokens", "whole number", "'x'"]), ({"max_tokens": 2.5}, ["max_tokens", "2.5"]), ({"max_tokens": -5}, ["max_tokens", "-5"]),
-    ({"seed": -1}, ["seed", "0 or more", "-1"]), ({"stop": 5}, ["stop", "list of str"]), ({"stop": ["a", b"b"]}, ["stop"]), ({"temperature": -1}, ["temperature", "impossible"]),
-    ({"temperature": None}, ["temperature", "a number", "None"]), ({"top_p": 2}, ["top-p", "impossible"]), ({"chat": "yes"}, ["chat", "True or False"]), ({"nonsense": 1}, ["nonsense"])])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"max_tokens": "x"}, ["max_tokens", "whole number", "'x'"]),
+        ({"max_tokens": 2.5}, ["max_tokens", "2.5"]),
+        ({"max_tokens": -5}, ["max_tokens", "-5"]),
+        ({"seed": -1}, ["seed", "0 or more", "-1"]),
+        ({"stop": 5}, ["stop", "list of str"]),
+        ({"stop": ["a", b"b"]}, ["stop"]),
+        ({"temperature": -1}, ["temperature", "impossible"]),
+        ({"temperature": None}, ["temperature", "a number", "None"]),
+        ({"top_p": 2}, ["top-p", "impossible"]),
+        ({"chat": "yes"}, ["chat", "True or False"]),
+        ({"nonsense": 1}, ["nonsense"]),
+    ],
+)
 def test_wrong_arguments_of_generate(model, options, words):
     with usage(*words):
         model.generate("The", **options)
@@ -149,12 +166,25 @@ def test_wrong_arguments_elsewhere(tiny, model, tmp_path):
         attar.prune(tiny["gguf"], tmp_path / "x", ffn="much")
     with usage("losses"):
         attar.distill(tiny["gguf"], tiny["gguf"], tmp_path / "x", data=TEXT, losses=["forward_kl"])
-    with pytest.raises(attar.Error, match="missing.gguf"):
+    with pytest.raises(attar.Error, match=r"missing\.gguf"):
         attar.quantize(tiny["gguf"], tmp_path / "x.gguf", to="Q8_0", imatrix=tmp_path / "missing.gguf")
 
 
-@pytest.mark.parametrize("tokens, word", [([1.5, 2.0], "float64"), (np.array([1.0]), "float64"), (torch.tensor([1.0]), "float32"), ([2**32 + 5], "4294967301"), ([-1], "-1"),
-                                          (np.array([2**63 + 1], np.uint64), "9223372036854775809"), ([2048], "2048"), ([True], "bool"), ([[1, 2]], "one dimension"), (["1"], "whole numbers")])
+@pytest.mark.parametrize(
+    "tokens, word",
+    [
+        ([1.5, 2.0], "float64"),
+        (np.array([1.0]), "float64"),
+        (torch.tensor([1.0]), "float32"),
+        ([2**32 + 5], "4294967301"),
+        ([-1], "-1"),
+        (np.array([2**63 + 1], np.uint64), "9223372036854775809"),
+        ([2048], "2048"),
+        ([True], "bool"),
+        ([[1, 2]], "one dimension"),
+        (["1"], "whole numbers"),
+    ],
+)
 def test_token_ids_are_never_changed(model, tokens, word):
     for call in (model.score, model.logits, model.detokenize):
         with usage("tokens", word):
@@ -172,19 +202,36 @@ def hf(tiny):
     return pathlib.Path(tiny["folder"]) / "export" / "hf"
 
 
-@pytest.mark.parametrize("zeros", [np.zeros(128), np.zeros(128, np.float16), np.zeros(128, np.int64), [0.0] * 128, torch.zeros(128), torch.zeros(128, dtype=torch.bfloat16),
-                                   torch.zeros(128, dtype=torch.float16, requires_grad=True)])
+@pytest.mark.parametrize(
+    "zeros",
+    [
+        np.zeros(128),
+        np.zeros(128, np.float16),
+        np.zeros(128, np.int64),
+        [0.0] * 128,
+        torch.zeros(128),
+        torch.zeros(128, dtype=torch.bfloat16),
+        torch.zeros(128, dtype=torch.float16, requires_grad=True),
+    ],
+)
 def test_tensors_replaced_change_the_model(hf, tmp_path, zeros):
     attar.with_tensors(hf, {"model.norm.weight": zeros}, tmp_path / "changed")
     logits = attar.Model(tmp_path / "changed", numerics="fp32").logits([1, 2, 3])
     assert np.abs(logits).max() == 0
 
 
-@pytest.mark.parametrize("name, values, words", [
-    ("nonsense", np.zeros(1), ["no tensor", "nonsense"]), ("model.norm.weight", np.zeros((2, 3)), [r"model.norm.weight", r"expected \(128\), got \(2, 3\)"]),
-    ("model.norm.weight", np.full(128, np.nan), ["model.norm.weight", "finite"]), ("model.norm.weight", torch.full((128,), torch.inf, dtype=torch.bfloat16), ["model.norm.weight", "finite"]),
-    ("model.norm.weight", np.full(128, 1e300), ["model.norm.weight", "finite"]), ("model.norm.weight", np.zeros(128, complex), ["model.norm.weight", "complex"]),
-    ("model.norm.weight", ["a"] * 128, ["model.norm.weight"])])
+@pytest.mark.parametrize(
+    "name, values, words",
+    [
+        ("nonsense", np.zeros(1), ["no tensor", "nonsense"]),
+        ("model.norm.weight", np.zeros((2, 3)), [r"model.norm.weight", r"expected \(128\), got \(2, 3\)"]),
+        ("model.norm.weight", np.full(128, np.nan), ["model.norm.weight", "finite"]),
+        ("model.norm.weight", torch.full((128,), torch.inf, dtype=torch.bfloat16), ["model.norm.weight", "finite"]),
+        ("model.norm.weight", np.full(128, 1e300), ["model.norm.weight", "finite"]),
+        ("model.norm.weight", np.zeros(128, complex), ["model.norm.weight", "complex"]),
+        ("model.norm.weight", ["a"] * 128, ["model.norm.weight"]),
+    ],
+)
 def test_tensors_that_cannot_be(hf, tmp_path, name, values, words):
     with usage(*words):
         attar.with_tensors(hf, {name: values}, tmp_path / "x")
@@ -215,7 +262,7 @@ def test_evaluate(tiny, tmp_path):
     result = attar.evaluate(pathlib.Path(tiny["gguf"]), data=tmp_path / "text.txt", numerics="fp32", context=64)
     model = attar.Model(tiny["gguf"], numerics="fp32")
     ids = model.tokenize("The sea is wide and blue. " * 20)
-    windows = [ids[start:start + 64] for start in range(0, len(ids), 64)]
+    windows = [ids[start : start + 64] for start in range(0, len(ids), 64)]
     losses = np.concatenate([-np.array(model.score(window))[1:] for window in windows if len(window) > 1])
     assert result["text"]["perplexity"] == pytest.approx(np.exp(losses.mean()), rel=1e-4) and model.config["vocab_size"] == 2048
     (tmp_path / "items.jsonl").write_text('{"query": "The sea is", "choices": ["blue", "wide and blue"], "gold": 1}\n')
@@ -243,8 +290,14 @@ def three_threads():
 def host_settings():
     """What torch, OpenMP and MKL are set to, on this thread and on a new one, and what a child would inherit."""
     with concurrent.futures.ThreadPoolExecutor() as fresh:
-        return (torch.__config__.parallel_info(), fresh.submit(torch.get_num_threads).result(), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(),
-                torch.get_default_dtype(), subprocess.run(["env"], capture_output=True, text=True).stdout)
+        return (
+            torch.__config__.parallel_info(),
+            fresh.submit(torch.get_num_threads).result(),
+            torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_default_dtype(),
+            subprocess.run(["env"], capture_output=True, text=True).stdout,
+        )
 
 
 def test_a_call_leaves_the_hosts_torch_as_it_was(three_threads, tiny, teacher, tmp_path):
@@ -257,9 +310,19 @@ def test_a_call_leaves_the_hosts_torch_as_it_was(three_threads, tiny, teacher, t
         "distill": lambda stop=None: attar.distill(teacher, teacher, tmp_path / "taught", data=text, tokens=300, batch_tokens=256, progress=stop),
         "quantize": lambda stop=None: attar.quantize(teacher, tmp_path / "small.gguf", to="IQ4_NL", calibration=text, progress=stop),
         "export": lambda stop=None: attar.export(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
-        "run": lambda stop=None: attar.run(ROOT / "recipes/tiny.yaml", *QUICK, "teacher.pretrain.tokens=1000", "stages.distill.tokens=600", "stages.verify.gates={}",
-                                           out=tmp_path / "run", resume=True, progress=stop),
-        "plan": lambda stop=None: attar.plan(ROOT / "recipes/tiny.yaml"), "evaluate": lambda stop=None: attar.evaluate(teacher, data=text)}
+        "run": lambda stop=None: attar.run(
+            ROOT / "recipes/tiny.yaml",
+            *QUICK,
+            "teacher.pretrain.tokens=1000",
+            "stages.distill.tokens=600",
+            "stages.verify.gates={}",
+            out=tmp_path / "run",
+            resume=True,
+            progress=stop,
+        ),
+        "plan": lambda stop=None: attar.plan(ROOT / "recipes/tiny.yaml"),
+        "evaluate": lambda stop=None: attar.evaluate(teacher, data=text),
+    }
     for name, call in calls.items():
         if name not in ("plan", "evaluate"):
             with pytest.raises(attar.Error) as stopped:
@@ -303,10 +366,12 @@ def test_an_error_of_libtorch_is_one_line(tiny, tmp_path):
 
 
 def test_a_callback_stops_a_call(teacher, tmp_path):
-    for call in (lambda stop: attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "stopped", progress=stop),
-                 lambda stop: attar.prune(teacher, tmp_path / "pruned", ffn=0.5, calibration=TEXT, progress=stop),
-                 lambda stop: attar.quantize(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
-                 lambda stop: attar.export(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop)):
+    for call in (
+        lambda stop: attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "stopped", progress=stop),
+        lambda stop: attar.prune(teacher, tmp_path / "pruned", ffn=0.5, calibration=TEXT, progress=stop),
+        lambda stop: attar.quantize(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
+        lambda stop: attar.export(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
+    ):
         with pytest.raises(attar.Error) as caught:
             call(lambda event: False)
         assert caught.value.exit_code == 130
@@ -321,12 +386,21 @@ def test_a_callback_may_raise(tmp_path):
         attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "interrupted", progress=fail)
 
 
-@pytest.mark.parametrize("call", ["attar.run(RECIPE, out=OUT, progress=lambda event: print(flush=True))",
-                                  "attar.Model(GGUF).generate('The', max_tokens=100000, temperature=1, on_text=lambda text: print(flush=True))"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "attar.run(RECIPE, out=OUT, progress=lambda event: print(flush=True))",
+        "attar.Model(GGUF).generate('The', max_tokens=100000, temperature=1, on_text=lambda text: print(flush=True))",
+    ],
+)
 def test_ctrl_c(tiny, tmp_path, call):
     """A real signal to a real process, once the call has begun to speak."""
-    child = in_a_child(f"import attar\nRECIPE, OUT, GGUF = {str(ROOT / 'recipes/tiny.yaml')!r}, {str(tmp_path / 'out')!r}, {tiny['gguf']!r}\n" + call.replace(
-        "attar.Model(GGUF).generate", "model = attar.Model(GGUF)\nwhile True: model.generate"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = in_a_child(
+        f"import attar\nRECIPE, OUT, GGUF = {str(ROOT / 'recipes/tiny.yaml')!r}, {str(tmp_path / 'out')!r}, {tiny['gguf']!r}\n"
+        + call.replace("attar.Model(GGUF).generate", "model = attar.Model(GGUF)\nwhile True: model.generate"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         assert child.stdout.readline()
         child.send_signal(signal.SIGINT)
@@ -339,12 +413,13 @@ def test_ctrl_c(tiny, tmp_path, call):
 
 def stub_signatures():
     """name -> {parameter: (kind, has a default)} of every function and method of the stub."""
+
     def of(function):
         a = function.args
         plain = [*a.posonlyargs, *a.args]
         defaults = [False] * (len(plain) - len(a.defaults)) + [True] * len(a.defaults)
-        found = {argument.arg: ("plain", default) for argument, default in zip(plain, defaults)}
-        found |= {argument.arg: ("keyword", default is not None) for argument, default in zip(a.kwonlyargs, a.kw_defaults)}
+        found = {argument.arg: ("plain", default) for argument, default in zip(plain, defaults, strict=True)}
+        found |= {argument.arg: ("keyword", default is not None) for argument, default in zip(a.kwonlyargs, a.kw_defaults, strict=True)}
         return found | ({a.vararg.arg: ("*", False)} if a.vararg else {}) | ({a.kwarg.arg: ("**", False)} if a.kwarg else {})
 
     found = {}
@@ -386,7 +461,9 @@ def test_pip_install(tmp_path):
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-build-isolation", "--no-deps", "--target", target, ROOT], check=True)
     (target / "torch").symlink_to(pathlib.Path(torch.__file__).parent)
     environment = {**os.environ, "PYTHONPATH": str(target)}
-    done = subprocess.run([sys.executable, "-c", "import attar; print(attar.__file__, attar.doctor()['attar'])"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import attar; print(attar.__file__, attar.doctor()['attar'])"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
+    )
     assert done.stdout.split() == [str(target / "attar/__init__.py"), attar.__version__]
     recipes = subprocess.run([target / "bin/attar", "recipes"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True).stdout
     tiny_recipe = next(line.split()[0] for line in recipes.splitlines() if "tiny.yaml" in line)
@@ -394,4 +471,6 @@ def test_pip_install(tmp_path):
     subprocess.run([target / "bin/attar", "run", tiny_recipe, "--quiet"], env=environment, cwd=tmp_path, check=True)
     assert (tmp_path / "runs/tiny/report.html").exists()
     shutil.copy(tmp_path / "runs/tiny/export/model.gguf", tmp_path / "model.gguf")
-    assert subprocess.run([target / "bin/attar-run", "generate", tmp_path / "model.gguf", "-p", "The", "-n", "3"], env=environment, cwd=tmp_path, capture_output=True, check=True).stdout
+    assert subprocess.run(
+        [target / "bin/attar-run", "generate", tmp_path / "model.gguf", "-p", "The", "-n", "3"], env=environment, cwd=tmp_path, capture_output=True, check=True
+    ).stdout

@@ -27,9 +27,7 @@ int main(int argc, char** argv) {
   const std::vector<float> values = floats(argv[3]), weights = argc == 6 ? floats(argv[5]) : std::vector<float>();
   const auto row_bytes = static_cast<size_t>(format->row_bytes(static_cast<int64_t>(columns)));
   std::vector<std::byte> blocks(values.size() / columns * row_bytes);
-  for (size_t row = 0; row < values.size() / columns; ++row)
-    attar::encode_row(*format, std::span(values).subspan(row * columns, columns), weights,
-                      std::span(blocks).subspan(row * row_bytes, row_bytes));
+  attar::encode_rows(*format, values, weights, blocks);
   attar::write_file_atomically(argv[4], {reinterpret_cast<const char*>(blocks.data()), blocks.size()});
   return 0;
 }

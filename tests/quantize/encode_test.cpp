@@ -54,7 +54,7 @@ std::vector<float> whole_levels(int low, int high) {
 }
 
 // ggml's own searches are compared with in tests/oracle/encode_error_test.py.
-TEST(EncodeRow, IsNearTheBestOfAllScales) {
+TEST(EncodeRows, IsNearTheBestOfAllScales) {
   const std::vector<float> table(std::begin(blocks::kIq4Values), std::end(blocks::kIq4Values));
   for (const auto& [type, levels] :
        {std::pair(TensorType::Q4_0, whole_levels(-8, 7)), std::pair(TensorType::Q5_0, whole_levels(-16, 15)),
@@ -67,7 +67,7 @@ TEST(EncodeRow, IsNearTheBestOfAllScales) {
       std::vector<float> weights = normal_row(32, seed + 100);
       for (float& w : weights) w = w * w + 1e-3f;
       const double best = least_error_reference(row.data(), weights.data(), levels);
-      const double own = encode_row(format, row, weights, bytes);
+      const double own = encode_rows(format, row, weights, bytes).error;
       EXPECT_GE(own, best * (1 - 1e-5)) << format.name;
       EXPECT_LE(own, 1.05 * best) << format.name << " " << seed;
       found += own, least += best;
@@ -78,7 +78,7 @@ TEST(EncodeRow, IsNearTheBestOfAllScales) {
 
 // Groups whose scales are 60, 59, ... steps and whose codes are whole have no error on that grid. A thousandth of what
 // four bits lose: 63 steps are tried for the largest, and the others follow.
-TEST(EncodeRow, FindsTheGridThatTheValuesAreOn) {
+TEST(EncodeRows, FindsTheGridThatTheValuesAreOn) {
   const CounterRandom random(5);
   for (const auto& [type, least, most] : {std::tuple(TensorType::Q4_K, 0, 15), std::tuple(TensorType::Q5_K, 0, 31),
                                           std::tuple(TensorType::Q6_K, -32, 31)}) {
@@ -93,11 +93,11 @@ TEST(EncodeRow, FindsTheGridThatTheValuesAreOn) {
     std::vector<std::byte> bytes(static_cast<size_t>(format.block_bytes));
     double energy = 0.0;
     for (const float v : row) energy += static_cast<double>(v) * static_cast<double>(v);
-    EXPECT_LE(encode_row(format, row, {}, bytes), 1e-5 * energy) << format.name;
+    EXPECT_LE(encode_rows(format, row, {}, bytes).error, 1e-5 * energy) << format.name;
   }
 }
 
-TEST(EncodeRow, IsNeverWorseThanThePlainEncoderAndSaysItsError) {
+TEST(EncodeRows, IsNeverWorseThanThePlainEncoderAndSaysItsError) {
   for (const QuantFormat& format : quant_formats()) {
     if (format.encode == nullptr) continue;
     for (uint64_t seed = 0; seed < 8; ++seed) {
@@ -107,7 +107,7 @@ TEST(EncodeRow, IsNeverWorseThanThePlainEncoderAndSaysItsError) {
       const auto size = static_cast<size_t>(format.row_bytes(512));
       std::vector<std::byte> plain(size), searched(size);
       format.encode(row.data(), 512 / format.block_size, plain.data());
-      const double said = encode_row(format, row, weights, searched);
+      const double said = encode_rows(format, row, weights, searched).error;
       const double own = error_of(format, row, weights, searched), before = error_of(format, row, weights, plain);
       EXPECT_LE(own, before * (1 + 1e-6)) << format.name;
       EXPECT_NEAR(said, own, 1e-6 * (1e-12 + own)) << format.name;
@@ -116,12 +116,12 @@ TEST(EncodeRow, IsNeverWorseThanThePlainEncoderAndSaysItsError) {
 }
 
 // Weighted search on IQ4_NL is well below the plain encoder, and more bits mean less error.
-TEST(EncodeRow, GainsAndIsMonotoneInBits) {
+TEST(EncodeRows, GainsAndIsMonotoneInBits) {
   const std::vector<float> row = normal_row(4096, 1), ones(4096, 1.0f);
   const auto searched = [&](TensorType type) {
     const QuantFormat& format = format_of(type);
     std::vector<std::byte> bytes(static_cast<size_t>(format.row_bytes(4096)));
-    return encode_row(format, row, ones, bytes);
+    return encode_rows(format, row, ones, bytes).error;
   };
   const QuantFormat& iq4 = format_of(TensorType::IQ4_NL);
   std::vector<std::byte> plain(static_cast<size_t>(iq4.row_bytes(4096)));
@@ -133,12 +133,12 @@ TEST(EncodeRow, GainsAndIsMonotoneInBits) {
   EXPECT_LT(searched(TensorType::Q8_0), searched(TensorType::Q6_K));
 }
 
-TEST(EncodeRow, ZeroAndConstantRows) {
+TEST(EncodeRows, ZeroAndConstantRows) {
   for (const QuantFormat& format : quant_formats()) {
     if (format.encode == nullptr) continue;
     std::vector<std::byte> bytes(static_cast<size_t>(format.row_bytes(256)));
-    EXPECT_NEAR(encode_row(format, std::vector<float>(256, 0.0f), {}, bytes), 0.0, 1e-12) << format.name;
-    EXPECT_LT(encode_row(format, std::vector<float>(256, 0.5f), {}, bytes), 256 * 1e-3) << format.name;
+    EXPECT_NEAR(encode_rows(format, std::vector<float>(256, 0.0f), {}, bytes).error, 0.0, 1e-12) << format.name;
+    EXPECT_LT(encode_rows(format, std::vector<float>(256, 0.5f), {}, bytes).error, 256 * 1e-3) << format.name;
   }
 }
 

@@ -102,7 +102,7 @@ TEST(Grid, RoundsToWhatThePackedBytesDecodeTo) {
 TEST(Grid, EncodingIsRoundingEveryColumn) {
   for_each_grid([](const Grid& grid, const std::vector<float>& row, const std::vector<float>& w) {
     std::vector<std::byte> encoded(grid.blocks.size());
-    encode_row(*grid.format, row, w, encoded);
+    encode_rows(*grid.format, row, w, encoded);
     EXPECT_EQ(encoded, rounded_and_packed(grid, row).bytes);
   });
 }

@@ -1,4 +1,5 @@
 """Bad input at the programs: one clear line, the right exit code, nothing lost, no crash."""
+
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from conftest import BIN, ROOT, smollm2  # noqa: E402
+from conftest import BIN, ROOT, smollm2
 
 pytestmark = pytest.mark.recipe
 
@@ -39,8 +40,18 @@ def test_the_real_file_cut_at_200_places(tmp_path):
         refused(run("attar-run", "inspect", path), 3, "cut.gguf")
 
 
-@pytest.mark.parametrize("content", [b"", b"G", b"GGUF", b"GGML" + bytes(60), b"GGUF" + struct.pack("<I", 9) + bytes(60), b"GGUF" + struct.pack("<IQQ", 3, 2**63, 1),
-                                     b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**62) + bytes(40)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"G",
+        b"GGUF",
+        b"GGML" + bytes(60),
+        b"GGUF" + struct.pack("<I", 9) + bytes(60),
+        b"GGUF" + struct.pack("<IQQ", 3, 2**63, 1),
+        b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**62) + bytes(40),
+    ],
+)
 def test_files_that_are_no_models(tmp_path, content):
     (tmp_path / "x.gguf").write_bytes(content)
     refused(run("attar-run", "inspect", tmp_path / "x.gguf"), 3, "x.gguf")
@@ -102,7 +113,9 @@ def test_a_file_that_shrinks_while_it_is_loaded(tmp_path):
     for attempt in range(12):
         path = tmp_path / f"shrinks{attempt}.gguf"
         shutil.copy(smollm2(), path)
-        child = subprocess.Popen([str(BIN / "attar-run"), "bench", str(path), "-p", "8", "-n", "0", "-r", "1", "--fp32", "--quiet"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        child = subprocess.Popen(
+            [str(BIN / "attar-run"), "bench", str(path), "-p", "8", "-n", "0", "-r", "1", "--fp32", "--quiet"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
         time.sleep(0.02 + 0.02 * attempt)
         os.truncate(path, 4096)
         _, complaint = child.communicate(timeout=60)
@@ -114,8 +127,18 @@ def test_a_file_that_shrinks_while_it_is_loaded(tmp_path):
     assert caught > 0
 
 
-@pytest.mark.parametrize("name, content, word", [("missing.txt", None, "opened"), ("empty.txt", b"", "no text"), ("latin.txt", b"caf\xe9\n", "UTF-8"), ("broken.txt.gz", b"\x1f\x8b123", "gzip"),
-                                                 ("bad.jsonl", b"{\"text\": \n", "JSON"), ("keys.jsonl", b"{\"body\": \"x\"}\n", "text"), ("data.csv", b"a,b\n", "ending")])
+@pytest.mark.parametrize(
+    "name, content, word",
+    [
+        ("missing.txt", None, "opened"),
+        ("empty.txt", b"", "no text"),
+        ("latin.txt", b"caf\xe9\n", "UTF-8"),
+        ("broken.txt.gz", b"\x1f\x8b123", "gzip"),
+        ("bad.jsonl", b'{"text": \n', "JSON"),
+        ("keys.jsonl", b'{"body": "x"}\n', "text"),
+        ("data.csv", b"a,b\n", "ending"),
+    ],
+)
 def test_data_files(tmp_path, name, content, word):
     path = tmp_path / name
     if content is not None:
@@ -145,16 +168,36 @@ def tiny(folder, change=None):
     from safetensors.numpy import save_file
 
     shutil.copytree(ROOT / "recipes/text/tiny_tokenizer", folder)
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 2048, "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
-              "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 128, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "tie_word_embeddings": True}
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 2048,
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 128,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     random = np.random.default_rng(3)
     shapes = {"model.embed_tokens.weight": (2048, 64), "model.norm.weight": (64,)}
     for layer in range(4):
         block = f"model.layers.{layer}."
-        shapes |= {block + "input_layernorm.weight": (64,), block + "post_attention_layernorm.weight": (64,), block + "self_attn.q_proj.weight": (64, 64),
-                   block + "self_attn.k_proj.weight": (32, 64), block + "self_attn.v_proj.weight": (32, 64), block + "self_attn.o_proj.weight": (64, 64),
-                   block + "mlp.gate_proj.weight": (128, 64), block + "mlp.up_proj.weight": (128, 64), block + "mlp.down_proj.weight": (64, 128)}
+        shapes |= {
+            block + "input_layernorm.weight": (64,),
+            block + "post_attention_layernorm.weight": (64,),
+            block + "self_attn.q_proj.weight": (64, 64),
+            block + "self_attn.k_proj.weight": (32, 64),
+            block + "self_attn.v_proj.weight": (32, 64),
+            block + "self_attn.o_proj.weight": (64, 64),
+            block + "mlp.gate_proj.weight": (128, 64),
+            block + "mlp.up_proj.weight": (128, 64),
+            block + "mlp.down_proj.weight": (64, 128),
+        }
     tensors = {name: np.ones(shape, np.float32) if len(shape) == 1 else random.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
     if change:
         change(tensors)
@@ -187,7 +230,11 @@ def test_what_attar_wrote_may_be_written_again(tmp_path):
     model = tiny(tmp_path / "model")
     text = tmp_path / "text.txt"
     text.write_text(TEXT.read_text(encoding="utf-8")[:4000], encoding="utf-8")
-    for verb in (["export", model, "--format", "hf"], ["prune", model, "--ffn", 0.5, "--calibration", text], ["distill", model, "--student", model, "--data", text, "--tokens", 200]):
+    for verb in (
+        ["export", model, "--format", "hf"],
+        ["prune", model, "--ffn", 0.5, "--calibration", text],
+        ["distill", model, "--student", model, "--data", text, "--tokens", 200],
+    ):
         for out in (f"{tmp_path}/out", f"{tmp_path}/out/"):
             done = run("attar", *verb, "-o", out, QUIET)
             assert done.returncode == 0, done.stderr
@@ -219,10 +266,16 @@ def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
         tensors["model.layers.2.mlp.up_proj.weight"][5, 7] = np.nan
 
     bad, good, out = tiny(tmp_path / "bad", spoil), tiny(tmp_path / "good"), tmp_path / "out"
-    for verb in (["export", bad, "-o", out, "--format", "hf"], ["export", bad, "-o", f"{out}.gguf"], ["export", bad, "-o", f"{out}.gguf", "--to", "Q8_0"],
-                 ["prune", bad, "-o", out, "--vocab", 600, "--calibration", TEXT], ["prune", bad, "-o", out, "--ffn", 0.5, "--calibration", TEXT],
-                 ["prune", bad, "-o", out, "--layers", 1, "--calibration", TEXT], ["distill", good, "--student", bad, "-o", out, "--data", TEXT],
-                 ["distill", bad, "--student", good, "-o", out, "--data", TEXT]):
+    for verb in (
+        ["export", bad, "-o", out, "--format", "hf"],
+        ["export", bad, "-o", f"{out}.gguf"],
+        ["export", bad, "-o", f"{out}.gguf", "--to", "Q8_0"],
+        ["prune", bad, "-o", out, "--vocab", 600, "--calibration", TEXT],
+        ["prune", bad, "-o", out, "--ffn", 0.5, "--calibration", TEXT],
+        ["prune", bad, "-o", out, "--layers", 1, "--calibration", TEXT],
+        ["distill", good, "--student", bad, "-o", out, "--data", TEXT],
+        ["distill", bad, "--student", good, "-o", out, "--data", TEXT],
+    ):
         refused(run("attar", *verb, QUIET), 3, "blk.2.ffn_up.weight", "not finite")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
 
@@ -318,8 +371,11 @@ def test_dequantized_directories_hold_the_values_of_codes(tmp_path):
     from safetensors.numpy import load_file
 
     model, gguf = tiny(tmp_path / "model"), tmp_path / "codes.gguf"
-    for verb in (["export", model, "-o", gguf, "--to", "Q4_0"], ["export", gguf, "-o", tmp_path / "by_gguf", "--format", "hf"],
-                 ["export", model, "-o", tmp_path / "at_once", "--format", "hf", "--to", "Q4_0", "--dequantized"]):
+    for verb in (
+        ["export", model, "-o", gguf, "--to", "Q4_0"],
+        ["export", gguf, "-o", tmp_path / "by_gguf", "--format", "hf"],
+        ["export", model, "-o", tmp_path / "at_once", "--format", "hf", "--to", "Q4_0", "--dequantized"],
+    ):
         done = run("attar", *verb, QUIET)
         assert done.returncode == 0, done.stderr
     first, second, plain = (load_file(folder / "model.safetensors") for folder in (tmp_path / "by_gguf", tmp_path / "at_once", model))

@@ -1,4 +1,5 @@
 """--log-file and --log-level of the verbs that work on files; those of a run are tested in tiny_recipe_test.py."""
+
 import pathlib
 import re
 import subprocess
@@ -7,8 +8,8 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from bad_input_test import TEXT, tiny  # noqa: E402
-from conftest import BIN  # noqa: E402
+from bad_input_test import TEXT, tiny
+from conftest import BIN
 
 pytestmark = pytest.mark.recipe
 
@@ -22,10 +23,16 @@ def attar(*arguments):
     return subprocess.run([str(BIN / "attar"), *map(str, arguments), "--quiet"], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("command", [
-    ["prune", "MODEL", "-o", "OUT", "--layers", "1", "--calibration", TEXT, "--calibration-tokens", "200"],
-    ["distill", "MODEL", "--student", "MODEL", "-o", "OUT", "--data", TEXT, "--tokens", "40", "--batch-tokens", "40"],
-    ["quantize", "MODEL", "-o", "OUT", "--to", "Q4_K"], ["export", "MODEL", "-o", "OUT", "--to", "Q8_0"], ["eval", "MODEL", "--data", TEXT, "--context", "64"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["prune", "MODEL", "-o", "OUT", "--layers", "1", "--calibration", TEXT, "--calibration-tokens", "200"],
+        ["distill", "MODEL", "--student", "MODEL", "-o", "OUT", "--data", TEXT, "--tokens", "40", "--batch-tokens", "40"],
+        ["quantize", "MODEL", "-o", "OUT", "--to", "Q4_K"],
+        ["export", "MODEL", "-o", "OUT", "--to", "Q8_0"],
+        ["eval", "MODEL", "--data", TEXT, "--context", "64"],
+    ],
+)
 def test_the_log_has_the_command_and_how_it_ended(model, tmp_path, command):
     log = tmp_path / "log.txt"
     words = [{"MODEL": model, "OUT": tmp_path / "out.gguf"}.get(word, word) for word in command]

@@ -1,4 +1,5 @@
 """What rounding loses is said, through every door: values too small for a type, weights that were quantized already, what a name stands for."""
+
 import json
 import pathlib
 import subprocess
@@ -10,9 +11,9 @@ from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
-import attar  # noqa: E402
-from bad_input_test import TEXT, tiny  # noqa: E402
-from conftest import BIN  # noqa: E402
+import attar
+from bad_input_test import TEXT, tiny
+from conftest import BIN
 
 pytestmark = pytest.mark.recipe
 
@@ -49,9 +50,18 @@ def models(tmp_path_factory):
     return small, plain, folder / "rounded.gguf", text
 
 
-@pytest.mark.parametrize("command, type_name", [
-    (["quantize", "--to", "F16"], "F16"), (["quantize", "--to", "Q4_0"], "Q4_0"), (["quantize", "--to", "MOSTLY_Q5_0"], "Q5_0"), (["quantize", "--target-size", "10MB"], "F16"),
-    (["quantize", "--to", "Q8_0", "--keep", "up=F16"], "F16"), (["export", "--to", "Q8_0"], "Q8_0"), (["prune", "--heads", "0.5", "--calibration", "TEXT"], "F16")])
+@pytest.mark.parametrize(
+    "command, type_name",
+    [
+        (["quantize", "--to", "F16"], "F16"),
+        (["quantize", "--to", "Q4_0"], "Q4_0"),
+        (["quantize", "--to", "MOSTLY_Q5_0"], "Q5_0"),
+        (["quantize", "--target-size", "10MB"], "F16"),
+        (["quantize", "--to", "Q8_0", "--keep", "up=F16"], "F16"),
+        (["export", "--to", "Q8_0"], "Q8_0"),
+        (["prune", "--heads", "0.5", "--calibration", "TEXT"], "F16"),
+    ],
+)
 def test_every_verb_keeps_small_values_and_says_so(models, tmp_path, command, type_name):
     small, _, _, text = models
     command = [text if word == "TEXT" else word for word in command]
@@ -103,7 +113,12 @@ def already(said):
 def test_rounding_again_is_said(models, tmp_path):
     _, plain, rounded, text = models
     out = tmp_path / "out.gguf"
-    for command in (["quantize", "--to", "Q4_0"], ["quantize", "--target-size", "240KB"], ["export", "--to", "Q4_0"], ["prune", "--heads", "0.5", "--calibration", text, "--to", "Q4_0"]):
+    for command in (
+        ["quantize", "--to", "Q4_0"],
+        ["quantize", "--target-size", "240KB"],
+        ["export", "--to", "Q4_0"],
+        ["prune", "--heads", "0.5", "--calibration", text, "--to", "Q4_0"],
+    ):
         assert len(already(run(command[0], rounded, "-o", out, *command[1:]))) == 1, command
         assert not already(run(command[0], plain, "-o", out, *command[1:])), command
     assert not already(run("quantize", rounded, "-o", out, "--to", "F32"))  # which rounds nothing
@@ -114,8 +129,12 @@ def test_rounding_again_is_said(models, tmp_path):
 def test_a_recipe_says_it_until_the_student_has_learned(models, tmp_path):
     _, plain, rounded, text = models
     quantize, distill = "{quantize: {to: Q4_0, importance: false}}", "{distill: {tokens: 60, batch_tokens: 60, losses: {cross_entropy: 1}}}"
-    for name, head, stages, said in (("given", f"teacher: {rounded}", f"[{quantize}]", True), ("plain", f"teacher: {plain}", f"[{quantize}]", False),
-                                     ("student", f"teacher: {plain}\nstudent: {rounded}", f"[{quantize}]", True), ("learned", f"teacher: {rounded}", f"[{distill}, {quantize}]", False)):
+    for name, head, stages, said in (
+        ("given", f"teacher: {rounded}", f"[{quantize}]", True),
+        ("plain", f"teacher: {plain}", f"[{quantize}]", False),
+        ("student", f"teacher: {plain}\nstudent: {rounded}", f"[{quantize}]", True),
+        ("learned", f"teacher: {rounded}", f"[{distill}, {quantize}]", False),
+    ):
         (tmp_path / f"{name}.yaml").write_text(f"{head}\ndata: {{train: [{text}]}}\nstages: {stages}\n")
         report = run("run", tmp_path / f"{name}.yaml", "--out", tmp_path / name)
         found = [bool(already(stage)) for stage in report["results"]["stages"] if stage["kind"] == "quantize"]
@@ -123,13 +142,20 @@ def test_a_recipe_says_it_until_the_student_has_learned(models, tmp_path):
 
 
 def test_general_file_type_is_what_the_name_is_in_llama_cpp(models, tmp_path):
-    names = {"F32": "ALL_F32", **{name: f"MOSTLY_{name}" for name in ("F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "IQ4_NL", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M")},
-             "Q4_K": "MOSTLY_Q4_K_S", "Q5_K": "MOSTLY_Q5_K_S", **{f"MOSTLY_{name}": f"MOSTLY_{name}" for name in ("Q4_0", "Q5_1", "IQ4_NL", "Q4_K_M")}}
+    names = {
+        "F32": "ALL_F32",
+        **{name: f"MOSTLY_{name}" for name in ("F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "IQ4_NL", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M")},
+        "Q4_K": "MOSTLY_Q4_K_S",
+        "Q5_K": "MOSTLY_Q5_K_S",
+        **{f"MOSTLY_{name}": f"MOSTLY_{name}" for name in ("Q4_0", "Q5_1", "IQ4_NL", "Q4_K_M")},
+    }
     for name, expected in names.items():
         run("quantize", models[1], "-o", tmp_path / "out.gguf", "--to", name)
         assert GGUFReader(tmp_path / "out.gguf").fields["general.file_type"].contents() == LlamaFileType[expected], name
     run("quantize", models[1], "-o", tmp_path / "out.gguf", "--target-size", "240KB")  # by what most weights are
-    types = [tensor.tensor_type.name for tensor in tensors(tmp_path / "out.gguf").values() if ".ffn_" in tensor.name and tensor.name.endswith("weight") and "norm" not in tensor.name]
+    types = [
+        tensor.tensor_type.name for tensor in tensors(tmp_path / "out.gguf").values() if ".ffn_" in tensor.name and tensor.name.endswith("weight") and "norm" not in tensor.name
+    ]
     most = max(set(types), key=types.count)
     assert GGUFReader(tmp_path / "out.gguf").fields["general.file_type"].contents() == LlamaFileType[f"MOSTLY_{most}"]
 

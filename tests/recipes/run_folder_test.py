@@ -1,4 +1,5 @@
 """The run folder: what a run records as it goes, that a killed one loses none of it, and that it goes on beside the same inputs alone."""
+
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from conftest import BIN, ROOT  # noqa: E402
+from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
 
@@ -161,9 +162,11 @@ def test_models_beside_the_recipe_are_found_and_may_not_change(copy):
 
 def test_auto_asks_the_teacher_where_the_kept_signal_is_of_another_temperature(copy):
     recipe = copy / "warm.yaml"
-    recipe.write_text(f"teacher: {copy / 'a run/checkpoints/0-teacher/final'}\n"
-                      "data: {train: [{teacher_writes: {tokens: 300, prompt: none, max_tokens: 32, signal_top_k: 4}}]}\n"
-                      "stages: [{distill: {tokens: 200, batch_tokens: 128, temperature: 2}}, {distill: {tokens: 200, batch_tokens: 128}}]\n")
+    recipe.write_text(
+        f"teacher: {copy / 'a run/checkpoints/0-teacher/final'}\n"
+        "data: {train: [{teacher_writes: {tokens: 300, prompt: none, max_tokens: 32, signal_top_k: 4}}]}\n"
+        "stages: [{distill: {tokens: 200, batch_tokens: 128, temperature: 2}}, {distill: {tokens: 200, batch_tokens: 128}}]\n"
+    )
     signals = [stage["results"].get("signal") for stage in run(recipe, copy / "warm")["results"]["stages"]]
     assert signals[2:] == ["online", "cached"]
 
@@ -185,8 +188,10 @@ def test_a_start_that_failed_leaves_the_folder_free(copy):
 def test_a_disk_that_fails_at_any_write_costs_no_finished_stage(finished, tmp_path):
     """Some of the writes of a short run, each in a run of its own: exit code 5, and the resumed run has the same results."""
     recipe = tmp_path / "run.yaml"
-    recipe.write_text(f"teacher: {finished[0] / 'a run/checkpoints/0-teacher/final'}\ndata: {{train: [{finished[0] / 'train.txt'}]}}\n"
-                      "stages: [{distill: {tokens: 1000, batch_tokens: 512, checkpoint_every_steps: 1, losses: {cross_entropy: 1}}}, {quantize: {to: Q8_0, importance: false}}, export]\n")
+    recipe.write_text(
+        f"teacher: {finished[0] / 'a run/checkpoints/0-teacher/final'}\ndata: {{train: [{finished[0] / 'train.txt'}]}}\n"
+        "stages: [{distill: {tokens: 1000, batch_tokens: 512, checkpoint_every_steps: 1, losses: {cross_entropy: 1}}}, {quantize: {to: Q8_0, importance: false}}, export]\n"
+    )
     whole = run(recipe, tmp_path / "whole")["results"]
     environment = {**os.environ, "LD_PRELOAD": str(BIN.parent / "lib" / "libfailing_writes.so")}
     failures = 0

@@ -1,4 +1,5 @@
 """The teacher's signal, kept as HDF5: what it leaves open is reported, its numerics are named, and no file is believed."""
+
 import hashlib
 import json
 import pathlib
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from bad_input_test import tiny  # noqa: E402
-from conftest import BIN, ROOT  # noqa: E402
+from bad_input_test import tiny
+from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
 
@@ -45,7 +46,7 @@ def test_what_the_signal_leaves_open_is_in_metrics_and_report(tmp_path):
     assert 0 < results["unsignalled_share"] < 1 and 0 < results["dropped_mass"] < 1
     assert any("cross_entropy" in note for note in stage["notes"]) and any("mass" in note for note in stage["notes"])
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    mean = sum(line["unsignalled"] * (line["tokens"] - before) for line, before in zip(lines, [0, *(line["tokens"] for line in lines)])) / lines[-1]["tokens"]
+    mean = sum(line["unsignalled"] * (line["tokens"] - before) for line, before in zip(lines, [0, *(line["tokens"] for line in lines)], strict=False)) / lines[-1]["tokens"]
     assert results["tokens"] == lines[-1]["tokens"] and mean == pytest.approx(results["unsignalled_share"], rel=1e-6)
     assert all(line["forward_kl"] > 0 and line["cross_entropy"] > 1 for line in lines)
     assert "unsignalled_share" in (tmp_path / "run/report.html").read_text()
@@ -74,16 +75,25 @@ def replace(file, name, values):
 
 
 CHANGES = {
-    "a negative length": lambda f: f["lengths"].__setitem__(0, -1), "a length past the end": lambda f: f["lengths"].__setitem__(0, 2**62),
-    "tokens left over": lambda f: f["lengths"].__setitem__(0, f["lengths"][0] - 1), "a length too many": lambda f: replace(f, "lengths", np.append(f["lengths"], 0)),
-    "another mark": lambda f: f["signal_documents"].__setitem__(0, 2), "a signal without a document": lambda f: f["signal_documents"].__setitem__(0, 0),
-    "no entries": lambda f: f["signal_k"].__setitem__(0, 0), "negative entries": lambda f: f["signal_k"].__setitem__(0, -8),
-    "too many entries": lambda f: f["signal_k"].__setitem__(0, 2**40), "other entries": lambda f: f["signal_k"].__setitem__(0, 7),
-    "a token that is not there": lambda f: f["tokens"].__setitem__(3, 2048), "an id that is not there": lambda f: f["signal_ids"].__setitem__((40, 0), 2**31 - 1),
-    "another type": lambda f: replace(f, "signal_ids", f["signal_ids"][:].astype(np.float32)), "a wider type": lambda f: replace(f, "tokens", f["tokens"][:].astype(np.int64)),
-    "no array": lambda f: f.__delitem__("in_loss"), "compressed": lambda f: (f.__delitem__("tokens"), f.create_dataset("tokens", data=np.zeros(9, np.int32), compression="gzip")),
+    "a negative length": lambda f: f["lengths"].__setitem__(0, -1),
+    "a length past the end": lambda f: f["lengths"].__setitem__(0, 2**62),
+    "tokens left over": lambda f: f["lengths"].__setitem__(0, f["lengths"][0] - 1),
+    "a length too many": lambda f: replace(f, "lengths", np.append(f["lengths"], 0)),
+    "another mark": lambda f: f["signal_documents"].__setitem__(0, 2),
+    "a signal without a document": lambda f: f["signal_documents"].__setitem__(0, 0),
+    "no entries": lambda f: f["signal_k"].__setitem__(0, 0),
+    "negative entries": lambda f: f["signal_k"].__setitem__(0, -8),
+    "too many entries": lambda f: f["signal_k"].__setitem__(0, 2**40),
+    "other entries": lambda f: f["signal_k"].__setitem__(0, 7),
+    "a token that is not there": lambda f: f["tokens"].__setitem__(3, 2048),
+    "an id that is not there": lambda f: f["signal_ids"].__setitem__((40, 0), 2**31 - 1),
+    "another type": lambda f: replace(f, "signal_ids", f["signal_ids"][:].astype(np.float32)),
+    "a wider type": lambda f: replace(f, "tokens", f["tokens"][:].astype(np.int64)),
+    "no array": lambda f: f.__delitem__("in_loss"),
+    "compressed": lambda f: (f.__delitem__("tokens"), f.create_dataset("tokens", data=np.zeros(9, np.int32), compression="gzip")),
     "a link outside": lambda f: (f.__delitem__("tokens"), f.__setitem__("tokens", h5py.ExternalLink("/dev/zero", "/"))),
-    "unknown numerics": lambda f: f.attrs.__setitem__("signal_numerics", np.bytes_("int3"))}
+    "unknown numerics": lambda f: f.attrs.__setitem__("signal_numerics", np.bytes_("int3")),
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -123,8 +133,26 @@ def test_the_numerics_of_a_signal_are_named_and_kept_apart(written, tmp_path):
     refused = attar("run", recipe, "--out", tmp_path / "run", "--resume", "--quiet")
     assert refused.returncode == 3 and "numerics" in refused.stderr
 
-    command = ["distill", model, "--student", model, "-o", tmp_path / "out", "--data", text, "--tokens", 300, "--batch-tokens", 128, "--sequence-tokens", 128, "--signal", "cached",
-               "--quiet", "--json"]
+    command = [
+        "distill",
+        model,
+        "--student",
+        model,
+        "-o",
+        tmp_path / "out",
+        "--data",
+        text,
+        "--tokens",
+        300,
+        "--batch-tokens",
+        128,
+        "--sequence-tokens",
+        128,
+        "--signal",
+        "cached",
+        "--quiet",
+        "--json",
+    ]
     results = {name: attar(*command, *flags) for name, flags in {"fp32": [], "deployed": ["--signal-numerics", "deployed"]}.items()}
     for name, done in results.items():
         assert done.returncode == 0 and json.loads(done.stdout)["signal_numerics"] == name, done.stderr

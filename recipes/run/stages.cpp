@@ -188,11 +188,9 @@ StageRecord run_stage(RunState& state, const std::string& name, const DistillOpt
 StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options) {
   const PlanTarget target = gguf_plan_target(state.student.config, state.tokenizer, state.export_info());
   const QuantizePlan plan = plan_quantization(state.student.config, options, target);
-  Importance importance;
-  if (options.importance)
-    importance = collect_importance(state.student, state.in_student_vocabulary(state.calibration),
-                                    options.calibration_tokens, state.threads, state.progress);
-  state.quantized = quantize(state.student, plan, importance, state.threads, state.progress);
+  state.quantized = quantize(state.student, plan, options,
+                             options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{},
+                             state.threads, state.progress);
   Json tensors = Json::array();
   for (const PlannedTensor& planned : plan.tensors) {
     const QuantizedTensor& tensor = state.quantized->tensors.at(planned.spec.name);
@@ -202,10 +200,12 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
                          {"relative_error", tensor.relative_error}});
   }
   const Json results = {{"plan", plan.name},
+                        {"method", options.importance ? options.method : "fast"},
                         {"types", type_table(*state.quantized)},
                         {"tensor_bytes", state.quantized->plan.tensor_bytes()},
                         {"tensors", tensors}};
   StageRecord record{.name = name, .results = results.dump(), .notes = state.quantized->plan.fallback_lines()};
+  record.notes.insert(record.notes.end(), state.quantized->notes.begin(), state.quantized->notes.end());
   if (const std::string note = requantization_note(state, plan); !note.empty()) record.notes.push_back(note);
   return record;
 }

@@ -1,0 +1,130 @@
+#include "quantize/gptq.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/mm.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "compress/obs.h"
+#include "quantize/encode.h"
+#include "quantize/grid.h"
+#include "runtime/base/random.h"
+
+namespace attar::gptq {
+namespace {
+
+at::Tensor normal(int64_t rows, int64_t columns, uint64_t seed) {
+  const CounterRandom random(seed);
+  at::Tensor out = at::empty({rows, columns}, at::kDouble);
+  for (int64_t i = 0; i < out.numel(); ++i) {
+    double sum = -6.0;
+    for (int64_t k = 0; k < 12; ++k) sum += random.uniform(static_cast<uint64_t>(12 * i + k));
+    out.data_ptr<double>()[i] = sum;
+  }
+  return out;
+}
+
+// X^T X of inputs that share directions and differ in loudness by up to ten.
+at::Tensor some_gram(int64_t in, int64_t tokens, uint64_t seed) {
+  at::Tensor x = at::mm(normal(tokens, 12, seed), normal(12, in, seed + 1)) + 0.5 * normal(tokens, in, seed + 2);
+  for (int64_t j = 0; j < in; ++j) x.select(1, j).mul_(std::pow(10.0, 0.5 * static_cast<double>(j % 3)));
+  return at::mm(x.t(), x);
+}
+
+std::vector<float> diagonal_of(const at::Tensor& gram) {
+  const at::Tensor diagonal = gram.diagonal().to(at::kFloat).contiguous();
+  return {diagonal.const_data_ptr<float>(), diagonal.const_data_ptr<float>() + diagonal.numel()};
+}
+
+// The same by the definition: after each input is rounded, the best weights of those that are left, with H_LL inverted
+// anew each time.
+std::vector<float> feedback_reference(const Grid& grid, const InputHessian& inputs, const at::Tensor& row) {
+  const at::Tensor hessian = inputs.hessian.to(at::kDouble);
+  std::vector<int64_t> left = inputs.order;
+  at::Tensor weight = row.to(at::kDouble).clone();
+  std::vector<float> values(static_cast<size_t>(row.numel()));
+  while (!left.empty()) {
+    const at::Tensor places = at::tensor(left, at::kLong);
+    const at::Tensor inverse = obs::inverted(hessian.index_select(0, places).index_select(1, places));
+    const int64_t j = left.front();
+    const float rounded = round_at(grid, j, static_cast<float>(weight[j].item<double>())).value;
+    const at::Tensor error = (weight[j] - static_cast<double>(rounded)) / inverse[0][0];
+    weight.index_add_(0, places, -error * inverse[0]);
+    values[static_cast<size_t>(j)] = rounded;
+    left.erase(left.begin());
+  }
+  return values;
+}
+
+TEST(Gptq, IsTheBestAnswerToEachRoundedInput) {
+  for (const int64_t in : {32, 96, 160}) {
+    const at::Tensor gram = some_gram(in, 20 * in, 3), weight = normal(3, in, 7).to(at::kFloat);
+    const InputHessian inputs = input_hessian(gram, 20 * in);
+    const QuantFormat& format = format_of(TensorType::Q4_0);
+    at::Tensor rows = weight.clone();
+    std::vector<std::byte> bytes(static_cast<size_t>(3 * format.row_bytes(in)));
+    encode_rows(format, inputs, diagonal_of(gram), rows, bytes);
+    int64_t same = 0;
+    for (int64_t r = 0; r < 3; ++r) {
+      const Grid grid =
+          fit_grid(format, {weight[r].const_data_ptr<float>(), static_cast<size_t>(in)}, diagonal_of(gram));
+      const std::vector<float> expected = feedback_reference(grid, inputs, weight[r]);
+      for (int64_t j = 0; j < in; ++j) same += expected[static_cast<size_t>(j)] == rows[r][j].item<float>() ? 1 : 0;
+    }
+    EXPECT_GE(static_cast<double>(same), 0.99 * static_cast<double>(3 * in)) << in;  // f32 beside double: ties apart
+  }
+}
+
+TEST(Gptq, IsNeverWorseThanRoundingAndMuchBetterOnSharedInputs) {
+  const int64_t in = 512, n = 5;
+  const at::Tensor gram = some_gram(in, 4096, 11), weight = normal(n, in, 13).to(at::kFloat);
+  const InputHessian inputs = input_hessian(gram, 4096);
+  int64_t types = 0;
+  for (const QuantFormat& format : quant_formats()) {
+    if (!has_grid(format)) continue;
+    ++types;
+    at::Tensor rows = weight.clone();
+    std::vector<std::byte> bytes(static_cast<size_t>(n * format.row_bytes(in)));
+    const OutputError error = encode_rows(format, inputs, diagonal_of(gram), rows, bytes);
+    EXPECT_LT(error.kept, 0.5 * error.nearest) << format.name;
+    std::vector<float> decoded(static_cast<size_t>(n * in));
+    format.decode(bytes.data(), n * in / format.block_size, decoded.data());
+    EXPECT_EQ(std::memcmp(decoded.data(), rows.const_data_ptr<float>(), decoded.size() * sizeof(float)), 0)
+        << format.name;
+    const at::Tensor off = (rows - weight).to(at::kDouble);
+    const double measured = (at::mm(off, inputs.hessian.to(at::kDouble)) * off).sum().item<double>();
+    EXPECT_NEAR(measured, error.kept, 1e-3 * measured) << format.name;
+  }
+  EXPECT_GE(types, 8);
+}
+
+TEST(Gptq, WithoutSharedInputsItRounds) {
+  const int64_t in = 64;
+  const InputHessian inputs = input_hessian(at::eye(in, at::kDouble), 1);
+  const QuantFormat& format = format_of(TensorType::IQ4_NL);
+  at::Tensor rows = normal(1, in, 5).to(at::kFloat);
+  const std::vector<float> row(rows.const_data_ptr<float>(), rows.const_data_ptr<float>() + in), ones(64, 1.0f);
+  std::vector<std::byte> bytes(static_cast<size_t>(format.row_bytes(in))), plain(bytes.size());
+  encode_rows(format, inputs, ones, rows, bytes);
+  attar::encode_rows(format, row, ones, plain);
+  EXPECT_EQ(bytes, plain);
+}
+
+TEST(Gptq, DeadAndRepeatedInputs) {
+  at::Tensor gram = some_gram(64, 8, 17);  // of rank 8
+  gram.select(0, 5).zero_(), gram.select(1, 5).zero_();
+  const InputHessian inputs = input_hessian(gram, 8);
+  EXPECT_TRUE(std::isfinite(inputs.factor.sum().item<float>()));
+  at::Tensor rows = normal(2, 64, 19).to(at::kFloat);
+  const QuantFormat& format = format_of(TensorType::Q8_0);
+  std::vector<std::byte> bytes(static_cast<size_t>(2 * format.row_bytes(64)));
+  EXPECT_TRUE(std::isfinite(encode_rows(format, inputs, {}, rows, bytes).kept));
+}
+
+}  // namespace
+}  // namespace attar::gptq

@@ -181,9 +181,15 @@ def make_dataset(name, k):
     """What lies behind the user block of 512 bytes."""
     image = io.BytesIO()
     with h5py.File(image, "w", libver=("v110", "v110"), track_order=False, userblock_size=512) as file:
-        arrays = {"tokens": np.array([1, 2, 3, 4], np.int32), "in_loss": np.array([0, 1, 0, 1], np.uint8), "lengths": np.array([2, 2], np.int64),
-                  "signal_documents": np.array([1, 0], np.uint8), "signal_ids": np.arange(2 * k, dtype=np.int32).reshape(2, k),
-                  "signal_log_probs": np.full((2, k), -1, np.float32), "signal_k": np.array([k], np.int64)}
+        arrays = {
+            "tokens": np.array([1, 2, 3, 4], np.int32),
+            "in_loss": np.array([0, 1, 0, 1], np.uint8),
+            "lengths": np.array([2, 2], np.int64),
+            "signal_documents": np.array([1, 0], np.uint8),
+            "signal_ids": np.arange(2 * k, dtype=np.int32).reshape(2, k),
+            "signal_log_probs": np.full((2, k), -1, np.float32),
+            "signal_k": np.array([k], np.int64),
+        }
         for part, values in arrays.items():
             file.create_dataset(part, data=values, track_times=False)
         file.attrs["tokenizer_hash"] = np.bytes_(b"0123456789abcdef")

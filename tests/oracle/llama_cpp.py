@@ -114,7 +114,7 @@ class Vocabulary:
         self.lib = library_.lib
         params = self.lib.llama_model_default_params()
         # Behind the pointers come five booleans and more, vocab_only first; one that is true by default is among them.
-        groups = [bytes(params.bytes)[i:i + 8] for i in range(40, 104, 8)]
+        groups = [bytes(params.bytes)[i : i + 8] for i in range(40, 104, 8)]
         first = next(i for i, group in enumerate(groups) if set(group[:5]) == {0, 1})
         params.bytes[40 + 8 * first] = 1
         library_.messages.clear()

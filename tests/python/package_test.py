@@ -19,16 +19,16 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "build" / "python"
 sys.path.insert(0, str(PACKAGE))
+sys.path.insert(0, str(ROOT / "tests" / "oracle"))
 import attar  # noqa: E402
+from tiny_run import QUICK, RECIPE, copy_of_the_tiny_run  # noqa: E402
 
-QUICK = ["stages.verify.bench=false", "stages.verify.samples=0"]
 TEXT = ROOT / "recipes/text/tiny_train.txt"
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    out = tmp_path_factory.mktemp("run") / "tiny"
-    return attar.run(ROOT / "recipes/tiny.yaml", *QUICK, out=out)
+    return attar.run(RECIPE, *QUICK, out=copy_of_the_tiny_run(tmp_path_factory), resume=True)
 
 
 @pytest.fixture(scope="module")
@@ -452,25 +452,3 @@ def test_stubs_say_what_the_module_has(model):
                 with usage(key, "has another type"):
                     model.generate("The", **{key: object()})
         assert stub == expected, name
-
-
-@pytest.mark.slow
-def test_pip_install(tmp_path):
-    """The wheel of this build tree, in a folder that has torch beside it as an environment would."""
-    target = tmp_path / "site"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-build-isolation", "--no-deps", "--target", target, ROOT], check=True)
-    (target / "torch").symlink_to(pathlib.Path(torch.__file__).parent)
-    environment = {**os.environ, "PYTHONPATH": str(target)}
-    done = subprocess.run(
-        [sys.executable, "-c", "import attar; print(attar.__file__, attar.doctor()['attar'])"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
-    )
-    assert done.stdout.split() == [str(target / "attar/__init__.py"), attar.__version__]
-    recipes = subprocess.run([target / "bin/attar", "recipes"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True).stdout
-    tiny_recipe = next(line.split()[0] for line in recipes.splitlines() if "tiny.yaml" in line)
-    assert pathlib.Path(tiny_recipe).is_relative_to(target)
-    subprocess.run([target / "bin/attar", "run", tiny_recipe, "--quiet"], env=environment, cwd=tmp_path, check=True)
-    assert (tmp_path / "runs/tiny/report.html").exists()
-    shutil.copy(tmp_path / "runs/tiny/export/model.gguf", tmp_path / "model.gguf")
-    assert subprocess.run(
-        [target / "bin/attar-run", "generate", tmp_path / "model.gguf", "-p", "The", "-n", "3"], env=environment, cwd=tmp_path, capture_output=True, check=True
-    ).stdout

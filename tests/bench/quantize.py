@@ -21,8 +21,8 @@ import sys
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
-import llama_cpp  # noqa: E402
-from gguf import LlamaFileType  # noqa: E402
+import llama_cpp
+from gguf import LlamaFileType
 
 WINDOW = 512
 THREADS = os.cpu_count()
@@ -105,7 +105,7 @@ def stock(teacher, target, preset, matrix):
     params = lib.llama_model_quantize_default_params()
     params.set(0, THREADS), params.set(1, int(LlamaFileType[f"MOSTLY_{preset}"]))
     entries = (MatrixEntry * (len(matrix) + 1))()
-    for entry, (name, values) in zip(entries, matrix.items()):
+    for entry, (name, values) in zip(entries, matrix.items(), strict=False):  # the entry that ends the list is left
         entry.name, entry.data, entry.size = name.encode(), values.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), values.size
     struct.pack_into("<q", params.bytes, 24, ctypes.addressof(entries))  # behind four integers and six booleans
     assert lib.llama_model_quantize(str(teacher).encode(), str(target).encode(), ctypes.byref(params)) == 0

@@ -9,9 +9,17 @@
 namespace attar {
 namespace {
 
-// How far beyond the grid's end the peak may lie: one whose weight is small is cut off.
+// What a symmetric search tries. Where the peak may lie: `tries` places on either side of the last level, `spacing` of
+// it apart, and `clips` far beyond it, so that a peak whose weight is small is cut off; then `refinements` rounds of
+// codes for the scale, scale for the codes.
+struct Effort {
+  int tries;
+  float spacing;
+  int clips, refinements;
+};
+constexpr Effort kMost{9, 1.0f / 40.0f, 4, 2};
+constexpr Effort kOfBytes{2, 1.0f / 80.0f, 0, 1};  // of eight bits little is left to gain
 constexpr float kClips[] = {1.2f, 1.5f, 2.0f, 2.7f};
-constexpr Effort kMost{9, 4, 4}, kOfBytes{1, 0, 1};  // of eight bits little is left to gain
 
 ATTAR_VECTOR_CLONES void find_range(const Groups& groups, Lanes& lowest, Lanes& highest) {
   float low[kLanes], high[kLanes];
@@ -64,6 +72,14 @@ ATTAR_VECTOR_CLONES void take_better_and_refit(const AffineSums& sums, const Gro
   }
 }
 
+ATTAR_VECTOR_CLONES void take_if_better(const Lanes& own, const Affine& other, const Lanes& others, Affine& fit) {
+  for (int l = 0; l < kLanes; ++l) {
+    const bool stays = own.of[l] <= others.of[l];
+    fit.scale.of[l] = stays ? fit.scale.of[l] : other.scale.of[l];
+    fit.minimum.of[l] = stays ? fit.minimum.of[l] : other.minimum.of[l];
+  }
+}
+
 // Of both the one that leaves less error once it is rounded to F16.
 Affine better_in_f16(const Groups& groups, const Levels& levels, const Fits& fits) {
   Affine best, other;
@@ -72,8 +88,7 @@ Affine better_in_f16(const Groups& groups, const Levels& levels, const Fits& fit
   AffineSums own, others;
   affine_sums(groups, best, levels, own);
   affine_sums(groups, other, levels, others);
-  for (int l = 0; l < kLanes; ++l)
-    if (!(own.error[l] <= others.error[l])) best.scale[l] = other.scale[l], best.minimum[l] = other.minimum[l];
+  take_if_better(own.error, other, others.error, best);
   return best;
 }
 
@@ -82,7 +97,8 @@ constexpr Lanes kNoMinimum{
 
 }  // namespace
 
-Fits symmetric_fits(const Groups& groups, const Levels& levels, const Effort& effort) {
+Fits symmetric_fits(const Groups& groups, const Levels& levels) {
+  const Effort& effort = levels.most == 127.0f ? kOfBytes : kMost;
   Lanes low, high, peak;  // the value of largest magnitude, with its sign
   find_range(groups, low, high);
   for (int l = 0; l < kLanes; ++l) peak[l] = high[l] > -low[l] ? high[l] : low[l];
@@ -95,7 +111,7 @@ Fits symmetric_fits(const Groups& groups, const Levels& levels, const Effort& ef
     take_better(sums, best);
   };
   const auto try_end = [&](float end) {
-    const float unit = -levels.least / 80.0f;
+    const float unit = -levels.least * effort.spacing;
     for (int t = -effort.tries; t <= effort.tries; ++t) try_inverse(end + unit * static_cast<float>(t), peak);
     for (int i = 0; i < effort.clips; ++i) try_inverse(kClips[i] * end, peak);
   };
@@ -119,9 +135,9 @@ Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum) {
   group_sums(groups, group);
   BestFits best{range, {}};
   for (float& error : best.error.of) error = HUGE_VALF;
-  for (int t = -10; t <= 10; ++t) {
+  for (int t = -12; t <= 5; ++t) {  // up to a quarter wider than the range: the codes at the ends stay unused
     Affine fit = range;
-    const float share = levels.most / (levels.most + 0.1f * static_cast<float>(t) * (levels.most + 1.0f) / 16.0f);
+    const float share = levels.most / (levels.most + 0.3f * static_cast<float>(t) * (levels.most + 1.0f) / 16.0f);
     for (float& scale : fit.scale.of) scale *= share;
     for (int round = 0; round < 3; ++round) {
       AffineSums sums;
@@ -132,10 +148,21 @@ Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum) {
   return {best.fit, range};
 }
 
+// The scales of `count` blocks of 32.
+void search_small(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out) {
+  const bool affine = levels.least == 0.0f;
+  const Affine fit = better_in_f16(groups, levels,
+                                   affine ? affine_fits(groups, levels, Minimum::Any) : symmetric_fits(groups, levels));
+  for (int l = 0; l < static_cast<int>(count); ++l) {
+    out[l].d = f32_to_f16(fit.scale[l]);
+    if (affine) out[l].dmin = f32_to_f16(fit.minimum[l]);
+  }
+}
+
 void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, const float* w, int64_t n_weight_blocks,
                    BlockScales* out) {
-  const BlockCodes& codes = *format.codes;
-  const Levels levels(codes);
+  const Levels levels(*format.codes);
+  const bool super = format.block_size == 256;
   Groups groups(format.type == TensorType::Q6_K ? 16 : 32);
   const auto groups_a_block = static_cast<int>(format.block_size / groups.width);
   const int64_t at_once = kLanes / groups_a_block;
@@ -148,18 +175,10 @@ void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, 
       groups.load(w + at * format.block_size, static_cast<int>(i) * groups_a_block,
                   static_cast<int>(next) * groups_a_block, groups.w);
     }
-    BlockScales found[kLanes];
-    if (format.type == TensorType::Q4_K || format.type == TensorType::Q5_K) {
-      search_affine_super(groups, levels, found);
-    } else if (format.type == TensorType::Q6_K) {
-      search_symmetric_super(groups, levels, found);
-    } else {
-      const Fits fits = codes.least == 0 ? affine_fits(groups, levels, Minimum::Any)
-                                         : symmetric_fits(groups, levels, codes.most == 127 ? kOfBytes : kMost);
-      const Affine fit = better_in_f16(groups, levels, fits);
-      for (int l = 0; l < kLanes; ++l) found[l] = {.d = f32_to_f16(fit.scale[l]), .dmin = f32_to_f16(fit.minimum[l])};
-    }
-    std::copy(found, found + count, out + first);
+    if (super)
+      (levels.least == 0.0f ? search_affine_super : search_symmetric_super)(groups, levels, count, out + first);
+    else
+      search_small(groups, levels, count, out + first);
   }
 }
 

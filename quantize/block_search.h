@@ -16,22 +16,17 @@ struct Fits {
   Affine searched, plain;
 };
 
-// How much is tried: scales on either side of the one that fits the peak, those that cut the peak off, and rounds of
-// codes for the scale, scale for the codes.
-struct Effort {
-  int tries, clips, refinements;
-};
 // Symmetric groups, without minimums. Plain: the value of largest magnitude is the lowest level. Scales are 0 where all
 // values are.
-Fits symmetric_fits(const Groups& groups, const Levels& levels, const Effort& effort);
+Fits symmetric_fits(const Groups& groups, const Levels& levels);
 
 // Codes 0 .. levels.most, with minimums. Plain: from the lowest value to the highest.
 enum class Minimum { Any, AtMostZero };
 Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum);
 
-// Of super-blocks (256): all that fit into the groups, 2 of Q4_K and Q5_K, 1 of Q6_K.
-void search_affine_super(const Groups& groups, const Levels& levels, BlockScales* out);
-void search_symmetric_super(const Groups& groups, const Levels& levels, BlockScales* out);
+// Of `count` super-blocks (256); into the groups go 2 of Q4_K and Q5_K, 1 of Q6_K.
+void search_affine_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out);
+void search_symmetric_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out);
 
 // The scales of `n_blocks` blocks of any type that has a grid. Block b has the weights of block b % n_weight_blocks, or
 // none (nullptr).

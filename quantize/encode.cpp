@@ -10,21 +10,38 @@ namespace attar {
 namespace {
 
 constexpr size_t kGroup = 16;       // columns that share a step at least
+constexpr size_t kRun = 256;        // columns whose losses are added together
 constexpr size_t kPiece = 1 << 14;  // values at once: what is kept of them stays in the second-level cache
 
-// Sixteen sums that run side by side.
+// Sums that run side by side.
 struct Losses {
   double error[kGroup] = {}, energy[kGroup] = {};
 };
 
+// Of n values: whole groups, or less than one.
 ATTAR_VECTOR_CLONES void add_losses(const float* x, const float* value, const float* w, size_t n, Losses& losses) {
-  for (size_t j = 0; j < n; ++j) {
-    const auto given = static_cast<double>(x[j]), weight = static_cast<double>(w[j]);
-    const double difference = static_cast<double>(value[j]) - given;
-    losses.error[j] += weight * difference * difference;
-    losses.energy[j] += weight * given * given;
-  }
+  double error[kGroup], energy[kGroup];
+  for (size_t l = 0; l < kGroup; ++l) error[l] = losses.error[l], energy[l] = losses.energy[l];
+  const auto add = [&](size_t i, size_t l) __attribute__((always_inline)) {
+    const auto given = static_cast<double>(x[i]), weight = static_cast<double>(w[i]);
+    const double difference = static_cast<double>(value[i]) - given;
+    error[l] += weight * difference * difference;
+    energy[l] += weight * given * given;
+  };
+  size_t i = 0;
+  for (; i + kGroup <= n; i += kGroup)
+    for (size_t l = 0; l < kGroup; ++l) add(i + l, l);
+  for (size_t l = 0; i < n; ++i, ++l) add(i, l);
+  for (size_t l = 0; l < kGroup; ++l) losses.error[l] = error[l], losses.energy[l] = energy[l];
 }
+
+struct Ones {
+  float of[kRun];
+  constexpr Ones() : of{} {
+    for (float& one : of) one = 1.0f;
+  }
+};
+constexpr Ones kOnes;
 
 // round_at of sixteen columns that share a step.
 template <bool kTable>
@@ -47,32 +64,14 @@ ATTAR_VECTOR_CLONES void round_table(const Grid::Step& step, const Levels& level
   round_group<true>(step, levels, x, code, value);
 }
 
-// Whole rows of a type that has a grid.
-void encode_on_grid(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights,
-                    std::span<std::byte> out, Losses& losses) {
-  constexpr float kOnes[kGroup] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  const Grid grid = fit_grid(format, rows, weights);
-  const auto round = grid.levels.table ? round_table : round_whole;
-  std::vector<int8_t> codes(rows.size());
-  for (size_t i = 0, column = 0; i < rows.size(); i += kGroup) {
-    float values[kGroup];
-    round(grid.steps[i / kGroup], grid.levels, &rows[i], &codes[i], values);
-    add_losses(&rows[i], values, weights.empty() ? kOnes : &weights[column], kGroup, losses);
-    column = column + kGroup < weights.size() ? column + kGroup : 0;
-  }
-  pack(grid, codes, out);
-}
-
-// The same of a type whose values are each by themselves.
-void encode_plain(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights,
-                  std::span<std::byte> out, Losses& losses) {
-  const auto n = static_cast<int64_t>(rows.size());
-  std::vector<float> values(rows.size());
-  format.encode(rows.data(), n, out.data());
-  format.decode(out.data(), n, values.data());
-  constexpr float kOne = 1.0f;
-  for (size_t i = 0; i < rows.size(); ++i)
-    add_losses(&rows[i], &values[i], weights.empty() ? &kOne : &weights[i % weights.size()], 1, losses);
+// Of rows and the values that they are encoded as. rows, values (n, in), weights (in) or empty
+void add_row_losses(std::span<const float> rows, const std::vector<float>& values, std::span<const float> weights,
+                    Losses& losses) {
+  const size_t in = weights.empty() ? rows.size() : weights.size();
+  for (size_t first = 0; first < rows.size(); first += in)
+    for (size_t column = 0; column < in; column += kRun)
+      add_losses(&rows[first + column], &values[first + column], weights.empty() ? kOnes.of : &weights[column],
+                 std::min(kRun, in - column), losses);
 }
 
 }  // namespace
@@ -80,16 +79,30 @@ void encode_plain(const QuantFormat& format, std::span<const float> rows, std::s
 EncodeLoss encode_rows(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights,
                        std::span<std::byte> out) {
   const size_t row = weights.empty() ? static_cast<size_t>(format.block_size) : weights.size();
-  const size_t piece = row * std::max<size_t>(1, kPiece / row);
+  const size_t piece = std::min(rows.size(), row * std::max<size_t>(1, kPiece / row));
+  std::vector<float> values;
+  std::vector<int8_t> codes;
   Losses losses;
   for (size_t first = 0; first < rows.size(); first += piece) {
     const std::span<const float> part = rows.subspan(first, std::min(piece, rows.size() - first));
-    const auto begin = static_cast<size_t>(format.row_bytes(static_cast<int64_t>(first))),
-               size = static_cast<size_t>(format.row_bytes(static_cast<int64_t>(part.size())));
-    (has_grid(format) ? encode_on_grid : encode_plain)(format, part, weights, out.subspan(begin, size), losses);
+    const std::span<std::byte> bytes = out.subspan(static_cast<size_t>(format.row_bytes(static_cast<int64_t>(first))));
+    values.resize(part.size());
+    if (has_grid(format)) {
+      const Grid grid = fit_grid(format, part, weights);
+      const auto round = grid.levels.table ? round_table : round_whole;
+      codes.resize(part.size());
+      for (size_t i = 0; i < part.size(); i += kGroup)
+        round(grid.steps[i / kGroup], grid.levels, &part[i], &codes[i], &values[i]);
+      pack(grid, codes, bytes);
+    } else {
+      const auto n_blocks = static_cast<int64_t>(part.size()) / format.block_size;
+      format.encode(part.data(), n_blocks, bytes.data());
+      format.decode(bytes.data(), n_blocks, values.data());
+    }
+    add_row_losses(part, values, weights, losses);
   }
   EncodeLoss total;
-  for (size_t j = 0; j < kGroup; ++j) total.error += losses.error[j], total.energy += losses.energy[j];
+  for (size_t l = 0; l < kGroup; ++l) total.error += losses.error[l], total.energy += losses.energy[l];
   return total;
 }
 

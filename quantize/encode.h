@@ -13,7 +13,7 @@ struct EncodeLoss {
   double error = 0, energy = 0;
 };
 
-// rows (n, in), weights (in) or empty -> n * row_bytes(in) bytes.
+// rows (n, in), weights (in; positive, around 1) or empty -> n * row_bytes(in) bytes.
 EncodeLoss encode_rows(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights,
                        std::span<std::byte> out);
 

@@ -31,15 +31,20 @@ Grid grid_of(const QuantFormat& format, std::vector<std::byte> blocks) {
   return grid;
 }
 
-Grid fit_grid(const QuantFormat& format, std::span<const float> values, std::span<const float> weights) {
-  const int64_t size = format.block_size, n_blocks = static_cast<int64_t>(values.size()) / size;
-  std::vector<BlockScales> scales(static_cast<size_t>(n_blocks));
-  search_scales(format, values.data(), n_blocks, weights.empty() ? nullptr : weights.data(),
-                static_cast<int64_t>(weights.size()) / size, scales.data());
-  std::vector<std::byte> blocks(static_cast<size_t>(n_blocks * format.block_bytes));
-  for (int64_t b = 0; b < n_blocks; ++b)
-    format.codes->write_scales(scales[static_cast<size_t>(b)], blocks.data() + b * format.block_bytes);
+Grid grid_of(const QuantFormat& format, std::span<const BlockScales> scales) {
+  assert(has_grid(format));
+  std::vector<std::byte> blocks(scales.size() * static_cast<size_t>(format.block_bytes));
+  for (size_t b = 0; b < scales.size(); ++b)
+    format.codes->write_scales(scales[b], blocks.data() + b * static_cast<size_t>(format.block_bytes));
   return grid_of(format, std::move(blocks));
+}
+
+Grid fit_grid(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights) {
+  const int64_t size = format.block_size, n_blocks = static_cast<int64_t>(rows.size()) / size;
+  std::vector<BlockScales> scales(static_cast<size_t>(n_blocks));
+  search_scales(format, rows.data(), n_blocks, weights.empty() ? nullptr : weights.data(),
+                static_cast<int64_t>(weights.size()) / size, scales.data());
+  return grid_of(format, scales);
 }
 
 void pack(const Grid& grid, std::span<const int8_t> codes, std::span<std::byte> out) {

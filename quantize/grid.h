@@ -34,8 +34,9 @@ inline bool has_grid(const QuantFormat& format) {
 // groups at a time.
 Grid fit_grid(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights);
 
-// The grid of rows that are encoded already.
+// The grid of rows that are encoded already, and of scales that somebody else found, one for each block.
 Grid grid_of(const QuantFormat& format, std::vector<std::byte> blocks);
+Grid grid_of(const QuantFormat& format, std::span<const BlockScales> scales);
 
 // Column j's nearest code for x, and the value that pack's bytes will decode to.
 struct Rounded {

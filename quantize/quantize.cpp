@@ -40,18 +40,17 @@ std::vector<float> means(const LinearStats& stats) {
   return out;
 }
 
-// Weights that no block can be all zero in: a thousandth of the median of those that are not zero is added. (The mean
-// is that of one loud input: it would make all the others alike.)
-std::vector<float> floored(const std::vector<float>& importance) {
-  std::vector<float> out(importance), used(importance);
+// Weights around 1, over the median of those that are not zero, that no block can be all zero in: a thousandth is
+// added. (The mean is that of one loud input: it would make all the others alike.) Beyond the limit nothing else
+// counts.
+std::vector<float> relative_weights(const std::vector<float>& importance) {
+  constexpr float kLeast = 1e-3f, kMost = 1e12f;
+  std::vector<float> out(importance.size(), 1.0f), used(importance);
   std::erase_if(used, [](float v) { return v <= 0.0f; });
-  float floor = 1e-30f;
-  if (!used.empty()) {
-    const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
-    std::nth_element(used.begin(), middle, used.end());
-    floor += 1e-3f * *middle;
-  }
-  for (float& v : out) v += floor;
+  if (used.empty()) return out;
+  const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
+  std::nth_element(used.begin(), middle, used.end());
+  for (size_t j = 0; j < out.size(); ++j) out[j] = std::min(kMost, importance[j] / *middle + kLeast);
   return out;
 }
 
@@ -71,7 +70,7 @@ QuantizedTensor encode_tensor(const at::Tensor& tensor, const PlannedTensor& pla
   require_finite(planned.spec.name, {data, static_cast<size_t>(values.numel())});
   const int64_t columns = values.size(-1), rows = values.numel() / columns, row_bytes = format.row_bytes(columns);
   QuantizedTensor out{planned.type, planned.spec.shape, std::vector<std::byte>(static_cast<size_t>(rows * row_bytes))};
-  const std::vector<float> weights = importance != nullptr ? floored(*importance) : std::vector<float>();
+  const std::vector<float> weights = importance != nullptr ? relative_weights(*importance) : std::vector<float>();
   const int64_t parts = (rows + kRowsAPart - 1) / kRowsAPart;
   std::vector<EncodeLoss> losses(static_cast<size_t>(parts));
   run_shards(parts, threads, [&](int64_t part) {

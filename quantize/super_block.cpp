@@ -86,7 +86,7 @@ AffineSums choose_scales(const Groups& groups, const Levels& levels, const Super
   const Steps steps = steps_of(blocks, layout);
   Chosen best{{}, blocks.scales, blocks.minimums};
   for (float& error : best.sums.error.of) error = HUGE_VALF;
-  const int reach = layout.minimums ? 1 : 0;
+  const int reach = layout.minimums ? 2 : 0;
   for (int up = -1; up <= 1; ++up)
     for (int down = -reach; down <= reach; ++down) {
       Candidate candidate;
@@ -153,8 +153,8 @@ SuperBlocks improved(const Groups& groups, const Levels& levels, const SuperLayo
   return best;
 }
 
-void write(const SuperBlocks& found, const SuperLayout& layout, BlockScales* out) {
-  for (int s = 0; s < layout.n_supers(); ++s) {
+void write(const SuperBlocks& found, const SuperLayout& layout, int64_t count, BlockScales* out) {
+  for (int s = 0; s < static_cast<int>(count); ++s) {
     out[s] = {.d = f32_to_f16(found.d[s]), .dmin = f32_to_f16(found.dmin[s])};
     for (int g = 0; g < layout.groups_a_super; ++g) {
       out[s].scales[g] = static_cast<int8_t>(found.scales[s * layout.groups_a_super + g]);
@@ -191,19 +191,19 @@ SuperBlocks rounded(const Affine& fit, const SuperLayout& layout, float end) {
 
 }  // namespace
 
-void search_affine_super(const Groups& groups, const Levels& levels, BlockScales* out) {
+void search_affine_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out) {
   constexpr SuperLayout kLayout{8, 0.0f, 63.0f, true};
   const Fits fits = affine_fits(groups, levels, Minimum::AtMostZero);
   write(improved(groups, levels, kLayout, rounded(fits.searched, kLayout, 63.0f), rounded(fits.plain, kLayout, 63.0f)),
-        kLayout, out);
+        kLayout, count, out);
 }
 
-void search_symmetric_super(const Groups& groups, const Levels& levels, BlockScales* out) {
+void search_symmetric_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out) {
   constexpr SuperLayout kLayout{16, -128.0f, 127.0f, false};
-  const Fits fits = symmetric_fits(groups, levels, {5, 4, 4});
+  const Fits fits = symmetric_fits(groups, levels);
   write(improved(groups, levels, kLayout, rounded(fits.searched, kLayout, -128.0f),
                  rounded(fits.plain, kLayout, -128.0f)),
-        kLayout, out);
+        kLayout, count, out);
 }
 
 }  // namespace attar

@@ -7,6 +7,7 @@ as llama-perplexity scores them).
 Prints a Markdown table with a row a preset: the stock file, Attar's of the same types, and Attar's best within the bytes of the stock file. The teacher is
 F16 or F32 and off any grid: quantizing weights that were quantized before proves nothing. Needs 'make peers'.
 """
+
 import argparse
 import collections
 import ctypes
@@ -42,17 +43,30 @@ def windows_of(teacher, paths, count):
     vocabulary = llama_cpp.Vocabulary(llama_cpp.library(), teacher)
     windows = []
     for path in paths:
-        tokens = np.array(vocabulary.encode(text_of(path)[:8 * WINDOW * count], False))
-        windows += [part for part in tokens[:len(tokens) // WINDOW * WINDOW].reshape(-1, WINDOW)[:count // len(paths)]]
+        tokens = np.array(vocabulary.encode(text_of(path)[: 8 * WINDOW * count], False))
+        windows += [part for part in tokens[: len(tokens) // WINDOW * WINDOW].reshape(-1, WINDOW)[: count // len(paths)]]
     vocabulary.close()
     return windows
 
 
 class Tensor(ctypes.Structure):
     """ggml_tensor of ggml.h."""
-    _fields_ = [("type", ctypes.c_int32), ("buffer", ctypes.c_void_p), ("ne", ctypes.c_int64 * 4), ("nb", ctypes.c_size_t * 4), ("op", ctypes.c_int32),
-                ("op_params", ctypes.c_int32 * 16), ("flags", ctypes.c_int32), ("src", ctypes.c_void_p * 10), ("view_src", ctypes.c_void_p),
-                ("view_offset", ctypes.c_size_t), ("data", ctypes.c_void_p), ("name", ctypes.c_char * 64), ("extra", ctypes.c_void_p)]
+
+    _fields_ = [
+        ("type", ctypes.c_int32),
+        ("buffer", ctypes.c_void_p),
+        ("ne", ctypes.c_int64 * 4),
+        ("nb", ctypes.c_size_t * 4),
+        ("op", ctypes.c_int32),
+        ("op_params", ctypes.c_int32 * 16),
+        ("flags", ctypes.c_int32),
+        ("src", ctypes.c_void_p * 10),
+        ("view_src", ctypes.c_void_p),
+        ("view_offset", ctypes.c_size_t),
+        ("data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 64),
+        ("extra", ctypes.c_void_p),
+    ]
 
 
 def importance(teacher, windows):
@@ -79,7 +93,7 @@ def importance(teacher, windows):
     plain = library.context_params
     defaults = library.lib.llama_context_default_params().ints()
     types = llama_cpp.find(defaults, (1, 1), llama_cpp.find(defaults, (-1, -1, -1, -1)) + 4)  # behind cb_eval and its argument
-    assert defaults[types - 4:types] == (0, 0, 0, 0), "llama_context_params of this llama.cpp is not laid out as expected"
+    assert defaults[types - 4 : types] == (0, 0, 0, 0), "llama_context_params of this llama.cpp is not laid out as expected"
 
     def watched(n_tokens, threads):
         params = plain(n_tokens, threads)
@@ -96,6 +110,7 @@ def importance(teacher, windows):
 
 class MatrixEntry(ctypes.Structure):
     """llama_model_imatrix_data of llama.h; a list of them ends with one without a name."""
+
     _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.POINTER(ctypes.c_float)), ("size", ctypes.c_size_t)]
 
 
@@ -157,8 +172,11 @@ def main():
         stock(args.teacher, files[0], preset, matrix)
         name = preset if "_K_" in preset else f"MOSTLY_{preset}"
         for path, wanted in ((files[1], ["--to", name]), (files[2], ["--target-size", str(files[0].stat().st_size)])):
-            subprocess.run([args.attar, "quantize", args.teacher, "-o", path, *wanted, "--calibration", text, "--calibration-tokens", str(args.tokens), "--quiet"],
-                           check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [args.attar, "quantize", args.teacher, "-o", path, *wanted, "--calibration", text, "--calibration-tokens", str(args.tokens), "--quiet"],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
         rows.append((preset, files))
     found = judged(args.teacher, [path for _, files in rows for path in files], windows_of(args.teacher, args.evaluation, args.windows))
     print(f"{args.teacher.name}, {len(calibration) * WINDOW} calibration tokens, {args.windows} windows of {WINDOW}\n")
@@ -166,8 +184,10 @@ def main():
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for preset, files in rows:
         (kl, top), (types_kl, types_top), (bytes_kl, bytes_top) = (found[path] for path in files)
-        print(f"| {preset} | {files[0].stat().st_size:,} | {kl:.5f} | {100 * top:.1f} | {types_kl:.5f} | {100 * types_top:.1f} | {types_kl / kl:.2f} "
-              f"| {files[2].stat().st_size:,} | {bytes_kl:.5f} | {100 * bytes_top:.1f} | {bytes_kl / kl:.2f} |")
+        print(
+            f"| {preset} | {files[0].stat().st_size:,} | {kl:.5f} | {100 * top:.1f} | {types_kl:.5f} | {100 * types_top:.1f} | {types_kl / kl:.2f} "
+            f"| {files[2].stat().st_size:,} | {bytes_kl:.5f} | {100 * bytes_top:.1f} | {bytes_kl / kl:.2f} |"
+        )
 
 
 main()

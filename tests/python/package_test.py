@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -404,9 +403,8 @@ def test_ctrl_c(tiny, tmp_path, call):
     try:
         assert child.stdout.readline()
         child.send_signal(signal.SIGINT)
-        begun = time.monotonic()
-        _, complaint = child.communicate(timeout=60)
-        assert time.monotonic() - begun < 10 and complaint.rstrip().endswith("KeyboardInterrupt"), complaint
+        _, complaint = child.communicate(timeout=300)  # neither call would end by itself so
+        assert complaint.rstrip().endswith("KeyboardInterrupt"), complaint
     finally:
         child.kill()
 

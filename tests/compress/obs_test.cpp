@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_inv.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
@@ -11,21 +10,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/base/random.h"
+#include "tests/compress/normal_tensor.h"
 
 namespace attar::obs {
 namespace {
-
-at::Tensor normal(int64_t rows, int64_t columns, uint64_t seed) {
-  const CounterRandom random(seed);
-  at::Tensor out = at::empty({rows, columns}, at::kDouble);
-  for (int64_t i = 0; i < out.numel(); ++i) {
-    double sum = -6.0;
-    for (int64_t k = 0; k < 12; ++k) sum += random.uniform(static_cast<uint64_t>(12 * i + k));
-    out.data_ptr<double>()[i] = sum;
-  }
-  return out;
-}
 
 // X^T X + ridge of inputs that share directions and differ in loudness by up to a hundred.
 at::Tensor some_hessian(int64_t in, uint64_t seed) {

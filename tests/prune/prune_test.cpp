@@ -15,8 +15,8 @@
 
 #include "prune/refit.h"
 #include "runtime/base/error.h"
-#include "runtime/base/random.h"
 #include "tests/compress/counted_memory.h"
+#include "tests/compress/normal_tensor.h"
 #include "tests/compress/uneven_model.h"
 
 namespace attar {
@@ -29,15 +29,6 @@ LinearStats stats_of(const at::Tensor& x, const at::Tensor& y) {
           .gram = at::mm(x.t(), x),
           .target = at::mm(y.t(), x),
           .target_squares = y.square().sum().item<double>()};
-}
-
-at::Tensor normal(int64_t rows, int64_t columns, uint64_t seed) {
-  const CounterRandom random(seed);
-  at::Tensor out = at::zeros({rows, columns}, at::kDouble);
-  for (int64_t i = 0; i < out.numel(); ++i)
-    for (int64_t k = 0; k < 12; ++k)
-      out.data_ptr<double>()[i] += random.uniform(static_cast<uint64_t>(12 * i + k)) - 0.5;
-  return out;
 }
 
 // Two loud channels that say nearly the same beside two quiet ones. Each of the loud ones alone could go at no cost, so

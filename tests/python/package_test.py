@@ -395,7 +395,8 @@ def test_a_callback_may_raise(tmp_path):
 def test_ctrl_c(tiny, tmp_path, call):
     """A real signal to a real process, once the call has begun to speak."""
     child = in_a_child(
-        f"import attar\nRECIPE, OUT, GGUF = {str(ROOT / 'recipes/tiny.yaml')!r}, {str(tmp_path / 'out')!r}, {tiny['gguf']!r}\n"
+        "import attar, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it\n"
+        f"RECIPE, OUT, GGUF = {str(ROOT / 'recipes/tiny.yaml')!r}, {str(tmp_path / 'out')!r}, {tiny['gguf']!r}\n"
         + call.replace("attar.Model(GGUF).generate", "model = attar.Model(GGUF)\nwhile True: model.generate"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,7 +1,6 @@
 #include "quantize/gptq.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/mm.h>
@@ -13,21 +12,10 @@
 #include "compress/obs.h"
 #include "quantize/encode.h"
 #include "quantize/grid.h"
-#include "runtime/base/random.h"
+#include "tests/compress/normal_tensor.h"
 
 namespace attar::gptq {
 namespace {
-
-at::Tensor normal(int64_t rows, int64_t columns, uint64_t seed) {
-  const CounterRandom random(seed);
-  at::Tensor out = at::empty({rows, columns}, at::kDouble);
-  for (int64_t i = 0; i < out.numel(); ++i) {
-    double sum = -6.0;
-    for (int64_t k = 0; k < 12; ++k) sum += random.uniform(static_cast<uint64_t>(12 * i + k));
-    out.data_ptr<double>()[i] = sum;
-  }
-  return out;
-}
 
 // X^T X of inputs that share directions and differ in loudness by up to ten.
 at::Tensor some_gram(int64_t in, int64_t tokens, uint64_t seed) {

@@ -30,6 +30,7 @@ def written(folder):
 def new_environment(folder):
     """An environment where torch is installed, as a user's would be: it is large, so by a link. The build's tools lie behind it. -> its Python"""
     venv.create(folder, with_pip=True)
+    run(folder / "bin" / "python", "-m", "pip", "uninstall", "-q", "-y", "setuptools")  # older than torch asks for
     site = next(folder.glob("lib/python*/site-packages"))
     for installed in [*PACKAGES.glob("torch"), *PACKAGES.glob("torch-*.dist-info")]:
         (site / installed.name).symlink_to(installed)

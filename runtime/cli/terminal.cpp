@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -36,7 +37,7 @@ int terminal_columns() {
 
 std::string bar(double share) {
   std::string text;
-  const int full = static_cast<int>(share * kBarWidth + 0.5);
+  const int full = static_cast<int>(std::lround(share * kBarWidth));
   for (int i = 0; i < kBarWidth; ++i) text += i < full ? "━" : "╌";
   return text;
 }
@@ -150,7 +151,7 @@ void show_notes(const std::vector<std::string>& notes, const GlobalOptions& glob
 }
 
 std::string duration_text(double seconds) {
-  const auto whole = static_cast<long long>(seconds + 0.5);
+  const long long whole = std::llround(seconds);
   if (whole >= 3600) return text_of("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
   return text_of("%lld:%02lld", whole / 60, whole % 60);
 }

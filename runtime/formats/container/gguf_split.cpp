@@ -61,7 +61,7 @@ GgufFile GgufFile::open(const std::string& path) {
     const std::string part_path = gguf_part_path(whole, i + 1, count);
     if (!path_exists(part_path))
       throw input_error(path, "is one of " + std::to_string(count) + " files, of which one is missing", part_path);
-    GgufFile part = part_path == path ? std::move(given) : open_one(part_path);
+    GgufFile part = open_one(part_path);
     check_part(part, i, count);
     i == 0 ? void(all = std::move(part)) : all.add_part(std::move(part));
   }

@@ -62,7 +62,7 @@ Value cycler(const Call& call, Spaces& spaces) {
   const auto space = std::make_shared<Namespace>();
   spaces.push_back(space);
   const auto go = [at = std::make_shared<size_t>(0), items = call.positional, whole = space.get()](bool on) -> Value {
-    const Value before = items[*at];
+    const Value& before = items[*at];
     *at = on ? (*at + 1) % items.size() : 0;
     whole->attributes.assign(Value("current"), items[*at]);
     return on ? before : Value(None{});

@@ -194,8 +194,8 @@ QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan&
         continue;
       }
       if (!inputs) inputs = gptq::input_hessian(stats.gram, stats.tokens);
-      at::Tensor values =
-          encode_with_feedback(model.parameter(name), *planned.at(name), *inputs, relative_weights(weights), threads, tensor);
+      at::Tensor values = encode_with_feedback(model.parameter(name), *planned.at(name), *inputs,
+                                               relative_weights(weights), threads, tensor);
       if (tensor.relative_error <= kMostLoss) changed.parameters[name] = std::move(values);  // others become F32
     }
   };

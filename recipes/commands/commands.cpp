@@ -230,13 +230,13 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   } else if (own.importance) {
     data = text_data(command, source.tokenizer());
   }
-  const QuantizedModel quantized = data.tokens.documents.empty()
-                                       ? quantize(model, plan, matrix, thread_count(command), progress)
-                                       : quantize(model, plan, own, data.tokens, thread_count(command), progress);
+  const bool on_text = own.importance && imatrix.empty();
+  const QuantizedModel quantized = on_text ? quantize(model, plan, own, data.tokens, thread_count(command), progress)
+                                           : quantize(model, plan, matrix, thread_count(command), progress);
   Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
   add_note(json, requantization_note(source, plan));
   for (const std::string& note : quantized.notes) add_note(json, note);
-  if (!data.tokens.documents.empty()) json["method"] = own.method;
+  if (on_text) json["method"] = own.method;
   json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
   if (!imatrix.empty()) json["importance_tensors"] = known_matrices(plan, matrix);
   for (const std::string& note : data.notes) json["notes"].push_back(note);

@@ -157,6 +157,7 @@ def main():
     parser.add_argument("--presets", nargs="+", default=PRESETS)
     parser.add_argument("--windows", type=int, default=20, help="of 512 tokens to judge by")
     parser.add_argument("--tokens", type=int, default=65536, help="to calibrate with")
+    parser.add_argument("--method", default="fast", help="of attar quantize")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/bench-quantize"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +174,7 @@ def main():
         name = preset if "_K_" in preset else f"MOSTLY_{preset}"
         for path, wanted in ((files[1], ["--to", name]), (files[2], ["--target-size", str(files[0].stat().st_size)])):
             subprocess.run(
-                [args.attar, "quantize", args.teacher, "-o", path, *wanted, "--calibration", text, "--calibration-tokens", str(args.tokens), "--quiet"],
+                [args.attar, "quantize", args.teacher, "-o", path, *wanted, "--calibration", text, "--calibration-tokens", str(args.tokens), "--method", args.method, "--quiet"],
                 check=True,
                 stdout=subprocess.DEVNULL,
             )

@@ -77,6 +77,18 @@ def test_distill_keeps_them_too(models, tmp_path):
     assert LOST.format("F16") in said["fallbacks"]
 
 
+def test_methods(models, tmp_path):
+    _, plain, _, text = models
+    command = ["quantize", plain, "--to", "Q4_0", "--calibration", text, "--calibration-tokens", 100]
+    said = {method: run(*command, "-o", tmp_path / f"{method}.gguf", "--method", method) for method in ("best", "fast")}
+    assert run(*command, "-o", tmp_path / "default.gguf")["method"] == "best"
+    files = {name: (tmp_path / f"{name}.gguf").read_bytes() for name in ("best", "fast", "default")}
+    assert files["best"] == files["default"] != files["fast"] and len(files["best"]) == len(files["fast"])
+    assert any("tokens short" in note for note in said["best"]["notes"]) and not any("tokens short" in note for note in said["fast"].get("notes", []))
+    refused = subprocess.run([BIN / "attar", *map(str, command), "-o", tmp_path / "x.gguf", "--method", "gptq"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "best or fast" in refused.stderr and not (tmp_path / "x.gguf").exists()
+
+
 def test_a_target_size_holds_or_says_that_it_cannot(models, tmp_path):
     done = subprocess.run([BIN / "attar", "quantize", models[0], "-o", tmp_path / "out.gguf", "--target-size", "240KB", "--quiet"], capture_output=True, text=True)
     assert done.returncode == 3 and SMALL in done.stderr and "no room" in done.stderr and not (tmp_path / "out.gguf").exists(), done.stderr

@@ -1,25 +1,37 @@
 #include "quantize/block_search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
 
 #include "runtime/base/fast_math.h"
 #include "runtime/base/half.h"
+#include "runtime/formats/blocks/blocks.h"
 
 namespace attar {
 namespace {
 
 // What a symmetric search tries. Where the peak may lie: `tries` places on either side of the last level, `spacing` of
-// it apart, and `clips` far beyond it, so that a peak whose weight is small is cut off; then `refinements` rounds of
-// codes for the scale, scale for the codes.
+// it apart, and `clips` far beyond it, so that a peak whose weight is small is cut off, or `rungs` of a ladder from
+// below it to far beyond; then `refinements` rounds of codes for the scale, scale for the codes.
 struct Effort {
   int tries;
   float spacing;
-  int clips, refinements;
+  int clips, rungs, refinements;
 };
-constexpr Effort kMost{9, 1.0f / 40.0f, 4, 2};
-constexpr Effort kOfBytes{2, 1.0f / 80.0f, 0, 1};  // of eight bits little is left to gain
+constexpr Effort kMost{9, 1.0f / 40.0f, 4, 0, 2};
+constexpr Effort kOfBytes{2, 1.0f / 80.0f, 0, 0, 1};  // of eight bits little is left to gain
+constexpr Effort kOfTwoBits{0, 0.0f, 0, 16, 3};       // most of a wide block lies within one step
+constexpr Effort kOfSigns{0, 0.0f, 0, 0, 0};          // any scale gives the same codes
 constexpr float kClips[] = {1.2f, 1.5f, 2.0f, 2.7f};
+constexpr float kFirstRung = 0.6f, kRungs = 1.25f;
+
+const Effort& effort_for(const Levels& levels) {
+  if (levels.most > 126.0f) return kOfBytes;
+  if (levels.most > 2.0f) return kMost;
+  return levels.table ? kOfSigns : kOfTwoBits;
+}
 
 ATTAR_VECTOR_CLONES void find_range(const Groups& groups, Lanes& lowest, Lanes& highest) {
   float low[kLanes], high[kLanes];
@@ -98,7 +110,7 @@ constexpr Lanes kNoMinimum{
 }  // namespace
 
 Fits symmetric_fits(const Groups& groups, const Levels& levels) {
-  const Effort& effort = levels.most == 127.0f ? kOfBytes : kMost;
+  const Effort& effort = effort_for(levels);
   Lanes low, high, peak;  // the value of largest magnitude, with its sign
   find_range(groups, low, high);
   for (int l = 0; l < kLanes; ++l) peak[l] = high[l] > -low[l] ? high[l] : low[l];
@@ -114,6 +126,8 @@ Fits symmetric_fits(const Groups& groups, const Levels& levels) {
     const float unit = -levels.least * effort.spacing;
     for (int t = -effort.tries; t <= effort.tries; ++t) try_inverse(end + unit * static_cast<float>(t), peak);
     for (int i = 0; i < effort.clips; ++i) try_inverse(kClips[i] * end, peak);
+    float rung = kFirstRung * end;
+    for (int i = 0; i < effort.rungs; ++i, rung *= kRungs) try_inverse(rung, peak);
   };
   try_end(levels.least);
   if (levels.most != -levels.least) try_end(levels.most);  // else its mirror image
@@ -148,8 +162,10 @@ Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum) {
   return {best.fit, range};
 }
 
-// The scales of `count` blocks of 32.
-void search_small(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out) {
+namespace {
+
+// The scales of `count` blocks with one F16 scale, and minimum.
+void search_halves(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out) {
   const bool affine = levels.least == 0.0f;
   const Affine fit = better_in_f16(groups, levels,
                                    affine ? affine_fits(groups, levels, Minimum::Any) : symmetric_fits(groups, levels));
@@ -159,11 +175,93 @@ void search_small(const Groups& groups, const Levels& levels, int64_t count, Blo
   }
 }
 
+// Scales of one byte: what each stands for, ascending from byte `first` on, and how many beside the one that brings the
+// peak to the highest level are tried.
+struct ByteScales {
+  std::span<const float> values;
+  int first, below, above;
+};
+
+struct BestBytes {
+  Lanes error, place;
+};
+ATTAR_VECTOR_CLONES void take_better(const Lanes& error, const Lanes& place, BestBytes& best) {
+  for (int l = 0; l < kLanes; ++l) {
+    const bool better = error.of[l] < best.error.of[l];
+    best.error.of[l] = better ? error.of[l] : best.error.of[l];
+    best.place.of[l] = better ? place.of[l] : best.place.of[l];
+  }
+}
+
+// The scales of `count` blocks, of `groups_a_block` bytes each.
+void search_bytes(const Groups& groups, const Levels& levels, const ByteScales& scales, int groups_a_block,
+                  int64_t count, BlockScales* out) {
+  const auto last = static_cast<int>(scales.values.size()) - 1;
+  Lanes low, high;
+  find_range(groups, low, high);
+  int middle[kLanes];
+  for (int l = 0; l < kLanes; ++l) {
+    const float peak = std::max(high[l], -low[l]) / levels.most;
+    middle[l] =
+        static_cast<int>(std::upper_bound(scales.values.begin(), scales.values.end(), peak) - scales.values.begin()) -
+        1;
+  }
+  BestBytes best{};
+  for (float& error : best.error.of) error = HUGE_VALF;
+  for (int move = -scales.below; move <= scales.above; ++move) {
+    Affine fit{{}, kNoMinimum};
+    Lanes place;
+    for (int l = 0; l < kLanes; ++l) {
+      const int at = std::clamp(middle[l] + move, 0, last);
+      place[l] = static_cast<float>(at), fit.scale[l] = scales.values[static_cast<size_t>(at)];
+    }
+    AffineSums sums;
+    affine_sums(groups, fit, levels, sums);
+    take_better(sums.error, place, best);
+  }
+  for (int l = 0; l < static_cast<int>(count) * groups_a_block; ++l)
+    out[l / groups_a_block].scales[l % groups_a_block] =
+        static_cast<int8_t>(scales.first + static_cast<int>(best.place[l]));
+}
+
+template <size_t kCount, float (*kValue)(int), int kFirst>
+constexpr std::array<float, kCount> values_of_bytes() {
+  std::array<float, kCount> values{};
+  for (size_t i = 0; i < kCount; ++i) values[i] = kValue(kFirst + static_cast<int>(i));
+  return values;
+}
+constexpr auto kE8m0 = values_of_bytes<253, blocks::e8m0_half, 2>();  // below, a scale has no finite inverse
+constexpr auto kUe4m3 = values_of_bytes<127, blocks::ue4m3_half, 0>();
+constexpr ByteScales kExponents{kE8m0, 2, 2, 2};     // a quarter of the peak's to four times it
+constexpr ByteScales kSmallFloats{kUe4m3, 0, 8, 8};  // half of the peak's to twice it
+
+// Where a scale is not one F16 for the block.
+struct TypeSearch {
+  TensorType type;
+  int width;  // of a group
+  SuperLayout super;
+  const ByteScales* bytes;  // nullptr: a super-block
+};
+constexpr TypeSearch kSearches[] = {
+    {TensorType::Q2_K, 16, {16, 0.0f, 15.0f, true}, nullptr},
+    {TensorType::Q3_K, 16, {16, -32.0f, 31.0f, false}, nullptr},
+    {TensorType::Q4_K, 32, {8, 0.0f, 63.0f, true}, nullptr},
+    {TensorType::Q5_K, 32, {8, 0.0f, 63.0f, true}, nullptr},
+    {TensorType::Q6_K, 16, {16, -128.0f, 127.0f, false}, nullptr},
+    {TensorType::IQ4_XS, 32, {8, -32.0f, 31.0f, false}, nullptr},
+    {TensorType::MXFP4, 32, {}, &kExponents},
+    {TensorType::NVFP4, 16, {}, &kSmallFloats},
+};
+
+}  // namespace
+
 void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, const float* w, int64_t n_weight_blocks,
                    BlockScales* out) {
   const Levels levels(*format.codes);
-  const bool super = format.block_size == 256;
-  Groups groups(format.type == TensorType::Q6_K ? 16 : 32);
+  const auto* const own = std::find_if(std::begin(kSearches), std::end(kSearches),
+                                       [&](const TypeSearch& row) { return row.type == format.type; });
+  const bool half = own == std::end(kSearches);
+  Groups groups(half ? static_cast<int>(format.block_size) : own->width);
   const auto groups_a_block = static_cast<int>(format.block_size / groups.width);
   const int64_t at_once = kLanes / groups_a_block;
   for (int64_t first = 0; first < n_blocks; first += at_once) {
@@ -175,10 +273,12 @@ void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, 
       groups.load(w + at * format.block_size, static_cast<int>(i) * groups_a_block,
                   static_cast<int>(next) * groups_a_block, groups.w);
     }
-    if (super)
-      (levels.least == 0.0f ? search_affine_super : search_symmetric_super)(groups, levels, count, out + first);
+    if (half)
+      search_halves(groups, levels, count, out + first);
+    else if (own->bytes != nullptr)
+      search_bytes(groups, levels, *own->bytes, groups_a_block, count, out + first);
     else
-      search_small(groups, levels, count, out + first);
+      search_super(groups, levels, own->super, count, out + first);
   }
 }
 

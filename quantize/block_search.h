@@ -1,7 +1,7 @@
 // The search of scales under weights, of sixteen groups at once. For codes c and weights w the best scale is
 // sum(w c x) / sum(w c^2), and the error that it leaves is sum(w x^2) - sum(w c x)^2 / sum(w c^2): so a candidate only
-// has to give codes, and least squares does the rest. Affine grids solve the 2 x 2 system for scale and minimum. Sums
-// are in float, over at most 32 values.
+// has to give codes, and least squares does the rest. Affine grids solve the 2 x 2 system for scale and minimum. Where
+// a scale is a byte, the bytes near the peak's are all tried. Sums are in float, over one group's values.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +24,15 @@ Fits symmetric_fits(const Groups& groups, const Levels& levels);
 enum class Minimum { Any, AtMostZero };
 Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum);
 
-// Of `count` super-blocks (256); into the groups go 2 of Q4_K and Q5_K, 1 of Q6_K.
-void search_affine_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out);
-void search_symmetric_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out);
+// How a super-block (256) stores what its groups have: whole multiples of one step, and of another for minimums.
+struct SuperLayout {
+  int groups_a_super;  // 8 or 16
+  float least_scale, most_scale;
+  bool minimums;
+  int n_supers() const { return kLanes / groups_a_super; }  // that the groups hold
+};
+void search_super(const Groups& groups, const Levels& levels, const SuperLayout& layout, int64_t count,
+                  BlockScales* out);
 
 // The scales of `n_blocks` blocks of any type that has a grid. Block b has the weights of block b % n_weight_blocks, or
 // none (nullptr).

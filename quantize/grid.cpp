@@ -1,6 +1,7 @@
 #include "quantize/grid.h"
 
 #include <cassert>
+#include <cmath>
 #include <cstring>
 
 #include "quantize/block_search.h"
@@ -14,8 +15,8 @@ void read_steps(const QuantFormat& format, const std::byte* blocks, int64_t n, G
     CodeBlock part;
     format.codes->read(blocks, i, &part);
     for (int half = 0; half < 2; ++half) {
-      const float scale = part.scale[half];
-      steps[2 * i + half] = {scale, scale != 0.0f ? 1.0f / scale : 0.0f, part.minimum[half]};
+      const float scale = part.scale[half], inverse = 1.0f / scale;  // infinite: of 0, and of MXFP4's least
+      steps[2 * i + half] = {scale, std::isfinite(inverse) ? inverse : 0.0f, part.minimum[half]};
     }
   }
 }

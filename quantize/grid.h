@@ -16,7 +16,7 @@ namespace attar {
 
 struct Grid {
   struct Step {
-    float scale, inverse, minimum;  // inverse: 1 / scale, 0 where the scale is
+    float scale, inverse, minimum;  // inverse: 1 / scale, 0 where that is infinite
   };
   const QuantFormat* format;
   Levels levels;

@@ -56,8 +56,9 @@ ATTAR_VECTOR_CLONES void table_sums(const Groups& groups, const Affine& fit, con
 
 }  // namespace
 
-Groups::Groups(int values_a_group) : width(values_a_group), x{} {
-  for (float& weight : w) weight = 1.0f;
+Groups::Groups(int values_a_group) : width(values_a_group) {
+  std::fill_n(x, width * kLanes, 0.0f);
+  std::fill_n(w, width * kLanes, 1.0f);
 }
 
 ATTAR_VECTOR_CLONES void load_all(const float* values, int width, float* lanes) {

@@ -8,14 +8,14 @@
 
 namespace attar {
 
-inline constexpr int kLanes = 16;
+inline constexpr int kLanes = 16, kMostWidth = 256;
 
 struct Groups {
-  int width;             // values a group: 16 or 32
-  float x[32 * kLanes];  // value j of group l at [j * kLanes + l]
-  float w[32 * kLanes];  // its weight
+  int width;                     // values a group: 16 to kMostWidth
+  float x[kMostWidth * kLanes];  // value j of group l at [j * kLanes + l]
+  float w[kMostWidth * kLanes];  // its weight
 
-  explicit Groups(int values_a_group);  // all zero, of weight 1
+  explicit Groups(int values_a_group);  // all zero, of weight 1, up to its width
   // `count` groups that follow each other, (count * width), from lane `first` on: into x or w.
   void load(const float* values, int first, int count, float* lanes);
 };

@@ -2,21 +2,26 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
 
 #include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {
 
-// Whole numbers from least to most, or sixteen of a table.
+// Whole numbers from least to most, or at most sixteen of a table.
 struct Levels {
   float least, most;
   bool table;
-  float middles[15] = {}, gaps[15] = {};  // between neighbours of an ascending table
+  float middles[15] = {}, gaps[15] = {};  // between neighbours of the table in ascending order; no gap between equals
 
   explicit Levels(const BlockCodes& codes) : least(codes.least), most(codes.most), table(codes.table != nullptr) {
-    for (int k = 0; table && k < 15; ++k) {
-      middles[k] = 0.5f * static_cast<float>(codes.table[k] + codes.table[k + 1]);
-      gaps[k] = static_cast<float>(codes.table[k + 1] - codes.table[k]);
+    if (!table) return;
+    int8_t of[16];
+    std::copy_n(codes.table, 16, of);
+    std::sort(std::begin(of), std::end(of));
+    for (int k = 0; k < 15; ++k) {
+      middles[k] = 0.5f * static_cast<float>(of[k] + of[k + 1]);
+      gaps[k] = static_cast<float>(of[k + 1] - of[k]);
     }
   }
 

@@ -1,4 +1,4 @@
-// Super-blocks of 256 (Q4_K, Q5_K, Q6_K): groups whose scales are small whole numbers of one step a super-block. After
+// Super-blocks of 256 (K types, IQ4_XS): groups whose scales are small whole numbers of one step a super-block. After
 // each group's own best scale is rounded, two moves alternate while they help: every group tries the scales (and
 // minimums) beside its own, and the steps are fitted anew by least squares to all codes.
 #include <algorithm>
@@ -19,13 +19,6 @@ struct SuperBlocks {
   float d[kMostSupers] = {}, dmin[kMostSupers] = {};
   Lanes scales{}, minimums{};  // whole numbers
   float error[kMostSupers] = {HUGE_VALF, HUGE_VALF};
-};
-
-struct SuperLayout {
-  int groups_a_super;  // 8 or 16
-  float least_scale, most_scale;
-  bool minimums;
-  int n_supers() const { return kLanes / groups_a_super; }
 };
 
 // The nearest F16.
@@ -191,19 +184,12 @@ SuperBlocks rounded(const Affine& fit, const SuperLayout& layout, float end) {
 
 }  // namespace
 
-void search_affine_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out) {
-  constexpr SuperLayout kLayout{8, 0.0f, 63.0f, true};
-  const Fits fits = affine_fits(groups, levels, Minimum::AtMostZero);
-  write(improved(groups, levels, kLayout, rounded(fits.searched, kLayout, 63.0f), rounded(fits.plain, kLayout, 63.0f)),
-        kLayout, count, out);
-}
-
-void search_symmetric_super(const Groups& groups, const Levels& levels, int64_t count, BlockScales* out) {
-  constexpr SuperLayout kLayout{16, -128.0f, 127.0f, false};
-  const Fits fits = symmetric_fits(groups, levels);
-  write(improved(groups, levels, kLayout, rounded(fits.searched, kLayout, -128.0f),
-                 rounded(fits.plain, kLayout, -128.0f)),
-        kLayout, count, out);
+void search_super(const Groups& groups, const Levels& levels, const SuperLayout& layout, int64_t count,
+                  BlockScales* out) {
+  const Fits fits = layout.minimums ? affine_fits(groups, levels, Minimum::AtMostZero) : symmetric_fits(groups, levels);
+  const float end = layout.minimums ? layout.most_scale : layout.least_scale;
+  write(improved(groups, levels, layout, rounded(fits.searched, layout, end), rounded(fits.plain, layout, end)), layout,
+        count, out);
 }
 
 }  // namespace attar

@@ -93,7 +93,9 @@ int main(int argc, char** argv) {
   const QuantizeChunk ggml = argc > 1 ? ggml_in(argv[1]) : nullptr;
   if (ggml == nullptr) std::printf("no libggml-base.so there: attar alone ('make peers' fetches it)\n");
   std::vector<std::string> types(argv + std::min(argc, 2), argv + argc);
-  if (types.empty()) types = {"Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "IQ4_NL"};
+  if (types.empty())
+    types = {"Q8_0", "Q6_K", "Q5_K",  "Q5_1", "Q5_0",  "Q4_K",   "Q4_1",  "Q4_0",  "IQ4_NL",
+             "Q3_K", "Q2_K", "MXFP4", "Q2_0", "NVFP4", "IQ4_XS", "TQ2_0", "TQ1_0", "Q1_0"};
   const std::vector<float> rows = normal(static_cast<size_t>(kRows * kColumns), 1);
   std::vector<float> weights = normal(static_cast<size_t>(kColumns), 2);
   for (float& weight : weights) weight = std::exp(1.2f * weight);

@@ -86,7 +86,7 @@ void for_each_grid(const Check& check) {
         check(fit_grid(format, given.row, w), given.row, w);
       }
   }
-  EXPECT_EQ(types, 9);
+  EXPECT_EQ(types, 18);
 }
 
 TEST(Grid, RoundsToWhatThePackedBytesDecodeTo) {

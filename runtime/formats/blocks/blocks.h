@@ -2,6 +2,8 @@
 // decode: (n blocks) -> values; encode: values -> (n blocks). One row of the table in quant_format.cpp names each.
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -40,8 +42,65 @@ inline void read_table(const std::byte* qs, const int8_t* table, CodeBlock* out)
   }
 }
 
-// The 16 values of IQ4_NL and IQ4_XS.
+// Which four bits stand for a value of a table: the first of them.
+struct TableIndex {
+  int8_t of[256] = {};
+  constexpr explicit TableIndex(const int8_t* table) {
+    for (int k = 15; k >= 0; --k) of[static_cast<uint8_t>(table[k])] = static_cast<int8_t>(k);
+  }
+};
+// `half` bytes of two indices, as read_table reads sixteen.
+inline void put_table(const int8_t* codes, const TableIndex& index, int half, std::byte* qs) {
+  for (int j = 0; j < half; ++j)
+    qs[j] = static_cast<std::byte>(index.of[static_cast<uint8_t>(codes[j])] |
+                                   (index.of[static_cast<uint8_t>(codes[j + half])] << 4));
+}
+// 256 codes of two bits in 64 bytes: weight 128 h + 32 g + l is at bit 2 g of byte 32 h + l.
+inline int two_bits(const std::byte* qs, int group, int l) {
+  return (byte_at(qs, 32 * (group / 4) + l) >> (2 * (group % 4))) & 3;
+}
+inline void put_two_bits(const int8_t* codes, int add, std::byte* qs) {
+  for (int h = 0; h < 2; ++h)
+    for (int l = 0; l < 32; ++l) {
+      int byte = 0;
+      for (int g = 0; g < 4; ++g) byte |= ((codes[128 * h + 32 * g + l] + add) & 3) << (2 * g);
+      qs[32 * h + l] = static_cast<std::byte>(byte);
+    }
+}
+
+// What plain encoders share. The value of largest magnitude, with its sign, the first one on ties; the table's value
+// nearest to one, the first one on ties.
+inline float signed_peak(const float* values, int n) {
+  float peak = 0.0f;
+  for (int j = 0; j < n; ++j)
+    if (std::fabs(values[j]) > std::fabs(peak)) peak = values[j];
+  return peak;
+}
+inline float inverse_of(float scale) {
+  return scale == 0.0f ? 0.0f : 1.0f / scale;
+}
+inline int8_t nearest_of(const int8_t* table, float value) {
+  int8_t best = table[0];
+  for (int k = 1; k < 16; ++k)
+    if (std::fabs(value - table[k]) < std::fabs(value - best)) best = table[k];
+  return best;
+}
+
+// The 16 values of IQ4_NL and IQ4_XS; of MXFP4 and NVFP4, doubled.
 inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+inline constexpr int8_t kE2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr TableIndex kIq4Index(kIq4Values), kE2m1Index(kE2m1);
+
+// Scales of one byte, halved, which makes up for the doubled table. E8M0: 2^(e - 128). UE4M3: zero at both ends.
+constexpr float e8m0_half(int e) {
+  return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);
+}
+constexpr float ue4m3_half(int code) {
+  if (code == 0 || code == 0x7f) return 0.0f;
+  const int exponent = (code >> 3) & 15, mantissa = code & 7;
+  if (exponent == 0) return static_cast<float>(mantissa) * 0x1p-10f;
+  return std::bit_cast<float>(static_cast<uint32_t>(exponent + 119) << 23 | static_cast<uint32_t>(mantissa) << 20);
+}
 
 // plain.cpp: one value each
 void decode_f32(const std::byte*, int64_t, float*);
@@ -66,11 +125,27 @@ void encode_q8_0(const float*, int64_t, std::byte*);
 void encode_iq4_nl(const float*, int64_t, std::byte*);
 
 // blocks_k.cpp: 256 values in groups with quantized scales
-extern const BlockCodes kQ2K, kQ3K, kQ4K, kQ5K, kQ6K, kIq4Xs;
+extern const BlockCodes kQ4K, kQ5K, kQ6K;
 void decode_q8_k(const std::byte*, int64_t, float*);
 void encode_q4_k(const float*, int64_t, std::byte*);
 void encode_q5_k(const float*, int64_t, std::byte*);
 void encode_q6_k(const float*, int64_t, std::byte*);
+
+// blocks_k_low.cpp: those of two and three bits, and of a table
+extern const BlockCodes kQ2K, kQ3K, kIq4Xs;
+void encode_q2_k(const float*, int64_t, std::byte*);
+void encode_q3_k(const float*, int64_t, std::byte*);
+void encode_iq4_xs(const float*, int64_t, std::byte*);
+
+// Plain scales and codes of a super-block: whole multiples, from least_scale to most_scale, of one step.
+struct SuperShape {
+  int width;  // values a group
+  int8_t least, most;
+  float least_scale, most_scale;
+  const int8_t* table = nullptr;
+};
+BlockScales fit_affine(const float* values, const SuperShape& shape, int8_t* codes);     // (256)
+BlockScales fit_symmetric(const float* values, const SuperShape& shape, int8_t* codes);  // (256)
 
 // blocks_lattice.cpp: codebooks of 4 or 8 values
 void decode_iq2_xxs(const std::byte*, int64_t, float*);
@@ -82,8 +157,13 @@ void decode_iq1_s(const std::byte*, int64_t, float*);
 void decode_iq1_m(const std::byte*, int64_t, float*);
 
 // blocks_small.cpp: ternary, binary and four-bit floats
-extern const BlockCodes kTq2_0, kMxfp4, kNvfp4, kQ1_0, kQ2_0;
-void decode_tq1_0(const std::byte*, int64_t, float*);
+extern const BlockCodes kTq1_0, kTq2_0, kMxfp4, kNvfp4, kQ1_0, kQ2_0;
+void encode_tq1_0(const float*, int64_t, std::byte*);
+void encode_tq2_0(const float*, int64_t, std::byte*);
+void encode_mxfp4(const float*, int64_t, std::byte*);
+void encode_nvfp4(const float*, int64_t, std::byte*);
+void encode_q1_0(const float*, int64_t, std::byte*);
+void encode_q2_0(const float*, int64_t, std::byte*);
 
 // The decoder of a type of whole-number codes.
 template <const BlockCodes& kCodes, int64_t kBlockSize>

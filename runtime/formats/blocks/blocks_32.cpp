@@ -5,7 +5,6 @@
 //   IQ4_NL d qs[16]          d * table[q]
 // The plain encoders are those of the `gguf` package (Q4_0: scale from the value of largest magnitude, over -8).
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "runtime/formats/blocks/blocks.h"
@@ -108,26 +107,7 @@ void read_iq4_nl(const std::byte* blocks, int64_t i, CodeBlock* out) {
   read_table(block + 2, kIq4Values, out);
 }
 void write_iq4_nl(const int8_t* codes, std::byte* block) {
-  static constexpr auto kIndex = [] {  // of a value of the table, as a byte
-    std::array<int8_t, 256> index{};
-    for (int k = 0; k < 16; ++k) index[static_cast<uint8_t>(kIq4Values[k])] = static_cast<int8_t>(k);
-    return index;
-  }();
-  int8_t indices[kBlock];
-  for (int j = 0; j < kBlock; ++j) indices[j] = kIndex[static_cast<uint8_t>(codes[j])];
-  put_nibbles(indices, 0, block + 2);
-}
-
-// The value of largest magnitude, with its sign; the first one on ties.
-float signed_peak(const float* values) {
-  float peak = 0.0f;
-  for (int j = 0; j < kBlock; ++j)
-    if (std::fabs(values[j]) > std::fabs(peak)) peak = values[j];
-  return peak;
-}
-
-float inverse_of(float scale) {
-  return scale == 0.0f ? 0.0f : 1.0f / scale;
+  put_table(codes, kIq4Index, 16, block + 2);
 }
 
 int8_t whole(float value, int most) {
@@ -136,7 +116,7 @@ int8_t whole(float value, int most) {
 
 // code = trunc(x / d + half + 0.5) - half, d = peak / -half: Q4_0 (half = 8) and Q5_0 (16)
 BlockScales fit_symmetric(const float* values, int half, int8_t* codes) {
-  const float scale = signed_peak(values) / -static_cast<float>(half), inverse = inverse_of(scale);
+  const float scale = signed_peak(values, kBlock) / -static_cast<float>(half), inverse = inverse_of(scale);
   for (int j = 0; j < kBlock; ++j)
     codes[j] = static_cast<int8_t>(whole(values[j] * inverse + static_cast<float>(half) + 0.5f, 2 * half - 1) - half);
   return {.d = f32_to_f16(scale)};
@@ -150,22 +130,15 @@ BlockScales fit_affine(const float* values, int most, int8_t* codes) {
 }
 
 BlockScales fit_bytes(const float* values, int8_t* codes) {
-  const float scale = std::fabs(signed_peak(values)) / 127.0f, inverse = inverse_of(scale);
+  const float scale = std::fabs(signed_peak(values, kBlock)) / 127.0f, inverse = inverse_of(scale);
   for (int j = 0; j < kBlock; ++j) codes[j] = static_cast<int8_t>(std::round(values[j] * inverse));
   return {.d = f32_to_f16(scale)};
 }
 
-int8_t nearest_iq4(float value) {
-  int8_t best = kIq4Values[0];
-  for (const int8_t level : kIq4Values)
-    if (std::fabs(value - level) < std::fabs(value - best)) best = level;
-  return best;
-}
-
 BlockScales fit_table(const float* values, int8_t* codes) {
-  const uint16_t d = f32_to_f16(signed_peak(values) / static_cast<float>(kIq4Values[0]));
+  const uint16_t d = f32_to_f16(signed_peak(values, kBlock) / static_cast<float>(kIq4Values[0]));
   const float inverse = inverse_of(f16_to_f32(d));
-  for (int j = 0; j < kBlock; ++j) codes[j] = nearest_iq4(values[j] * inverse);
+  for (int j = 0; j < kBlock; ++j) codes[j] = nearest_of(kIq4Values, values[j] * inverse);
   return {.d = d};
 }
 

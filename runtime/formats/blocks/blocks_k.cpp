@@ -1,10 +1,7 @@
-// Super-blocks of 256 values (K-quants, IQ4_XS, Q8_K).
-//   Q2_K  scales[16] qs[64] d dmin          16 groups of 16: d (sc & 15) q - dmin (sc >> 4)
-//   Q3_K  hmask[32] qs[64] scales[12] d     16 groups of 16: d (sc - 32) (q - (hbit ? 0 : 4))
+// Super-blocks of 256 values (K types of four bits and more, Q8_K), and the plain scales of all super-blocks.
 //   Q4_K  d dmin scales[12] qs[128]          8 groups of 32: d sc q - dmin m
 //   Q5_K  d dmin scales[12] qh[32] qs[128]   as Q4_K, bit i of qh[l] = fifth bit in group i
 //   Q6_K  ql[128] qh[64] scales[16] d       16 groups of 16: d sc (q - 32)
-//   IQ4_XS d scales_h scales_l[4] qs[128]    8 groups of 32: d (ls - 32) table[q]
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -19,35 +16,6 @@ constexpr int kSuper = 256;
 // The group of 32 that part i of consecutive super-blocks is.
 int group_of(int64_t i) {
   return static_cast<int>(i % 8);
-}
-
-void read_q2_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
-  const std::byte* block = blocks + i / 8 * 84;
-  const int group = group_of(i), shift = 2 * (group % 4);
-  const std::byte* qs = block + 16 + 32 * (group / 4);
-  for (int l = 0; l < 32; ++l) out->codes[l] = static_cast<int8_t>((byte_at(qs, l) >> shift) & 3);
-  for (int h = 0; h < 2; ++h) {
-    const int both = byte_at(block, 2 * group + h);
-    out->scale[h] = half_at(block, 80) * static_cast<float>(both & 15);
-    out->minimum[h] = -(half_at(block, 82) * static_cast<float>(both >> 4));
-  }
-}
-
-int q3_scale(const std::byte* s, int j) {
-  const int low = j < 8 ? byte_at(s, j) & 15 : byte_at(s, j - 8) >> 4;
-  const int high = (byte_at(s, 8 + (j & 3)) >> (2 * (j >> 2))) & 3;
-  return (low | (high << 4)) - 32;
-}
-
-void read_q3_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
-  const std::byte* block = blocks + i / 8 * 110;
-  const int group = group_of(i), shift = 2 * (group % 4);
-  const std::byte* qs = block + 32 + 32 * (group / 4);
-  for (int l = 0; l < 32; ++l)
-    out->codes[l] = static_cast<int8_t>(((byte_at(qs, l) >> shift) & 3) - ((byte_at(block, l) >> group) & 1 ? 0 : 4));
-  set_scale(out, 0.0f);
-  for (int h = 0; h < 2; ++h)
-    out->scale[h] = half_at(block, 108) * static_cast<float>(q3_scale(block + 96, 2 * group + h));
 }
 
 // Scale and minimum of a group in the 12 bytes of six-bit numbers that Q4_K and Q5_K share.
@@ -136,75 +104,67 @@ void write_scales_q6_k(const BlockScales& scales, std::byte* block) {
   put_u16(block, 208, scales.d);
 }
 
-void read_iq4_xs(const std::byte* blocks, int64_t i, CodeBlock* out) {
-  const std::byte* block = blocks + i / 8 * 136;
-  const int group = group_of(i);
-  const int low = (byte_at(block, 4 + group / 2) >> (4 * (group % 2))) & 15;
-  const int high = (u16_at(block, 2) >> (2 * group)) & 3;
-  set_scale(out, half_at(block, 0) * static_cast<float>((low | (high << 4)) - 32));
-  read_table(block + 8 + 16 * group, kIq4Values, out);
-}
-
-// Six-bit codes of eight scales or minimums, and the super-block's fp16 step.
-float six_bit(const float values[8], int8_t codes[8], uint16_t& step_bits) {
-  const float most = *std::max_element(values, values + 8);
-  step_bits = f32_to_f16(most / 63.0f);
+// Whole multiples for a super-block's scales or minimums, so that `end` is that of the largest. -> the step, an F16
+float whole_steps(const float* values, int n, float end, const SuperShape& shape, int8_t* whole, uint16_t& step_bits) {
+  step_bits = f32_to_f16(signed_peak(values, n) / end);
   const float step = f16_to_f32(step_bits);
-  for (int j = 0; j < 8; ++j)
-    codes[j] = step > 0.0f ? static_cast<int8_t>(std::clamp(std::nearbyint(values[j] / step), 0.0f, 63.0f)) : 0;
+  for (int g = 0; g < n; ++g)
+    whole[g] =
+        step == 0.0f
+            ? int8_t{0}
+            : static_cast<int8_t>(std::clamp(std::nearbyint(values[g] / step), shape.least_scale, shape.most_scale));
   return step;
 }
 
-// Q4_K and Q5_K: each group's range is from min(0, lowest) to the highest.
-BlockScales fit_affine(const float* values, int most, int8_t* codes) {
-  float scales[8], minimums[8];
-  for (int g = 0; g < 8; ++g) {
-    const auto [low, high] = std::minmax_element(values + 32 * g, values + 32 * g + 32);
-    const float least = std::min(0.0f, *low);
-    scales[g] = *high > least ? (*high - least) / static_cast<float>(most) : 0.0f;
-    minimums[g] = -least;
-  }
-  BlockScales fit;
-  const float d = six_bit(scales, fit.scales, fit.d), dmin = six_bit(minimums, fit.minimums, fit.dmin);
-  for (int i = 0; i < kSuper; ++i) {
-    const float step = d * static_cast<float>(fit.scales[i / 32]);
-    const float low = dmin * static_cast<float>(fit.minimums[i / 32]);
-    const float code = step > 0.0f ? std::nearbyint((values[i] + low) / step) : 0.0f;
-    codes[i] = static_cast<int8_t>(std::clamp(code, 0.0f, static_cast<float>(most)));
-  }
-  return fit;
-}
-
-BlockScales fit_symmetric(const float* values, int8_t* codes) {
-  float scales[16], most = 0.0f;
-  for (int g = 0; g < 16; ++g) {
-    float peak = 0.0f;
-    for (int l = 0; l < 16; ++l)
-      if (std::fabs(values[16 * g + l]) > std::fabs(peak)) peak = values[16 * g + l];
-    scales[g] = peak / -32.0f;
-    if (std::fabs(scales[g]) > std::fabs(most)) most = scales[g];
-  }
-  BlockScales fit{.d = f32_to_f16(most / -128.0f)};
-  const float d = f16_to_f32(fit.d);
-  for (int g = 0; g < 16; ++g) {
-    const float scale = d == 0.0f ? 0.0f : std::clamp(std::nearbyint(scales[g] / d), -128.0f, 127.0f);
-    fit.scales[g] = static_cast<int8_t>(scale);
-    for (int i = 16 * g; i < 16 * g + 16; ++i) {
-      const float code = d * scale == 0.0f ? 0.0f : std::nearbyint(values[i] / (d * scale));
-      codes[i] = static_cast<int8_t>(std::clamp(code, -32.0f, 31.0f));
-    }
-  }
-  return fit;
-}
+constexpr SuperShape kShapeQ4{32, 0, 15, 0.0f, 63.0f}, kShapeQ5{32, 0, 31, 0.0f, 63.0f},
+    kShapeQ6{16, -32, 31, -128.0f, 127.0f};
 
 }  // namespace
 
-constexpr BlockCodes kQ2K{0, 3, nullptr, read_q2_k};
-constexpr BlockCodes kQ3K{-4, 3, nullptr, read_q3_k};
+// Each group's range is from min(0, lowest) to the highest.
+BlockScales fit_affine(const float* values, const SuperShape& shape, int8_t* codes) {
+  const int n = kSuper / shape.width;
+  const auto most = static_cast<float>(shape.most);
+  float scales[16], minimums[16];
+  for (int g = 0; g < n; ++g) {
+    const float* group = values + shape.width * g;
+    const auto [low, high] = std::minmax_element(group, group + shape.width);
+    const float least = std::min(0.0f, *low);
+    scales[g] = *high > least ? (*high - least) / most : 0.0f;
+    minimums[g] = -least;
+  }
+  BlockScales fit;
+  const float d = whole_steps(scales, n, shape.most_scale, shape, fit.scales, fit.d),
+              dmin = whole_steps(minimums, n, shape.most_scale, shape, fit.minimums, fit.dmin);
+  for (int i = 0; i < kSuper; ++i) {
+    const float step = d * static_cast<float>(fit.scales[i / shape.width]);
+    const float low = dmin * static_cast<float>(fit.minimums[i / shape.width]);
+    const float code = step > 0.0f ? std::nearbyint((values[i] + low) / step) : 0.0f;
+    codes[i] = static_cast<int8_t>(std::clamp(code, 0.0f, most));
+  }
+  return fit;
+}
+
+// Each group's value of largest magnitude is the lowest code.
+BlockScales fit_symmetric(const float* values, const SuperShape& shape, int8_t* codes) {
+  const int n = kSuper / shape.width;
+  const auto least = static_cast<float>(shape.least), most = static_cast<float>(shape.most);
+  float scales[16];
+  for (int g = 0; g < n; ++g) scales[g] = signed_peak(values + shape.width * g, shape.width) / least;
+  BlockScales fit;
+  const float d = whole_steps(scales, n, shape.least_scale, shape, fit.scales, fit.d);
+  for (int i = 0; i < kSuper; ++i) {
+    const float step = d * static_cast<float>(fit.scales[i / shape.width]);
+    const float code = step == 0.0f ? 0.0f : values[i] / step;
+    codes[i] = shape.table != nullptr ? nearest_of(shape.table, code)
+                                      : static_cast<int8_t>(std::clamp(std::nearbyint(code), least, most));
+  }
+  return fit;
+}
+
 constexpr BlockCodes kQ4K{0, 15, nullptr, read_q4_k, write_q4_k, write_scales_and_minimums};
 constexpr BlockCodes kQ5K{0, 31, nullptr, read_q5_k, write_q5_k, write_scales_and_minimums};
 constexpr BlockCodes kQ6K{-32, 31, nullptr, read_q6_k, write_q6_k, write_scales_q6_k};
-constexpr BlockCodes kIq4Xs{-127, 113, kIq4Values, read_iq4_xs};
 
 void decode_q8_k(const std::byte* block, int64_t n, float* out) {
   for (; n > 0; --n, block += 292, out += kSuper) {
@@ -215,14 +175,15 @@ void decode_q8_k(const std::byte* block, int64_t n, float* out) {
 
 void encode_q4_k(const float* values, int64_t n, std::byte* block) {
   encode_codes<kQ4K, 256, 144>(values, n, block,
-                               [](const float* x, int8_t* codes) { return fit_affine(x, 15, codes); });
+                               [](const float* x, int8_t* codes) { return fit_affine(x, kShapeQ4, codes); });
 }
 void encode_q5_k(const float* values, int64_t n, std::byte* block) {
   encode_codes<kQ5K, 256, 176>(values, n, block,
-                               [](const float* x, int8_t* codes) { return fit_affine(x, 31, codes); });
+                               [](const float* x, int8_t* codes) { return fit_affine(x, kShapeQ5, codes); });
 }
 void encode_q6_k(const float* values, int64_t n, std::byte* block) {
-  encode_codes<kQ6K, 256, 210>(values, n, block, fit_symmetric);
+  encode_codes<kQ6K, 256, 210>(values, n, block,
+                               [](const float* x, int8_t* codes) { return fit_symmetric(x, kShapeQ6, codes); });
 }
 
 }  // namespace attar::blocks

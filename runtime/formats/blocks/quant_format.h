@@ -59,15 +59,15 @@ struct CodeBlock {
 // What the bytes of a block say of its scales, for the types that Attar writes.
 struct BlockScales {
   uint16_t d = 0, dmin = 0;  // F16 bits. Q4_1, Q5_1: dmin is the minimum itself
-  int8_t scales[16] = {};    // K types: multiples of d, of each group
-  int8_t minimums[16] = {};  // Q4_K, Q5_K: multiples of dmin, subtracted
+  int8_t scales[16] = {};    // of each group. K types, IQ4_XS: multiples of d; MXFP4: E8M0; NVFP4: UE4M3
+  int8_t minimums[16] = {};  // Q2_K, Q4_K, Q5_K: multiples of dmin, subtracted
 };
 
 // The layout of a type whose weights are whole numbers times scales: the one place where its bytes are read and
 // written.
 struct BlockCodes {
   int8_t least, most;   // of the codes
-  const int8_t* table;  // (16) what four bits stand for; nullptr: all whole numbers between are codes
+  const int8_t* table;  // (16) the codes, in any order; nullptr: all whole numbers between
   // The i-th 32 weights of consecutive blocks.
   void (*read)(const std::byte* blocks, int64_t i, CodeBlock* out);
   // The codes of one block (block_size), and its scales; nullptr where Attar writes none yet.
@@ -84,7 +84,7 @@ struct QuantFormat {
   void (*decode)(const std::byte* blocks, int64_t n_blocks, float* values);
   // Plain encoder: nearest value with scales from the block alone; nullptr where Attar writes none yet
   void (*encode)(const float* values, int64_t n_blocks, std::byte* blocks);
-  const BlockCodes* codes = nullptr;  // nullptr: plain values, codebooks of several values, TQ1_0
+  const BlockCodes* codes = nullptr;  // nullptr: plain values, codebooks of several values
 
   // Integers are decoded for whoever asks; as a model's weights they are a quantized checkpoint without its scales.
   bool holds_weights() const { return decode != nullptr && (type < TensorType::I8 || type > TensorType::I64); }

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "quantize/preset_rules.h"
 #include "quantize/quantize.h"
 #include "runtime/base/error.h"
 
@@ -25,8 +26,19 @@ TensorType stock_fallback(TensorType type, int64_t columns) {
   struct Row {
     TensorType from, to;
   };
-  static constexpr Row kRows[] = {
-      {TensorType::Q4_K, TensorType::Q5_0}, {TensorType::Q5_K, TensorType::Q5_1}, {TensorType::Q6_K, TensorType::Q8_0}};
+  static constexpr Row kRows[] = {{TensorType::Q4_K, TensorType::Q5_0},
+                                  {TensorType::Q5_K, TensorType::Q5_1},
+                                  {TensorType::Q6_K, TensorType::Q8_0},
+                                  {TensorType::Q2_K, TensorType::Q4_0},
+                                  {TensorType::Q3_K, TensorType::Q4_0},
+                                  {TensorType::TQ1_0, TensorType::Q4_0},
+                                  {TensorType::TQ2_0, TensorType::Q4_0},
+                                  {TensorType::Q2_0, TensorType::Q4_0},
+                                  {TensorType::IQ4_XS, TensorType::IQ4_NL},
+                                  // llama.cpp refuses these: of as many bits, or the next coarse type that fits.
+                                  {TensorType::NVFP4, TensorType::IQ4_NL},
+                                  {TensorType::Q1_0, TensorType::Q2_0},
+                                  {TensorType::Q1_0, TensorType::Q4_0}};
   for (const Row& row : kRows)
     if (row.from == type && fits(row.to, columns)) return row.to;
   return TensorType::F16;
@@ -45,11 +57,6 @@ void add(QuantizePlan& plan, const TensorSpec& spec, TensorType wanted) {
   plan.tensors.push_back({spec, used});
 }
 
-// Layers that get more bits in the _M presets: the first and last eighth and every third between.
-bool more_bits(int64_t layer, int64_t n) {
-  return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2;
-}
-
 // What a name asks for. A tensor type's name is that type in every matrix that can hold it; a preset mixes types by
 // llama.cpp's rules. Presets that are named like their type there are told apart by the prefix of its enumeration
 // (LLAMA_FTYPE_MOSTLY_Q4_0), which every preset may have.
@@ -59,10 +66,13 @@ struct Preset {
   int64_t file_type;
 };
 constexpr Preset kTypes[] = {
-    {"F32", TensorType::F32, 0},    {"F16", TensorType::F16, 1},    {"BF16", TensorType::BF16, 32},
-    {"Q4_0", TensorType::Q4_0, 2},  {"Q4_1", TensorType::Q4_1, 3},  {"Q5_0", TensorType::Q5_0, 8},
-    {"Q5_1", TensorType::Q5_1, 9},  {"Q8_0", TensorType::Q8_0, 7},  {"Q4_K", TensorType::Q4_K, 14},
-    {"Q5_K", TensorType::Q5_K, 16}, {"Q6_K", TensorType::Q6_K, 18}, {"IQ4_NL", TensorType::IQ4_NL, 25},
+    {"F32", TensorType::F32, 0},      {"F16", TensorType::F16, 1},        {"BF16", TensorType::BF16, 32},
+    {"Q4_0", TensorType::Q4_0, 2},    {"Q4_1", TensorType::Q4_1, 3},      {"Q5_0", TensorType::Q5_0, 8},
+    {"Q5_1", TensorType::Q5_1, 9},    {"Q8_0", TensorType::Q8_0, 7},      {"Q2_K", TensorType::Q2_K, 21},
+    {"Q3_K", TensorType::Q3_K, 11},   {"Q4_K", TensorType::Q4_K, 14},     {"Q5_K", TensorType::Q5_K, 16},
+    {"Q6_K", TensorType::Q6_K, 18},   {"IQ4_NL", TensorType::IQ4_NL, 25}, {"IQ4_XS", TensorType::IQ4_XS, 30},
+    {"TQ1_0", TensorType::TQ1_0, 36}, {"TQ2_0", TensorType::TQ2_0, 37},   {"MXFP4", TensorType::MXFP4, 38},
+    {"NVFP4", TensorType::NVFP4, 39}, {"Q1_0", TensorType::Q1_0, 40},     {"Q2_0", TensorType::Q2_0, 41},
 };
 constexpr Preset kPresets[] = {
     {"MOSTLY_F16", TensorType::F16, 1},        {"MOSTLY_BF16", TensorType::BF16, 32},
@@ -71,48 +81,24 @@ constexpr Preset kPresets[] = {
     {"MOSTLY_Q8_0", TensorType::Q8_0, 7},      {"MOSTLY_Q4_K_S", TensorType::Q4_K, 14},
     {"MOSTLY_Q4_K_M", TensorType::Q4_K, 15},   {"MOSTLY_Q5_K_S", TensorType::Q5_K, 16},
     {"MOSTLY_Q5_K_M", TensorType::Q5_K, 17},   {"MOSTLY_Q6_K", TensorType::Q6_K, 18},
-    {"MOSTLY_IQ4_NL", TensorType::IQ4_NL, 25},
+    {"MOSTLY_IQ4_NL", TensorType::IQ4_NL, 25}, {"MOSTLY_Q2_K", TensorType::Q2_K, 10},
+    {"MOSTLY_Q2_K_S", TensorType::Q2_K, 21},   {"MOSTLY_Q3_K_S", TensorType::Q3_K, 11},
+    {"MOSTLY_Q3_K_M", TensorType::Q3_K, 12},   {"MOSTLY_Q3_K_L", TensorType::Q3_K, 13},
+    {"MOSTLY_IQ4_XS", TensorType::IQ4_XS, 30}, {"MOSTLY_TQ1_0", TensorType::TQ1_0, 36},
+    {"MOSTLY_TQ2_0", TensorType::TQ2_0, 37},   {"MOSTLY_MXFP4_MOE", TensorType::Q8_0, 38},  // experts alone are MXFP4
+    {"MOSTLY_NVFP4", TensorType::NVFP4, 39},   {"MOSTLY_Q1_0", TensorType::Q1_0, 40},
+    {"MOSTLY_Q2_0", TensorType::Q2_0, 41},
 };
 constexpr std::string_view kMostly = "MOSTLY_";
 constexpr const char* kWritten =
-    "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, F16, BF16 or F32 for every tensor; or a preset of "
-    "llama.cpp: Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, MOSTLY_Q4_0, MOSTLY_Q4_1, MOSTLY_Q5_0, MOSTLY_Q5_1 or MOSTLY_IQ4_NL";
-constexpr const char* kUnwrittenPresets[] = {"Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ3_M", "IQ3_XS", "IQ2_M"};
+    "Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, NVFP4, MXFP4, Q3_K, Q2_K, Q2_0, TQ2_0, TQ1_0, "
+    "Q1_0, F16, BF16 or F32 for every tensor; or a preset of llama.cpp: Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, "
+    "Q4_K_M, "
+    "Q5_K_S, Q5_K_M, MXFP4_MOE, or one that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
+constexpr const char* kUnwrittenPresets[] = {"IQ3_M", "IQ3_XS", "IQ2_M"};
 
 bool is_qkv(Role role) {
   return role == Role::Query || role == Role::Key || role == Role::Value;
-}
-
-// The type llama.cpp's preset gives a tensor before the fallback (llama_tensor_get_type). `head`: the output, or the
-// embedding when it is tied.
-TensorType preset_type(const Preset& preset, const TensorSpec& spec, const ModelConfig& config, bool calibrated,
-                       const PlanTarget& target) {
-  const bool head = spec.role == Role::Output || (spec.role == Role::Embedding && config.tied_embeddings);
-  const bool plain =
-      preset.base == TensorType::F32 || preset.base == TensorType::F16 || preset.base == TensorType::BF16;
-  if (plain || preset.base == TensorType::Q8_0) return preset.base;
-  if (head) return spec.shape[1] % format_of(preset.base).block_size != 0 ? TensorType::Q8_0 : TensorType::Q6_K;
-  const std::string name = preset.name + kMostly.size();
-  const int64_t n = config.n_layers(), layer = spec.layer;
-  const int64_t heads_a_group = layer >= 0 ? config.layers[static_cast<size_t>(layer)].n_heads /
-                                                 config.layers[static_cast<size_t>(layer)].n_kv_heads
-                                           : 1;
-  if (target.fused_qkv && is_qkv(spec.role))  // attn_qkv has a rule of its own
-    return name == "Q4_K_M" ? TensorType::Q5_K : name == "Q5_K_M" ? TensorType::Q6_K : preset.base;
-  if (name == "Q4_K_M" || name == "Q5_K_M")
-    return (spec.role == Role::Value || spec.role == Role::Down) && more_bits(layer, n) ? TensorType::Q6_K
-                                                                                        : preset.base;
-  if (name == "Q4_K_S")
-    return (spec.role == Role::Value && layer < 4) || (spec.role == Role::Down && layer < n / 8) ? TensorType::Q5_K
-                                                                                                 : preset.base;
-  if (name == "IQ4_NL" &&
-      ((spec.role == Role::Value && heads_a_group >= 4) || (spec.role == Role::Down && layer < n / 8 && !calibrated)))
-    return TensorType::Q5_K;
-  if (spec.role == Role::Down && layer < n / 8 && calibrated) {  // weights against which a plain grid would go astray
-    if (name == "Q4_0") return TensorType::Q4_1;
-    if (name == "Q5_0") return TensorType::Q5_1;
-  }
-  return preset.base;
 }
 
 TensorType kept_type(const QuantizeOptions& options, const TensorSpec& spec, TensorType otherwise) {
@@ -149,8 +135,10 @@ QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& optio
   QuantizePlan plan;
   plan.name = upper(*options.to);
   plan.file_type = preset.file_type;
+  const std::string_view name = std::string_view(preset.name).substr(mixes(preset) ? kMostly.size() : 0);
+  const PresetContext mix{name, preset.base, options.importance, target.fused_qkv};
   for (const TensorSpec& spec : tensor_specs(config)) {
-    const TensorType type = mixes(preset) ? preset_type(preset, spec, config, options.importance, target) : preset.base;
+    const TensorType type = mixes(preset) ? preset_type(mix, spec, config) : preset.base;
     add(plan, spec, spec.is_matrix() ? kept_type(options, spec, type) : TensorType::F32);
   }
   return plan;

@@ -75,7 +75,8 @@ TEST(Plan, QueryKeyAndValueOfOneTensorShareAType) {
     apart = apart || !alike(plan_quantization(smollm2(), options, {}));
   }
   EXPECT_TRUE(apart) << "the sizes show nothing when none parts them without the rule";
-  for (const char* preset : {"Q4_K_S", "Q4_K_M", "Q5_K_M", "MOSTLY_IQ4_NL", "MOSTLY_Q4_0"}) {
+  for (const char* preset :
+       {"Q4_K_S", "Q4_K_M", "Q5_K_M", "Q3_K_M", "Q3_K_L", "MOSTLY_Q2_K", "MOSTLY_IQ4_NL", "MOSTLY_Q4_0"}) {
     QuantizeOptions options;
     options.to = preset;
     EXPECT_TRUE(alike(plan_quantization(smollm2(), options, fused))) << preset;
@@ -110,13 +111,27 @@ TEST(Plan, ATypesNameIsThatTypeEverywhere) {
     TensorType type, fallback;  // at 576 columns
     int64_t file_type;          // enum llama_ftype
   };
-  for (const Row& row :
-       {Row{"F32", TensorType::F32, TensorType::F32, 0}, Row{"F16", TensorType::F16, TensorType::F16, 1},
-        Row{"Q4_0", TensorType::Q4_0, TensorType::Q4_0, 2}, Row{"Q4_1", TensorType::Q4_1, TensorType::Q4_1, 3},
-        Row{"Q8_0", TensorType::Q8_0, TensorType::Q8_0, 7}, Row{"Q5_0", TensorType::Q5_0, TensorType::Q5_0, 8},
-        Row{"Q5_1", TensorType::Q5_1, TensorType::Q5_1, 9}, Row{"Q4_K", TensorType::Q4_K, TensorType::Q5_0, 14},
-        Row{"q5_k", TensorType::Q5_K, TensorType::Q5_1, 16}, Row{"Q6_K", TensorType::Q6_K, TensorType::Q8_0, 18},
-        Row{"IQ4_NL", TensorType::IQ4_NL, TensorType::IQ4_NL, 25}, Row{"BF16", TensorType::BF16, TensorType::BF16, 32}})
+  for (const Row& row : {Row{"F32", TensorType::F32, TensorType::F32, 0},
+                         Row{"F16", TensorType::F16, TensorType::F16, 1},
+                         Row{"Q4_0", TensorType::Q4_0, TensorType::Q4_0, 2},
+                         Row{"Q4_1", TensorType::Q4_1, TensorType::Q4_1, 3},
+                         Row{"Q8_0", TensorType::Q8_0, TensorType::Q8_0, 7},
+                         Row{"Q5_0", TensorType::Q5_0, TensorType::Q5_0, 8},
+                         Row{"Q5_1", TensorType::Q5_1, TensorType::Q5_1, 9},
+                         Row{"Q4_K", TensorType::Q4_K, TensorType::Q5_0, 14},
+                         Row{"q5_k", TensorType::Q5_K, TensorType::Q5_1, 16},
+                         Row{"Q6_K", TensorType::Q6_K, TensorType::Q8_0, 18},
+                         Row{"Q2_K", TensorType::Q2_K, TensorType::Q4_0, 21},
+                         Row{"Q3_K", TensorType::Q3_K, TensorType::Q4_0, 11},
+                         Row{"TQ1_0", TensorType::TQ1_0, TensorType::Q4_0, 36},
+                         Row{"TQ2_0", TensorType::TQ2_0, TensorType::Q4_0, 37},
+                         Row{"IQ4_XS", TensorType::IQ4_XS, TensorType::IQ4_NL, 30},
+                         Row{"MXFP4", TensorType::MXFP4, TensorType::MXFP4, 38},
+                         Row{"NVFP4", TensorType::NVFP4, TensorType::NVFP4, 39},
+                         Row{"Q1_0", TensorType::Q1_0, TensorType::Q2_0, 40},
+                         Row{"Q2_0", TensorType::Q2_0, TensorType::Q2_0, 41},
+                         Row{"IQ4_NL", TensorType::IQ4_NL, TensorType::IQ4_NL, 25},
+                         Row{"BF16", TensorType::BF16, TensorType::BF16, 32}})
     for (const bool importance : {true, false}) {
       QuantizeOptions options;
       options.to = row.name, options.importance = importance;
@@ -137,7 +152,8 @@ TEST(Plan, ATypesNameIsThatTypeEverywhere) {
 // row.
 TEST(Plan, PresetsMayBearTheirWholeName) {
   for (const auto& [name, file_type] :
-       {std::pair("Q4_K_S", 14), std::pair("Q4_K_M", 15), std::pair("Q5_K_S", 16), std::pair("Q5_K_M", 17)}) {
+       {std::pair("Q3_K_M", 12), std::pair("Q3_K_L", 13), std::pair("Q2_K_S", 21), std::pair("Q4_K_S", 14),
+        std::pair("Q4_K_M", 15), std::pair("Q5_K_S", 16), std::pair("Q5_K_M", 17)}) {
     QuantizeOptions options;
     options.to = name;
     const QuantizePlan plan = plan_quantization(smollm2(), options, {});

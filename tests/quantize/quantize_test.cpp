@@ -48,7 +48,8 @@ CausalLM with_values(const std::string& tensor, float value) {
 // F16, also inside blocks, ends at 6e-8: below, every code would be 0, and nothing would say so.
 TEST(Quantize, ValuesTooSmallForATypeFallBackToF32AndAreListed) {
   const std::string name = "blk.1.ffn_up.weight";
-  for (const char* to : {"F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q4_K_M"})
+  for (const char* to : {"F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q4_K_M",
+                         "Q2_K", "Q3_K", "IQ4_XS", "Q2_0", "TQ1_0", "TQ2_0", "Q1_0", "NVFP4"})
     for (const float value : {5e-10f, 1e-40f}) {
       QuantizeOptions options;
       options.to = to;
@@ -75,6 +76,23 @@ TEST(Quantize, SmallValuesThatATypeHoldsKeepIt) {
     const QuantizedModel quantized =
         quantize(with_values("blk.1.ffn_up.weight", value), plan_quantization(tiny_llama(), options, {}), {}, 1);
     EXPECT_TRUE(quantized.plan.fallbacks.empty()) << to << " " << quantized.plan.fallback_lines().front();
+  }
+}
+
+// Of normal weights two bits lose an eighth, three levels a fifth, signs a third: that is no reason to give them up.
+TEST(Quantize, WhatFewBitsLoseIsNotAFallback) {
+  const CausalLM model = CausalLM::random(tiny_llama(), 1);
+  for (const auto& [to, least, most] :
+       {std::tuple("Q2_K", 0.05, 0.08), std::tuple("Q2_0", 0.11, 0.13), std::tuple("TQ2_0", 0.17, 0.2),
+        std::tuple("TQ1_0", 0.17, 0.2), std::tuple("Q1_0", 0.33, 0.38), std::tuple("NVFP4", 0.004, 0.02)}) {
+    QuantizeOptions options;
+    options.to = to;
+    const QuantizedModel quantized = quantize(model, plan_quantization(model.config, options, {}), {}, 1);
+    EXPECT_TRUE(quantized.plan.fallbacks.empty()) << to << " " << quantized.plan.fallback_lines().front();
+    const QuantizedTensor& tensor = quantized.tensors.at("blk.1.ffn_up.weight");
+    EXPECT_EQ(tensor.type, find_format(std::string_view(to))->type);
+    EXPECT_GT(tensor.relative_error, least) << to;
+    EXPECT_LT(tensor.relative_error, most) << to;
   }
 }
 

@@ -86,8 +86,7 @@ constexpr Preset kPresets[] = {
     {"MOSTLY_Q3_K_M", TensorType::Q3_K, 12},   {"MOSTLY_Q3_K_L", TensorType::Q3_K, 13},
     {"MOSTLY_IQ4_XS", TensorType::IQ4_XS, 30}, {"MOSTLY_TQ1_0", TensorType::TQ1_0, 36},
     {"MOSTLY_TQ2_0", TensorType::TQ2_0, 37},   {"MOSTLY_MXFP4_MOE", TensorType::Q8_0, 38},  // experts alone are MXFP4
-    {"MOSTLY_NVFP4", TensorType::NVFP4, 39},   {"MOSTLY_Q1_0", TensorType::Q1_0, 40},
-    {"MOSTLY_Q2_0", TensorType::Q2_0, 41},
+    {"MOSTLY_Q1_0", TensorType::Q1_0, 40},     {"MOSTLY_Q2_0", TensorType::Q2_0, 41},
 };
 constexpr std::string_view kMostly = "MOSTLY_";
 constexpr const char* kWritten =

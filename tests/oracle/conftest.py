@@ -54,3 +54,15 @@ def gemma3(folder):
         for part in sorted(parts, key=lambda p: p.name):
             whole.write(part.read_bytes())
     return str(path)
+
+
+def know_q2_0():
+    """Lets the gguf package read files with tensors of Q2_0, a type newer than it."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    if "Q2_0" in GGMLQuantizationType.__members__:
+        return
+    member = int.__new__(GGMLQuantizationType, 42)
+    member._name_, member._value_ = "Q2_0", 42
+    GGMLQuantizationType._member_map_["Q2_0"] = GGMLQuantizationType._value2member_map_[42] = member
+    GGML_QUANT_SIZES[member] = (64, 18)

@@ -7,13 +7,19 @@ import subprocess
 import llama_cpp
 import numpy as np
 import pytest
-from conftest import program
+from conftest import know_q2_0, program
 from gguf import GGUFReader, LlamaFileType
 from gguf_oracle import tiny_tokenizer
 
 pytestmark = pytest.mark.parity
+know_q2_0()
 
-PRESETS = ["MOSTLY_Q4_0", "MOSTLY_Q4_1", "MOSTLY_Q5_0", "MOSTLY_Q5_1", "MOSTLY_Q8_0", "MOSTLY_Q6_K", "MOSTLY_IQ4_NL", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "F16", "BF16"]
+MOSTLY_Q2_0 = 41  # newer than the gguf package
+
+PRESETS = [
+    *(f"MOSTLY_{name}" for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "IQ4_NL", "IQ4_XS", "Q2_K", "TQ1_0", "TQ2_0", "Q2_0", "Q1_0")),
+    *("Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "MXFP4_MOE", "F16", "BF16"),
+]  # Q2_K_S is refused there without an importance matrix
 SHAPES = {
     "whole": {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 2},  # super-blocks divide every row; v has a quarter of the heads
     "odd": {"hidden_size": 96, "intermediate_size": 256, "num_attention_heads": 3, "num_key_value_heads": 3, "tie_word_embeddings": True},
@@ -81,7 +87,10 @@ def theirs(source, target, file_type):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_gives_each_tensor_llama_cpps_type(model, tmp_path, preset):
     shape, folder = model
-    file_type = LlamaFileType[preset if preset.startswith("MOSTLY_") else f"MOSTLY_{preset}"]
+    if shape == "odd" and preset == "MOSTLY_Q1_0":
+        pytest.skip("llama.cpp has no fallback for rows of 96")
+    name = preset if preset.startswith("MOSTLY_") else f"MOSTLY_{preset}"
+    file_type = MOSTLY_Q2_0 if name == "MOSTLY_Q2_0" else LlamaFileType[name]
     expected = llama_cpp.answer(f"types {shape} {preset}", lambda: theirs(folder / "f32.gguf", tmp_path / "theirs.gguf", file_type))
     subprocess.run([program("attar"), "quantize", folder, "-o", tmp_path / "ours.gguf", "--to", preset, "--no-importance", "--quiet"], check=True, stdout=subprocess.DEVNULL)
     assert types_of(tmp_path / "ours.gguf") == [int(value) for value in expected]

@@ -22,14 +22,16 @@ struct Effort {
 };
 constexpr Effort kMost{9, 1.0f / 40.0f, 4, 0, 2};
 constexpr Effort kOfBytes{2, 1.0f / 80.0f, 0, 0, 1};  // of eight bits little is left to gain
-constexpr Effort kOfTwoBits{0, 0.0f, 0, 16, 3};       // most of a wide block lies within one step
-constexpr Effort kOfSigns{0, 0.0f, 0, 0, 0};          // any scale gives the same codes
+constexpr Effort kOfThreeBits{4, 1.0f / 18.0f, 2, 0, 2};
+constexpr Effort kOfTwoBits{0, 0.0f, 0, 16, 3};  // most of a wide block lies within one step
+constexpr Effort kOfSigns{0, 0.0f, 0, 0, 0};     // any scale gives the same codes
 constexpr float kClips[] = {1.2f, 1.5f, 2.0f, 2.7f};
 constexpr float kFirstRung = 0.6f, kRungs = 1.25f;
 
 const Effort& effort_for(const Levels& levels) {
   if (levels.most > 126.0f) return kOfBytes;
-  if (levels.most > 2.0f) return kMost;
+  if (levels.most > 3.0f) return kMost;
+  if (levels.most > 2.0f) return kOfThreeBits;
   return levels.table ? kOfSigns : kOfTwoBits;
 }
 
@@ -149,7 +151,9 @@ Fits affine_fits(const Groups& groups, const Levels& levels, Minimum minimum) {
   group_sums(groups, group);
   BestFits best{range, {}};
   for (float& error : best.error.of) error = HUGE_VALF;
-  for (int t = -12; t <= 5; ++t) {  // up to a quarter wider than the range: the codes at the ends stay unused
+  // From wider than the range, so that the codes at the ends stay unused, to narrower, so that values are cut off.
+  const int widest = levels.most > 3.0f ? -12 : -10, narrowest = levels.most > 3.0f ? 5 : 10;
+  for (int t = widest; t <= narrowest; ++t) {
     Affine fit = range;
     const float share = levels.most / (levels.most + 0.3f * static_cast<float>(t) * (levels.most + 1.0f) / 16.0f);
     for (float& scale : fit.scale.of) scale *= share;

@@ -1,5 +1,6 @@
 """The weighted search of every written block type against ggml's: what `ggml_quantize_chunk` leaves of each tensor, with an importance matrix
-and without, is in llama_cpp_golden.json and asked of the library itself where it is. Ours is always better: 0.98 of it at most, 0.9 mostly."""
+and without, is in llama_cpp_golden.json and asked of the library itself where it is. Ours is better, mostly by a tenth; where ggml takes the
+scale of the peak, by much more. Equal where the best there is is simple: values that are on the grid, signs and their mean."""
 
 import ctypes
 import subprocess
@@ -7,14 +8,17 @@ import subprocess
 import llama_cpp
 import numpy as np
 import pytest
-from conftest import program, smollm2
+from conftest import know_q2_0, program, smollm2
 from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize
 
 pytestmark = pytest.mark.parity
+know_q2_0()
 
-TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K"]
+TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q3_K", "Q2_K", "MXFP4", "Q2_0", "NVFP4", "IQ4_XS", "TQ2_0", "TQ1_0", "Q1_0"]
 ROWS, COLUMNS = 48, 1536
+AT_MOST = {"MXFP4": 1.0, "Q1_0": 1.0001}  # of ggml's: five powers of two are all there are; without weights its mean is the best scale, but for a sum's last bit
+OF_PEAKS = {"Q2_0": 0.24, "TQ2_0": 0.33, "TQ1_0": 0.33, "NVFP4": 0.58, "MXFP4": 0.95}  # ggml: the scale that holds the largest value
 REAL = {"ffn_down": "blk.11.ffn_down.weight", "attn_v": "blk.3.attn_v.weight", "ffn_up": "blk.20.ffn_up.weight", "embedding": "token_embd.weight"}
 
 
@@ -57,9 +61,20 @@ def importance():
     return np.exp(1.2 * np.random.default_rng(3).standard_normal(COLUMNS)).astype(np.float32)
 
 
+def decoded(name, blocks):
+    """(48, 1536); two types by hand that the gguf package does not decode: d, then whole codes of one or two bits."""
+    rows = np.frombuffer(blocks, np.uint8).reshape(ROWS, -1)
+    if name not in ("Q1_0", "Q2_0"):
+        return dequantize(rows, GGMLQuantizationType[name]).astype(np.float64)
+    parts = rows.reshape(-1, 18)
+    bits = np.unpackbits(parts[:, 2:], axis=1, bitorder="little").astype(np.float64)
+    codes = 2 * bits - 1 if name == "Q1_0" else bits[:, 0::2] + 2 * bits[:, 1::2] - 1
+    return parts[:, :2].copy().view(np.float16).astype(np.float64) * codes
+
+
 def error(name, blocks, values, weights):
     """sum w (x - y)^2 / sum w x^2"""
-    back = dequantize(np.frombuffer(blocks, np.uint8).reshape(ROWS, -1), GGMLQuantizationType[name]).astype(np.float64)
+    back = decoded(name, blocks)
     difference = back.reshape(ROWS, COLUMNS) - values
     return float((weights * difference**2).sum() / (weights * values.astype(np.float64) ** 2).sum())
 
@@ -100,5 +115,8 @@ def test_the_search_beats_ggmls(tmp_path, kind, weighted):
     weights = importance() if weighted else None
     bound = llama_cpp.answer(f"encode/{kind}/{'weighted' if weighted else 'unweighted'}", lambda: errors(theirs, kind, weights), tolerance=1e-3)
     found = errors(lambda *given: ours(tmp_path, *given), kind, weights)
-    worse = {name: (a, b) for name, a, b in zip(TYPES, found, bound, strict=True) if a > 0.99 * b}
+    worse = {name: (a, b) for name, a, b in zip(TYPES, found, bound, strict=True) if a > AT_MOST.get(name, 0.99) * b}
     assert not worse, worse
+    if kind == "normal" and weighted:
+        gained = {name: a / b for name, a, b in zip(TYPES, found, bound, strict=True) if name in OF_PEAKS}
+        assert all(gained[name] < OF_PEAKS[name] for name in OF_PEAKS), gained

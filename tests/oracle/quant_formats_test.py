@@ -37,7 +37,7 @@ DECODED = [
     "MXFP4",
     "NVFP4",
 ]
-ENCODED = ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
+ENCODED = ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4"]
 
 
 def run(tmp_path, action, name, data):

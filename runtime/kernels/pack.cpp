@@ -22,10 +22,10 @@ constexpr struct {
     {TensorType::IQ4_XS, TileFormat::Table4_32}, {TensorType::MXFP4, TileFormat::Table4_32},
     {TensorType::Q5_0, TileFormat::U5},          {TensorType::Q5_1, TileFormat::U5Min},
     {TensorType::Q5_K, TileFormat::U5Min32},     {TensorType::Q8_0, TileFormat::I8},
-    {TensorType::TQ2_0, TileFormat::I8_32},      {TensorType::Q2_0, TileFormat::I8_32},
-    {TensorType::Q1_0, TileFormat::I8_32},       {TensorType::Q6_K, TileFormat::I8Half},
-    {TensorType::Q3_K, TileFormat::I8Half},      {TensorType::NVFP4, TileFormat::I8Half},
-    {TensorType::Q2_K, TileFormat::I8HalfMin},
+    {TensorType::TQ1_0, TileFormat::I8_32},      {TensorType::TQ2_0, TileFormat::I8_32},
+    {TensorType::Q2_0, TileFormat::I8_32},       {TensorType::Q1_0, TileFormat::I8_32},
+    {TensorType::Q6_K, TileFormat::I8Half},      {TensorType::Q3_K, TileFormat::I8Half},
+    {TensorType::NVFP4, TileFormat::I8Half},     {TensorType::Q2_K, TileFormat::I8HalfMin},
 };
 
 constexpr int64_t kReadBytes = 256 << 10;  // of a file at once: they stay in the second-level cache

@@ -57,7 +57,7 @@ TEST(Pack, TilesHoldTheWeights) {
       }
     }
   }
-  EXPECT_EQ(formats, 17);
+  EXPECT_EQ(formats, 18);
 }
 
 // What an embedding is looked up in: the tiles of every type, in both modes.

@@ -4,10 +4,12 @@ import ctypes
 import json
 import subprocess
 
+import causal_lm_test
 import llama_cpp
 import numpy as np
 import pytest
 from conftest import know_q2_0, program
+from export_test import export, uneven_directory
 from gguf import GGUFReader, LlamaFileType
 from gguf_oracle import tiny_tokenizer
 
@@ -95,3 +97,15 @@ def test_a_preset_gives_each_tensor_llama_cpps_type(model, tmp_path, preset):
     subprocess.run([program("attar"), "quantize", folder, "-o", tmp_path / "ours.gguf", "--to", preset, "--no-importance", "--quiet"], check=True, stdout=subprocess.DEVNULL)
     assert types_of(tmp_path / "ours.gguf") == [int(value) for value in expected]
     assert GGUFReader(tmp_path / "ours.gguf").fields["general.file_type"].contents() == file_type
+
+
+@pytest.mark.parametrize("preset", ["MOSTLY_Q2_K", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_M"])
+def test_a_fused_tensor_follows_the_rules_of_the_values(tmp_path, monkeypatch, preset):
+    monkeypatch.setitem(causal_lm_test.TINY, "hidden_size", 64)
+    folder, _, _ = uneven_directory(tmp_path, "qwen3_tied")
+    export("gguf", folder, tmp_path / "f32.gguf", "F32")
+    file_type = LlamaFileType[preset if preset.startswith("MOSTLY_") else f"MOSTLY_{preset}"]
+    expected = llama_cpp.answer(f"types fused {preset}", lambda: theirs(tmp_path / "f32.gguf", tmp_path / "theirs.gguf", file_type))
+    subprocess.run([program("attar"), "quantize", folder, "-o", tmp_path / "ours.gguf", "--to", preset, "--no-importance", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    assert any("attn_qkv" in tensor.name for tensor in GGUFReader(tmp_path / "ours.gguf").tensors)
+    assert types_of(tmp_path / "ours.gguf") == [int(value) for value in expected]

@@ -44,10 +44,17 @@ at::Tensor norm(const CausalLM& model, const at::Tensor& x, const at::Tensor& we
   return at::rms_norm(x, {x.size(-1)}, plus_one ? weight + 1.0 : weight, model.config.norm_epsilon);
 }
 
+at::Tensor linear(const CausalLM& model, int64_t layer, Role weight, const at::Tensor& x,
+                  const std::optional<at::Tensor>& bias = std::nullopt) {
+  const at::Tensor y = at::linear(x, model.block_parameter(layer, weight), bias);
+  if (model.outputs != nullptr) (*model.outputs)[tensor_name(layer, weight)] = y;
+  return y;
+}
+
 at::Tensor project(const CausalLM& model, int64_t layer, Role weight, Role bias, const at::Tensor& x) {
   const bool biased = traits(model.config.family).qkv_bias;
-  return at::linear(x, model.block_parameter(layer, weight),
-                    biased ? std::optional<at::Tensor>(model.block_parameter(layer, bias)) : std::nullopt);
+  return linear(model, layer, weight, x,
+                biased ? std::optional<at::Tensor>(model.block_parameter(layer, bias)) : std::nullopt);
 }
 
 // Angles of a batch: cosine and sine, (N, 1, D), the two halves alike.
@@ -115,8 +122,7 @@ at::Tensor attention_input(const CausalLM& model, int64_t layer_index, const Tok
 }
 
 at::Tensor gated(const CausalLM& model, int64_t layer, const at::Tensor& x) {
-  const at::Tensor gate = at::linear(x, model.block_parameter(layer, Role::Gate)),
-                   up = at::linear(x, model.block_parameter(layer, Role::Up));
+  const at::Tensor gate = linear(model, layer, Role::Gate, x), up = linear(model, layer, Role::Up, x);
   return (traits(model.config.family).gelu ? at::gelu(gate, "tanh") : at::silu(gate)) * up;
 }
 
@@ -214,7 +220,7 @@ at::Tensor group_input(const CausalLM& model, int64_t layer, LinearGroup group, 
 
 at::Tensor group_output(const CausalLM& model, int64_t layer, LinearGroup group, const at::Tensor& input) {
   assert(group == LinearGroup::AttentionOutput || group == LinearGroup::Down);
-  return at::linear(input, model.block_parameter(layer, group_roles(model.config, group).front()));
+  return linear(model, layer, group_roles(model.config, group).front(), input);
 }
 
 at::Tensor add_output(const CausalLM& model, int64_t layer, LinearGroup group, const at::Tensor& hidden,

@@ -27,6 +27,9 @@ struct TokenBatch {
 struct CausalLM {
   ModelConfig config;
   std::map<std::string, at::Tensor> parameters;  // by TensorSpec::name, f32, exactly those of tensor_specs(config)
+  // Where set: a forward pass leaves there what each linear of a block gives, (N, out), under its weight's name, for
+  // those who ask for gradients by it.
+  std::map<std::string, at::Tensor>* outputs = nullptr;
 
   static CausalLM random(const ModelConfig& config, uint64_t seed);  // normal by width (SmallInit) and depth; norms 1
   static CausalLM load(const ModelFile& file);                       // dequantized to f32; Error{Input}: NaN, infinity

@@ -1,6 +1,6 @@
 #include "quantize/quantize.h"
 
-#include <ATen/core/Tensor.h>
+#include <ATen/TensorOperators.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,10 @@
 #include "quantize/encode.h"
 #include "quantize/gptq.h"
 #include "quantize/grid.h"
+#include "quantize/importance.h"
+#include "quantize/sensitivity.h"
+#include "quantize/sized_plan.h"
+#include "quantize/survey.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/finite.h"
 #include "runtime/formats/model_file.h"
@@ -19,7 +23,7 @@
 namespace attar {
 namespace {
 
-constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
+constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024, kSurveyTokens = 8192;
 constexpr int64_t kRowsAPart = 64;
 constexpr int64_t kTokensAnInput = 16;  // fewer: error feedback follows their noise
 
@@ -30,33 +34,20 @@ double most_loss(TensorType type) {
   return std::max(0.1, std::exp2(1.0 - format_of(type).bits_per_weight()));
 }
 
+std::vector<TokenBatch> survey_sequences(const CausalLM& model, const TokenDataset& calibration, int64_t max_tokens) {
+  const int64_t length = std::min(kSequenceTokens, model.config.context_length);
+  std::vector<TokenBatch> sequences =
+      batches_in_order(calibration, length, length, std::min(max_tokens, kSurveyTokens));
+  if (sequences.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
+  return sequences;
+}
+
 std::vector<TokenBatch> calibration_batches(const CausalLM& model, const TokenDataset& calibration,
                                             int64_t max_tokens) {
   std::vector<TokenBatch> batches =
       batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens, max_tokens);
   if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
   return batches;
-}
-
-std::vector<float> means(const LinearStats& stats) {
-  std::vector<float> out(static_cast<size_t>(stats.sum_squares.numel()));
-  const auto* sums = stats.sum_squares.const_data_ptr<double>();
-  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(sums[i] / static_cast<double>(stats.tokens));
-  return out;
-}
-
-// Weights around 1, over the median of those that are not zero, that no block can be all zero in: a thousandth is
-// added. (The mean is that of one loud input: it would make all the others alike.) Beyond the limit nothing else
-// counts.
-std::vector<float> relative_weights(const std::vector<float>& importance) {
-  constexpr float kLeast = 1e-3f, kMost = 1e12f;
-  std::vector<float> out(importance.size(), 1.0f), used(importance);
-  std::erase_if(used, [](float v) { return v <= 0.0f; });
-  if (used.empty()) return out;
-  const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
-  std::nth_element(used.begin(), middle, used.end());
-  for (size_t j = 0; j < out.size(); ++j) out[j] = std::min(kMost, importance[j] / *middle + kLeast);
-  return out;
 }
 
 // A scale or value that became infinite: F16, also inside blocks, ends at 65504.
@@ -171,41 +162,74 @@ Importance collect_importance(const CausalLM& model, const TokenDataset& calibra
   WalkOptions options{.visits = {}, .threads = threads};
   for (GroupVisit& group : options.visits) group.kind = GroupVisit::Look;
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
-    for (const Role role : group_roles(model.config, group)) importance[tensor_name(layer, role)] = means(stats);
+    for (const Role role : group_roles(model.config, group)) importance[tensor_name(layer, role)] = input_means(stats);
   };
   CausalLM looked_at = model;  // no visit changes it
   walk_blocks(looked_at, batches, options, visit, "importance", progress);
   return importance;
 }
 
-QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan& plan, const TokenDataset& calibration,
-                                      int64_t max_tokens, int threads, const Progress& progress) {
-  CausalLM changed = model;  // shares the tensors that no visit replaces
-  QuantizedModel out{model.config, plan, {}};
-  std::map<std::string, const PlannedTensor*> planned;
-  for (const PlannedTensor& one : plan.tensors) planned[one.spec.name] = &one;
+namespace {
+
+// Error feedback along the block walk.
+class FeedbackPass {
+ public:
+  FeedbackPass(const CausalLM& model, const QuantizePlan& plan, int threads)
+      : model_(model), threads_(threads), changed_(model), out_{model.config, plan, {}} {
+    for (const PlannedTensor& one : plan.tensors) planned_[one.spec.name] = &one;
+  }
+
+  // Before the walk, which is given what the embedding's codes stand for.
+  void embedding(const Survey& survey) {
+    const std::string name = tensor_name(0, Role::Embedding);
+    encode(name, gptq::input_hessian(survey.embedding, 1), survey.weights.at(name));
+  }
+  void group(int64_t layer, LinearGroup group, const LinearStats& stats) {
+    const gptq::InputHessian inputs = gptq::input_hessian(stats.gram, stats.tokens);
+    const std::vector<float> weights = relative_weights(input_means(stats));
+    for (const Role role : group_roles(model_.config, group)) encode(tensor_name(layer, role), inputs, weights);
+  }
+  CausalLM& changed() { return changed_; }
+  QuantizedModel& out() { return out_; }
+
+ private:
+  void encode(const std::string& name, const gptq::InputHessian& inputs, const std::vector<float>& weights) {
+    const PlannedTensor& planned = *planned_.at(name);
+    QuantizedTensor& tensor = out_.tensors[name];
+    if (!has_grid(format_of(planned.type))) {
+      tensor = encode_tensor(model_.parameter(name).detach(), planned, nullptr, threads_);
+      return;
+    }
+    at::Tensor values = encode_with_feedback(model_.parameter(name), planned, inputs, weights, threads_, tensor);
+    if (tensor.relative_error <= most_loss(planned.type)) changed_.parameters[name] = std::move(values);  // others: F32
+  }
+
+  const CausalLM& model_;
+  int threads_;
+  CausalLM changed_;
+  QuantizedModel out_;
+  std::map<std::string, const PlannedTensor*> planned_;
+};
+
+}  // namespace
+
+QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan& plan, const Survey* survey,
+                                      const TokenDataset& calibration, int64_t max_tokens, int threads,
+                                      const Progress& progress) {
+  FeedbackPass pass(model, plan, threads);
+  if (survey != nullptr) pass.embedding(*survey);
   WalkOptions options{.visits = {}, .threads = threads};
   for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true};
+  if (survey != nullptr && model.config.tied_embeddings) options.visits[static_cast<size_t>(LinearGroup::Head)] = {};
   int64_t missing_tokens = 0;
-  const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
-    const std::vector<float> weights = means(stats);
-    missing_tokens = std::max(missing_tokens, kTokensAnInput * stats.gram.size(0) - stats.tokens);
-    std::optional<gptq::InputHessian> inputs;
-    for (const Role role : group_roles(model.config, group)) {
-      const std::string name = tensor_name(layer, role);
-      QuantizedTensor& tensor = out.tensors[name];
-      if (!has_grid(format_of(planned.at(name)->type))) {
-        tensor = encode_tensor(model.parameter(name).detach(), *planned.at(name), &weights, threads);
-        continue;
-      }
-      if (!inputs) inputs = gptq::input_hessian(stats.gram, stats.tokens);
-      at::Tensor values = encode_with_feedback(model.parameter(name), *planned.at(name), *inputs,
-                                               relative_weights(weights), threads, tensor);
-      if (tensor.relative_error <= most_loss(tensor.type))
-        changed.parameters[name] = std::move(values);  // others become F32
-    }
-  };
-  walk_blocks(changed, calibration_batches(model, calibration, max_tokens), options, visit, "quantize", progress);
+  walk_blocks(
+      pass.changed(), calibration_batches(model, calibration, max_tokens), options,
+      [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
+        missing_tokens = std::max(missing_tokens, kTokensAnInput * stats.gram.size(0) - stats.tokens);
+        pass.group(layer, group, stats);
+      },
+      "quantize", progress);
+  QuantizedModel& out = pass.out();
   for (const PlannedTensor& one : plan.tensors)
     if (!out.tensors.contains(one.spec.name))
       out.tensors[one.spec.name] = encode_tensor(model.parameter(one.spec.name).detach(), one, nullptr, threads);
@@ -242,11 +266,24 @@ QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const I
   return out;
 }
 
-QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const QuantizeOptions& options,
+QuantizedModel quantize(const CausalLM& model, const QuantizeOptions& options, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress) {
-  if (!options.importance) return quantize(model, plan, Importance{}, threads, progress);
   const int64_t tokens = options.calibration_tokens;
-  if (options.method == "best") return quantize_with_feedback(model, plan, calibration, tokens, threads, progress);
+  const bool feedback = options.importance && options.method == "best";
+  if (options.max_kl && !options.importance)
+    throw usage_error("max_kl", "needs text to measure divergences on", "calibration text, and importance");
+  std::optional<Survey> survey;
+  std::optional<Sensitivity> measured;
+  if (options.importance && !options.to) {
+    const std::vector<TokenBatch> sequences = survey_sequences(model, calibration, tokens);
+    survey = take_survey(model, sequences, threads, progress);
+    measured = measure_sensitivity(model, *survey, sequences, choosable_types(options),
+                                   feedback ? Rounding::FedBack : Rounding::Alone, threads, progress);
+  }
+  const QuantizePlan plan =
+      plan_quantization(model.config, options, target, measured ? &*measured : nullptr);
+  if (!options.importance) return quantize(model, plan, Importance{}, threads, progress);
+  if (feedback) return quantize_with_feedback(model, plan, survey ? &*survey : nullptr, calibration, tokens, threads, progress);
   return quantize(model, plan, collect_importance(model, calibration, tokens, threads, progress), threads, progress);
 }
 

@@ -18,11 +18,16 @@
 namespace attar {
 
 class ModelFile;
+struct Survey;
 
 struct QuantizeOptions {
   std::optional<std::string> to;            // a tensor type or a llama.cpp preset
   std::optional<std::string> target_size;   // "60MB", "58MiB", "60000000": of the whole GGUF file
+  std::optional<double> target_bpw;         // bits of the whole file a weight
+  std::optional<double> max_kl;             // nats a token
   std::map<std::string, std::string> keep;  // role -> type
+  std::string compat = "2026";
+  bool fallback = true;
   std::string method = "best";
   bool importance = true;
   int64_t calibration_tokens = 8192;
@@ -34,10 +39,17 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
       "a tensor type (Q8_0, IQ4_NL, Q4_K, ...), which every matrix gets that can hold it, or a llama.cpp preset, whose "
       "plan is reproduced: Q4_K_M, ...; MOSTLY_Q4_0, ... where it is named like a type");
   field(o.target_size, "target_size",
-        "largest size of the whole file, such as 60MB; the best types that fit are chosen");
+        "largest size of the whole file, such as 60MB; each tensor gets the type that loses least in all");
+  field(o.target_bpw, "target_bpw", "the same as bits of the whole file a weight, such as 4.5");
+  field(o.max_kl, "max_kl",
+        "smallest file whose predicted KL divergence from the model, in nats a token, is at most this; needs text");
   field(o.keep, "keep",
         "types by role, such as {embedding: Q8_0}; roles: embedding, output, query, key, value, attention_output, "
         "gate, up, down");
+  field(o.compat, "compat",
+        "year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for "
+        "types that a size chooses");
+  field(o.fallback, "fallback", "where a row does not divide by a type's block, take another type and say so");
   field(
       o.method, "method",
       "best: with calibration text, each weight is rounded so that the others make up for it (GPTQ); fast: each weight "
@@ -75,12 +87,18 @@ struct QuantizePlan {
   std::optional<int64_t> file_type;                 // general.file_type; without it, by the type of most weights
   PlanTarget target{};                              // what it was made for
   std::optional<uint64_t> budget_bytes;             // of the whole file
+  std::optional<double> predicted_kl;               // nats a token, where sensitivities were measured
   uint64_t tensor_bytes() const;                    // with GGUF padding
   std::vector<std::string> fallback_lines() const;  // one a fallback: "blk.0.attn_q.weight: Q4_K -> Q5_0 (...)"
 };
 
-// The plan alone: for --dry-run and tests. Error{Usage} for what no file of that kind can hold.
-QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target);
+// What each tensor would lose in each type, in nats of KL divergence a token: by name, of the matrices.
+using Sensitivity = std::map<std::string, std::map<TensorType, double>>;
+
+// The plan alone, by what was measured or, without it, a guess by type and role. Error{Usage} for what no file of that
+// kind can hold.
+QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,
+                               const Sensitivity* measured = nullptr);
 
 struct QuantizedTensor {
   TensorType type;
@@ -109,12 +127,15 @@ QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const I
                         const Progress& progress = {});
 
 // The same with error feedback along the block walk: each group is given what the quantized layers before it make. One
-// statistic of inputs (in, in) a group. Error{Input} if the calibration data is empty.
-QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan& plan, const TokenDataset& calibration,
-                                      int64_t max_tokens, int threads, const Progress& progress = {});
+// statistic of inputs (in, in) a group. A survey's says what the embedding's errors cost; nullptr: a tied one counts as
+// the head. Error{Input} if the calibration data is empty.
+QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan& plan, const Survey* survey,
+                                      const TokenDataset& calibration, int64_t max_tokens, int threads,
+                                      const Progress& progress = {});
 
-// By options.method: with feedback, or weighted by what the inputs are; without either where `importance` is off.
-QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const QuantizeOptions& options,
+// The whole: a plan, where a size asks for it by what is measured on the calibration data, and codes by options.method,
+// with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off.
+QuantizedModel quantize(const CausalLM& model, const QuantizeOptions& options, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress = {});
 
 // What to say where a plan rounds weights that a file holds in blocks already; "" where it does not.

@@ -128,10 +128,11 @@ std::string document(Json json) {
   return out.dump(1) + "\n";
 }
 
-// How many of the plan's matrices the importance says anything about.
-int64_t known_matrices(const QuantizePlan& plan, const Importance& importance) {
-  return std::count_if(plan.tensors.begin(), plan.tensors.end(), [&](const PlannedTensor& planned) {
-    return planned.spec.is_matrix() && importance.count(planned.spec.name) != 0;
+// How many of the model's matrices the importance says anything about.
+int64_t known_matrices(const ModelConfig& config, const Importance& importance) {
+  const std::vector<TensorSpec> specs = tensor_specs(config);
+  return std::count_if(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
+    return spec.is_matrix() && importance.count(spec.name) != 0;
   });
 }
 
@@ -218,27 +219,28 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   CausalLM model = CausalLM::load(source);
   QuantizeOptions own = options;
   own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
-  const QuantizePlan plan =
-      plan_quantization(model.config, own, gguf_plan_target(model.config, source.tokenizer(), info));
+  const PlanTarget target = gguf_plan_target(model.config, source.tokenizer(), info);
   Importance matrix;
   TextData data;
   if (!imatrix.empty()) {
     matrix = read_imatrix(imatrix);
-    if (known_matrices(plan, matrix) == 0)
+    if (known_matrices(model.config, matrix) == 0)
       throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
                         matrix.begin()->first + ", ...");
   } else if (own.importance) {
     data = text_data(command, source.tokenizer());
   }
   const bool on_text = own.importance && imatrix.empty();
-  const QuantizedModel quantized = on_text ? quantize(model, plan, own, data.tokens, thread_count(command), progress)
-                                           : quantize(model, plan, matrix, thread_count(command), progress);
+  const QuantizedModel quantized =
+      imatrix.empty() ? quantize(model, own, target, data.tokens, thread_count(command), progress)
+                      : quantize(model, plan_quantization(model.config, own, target), matrix, thread_count(command), progress);
+  const QuantizePlan& plan = quantized.plan;
   Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
   add_note(json, requantization_note(source, plan));
   for (const std::string& note : quantized.notes) add_note(json, note);
   if (on_text) json["method"] = own.method;
   json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
-  if (!imatrix.empty()) json["importance_tensors"] = known_matrices(plan, matrix);
+  if (!imatrix.empty()) json["importance_tensors"] = known_matrices(model.config, matrix);
   for (const std::string& note : data.notes) json["notes"].push_back(note);
   return document(json);
 }

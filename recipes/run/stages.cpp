@@ -187,10 +187,10 @@ StageRecord run_stage(RunState& state, const std::string& name, const DistillOpt
 
 StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options) {
   const PlanTarget target = gguf_plan_target(state.student.config, state.tokenizer, state.export_info());
-  const QuantizePlan plan = plan_quantization(state.student.config, options, target);
-  state.quantized = quantize(state.student, plan, options,
+  state.quantized = quantize(state.student, options, target,
                              options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{},
                              state.threads, state.progress);
+  const QuantizePlan& plan = state.quantized->plan;
   Json tensors = Json::array();
   for (const PlannedTensor& planned : plan.tensors) {
     const QuantizedTensor& tensor = state.quantized->tensors.at(planned.spec.name);

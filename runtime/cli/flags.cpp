@@ -164,6 +164,9 @@ void FlagAdder::operator()(double& value, const char* name, const char* help) {
 void FlagAdder::operator()(std::string& value, const char* name, const char* help) {
   add_text(command_, flag_name(name), value, help);
 }
+void FlagAdder::operator()(std::optional<double>& value, const char* name, const char* help) {
+  command_.add_option(flag_name(name), value, help);
+}
 void FlagAdder::operator()(std::optional<std::string>& value, const char* name, const char* help) {
   add(command_, flag_name(name), help, "TEXT", [&value](const std::vector<std::string>& items) { value = items[0]; });
 }

@@ -53,6 +53,7 @@ class FlagAdder {
   void operator()(int64_t& value, const char* name, const char* help);
   void operator()(double& value, const char* name, const char* help);
   void operator()(std::string& value, const char* name, const char* help);
+  void operator()(std::optional<double>& value, const char* name, const char* help);
   void operator()(std::optional<std::string>& value, const char* name, const char* help);
   void operator()(std::vector<std::string>& value, const char* name, const char* help);
   void operator()(std::map<std::string, double>& value, const char* name, const char* help);

@@ -104,6 +104,52 @@ TEST(Plan, NeverExceedsTheTargetAndRefusesTheImpossible) {
   EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
 }
 
+TEST(Plan, ABudgetIsUsed) {
+  for (const double bits : {3.5, 4.25, 5.0, 6.3, 8.0}) {
+    QuantizeOptions options;
+    options.target_bpw = bits;
+    const QuantizePlan plan = plan_quantization(smollm2(), options, {.fixed_bytes = 1'700'000});
+    EXPECT_LE(plan.tensor_bytes() + 1'700'000, *plan.budget_bytes) << bits;
+    EXPECT_GE(static_cast<double>(plan.tensor_bytes() + 1'700'000), 0.995 * static_cast<double>(*plan.budget_bytes)) << bits;
+    EXPECT_TRUE(plan.fallbacks.empty()) << bits;
+  }
+}
+
+TEST(Plan, ACompatibleFileHasNoNewerTypes) {
+  for (const auto& [compat, newest] : {std::pair("2024", 2024), std::pair("2025", 2025), std::pair("2026", 2026)}) {
+    QuantizeOptions options;
+    options.target_size = "58MB", options.compat = compat;
+    if (newest < 2026) {  // four bits are the fewest that 576 columns take
+      EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error) << compat;
+      options.target_size = "80MB";
+    }
+    const auto types = types_of(plan_quantization(smollm2(), options, {}));
+    const bool two_bits = std::any_of(types.begin(), types.end(), [](const auto& type) {
+      return type.second == TensorType::Q2_0;
+    });
+    EXPECT_EQ(two_bits, newest == 2026) << compat;
+  }
+}
+
+TEST(Plan, FallbacksMayBeRefused) {
+  QuantizeOptions options;
+  options.to = "Q4_K", options.fallback = false;
+  EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
+  options.to = "IQ4_NL";
+  EXPECT_NO_THROW(plan_quantization(smollm2(), options, {}));
+}
+
+TEST(Plan, ALossIsMetWithTheFewestBytes) {
+  uint64_t last = UINT64_MAX;
+  for (const double kl : {0.01, 0.03, 0.1, 0.3}) {
+    QuantizeOptions options;
+    options.max_kl = kl;
+    const uint64_t bytes = plan_quantization(smollm2(), options, {}).tensor_bytes();
+    EXPECT_LT(bytes, last) << kl;
+    last = bytes;
+  }
+}
+
 // Not what llama.cpp takes the name for (Q4_K: Q4_K_M), and no mix: every matrix that can hold it, the head included.
 TEST(Plan, ATypesNameIsThatTypeEverywhere) {
   struct Row {

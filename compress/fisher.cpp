@@ -1,0 +1,128 @@
+#include "compress/fisher.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "compress/shards.h"
+#include "runtime/base/random.h"
+
+namespace attar {
+namespace {
+
+constexpr int64_t kChunkRows = 128;  // whose logits are there at once
+
+// A token of each row, by its probabilities (rows, V), which become the gradient of its negative log-probability.
+void draw_labels(at::Tensor& probabilities, const CounterRandom& random, int64_t first_position) {
+  const int64_t rows = probabilities.size(0), vocab = probabilities.size(1);
+  auto* p = probabilities.mutable_data_ptr<float>();
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = p + r * vocab;
+    double left = random.uniform(static_cast<uint64_t>(first_position + r));
+    int64_t label = 0;
+    while (label + 1 < vocab && left >= static_cast<double>(row[label])) left -= static_cast<double>(row[label++]);
+    row[label] -= 1.0f;
+  }
+}
+
+// Gradient by the states behind the last block (N, C), of the sum over positions; the logits' own information goes into
+// head (V).
+at::Tensor head_gradient(const CausalLM& model, const at::Tensor& hidden, const CounterRandom& random,
+                         at::Tensor& head) {
+  const at::Tensor leaf = hidden.detach().set_requires_grad(true), weight = model.head().detach();
+  at::Tensor normed;
+  {
+    const c10::AutoGradMode grad(true);
+    normed = final_norm(model, leaf);
+  }
+  std::vector<at::Tensor> gradients;
+  const int64_t n = normed.size(0);
+  for (int64_t begin = 0; begin < n; begin += kChunkRows) {
+    const at::Tensor rows = normed.detach().narrow(0, begin, std::min(kChunkRows, n - begin));
+    at::Tensor p = at::softmax(at::mm(rows, weight.t()), 1);
+    head += (p - p.square()).sum(at::IntArrayRef{0}, false, at::kDouble);
+    draw_labels(p, random, begin);
+    gradients.push_back(at::mm(p, weight));
+  }
+  normed.backward(at::cat(gradients, 0));
+  return leaf.grad();
+}
+
+// The same by the states in front of a block; squares of those by what its linears give go into outputs, (out) each.
+at::Tensor block_gradient(const CausalLM& model, int64_t layer, const TokenBatch& batch, const at::Tensor& hidden,
+                          const at::Tensor& gradient, std::map<std::string, at::Tensor>& outputs) {
+  std::map<std::string, at::Tensor> given;
+  CausalLM traced = model;
+  traced.outputs = &given;
+  const at::Tensor leaf = hidden.detach().set_requires_grad(true);
+  {
+    const c10::AutoGradMode grad(true);
+    const at::Tensor out = forward_block(traced, layer, leaf, batch);
+    for (const auto& [name, output] : given) output.retain_grad();
+    out.backward(gradient);
+  }
+  for (const auto& [name, output] : given)
+    outputs[name] = output.grad().square().sum(at::IntArrayRef{0}, false, at::kDouble);
+  return leaf.grad();
+}
+
+// Sums over one sequence: forward with its states kept, and back block by block, each computed again.
+OutputFisher of_sequence(const CausalLM& model, const TokenBatch& batch, const CounterRandom& random) {
+  const c10::NoGradGuard no_grad;
+  OutputFisher sums{.tokens = batch.tokens.size(0),
+                    .outputs = {},
+                    .head = at::zeros({model.config.vocab_size}, at::kDouble),
+                    .lookups = {}};
+  std::vector<at::Tensor> hidden{embed(model, batch)};  // (N, C) in front of each block, and behind the last
+  const int64_t n_layers = model.config.n_layers();
+  for (int64_t layer = 0; layer < n_layers; ++layer)
+    hidden.push_back(forward_block(model, layer, hidden.back(), batch));
+  at::Tensor gradient = head_gradient(model, hidden.back(), random, sums.head);
+  for (int64_t layer = n_layers - 1; layer >= 0; --layer) {
+    hidden.pop_back();
+    gradient = block_gradient(model, layer, batch, hidden.back(), gradient, sums.outputs);
+  }
+  sums.lookups = at::mm(gradient.t(), gradient).to(at::kDouble);
+  return sums;
+}
+
+void add(OutputFisher& total, const OutputFisher& one) {
+  const auto add_to = [](at::Tensor& sum, const at::Tensor& term) { sum = sum.defined() ? sum + term : term; };
+  total.tokens += one.tokens;
+  for (const auto& [name, squares] : one.outputs) add_to(total.outputs[name], squares);
+  add_to(total.head, one.head);
+  add_to(total.lookups, one.lookups);
+}
+
+}  // namespace
+
+OutputFisher output_fisher(const CausalLM& model, const std::vector<TokenBatch>& sequences, uint64_t seed, int threads,
+                           const Progress& progress) {
+  const OneThread one_thread;
+  const auto n = static_cast<int64_t>(sequences.size());
+  OutputFisher total;
+  for (int64_t begin = 0; begin < n; begin += kFisherWave) {
+    std::vector<OutputFisher> wave(static_cast<size_t>(std::min(kFisherWave, n - begin)));
+    run_shards(static_cast<int64_t>(wave.size()), threads, [&](int64_t i) {
+      wave[static_cast<size_t>(i)] = of_sequence(model, sequences[static_cast<size_t>(begin + i)],
+                                                 CounterRandom(seed, static_cast<uint64_t>(begin + i)));
+    });
+    for (const OutputFisher& sequence : wave) add(total, sequence);
+    report(progress, {.stage = "sensitivity",
+                      .unit = "sequences",
+                      .done = begin + static_cast<int64_t>(wave.size()),
+                      .total = n});
+  }
+  const auto tokens = static_cast<double>(total.tokens);
+  for (auto& [name, squares] : total.outputs) squares /= tokens;
+  total.head /= tokens;
+  total.lookups /= tokens;
+  return total;
+}
+
+}  // namespace attar

@@ -1,0 +1,71 @@
+#include "quantize/survey.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/bincount.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/minimum.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+
+#include "compress/block_walk.h"
+#include "compress/fisher.h"
+#include "quantize/gptq.h"
+#include "quantize/importance.h"
+
+namespace attar {
+namespace {
+
+constexpr uint64_t kSeed = 9;
+
+// gram (in, in) of `tokens` tokens; outputs (out)
+ErrorMetric metric_of(const at::Tensor& gram, int64_t tokens, const at::Tensor& outputs) {
+  const gptq::InputHessian inputs = gptq::input_hessian(gram, tokens);
+  const at::Tensor alone = gram.diagonal() / static_cast<double>(tokens),
+                   left = inputs.factor.diagonal().to(at::kDouble).pow(-2);
+  at::Tensor fed_back = at::empty_like(left);
+  fed_back.index_copy_(0, at::tensor(inputs.order, at::kLong), left);
+  return {outputs, alone, at::minimum(alone, fed_back)};
+}
+
+// How often each token comes, once more than it came; sums to 1. -> (V)
+at::Tensor frequencies(const std::vector<TokenBatch>& sequences, int64_t vocab) {
+  at::Tensor counts = at::ones({vocab}, at::kDouble);
+  for (const TokenBatch& batch : sequences) counts += at::bincount(batch.tokens, {}, vocab);
+  return counts / counts.sum();
+}
+
+std::vector<float> diagonal_weights(const at::Tensor& matrix) {
+  const at::Tensor diagonal = matrix.diagonal().to(at::kFloat).contiguous();
+  return relative_weights({diagonal.const_data_ptr<float>(), diagonal.const_data_ptr<float>() + diagonal.numel()});
+}
+
+}  // namespace
+
+Survey take_survey(const CausalLM& model, const std::vector<TokenBatch>& sequences, int threads,
+                   const Progress& progress) {
+  Survey survey;
+  const OutputFisher fisher = output_fisher(model, sequences, kSeed, threads, progress);
+  const bool scaled = traits(model.config.family).scaled_embedding;
+  const at::Tensor lookups = fisher.lookups * (scaled ? static_cast<double>(model.config.width) : 1.0);
+  const std::string embedding = tensor_name(0, Role::Embedding);
+  survey.embedding = lookups.clone();
+  survey.metrics[embedding].push_back(metric_of(lookups, 1, frequencies(sequences, model.config.vocab_size)));
+  CausalLM looked_at = model;
+  WalkOptions options{.visits = {}, .threads = threads};
+  for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Look, .gram = true};
+  const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
+    for (const Role role : group_roles(model.config, group)) {
+      const std::string name = tensor_name(layer, role);
+      survey.metrics[name].push_back(
+          metric_of(stats.gram, stats.tokens,
+                    group == LinearGroup::Head ? fisher.head : fisher.outputs.at(name)));
+      survey.weights[name] = relative_weights(input_means(stats));
+      if (role == Role::Embedding) survey.embedding += stats.gram * (fisher.head.sum() / static_cast<double>(stats.tokens));
+    }
+  };
+  walk_blocks(looked_at, sequences, options, visit, "inputs", progress);
+  survey.weights[embedding] = diagonal_weights(survey.embedding);
+  return survey;
+}
+
+}  // namespace attar

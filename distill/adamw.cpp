@@ -19,11 +19,11 @@ struct Part {
   float *parameter, *first, *second;
   const float* gradient;
   int64_t count;
-  float decay;
+  float decay, step;
 };
 
 struct Factors {
-  float scale, beta1, beta2, step, inverse_root, epsilon;
+  float scale, beta1, beta2, inverse_root, epsilon;
 };
 
 ATTAR_VECTOR_CLONES void update(const Part& part, const Factors& f) {
@@ -33,7 +33,7 @@ ATTAR_VECTOR_CLONES void update(const Part& part, const Factors& f) {
     const float v = f.beta2 * part.second[i] + (1.0f - f.beta2) * g * g;
     part.first[i] = m;
     part.second[i] = v;
-    part.parameter[i] = part.parameter[i] * part.decay - f.step * m / (std::sqrt(v) * f.inverse_root + f.epsilon);
+    part.parameter[i] = part.parameter[i] * part.decay - part.step * m / (std::sqrt(v) * f.inverse_root + f.epsilon);
   }
 }
 
@@ -58,19 +58,21 @@ void adamw_step(std::map<std::string, at::Tensor>& parameters, const std::map<st
   const Factors factors{static_cast<float>(gradient_scale),
                         static_cast<float>(settings.beta1),
                         static_cast<float>(settings.beta2),
-                        static_cast<float>(settings.learning_rate / correction1),
                         static_cast<float>(1.0 / std::sqrt(correction2)),
                         static_cast<float>(settings.epsilon)};
   std::vector<Part> parts;
   for (auto& [name, parameter] : parameters) {
     at::Tensor &first = state.first[name], &second = state.second[name];
     if (!first.defined()) first = at::zeros_like(parameter), second = at::zeros_like(parameter);
-    const auto decay =
-        static_cast<float>(parameter.dim() == 2 ? 1.0 - settings.learning_rate * settings.weight_decay : 1.0);
+    const auto ratio = settings.learning_rate_ratios.find(name);
+    const double rate =
+        ratio == settings.learning_rate_ratios.end() ? settings.learning_rate : settings.learning_rate * ratio->second;
+    const auto decay = static_cast<float>(parameter.dim() == 2 ? 1.0 - rate * settings.weight_decay : 1.0);
+    const auto step = static_cast<float>(rate / correction1);
     for (int64_t at = 0; at < parameter.numel(); at += kPart)
       parts.push_back({parameter.data_ptr<float>() + at, first.data_ptr<float>() + at, second.data_ptr<float>() + at,
                        gradients.at(name).const_data_ptr<float>() + at, std::min(kPart, parameter.numel() - at),
-                       decay});
+                       decay, step});
   }
   run_shards(static_cast<int64_t>(parts.size()), threads,
              [&](int64_t i) { update(parts[static_cast<size_t>(i)], factors); });

@@ -11,6 +11,7 @@ namespace attar {
 
 struct AdamWSettings {
   double learning_rate, beta1, beta2, epsilon, weight_decay;
+  std::map<std::string, double> learning_rate_ratios{};  // by parameter name, where it is not 1
 };
 
 struct AdamWState {

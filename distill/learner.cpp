@@ -44,7 +44,7 @@ struct Learner::Part {
     void add(const LossSum& other) { sum += other.sum, rows += other.rows; }
   };
 
-  std::map<std::string, at::Tensor> gradients;
+  NamedTensors gradients;
   at::Tensor head_gradient;  // (V, C) of the head as the losses see it
   double loss = 0;
   std::map<std::string, LossSum> sums;
@@ -88,17 +88,21 @@ Learner::Part Learner::run_part(const CausalLM& student, const TrainingBatch& ba
                                 const std::vector<Piece>& pieces) const {
   CausalLM leaves{student.config, {}};
   for (const auto& [name, tensor] : student.parameters)
-    leaves.parameters[name] = tensor.detach().set_requires_grad(true);
+    leaves.parameters[name] = tensor.detach().set_requires_grad(!frozen(name));
   const TokenBatch tokens = to_batch(*batch.data, pieces);
   const Labels labels = labels_of(*batch.data, pieces, source_);
   const c10::AutoGradMode grad(true);
   const at::Tensor hidden = forward_hidden(leaves, tokens);
   Part part;
-  part.head_gradient = at::zeros_like(student.head());
-  hidden.backward(
-      learn(hidden.detach(), student.head().detach(), tokens, labels, static_cast<double>(batch.tokens.count), part));
-  for (const auto& [name, leaf] : leaves.parameters) part.gradients[name] = leaf.grad();
-  at::Tensor& head = part.gradients[tensor_name(0, student.config.tied_embeddings ? Role::Embedding : Role::Output)];
+  const std::string head_name = tensor_name(0, student.config.tied_embeddings ? Role::Embedding : Role::Output);
+  if (!frozen(head_name)) part.head_gradient = at::zeros_like(student.head());
+  const at::Tensor hidden_gradient =
+      learn(hidden.detach(), student.head().detach(), tokens, labels, static_cast<double>(batch.tokens.count), part);
+  if (hidden.requires_grad()) hidden.backward(hidden_gradient);
+  for (const auto& [name, leaf] : leaves.parameters)
+    if (!frozen(name)) part.gradients[name] = leaf.grad();
+  if (frozen(head_name)) return part;
+  at::Tensor& head = part.gradients[head_name];
   if (const at::Tensor by_losses = std::move(part.head_gradient); head.defined())
     head.add_(by_losses);
   else
@@ -135,7 +139,7 @@ DenseSignal Learner::ask_teacher(TokenBatch batch) const {
 }
 
 // Sums in the order of the parts, one tensor after another.
-std::map<std::string, at::Tensor> Learner::added(std::vector<Part>& parts) const {
+NamedTensors Learner::added(std::vector<Part>& parts) const {
   const c10::NoGradGuard no_grad;
   std::vector<std::string> names;
   for (const auto& [name, tensor] : parts[0].gradients) names.push_back(name);
@@ -146,9 +150,15 @@ std::map<std::string, at::Tensor> Learner::added(std::vector<Part>& parts) const
     for (size_t p = 1; p < parts.size(); ++p) sum.add_(parts[p].gradients.at(name));
     sums[static_cast<size_t>(i)] = sum;
   });
-  std::map<std::string, at::Tensor> gradients;
+  NamedTensors gradients;
   for (size_t i = 0; i < names.size(); ++i) gradients[names[i]] = sums[i];
   return gradients;
+}
+
+bool Learner::frozen(const std::string& tensor) const {
+  if (inputs_.reparameterized == nullptr) return false;
+  const auto own = inputs_.reparameterized->find(tensor);
+  return own != inputs_.reparameterized->end() && own->second.frozen();
 }
 
 }  // namespace attar

@@ -18,7 +18,7 @@ namespace attar {
 struct BatchGradients {
   double loss = 0;                         // as the losses are weighed, over the batch's tokens
   std::map<std::string, double> parts{};   // mean of each loss over the tokens that it is of
-  std::map<std::string, at::Tensor> of{};  // of each parameter of the student, in its shape
+  NamedTensors of{};                       // of each parameter of the student that is not frozen, in its shape
 };
 
 // How a student learns, the same in all steps. Inputs and options outlive it.
@@ -35,7 +35,8 @@ class Learner {
   at::Tensor learn(const at::Tensor& hidden, const at::Tensor& head, const TokenBatch& batch, const Labels& labels,
                    double denominator, Part& part) const;
   DenseSignal ask_teacher(TokenBatch batch) const;
-  std::map<std::string, at::Tensor> added(std::vector<Part>& parts) const;
+  NamedTensors added(std::vector<Part>& parts) const;
+  bool frozen(const std::string& tensor) const;
 
   const TrainInputs& inputs_;
   const DistillOptions& options_;

@@ -44,9 +44,13 @@ class Trainer {
 
   TrainResult run() {
     if (inputs_.resume)
-      checkpoints_.restore(student_, state_);
+      checkpoints_.restore(student_, reparameterized(), state_);
     else
       checkpoints_.require_none();
+    trained_ = trained_tensors(student_, reparameterized());
+    if (trained_.empty()) throw usage_error("distill", "every part is frozen: there is nothing to train");
+    learning_rate_ratios_ = learning_rate_ratios(reparameterized());
+    make_effective(reparameterized(), student_, inputs_.threads);
     if (inputs_.on_step)
       for (const TrainStep& done : state_.history) inputs_.on_step(done);
     DatasetBatches batches(*inputs_.data, source_, options_, inputs_.seed, state_.at);
@@ -66,7 +70,8 @@ class Trainer {
 
   void step(const TrainingBatch& batch) {
     const auto start = std::chrono::steady_clock::now();
-    const BatchGradients gradients = learner_.gradients(student_, batch);
+    BatchGradients gradients = learner_.gradients(student_, batch);
+    pull_back(reparameterized(), gradients.of, inputs_.threads);
     TrainStep done{.step = state_.step,
                    .loss = gradients.loss,
                    .learning_rate = learning_rate_at(options_, state_.seen.count),
@@ -82,8 +87,8 @@ class Trainer {
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 
-  // Clips, and moves the weights.
-  void update(const std::map<std::string, at::Tensor>& gradients, TrainStep& done) {
+  // Clips, and moves what is trained.
+  void update(const NamedTensors& gradients, TrainStep& done) {
     done.gradient_norm = global_norm(gradients, inputs_.threads);
     if (!std::isfinite(done.loss) || !std::isfinite(done.gradient_norm))
       throw Error(ErrorKind::Failure, {.where = "distill, step " + std::to_string(state_.step),
@@ -93,15 +98,17 @@ class Trainer {
     const double scale = options_.clip_norm > 0.0 && done.gradient_norm > options_.clip_norm
                              ? options_.clip_norm / done.gradient_norm
                              : 1.0;
-    adamw_step(student_.parameters, gradients, state_.optimizer,
-               {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay}, scale,
-               inputs_.threads);
+    adamw_step(trained_, gradients, state_.optimizer,
+               {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay,
+                learning_rate_ratios_},
+               scale, inputs_.threads);
+    make_effective(reparameterized(), student_, inputs_.threads);
   }
 
   // Writes a checkpoint and returns what the log says of it.
-  std::string save() const {
+  std::string save() {
     const auto start = std::chrono::steady_clock::now();
-    checkpoints_.save(student_, tokenizer_, state_);
+    checkpoints_.save(student_, reparameterized(), tokenizer_, state_);
     char line[80];
     std::snprintf(line, sizeof line, "checkpoint of step %lld written in %.2f s", static_cast<long long>(state_.step),
                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
@@ -133,6 +140,8 @@ class Trainer {
                  .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
   }
 
+  Reparameterizations& reparameterized() { return inputs_.reparameterized != nullptr ? *inputs_.reparameterized : none_; }
+
   CausalLM& student_;
   const TokenizerData& tokenizer_;
   const TrainInputs& inputs_;
@@ -142,6 +151,9 @@ class Trainer {
   const Learner learner_;
   const TrainingCheckpoints checkpoints_;
   TrainingState state_;
+  Reparameterizations none_;
+  NamedTensors trained_;  // what AdamW moves: shares memory with the student and what is reparameterized
+  std::map<std::string, double> learning_rate_ratios_;
 };
 
 }  // namespace

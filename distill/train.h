@@ -10,6 +10,7 @@
 #include <string>
 
 #include "compress/causal_lm.h"
+#include "compress/reparameterization.h"
 #include "compress/token_dataset.h"
 #include "runtime/base/progress.h"
 
@@ -91,6 +92,7 @@ struct TrainInputs {
   std::string student_hash{};                 // of the student as it starts; "": the caller keeps other ones apart
   std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
   const TokenDataset* data = nullptr;
+  Reparameterizations* reparameterized = nullptr;  // what is trained in place of tensors of the student; changed
   std::string checkpoint_directory{};  // "": none. Steps go to DIR/step-N
   bool resume = false;                 // from the newest whole checkpoint there
   uint64_t seed = 0;
@@ -101,7 +103,8 @@ struct TrainInputs {
 // The options with sequence_tokens as a model of this context has it.
 DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_tokens);
 
-// Changes `student` in place. Each step divides by the tokens that it learns from: all those of its loss. Error{Input}:
+// Changes `student` in place; tensors that are reparameterized become, before each step and at the end, what their
+// parameters stand for. Each step divides by the tokens that it learns from: all those of its loss. Error{Input}:
 // no loss tokens, a cached signal asked for that the data lacks. Error{Usage}: checkpoints of an earlier training, and
 // no `resume`. Error{Failure} when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,

@@ -87,6 +87,11 @@ bool alike(const std::map<std::string, at::Tensor>& expected, const std::map<std
          });
 }
 
+// What is trained in place of tensors, under the names that trained_tensors gives it.
+NamedTensors parameters_of(const Reparameterizations& reparameterized) {
+  return trained_tensors({}, reparameterized);
+}
+
 template <class T>
 std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span<const T>(values));
@@ -101,6 +106,12 @@ std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, D
     text += std::string(";") + name + "=" + Json(value).dump();
   });
   for (const auto& [name, tensor] : student.parameters) text += ";" + name + Json(tensor.sizes().vec()).dump();
+  if (inputs.reparameterized != nullptr)
+    for (const auto& [name, own] : *inputs.reparameterized) {
+      text += ";in place of " + name;
+      for (const auto& [parameter, values] : own.parameters) text += "," + parameter + Json(values.sizes().vec()).dump();
+      text += Json(own.learning_rate_ratios).dump();
+    }
   Sha256 hash;
   hash.add(text);
   for (const TokenDocument& document : inputs.data->documents) {
@@ -117,10 +128,10 @@ TrainingCheckpoints::TrainingCheckpoints(std::string directory, std::string fing
   sweep_asides(directory_);
 }
 
-void TrainingCheckpoints::save(const CausalLM& student, const TokenizerData& tokenizer,
-                               const TrainingState& state) const {
+void TrainingCheckpoints::save(const CausalLM& student, const Reparameterizations& reparameterized,
+                               const TokenizerData& tokenizer, const TrainingState& state) const {
   if (directory_.empty()) return;
-  std::map<std::string, at::Tensor> extra;
+  NamedTensors extra = parameters_of(reparameterized);
   for (const auto& [name, tensor] : state.optimizer.first) extra["first." + name] = tensor;
   for (const auto& [name, tensor] : state.optimizer.second) extra["second." + name] = tensor;
   write_checkpoint(directory_ + "/step-" + std::to_string(state.step), student, tokenizer, {}, extra,
@@ -130,7 +141,8 @@ void TrainingCheckpoints::save(const CausalLM& student, const TokenizerData& tok
     fs::remove_all(directory_ + "/step-" + std::to_string(steps[i]));
 }
 
-void TrainingCheckpoints::restore(CausalLM& student, TrainingState& state) const {
+void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& reparameterized,
+                                  TrainingState& state) const {
   const std::vector<int64_t> steps = saved_steps();
   if (steps.empty()) return;
   const std::string folder = directory_ + "/step-" + std::to_string(steps.back());
@@ -144,14 +156,21 @@ void TrainingCheckpoints::restore(CausalLM& student, TrainingState& state) const
   } catch (const Json::exception&) {
     throw damaged(folder, "state.json");
   }
-  for (const auto& [name, tensor] : checkpoint.extra)
-    (name.rfind("first.", 0) == 0 ? state.optimizer.first : state.optimizer.second)[name.substr(name.find('.') + 1)] =
-        tensor;
+  NamedTensors parameters;
+  for (const auto& [name, tensor] : checkpoint.extra) {
+    const bool first = name.rfind("first.", 0) == 0, second = name.rfind("second.", 0) == 0;
+    NamedTensors& of = first ? state.optimizer.first : second ? state.optimizer.second : parameters;
+    of[first || second ? name.substr(name.find('.') + 1) : name] = tensor;
+  }
   if (!alike(student.parameters, checkpoint.model.parameters)) throw damaged(folder, "model.safetensors");
-  if (!alike(student.parameters, state.optimizer.first) || !alike(student.parameters, state.optimizer.second))
+  const NamedTensors trained = trained_tensors(student, reparameterized);
+  if (!alike(parameters_of(reparameterized), parameters) || !alike(trained, state.optimizer.first) ||
+      !alike(trained, state.optimizer.second))
     throw damaged(folder, "extra.safetensors");
   if (state.at.batch < 0 || state.at.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
   student.parameters = std::move(checkpoint.model.parameters);
+  for (auto& [name, own] : reparameterized)
+    for (auto& [parameter, values] : own.parameters) values = parameters.at(name + "." + parameter);
 }
 
 void TrainingCheckpoints::require_none() const {

@@ -1,5 +1,5 @@
-// Where a training stands, and its checkpoints: DIR/step-N holds model, moments and position, all that the next step
-// needs.
+// Where a training stands, and its checkpoints: DIR/step-N holds model, moments and position, and the parameters of
+// what is reparameterized: all that the next step needs.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/reparameterization.h"
 #include "distill/adamw.h"
 #include "distill/labels.h"
 #include "distill/train.h"
@@ -31,10 +32,11 @@ class TrainingCheckpoints {
   // half written is swept.
   TrainingCheckpoints(std::string directory, std::string fingerprint);
 
-  void save(const CausalLM& student, const TokenizerData& tokenizer, const TrainingState& state) const;
+  void save(const CausalLM& student, const Reparameterizations& reparameterized, const TokenizerData& tokenizer,
+            const TrainingState& state) const;
   // The newest whole checkpoint, if there is one. Error{Usage}: it is of other options, data or models. Error{Input}:
   // it is damaged.
-  void restore(CausalLM& student, TrainingState& state) const;
+  void restore(CausalLM& student, Reparameterizations& reparameterized, TrainingState& state) const;
   // Error{Usage} when there are checkpoints, which a training from the start would overwrite.
   void require_none() const;
 

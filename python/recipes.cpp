@@ -59,12 +59,14 @@ std::string prune_call(py::kwargs given) {
 std::string quantize_call(py::kwargs given) {
   CommandOptions command = take_command(given, "model", "calibration");
   const Progress progress = take_progress(given);
-  const auto imatrix = take<std::string>(given, "imatrix");
+  const QuantizeInputs inputs{.imatrix = take<std::string>(given, "imatrix"),
+                              .training = take<std::vector<std::string>>(given, "data"),
+                              .resume = take<bool>(given, "resume")};
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<QuantizeOptions>(given);
   refuse_rest(given, "quantize");
   const NativeCall native;
-  return quantize_model(command, options, imatrix, progress);
+  return quantize_model(command, options, inputs, progress);
 }
 
 std::string distill_call(py::kwargs given) {

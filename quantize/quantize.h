@@ -11,6 +11,7 @@
 
 #include "compress/causal_lm.h"
 #include "compress/token_dataset.h"
+#include "quantize/qad_options.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/blocks/quant_format.h"
@@ -31,6 +32,7 @@ struct QuantizeOptions {
   std::string method = "best";
   bool importance = true;
   int64_t calibration_tokens = 8192;
+  QadOptions qad{};
 };
 template <class Visitor>
 void visit_fields(QuantizeOptions& o, Visitor&& field) {
@@ -53,9 +55,10 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(
       o.method, "method",
       "best: with calibration text, each weight is rounded so that the others make up for it (GPTQ); fast: each weight "
-      "by itself");
+      "by itself; qad: as best, then the quantized model learns from its teacher (training text is needed)");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
+  visit_fields(o.qad, field);
 }
 
 // Every value that no model could be quantized with: an unknown or unwritable type, a role that is none, both or

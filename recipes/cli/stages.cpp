@@ -123,16 +123,19 @@ Action add_distill(CLI::App& app, const GlobalOptions& global) {
 Action add_quantize(CLI::App& app, const GlobalOptions& global) {
   struct State : Given {
     QuantizeOptions options;
-    std::string imatrix;
+    QuantizeInputs inputs;
   };
   const auto state = std::make_shared<State>();
   add_model_and_out(app, "MODEL", state->command);
   add_texts(app, "--calibration", state->command.data, "text that says which inputs matter: .txt or .jsonl, also .gz");
-  add_text(app, "--imatrix", state->imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
+  add_text(app, "--imatrix", state->inputs.imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
+  add_texts(app, "--data", state->inputs.training,
+            "qad: text to learn from, and to calibrate with where no other is given: .txt or .jsonl, also .gz");
+  add_switch(app, "--resume", state->inputs.resume, "qad: go on from the last checkpoint beside OUT");
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
   return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {
-    return quantize_model(command, given.options, given.imatrix, progress);
+    return quantize_model(command, given.options, given.inputs, progress);
   });
 }
 

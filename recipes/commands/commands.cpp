@@ -10,7 +10,7 @@
 #include "distill/training_state.h"
 #include "export/export.h"
 #include "prune/vocabulary.h"
-#include "quantize/imatrix.h"
+#include "recipes/commands/common.h"
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/prune_record.h"
@@ -27,24 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-int thread_count(const CommandOptions& command) {
-  return command.threads > 0 ? command.threads : default_threads();
-}
-
-// All that a command reads. `more`: beside MODEL and data.
-std::vector<std::string> inputs_of(const CommandOptions& command, std::vector<std::string> more) {
-  more.push_back(command.model);
-  more.insert(more.end(), command.data.begin(), command.data.end());
-  return more;
-}
-
-// The same command with OUT as checked_out gives it.
-CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more = {}) {
-  CommandOptions out = command;
-  out.out = checked_out(command.out, inputs_of(command, more));
-  return out;
-}
-
 // A GGUF in one type or preset, for prune, distill and export. "": F16.
 QuantizeOptions plain_type(const std::string& to) {
   QuantizeOptions plain;
@@ -60,41 +42,6 @@ void check_type(const CommandOptions& command) {
   if (!command.to.empty() && !is_gguf(command.out))
     throw usage_error("--to", "names the tensor type of a GGUF, and OUT is a folder", "-o FILE.gguf",
                       printable(command.to));
-}
-
-ExportInfo info_of(const ModelFile& source) {
-  ExportInfo info;
-  info.provenance = source.provenance();
-  if (!info.provenance.name.empty())
-    info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
-  info.attar_version = ATTAR_VERSION;
-  return info;
-}
-
-// The command's text in tokens, and how its chats were read.
-struct TextData {
-  TokenDataset tokens;
-  std::string chat_template;  // source; empty: there were no chats
-  std::vector<std::string> notes;
-};
-
-TextData text_data(const CommandOptions& command, const TokenizerData& data) {
-  const Tokenizer tokenizer(data);
-  DocumentTokenizer tokenize(tokenizer, command.text);
-  TokenDataset tokens = tokenize(read_all_documents(command.data));
-  return {std::move(tokens), tokenize.reader().chat_template(), tokenize.reader().notes()};
-}
-
-Json write_gguf_file(const std::string& out, const QuantizedModel& quantized, const TokenizerData& tokenizer,
-                     const ExportInfo& info) {
-  const GgufExport written = export_gguf(out, quantized, tokenizer, info);
-  return {{"file", out},
-          {"files", written.files},
-          {"bytes", written.size_bytes},
-          {"architecture", written.architecture},
-          {"plan", quantized.plan.name},
-          {"fallbacks", quantized.plan.fallback_lines()},
-          {"notes", written.notes}};
 }
 
 // The plan of a GGUF of one type, without importance.
@@ -116,32 +63,6 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
   const QuantizedModel quantized =
       quantize(model, plain_plan(command, model.config, tokenizer, info), {}, thread_count(command), progress);
   return write_gguf_file(command.out, quantized, tokenizer, info);
-}
-
-void add_note(Json& json, const std::string& note) {
-  if (!note.empty()) json["notes"].push_back(note);
-}
-
-std::string document(Json json) {
-  Json out = {{"schema_version", 1}};
-  out.update(json);
-  return out.dump(1) + "\n";
-}
-
-// How many of the model's matrices the importance says anything about.
-int64_t known_matrices(const ModelConfig& config, const Importance& importance) {
-  const std::vector<TensorSpec> specs = tensor_specs(config);
-  return std::count_if(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
-    return spec.is_matrix() && importance.count(spec.name) != 0;
-  });
-}
-
-void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix) {
-  if (!imatrix.empty() && !command.data.empty())
-    throw usage_error("attar quantize", "two sources say which inputs matter", "--imatrix or --calibration");
-  if (!options.importance && (!imatrix.empty() || !command.data.empty()))
-    throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --calibration",
-                      "importance, or neither of the two");
 }
 
 void check_target(const CommandOptions& command, const ExportTarget& target) {
@@ -205,43 +126,6 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   for (const std::string& note : result.notes) add_note(json, note);
   for (const std::string& note : data.notes) add_note(json, note);
-  return document(json);
-}
-
-std::string quantize_model(const CommandOptions& given, const QuantizeOptions& options, const std::string& imatrix,
-                           const Progress& progress) {
-  require_valid(options, "attar quantize");
-  check_importance_flags(given, options, imatrix);
-  const CommandOptions command = checked(given, {imatrix});
-  if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
-  const ModelFile source = ModelFile::open(command.model);
-  const ExportInfo info = info_of(source);
-  CausalLM model = CausalLM::load(source);
-  QuantizeOptions own = options;
-  own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
-  const PlanTarget target = gguf_plan_target(model.config, source.tokenizer(), info);
-  Importance matrix;
-  TextData data;
-  if (!imatrix.empty()) {
-    matrix = read_imatrix(imatrix);
-    if (known_matrices(model.config, matrix) == 0)
-      throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
-                        matrix.begin()->first + ", ...");
-  } else if (own.importance) {
-    data = text_data(command, source.tokenizer());
-  }
-  const bool on_text = own.importance && imatrix.empty();
-  const QuantizedModel quantized =
-      imatrix.empty() ? quantize(model, own, target, data.tokens, thread_count(command), progress)
-                      : quantize(model, plan_quantization(model.config, own, target), matrix, thread_count(command), progress);
-  const QuantizePlan& plan = quantized.plan;
-  Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
-  add_note(json, requantization_note(source, plan));
-  for (const std::string& note : quantized.notes) add_note(json, note);
-  if (on_text) json["method"] = own.method;
-  json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
-  if (!imatrix.empty()) json["importance_tensors"] = known_matrices(model.config, matrix);
-  for (const std::string& note : data.notes) json["notes"].push_back(note);
   return document(json);
 }
 

@@ -27,7 +27,14 @@ struct CommandOptions {
 
 // Each returns a JSON document: what was written, sizes, notes.
 std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress = {});
-std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix,
+// `training`: the text that method qad learns from, and calibrates with where there is no other; `resume`: from the
+// checkpoints beside OUT.
+struct QuantizeInputs {
+  std::string imatrix{};
+  std::vector<std::string> training{};
+  bool resume = false;
+};
+std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs,
                            const Progress& progress = {});
 std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
                           bool resume, const Progress& progress = {});

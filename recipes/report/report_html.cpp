@@ -210,6 +210,7 @@ std::string report_html(const std::string& report_json) {
   html += samples(measured);
   for (const Json& stage : results["stages"]) {
     if (stage["kind"] == "distill") html += training(stage["name"], stage["results"]);
+    if (stage["results"].contains("qad")) html += training(stage["name"], stage["results"]["qad"]);
     if (stage["results"].contains("pretrain")) html += training("teacher", stage["results"]["pretrain"]);
     if (stage["kind"] == "prune") html += errors(stage, "layers", "layer", "error left in each layer after the refit");
     if (stage["kind"] == "quantize") html += errors(stage, "tensors", "name", "weighted error of each matrix");

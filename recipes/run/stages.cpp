@@ -3,12 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
-#include "distill/signal_source.h"
 #include "prune/vocabulary.h"
-#include "recipes/data/teacher_signal.h"
 #include "recipes/run/prune_record.h"
+#include "recipes/run/qad.h"
 #include "recipes/run/run_state.h"
-#include "recipes/run/training_record.h"
+#include "recipes/run/stage_training.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
@@ -54,11 +53,6 @@ std::vector<int32_t> composed(const std::vector<int32_t>& before, std::vector<in
   if (before.empty()) return now;
   for (int32_t& id : now) id = before[static_cast<size_t>(id)];
   return now;
-}
-
-// A student that the recipe makes follows from recipe and teacher; one that it names may change between two runs.
-std::string named_student_hash(const Recipe& recipe) {
-  return recipe.student && !recipe.student->model.empty() ? ModelFile::open(recipe.student->model).content_hash() : "";
 }
 
 // Bytes and mean error by type of the quantized tensors.
@@ -150,39 +144,37 @@ StageRecord run_stage(RunState& state, const std::string& name, const PruneOptio
 }
 
 StageRecord run_stage(RunState& state, const std::string& name, const DistillOptions& given) {
-  const DistillOptions options = with_sequence_tokens(
-      given, std::min(state.student.config.context_length, state.teacher->config().context_length));
-  // The signal is this stage's own: a later stage finds the data as a resumed run would.
-  const TokenDataset data =
-      state.in_student_vocabulary(needs_teacher_signal(state.train, options)
-                                      ? with_teacher_signal(*state.teacher, state.train, state.kept_tokens, options,
-                                                            state.folder.file("cache"), state.threads, state.progress)
-                                      : state.train);
-  CausalLM teacher;
-  const bool beside = needs_teacher_beside(options, data);
-  if (beside) teacher = CausalLM::load(*state.teacher);
-  const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
-                           .teacher_hash = state.teacher->content_hash(),
-                           .student_hash = named_student_hash(state.recipe),
-                           .student_to_teacher = state.kept_tokens,
-                           .data = &data,
-                           .checkpoint_directory = state.folder.checkpoints(name),
-                           .resume = true,
-                           .seed = static_cast<uint64_t>(state.recipe.seed),
-                           .threads = state.threads,
-                           .on_step = step_recorder(state.folder, name)};
-  const TrainResult trained = train(state.student, state.tokenizer, inputs, options, state.progress);
-  write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer, state.export_info().provenance,
-                   {}, kept_tokens_json(state).dump());
-  const SignalRecord signal = signal_record(trained, data, options);
-  Json results = {{"steps", trained.steps},
-                  {"tokens", trained.tokens},
-                  {"signal", trained.gaps ? "cached"
-                             : beside     ? "online"
-                                          : "none"}};
-  results.update(Json::parse(signal.results));
-  results["curve"] = Json::parse(training_curve(trained));
-  return {.name = name, .results = results.dump(), .notes = signal.notes};
+  const StageTraining training =
+      train_in_run(state, name, given, [&](const TrainInputs& inputs, const DistillOptions& options) {
+        TrainResult trained = train(state.student, state.tokenizer, inputs, options, state.progress);
+        write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer,
+                         state.export_info().provenance, {}, kept_tokens_json(state).dump());
+        return trained;
+      });
+  return {.name = name, .results = training.results, .notes = training.notes};
+}
+
+// The quantized model learns from the teacher. A stage that is done before has left what it learned. -> its results
+StageTraining run_qad(RunState& state, const std::string& name, const QadOptions& options) {
+  const std::string folder = state.folder.finished_model(name);
+  if (state.folder.record(name)) {
+    restore_trained(folder, state.student, *state.quantized, options, state.threads);
+    return {};
+  }
+  std::string divergence;
+  StageTraining training =
+      train_in_run(state, name, qad_training(options), [&](const TrainInputs& inputs, const DistillOptions& distill) {
+        const GridTraining done =
+            train_on_grid(state.student, *state.quantized, state.tokenizer, inputs, options, distill, state.progress);
+        write_checkpoint(folder, done.student, state.tokenizer, state.export_info().provenance,
+                         trained_tensors({}, done.parameters), kept_tokens_json(state).dump());
+        divergence = qad_results(done.trained);
+        return done.trained;
+      });
+  Json results = Json::parse(divergence);
+  results.update(Json::parse(training.results));
+  training.results = results.dump();
+  return training;
 }
 
 StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options) {
@@ -191,6 +183,9 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
                              options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{},
                              state.threads, state.progress);
   const QuantizePlan& plan = state.quantized->plan;
+  StageTraining learned;
+  const bool qad = options.method == "qad";
+  if (qad) learned = run_qad(state, name, options.qad);
   Json tensors = Json::array();
   for (const PlannedTensor& planned : plan.tensors) {
     const QuantizedTensor& tensor = state.quantized->tensors.at(planned.spec.name);
@@ -199,13 +194,15 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
                          {"type", format_of(tensor.type).name},
                          {"relative_error", tensor.relative_error}});
   }
-  const Json results = {{"plan", plan.name},
-                        {"method", options.importance ? options.method : "fast"},
-                        {"types", type_table(*state.quantized)},
-                        {"tensor_bytes", state.quantized->plan.tensor_bytes()},
-                        {"tensors", tensors}};
+  Json results = {{"plan", plan.name},
+                  {"method", options.importance || qad ? options.method : "fast"},
+                  {"types", type_table(*state.quantized)},
+                  {"tensor_bytes", state.quantized->plan.tensor_bytes()},
+                  {"tensors", tensors}};
+  if (qad) results["qad"] = Json::parse(learned.results);
   StageRecord record{.name = name, .results = results.dump(), .notes = state.quantized->plan.fallback_lines()};
-  record.notes.insert(record.notes.end(), state.quantized->notes.begin(), state.quantized->notes.end());
+  for (const auto* notes : {&state.quantized->notes, &learned.notes})
+    record.notes.insert(record.notes.end(), notes->begin(), notes->end());
   if (const std::string note = requantization_note(state, plan); !note.empty()) record.notes.push_back(note);
   return record;
 }

@@ -89,7 +89,17 @@ std::string sequence_problem(const DistillOptions& options, int64_t context) {
 }
 
 std::vector<FieldProblem> problems_of(const QuantizeOptions& o) {
-  return check_quantize_options(o);
+  Checker check;
+  check.at_least(o.qad.tokens, 1, "qad_tokens");
+  check.positive(o.qad.learning_rate, "qad_learning_rate");
+  check.need(o.qad.scale_rate >= 0.0 && std::isfinite(o.qad.scale_rate), "qad_scale_rate", "at least 0");
+  check.need(o.qad.trains == "all" || o.qad.trains == "scales", "qad_trains", "all or scales");
+  check.at_least(o.qad.batch_tokens, 2, "qad_batch_tokens");
+  check.need(o.qad.signal == "auto" || o.qad.signal == "online" || o.qad.signal == "cached", "qad_signal",
+             "auto, online or cached");
+  std::vector<FieldProblem> problems = check_quantize_options(o), more = check.take();
+  problems.insert(problems.end(), more.begin(), more.end());
+  return problems;
 }
 
 std::vector<FieldProblem> problems_of(const ExportOptions& o) {

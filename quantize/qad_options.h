@@ -1,0 +1,30 @@
+// Options of quantization-aware distillation (QAD): the quantized model learns from the model before quantization, or a
+// recipe's teacher, on the grid that its file will hold.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace attar {
+
+struct QadOptions {
+  int64_t tokens = 200000;
+  double learning_rate = 1e-4;
+  double scale_rate = 0.1;
+  std::string trains = "all";
+  int64_t batch_tokens = 2048;
+  std::string signal = "auto";
+};
+template <class Visitor>
+void visit_fields(QadOptions& o, Visitor&& field) {
+  field(o.tokens, "qad_tokens", "qad: tokens to train on; the data repeats when it is shorter");
+  field(o.learning_rate, "qad_learning_rate", "qad: peak learning rate of AdamW");
+  field(o.scale_rate, "qad_scale_rate", "qad: learning rate of the block scales, relative to that of the weights");
+  field(o.trains, "qad_trains", "qad: all, or scales: block scales and norms, with the codes as they were chosen");
+  field(o.batch_tokens, "qad_batch_tokens", "qad: tokens a step");
+  field(o.signal, "qad_signal",
+        "qad: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the "
+        "data or from one pass over it)");
+}
+
+}  // namespace attar

@@ -1,0 +1,66 @@
+#include "recipes/commands/common.h"
+
+#include <nlohmann/json.hpp>
+
+#include "recipes/commands/output.h"
+#include "runtime/base/host/cpu_limits.h"
+
+namespace attar {
+
+using Json = nlohmann::ordered_json;
+
+int thread_count(const CommandOptions& command) {
+  return command.threads > 0 ? command.threads : default_threads();
+}
+
+std::vector<std::string> inputs_of(const CommandOptions& command, std::vector<std::string> more) {
+  more.push_back(command.model);
+  more.insert(more.end(), command.data.begin(), command.data.end());
+  return more;
+}
+
+CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more) {
+  CommandOptions out = command;
+  out.out = checked_out(command.out, inputs_of(command, more));
+  return out;
+}
+
+ExportInfo info_of(const ModelFile& source) {
+  ExportInfo info;
+  info.provenance = source.provenance();
+  if (!info.provenance.name.empty())
+    info.provenance.base_models.insert(info.provenance.base_models.begin(), info.provenance.name);
+  info.attar_version = ATTAR_VERSION;
+  return info;
+}
+
+TextData text_data(const CommandOptions& command, const TokenizerData& data) {
+  const Tokenizer tokenizer(data);
+  DocumentTokenizer tokenize(tokenizer, command.text);
+  TokenDataset tokens = tokenize(read_all_documents(command.data));
+  return {std::move(tokens), tokenize.reader().chat_template(), tokenize.reader().notes()};
+}
+
+Json write_gguf_file(const std::string& out, const QuantizedModel& quantized, const TokenizerData& tokenizer,
+                     const ExportInfo& info) {
+  const GgufExport written = export_gguf(out, quantized, tokenizer, info);
+  return {{"file", out},
+          {"files", written.files},
+          {"bytes", written.size_bytes},
+          {"architecture", written.architecture},
+          {"plan", quantized.plan.name},
+          {"fallbacks", quantized.plan.fallback_lines()},
+          {"notes", written.notes}};
+}
+
+void add_note(Json& json, const std::string& note) {
+  if (!note.empty()) json["notes"].push_back(note);
+}
+
+std::string document(const Json& json) {
+  Json out = {{"schema_version", 1}};
+  out.update(json);
+  return out.dump(1) + "\n";
+}
+
+}  // namespace attar

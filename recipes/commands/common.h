@@ -1,0 +1,41 @@
+// What the commands have in common: their inputs read, their files written, their document.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "compress/token_dataset.h"
+#include "export/export.h"
+#include "quantize/quantize.h"
+#include "recipes/commands/commands.h"
+#include "runtime/formats/model_file.h"
+
+namespace attar {
+
+int thread_count(const CommandOptions& command);
+
+// All that a command reads. `more`: beside MODEL and data.
+std::vector<std::string> inputs_of(const CommandOptions& command, std::vector<std::string> more);
+
+// The same command with OUT as checked_out gives it.
+CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more = {});
+
+ExportInfo info_of(const ModelFile& source);
+
+// A command's text in tokens, and how its chats were read.
+struct TextData {
+  TokenDataset tokens;
+  std::string chat_template{};  // source; empty: there were no chats
+  std::vector<std::string> notes{};
+};
+TextData text_data(const CommandOptions& command, const TokenizerData& data);
+
+nlohmann::ordered_json write_gguf_file(const std::string& out, const QuantizedModel& quantized,
+                                       const TokenizerData& tokenizer, const ExportInfo& info);
+
+void add_note(nlohmann::ordered_json& json, const std::string& note);
+
+std::string document(const nlohmann::ordered_json& json);
+
+}  // namespace attar

@@ -1,0 +1,35 @@
+// Quantization-aware distillation, for the stage and the verb: a quantized model learns on the grid of its own file.
+#pragma once
+
+#include <string>
+
+#include "compress/reparameterization.h"
+#include "distill/train.h"
+#include "quantize/quantize.h"
+
+namespace attar {
+
+// The training that the options ask for: KL to the teacher at temperature 1, AdamW without decay.
+DistillOptions qad_training(const QadOptions& options);
+
+struct GridTraining {
+  CausalLM student;                  // what the bytes decode to
+  Reparameterizations parameters{};  // of what is in blocks
+  TrainResult trained{};
+};
+
+// Trains `quantized`, whose codes were chosen for `original`: its bytes become, bit for bit, what the last step left.
+// `inputs` say what to learn from.
+GridTraining train_on_grid(const CausalLM& original, QuantizedModel& quantized, const TokenizerData& tokenizer,
+                           TrainInputs inputs, const QadOptions& options, const DistillOptions& training,
+                           const Progress& progress);
+
+// The end of such a training, from the folder of a checkpoint that holds `student` and `parameters`, without a step.
+void restore_trained(const std::string& folder, const CausalLM& original, QuantizedModel& quantized,
+                     const QadOptions& options, int threads);
+
+// JSON for the report: steps, tokens, and the KL divergence on the training data at the first step and over the last
+// tenth.
+std::string qad_results(const TrainResult& trained);
+
+}  // namespace attar

@@ -1,0 +1,57 @@
+#include "recipes/run/stage_training.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "distill/signal_source.h"
+#include "recipes/data/teacher_signal.h"
+#include "recipes/run/training_record.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A student that the recipe makes follows from recipe and teacher; one that it names may change between two runs.
+std::string named_student_hash(const Recipe& recipe) {
+  return recipe.student && !recipe.student->model.empty() ? ModelFile::open(recipe.student->model).content_hash() : "";
+}
+
+}  // namespace
+
+StageTraining train_in_run(RunState& state, const std::string& stage, const DistillOptions& given,
+                           const TrainingWork& work) {
+  const DistillOptions options = with_sequence_tokens(
+      given, std::min(state.student.config.context_length, state.teacher->config().context_length));
+  // The signal is this stage's own: a later stage finds the data as a resumed run would.
+  const TokenDataset data =
+      state.in_student_vocabulary(needs_teacher_signal(state.train, options)
+                                      ? with_teacher_signal(*state.teacher, state.train, state.kept_tokens, options,
+                                                            state.folder.file("cache"), state.threads, state.progress)
+                                      : state.train);
+  CausalLM teacher;
+  const bool beside = needs_teacher_beside(options, data);
+  if (beside) teacher = CausalLM::load(*state.teacher);
+  const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
+                           .teacher_hash = state.teacher->content_hash(),
+                           .student_hash = named_student_hash(state.recipe),
+                           .student_to_teacher = state.kept_tokens,
+                           .data = &data,
+                           .checkpoint_directory = state.folder.checkpoints(stage),
+                           .resume = true,
+                           .seed = static_cast<uint64_t>(state.recipe.seed),
+                           .threads = state.threads,
+                           .on_step = step_recorder(state.folder, stage)};
+  const TrainResult trained = work(inputs, options);
+  const SignalRecord signal = signal_record(trained, data, options);
+  Json results = {{"steps", trained.steps},
+                  {"tokens", trained.tokens},
+                  {"signal", trained.gaps ? "cached"
+                             : beside     ? "online"
+                                          : "none"}};
+  results.update(Json::parse(signal.results));
+  results["curve"] = Json::parse(training_curve(trained));
+  return {.results = results.dump(), .notes = signal.notes};
+}
+
+}  // namespace attar

@@ -113,10 +113,9 @@ OutputFisher output_fisher(const CausalLM& model, const std::vector<TokenBatch>&
                                                  CounterRandom(seed, static_cast<uint64_t>(begin + i)));
     });
     for (const OutputFisher& sequence : wave) add(total, sequence);
-    report(progress, {.stage = "sensitivity",
-                      .unit = "sequences",
-                      .done = begin + static_cast<int64_t>(wave.size()),
-                      .total = n});
+    report(
+        progress,
+        {.stage = "sensitivity", .unit = "sequences", .done = begin + static_cast<int64_t>(wave.size()), .total = n});
   }
   const auto tokens = static_cast<double>(total.tokens);
   for (auto& [name, squares] : total.outputs) squares /= tokens;

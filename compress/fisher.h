@@ -1,6 +1,6 @@
 // How much the model's predictions depend on what each of its linears gives: Fisher information of outputs, from the
-// gradients of labels that the model itself draws, so that it is the curvature of the KL divergence from the model as it
-// is (Martens 2020, arXiv 1412.1193, sections 5 and 9.2). With the inputs' it makes a Kronecker factored metric of
+// gradients of labels that the model itself draws, so that it is the curvature of the KL divergence from the model as
+// it is (Martens 2020, arXiv 1412.1193, sections 5 and 9.2). With the inputs' it makes a Kronecker factored metric of
 // weights (Martens and Grosse 2015, arXiv 1503.05671): an error E (out, in) of a linear costs about
 //   1/2 sum_o g_o (E H E^T)_oo      nats a token,
 // g_o the mean over tokens of the squared gradient by output o and H (in, in) that of x x^T.

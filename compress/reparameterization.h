@@ -16,8 +16,8 @@ namespace attar {
 using NamedTensors = std::map<std::string, at::Tensor>;
 
 struct Reparameterization {
-  NamedTensors parameters{};                            // f32, such as "latent"; none: the tensor is frozen
-  std::map<std::string, double> learning_rate_ratios{}; // of a parameter's rate to the training's; 1 where absent
+  NamedTensors parameters{};                             // f32, such as "latent"; none: the tensor is frozen
+  std::map<std::string, double> learning_rate_ratios{};  // of a parameter's rate to the training's; 1 where absent
   // Writes the weights that `parameters` stand for. Not set: they stay what they are.
   std::function<void(const NamedTensors& parameters, at::Tensor& weights, int threads)> effective{};
   // The gradient by each parameter, in its shape, from that by the weights, whose memory may be taken.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <span>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/blocks/quant_format.h"
@@ -43,6 +45,30 @@ Importance read_imatrix(const std::string& path) {
   }
   if (importance.empty()) throw input_error(path, "holds no importance matrix", "the GGUF that llama-imatrix writes");
   return importance;
+}
+
+void write_imatrix(const std::string& path, const Importance& importance, int64_t tokens,
+                   const std::vector<std::string>& sources) {
+  constexpr uint32_t kChunkTokens = 512;
+  std::vector<GgufTensor> tensors;
+  std::deque<std::vector<float>> values;  // that the tensors point to
+  const auto add = [&](const std::string& name, std::vector<float> numbers) {
+    values.push_back(std::move(numbers));
+    const std::span<const float> own(values.back());
+    tensors.push_back({name, TensorType::F32, {1, static_cast<int64_t>(own.size())}, LazyBytes(std::as_bytes(own))});
+  };
+  for (const auto& [name, means] : importance) {
+    std::vector<float> sums(means);
+    for (float& sum : sums) sum *= static_cast<float>(tokens);
+    add(name + std::string(kSums), std::move(sums));
+    add(name + ".counts", {static_cast<float>(tokens)});
+  }
+  write_gguf(path,
+             {{"general.type", GgufValue::string("imatrix")},
+              {"imatrix.datasets", GgufValue::array_of(sources)},
+              {"imatrix.chunk_count", GgufValue::u32(static_cast<uint32_t>((tokens + kChunkTokens - 1) / kChunkTokens))},
+              {"imatrix.chunk_size", GgufValue::u32(kChunkTokens)}},
+             tensors);
 }
 
 }  // namespace attar

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "quantize/quantize.h"
 
@@ -10,5 +11,9 @@ namespace attar {
 
 // Error{Input}: no such file, an entry without counts, a mean that is negative or not finite, no entry at all.
 Importance read_imatrix(const std::string& path);
+
+// What llama-quantize --imatrix takes, and read_imatrix: means over `tokens` tokens of the text files `sources`.
+void write_imatrix(const std::string& path, const Importance& importance, int64_t tokens,
+                   const std::vector<std::string>& sources);
 
 }  // namespace attar

@@ -143,11 +143,13 @@ std::vector<std::string> QuantizePlan::fallback_lines() const {
 std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
   std::vector<FieldProblem> problems;
   if (int{o.to.has_value()} + int{o.target_size.has_value()} + int{o.target_bpw.has_value()} +
-          int{o.max_kl.has_value()} != 1)
+          int{o.max_kl.has_value()} !=
+      1)
     problems.push_back({"to", "exactly one of `to`, `target_size`, `target_bpw` and `max_kl`"});
   if (o.target_bpw && !(*o.target_bpw > 0.0 && *o.target_bpw <= 32.0))
     problems.push_back({"target_bpw", "bits a weight, above 0 and at most 32", std::to_string(*o.target_bpw)});
-  if (o.max_kl && !(*o.max_kl > 0.0)) problems.push_back({"max_kl", "nats a token, above 0", std::to_string(*o.max_kl)});
+  if (o.max_kl && !(*o.max_kl > 0.0))
+    problems.push_back({"max_kl", "nats a token, above 0", std::to_string(*o.max_kl)});
   if (o.compat != "2024" && o.compat != "2025" && o.compat != "2026")
     problems.push_back({"compat", "2024, 2025 or 2026", printable(o.compat)});
   if (o.to && find_preset(*o.to) == nullptr) problems.push_back({"to", expected_type(*o.to), printable(*o.to)});

@@ -23,7 +23,7 @@
 namespace attar {
 namespace {
 
-constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024, kSurveyTokens = 8192;
+constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
 constexpr int64_t kRowsAPart = 64;
 constexpr int64_t kTokensAnInput = 16;  // fewer: error feedback follows their noise
 
@@ -38,7 +38,8 @@ std::vector<TokenBatch> survey_sequences(const CausalLM& model, const TokenDatas
   const int64_t length = std::min(kSequenceTokens, model.config.context_length);
   std::vector<TokenBatch> sequences =
       batches_in_order(calibration, length, length, std::min(max_tokens, kSurveyTokens));
-  if (sequences.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
+  if (sequences.empty())
+    throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
   return sequences;
 }
 
@@ -280,10 +281,10 @@ QuantizedModel quantize(const CausalLM& model, const QuantizeOptions& options, c
     measured = measure_sensitivity(model, *survey, sequences, choosable_types(options),
                                    feedback ? Rounding::FedBack : Rounding::Alone, threads, progress);
   }
-  const QuantizePlan plan =
-      plan_quantization(model.config, options, target, measured ? &*measured : nullptr);
+  const QuantizePlan plan = plan_quantization(model.config, options, target, measured ? &*measured : nullptr);
   if (!options.importance) return quantize(model, plan, Importance{}, threads, progress);
-  if (feedback) return quantize_with_feedback(model, plan, survey ? &*survey : nullptr, calibration, tokens, threads, progress);
+  if (feedback)
+    return quantize_with_feedback(model, plan, survey ? &*survey : nullptr, calibration, tokens, threads, progress);
   return quantize(model, plan, collect_importance(model, calibration, tokens, threads, progress), threads, progress);
 }
 

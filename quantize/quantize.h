@@ -117,6 +117,9 @@ struct QuantizedModel {
   std::vector<std::string> notes{};
 };
 
+// What sensitivities are measured on, of the calibration data.
+inline constexpr int64_t kSurveyTokens = 8192;
+
 // Row-wise mean squares of the inputs of each matrix, by tensor name: what an importance matrix file holds.
 using Importance = std::map<std::string, std::vector<float>>;  // (in)
 Importance collect_importance(const CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,

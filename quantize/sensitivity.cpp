@@ -59,8 +59,8 @@ std::map<TensorType, Loss> losses_of(const at::Tensor& weight, const TensorSpec&
   std::map<TensorType, Loss> losses;
   for (const TensorType type : types)
     if (spec.shape[1] % format_of(type).block_size == 0)
-      losses[type] = loss_of(weight, survey.metrics.at(spec.name),
-                             rounding_noise(weight, type, survey.weights.at(spec.name)));
+      losses[type] =
+          loss_of(weight, survey.metrics.at(spec.name), rounding_noise(weight, type, survey.weights.at(spec.name)));
   return losses;
 }
 

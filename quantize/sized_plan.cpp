@@ -20,12 +20,12 @@ struct Candidate {
   double loss;
 };
 constexpr Candidate kCandidates[] = {
-    {TensorType::F16, 2023, 1e-7},    {TensorType::Q8_0, 2023, 4.3e-5}, {TensorType::Q6_K, 2023, 3.5e-4},
-    {TensorType::Q5_K, 2023, 1.3e-3}, {TensorType::Q5_1, 2023, 1.5e-3}, {TensorType::Q5_0, 2023, 2.0e-3},
-    {TensorType::Q4_K, 2023, 4.9e-3}, {TensorType::Q4_1, 2023, 5.6e-3}, {TensorType::IQ4_NL, 2024, 5.8e-3},
-    {TensorType::Q4_0, 2023, 8.2e-3}, {TensorType::IQ4_XS, 2024, 6e-3}, {TensorType::NVFP4, 2026, 5.7e-3},
+    {TensorType::F16, 2023, 1e-7},     {TensorType::Q8_0, 2023, 4.3e-5}, {TensorType::Q6_K, 2023, 3.5e-4},
+    {TensorType::Q5_K, 2023, 1.3e-3},  {TensorType::Q5_1, 2023, 1.5e-3}, {TensorType::Q5_0, 2023, 2.0e-3},
+    {TensorType::Q4_K, 2023, 4.9e-3},  {TensorType::Q4_1, 2023, 5.6e-3}, {TensorType::IQ4_NL, 2024, 5.8e-3},
+    {TensorType::Q4_0, 2023, 8.2e-3},  {TensorType::IQ4_XS, 2024, 6e-3}, {TensorType::NVFP4, 2026, 5.7e-3},
     {TensorType::MXFP4, 2025, 1.4e-2}, {TensorType::Q3_K, 2023, 2.2e-2}, {TensorType::Q2_K, 2023, 6.2e-2},
-    {TensorType::Q2_0, 2026, 0.13},   {TensorType::TQ2_0, 2024, 0.24},  {TensorType::TQ1_0, 2024, 0.24},
+    {TensorType::Q2_0, 2026, 0.13},    {TensorType::TQ2_0, 2024, 0.24},  {TensorType::TQ1_0, 2024, 0.24},
     {TensorType::Q1_0, 2026, 0.42},
 };
 

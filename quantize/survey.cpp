@@ -57,10 +57,10 @@ Survey take_survey(const CausalLM& model, const std::vector<TokenBatch>& sequenc
     for (const Role role : group_roles(model.config, group)) {
       const std::string name = tensor_name(layer, role);
       survey.metrics[name].push_back(
-          metric_of(stats.gram, stats.tokens,
-                    group == LinearGroup::Head ? fisher.head : fisher.outputs.at(name)));
+          metric_of(stats.gram, stats.tokens, group == LinearGroup::Head ? fisher.head : fisher.outputs.at(name)));
       survey.weights[name] = relative_weights(input_means(stats));
-      if (role == Role::Embedding) survey.embedding += stats.gram * (fisher.head.sum() / static_cast<double>(stats.tokens));
+      if (role == Role::Embedding)
+        survey.embedding += stats.gram * (fisher.head.sum() / static_cast<double>(stats.tokens));
     }
   };
   walk_blocks(looked_at, sequences, options, visit, "inputs", progress);

@@ -11,6 +11,7 @@
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/qad.h"
+#include "recipes/run/quantize_record.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/model_file.h"
@@ -24,9 +25,8 @@ using Json = nlohmann::ordered_json;
 // How many of the model's matrices the importance says anything about.
 int64_t known_matrices(const ModelConfig& config, const Importance& importance) {
   const std::vector<TensorSpec> specs = tensor_specs(config);
-  return std::count_if(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
-    return spec.is_matrix() && importance.count(spec.name) != 0;
-  });
+  return std::count_if(specs.begin(), specs.end(),
+                       [&](const TensorSpec& spec) { return spec.is_matrix() && importance.count(spec.name) != 0; });
 }
 
 void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix) {
@@ -107,12 +107,14 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   }
   const bool on_text = own.importance && imatrix.empty();
   QuantizedModel quantized =
-      imatrix.empty() ? quantize(model, own, target, data.tokens, thread_count(command), progress)
-                      : quantize(model, plan_quantization(model.config, own, target), matrix, thread_count(command),
-                                 progress);
+      imatrix.empty()
+          ? quantize(model, own, target, data.tokens, thread_count(command), progress)
+          : quantize(model, plan_quantization(model.config, own, target), matrix, thread_count(command), progress);
   Json learned;
   if (!steps.empty()) learned = learn(command, own, inputs, steps, source, model, quantized, progress);
   Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
+  json.update(Json::parse(quantize_record(quantized)));
+  json["source_bytes"] = source.size_bytes();
   add_note(json, requantization_note(source, quantized.plan));
   for (const std::string& note : quantized.notes) add_note(json, note);
   if (on_text || !steps.empty()) json["method"] = own.method;
@@ -123,7 +125,8 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   fs::remove_all(steps);
   json["qad"] = learned["qad"];
   for (const Json& note : learned["notes"])
-    if (std::find(data.notes.begin(), data.notes.end(), note.get<std::string>()) == data.notes.end()) json["notes"].push_back(note);
+    if (std::find(data.notes.begin(), data.notes.end(), note.get<std::string>()) == data.notes.end())
+      json["notes"].push_back(note);
   return document(json);
 }
 

@@ -165,6 +165,36 @@ std::string errors(const Json& stage, const char* list, const char* label, const
   return bars.empty() ? "" : "<h2>" + escaped(stage["name"]) + ": " + title + "</h2>" + bar_chart(bars);
 }
 
+// Bits a weight: a row a role, a column a layer, the darker the more.
+std::string bits_picture(const Json& stage) {
+  const Json& bits = stage["results"]["bits"];
+  constexpr double kCell = 20, kLeft = 120;
+  double most = 1, columns = 1;
+  for (const auto& [role, layers] : bits.items()) {
+    columns = std::max(columns, static_cast<double>(layers.size()));
+    for (const Json& value : layers) most = std::max(most, value.get<double>());
+  }
+  std::string cells;
+  double y = 0;
+  for (const auto& [role, layers] : bits.items()) {
+    cells += "<text x=\"0\" y=\"" + format(y + 14, "%.0f") + "\">" + escaped(role) + "</text>";
+    double x = kLeft;
+    for (const Json& value : layers) {
+      const double own = value.get<double>();
+      const std::string shown = format(own, "%.4g");
+      cells += "<rect x=\"" + format(x, "%.0f") + "\" y=\"" + format(y, "%.0f") +
+               "\" width=\"19\" height=\"19\" fill=\"var(--student)\" fill-opacity=\"" + format(own / most, "%.2f") +
+               "\"><title>" + shown + " bits</title></rect><text x=\"" + format(x + 9.5, "%.1f") + "\" y=\"" +
+               format(y + 13, "%.0f") + "\" text-anchor=\"middle\" style=\"font-size:8px\">" + format(own, "%.3g") +
+               "</text>";
+      x += kCell;
+    }
+    y += kCell;
+  }
+  return "<h2>" + escaped(stage["name"]) + ": bits a weight, by role and layer</h2><svg viewBox=\"0 0 " +
+         format(kLeft + kCell * columns, "%.0f") + " " + format(y, "%.0f") + "\">" + cells + "</svg>";
+}
+
 std::string stage_table(const Json& results, const Json& measurements) {
   std::string html =
       "<h2>Stages</h2><table><tr><th>stage</th><th>seconds</th><th>peak MB</th><th>what came of it</th></tr>";
@@ -213,7 +243,8 @@ std::string report_html(const std::string& report_json) {
     if (stage["results"].contains("qad")) html += training(stage["name"], stage["results"]["qad"]);
     if (stage["results"].contains("pretrain")) html += training("teacher", stage["results"]["pretrain"]);
     if (stage["kind"] == "prune") html += errors(stage, "layers", "layer", "error left in each layer after the refit");
-    if (stage["kind"] == "quantize") html += errors(stage, "tensors", "name", "weighted error of each matrix");
+    if (stage["kind"] == "quantize")
+      html += bits_picture(stage) + errors(stage, "tensors", "name", "weighted error of each matrix");
   }
   html += stage_table(results, report["measurements"]);
   html += "<h2>How it was made</h2><pre>";

@@ -43,6 +43,7 @@ double matmul_flops_per_core() {
 // Shares of that rate that the stages reach, on two cores with AVX-512 VNNI; int8 work counts as if it were f32.
 constexpr double kTrainShare = 0.34;      // forward, backward and the optimizer, in LibTorch
 constexpr double kWalkShare = 0.34;       // the block walk of pruning and calibration
+constexpr double kSurveyPasses = 10.0;    // forward twice and back for sensitivities, forward for inputs
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
 constexpr double kProgramBytes = 1.7e8;   // the program with LibTorch
@@ -159,11 +160,14 @@ class Planner {
     const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
                                                         tokens_of(recipe_, recipe_.calibration))
                                              : 0.0;
+    const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));
     return entry(
         "quantize",
         {.tokens = tokens,
-         .seconds = 2.0 * (params(student_) - embedding(student_)) * tokens / (kWalkShare * flops_) +
-                    kSearchFlops * params(student_) / flops_,
+         .seconds =
+             (2.0 * (params(student_) - embedding(student_)) * tokens + kSurveyPasses * params(student_) * surveyed) /
+                 (kWalkShare * flops_) +
+             kSearchFlops * params(student_) / flops_,
          .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, 1) + static_cast<double>(plan.tensor_bytes()),
          .disk_bytes = 0.0},
         plan.name + ", " + std::to_string(plan.tensor_bytes()) + " tensor bytes, " +

@@ -6,6 +6,7 @@
 #include "prune/vocabulary.h"
 #include "recipes/run/prune_record.h"
 #include "recipes/run/qad.h"
+#include "recipes/run/quantize_record.h"
 #include "recipes/run/run_state.h"
 #include "recipes/run/stage_training.h"
 #include "recipes/schema/option_checks.h"
@@ -53,19 +54,6 @@ std::vector<int32_t> composed(const std::vector<int32_t>& before, std::vector<in
   if (before.empty()) return now;
   for (int32_t& id : now) id = before[static_cast<size_t>(id)];
   return now;
-}
-
-// Bytes and mean error by type of the quantized tensors.
-Json type_table(const QuantizedModel& model) {
-  std::map<std::string, std::pair<int64_t, int64_t>> types;
-  for (const auto& [name, tensor] : model.tensors) {
-    auto& [count, bytes] = types[format_of(tensor.type).name];
-    ++count;
-    bytes += static_cast<int64_t>(tensor.bytes.size());
-  }
-  Json out = Json::object();
-  for (const auto& [type, entry] : types) out[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
-  return out;
 }
 
 // A student that has learned is no longer what its file holds; distill comes before quantize.
@@ -182,28 +170,17 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
   state.quantized = quantize(state.student, options, target,
                              options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{},
                              state.threads, state.progress);
-  const QuantizePlan& plan = state.quantized->plan;
   StageTraining learned;
   const bool qad = options.method == "qad";
   if (qad) learned = run_qad(state, name, options.qad);
-  Json tensors = Json::array();
-  for (const PlannedTensor& planned : plan.tensors) {
-    const QuantizedTensor& tensor = state.quantized->tensors.at(planned.spec.name);
-    if (planned.spec.is_matrix())
-      tensors.push_back({{"name", planned.spec.name},
-                         {"type", format_of(tensor.type).name},
-                         {"relative_error", tensor.relative_error}});
-  }
-  Json results = {{"plan", plan.name},
-                  {"method", options.importance || qad ? options.method : "fast"},
-                  {"types", type_table(*state.quantized)},
-                  {"tensor_bytes", state.quantized->plan.tensor_bytes()},
-                  {"tensors", tensors}};
+  Json results = Json::parse(quantize_record(*state.quantized));
+  results["method"] = options.importance || qad ? options.method : "fast";
   if (qad) results["qad"] = Json::parse(learned.results);
   StageRecord record{.name = name, .results = results.dump(), .notes = state.quantized->plan.fallback_lines()};
   for (const auto* notes : {&state.quantized->notes, &learned.notes})
     record.notes.insert(record.notes.end(), notes->begin(), notes->end());
-  if (const std::string note = requantization_note(state, plan); !note.empty()) record.notes.push_back(note);
+  if (const std::string note = requantization_note(state, state.quantized->plan); !note.empty())
+    record.notes.push_back(note);
   return record;
 }
 

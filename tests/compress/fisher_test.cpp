@@ -89,7 +89,8 @@ TEST(Fisher, BlockByBlockIsWhatTheWholeGraphSays) {
 
 TEST(Fisher, NoBitDependsOnThreads) {
   const CausalLM model = CausalLM::random(uneven_config(Family::Llama, false), 4);
-  const OutputFisher one = output_fisher(model, sequences(), kSeed, 1), two = output_fisher(model, sequences(), kSeed, 2);
+  const OutputFisher one = output_fisher(model, sequences(), kSeed, 1),
+                     two = output_fisher(model, sequences(), kSeed, 2);
   for (const auto& [name, squares] : one.outputs) EXPECT_TRUE(at::equal(squares, two.outputs.at(name))) << name;
   EXPECT_TRUE(at::equal(one.lookups, two.lookups));
 }

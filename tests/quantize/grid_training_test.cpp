@@ -46,7 +46,7 @@ class GridTrainingTest : public testing::Test {
     options.to = to;
     options.keep = keep;
     options.method = method;
-    return quantize(teacher_, plan_quantization(teacher_.config, options, {}), options, data_, 2);
+    return quantize(teacher_, options, {}, data_, 2);
   }
   Learned learned(QuantizedModel start, int threads, const GridTrainingOptions& options = {},
                   const std::string& folder = {}, bool resume = false, const Progress& progress = {}) const {

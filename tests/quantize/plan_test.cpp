@@ -110,7 +110,8 @@ TEST(Plan, ABudgetIsUsed) {
     options.target_bpw = bits;
     const QuantizePlan plan = plan_quantization(smollm2(), options, {.fixed_bytes = 1'700'000});
     EXPECT_LE(plan.tensor_bytes() + 1'700'000, *plan.budget_bytes) << bits;
-    EXPECT_GE(static_cast<double>(plan.tensor_bytes() + 1'700'000), 0.995 * static_cast<double>(*plan.budget_bytes)) << bits;
+    EXPECT_GE(static_cast<double>(plan.tensor_bytes() + 1'700'000), 0.995 * static_cast<double>(*plan.budget_bytes))
+        << bits;
     EXPECT_TRUE(plan.fallbacks.empty()) << bits;
   }
 }
@@ -124,9 +125,8 @@ TEST(Plan, ACompatibleFileHasNoNewerTypes) {
       options.target_size = "80MB";
     }
     const auto types = types_of(plan_quantization(smollm2(), options, {}));
-    const bool two_bits = std::any_of(types.begin(), types.end(), [](const auto& type) {
-      return type.second == TensorType::Q2_0;
-    });
+    const bool two_bits =
+        std::any_of(types.begin(), types.end(), [](const auto& type) { return type.second == TensorType::Q2_0; });
     EXPECT_EQ(two_bits, newest == 2026) << compat;
   }
 }

@@ -1,0 +1,41 @@
+#include "recipes/run/quantize_record.h"
+
+#include <nlohmann/json.hpp>
+
+namespace attar {
+
+using Json = nlohmann::ordered_json;
+
+std::string quantize_record(const QuantizedModel& model) {
+  Json bits = Json::object(), types = Json::object(), tensors = Json::array();
+  std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // tensors, bytes
+  double elements = 0.0;
+  for (const PlannedTensor& planned : model.plan.tensors) {
+    const QuantizedTensor& tensor = model.tensors.at(planned.spec.name);
+    const QuantFormat& format = format_of(tensor.type);
+    const auto bytes = static_cast<int64_t>(tensor.bytes.size());
+    auto& [count, sum] = by_type[format.name];
+    ++count, sum += bytes;
+    elements += static_cast<double>(planned.spec.elements());
+    if (!planned.spec.is_matrix()) continue;
+    bits[role_name(planned.spec.role)].push_back(format.bits_per_weight());
+    tensors.push_back({{"name", planned.spec.name},
+                       {"role", role_name(planned.spec.role)},
+                       {"layer", planned.spec.layer},
+                       {"type", format.name},
+                       {"bytes", bytes},
+                       {"relative_error", tensor.relative_error}});
+  }
+  for (const auto& [type, entry] : by_type) types[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
+  const auto tensor_bytes = model.plan.tensor_bytes();
+  Json out = {{"plan", model.plan.name}};
+  if (model.plan.predicted_kl) out["predicted_kl"] = *model.plan.predicted_kl;
+  out["bits_per_weight"] = 8.0 * static_cast<double>(tensor_bytes + model.plan.target.fixed_bytes) / elements;
+  out["bits"] = bits;
+  out["types"] = types;
+  out["tensor_bytes"] = tensor_bytes;
+  out["tensors"] = tensors;
+  return out.dump();
+}
+
+}  // namespace attar

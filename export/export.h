@@ -44,6 +44,15 @@ GgufExport repack_gguf(const std::string& path, const ModelFile& model, const Ex
 void export_hf(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
                const ExportInfo& info, const std::string& dtype);
 
+// The codes themselves, in the form of the compressed-tensors library ("pack-quantized"), which AutoModelForCausalLM
+// loads where it is installed: linears as integers of 4 or 8 bits with a scale for 16 or 32 of them, everything else as
+// float32. Error{Usage} for linears whose codes are no whole numbers times a scale (minimums, F16).
+void export_compressed_tensors(const std::string& directory, const QuantizedModel& model,
+                               const TokenizerData& tokenizer, const ExportInfo& info);
+
+// A stored model as it is, codes and all.
+QuantizedModel stored_codes(const ModelFile& model);
+
 // The codes' values as a model again.
 CausalLM dequantized(const QuantizedModel& model);
 

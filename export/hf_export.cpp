@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "export/export.h"
+#include "export/hf_folder.h"
 #include "export/model_card.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
@@ -53,20 +54,27 @@ void export_hf(const std::string& directory, const CausalLM& model, const Tokeni
                const ExportInfo& info, const std::string& dtype) {
   if (dtype != "float32" && dtype != "bfloat16")
     throw usage_error("export", "the number type is not supported", "float32 or bfloat16", printable(dtype));
-  check_tokenizer(tokenizer, directory);
-  const std::string config = hf_config_json(model.config, dtype, tokenizer);  // refuses before anything is written
+  const HfFolder folder{model.config, tokenizer, info, dtype, hf_config_json(model.config, dtype, tokenizer)};
+  write_hf_folder(directory, folder, [&](const std::string& path) {
+    write_weights(path, model, dtype == "bfloat16" ? TensorType::BF16 : TensorType::F32);
+  });
+}
+
+void write_hf_folder(const std::string& directory, const HfFolder& folder,
+                     const std::function<void(const std::string& path)>& write_tensors) {
+  check_tokenizer(folder.tokenizer, directory);
   const std::string aside = aside_path(directory);
   std::error_code code;
   fs::remove_all(aside, code);
   fs::create_directories(aside, code);
   try {
     const std::string weights = aside + "/model.safetensors";
-    write_weights(weights, model, dtype == "bfloat16" ? TensorType::BF16 : TensorType::F32);
-    write_hf_tokenizer(aside, tokenizer);
-    write_file_atomically(aside + "/config.json", config);
-    const CardFacts facts{CardFormat::HuggingFace, dtype, "model.safetensors", sha256_of_file(weights),
+    write_tensors(weights);
+    write_hf_tokenizer(aside, folder.tokenizer);
+    write_file_atomically(aside + "/config.json", folder.config_json);
+    const CardFacts facts{CardFormat::HuggingFace, folder.numbers, "model.safetensors", sha256_of_file(weights),
                           fs::file_size(weights)};
-    write_file_atomically(aside + "/README.md", model_card(model.config, info, facts));
+    write_file_atomically(aside + "/README.md", model_card(folder.config, folder.info, facts));
     publish(aside, directory);
   } catch (...) {
     fs::remove_all(aside, code);

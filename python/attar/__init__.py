@@ -111,9 +111,11 @@ def prune(model, out, *, calibration=(), progress=None, **options):
     return _json.loads(_C.prune(model=model, out=out, calibration=calibration, progress=progress, **options))
 
 
-def quantize(model, out, *, calibration=(), progress=None, **options):
-    """Writes a compact GGUF. Options: to or target_size, keep, imatrix, importance, calibration_tokens, chat_template, ..."""
-    return _json.loads(_C.quantize(model=model, out=out, calibration=calibration, progress=progress, **options))
+def quantize(model, out, *, calibration=(), data=(), progress=None, **options):
+    """Writes a compact GGUF. Options: to or target_size, keep, method, imatrix, importance, calibration_tokens, chat_template, ...
+
+    With method="qad" the quantized model learns from `model` on the text of `data`: qad_tokens, qad_learning_rate, resume, ..."""
+    return _json.loads(_C.quantize(model=model, out=out, calibration=calibration, data=data, progress=progress, **options))
 
 
 def distill(teacher, student, out, *, data, progress=None, **options):

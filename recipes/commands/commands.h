@@ -46,7 +46,9 @@ struct ExportTarget {
 };
 template <class Visitor>
 void visit_fields(ExportTarget& o, Visitor&& field) {
-  field(o.format, "format", "gguf, or hf: a Hugging Face directory, of a GGUF the values that its codes stand for");
+  field(o.format, "format",
+        "gguf; hf: a Hugging Face directory, of a GGUF the values that its codes stand for; compressed-tensors: one of "
+        "integer codes, as a GGUF's or those of --to");
   field(o.dtype, "dtype", "numbers of a Hugging Face directory: float32 (without it) or bfloat16");
   field(o.dequantized, "dequantized",
         "hf: write the values that codes of type --to stand for, or those of a GGUF's own codes");

@@ -14,6 +14,7 @@
 #include "export/export.h"
 #include "prune/vocabulary.h"
 #include "quantize/quantize.h"
+#include "recipes/run/qad.h"
 #include "recipes/run/run.h"
 #include "recipes/run/run_state.h"
 #include "recipes/schema/inputs.h"
@@ -52,6 +53,7 @@ constexpr double kBatchTokens = 1024.0;   // of a batch of calibration data
 constexpr double kFitGrams = 8.0;         // X^T X of the widest linear, and what its fit makes of it, at most
 constexpr double kWrittenAtOnce = 16.0;   // texts by the teacher
 constexpr double kCheckpoints = 2.0;      // of a training that stay on the disk
+constexpr double kGridBytes = 10.0;       // a weight that is trained on its grid: latents, scales, what was given
 
 struct RuntimeShare {
   double fp32, deployed;
@@ -139,19 +141,9 @@ class Planner {
                  millions(before) + " -> " + millions(params(student_)) + " parameters");
   }
   Json operator()(const DistillOptions& options) {
-    const bool kept =
-        options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && written_with_signal());
-    const bool captured = options.signal == "cached" && !written_with_signal();
-    const bool beside = !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
-    const double teacher = params(teacher_);
-    Estimate estimate = training(options, student_, beside ? teacher : 0.0);
-    if (captured) {
-      const double text = tokens_of(recipe_, recipe_.train);
-      estimate.seconds += 2.0 * teacher * text / (kReadShare.of(options.signal_numerics) * flops_);
-      estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
-    }
-    return entry("distill", estimate,
-                 std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept"));
+    std::string what;
+    const Estimate estimate = learning(options, what);
+    return entry("distill", estimate, what);
   }
   Json operator()(const QuantizeOptions& options) {
     const PlanTarget target = gguf_plan_target(student_, tokenizer_, info_);
@@ -161,17 +153,24 @@ class Planner {
                                                         tokens_of(recipe_, recipe_.calibration))
                                              : 0.0;
     const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));
-    return entry(
-        "quantize",
-        {.tokens = tokens,
-         .seconds =
-             (2.0 * (params(student_) - embedding(student_)) * tokens + kSurveyPasses * params(student_) * surveyed) /
-                 (kWalkShare * flops_) +
-             kSearchFlops * params(student_) / flops_,
-         .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, 1) + static_cast<double>(plan.tensor_bytes()),
-         .disk_bytes = 0.0},
-        plan.name + ", " + std::to_string(plan.tensor_bytes()) + " tensor bytes, " +
-            std::to_string(plan.fallbacks.size()) + " fallbacks");
+    Estimate estimate{
+        .tokens = tokens,
+        .seconds =
+            (2.0 * (params(student_) - embedding(student_)) * tokens + kSurveyPasses * params(student_) * surveyed) /
+                (kWalkShare * flops_) +
+            kSearchFlops * params(student_) / flops_,
+        .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, 1) + static_cast<double>(plan.tensor_bytes()),
+        .disk_bytes = 0.0};
+    std::string learned;
+    if (options.method == "qad") {
+      const Estimate more = learning(qad_training(options.qad), learned);
+      estimate.tokens += more.tokens, estimate.seconds += more.seconds;
+      estimate.memory_bytes += more.memory_bytes + kGridBytes * params(student_);
+      estimate.disk_bytes += 2.0 * more.disk_bytes;  // latents beside what they stand for
+    }
+    return entry("quantize", estimate,
+                 plan.name + ", " + std::to_string(plan.tensor_bytes()) + " tensor bytes, " +
+                     std::to_string(plan.fallbacks.size()) + " fallbacks" + (learned.empty() ? "" : ", ") + learned);
   }
   Json operator()(const ExportOptions& options) {
     std::string formats;
@@ -257,6 +256,22 @@ class Planner {
             .memory_bytes = (12.0 + 4.0 * shards) * n + 4.0 * online +
                             4.0 * at_once * kept * static_cast<double>(options.batch_tokens) / shards,
             .disk_bytes = (4.0 + 12.0 * checkpoints) * n};
+  }
+  // A training of the student from the teacher or its signal, and in words what it learns from.
+  Estimate learning(const DistillOptions& options, std::string& what) const {
+    const bool kept =
+        options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && written_with_signal());
+    const bool captured = options.signal == "cached" && !written_with_signal();
+    const bool beside = !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
+    const double teacher = params(teacher_);
+    Estimate estimate = training(options, student_, beside ? teacher : 0.0);
+    if (captured) {
+      const double text = tokens_of(recipe_, recipe_.train);
+      estimate.seconds += 2.0 * teacher * text / (kReadShare.of(options.signal_numerics) * flops_);
+      estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
+    }
+    what = std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept");
+    return estimate;
   }
   static std::string millions(double n) {
     char text[32];

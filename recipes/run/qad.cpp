@@ -1,6 +1,5 @@
 #include "recipes/run/qad.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
@@ -59,14 +58,17 @@ void restore_trained(const std::string& folder, const CausalLM& original, Quanti
 }
 
 std::string qad_results(const TrainResult& trained) {
-  const auto last = std::max<std::ptrdiff_t>(1, std::ssize(trained.history) / 10);
-  double after = 0.0;
-  for (auto step = trained.history.end() - last; step != trained.history.end(); ++step)
-    after += step->loss / static_cast<double>(last);
+  const std::vector<TrainStep>& steps = trained.history;
+  const size_t tenth = (steps.size() + 9) / 10;
+  const auto mean = [&](size_t first) {
+    double sum = 0.0;
+    for (size_t i = first; i < first + tenth; ++i) sum += steps[i].loss;
+    return sum / static_cast<double>(tenth);
+  };
   return nlohmann::ordered_json({{"steps", trained.steps},
                                  {"tokens", trained.tokens},
-                                 {"kl_before", trained.history.front().loss},
-                                 {"kl_after", after}})
+                                 {"kl_before", mean(0)},
+                                 {"kl_after", mean(steps.size() - tenth)}})
       .dump();
 }
 

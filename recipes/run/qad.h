@@ -28,8 +28,8 @@ GridTraining train_on_grid(const CausalLM& original, QuantizedModel& quantized, 
 void restore_trained(const std::string& folder, const CausalLM& original, QuantizedModel& quantized,
                      const QadOptions& options, int threads);
 
-// JSON for the report: steps, tokens, and the KL divergence on the training data at the first step and over the last
-// tenth.
+// JSON for the report: steps, tokens, and the KL divergence on the training data over the first tenth of the steps,
+// while the learning rate rises, and over the last.
 std::string qad_results(const TrainResult& trained);
 
 }  // namespace attar

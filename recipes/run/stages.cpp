@@ -205,6 +205,10 @@ StageRecord run_stage(RunState& state, const std::string& name, const ExportOpti
       write_gguf_card(folder + "/model.gguf", *state.quantized, with_notes(info, *state.quantized, record.notes));
       if (plain_type)  // no quantize stage has told them
         for (const std::string& line : state.quantized->plan.fallback_lines()) record.notes.push_back(line);
+    } else if (format == "compressed-tensors") {
+      if (!state.quantized) throw usage_error("export", "compressed-tensors holds codes", "a quantize stage before it");
+      export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer, info);
+      results[format] = {{"values", "codes"}};
     } else {
       const bool codes = options.dequantized && state.quantized;
       export_hf(folder + "/hf", codes ? dequantized(*state.quantized) : state.student, state.tokenizer,

@@ -104,8 +104,10 @@ std::vector<FieldProblem> problems_of(const QuantizeOptions& o) {
 
 std::vector<FieldProblem> problems_of(const ExportOptions& o) {
   Checker check;
-  check.need(!o.formats.empty(), "formats", "at least one of gguf, hf");
-  for (const std::string& format : o.formats) check.need(format == "gguf" || format == "hf", "formats", "gguf or hf");
+  check.need(!o.formats.empty(), "formats", "at least one of gguf, hf, compressed-tensors");
+  for (const std::string& format : o.formats)
+    check.need(format == "gguf" || format == "hf" || format == "compressed-tensors", "formats",
+               "gguf, hf or compressed-tensors");
   check.need(o.hf_dtype == "float32" || o.hf_dtype == "bfloat16", "hf_dtype", "float32 or bfloat16");
   return check.take();
 }

@@ -19,8 +19,8 @@
 
 namespace attar {
 
-// `formats`: gguf, hf. `hf_dtype`: float32 or bfloat16. `dequantized`: the Hugging Face directory holds the codes'
-// values.
+// `formats`: gguf, hf, compressed-tensors. `hf_dtype`: float32 or bfloat16. `dequantized`: the Hugging Face directory
+// holds the codes' values.
 struct ExportOptions {
   std::vector<std::string> formats{"gguf"};
   std::string hf_dtype = "float32";
@@ -28,7 +28,7 @@ struct ExportOptions {
 };
 template <class Visitor>
 void visit_fields(ExportOptions& o, Visitor&& field) {
-  field(o.formats, "formats", "what to write: gguf, hf");
+  field(o.formats, "formats", "what to write: gguf, hf, compressed-tensors (the codes, for Hugging Face's loaders)");
   field(o.hf_dtype, "hf_dtype", "number type of the Hugging Face directory: float32 or bfloat16");
   field(o.dequantized, "dequantized",
         "write the quantized codes' values to the Hugging Face directory, not the student before quantization");

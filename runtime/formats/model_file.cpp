@@ -317,19 +317,20 @@ std::vector<float> ModelFile::values(const TensorSpec& spec) const {
   return values;
 }
 
+std::vector<std::byte> ModelFile::rows(const TensorSpec& spec) const {
+  std::vector<std::byte> buffer;
+  const std::span<const std::byte> bytes = tensor(spec.name).bytes.read(buffer);
+  const int64_t n_heads = interleaved_rope() ? rotated_heads(spec, config()) : 0;
+  if (n_heads > 0) return reordered_rows(bytes, n_heads, spec.shape[0] / n_heads, RowOrder::Halves);
+  return {bytes.begin(), bytes.end()};
+}
+
 std::string ModelFile::content_hash() const {
   Sha256 hash;
   hash.add(config_text(config())).add(Tokenizer(tokenizer(), source()).hash());
-  std::vector<std::byte> buffer;
   for (const TensorSpec& spec : tensor_specs(config())) {
     const StoredTensor& stored = tensor(spec.name);
-    const std::span<const std::byte> bytes = stored.bytes.read(buffer);
-    hash.add(spec.name).add(format_of(stored.type).name).add(shape_text(stored.shape));
-    const int64_t n_heads = interleaved_rope() ? rotated_heads(spec, config()) : 0;
-    if (n_heads > 0)
-      hash.add(reordered_rows(bytes, n_heads, spec.shape[0] / n_heads, RowOrder::Halves));
-    else
-      hash.add(bytes);
+    hash.add(spec.name).add(format_of(stored.type).name).add(shape_text(stored.shape)).add(rows(spec));
   }
   return hash.hex();
 }

@@ -77,6 +77,8 @@ class ModelFile {
   // The tensor as f32 in Attar's own layout, which is Hugging Face's: RoPE halves, gemma3 norms as w. -> shape's
   // product
   std::vector<float> values(const TensorSpec& spec) const;
+  // A matrix's own bytes, rows in that layout.
+  std::vector<std::byte> rows(const TensorSpec& spec) const;
 
   // SHA-256 over config, tokenizer and tensor bytes, rows of q and k in Hugging Face order: the same for the same model
   // in the same types, in GGUF or not (but for gemma3, whose norms GGUF rounds to 1 + w).

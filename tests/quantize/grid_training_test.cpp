@@ -1,5 +1,6 @@
 #include "quantize/grid_training.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
@@ -25,7 +26,7 @@ CausalLM decoded(const QuantizedModel& quantized) {
   CausalLM model{quantized.config, {}};
   for (const auto& [name, tensor] : quantized.tensors) {
     const QuantFormat& format = format_of(tensor.type);
-    at::Tensor values = CausalLM::random(quantized.config, 0).parameter(name).clone();
+    at::Tensor values = at::empty(tensor.shape, at::kFloat);
     format.decode(tensor.bytes.data(), values.numel() / format.block_size, values.mutable_data_ptr<float>());
     model.parameters[name] = values;
   }
@@ -112,11 +113,6 @@ TEST_F(GridTrainingTest, PacksWhatWasTrainedBitForBit) {
         EXPECT_NE(tensor.bytes, start.tensors.at(name).bytes) << to << " " << name;
     }
   }
-}
-
-TEST_F(GridTrainingTest, TheStudentComesNearerToItsTeacher) {
-  const Learned all = learned(quantized("Q4_0"), 2);
-  EXPECT_LT(all.result.history.back().loss, 0.6 * all.result.history.front().loss);
 }
 
 TEST_F(GridTrainingTest, ScalesAloneLeaveEveryCode) {

@@ -1,0 +1,143 @@
+"""Quantization-aware distillation through every door: the student comes nearer at the same bytes, and stops and goes on with the same bytes."""
+
+import gzip
+import hashlib
+import json
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
+import attar
+from conftest import BIN, shared
+
+pytestmark = pytest.mark.recipe
+
+RECIPE = """name: qad
+seed: 3
+teacher: TEACHER
+data:
+  train: [train.txt]
+  calibration: [calibration.txt]
+  evaluation: [evaluation.txt]
+stages:
+  - quantize: {to: Q4_0, METHOD}
+  - export
+  - verify: {context: 128, max_tokens: 3000, bench: false, samples: 0, numerics: fp32}
+"""
+QAD = "method: qad, qad_tokens: 24000, qad_batch_tokens: 512, qad_learning_rate: 1.0e-4"
+FLAGS = ["--to", "Q4_0", "--method", "qad", "--qad-tokens", "3000", "--qad-batch-tokens", "512", "--qad-learning-rate", "3e-4", "--seed", "3"]
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([str(BIN / "attar"), *map(str, arguments), "--json", "--quiet"], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout) if code == 0 else done.stderr
+
+
+def digest(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def recipe(home, name, method):
+    (home / f"{name}.yaml").write_text(RECIPE.replace("METHOD", method).replace("TEACHER", str(shared("models/stories260K.f32.gguf"))), encoding="utf-8")
+    return home / f"{name}.yaml"
+
+
+def result(report, kind):
+    return next(stage["results"] for stage in report["results"]["stages"] if stage["kind"] == kind)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of a real model of 260 thousand weights, which speaks, on stories."""
+    home = tmp_path_factory.mktemp("qad")
+    stories = re.split(r"\n<\|endoftext\|>\n", gzip.open(shared("tinystories/train.txt.gz"), "rt", encoding="utf-8").read(80000))
+    for name, part in (("train", stories[:60]), ("calibration", stories[60:70]), ("evaluation", stories[70:80])):
+        (home / f"{name}.txt").write_text("\n<|endoftext|>\n".join(part), encoding="utf-8")
+    return home, run("run", recipe(home, "qad", QAD), "--out", home / "run", "--threads", 2)
+
+
+def test_it_comes_nearer_to_the_teacher_at_the_same_bytes(finished):
+    home, report = finished
+    learned = result(report, "quantize")["qad"]
+    assert learned["tokens"] >= 24000 and learned["signal"] == "online" and learned["curve"]
+    assert 0 < learned["kl_after"] < 0.8 * learned["kl_before"]
+    before = run("run", recipe(home, "best", "method: best"), "--out", home / "best")
+    assert (home / "best/export/model.gguf").stat().st_size == (home / "run/export/model.gguf").stat().st_size
+    assert result(report, "verify")["fp32"]["kl"]["mean"] < 0.85 * result(before, "verify")["fp32"]["kl"]["mean"]
+    page = (home / "run/report.html").read_text(encoding="utf-8")
+    assert "1-quantize: loss by tokens" in page
+
+
+def test_a_recipe_that_is_killed_goes_on_with_the_same_bytes(finished, tmp_path):
+    home, report = finished
+    folder = tmp_path / "killed"
+    child = subprocess.Popen([str(BIN / "attar"), "run", str(home / "qad.yaml"), "--out", str(folder), "--quiet", "--threads", "1"])
+    while not (folder / "metrics.jsonl").exists() or '"1-quantize","step":3' not in (folder / "metrics.jsonl").read_text():
+        assert child.poll() is None
+        time.sleep(0.002)
+    child.send_signal(signal.SIGINT)
+    assert child.wait() == 130
+    again = run("run", home / "qad.yaml", "--out", folder, "--resume", "--threads", 1)
+    assert again["results"] == report["results"]
+    for name in ("export/model.gguf", "metrics.jsonl"):
+        assert digest(folder / name) == digest(home / "run" / name), name
+
+
+def test_a_finished_stage_does_not_train_again(finished, tmp_path):
+    home, report = finished
+    folder = tmp_path / "run"
+    shutil.copytree(home / "run", folder)
+    (folder / "checkpoints/2-export/stage.json").unlink()
+    shutil.rmtree(folder / "export")
+    shutil.rmtree(folder / "data")  # which a training would want
+    assert run("run", home / "qad.yaml", "--out", folder, "--resume")["results"] == report["results"]
+    assert digest(folder / "export/model.gguf") == digest(home / "run/export/model.gguf")
+    extra = folder / "checkpoints/1-quantize/final/extra.safetensors"
+    (folder / "checkpoints/2-export/stage.json").unlink()
+    extra.unlink()
+    assert "damaged" in run("run", home / "qad.yaml", "--out", folder, "--resume", code=3)
+
+
+def test_the_verb_stops_and_goes_on(finished, tmp_path):
+    teacher, data = shared("models/stories260K.f32.gguf"), finished[0] / "train.txt"
+    straight = tmp_path / "straight.gguf"
+    said = run("quantize", teacher, "-o", straight, *FLAGS, "--data", data, "--threads", 2)
+    assert said["method"] == "qad" and said["qad"]["tokens"] >= 3000
+    out = tmp_path / "out.gguf"
+    child = subprocess.Popen(
+        [str(BIN / "attar"), "quantize", str(teacher), "-o", str(out), *FLAGS, "--data", str(data), "--threads", "1"], stderr=subprocess.PIPE, text=True
+    )
+    for line in child.stderr:
+        if line.startswith("distill"):
+            break
+    child.send_signal(signal.SIGINT)
+    child.stderr.read()
+    assert child.wait() == 130 and not out.exists() and (tmp_path / "out.gguf.steps").is_dir()
+    assert "--resume" in run("quantize", teacher, "-o", out, *FLAGS, "--data", data, code=2)
+    run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--resume")
+    assert digest(out) == digest(straight) and not (tmp_path / "out.gguf.steps").exists()
+    cached = run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-signal", "cached", "--qad-trains", "scales")
+    assert cached["qad"]["steps"] == said["qad"]["steps"] and digest(out) != digest(straight)
+    attar.quantize(teacher, out, data=data, to="Q4_0", method="qad", qad_tokens=3000, qad_batch_tokens=512, qad_learning_rate=3e-4, seed=3)
+    assert digest(out) == digest(straight)
+
+
+def test_what_makes_no_sense_is_refused(finished, tmp_path):
+    home, _ = finished
+    teacher, data, out = shared("models/stories260K.f32.gguf"), home / "train.txt", tmp_path / "out.gguf"
+    assert "--data TEXT" in run("quantize", teacher, "-o", out, *FLAGS, code=2)
+    assert "--method qad" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--data", data, code=2)
+    assert "--method qad" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--resume", code=2)
+    assert "all or scales" in run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-trains", "norms", code=2)
+    bare = recipe(tmp_path, "bare", "method: qad")
+    bare.write_text("\n".join(line for line in bare.read_text().splitlines() if "train:" not in line), encoding="utf-8")
+    assert "method qad needs data.train" in run("run", bare, "--out", tmp_path / "bare", code=2)

@@ -60,6 +60,7 @@ std::string quantize_call(py::kwargs given) {
   CommandOptions command = take_command(given, "model", "calibration");
   const Progress progress = take_progress(given);
   const QuantizeInputs inputs{.imatrix = take<std::string>(given, "imatrix"),
+                              .imatrix_out = take<std::string>(given, "imatrix_out"),
                               .training = take<std::vector<std::string>>(given, "data"),
                               .resume = take<bool>(given, "resume")};
   command.text = take_options<TextDataOptions>(given);

@@ -282,10 +282,15 @@ QuantizedModel quantize(const CausalLM& model, const QuantizeOptions& options, c
                                    feedback ? Rounding::FedBack : Rounding::Alone, threads, progress);
   }
   const QuantizePlan plan = plan_quantization(model.config, options, target, measured ? &*measured : nullptr);
-  if (!options.importance) return quantize(model, plan, Importance{}, threads, progress);
-  if (feedback)
-    return quantize_with_feedback(model, plan, survey ? &*survey : nullptr, calibration, tokens, threads, progress);
-  return quantize(model, plan, collect_importance(model, calibration, tokens, threads, progress), threads, progress);
+  const auto encoded = [&] {
+    if (!options.importance) return quantize(model, plan, Importance{}, threads, progress);
+    if (feedback)
+      return quantize_with_feedback(model, plan, survey ? &*survey : nullptr, calibration, tokens, threads, progress);
+    return quantize(model, plan, collect_importance(model, calibration, tokens, threads, progress), threads, progress);
+  };
+  QuantizedModel out = encoded();
+  if (const std::string note = compat_note(plan); !options.to && !note.empty()) out.notes.push_back(note);
+  return out;
 }
 
 std::string requantization_note(const ModelFile& source, const QuantizePlan& plan) {

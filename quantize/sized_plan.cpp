@@ -114,6 +114,18 @@ std::vector<TensorType> choosable_types(const QuantizeOptions& options) {
   return types;
 }
 
+std::string compat_note(const QuantizePlan& plan) {
+  int year = 2024;
+  std::string type;
+  for (const PlannedTensor& planned : plan.tensors)
+    for (const Candidate& candidate : kCandidates)
+      if (candidate.type == planned.type && candidate.year > year)
+        year = candidate.year, type = format_of(planned.type).name;
+  if (year == 2024) return {};
+  return "llama.cpp loads this file since " + std::to_string(year) + " (" + type + "); compat " +
+         std::to_string(year - 1) + " or earlier chooses older types";
+}
+
 QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,
                         const Sensitivity* measured) {
   const std::vector<TensorSpec> specs = tensor_specs(config);

@@ -8,6 +8,9 @@ namespace attar {
 // Types that a plan may choose from and that llama.cpp reads since the year of options.compat.
 std::vector<TensorType> choosable_types(const QuantizeOptions& options);
 
+// Which llama.cpp a file of this plan needs, where a size chose types that are younger than 2024; "" otherwise.
+std::string compat_note(const QuantizePlan& plan);
+
 // By options.target_size, target_bpw or max_kl. `measured`: what is lost where; nullptr: a rough guess by type and
 // role. Error{Usage}: what cannot be met, with the smallest that can.
 QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,

@@ -129,6 +129,8 @@ Action add_quantize(CLI::App& app, const GlobalOptions& global) {
   add_model_and_out(app, "MODEL", state->command);
   add_texts(app, "--calibration", state->command.data, "text that says which inputs matter: .txt or .jsonl, also .gz");
   add_text(app, "--imatrix", state->inputs.imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
+  add_text(app, "--imatrix-out", state->inputs.imatrix_out,
+           "write what the calibration text says as an importance matrix, for llama-quantize or --imatrix");
   add_texts(app, "--data", state->inputs.training,
             "qad: text to learn from, and to calibrate with where no other is given: .txt or .jsonl, also .gz");
   add_switch(app, "--resume", state->inputs.resume, "qad: go on from the last checkpoint beside OUT");

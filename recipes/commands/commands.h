@@ -31,6 +31,7 @@ std::string prune_model(const CommandOptions& command, const PruneOptions& optio
 // checkpoints beside OUT.
 struct QuantizeInputs {
   std::string imatrix{};
+  std::string imatrix_out{};  // where importance goes that the calibration text gives; "": nowhere
   std::vector<std::string> training{};
   bool resume = false;
 };

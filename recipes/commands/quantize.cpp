@@ -29,9 +29,13 @@ int64_t known_matrices(const ModelConfig& config, const Importance& importance) 
                        [&](const TensorSpec& spec) { return spec.is_matrix() && importance.count(spec.name) != 0; });
 }
 
-void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options, const std::string& imatrix) {
+void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options,
+                            const QuantizeInputs& inputs) {
+  const std::string& imatrix = inputs.imatrix;
   if (!imatrix.empty() && !command.data.empty())
     throw usage_error("attar quantize", "two sources say which inputs matter", "--imatrix or --calibration");
+  if (!inputs.imatrix_out.empty() && command.data.empty())
+    throw usage_error("attar quantize", "--imatrix-out needs text to measure inputs on", "--calibration TEXT");
   if (!options.importance && (!imatrix.empty() || !command.data.empty()))
     throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --calibration",
                       "importance, or neither of the two");
@@ -82,7 +86,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
                            const Progress& progress) {
   const std::string& imatrix = inputs.imatrix;
   require_valid(options, "attar quantize");
-  check_importance_flags(given, options, imatrix);
+  check_importance_flags(given, options, inputs);
   std::vector<std::string> read = inputs.training;
   read.push_back(imatrix);
   CommandOptions command = checked(given, read);
@@ -105,6 +109,10 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   } else if (own.importance) {
     data = text_data(command, source.tokenizer());
   }
+  if (!inputs.imatrix_out.empty())
+    write_imatrix(inputs.imatrix_out,
+                  collect_importance(model, data.tokens, own.calibration_tokens, thread_count(command), progress),
+                  std::min(own.calibration_tokens, data.tokens.token_count()), command.data);
   const bool on_text = own.importance && imatrix.empty();
   QuantizedModel quantized =
       imatrix.empty()

@@ -13,9 +13,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
 import attar
 from bad_input_test import TEXT, tiny
-from conftest import BIN
+from conftest import BIN, know_q2_0
 
 pytestmark = pytest.mark.recipe
+know_q2_0()
 
 SMALL = "blk.1.ffn_up.weight"
 LOST = f"{SMALL}: {{}} -> F32 (values too small for it: 100 % of their energy lost)"
@@ -86,7 +87,7 @@ def test_methods(models, tmp_path):
     assert files["best"] == files["default"] != files["fast"] and len(files["best"]) == len(files["fast"])
     assert any("tokens short" in note for note in said["best"]["notes"]) and not any("tokens short" in note for note in said["fast"].get("notes", []))
     refused = subprocess.run([BIN / "attar", *map(str, command), "-o", tmp_path / "x.gguf", "--method", "gptq"], capture_output=True, text=True)
-    assert refused.returncode == 2 and "best or fast" in refused.stderr and not (tmp_path / "x.gguf").exists()
+    assert refused.returncode == 2 and "best, fast or qad" in refused.stderr and not (tmp_path / "x.gguf").exists()
 
 
 def test_a_target_size_holds_or_says_that_it_cannot(models, tmp_path):
@@ -178,3 +179,32 @@ def test_a_types_name_is_that_type_in_every_matrix(models, tmp_path):
         types = {tensor.tensor_type.name for tensor in tensors(tmp_path / "out.gguf").values() if "norm" not in tensor.name}
         assert types <= expected and said["plan"] == name, (name, types)
         assert len(said["fallbacks"]) == {"Q4_K": 29, "MOSTLY_Q4_0": 1}.get(name, 0)
+
+
+def test_an_importance_matrix_goes_out_and_in(models, tmp_path):
+    """512 tokens: sums over a power of two are means again, bit for bit."""
+    _, plain, _, text = models
+    matrix, (first, second) = tmp_path / "imatrix.gguf", (tmp_path / "first.gguf", tmp_path / "second.gguf")
+    fast = ["--to", "Q4_0", "--method", "fast"]
+    run("quantize", plain, "-o", first, *fast, "--calibration", text, "--calibration-tokens", 512, "--imatrix-out", matrix)
+    said = run("quantize", plain, "-o", second, *fast, "--imatrix", matrix)
+    assert said["importance_tensors"] == len([name for name in tensors(matrix) if name.endswith(".counts")])
+    assert first.read_bytes() == second.read_bytes()
+    assert all(values.data.reshape(-1)[0] == 512 for name, values in tensors(matrix).items() if name.endswith(".counts"))
+
+
+def test_sizes_losses_and_years(models, tmp_path):
+    _, plain, _, text = models
+    out = tmp_path / "out.gguf"
+    budget = 200_000
+    measured = ["--calibration", text, "--calibration-tokens", 1024]
+    said = run("quantize", plain, "-o", out, "--target-size", budget, *measured)
+    assert out.stat().st_size == said["bytes"] <= budget and said["predicted_kl"] > 0
+    assert {tensor["name"] for tensor in said["tensors"]} == {name for name, tensor in tensors(out).items() if len(tensor.shape) > 1}
+    assert sum(map(len, said["bits"].values())) == len(said["tensors"])
+    wanted = 2 * said["predicted_kl"]
+    assert any("since 2026" in note for note in said["notes"]) == ("Q2_0" in said["types"])
+    smaller = run("quantize", plain, "-o", out, "--max-kl", wanted, *measured)
+    assert smaller["predicted_kl"] <= wanted and smaller["bytes"] < said["bytes"]
+    bits = run("quantize", plain, "-o", out, "--target-bpw", 9.0, "--compat", 2024)
+    assert not {"MXFP4", "NVFP4", "Q2_0", "Q1_0"} & set(bits["types"])

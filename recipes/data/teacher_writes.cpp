@@ -107,6 +107,18 @@ Prompts free_prompts(const Writing& how) {
       [&tokenizer = how.teacher.tokenizer(), random](uint64_t index) { return free_start(tokenizer, random, index); };
 }
 
+// Beginnings of texts, which the teacher goes on with.
+Prompts openings(const Tokenizer& tokenizer, const TeacherPrompts& given) {
+  TextReader reader(tokenizer);
+  std::vector<std::vector<int32_t>> prompts;
+  for (const Document& document : given.documents) {
+    if (document.is_chat())
+      throw input_error(document.where, "is a chat", "the beginning of a text", "", "or prompt: chat");
+    prompts.push_back(reader.prompt_tokens({.text = document.text}));
+  }
+  return [prompts = std::move(prompts)](uint64_t index) { return prompts[index % prompts.size()]; };
+}
+
 Prompts given_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given) {
   TextReader reader(tokenizer, {.chat_template = given.chat_template});
   std::vector<std::vector<int32_t>> prompts;
@@ -175,9 +187,11 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherProm
                     .split = split,
                     .work = work,
                     .progress = counted};
-  const Prompts prompt_of = options.prompt == "none"    ? free_prompts(how)
-                            : prompts.documents.empty() ? own_prompts(teacher.tokenizer(), prompts, how)
-                                                        : given_prompts(teacher.tokenizer(), prompts);
+  const bool chat = options.prompt == "chat", given = !prompts.documents.empty();
+  const Prompts prompt_of =
+      chat    ? given ? given_prompts(teacher.tokenizer(), prompts) : own_prompts(teacher.tokenizer(), prompts, how)
+         : given ? openings(teacher.tokenizer(), prompts)
+              : free_prompts(how);
 
   // No more sequences than tokens are ever needed: each writes at least one, or the teacher is of no use.
   int64_t begun = 0;

@@ -15,7 +15,7 @@
 namespace attar {
 
 struct TeacherPrompts {
-  std::vector<Document> documents{};  // chats whose last message is a user turn
+  std::vector<Document> documents{};  // chats whose last message is a user turn; for prompt none beginnings of texts
   std::string chat_template{};        // as of TextReaderOptions
 };
 

@@ -131,7 +131,6 @@ std::vector<FieldProblem> problems_of(const TeacherWrites& o) {
   Checker check;
   check.at_least(o.tokens, 1, "tokens");
   check.need(o.prompt == "chat" || o.prompt == "none", "prompt", "chat or none");
-  check.need(o.prompts.empty() || o.prompt == "chat", "prompts", "only with prompt: chat");
   check.at_least(o.max_tokens, 2, "max_tokens");
   check.need(o.temperature >= 0.0 && std::isfinite(o.temperature), "temperature", "at least 0");
   check.need(o.top_p > 0.0 && o.top_p <= 1.0, "top_p", "0 < x <= 1");

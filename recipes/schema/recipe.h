@@ -55,7 +55,7 @@ const char* stage_name(const Stage& stage);  // "prune", "distill", ...
 struct TeacherWrites {
   int64_t tokens = 24000;
   std::string prompt = "chat";
-  std::string prompts;       // a .jsonl of messages; empty: the teacher writes the user turn too
+  std::string prompts;       // chats, or beginnings of texts; empty: the teacher writes the user turn too
   int64_t max_tokens = 256;  // of one document
   double temperature = 1.0;
   double top_p = 1.0;
@@ -66,7 +66,8 @@ template <class Visitor>
 void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.tokens, "tokens", "tokens to write");
   field(o.prompt, "prompt", "chat: answers to user turns; none: free text");
-  field(o.prompts, "prompts", "file of user turns (.jsonl with messages); without it the teacher writes them too");
+  field(o.prompts, "prompts", "file of user turns (.jsonl with messages), without it the teacher writes them too; with prompt none, of "
+        "beginnings that it goes on with (.txt)");
   field(o.max_tokens, "max_tokens", "longest document");
   field(o.temperature, "temperature", "1 samples the teacher's own distribution");
   field(o.top_p, "top_p", "nucleus; 1 for all");

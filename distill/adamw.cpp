@@ -55,10 +55,8 @@ void adamw_step(std::map<std::string, at::Tensor>& parameters, const std::map<st
   ++state.steps;
   const double correction1 = 1.0 - std::pow(settings.beta1, static_cast<double>(state.steps)),
                correction2 = 1.0 - std::pow(settings.beta2, static_cast<double>(state.steps));
-  const Factors factors{static_cast<float>(gradient_scale),
-                        static_cast<float>(settings.beta1),
-                        static_cast<float>(settings.beta2),
-                        static_cast<float>(1.0 / std::sqrt(correction2)),
+  const Factors factors{static_cast<float>(gradient_scale), static_cast<float>(settings.beta1),
+                        static_cast<float>(settings.beta2), static_cast<float>(1.0 / std::sqrt(correction2)),
                         static_cast<float>(settings.epsilon)};
   std::vector<Part> parts;
   for (auto& [name, parameter] : parameters) {
@@ -71,8 +69,8 @@ void adamw_step(std::map<std::string, at::Tensor>& parameters, const std::map<st
     const auto step = static_cast<float>(rate / correction1);
     for (int64_t at = 0; at < parameter.numel(); at += kPart)
       parts.push_back({parameter.data_ptr<float>() + at, first.data_ptr<float>() + at, second.data_ptr<float>() + at,
-                       gradients.at(name).const_data_ptr<float>() + at, std::min(kPart, parameter.numel() - at),
-                       decay, step});
+                       gradients.at(name).const_data_ptr<float>() + at, std::min(kPart, parameter.numel() - at), decay,
+                       step});
   }
   run_shards(static_cast<int64_t>(parts.size()), threads,
              [&](int64_t i) { update(parts[static_cast<size_t>(i)], factors); });

@@ -16,9 +16,9 @@
 namespace attar {
 
 struct BatchGradients {
-  double loss = 0;                         // as the losses are weighed, over the batch's tokens
-  std::map<std::string, double> parts{};   // mean of each loss over the tokens that it is of
-  NamedTensors of{};                       // of each parameter of the student that is not frozen, in its shape
+  double loss = 0;                        // as the losses are weighed, over the batch's tokens
+  std::map<std::string, double> parts{};  // mean of each loss over the tokens that it is of
+  NamedTensors of{};                      // of each parameter of the student that is not frozen, in its shape
 };
 
 // How a student learns, the same in all steps. Inputs and options outlive it.

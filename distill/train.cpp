@@ -140,7 +140,9 @@ class Trainer {
                  .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
   }
 
-  Reparameterizations& reparameterized() { return inputs_.reparameterized != nullptr ? *inputs_.reparameterized : none_; }
+  Reparameterizations& reparameterized() {
+    return inputs_.reparameterized != nullptr ? *inputs_.reparameterized : none_;
+  }
 
   CausalLM& student_;
   const TokenizerData& tokenizer_;

@@ -93,8 +93,8 @@ struct TrainInputs {
   std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
   const TokenDataset* data = nullptr;
   Reparameterizations* reparameterized = nullptr;  // what is trained in place of tensors of the student; changed
-  std::string checkpoint_directory{};  // "": none. Steps go to DIR/step-N
-  bool resume = false;                 // from the newest whole checkpoint there
+  std::string checkpoint_directory{};              // "": none. Steps go to DIR/step-N
+  bool resume = false;                             // from the newest whole checkpoint there
   uint64_t seed = 0;
   int threads = 2;
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first

@@ -109,7 +109,8 @@ std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, D
   if (inputs.reparameterized != nullptr)
     for (const auto& [name, own] : *inputs.reparameterized) {
       text += ";in place of " + name;
-      for (const auto& [parameter, values] : own.parameters) text += "," + parameter + Json(values.sizes().vec()).dump();
+      for (const auto& [parameter, values] : own.parameters)
+        text += "," + parameter + Json(values.sizes().vec()).dump();
       text += Json(own.learning_rate_ratios).dump();
     }
   Sha256 hash;
@@ -141,8 +142,7 @@ void TrainingCheckpoints::save(const CausalLM& student, const Reparameterization
     fs::remove_all(directory_ + "/step-" + std::to_string(steps[i]));
 }
 
-void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& reparameterized,
-                                  TrainingState& state) const {
+void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& reparameterized, TrainingState& state) const {
   const std::vector<int64_t> steps = saved_steps();
   if (steps.empty()) return;
   const std::string folder = directory_ + "/step-" + std::to_string(steps.back());

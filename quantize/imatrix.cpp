@@ -63,12 +63,13 @@ void write_imatrix(const std::string& path, const Importance& importance, int64_
     add(name + std::string(kSums), std::move(sums));
     add(name + ".counts", {static_cast<float>(tokens)});
   }
-  write_gguf(path,
-             {{"general.type", GgufValue::string("imatrix")},
-              {"imatrix.datasets", GgufValue::array_of(sources)},
-              {"imatrix.chunk_count", GgufValue::u32(static_cast<uint32_t>((tokens + kChunkTokens - 1) / kChunkTokens))},
-              {"imatrix.chunk_size", GgufValue::u32(kChunkTokens)}},
-             tensors);
+  write_gguf(
+      path,
+      {{"general.type", GgufValue::string("imatrix")},
+       {"imatrix.datasets", GgufValue::array_of(sources)},
+       {"imatrix.chunk_count", GgufValue::u32(static_cast<uint32_t>((tokens + kChunkTokens - 1) / kChunkTokens))},
+       {"imatrix.chunk_size", GgufValue::u32(kChunkTokens)}},
+      tensors);
 }
 
 }  // namespace attar

@@ -168,8 +168,8 @@ std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
     if (format == nullptr || format->encode == nullptr)
       problems.push_back({"keep." + printable(role), "a tensor type that Attar writes, such as Q8_0", printable(type)});
   }
-  if (o.method != "best" && o.method != "fast" && o.method != "qad")
-    problems.push_back({"method", "best, fast or qad", printable(o.method)});
+  if (o.preset != "best" && o.preset != "fast" && o.preset != "learned")
+    problems.push_back({"preset", "fast, best or learned", printable(o.preset)});
   if (o.calibration_tokens < 1) problems.push_back({"calibration_tokens", "a whole number of at least 1"});
   return problems;
 }

@@ -270,7 +270,7 @@ QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const I
 QuantizedModel quantize(const CausalLM& model, const QuantizeOptions& options, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress) {
   const int64_t tokens = options.calibration_tokens;
-  const bool feedback = options.importance && options.method != "fast";
+  const bool feedback = options.importance && options.preset != "fast";
   if (options.max_kl && !options.importance)
     throw usage_error("max_kl", "needs text to measure divergences on", "calibration text, and importance");
   std::optional<Survey> survey;

@@ -29,7 +29,7 @@ struct QuantizeOptions {
   std::map<std::string, std::string> keep;  // role -> type
   std::string compat = "2026";
   bool fallback = true;
-  std::string method = "best";
+  std::string preset = "best";
   bool importance = true;
   int64_t calibration_tokens = 8192;
   QadOptions qad{};
@@ -52,10 +52,10 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
         "year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for "
         "types that a size chooses");
   field(o.fallback, "fallback", "where a row does not divide by a type's block, take another type and say so");
-  field(
-      o.method, "method",
-      "best: with calibration text, each weight is rounded so that the others make up for it (GPTQ); fast: each weight "
-      "by itself; qad: as best, then the quantized model learns from its teacher (training text is needed)");
+  field(o.preset, "preset",
+        "fast: each weight is rounded by itself, in seconds; best, where there is calibration text: each is rounded so "
+        "that the others make up for it (GPTQ), in minutes; learned: as best, then the quantized model learns from its "
+        "teacher on training text (QAD), as long as qad_tokens say");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
   visit_fields(o.qad, field);
@@ -139,7 +139,7 @@ QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan&
                                       const TokenDataset& calibration, int64_t max_tokens, int threads,
                                       const Progress& progress = {});
 
-// The whole: a plan, where a size asks for it by what is measured on the calibration data, and codes by options.method,
+// The whole: a plan, where a size asks for it by what is measured on the calibration data, and codes by options.preset,
 // with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off.
 QuantizedModel quantize(const CausalLM& model, const QuantizeOptions& options, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress = {});

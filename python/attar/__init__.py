@@ -112,9 +112,9 @@ def prune(model, out, *, calibration=(), progress=None, **options):
 
 
 def quantize(model, out, *, calibration=(), data=(), progress=None, **options):
-    """Writes a compact GGUF. Options: to or target_size, keep, method, imatrix, importance, calibration_tokens, chat_template, ...
+    """Writes a compact GGUF. Options: to or target_size, keep, preset, imatrix, importance, calibration_tokens, chat_template, ...
 
-    With method="qad" the quantized model learns from `model` on the text of `data`: qad_tokens, qad_learning_rate, resume, ..."""
+    With preset="learned" the quantized model learns from `model` on the text of `data`: qad_tokens, qad_learning_rate, resume, ..."""
     return _json.loads(_C.quantize(model=model, out=out, calibration=calibration, data=data, progress=progress, **options))
 
 

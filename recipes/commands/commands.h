@@ -27,7 +27,7 @@ struct CommandOptions {
 
 // Each returns a JSON document: what was written, sizes, notes.
 std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress = {});
-// `training`: the text that method qad learns from, and calibrates with where there is no other; `resume`: from the
+// `training`: the text that preset learned learns from, and calibrates with where there is no other; `resume`: from the
 // checkpoints beside OUT.
 struct QuantizeInputs {
   std::string imatrix{};

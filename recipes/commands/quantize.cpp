@@ -1,4 +1,4 @@
-// attar quantize: a compact GGUF out of a model, and with method qad what it learns on its grid.
+// attar quantize: a compact GGUF out of a model, and with preset learned what it learns on its grid.
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -43,13 +43,14 @@ void check_importance_flags(const CommandOptions& command, const QuantizeOptions
 
 // Where the training keeps its checkpoints; what cannot be begun is refused before anything is read.
 std::string steps_folder(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
-  if (options.method != "qad") {
+  if (options.preset != "learned") {
     if (!inputs.training.empty() || inputs.resume)
-      throw usage_error("attar quantize", "--data and --resume are for --method qad", "--calibration, or --method qad");
+      throw usage_error("attar quantize", "--data and --resume are for --preset learned",
+                        "--calibration, or --preset learned");
     return {};
   }
   if (inputs.training.empty())
-    throw usage_error("attar quantize", "--method qad needs text to learn from", "--data TEXT");
+    throw usage_error("attar quantize", "--preset learned needs text to learn from", "--data TEXT");
   const std::string folder = command.out + ".steps";
   check_steps_folder(folder, inputs_of(command, inputs.training));
   if (!inputs.resume) TrainingCheckpoints(folder, "").require_none();
@@ -80,44 +81,63 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
   return json;
 }
 
+// Where importance comes from: a matrix that somebody measured, or text.
+struct Calibration {
+  Importance matrix{};
+  TextData text{};
+};
+Calibration read_calibration(const CommandOptions& command, const QuantizeOptions& options,
+                             const QuantizeInputs& inputs, const ModelFile& source) {
+  Calibration out;
+  if (inputs.imatrix.empty()) {
+    if (options.importance) out.text = text_data(command, source.tokenizer());
+    return out;
+  }
+  out.matrix = read_imatrix(inputs.imatrix);
+  if (known_matrices(source.config(), out.matrix) == 0)
+    throw input_error(inputs.imatrix, "names no tensor of this model", "a matrix made with it",
+                      out.matrix.begin()->first + ", ...");
+  return out;
+}
+
+// What the document says of the importance, beside the record of the model.
+void add_source(Json& json, const QuantizeOptions& options, const QuantizeInputs& inputs, const Calibration& given,
+                const ModelConfig& config) {
+  const bool matrix = !inputs.imatrix.empty();
+  if ((options.importance && !matrix) || options.preset == "learned") json["preset"] = options.preset;
+  json["importance"] = matrix ? "matrix" : options.importance ? "calibration text" : "none";
+  if (matrix) json["importance_tensors"] = known_matrices(config, given.matrix);
+  for (const std::string& note : given.text.notes) add_note(json, note);
+}
+
 }  // namespace
 
 std::string quantize_model(const CommandOptions& given, const QuantizeOptions& options, const QuantizeInputs& inputs,
                            const Progress& progress) {
-  const std::string& imatrix = inputs.imatrix;
   require_valid(options, "attar quantize");
   check_importance_flags(given, options, inputs);
   std::vector<std::string> read = inputs.training;
-  read.push_back(imatrix);
+  read.push_back(inputs.imatrix);
   CommandOptions command = checked(given, read);
   const std::string steps = steps_folder(command, options, inputs);
-  if (command.data.empty() && imatrix.empty() && options.importance) command.data = inputs.training;
+  if (command.data.empty() && inputs.imatrix.empty() && options.importance) command.data = inputs.training;
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
   const ModelFile source = ModelFile::open(command.model);
   const ExportInfo info = info_of(source);
-  CausalLM model = CausalLM::load(source);
+  const CausalLM model = CausalLM::load(source);
   QuantizeOptions own = options;
-  own.importance = options.importance && (!imatrix.empty() || !command.data.empty());
-  const PlanTarget target = gguf_plan_target(model.config, source.tokenizer(), info);
-  Importance matrix;
-  TextData data;
-  if (!imatrix.empty()) {
-    matrix = read_imatrix(imatrix);
-    if (known_matrices(model.config, matrix) == 0)
-      throw input_error(imatrix, "names no tensor of this model", "a matrix made with it",
-                        matrix.begin()->first + ", ...");
-  } else if (own.importance) {
-    data = text_data(command, source.tokenizer());
-  }
+  own.importance = options.importance && (!inputs.imatrix.empty() || !command.data.empty());
+  const Calibration calibration = read_calibration(command, own, inputs, source);
+  const int threads = thread_count(command);
   if (!inputs.imatrix_out.empty())
     write_imatrix(inputs.imatrix_out,
-                  collect_importance(model, data.tokens, own.calibration_tokens, thread_count(command), progress),
-                  std::min(own.calibration_tokens, data.tokens.token_count()), command.data);
-  const bool on_text = own.importance && imatrix.empty();
+                  collect_importance(model, calibration.text.tokens, own.calibration_tokens, threads, progress),
+                  std::min(own.calibration_tokens, calibration.text.tokens.token_count()), command.data);
+  const PlanTarget target = gguf_plan_target(model.config, source.tokenizer(), info);
   QuantizedModel quantized =
-      imatrix.empty()
-          ? quantize(model, own, target, data.tokens, thread_count(command), progress)
-          : quantize(model, plan_quantization(model.config, own, target), matrix, thread_count(command), progress);
+      inputs.imatrix.empty()
+          ? quantize(model, own, target, calibration.text.tokens, threads, progress)
+          : quantize(model, plan_quantization(model.config, own, target), calibration.matrix, threads, progress);
   Json learned;
   if (!steps.empty()) learned = learn(command, own, inputs, steps, source, model, quantized, progress);
   Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
@@ -125,15 +145,12 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   json["source_bytes"] = source.size_bytes();
   add_note(json, requantization_note(source, quantized.plan));
   for (const std::string& note : quantized.notes) add_note(json, note);
-  if (on_text || !steps.empty()) json["method"] = own.method;
-  json["importance"] = !imatrix.empty() ? "matrix" : own.importance ? "calibration text" : "none";
-  if (!imatrix.empty()) json["importance_tensors"] = known_matrices(model.config, matrix);
-  for (const std::string& note : data.notes) json["notes"].push_back(note);
+  add_source(json, own, inputs, calibration, model.config);
   if (steps.empty()) return document(json);
   fs::remove_all(steps);
   json["qad"] = learned["qad"];
   for (const Json& note : learned["notes"])
-    if (std::find(data.notes.begin(), data.notes.end(), note.get<std::string>()) == data.notes.end())
+    if (std::find(json["notes"].begin(), json["notes"].end(), note) == json["notes"].end())
       json["notes"].push_back(note);
   return document(json);
 }

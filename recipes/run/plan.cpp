@@ -162,7 +162,7 @@ class Planner {
         .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, 1) + static_cast<double>(plan.tensor_bytes()),
         .disk_bytes = 0.0};
     std::string learned;
-    if (options.method == "qad") {
+    if (options.preset == "learned") {
       const Estimate more = learning(qad_training(options.qad), learned);
       estimate.tokens += more.tokens, estimate.seconds += more.seconds;
       estimate.memory_bytes += more.memory_bytes + kGridBytes * params(student_);

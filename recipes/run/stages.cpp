@@ -171,10 +171,10 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
                              options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{},
                              state.threads, state.progress);
   StageTraining learned;
-  const bool qad = options.method == "qad";
+  const bool qad = options.preset == "learned";
   if (qad) learned = run_qad(state, name, options.qad);
   Json results = Json::parse(quantize_record(*state.quantized));
-  results["method"] = options.importance || qad ? options.method : "fast";
+  results["preset"] = options.importance || qad ? options.preset : "fast";
   if (qad) results["qad"] = Json::parse(learned.results);
   StageRecord record{.name = name, .results = results.dump(), .notes = state.quantized->plan.fallback_lines()};
   for (const auto* notes : {&state.quantized->notes, &learned.notes})

@@ -353,8 +353,8 @@ void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
     if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
       if (quantize->importance && recipe.calibration.empty())
         reader.problem(at, "quantize: needs data.calibration, or importance: false");
-      if (quantize->method == "qad" && recipe.train.empty())
-        reader.problem(at, "quantize: method qad needs data.train");
+      if (quantize->preset == "learned" && recipe.train.empty())
+        reader.problem(at, "quantize: preset learned needs data.train");
       quantized = true;
     }
     if (std::holds_alternative<ExportOptions>(stage)) exported = true;

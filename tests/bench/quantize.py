@@ -2,9 +2,9 @@
 the same calibration text, judged by llama.cpp (mean KL divergence and the share of same first tokens over the second halves of windows of 512 tokens,
 as llama-perplexity scores them).
 
-    quantize.py build/bin/attar TEACHER.gguf --calibration TEXT ... --evaluation TEXT ... [--presets Q4_K_M ...] [--windows 20] [--tokens 65536] [--folder F]
+    quantize.py build/bin/attar TEACHER.gguf --calibration TEXT ... --evaluation TEXT ... [--presets Q4_K_M ...] [--windows 20] [--tokens 65536] [--kinds types bytes]
 
-Prints a Markdown table with a row a preset: the stock file, Attar's of the same types, and Attar's best within the bytes of the stock file. The teacher is
+Prints a Markdown table, for each preset the stock file, Attar's of the same types, and Attar's best within the bytes of the stock file. The teacher is
 F16 or F32 and off any grid: quantizing weights that were quantized before proves nothing. Needs 'make peers'.
 """
 
@@ -154,10 +154,11 @@ def main():
     parser.add_argument("teacher", type=pathlib.Path)
     parser.add_argument("--calibration", type=pathlib.Path, nargs="+", required=True)
     parser.add_argument("--evaluation", type=pathlib.Path, nargs="+", required=True)
-    parser.add_argument("--presets", nargs="+", default=PRESETS)
+    parser.add_argument("--presets", nargs="+", default=PRESETS, help="of llama-quantize")
     parser.add_argument("--windows", type=int, default=20, help="of 512 tokens to judge by")
     parser.add_argument("--tokens", type=int, default=65536, help="to calibrate with")
-    parser.add_argument("--method", default="fast", help="of attar quantize")
+    parser.add_argument("--preset", default="best", help="of attar quantize")
+    parser.add_argument("--kinds", nargs="+", default=["types", "bytes"], choices=["types", "bytes"])
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/bench-quantize"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -169,26 +170,21 @@ def main():
     matrix = importance(args.teacher, calibration)
     rows = []
     for preset in args.presets:
-        files = [args.folder / f"{args.teacher.stem}.{preset}.{kind}.gguf" for kind in ("stock", "types", "bytes")]
-        stock(args.teacher, files[0], preset, matrix)
-        name = preset if "_K_" in preset else f"MOSTLY_{preset}"
-        for path, wanted in ((files[1], ["--to", name]), (files[2], ["--target-size", str(files[0].stat().st_size)])):
-            subprocess.run(
-                [args.attar, "quantize", args.teacher, "-o", path, *wanted, "--calibration", text, "--calibration-tokens", str(args.tokens), "--method", args.method, "--quiet"],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-        rows.append((preset, files))
-    found = judged(args.teacher, [path for _, files in rows for path in files], windows_of(args.teacher, args.evaluation, args.windows))
-    print(f"{args.teacher.name}, {len(calibration) * WINDOW} calibration tokens, {args.windows} windows of {WINDOW}\n")
-    print("| preset | stock bytes | KL | top-1 % | Attar, same types: KL | top-1 % | ratio | Attar, same bytes: bytes | KL | top-1 % | ratio |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for preset, files in rows:
-        (kl, top), (types_kl, types_top), (bytes_kl, bytes_top) = (found[path] for path in files)
-        print(
-            f"| {preset} | {files[0].stat().st_size:,} | {kl:.5f} | {100 * top:.1f} | {types_kl:.5f} | {100 * types_top:.1f} | {types_kl / kl:.2f} "
-            f"| {files[2].stat().st_size:,} | {bytes_kl:.5f} | {100 * bytes_top:.1f} | {bytes_kl / kl:.2f} |"
-        )
+        path = {kind: args.folder / f"{args.teacher.stem}.{preset}.{kind}.gguf" for kind in ("stock", *args.kinds)}
+        stock(args.teacher, path["stock"], preset, matrix)
+        wanted = {"types": ["--to", preset if "_K_" in preset else f"MOSTLY_{preset}"], "bytes": ["--target-size", str(path["stock"].stat().st_size)]}
+        for kind in args.kinds:
+            options = [*wanted[kind], "--calibration", text, "--calibration-tokens", str(args.tokens), "--preset", args.preset, "--quiet"]
+            subprocess.run([args.attar, "quantize", args.teacher, "-o", path[kind], *options], check=True, stdout=subprocess.DEVNULL)
+        rows.append((preset, path))
+    found = judged(args.teacher, [file for _, path in rows for file in path.values()], windows_of(args.teacher, args.evaluation, args.windows))
+    print(f"{args.teacher.name}, {len(calibration) * WINDOW} calibration tokens, {args.windows} windows of {WINDOW}, preset {args.preset}\n")
+    print("| llama.cpp's preset | file | bytes | KL | top-1 % | KL over stock's |")
+    print("|---|---|---|---|---|---|")
+    for preset, path in rows:
+        for kind, file in path.items():
+            kl, top = found[file]
+            print(f"| {preset} | {kind} | {file.stat().st_size:,} | {kl:.5f} | {100 * top:.1f} | {kl / found[path['stock']][0]:.2f} |")
 
 
 main()

@@ -46,7 +46,7 @@ class GridTrainingTest : public testing::Test {
     QuantizeOptions options;
     options.to = to;
     options.keep = keep;
-    options.method = method;
+    options.preset = method;
     return quantize(teacher_, options, {}, data_, 2);
   }
   Learned learned(QuantizedModel start, int threads, const GridTrainingOptions& options = {},

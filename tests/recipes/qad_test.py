@@ -32,8 +32,8 @@ stages:
   - export
   - verify: {context: 128, max_tokens: 3000, bench: false, samples: 0, numerics: fp32}
 """
-QAD = "method: qad, qad_tokens: 24000, qad_batch_tokens: 512, qad_learning_rate: 1.0e-4"
-FLAGS = ["--to", "Q4_0", "--method", "qad", "--qad-tokens", "3000", "--qad-batch-tokens", "512", "--qad-learning-rate", "3e-4", "--seed", "3"]
+QAD = "preset: learned, qad_tokens: 24000, qad_batch_tokens: 512, qad_learning_rate: 1.0e-4"
+FLAGS = ["--to", "Q4_0", "--preset", "learned", "--qad-tokens", "3000", "--qad-batch-tokens", "512", "--qad-learning-rate", "3e-4", "--seed", "3"]
 
 
 def run(*arguments, code=0):
@@ -59,7 +59,8 @@ def result(report, kind):
 def finished(tmp_path_factory):
     """A run of a real model of 260 thousand weights, which speaks, on stories."""
     home = tmp_path_factory.mktemp("qad")
-    stories = re.split(r"\n<\|endoftext\|>\n", gzip.open(shared("tinystories/train.txt.gz"), "rt", encoding="utf-8").read(80000))
+    with gzip.open(shared("tinystories/train.txt.gz"), "rt", encoding="utf-8") as text:
+        stories = re.split(r"\n<\|endoftext\|>\n", text.read(80000))
     for name, part in (("train", stories[:60]), ("calibration", stories[60:70]), ("evaluation", stories[70:80])):
         (home / f"{name}.txt").write_text("\n<|endoftext|>\n".join(part), encoding="utf-8")
     return home, run("run", recipe(home, "qad", QAD), "--out", home / "run", "--threads", 2)
@@ -70,7 +71,7 @@ def test_it_comes_nearer_to_the_teacher_at_the_same_bytes(finished):
     learned = result(report, "quantize")["qad"]
     assert learned["tokens"] >= 24000 and learned["signal"] == "online" and learned["curve"]
     assert 0 < learned["kl_after"] < 0.8 * learned["kl_before"]
-    before = run("run", recipe(home, "best", "method: best"), "--out", home / "best")
+    before = run("run", recipe(home, "best", "preset: best"), "--out", home / "best")
     assert (home / "best/export/model.gguf").stat().st_size == (home / "run/export/model.gguf").stat().st_size
     assert result(report, "verify")["fp32"]["kl"]["mean"] < 0.85 * result(before, "verify")["fp32"]["kl"]["mean"]
     page = (home / "run/report.html").read_text(encoding="utf-8")
@@ -111,11 +112,9 @@ def test_the_verb_stops_and_goes_on(finished, tmp_path):
     teacher, data = shared("models/stories260K.f32.gguf"), finished[0] / "train.txt"
     straight = tmp_path / "straight.gguf"
     said = run("quantize", teacher, "-o", straight, *FLAGS, "--data", data, "--threads", 2)
-    assert said["method"] == "qad" and said["qad"]["tokens"] >= 3000
+    assert said["preset"] == "learned" and said["qad"]["tokens"] >= 3000
     out = tmp_path / "out.gguf"
-    child = subprocess.Popen(
-        [str(BIN / "attar"), "quantize", str(teacher), "-o", str(out), *FLAGS, "--data", str(data), "--threads", "1"], stderr=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([str(BIN / "attar"), "quantize", str(teacher), "-o", str(out), *FLAGS, "--data", str(data), "--threads", "1"], stderr=subprocess.PIPE, text=True)
     for line in child.stderr:
         if line.startswith("distill"):
             break
@@ -127,7 +126,7 @@ def test_the_verb_stops_and_goes_on(finished, tmp_path):
     assert digest(out) == digest(straight) and not (tmp_path / "out.gguf.steps").exists()
     cached = run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-signal", "cached", "--qad-trains", "scales")
     assert cached["qad"]["steps"] == said["qad"]["steps"] and digest(out) != digest(straight)
-    attar.quantize(teacher, out, data=data, to="Q4_0", method="qad", qad_tokens=3000, qad_batch_tokens=512, qad_learning_rate=3e-4, seed=3)
+    attar.quantize(teacher, out, data=data, to="Q4_0", preset="learned", qad_tokens=3000, qad_batch_tokens=512, qad_learning_rate=3e-4, seed=3)
     assert digest(out) == digest(straight)
 
 
@@ -135,9 +134,9 @@ def test_what_makes_no_sense_is_refused(finished, tmp_path):
     home, _ = finished
     teacher, data, out = shared("models/stories260K.f32.gguf"), home / "train.txt", tmp_path / "out.gguf"
     assert "--data TEXT" in run("quantize", teacher, "-o", out, *FLAGS, code=2)
-    assert "--method qad" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--data", data, code=2)
-    assert "--method qad" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--resume", code=2)
+    assert "--preset learned" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--data", data, code=2)
+    assert "--preset learned" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--resume", code=2)
     assert "all or scales" in run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-trains", "norms", code=2)
-    bare = recipe(tmp_path, "bare", "method: qad")
+    bare = recipe(tmp_path, "bare", "preset: learned")
     bare.write_text("\n".join(line for line in bare.read_text().splitlines() if "train:" not in line), encoding="utf-8")
-    assert "method qad needs data.train" in run("run", bare, "--out", tmp_path / "bare", code=2)
+    assert "preset learned needs data.train" in run("run", bare, "--out", tmp_path / "bare", code=2)

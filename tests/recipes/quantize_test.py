@@ -81,13 +81,13 @@ def test_distill_keeps_them_too(models, tmp_path):
 def test_methods(models, tmp_path):
     _, plain, _, text = models
     command = ["quantize", plain, "--to", "Q4_0", "--calibration", text, "--calibration-tokens", 100]
-    said = {method: run(*command, "-o", tmp_path / f"{method}.gguf", "--method", method) for method in ("best", "fast")}
-    assert run(*command, "-o", tmp_path / "default.gguf")["method"] == "best"
+    said = {method: run(*command, "-o", tmp_path / f"{method}.gguf", "--preset", method) for method in ("best", "fast")}
+    assert run(*command, "-o", tmp_path / "default.gguf")["preset"] == "best"
     files = {name: (tmp_path / f"{name}.gguf").read_bytes() for name in ("best", "fast", "default")}
     assert files["best"] == files["default"] != files["fast"] and len(files["best"]) == len(files["fast"])
     assert any("tokens short" in note for note in said["best"]["notes"]) and not any("tokens short" in note for note in said["fast"].get("notes", []))
-    refused = subprocess.run([BIN / "attar", *map(str, command), "-o", tmp_path / "x.gguf", "--method", "gptq"], capture_output=True, text=True)
-    assert refused.returncode == 2 and "best, fast or qad" in refused.stderr and not (tmp_path / "x.gguf").exists()
+    refused = subprocess.run([BIN / "attar", *map(str, command), "-o", tmp_path / "x.gguf", "--preset", "gptq"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "fast, best or learned" in refused.stderr and not (tmp_path / "x.gguf").exists()
 
 
 def test_a_target_size_holds_or_says_that_it_cannot(models, tmp_path):
@@ -185,7 +185,7 @@ def test_an_importance_matrix_goes_out_and_in(models, tmp_path):
     """512 tokens: sums over a power of two are means again, bit for bit."""
     _, plain, _, text = models
     matrix, (first, second) = tmp_path / "imatrix.gguf", (tmp_path / "first.gguf", tmp_path / "second.gguf")
-    fast = ["--to", "Q4_0", "--method", "fast"]
+    fast = ["--to", "Q4_0", "--preset", "fast"]
     run("quantize", plain, "-o", first, *fast, "--calibration", text, "--calibration-tokens", 512, "--imatrix-out", matrix)
     said = run("quantize", plain, "-o", second, *fast, "--imatrix", matrix)
     assert said["importance_tensors"] == len([name for name in tensors(matrix) if name.endswith(".counts")])

@@ -82,8 +82,14 @@ class Walk {
   }
 
   void layer(int64_t layer) {
+    if (options_.weights != nullptr) load_layer(model_, *options_.weights, layer, options_.threads);
     if (whole_stream_) whole_ = copy_of_layer(model_, layer);
     for (int group = 0; group < static_cast<int>(LinearGroup::Head); ++group) pass(layer, LinearGroup{group});
+    if (options_.weights != nullptr) forget_layer(model_, layer);
+  }
+  void head(int64_t n_layers) {
+    if (options_.weights != nullptr) load_tensor(model_, *options_.weights, Role::OutputNorm, options_.threads);
+    pass(n_layers, LinearGroup::Head);
   }
   // Visits the group where it is asked for, and leaves the streams behind the half that it ends.
   void pass(int64_t layer, LinearGroup group) {
@@ -178,7 +184,7 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
     walk.layer(layer);
     report(progress, {.stage = stage, .unit = "layers", .done = layer + 1, .total = n_layers + 1});
   }
-  walk.pass(n_layers, LinearGroup::Head);
+  walk.head(n_layers);
   report(progress, {.stage = stage, .unit = "layers", .done = n_layers + 1, .total = n_layers + 1});
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/weight_source.h"
 #include "runtime/base/progress.h"
 
 namespace attar {
@@ -42,6 +43,9 @@ struct GroupVisit {
 struct WalkOptions {
   std::array<GroupVisit, kGroups> visits{};  // by LinearGroup
   int threads = 1;                           // changes no bit
+  // Where set: a layer of the model is read from here before it is walked and dropped after it, and so is the final
+  // norm; the model has its embedding alone. (nullptr: the model has all of its tensors, and keeps them.)
+  const WeightSource* weights = nullptr;
 };
 inline constexpr int64_t kWaveBatches = 8;  // batches whose inputs are live at once
 

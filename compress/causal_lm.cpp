@@ -6,7 +6,6 @@
 #include <ATen/ops/cos.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/outer.h>
@@ -21,6 +20,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "compress/weight_source.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/finite.h"
 
@@ -166,9 +166,9 @@ CausalLM CausalLM::random(const ModelConfig& config, uint64_t seed) {
 CausalLM CausalLM::load(const ModelFile& file) {
   CausalLM model{file.config(), {}};
   for (const TensorSpec& spec : tensor_specs(model.config)) {
-    std::vector<float> values = file.values(spec);
-    require_finite(spec.name, values);
-    model.parameters[spec.name] = at::from_blob(values.data(), spec.shape, at::kFloat).clone();
+    const at::Tensor values = WeightSource(file).tensor(spec);
+    require_finite(spec.name, {values.const_data_ptr<float>(), static_cast<size_t>(values.numel())});
+    model.parameters[spec.name] = values;
   }
   return model;
 }

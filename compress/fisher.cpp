@@ -8,6 +8,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <span>
 
 #include "compress/shards.h"
 #include "runtime/base/random.h"
@@ -71,25 +72,67 @@ at::Tensor block_gradient(const CausalLM& model, int64_t layer, const TokenBatch
   return leaf.grad();
 }
 
-// Sums over one sequence: forward with its states kept, and back block by block, each computed again.
-OutputFisher of_sequence(const CausalLM& model, const TokenBatch& batch, const CounterRandom& random) {
-  const c10::NoGradGuard no_grad;
-  OutputFisher sums{.tokens = batch.tokens.size(0),
-                    .outputs = {},
-                    .head = at::zeros({model.config.vocab_size}, at::kDouble),
-                    .lookups = {}};
-  std::vector<at::Tensor> hidden{embed(model, batch)};  // (N, C) in front of each block, and behind the last
-  const int64_t n_layers = model.config.n_layers();
-  for (int64_t layer = 0; layer < n_layers; ++layer)
-    hidden.push_back(forward_block(model, layer, hidden.back(), batch));
-  at::Tensor gradient = head_gradient(model, hidden.back(), random, sums.head);
-  for (int64_t layer = n_layers - 1; layer >= 0; --layer) {
-    hidden.pop_back();
-    gradient = block_gradient(model, layer, batch, hidden.back(), gradient, sums.outputs);
+// A few sequences side by side: forward with their states kept, and back block by block, each computed again. Of the
+// model a layer is in memory, or its ends.
+class Wave {
+ public:
+  Wave(const WeightSource& weights, std::span<const TokenBatch> sequences, int threads)
+      : weights_(weights), sequences_(sequences), threads_(threads), part_{weights.config(), {}} {}
+
+  // `first` is the number of the wave's first sequence. -> sums over each
+  std::vector<OutputFisher> sums(uint64_t seed, int64_t first) {
+    const ModelConfig& config = part_.config;
+    sums_.resize(sequences_.size());
+    hidden_.resize(sequences_.size());
+    gradient_.resize(sequences_.size());
+    const OwnVocabulary own = own_vocabulary({sequences_.begin(), sequences_.end()});
+    part_.parameters[tensor_name(0, Role::Embedding)] = weights_.rows(spec_of(config, Role::Embedding), own.ids);
+    each([&](size_t s) {
+      sums_[s].tokens = sequences_[s].tokens.size(0);
+      sums_[s].head = at::zeros({config.vocab_size}, at::kDouble);
+      hidden_[s] = {embed(part_, own.batches[s])};
+    });
+    part_.parameters.clear();
+    const int64_t n_layers = config.n_layers();
+    for (int64_t layer = 0; layer < n_layers; ++layer)
+      in_layer(layer,
+               [&](size_t s) { hidden_[s].push_back(forward_block(part_, layer, hidden_[s].back(), sequences_[s])); });
+    load_tensor(part_, weights_, Role::OutputNorm, threads_);
+    load_tensor(part_, weights_, head_role(config), threads_);
+    each([&](size_t s) {
+      const CounterRandom random(seed, static_cast<uint64_t>(first) + s);
+      gradient_[s] = head_gradient(part_, hidden_[s].back(), random, sums_[s].head);
+    });
+    part_.parameters.clear();
+    for (int64_t layer = n_layers - 1; layer >= 0; --layer)
+      in_layer(layer, [&](size_t s) {
+        hidden_[s].pop_back();
+        gradient_[s] = block_gradient(part_, layer, sequences_[s], hidden_[s].back(), gradient_[s], sums_[s].outputs);
+      });
+    each([&](size_t s) { sums_[s].lookups = at::mm(gradient_[s].t(), gradient_[s]).to(at::kDouble); });
+    return std::move(sums_);
   }
-  sums.lookups = at::mm(gradient.t(), gradient).to(at::kDouble);
-  return sums;
-}
+
+ private:
+  template <class Work>
+  void each(const Work& work) {
+    run_shards(static_cast<int64_t>(sequences_.size()), threads_, [&](int64_t s) { work(static_cast<size_t>(s)); });
+  }
+  template <class Work>
+  void in_layer(int64_t layer, const Work& work) {
+    load_layer(part_, weights_, layer, threads_);
+    each(work);
+    forget_layer(part_, layer);
+  }
+
+  const WeightSource& weights_;
+  std::span<const TokenBatch> sequences_;
+  int threads_;
+  CausalLM part_;  // what of the model is in memory
+  std::vector<OutputFisher> sums_;
+  std::vector<std::vector<at::Tensor>> hidden_;  // (N, C) in front of each block, and behind the last
+  std::vector<at::Tensor> gradient_;             // (N, C)
+};
 
 void add(OutputFisher& total, const OutputFisher& one) {
   const auto add_to = [](at::Tensor& sum, const at::Tensor& term) { sum = sum.defined() ? sum + term : term; };
@@ -101,17 +144,16 @@ void add(OutputFisher& total, const OutputFisher& one) {
 
 }  // namespace
 
-OutputFisher output_fisher(const CausalLM& model, const std::vector<TokenBatch>& sequences, uint64_t seed, int threads,
-                           const Progress& progress) {
+OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenBatch>& sequences, uint64_t seed,
+                           int threads, const Progress& progress) {
   const OneThread one_thread;
+  const c10::NoGradGuard no_grad;
   const auto n = static_cast<int64_t>(sequences.size());
   OutputFisher total;
   for (int64_t begin = 0; begin < n; begin += kFisherWave) {
-    std::vector<OutputFisher> wave(static_cast<size_t>(std::min(kFisherWave, n - begin)));
-    run_shards(static_cast<int64_t>(wave.size()), threads, [&](int64_t i) {
-      wave[static_cast<size_t>(i)] = of_sequence(model, sequences[static_cast<size_t>(begin + i)],
-                                                 CounterRandom(seed, static_cast<uint64_t>(begin + i)));
-    });
+    const auto count = static_cast<size_t>(std::min(kFisherWave, n - begin));
+    const std::vector<OutputFisher> wave =
+        Wave(weights, std::span(sequences).subspan(static_cast<size_t>(begin), count), threads).sums(seed, begin);
     for (const OutputFisher& sequence : wave) add(total, sequence);
     report(
         progress,

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/weight_source.h"
 #include "runtime/base/progress.h"
 
 namespace attar {
@@ -25,11 +26,11 @@ struct OutputFisher {
   at::Tensor lookups;                         // (C, C) f64: mean of g g^T, g the gradient by an embedded token
 };
 
-// `sequences` of a few hundred tokens. Labels are drawn by (seed, sequence, position). Memory beside the model: the
-// hidden states of kFisherWave sequences at every layer, and what one block keeps for its gradients. No bit depends on
-// threads.
+// `sequences` of a few hundred tokens. Labels are drawn by (seed, sequence, position). Memory: the embedding and
+// the head, a layer at a time, the hidden states of kFisherWave sequences at every layer, and what one block keeps for
+// its gradients. No bit depends on threads.
 inline constexpr int64_t kFisherWave = 4;
-OutputFisher output_fisher(const CausalLM& model, const std::vector<TokenBatch>& sequences, uint64_t seed, int threads,
-                           const Progress& progress = {});
+OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenBatch>& sequences, uint64_t seed,
+                           int threads, const Progress& progress = {});
 
 }  // namespace attar

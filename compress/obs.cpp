@@ -83,7 +83,11 @@ class Downdates {
 }  // namespace
 
 at::Tensor ridge(const at::Tensor& gram, double damping) {
-  const at::Tensor diagonal = gram.diagonal(), used = diagonal.gt(0.0);
+  return ridge_of(gram.diagonal(), damping);
+}
+
+at::Tensor ridge_of(const at::Tensor& diagonal, double damping) {
+  const at::Tensor used = diagonal.gt(0.0);
   const at::Tensor least = used.any().item<bool>() ? diagonal.masked_select(used).min() : at::ones({}, at::kDouble);
   return damping * at::where(used, diagonal, least);
 }

@@ -16,6 +16,7 @@ namespace attar::obs {
 // others (a share of the mean would); inputs that are never used count as the least used one. gram (in, in) -> (in),
 // all > 0
 at::Tensor ridge(const at::Tensor& gram, double damping);
+at::Tensor ridge_of(const at::Tensor& diagonal, double damping);  // the same of the gram's diagonal
 
 // H^-1 by Cholesky. hessian (in, in), positive definite
 at::Tensor inverted(const at::Tensor& hessian);

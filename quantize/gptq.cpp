@@ -22,10 +22,35 @@ constexpr double kDamping = 0.05;
 constexpr int kMostDampings = 5;      // each ten times the one before
 constexpr int64_t kBlockInputs = 64;  // whose errors reach the other inputs as one product
 
-bool cholesky(const at::Tensor& matrix, bool upper, at::Tensor& factor) {
-  auto [root, info] = at::linalg_cholesky_ex(matrix, upper);
-  factor = root;
+constexpr int64_t kPanelRows = 256;  // of a matrix that another is made of, at once
+
+// In place: the triangle of `matrix`, which is in column order.
+bool cholesky(at::Tensor& matrix, bool upper) {
+  at::Tensor info = at::empty({}, at::kInt);
+  at::linalg_cholesky_ex_out(matrix, info, matrix, upper);
   return info.item<int>() == 0;
+}
+
+// gram / tokens with `diagonal` (in) for its own, rows and columns by `order`. -> (in, in) f64, in column order
+at::Tensor ordered_mean(const at::Tensor& gram, double tokens, const at::Tensor& diagonal, const at::Tensor& order) {
+  at::Tensor out = at::empty(gram.sizes(), at::kDouble).t();
+  for (int64_t row = 0; row < out.size(0); row += kPanelRows) {
+    const int64_t n = std::min(kPanelRows, out.size(0) - row);
+    out.narrow(0, row, n).copy_(gram.index_select(0, order.narrow(0, row, n)).index_select(1, order).div_(tokens));
+  }
+  out.diagonal().copy_(diagonal.index_select(0, order));
+  return out;
+}
+
+// The same in the inputs' own order. -> (in, in) f32
+at::Tensor float_mean(const at::Tensor& gram, double tokens, const at::Tensor& diagonal) {
+  at::Tensor out = at::empty(gram.sizes(), at::kFloat);
+  for (int64_t row = 0; row < out.size(0); row += kPanelRows) {
+    const int64_t n = std::min(kPanelRows, out.size(0) - row);
+    out.narrow(0, row, n).copy_(gram.narrow(0, row, n) / tokens);
+  }
+  out.diagonal().copy_(diagonal);
+  return out;
 }
 
 // What the rows become under nearest rounding. -> (n, in)
@@ -75,8 +100,9 @@ std::vector<double> output_errors(const at::Tensor& values, const InputHessian& 
 
 }  // namespace
 
-InputHessian input_hessian(const at::Tensor& gram, int64_t tokens) {
-  const at::Tensor mean = gram / static_cast<double>(tokens), diagonal = mean.diagonal().contiguous();
+InputHessian input_hessian(const at::Tensor& gram, int64_t given_tokens) {
+  const auto tokens = static_cast<double>(given_tokens);
+  const at::Tensor diagonal = (gram.diagonal() / tokens).contiguous();
   const auto* energy = diagonal.const_data_ptr<double>();
   InputHessian inputs;
   inputs.order.resize(static_cast<size_t>(gram.size(0)));
@@ -86,12 +112,14 @@ InputHessian input_hessian(const at::Tensor& gram, int64_t tokens) {
   const at::Tensor order = at::tensor(inputs.order, at::kLong);
   double damping = kDamping;
   for (int i = 0; i < kMostDampings; ++i, damping *= 10.0) {
-    at::Tensor hessian = mean.clone(), root, factor;
-    hessian.diagonal().add_(obs::ridge(mean, damping));
-    const at::Tensor ordered = hessian.index_select(0, order).index_select(1, order);
-    if (!cholesky(ordered, false, root) || !cholesky(at::cholesky_inverse(root), true, factor)) continue;
-    inputs.hessian = hessian.to(at::kFloat);
-    inputs.factor = factor.to(at::kFloat).contiguous();
+    const at::Tensor damped = diagonal + obs::ridge_of(diagonal, damping);
+    at::Tensor factor = ordered_mean(gram, tokens, damped, order);
+    if (!cholesky(factor, false)) continue;
+    at::cholesky_inverse_out(factor, factor);
+    if (!cholesky(factor, true)) continue;
+    inputs.factor = at::empty(gram.sizes(), at::kFloat).copy_(factor);
+    factor.reset();
+    inputs.hessian = float_mean(gram, tokens, damped);
     return inputs;
   }
   throw input_error("quantize", "the inputs of a layer vary too little to round with error feedback", "", "",

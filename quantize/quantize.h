@@ -11,6 +11,7 @@
 
 #include "compress/causal_lm.h"
 #include "compress/token_dataset.h"
+#include "compress/weight_source.h"
 #include "quantize/qad_options.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/progress.h"
@@ -18,7 +19,6 @@
 
 namespace attar {
 
-class ModelFile;
 struct Survey;
 
 struct QuantizeOptions {
@@ -122,26 +122,30 @@ inline constexpr int64_t kSurveyTokens = 8192;
 
 // Row-wise mean squares of the inputs of each matrix, by tensor name: what an importance matrix file holds.
 using Importance = std::map<std::string, std::vector<float>>;  // (in)
-Importance collect_importance(const CausalLM& model, const TokenDataset& calibration, int64_t max_tokens, int threads,
-                              const Progress& progress = {});
+Importance collect_importance(const WeightSource& weights, const TokenDataset& calibration, int64_t max_tokens,
+                              int threads, const Progress& progress = {});
+// The text as the walk is given it. Error{Input} if there is none.
+std::vector<TokenBatch> calibration_batches(const ModelConfig& config, const TokenDataset& calibration,
+                                            int64_t max_tokens);
 
 // Encodes every tensor by the plan. Values that are too small for their type, so that most of what a tensor holds would
 // be lost (F16, also inside blocks, ends at 6e-8), fall back to F32: the plan of the result says so. Error{Input}
 // naming the tensor for NaN or infinite weights, for those that are too large for the planned type, and for a fallback
 // that a target size has no room for. Bytes do not depend on the number of threads.
-QuantizedModel quantize(const CausalLM& model, const QuantizePlan& plan, const Importance& importance, int threads,
+QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, const Importance& importance, int threads,
                         const Progress& progress = {});
 
 // The same with error feedback along the block walk: each group is given what the quantized layers before it make. One
 // statistic of inputs (in, in) a group. A survey's says what the embedding's errors cost; nullptr: a tied one counts as
 // the head. Error{Input} if the calibration data is empty.
-QuantizedModel quantize_with_feedback(const CausalLM& model, const QuantizePlan& plan, const Survey* survey,
+QuantizedModel quantize_with_feedback(const WeightSource& weights, const QuantizePlan& plan, const Survey* survey,
                                       const TokenDataset& calibration, int64_t max_tokens, int threads,
                                       const Progress& progress = {});
 
 // The whole: a plan, where a size asks for it by what is measured on the calibration data, and codes by options.preset,
-// with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off.
-QuantizedModel quantize(const CausalLM& model, const QuantizeOptions& options, const PlanTarget& target,
+// with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off. Of weights in
+// a file a layer is in memory at a time, and the head where divergences are measured.
+QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& options, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress = {});
 
 // What to say where a plan rounds weights that a file holds in blocks already; "" where it does not.

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "compress/weight_source.h"
 #include "quantize/quantize.h"
 #include "quantize/survey.h"
 
@@ -14,8 +15,8 @@ namespace attar {
 enum class Rounding { Alone, FedBack };  // each weight by itself, or with error feedback
 
 // Of `types` those that a row divides by, IQ4_NL among them. Probes take the first of the sequences.
-Sensitivity measure_sensitivity(const CausalLM& model, const Survey& survey, const std::vector<TokenBatch>& sequences,
-                                const std::vector<TensorType>& types, Rounding rounding, int threads,
-                                const Progress& progress = {});
+Sensitivity measure_sensitivity(const WeightSource& weights, const Survey& survey,
+                                const std::vector<TokenBatch>& sequences, const std::vector<TensorType>& types,
+                                Rounding rounding, int threads, const Progress& progress = {});
 
 }  // namespace attar

@@ -41,20 +41,20 @@ std::vector<float> diagonal_weights(const at::Tensor& matrix) {
 
 }  // namespace
 
-Survey take_survey(const CausalLM& model, const std::vector<TokenBatch>& sequences, int threads,
+Survey take_survey(const WeightSource& weights, const std::vector<TokenBatch>& sequences, int threads,
                    const Progress& progress) {
   Survey survey;
-  const OutputFisher fisher = output_fisher(model, sequences, kSeed, threads, progress);
-  const bool scaled = traits(model.config.family).scaled_embedding;
-  const at::Tensor lookups = fisher.lookups * (scaled ? static_cast<double>(model.config.width) : 1.0);
+  const ModelConfig& config = weights.config();
+  const OutputFisher fisher = output_fisher(weights, sequences, kSeed, threads, progress);
+  const bool scaled = traits(config.family).scaled_embedding;
+  const at::Tensor lookups = fisher.lookups * (scaled ? static_cast<double>(config.width) : 1.0);
   const std::string embedding = tensor_name(0, Role::Embedding);
   survey.embedding = lookups.clone();
-  survey.metrics[embedding].push_back(metric_of(lookups, 1, frequencies(sequences, model.config.vocab_size)));
-  CausalLM looked_at = model;
-  WalkOptions options{.visits = {}, .threads = threads};
+  survey.metrics[embedding].push_back(metric_of(lookups, 1, frequencies(sequences, config.vocab_size)));
+  WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
   for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Look, .gram = true};
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
-    for (const Role role : group_roles(model.config, group)) {
+    for (const Role role : group_roles(config, group)) {
       const std::string name = tensor_name(layer, role);
       survey.metrics[name].push_back(
           metric_of(stats.gram, stats.tokens, group == LinearGroup::Head ? fisher.head : fisher.outputs.at(name)));
@@ -63,7 +63,9 @@ Survey take_survey(const CausalLM& model, const std::vector<TokenBatch>& sequenc
         survey.embedding += stats.gram * (fisher.head.sum() / static_cast<double>(stats.tokens));
     }
   };
-  walk_blocks(looked_at, sequences, options, visit, "inputs", progress);
+  const OwnVocabulary own = own_vocabulary(sequences);
+  CausalLM model{config, {{embedding, weights.rows(spec_of(config, Role::Embedding), own.ids)}}};
+  walk_blocks(model, own.batches, options, visit, "inputs", progress);
   survey.weights[embedding] = diagonal_weights(survey.embedding);
   return survey;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/weight_source.h"
 #include "runtime/base/progress.h"
 
 namespace attar {
@@ -25,7 +26,7 @@ struct Survey {
   at::Tensor embedding;  // (C, C) f64: what the columns' errors in a row of the embedding cost, wherever it is used
 };
 
-Survey take_survey(const CausalLM& model, const std::vector<TokenBatch>& sequences, int threads,
+Survey take_survey(const WeightSource& weights, const std::vector<TokenBatch>& sequences, int threads,
                    const Progress& progress = {});
 
 }  // namespace attar

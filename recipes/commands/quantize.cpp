@@ -124,28 +124,27 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
   const ModelFile source = ModelFile::open(command.model);
   const ExportInfo info = info_of(source);
-  const CausalLM model = CausalLM::load(source);
   QuantizeOptions own = options;
   own.importance = options.importance && (!inputs.imatrix.empty() || !command.data.empty());
   const Calibration calibration = read_calibration(command, own, inputs, source);
   const int threads = thread_count(command);
   if (!inputs.imatrix_out.empty())
     write_imatrix(inputs.imatrix_out,
-                  collect_importance(model, calibration.text.tokens, own.calibration_tokens, threads, progress),
+                  collect_importance(source, calibration.text.tokens, own.calibration_tokens, threads, progress),
                   std::min(own.calibration_tokens, calibration.text.tokens.token_count()), command.data);
-  const PlanTarget target = gguf_plan_target(model.config, source.tokenizer(), info);
+  const PlanTarget target = gguf_plan_target(source.config(), source.tokenizer(), info);
   QuantizedModel quantized =
       inputs.imatrix.empty()
-          ? quantize(model, own, target, calibration.text.tokens, threads, progress)
-          : quantize(model, plan_quantization(model.config, own, target), calibration.matrix, threads, progress);
+          ? quantize(source, own, target, calibration.text.tokens, threads, progress)
+          : quantize(source, plan_quantization(source.config(), own, target), calibration.matrix, threads, progress);
   Json learned;
-  if (!steps.empty()) learned = learn(command, own, inputs, steps, source, model, quantized, progress);
+  if (!steps.empty()) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);
   Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
   json.update(Json::parse(quantize_record(quantized)));
   json["source_bytes"] = source.size_bytes();
   add_note(json, requantization_note(source, quantized.plan));
   for (const std::string& note : quantized.notes) add_note(json, note);
-  add_source(json, own, inputs, calibration, model.config);
+  add_source(json, own, inputs, calibration, source.config());
   if (steps.empty()) return document(json);
   fs::remove_all(steps);
   json["qad"] = learned["qad"];

@@ -21,7 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kListed = 20;  // problems of one file that are named
+constexpr size_t kDecodedAtOnce = size_t{1} << 20;  // values whose stored bytes are in memory
+constexpr size_t kListed = 20;                      // problems of one file that are named
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "(";
@@ -241,6 +242,12 @@ int64_t rotated_heads(const TensorSpec& spec, const ModelConfig& config) {
   return query ? layer.n_heads : layer.n_kv_heads;
 }
 
+// The row of a GGUF `llama` q or k matrix that holds row `row`: hf_row_of_gguf_row, turned around.
+int64_t gguf_row_of_hf_row(int64_t row, int64_t head_dim) {
+  const int64_t in_head = row % head_dim, half = in_head / (head_dim / 2), pair = in_head % (head_dim / 2);
+  return row - in_head + 2 * pair + half;
+}
+
 // What decides the numbers of the forward pass, as text.
 std::string config_text(const ModelConfig& config) {
   std::string text;
@@ -301,20 +308,43 @@ const StoredTensor& ModelFile::tensor(const std::string& name) const {
 }
 
 std::vector<float> ModelFile::values(const TensorSpec& spec) const {
+  std::vector<float> values(static_cast<size_t>(spec.elements()));
+  const auto row = static_cast<size_t>(spec.shape.back()), rows = values.size() / row,
+             part = std::max<size_t>(1, kDecodedAtOnce / row);
+  for (size_t first = 0; first < rows; first += part)
+    read_rows(spec, static_cast<int64_t>(first),
+              std::span(values).subspan(first * row, std::min(part, rows - first) * row));
+  return values;
+}
+
+void ModelFile::read_rows(const TensorSpec& spec, int64_t first, std::span<float> into) const {
   const StoredTensor& stored = tensor(spec.name);
   const QuantFormat& format = format_of(stored.type);
-  std::vector<float> values(static_cast<size_t>(spec.elements()));
+  const int64_t columns = spec.shape.back(), row_bytes = format.row_bytes(columns);
   std::vector<std::byte> buffer;
-  format.decode(stored.bytes.read(buffer).data(), spec.elements() / format.block_size, values.data());
-  if (layout() == Layout::HuggingFace) return values;
-  if (traits(config().family).norm_plus_one && is_norm(spec.role))
-    for (float& value : values) value -= 1.0f;
-  const int64_t n_heads = rotated_heads(spec, config());
-  if (!interleaved_rope() || n_heads == 0) return values;
-  const std::vector<std::byte> rows =
-      reordered_rows(std::as_bytes(std::span(values)), n_heads, spec.shape[0] / n_heads, RowOrder::Halves);
-  std::memcpy(values.data(), rows.data(), rows.size());
-  return values;
+  const auto decode = [&](int64_t from, std::span<float> out) {  // rows as they are stored
+    const auto n_blocks = static_cast<int64_t>(out.size()) / format.block_size;
+    const LazyBytes bytes =
+        stored.bytes.subspan(static_cast<size_t>(from * row_bytes), static_cast<size_t>(n_blocks * format.block_bytes));
+    format.decode(bytes.read(buffer).data(), n_blocks, out.data());
+  };
+  const bool gguf = layout() != Layout::HuggingFace;
+  const int64_t n_heads = gguf && interleaved_rope() ? rotated_heads(spec, config()) : 0;
+  if (n_heads == 0) {
+    decode(first, into);
+  } else if (!spec.is_matrix()) {
+    std::vector<float> stored_values(into.size());
+    decode(0, stored_values);
+    const std::vector<std::byte> halves =
+        reordered_rows(std::as_bytes(std::span(stored_values)), n_heads, spec.shape[0] / n_heads, RowOrder::Halves);
+    std::memcpy(into.data(), halves.data(), halves.size());
+  } else {
+    const int64_t head_dim = spec.shape[0] / n_heads;
+    for (auto row = into.begin(); row != into.end(); row += columns, ++first)
+      decode(gguf_row_of_hf_row(first, head_dim), std::span(row, static_cast<size_t>(columns)));
+  }
+  if (gguf && traits(config().family).norm_plus_one && is_norm(spec.role))
+    for (float& value : into) value -= 1.0f;
 }
 
 std::vector<std::byte> ModelFile::rows(const TensorSpec& spec) const {

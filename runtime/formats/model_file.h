@@ -79,6 +79,8 @@ class ModelFile {
   std::vector<float> values(const TensorSpec& spec) const;
   // A matrix's own bytes, rows in that layout.
   std::vector<std::byte> rows(const TensorSpec& spec) const;
+  // Rows from `first` on of the same, as many as `into` (n * in) holds; a vector is one row.
+  void read_rows(const TensorSpec& spec, int64_t first, std::span<float> into) const;
 
   // SHA-256 over config, tokenizer and tensor bytes, rows of q and k in Hugging Face order: the same for the same model
   // in the same types, in GGUF or not (but for gemma3, whose norms GGUF rounds to 1 + w).

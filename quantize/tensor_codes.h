@@ -1,0 +1,28 @@
+// One tensor's codes, made of its weights as they are read: of a file a few rows are in memory at a time.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "compress/weight_source.h"
+#include "quantize/gptq.h"
+#include "quantize/quantize.h"
+
+namespace attar {
+
+// Each weight by itself; importance (in) or nullptr. Error{Input} naming the tensor for NaN or infinite weights, and
+// for those that are too large for the planned type. No bit depends on threads.
+QuantizedTensor encode_tensor(const WeightSource& weights, const PlannedTensor& planned,
+                              const std::vector<float>* importance, int threads);
+
+// The same under error feedback. `values` (out, in), where asked for: what the bytes decode to.
+QuantizedTensor encode_with_feedback(const WeightSource& weights, const PlannedTensor& planned,
+                                     const gptq::InputHessian& inputs, std::span<const float> search_weights,
+                                     int threads, at::Tensor* values = nullptr);
+
+// Rows of what the bytes decode to. -> (ids, in)
+at::Tensor decoded_rows(const QuantizedTensor& tensor, const std::vector<int64_t>& ids);
+
+}  // namespace attar

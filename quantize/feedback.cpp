@@ -7,11 +7,11 @@
 #include "compress/block_walk.h"
 #include "compress/weight_source.h"
 #include "quantize/gptq.h"
-#include "quantize/grid.h"
-#include "quantize/importance.h"
+#include "quantize/grid/grid.h"
+#include "quantize/measure/importance.h"
+#include "quantize/measure/survey.h"
 #include "quantize/quantize.h"
 #include "quantize/small_values.h"
-#include "quantize/survey.h"
 #include "quantize/tensor_codes.h"
 
 namespace attar {

@@ -12,7 +12,7 @@
 #include <numeric>
 
 #include "compress/obs.h"
-#include "quantize/grid.h"
+#include "quantize/grid/grid.h"
 #include "runtime/base/error.h"
 
 namespace attar::gptq {

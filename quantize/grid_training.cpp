@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "compress/shards.h"
-#include "quantize/packed_grid.h"
+#include "quantize/grid/packed_grid.h"
 #include "runtime/base/sha256.h"
 
 namespace attar {

@@ -3,11 +3,11 @@
 #include <algorithm>
 
 #include "compress/block_walk.h"
-#include "quantize/importance.h"
-#include "quantize/sensitivity.h"
-#include "quantize/sized_plan.h"
+#include "quantize/measure/importance.h"
+#include "quantize/measure/sensitivity.h"
+#include "quantize/measure/survey.h"
+#include "quantize/plan/sized_plan.h"
 #include "quantize/small_values.h"
-#include "quantize/survey.h"
 #include "quantize/tensor_codes.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/model_file.h"

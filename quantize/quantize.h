@@ -132,8 +132,8 @@ std::vector<TokenBatch> calibration_batches(const ModelConfig& config, const Tok
 // be lost (F16, also inside blocks, ends at 6e-8), fall back to F32: the plan of the result says so. Error{Input}
 // naming the tensor for NaN or infinite weights, for those that are too large for the planned type, and for a fallback
 // that a target size has no room for. Bytes do not depend on the number of threads.
-QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, const Importance& importance, int threads,
-                        const Progress& progress = {});
+QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, const Importance& importance,
+                        int threads, const Progress& progress = {});
 
 // The same with error feedback along the block walk: each group is given what the quantized layers before it make. One
 // statistic of inputs (in, in) a group. A survey's says what the embedding's errors cost; nullptr: a tied one counts as

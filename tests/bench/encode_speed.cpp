@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "quantize/encode.h"
+#include "quantize/grid/encode.h"
 #include "runtime/base/random.h"
 
 namespace {

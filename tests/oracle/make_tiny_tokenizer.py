@@ -1,7 +1,7 @@
 """Makes recipes/text/tiny_train.txt and recipes/text/tiny_tokenizer/ from text that Attar sampled from SmolLM2-135M-Instruct.
 
-attar run recipes/smollm2-nano.yaml        # writes runs/smollm2-nano/data/train.h5
-make_tiny_tokenizer.py runs/smollm2-nano/data/train.h5 recipes/text
+attar run RECIPE        # whose train split the teacher writes: runs/NAME/data/train.h5
+make_tiny_tokenizer.py runs/NAME/data/train.h5 recipes/text
 """
 
 import json

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "quantize/encode.h"
+#include "quantize/grid/encode.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
 

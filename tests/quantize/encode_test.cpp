@@ -1,4 +1,4 @@
-#include "quantize/encode.h"
+#include "quantize/grid/encode.h"
 
 #include <gtest/gtest.h>
 

@@ -10,8 +10,8 @@
 #include <cstring>
 
 #include "compress/obs.h"
-#include "quantize/encode.h"
-#include "quantize/grid.h"
+#include "quantize/grid/encode.h"
+#include "quantize/grid/grid.h"
 #include "tests/compress/normal_tensor.h"
 
 namespace attar::gptq {

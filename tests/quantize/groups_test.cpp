@@ -1,4 +1,4 @@
-#include "quantize/groups.h"
+#include "quantize/grid/groups.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "quantize/grid.h"
+#include "quantize/grid/grid.h"
 #include "runtime/base/half.h"
 #include "runtime/base/random.h"
 

@@ -1,4 +1,4 @@
-#include "quantize/packed_grid.h"
+#include "quantize/grid/packed_grid.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "quantize/encode.h"
+#include "quantize/grid/encode.h"
 #include "runtime/base/half.h"
 #include "runtime/base/random.h"
 

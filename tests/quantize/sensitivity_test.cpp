@@ -1,4 +1,4 @@
-#include "quantize/sensitivity.h"
+#include "quantize/measure/sensitivity.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>

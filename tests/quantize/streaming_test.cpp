@@ -64,7 +64,8 @@ TEST(WeightSource, RowsOfAFileAreThoseOfItsTensors) {
       std::vector<float> expected(stored, stored + spec.elements());
       const bool turned = layout == Layout::Gguf && (spec.role == Role::Query || spec.role == Role::Key);
       if (turned) {
-        const auto halves = reordered_rows(std::as_bytes(std::span(expected)), spec.shape[0] / 16, 16, RowOrder::Halves);
+        const auto halves =
+            reordered_rows(std::as_bytes(std::span(expected)), spec.shape[0] / 16, 16, RowOrder::Halves);
         std::memcpy(expected.data(), halves.data(), halves.size());
       }
       EXPECT_EQ(file.values(spec), expected) << spec.name;
@@ -128,7 +129,8 @@ TEST(Streaming, AWalkHoldsOneLayer) {
     CausalLM model{weights.config(), {{embedding.name, weights.rows(embedding, own.ids)}}};
     WalkOptions options{.visits = {}, .threads = 1, .weights = &weights};
     for (GroupVisit& group : options.visits) group.kind = GroupVisit::Look;
-    walk_blocks(model, own.batches, options, [](int64_t, LinearGroup, const LinearStats&) {}, "test");
+    walk_blocks(
+        model, own.batches, options, [](int64_t, LinearGroup, const LinearStats&) {}, "test");
   };
   peak_of(2, walk);  // what LibTorch sets up once
   EXPECT_LE(peak_of(24, walk), peak_of(4, walk) + kLayerBytes / 8);

@@ -1,4 +1,4 @@
-#include "quantize/packed_grid.h"
+#include "quantize/grid/packed_grid.h"
 
 #include <algorithm>
 #include <bit>

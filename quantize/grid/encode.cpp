@@ -1,9 +1,9 @@
-#include "quantize/encode.h"
+#include "quantize/grid/encode.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "quantize/grid.h"
+#include "quantize/grid/grid.h"
 #include "runtime/base/fast_math.h"
 
 namespace attar {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "compress/weight_source.h"
+#include "quantize/measure/survey.h"
 #include "quantize/quantize.h"
-#include "quantize/survey.h"
 
 namespace attar {
 

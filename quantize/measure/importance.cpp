@@ -1,4 +1,4 @@
-#include "quantize/importance.h"
+#include "quantize/measure/importance.h"
 
 #include <ATen/core/Tensor.h>
 

@@ -1,4 +1,4 @@
-#include "quantize/plan_entry.h"
+#include "quantize/plan/plan_entry.h"
 
 namespace attar {
 namespace {

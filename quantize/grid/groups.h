@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "quantize/levels.h"
+#include "quantize/grid/levels.h"
 
 namespace attar {
 

@@ -3,10 +3,10 @@
 #include <charconv>
 #include <cmath>
 
-#include "quantize/plan_entry.h"
-#include "quantize/preset_rules.h"
+#include "quantize/plan/plan_entry.h"
+#include "quantize/plan/preset_rules.h"
+#include "quantize/plan/sized_plan.h"
 #include "quantize/quantize.h"
-#include "quantize/sized_plan.h"
 #include "runtime/base/error.h"
 
 namespace attar {

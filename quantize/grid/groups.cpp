@@ -1,4 +1,4 @@
-#include "quantize/groups.h"
+#include "quantize/grid/groups.h"
 
 #include <algorithm>
 #include <bit>

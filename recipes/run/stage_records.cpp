@@ -1,13 +1,24 @@
-#include "recipes/run/quantize_record.h"
+#include "recipes/run/stage_records.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace attar {
 
-using Json = nlohmann::ordered_json;
+std::string layer_cuts_json(const std::vector<LayerCut>& cuts) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const LayerCut& cut : cuts)
+    layers.push_back({{"layer", cut.layer},
+                      {"channels", cut.kept_channels.size()},
+                      {"kv_groups", cut.kept_kv_groups.size()},
+                      {"relative_error", cut.relative_error}});
+  return layers.dump();
+}
 
 std::string quantize_record(const QuantizedModel& model) {
-  Json bits = Json::object(), types = Json::object(), tensors = Json::array();
+  nlohmann::ordered_json bits = nlohmann::ordered_json::object(), types = nlohmann::ordered_json::object(),
+                         tensors = nlohmann::ordered_json::array();
   std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // tensors, bytes
   double elements = 0.0;
   for (const PlannedTensor& planned : model.plan.tensors) {
@@ -28,7 +39,7 @@ std::string quantize_record(const QuantizedModel& model) {
   }
   for (const auto& [type, entry] : by_type) types[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
   const auto tensor_bytes = model.plan.tensor_bytes();
-  Json out = {{"plan", model.plan.name}};
+  nlohmann::ordered_json out = {{"plan", model.plan.name}};
   if (model.plan.predicted_kl) out["predicted_kl"] = *model.plan.predicted_kl;
   out["bits_per_weight"] = 8.0 * static_cast<double>(tensor_bytes + model.plan.target.fixed_bytes) / elements;
   out["bits"] = bits;

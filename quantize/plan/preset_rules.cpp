@@ -1,5 +1,5 @@
 // Source: llama.cpp, src/llama-quant.cpp, llama_tensor_get_type; tests/oracle/preset_test.py compares with the library.
-#include "quantize/preset_rules.h"
+#include "quantize/plan/preset_rules.h"
 
 namespace attar {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "quantize/groups.h"
+#include "quantize/grid/groups.h"
 #include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {

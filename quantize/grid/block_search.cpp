@@ -1,4 +1,4 @@
-#include "quantize/block_search.h"
+#include "quantize/grid/block_search.h"
 
 #include <algorithm>
 #include <array>

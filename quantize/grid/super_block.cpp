@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "quantize/block_search.h"
+#include "quantize/grid/block_search.h"
 #include "runtime/base/fast_math.h"
 #include "runtime/base/half.h"
 

@@ -1,12 +1,12 @@
-#include "quantize/sized_plan.h"
+#include "quantize/plan/sized_plan.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 
-#include "quantize/grid.h"
-#include "quantize/knapsack.h"
-#include "quantize/plan_entry.h"
+#include "quantize/grid/grid.h"
+#include "quantize/plan/knapsack.h"
+#include "quantize/plan/plan_entry.h"
 #include "runtime/base/error.h"
 
 namespace attar {

@@ -1,4 +1,4 @@
-#include "quantize/imatrix.h"
+#include "quantize/measure/imatrix.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "quantize/sensitivity.h"
+#include "quantize/measure/sensitivity.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -9,8 +9,8 @@
 #include <span>
 
 #include "compress/shards.h"
-#include "quantize/grid.h"
-#include "quantize/probe.h"
+#include "quantize/grid/grid.h"
+#include "quantize/measure/probe.h"
 
 namespace attar {
 namespace {

@@ -1,10 +1,10 @@
-#include "quantize/grid.h"
+#include "quantize/grid/grid.h"
 
 #include <cassert>
 #include <cmath>
 #include <cstring>
 
-#include "quantize/block_search.h"
+#include "quantize/grid/block_search.h"
 
 namespace attar {
 namespace {

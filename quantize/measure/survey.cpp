@@ -1,4 +1,4 @@
-#include "quantize/survey.h"
+#include "quantize/measure/survey.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/bincount.h>
@@ -10,7 +10,7 @@
 #include "compress/block_walk.h"
 #include "compress/fisher.h"
 #include "quantize/gptq.h"
-#include "quantize/importance.h"
+#include "quantize/measure/importance.h"
 
 namespace attar {
 namespace {

@@ -1,4 +1,4 @@
-#include "quantize/knapsack.h"
+#include "quantize/plan/knapsack.h"
 
 #include <algorithm>
 #include <cmath>

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "quantize/levels.h"
+#include "quantize/grid/levels.h"
 #include "runtime/formats/blocks/quant_format.h"
 
 namespace attar {

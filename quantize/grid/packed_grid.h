@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "quantize/grid.h"
+#include "quantize/grid/grid.h"
 
 namespace attar {
 

@@ -1,4 +1,4 @@
-#include "quantize/probe.h"
+#include "quantize/measure/probe.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -11,7 +11,7 @@
 #include <span>
 
 #include "compress/shards.h"
-#include "quantize/grid.h"
+#include "quantize/grid/grid.h"
 
 namespace attar {
 namespace {

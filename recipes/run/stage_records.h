@@ -1,11 +1,16 @@
-// What a report says of a quantized model: its types by tensor, by role and layer, and what they lose.
+// What stages say of what they made, for reports and for the verbs' --json.
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "prune/prune.h"
 #include "quantize/quantize.h"
 
 namespace attar {
+
+// A JSON array: what was kept of each layer, and the error that is left.
+std::string layer_cuts_json(const std::vector<LayerCut>& cuts);
 
 // JSON: plan, predicted_kl where sensitivities were measured, bits_per_weight, bits {role: [by layer]},
 // types {type: {tensors, bytes}}, tensor_bytes, tensors [{name, role, layer, type, bytes, relative_error}].

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "compress/weight_source.h"
-#include "quantize/survey.h"
+#include "quantize/measure/survey.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/blocks/quant_format.h"
 

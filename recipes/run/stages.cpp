@@ -4,9 +4,9 @@
 
 #include "compress/checkpoint.h"
 #include "prune/vocabulary.h"
-#include "recipes/run/stage_records.h"
 #include "recipes/run/qad.h"
 #include "recipes/run/run_state.h"
+#include "recipes/run/stage_records.h"
 #include "recipes/run/stage_training.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"

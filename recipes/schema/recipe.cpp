@@ -11,6 +11,7 @@
 #include "recipes/schema/inputs.h"
 #include "recipes/schema/option_checks.h"
 #include "recipes/schema/overrides.h"
+#include "recipes/schema/recipe_checks.h"
 #include "recipes/schema/suggestion.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
@@ -270,101 +271,6 @@ void read_model(const YAML::Node& node, const std::string& key, Reader& reader, 
   }
 }
 
-// Text in two splits would be dropped from one of them, document by document.
-void check_disjoint(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
-  const auto refuse = [&](const char* name, const std::vector<DataSource>& split, const char* other_name,
-                          const std::vector<DataSource>& other) {
-    for (size_t i = 0; i < split.size(); ++i)
-      for (const DataSource& source : other)
-        if (!source.file.empty() && source.file == split[i].file)
-          reader.problem(root["data"][name][i], std::string("data.") + name + ": " + printable(source.file) +
-                                                    " is in data." + other_name + " too; the splits stay apart");
-  };
-  refuse("train", recipe.train, "evaluation", recipe.evaluation);
-  refuse("calibration", recipe.calibration, "evaluation", recipe.evaluation);
-  refuse("calibration", recipe.calibration, "train", recipe.train);
-}
-
-// What a model of a shape that the recipe itself gives cannot go through.
-void check_shapes(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
-  const ModelRecipe& start = recipe.student ? *recipe.student : recipe.teacher;
-  if (!start.architecture) return;            // of a MODEL, which is opened later
-  constexpr int64_t kSmallestVocabulary = 1;  // the tokenizer is not read yet
-  ModelConfig shape;
-  try {
-    shape = to_config(*start.architecture, kSmallestVocabulary);
-  } catch (const Error& error) {
-    return reader.problem(root[recipe.student ? "student" : "teacher"], error.what());
-  }
-  for (const StageProblem& problem : shape_problems(recipe, shape))
-    reader.problem(root["stages"][problem.stage], problem.what);
-}
-
-// One teacher writes all of a split, and all of a kept signal is of one kind.
-void check_numerics(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
-  const auto differs = [](const DataSource& source, const std::string& numerics) {
-    return source.teacher_writes && source.teacher_writes->numerics != numerics;
-  };
-  for (const auto& [name, split] : {std::pair("train", &recipe.train), std::pair("calibration", &recipe.calibration)}) {
-    const std::string* first = nullptr;
-    for (size_t i = 0; i < split->size(); ++i) {
-      const DataSource& source = (*split)[i];
-      if (first != nullptr && differs(source, *first))
-        reader.problem(root["data"][name][i], std::string("data.") + name + ": expected the same `numerics` in each " +
-                                                  "teacher_writes of a split, " + *first + " before");
-      if (source.teacher_writes && first == nullptr) first = &source.teacher_writes->numerics;
-    }
-  }
-  const bool reads = std::any_of(recipe.train.begin(), recipe.train.end(), [](const DataSource& source) {
-    return !source.teacher_writes || source.teacher_writes->signal_top_k == 0;
-  });
-  for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    const auto* distill = std::get_if<DistillOptions>(&recipe.stages[i]);
-    if (distill == nullptr || distill->signal != "cached" || !reads) continue;
-    for (const DataSource& source : recipe.train)
-      if (differs(source, distill->signal_numerics))
-        return reader.problem(root["stages"][i], "distill.signal_numerics = " + distill->signal_numerics +
-                                                     ": expected the `numerics` of data.train's teacher_writes, since "
-                                                     "files of data.train are read too");
-  }
-}
-
-// What one key cannot know: stages that need data, a teacher that is not there, an order that cannot work.
-void check_whole(const YAML::Node& root, Reader& reader, const Recipe& recipe) {
-  bool quantized = false, exported = false;
-  if (const ModelRecipe& teacher = recipe.teacher; teacher.pretrain && teacher.architecture)
-    if (const std::string wrong = sequence_problem(*teacher.pretrain, teacher.architecture->context); !wrong.empty())
-      reader.problem(root["teacher"]["pretrain"], "teacher.pretrain." + wrong);
-  if (recipe.teacher.pretrain && std::none_of(recipe.train.begin(), recipe.train.end(),
-                                              [](const DataSource& source) { return !source.file.empty(); }))
-    reader.problem(root["teacher"]["pretrain"], "teacher.pretrain: needs a file in data.train");
-  const YAML::Node stages = root["stages"];
-  for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    const Stage& stage = recipe.stages[i];
-    const YAML::Node at = stages[i];
-    const bool changes_weights =
-        std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
-    if (changes_weights && quantized)
-      reader.problem(at, std::string(stage_name(stage)) + ": cannot follow quantize; move it before");
-    if (std::holds_alternative<DistillOptions>(stage) && recipe.train.empty())
-      reader.problem(at, "distill: needs data.train");
-    if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty())
-      reader.problem(at, "prune: needs data.calibration");
-    if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
-      if (quantize->importance && recipe.calibration.empty())
-        reader.problem(at, "quantize: needs data.calibration, or importance: false");
-      if (quantize->preset == "learned" && recipe.train.empty())
-        reader.problem(at, "quantize: preset learned needs data.train");
-      quantized = true;
-    }
-    if (std::holds_alternative<ExportOptions>(stage)) exported = true;
-    if (std::holds_alternative<VerifyStage>(stage)) {
-      if (recipe.evaluation.empty()) reader.problem(at, "verify: needs data.evaluation");
-      if (!exported) reader.problem(at, "verify: needs an export stage before it, since it judges the exported file");
-    }
-  }
-}
-
 void read_recipe(const YAML::Node& root, Reader& reader, Recipe& recipe) {
   if (!root.IsMap())
     return reader.problem(root, "expected a recipe, a map with `teacher` and `stages`, got " + scalar_text(root));
@@ -432,10 +338,7 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
   recipe.name = std::filesystem::path(path).stem().string();
   read_recipe(root, reader, recipe);
   reader.throw_if_any();
-  check_whole(root, reader, recipe);
-  check_disjoint(root, reader, recipe);
-  check_numerics(root, reader, recipe);
-  check_shapes(root, reader, recipe);
+  check_recipe(root, recipe, [&](const YAML::Node& node, const std::string& what) { reader.problem(node, what); });
   reader.throw_if_any();
   return recipe;
 }

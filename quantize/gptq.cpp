@@ -123,7 +123,7 @@ InputHessian input_hessian(const at::Tensor& gram, int64_t given_tokens) {
     return inputs;
   }
   throw input_error("quantize", "the inputs of a layer vary too little to round with error feedback", "", "",
-                    "give more calibration text, or use the fast method");
+                    "give more calibration text, or use the preset fast");
 }
 
 OutputError encode_rows(const QuantFormat& format, const InputHessian& inputs, std::span<const float> weights,

@@ -17,24 +17,20 @@ namespace {
 
 constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
 
-std::vector<TokenBatch> survey_sequences(const ModelConfig& config, const TokenDataset& calibration,
-                                         int64_t max_tokens) {
+// Error{Input} if there is none.
+std::vector<TokenBatch> batches_of(const ModelConfig& config, const TokenDataset& text, int64_t batch_tokens,
+                                   int64_t max_tokens) {
   const int64_t length = std::min(kSequenceTokens, config.context_length);
-  std::vector<TokenBatch> sequences =
-      batches_in_order(calibration, length, length, std::min(max_tokens, kSurveyTokens));
-  if (sequences.empty())
-    throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
-  return sequences;
+  std::vector<TokenBatch> batches = batches_in_order(text, length, std::max(length, batch_tokens), max_tokens);
+  if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
+  return batches;
 }
 
 }  // namespace
 
 std::vector<TokenBatch> calibration_batches(const ModelConfig& config, const TokenDataset& calibration,
                                             int64_t max_tokens) {
-  std::vector<TokenBatch> batches =
-      batches_in_order(calibration, std::min(kSequenceTokens, config.context_length), kBatchTokens, max_tokens);
-  if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
-  return batches;
+  return batches_of(config, calibration, kBatchTokens, max_tokens);
 }
 
 Importance collect_importance(const WeightSource& weights, const TokenDataset& calibration, int64_t max_tokens,
@@ -79,15 +75,14 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& opti
                         const TokenDataset& calibration, int threads, const Progress& progress) {
   const int64_t tokens = options.calibration_tokens;
   const bool feedback = options.importance && options.preset != "fast";
-  if (options.max_kl && !options.importance)
-    throw usage_error("max_kl", "needs text to measure divergences on", "calibration text, and importance");
   if (options.importance) weights.require_finite(threads);  // before hours are spent
   std::optional<Survey> survey;
   std::optional<Sensitivity> measured;
   if (options.importance && !options.to) {
-    const std::vector<TokenBatch> sequences = survey_sequences(weights.config(), calibration, tokens);
+    const std::vector<TokenBatch> sequences =
+        batches_of(weights.config(), calibration, 0, std::min(tokens, kSurveyTokens));
     survey = take_survey(weights, sequences, threads, progress);
-    measured = measure_sensitivity(weights, *survey, sequences, choosable_types(options),
+    measured = measure_sensitivity(weights, *survey, sequences, choosable_types(kNewestYear),
                                    feedback ? Rounding::FedBack : Rounding::Alone, threads, progress);
   }
   const QuantizePlan plan = plan_quantization(weights.config(), options, target, measured ? &*measured : nullptr);

@@ -150,6 +150,8 @@ std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
     problems.push_back({"target_bpw", "bits a weight, above 0 and at most 32", std::to_string(*o.target_bpw)});
   if (o.max_kl && !(*o.max_kl > 0.0))
     problems.push_back({"max_kl", "nats a token, above 0", std::to_string(*o.max_kl)});
+  if (o.max_kl && !o.importance)
+    problems.push_back({"max_kl", "text to measure divergences on (calibration, with importance)"});
   if (o.compat != "2024" && o.compat != "2025" && o.compat != "2026")
     problems.push_back({"compat", "2024, 2025 or 2026", printable(o.compat)});
   if (o.to && find_preset(*o.to) == nullptr) problems.push_back({"to", expected_type(*o.to), printable(*o.to)});

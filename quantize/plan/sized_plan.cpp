@@ -70,25 +70,24 @@ std::vector<Unit> units_of(const std::vector<TensorSpec>& specs, const PlanTarge
 void add_choices(Unit& unit, const std::vector<TensorSpec>& specs, const QuantizeOptions& options,
                  const Sensitivity* measured, double all_elements) {
   const TensorSpec& first = specs[unit.specs.front()];
+  std::vector<TensorType> types = choosable_types(std::stoi(options.compat));
   const bool kept = options.keep.contains(role_name(first.role));
-  const std::vector<TensorType> allowed = choosable_types(options);
-  for (const Candidate& candidate : kCandidates) {
-    const bool allowed_here = !kept && std::find(allowed.begin(), allowed.end(), candidate.type) != allowed.end();
-    const bool known = measured == nullptr || measured->at(first.name).contains(candidate.type);
-    if (!allowed_here || !known || !fits(candidate.type, first.shape[1])) continue;
-    knapsack::Choice choice{0, 0.0};
+  if (kept) types = {fitted(kept_type(options, first, TensorType::F16), first.shape[1])};
+  for (const TensorType type : types) {
+    const auto* candidate = std::find_if(std::begin(kCandidates), std::end(kCandidates),
+                                         [&](const Candidate& one) { return one.type == type; });
+    const bool rated =
+        candidate != std::end(kCandidates) && (measured == nullptr || measured->at(first.name).contains(type));
+    if (!fits(type, first.shape[1]) || (!rated && !kept)) continue;
+    knapsack::Choice choice{0, 0.0};  // what nobody rates, F32 and BF16, loses next to nothing
     for (const size_t i : unit.specs) {
-      choice.bytes += stored_bytes(specs[i], candidate.type);
-      choice.loss += measured != nullptr ? measured->at(specs[i].name).at(candidate.type)
-                                         : guessed_loss(specs[i], candidate, all_elements);
+      choice.bytes += stored_bytes(specs[i], type);
+      if (rated)
+        choice.loss += measured != nullptr ? measured->at(specs[i].name).at(type)
+                                           : guessed_loss(specs[i], *candidate, all_elements);
     }
-    unit.types.push_back(candidate.type);
+    unit.types.push_back(type);
     unit.item.push_back(choice);
-  }
-  if (kept) {
-    unit.types.push_back(fitted(kept_type(options, first, TensorType::F16), first.shape[1]));
-    unit.item.push_back({0, 0.0});
-    for (const size_t i : unit.specs) unit.item.front().bytes += stored_bytes(specs[i], unit.types.front());
   }
 }
 
@@ -105,11 +104,10 @@ std::string bpw_name(double bits) {
 
 }  // namespace
 
-std::vector<TensorType> choosable_types(const QuantizeOptions& options) {
+std::vector<TensorType> choosable_types(int year) {
   std::vector<TensorType> types;
   for (const Candidate& candidate : kCandidates)
-    if ((candidate.type == TensorType::F16 || has_grid(format_of(candidate.type))) &&
-        candidate.year <= std::stoi(options.compat))
+    if ((candidate.type == TensorType::F16 || has_grid(format_of(candidate.type))) && candidate.year <= year)
       types.push_back(candidate.type);
   return types;
 }

@@ -5,8 +5,9 @@
 
 namespace attar {
 
-// Types that a plan may choose from and that llama.cpp reads since the year of options.compat.
-std::vector<TensorType> choosable_types(const QuantizeOptions& options);
+// Types that a plan may choose from and that llama.cpp of that year reads.
+inline constexpr int kNewestYear = 2026;
+std::vector<TensorType> choosable_types(int year);
 
 // Which llama.cpp a file of this plan needs, where a size chose types that are younger than 2024; "" otherwise.
 std::string compat_note(const QuantizePlan& plan);

@@ -89,13 +89,17 @@ Json write_compressed_tensors(const CommandOptions& command, const ModelFile& so
   if (command.to.empty() && source.layout() != Layout::Gguf)
     throw usage_error("--format compressed-tensors", "finds no codes: MODEL holds plain numbers",
                       "--to Q4_0 or Q8_0, or a GGUF of attar quantize");
-  const QuantizedModel model =
-      command.to.empty()
-          ? stored_codes(source)
-          : quantize(CausalLM::load(source), plain_plan(command, source.config(), source.tokenizer(), info), {},
-                     thread_count(command), progress);
+  QuantizedModel model;
+  if (command.to.empty()) {
+    model = stored_codes(source);
+  } else {
+    const QuantizePlan plan = plain_plan(command, source.config(), source.tokenizer(), info);
+    model = quantize(source, plan, {}, thread_count(command), progress);
+    info.notes = model.plan.fallback_lines();
+    if (const std::string note = requantization_note(source, plan); !note.empty()) info.notes.push_back(note);
+  }
   export_compressed_tensors(command.out, model, source.tokenizer(), info);
-  return {{"directory", command.out}};
+  return {{"directory", command.out}, {"notes", info.notes}};
 }
 
 // A Hugging Face directory of the model's own values, or of those that codes of --to leave.

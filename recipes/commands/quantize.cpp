@@ -34,11 +34,23 @@ void check_importance_flags(const CommandOptions& command, const QuantizeOptions
   const std::string& imatrix = inputs.imatrix;
   if (!imatrix.empty() && !command.data.empty())
     throw usage_error("attar quantize", "two sources say which inputs matter", "--imatrix or --calibration");
-  if (!inputs.imatrix_out.empty() && command.data.empty())
-    throw usage_error("attar quantize", "--imatrix-out needs text to measure inputs on", "--calibration TEXT");
+  if (options.max_kl && !imatrix.empty())
+    throw usage_error("max_kl", "makes no use of --imatrix", "text to measure divergences on: --calibration TEXT");
   if (!options.importance && (!imatrix.empty() || !command.data.empty()))
     throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --calibration",
                       "importance, or neither of the two");
+}
+
+// The matrix takes no place of what is read or written beside it.
+void check_imatrix_out(const CommandOptions& command, const QuantizeInputs& inputs) {
+  const std::string& path = inputs.imatrix_out;
+  if (path.empty()) return;
+  if (command.data.empty())
+    throw usage_error("attar quantize", "--imatrix-out needs text to measure inputs on", "--calibration TEXT");
+  if (!is_gguf(path)) throw usage_error("--imatrix-out", "must end in .gguf", "a GGUF file", printable(path));
+  checked_out(path, inputs_of(command, inputs.training));
+  if (fs::weakly_canonical(path) == fs::weakly_canonical(command.out))
+    throw usage_error("--imatrix-out", "is OUT itself", "another name than " + printable(command.out));
 }
 
 // Where the training keeps its checkpoints; what cannot be begun is refused before anything is read.
@@ -119,6 +131,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   std::vector<std::string> read = inputs.training;
   read.push_back(inputs.imatrix);
   CommandOptions command = checked(given, read);
+  check_imatrix_out(command, inputs);
   const std::string steps = steps_folder(command, options, inputs);
   if (command.data.empty() && inputs.imatrix.empty() && options.importance) command.data = inputs.training;
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));

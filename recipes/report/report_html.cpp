@@ -167,7 +167,8 @@ std::string errors(const Json& stage, const char* list, const char* label, const
 
 // Bits a weight: a row a role, a column a layer, the darker the more.
 std::string bits_picture(const Json& stage) {
-  const Json& bits = stage["results"]["bits"];
+  const Json bits = stage["results"].value("bits", Json::object());
+  if (bits.empty()) return "";  // a stage that an earlier version finished
   constexpr double kCell = 20, kLeft = 120;
   double most = 1, columns = 1;
   for (const auto& [role, layers] : bits.items()) {

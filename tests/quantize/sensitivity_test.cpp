@@ -93,5 +93,20 @@ TEST(Sensitivity, APlanFollowsIt) {
   EXPECT_TRUE(plan.predicted_kl.has_value());
 }
 
+// A type that is kept loses what it was measured to lose.
+TEST(Sensitivity, WhatIsKeptCountsInThePrediction) {
+  const CausalLM model = small_model(true);
+  const Sensitivity losses = measured(model, Rounding::Alone);
+  QuantizeOptions options;
+  options.target_bpw = 16.5;
+  const double free = *plan_quantization(model.config, options, {}, &losses).predicted_kl;
+  options.keep = {{"up", "Q2_0"}};
+  const QuantizePlan plan = plan_quantization(model.config, options, {}, &losses);
+  const double kept =
+      losses.at("blk.0.ffn_up.weight").at(TensorType::Q2_0) + losses.at("blk.1.ffn_up.weight").at(TensorType::Q2_0);
+  EXPECT_LT(free, 0.1 * kept);
+  EXPECT_GE(*plan.predicted_kl, kept);
+}
+
 }  // namespace
 }  // namespace attar

@@ -78,10 +78,10 @@ def test_distill_keeps_them_too(models, tmp_path):
     assert LOST.format("F16") in said["fallbacks"]
 
 
-def test_methods(models, tmp_path):
+def test_presets(models, tmp_path):
     _, plain, _, text = models
     command = ["quantize", plain, "--to", "Q4_0", "--calibration", text, "--calibration-tokens", 100]
-    said = {method: run(*command, "-o", tmp_path / f"{method}.gguf", "--preset", method) for method in ("best", "fast")}
+    said = {preset: run(*command, "-o", tmp_path / f"{preset}.gguf", "--preset", preset) for preset in ("best", "fast")}
     assert run(*command, "-o", tmp_path / "default.gguf")["preset"] == "best"
     files = {name: (tmp_path / f"{name}.gguf").read_bytes() for name in ("best", "fast", "default")}
     assert files["best"] == files["default"] != files["fast"] and len(files["best"]) == len(files["fast"])
@@ -193,6 +193,28 @@ def test_an_importance_matrix_goes_out_and_in(models, tmp_path):
     assert all(values.data.reshape(-1)[0] == 512 for name, values in tensors(matrix).items() if name.endswith(".counts"))
 
 
+def test_an_importance_matrix_takes_no_other_files_place(models, tmp_path):
+    _, _, rounded, text = models
+    before = rounded.read_bytes()
+    for target, word in ((rounded, "read from"), (tmp_path / "out.gguf", "OUT"), (tmp_path / "matrix.dat", ".gguf")):
+        command = ["quantize", rounded, "-o", tmp_path / "out.gguf", "--to", "Q4_0", "--calibration", text, "--imatrix-out", target, "--quiet"]
+        done = subprocess.run([BIN / "attar", *map(str, command)], capture_output=True, text=True)
+        assert done.returncode == 2 and word in done.stderr, done.stderr
+    assert rounded.read_bytes() == before and not (tmp_path / "out.gguf").exists()
+
+
+def test_a_largest_loss_needs_text(models, tmp_path):
+    """A guess by type and role is no divergence: neither without text nor beside a matrix."""
+    _, plain, _, text = models
+    matrix = tmp_path / "imatrix.gguf"
+    run("quantize", plain, "-o", tmp_path / "first.gguf", "--to", "Q4_0", "--calibration", text, "--calibration-tokens", 100, "--imatrix-out", matrix)
+    for more in ([], ["--imatrix", matrix], ["--no-importance"]):
+        command = [BIN / "attar", "quantize", plain, "-o", tmp_path / "out.gguf", "--max-kl", "0.1", *more, "--quiet"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert done.returncode == 2 and "max_kl" in done.stderr and "text" in done.stderr, done.stderr
+    assert not (tmp_path / "out.gguf").exists()
+
+
 def test_sizes_losses_and_years(models, tmp_path):
     _, plain, _, text = models
     out = tmp_path / "out.gguf"
@@ -203,7 +225,7 @@ def test_sizes_losses_and_years(models, tmp_path):
     assert {tensor["name"] for tensor in said["tensors"]} == {name for name, tensor in tensors(out).items() if len(tensor.shape) > 1}
     assert sum(map(len, said["bits"].values())) == len(said["tensors"])
     wanted = 2 * said["predicted_kl"]
-    assert any("since 2026" in note for note in said["notes"]) == ("Q2_0" in said["types"])
+    assert any("since 2026" in note for note in said["notes"]) == bool({"NVFP4", "Q2_0", "Q1_0"} & set(said["types"]))
     smaller = run("quantize", plain, "-o", out, "--max-kl", wanted, *measured)
     assert smaller["predicted_kl"] <= wanted and smaller["bytes"] < said["bytes"]
     bits = run("quantize", plain, "-o", out, "--target-bpw", 9.0, "--compat", 2024)

@@ -1,5 +1,6 @@
 #include "compress/shards.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
@@ -13,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/base/host/cpu.h"
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/host/worker_thread.h"
 
@@ -29,6 +31,15 @@ void settle_matrix_library() {
   static_cast<void>(settled);
 }
 
+// MKL takes the AVX2 kernels on processors of other makers than Intel.
+bool mkl_leaves_avx512_unused() {
+#if defined(__x86_64__)
+  return cpu_features().avx512 && !__builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 OneThread::OneThread() : before_(at::get_num_threads()) {
@@ -40,6 +51,11 @@ OneThread::~OneThread() {
 
 void fix_matrix_kernels() {
   ::setenv("MKL_CBWR", "AUTO,STRICT", 0);
+  if (!mkl_leaves_avx512_unused()) return;
+  // oneDNN multiplies only where bf16 would do; below AMX it keeps to f32 all the same (shards_test holds the error).
+  ::setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16", 0);
+  at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
+                                          at::Float32Precision::BF16);
 }
 
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {

@@ -4,7 +4,9 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sin.h>
 #include <c10/core/GradMode.h>
@@ -53,6 +55,19 @@ TEST(Shards, PartsRecordGradientsWhereTheCallerDoes) {
     std::array<bool, kParts> seen{};
     run_shards(kParts, 4, [&](int64_t part) { seen[static_cast<size_t>(part)] = c10::GradMode::is_enabled(); });
     for (const bool one : seen) EXPECT_EQ(one, records);
+  }
+}
+
+// Whatever library multiplies, single precision is kept: bf16's error would be 2e-3.
+TEST(Shards, ChosenKernelsKeepSinglePrecision) {
+  fix_matrix_kernels();
+  for (const auto& [rows, inner, columns] : {std::array<int64_t, 3>{64, 300, 128}, {129, 77, 515}, {1, 576, 1536}}) {
+    const at::Tensor a = at::sin(at::arange(rows * inner, at::kFloat)).view({rows, inner});
+    const at::Tensor b = at::cos(at::arange(inner * columns, at::kFloat).mul(0.7)).view({inner, columns});
+    const at::Tensor exact = at::mm(a.to(at::kDouble), b.to(at::kDouble));
+    const at::Tensor off = at::mm(a, b).to(at::kDouble).sub_(exact);
+    const double error = off.norm().item<double>() / exact.norm().item<double>();
+    EXPECT_LT(error, 2e-6) << rows << " x " << inner << " x " << columns;
   }
 }
 

@@ -13,6 +13,7 @@
 
 #include "compress/obs.h"
 #include "quantize/grid/grid.h"
+#include "quantize/refine.h"
 #include "runtime/base/error.h"
 
 namespace attar::gptq {
@@ -130,20 +131,22 @@ OutputError encode_rows(const QuantFormat& format, const InputHessian& inputs, s
                         at::Tensor rows, std::span<std::byte> out) {
   const int64_t n = rows.size(0), in = rows.size(1);
   const auto* row_data = rows.const_data_ptr<float>();
-  const Grid grid = fit_grid(format, {row_data, static_cast<size_t>(n * in)}, weights);
-  const at::Tensor nearest = nearest_values(grid, rows), feedback = feedback_values(grid, inputs, rows);
+  Grid grid = fit_grid(format, {row_data, static_cast<size_t>(n * in)}, weights);
+  const at::Tensor nearest = nearest_values(grid, rows);
+  at::Tensor values = feedback_values(grid, inputs, rows);
   const std::vector<double> nearest_errors = output_errors(nearest - rows, inputs),
-                            feedback_errors = output_errors(feedback - rows, inputs),
+                            feedback_errors = output_errors(values - rows, inputs),
                             energies = output_errors(rows, inputs);
+  for (int64_t r = 0; r < n; ++r)
+    if (const auto at = static_cast<size_t>(r); nearest_errors[at] <= feedback_errors[at]) values[r].copy_(nearest[r]);
+  refine(inputs.hessian, rows, grid, values);
+  const std::vector<double> errors = output_errors(values - rows, inputs);
   OutputError total;
-  for (int64_t r = 0; r < n; ++r) {
-    const auto at = static_cast<size_t>(r);
-    const bool better = feedback_errors[at] < nearest_errors[at];
-    total.nearest += nearest_errors[at];
-    total.kept += better ? feedback_errors[at] : nearest_errors[at];
-    total.energy += energies[at];
-    rows[r].copy_((better ? feedback : nearest)[r]);
+  for (size_t r = 0; r < errors.size(); ++r) {
+    total.nearest += nearest_errors[r], total.fed_back += feedback_errors[r];
+    total.kept += errors[r], total.energy += energies[r];
   }
+  rows.copy_(values);
   std::vector<int8_t> codes(static_cast<size_t>(n * in));
   for (int64_t i = 0; i < n * in; ++i)  // a value of the grid rounds to its own code
     codes[static_cast<size_t>(i)] = round_at(grid, i, row_data[i]).code;

@@ -27,13 +27,14 @@ InputHessian input_hessian(const at::Tensor& gram, int64_t tokens);
 
 // Mean squared output error a token, summed over rows.
 struct OutputError {
-  double nearest = 0;  // of the nearest value for each weight
-  double kept = 0;     // of what was written, never more
-  double energy = 0;   // of the outputs themselves
+  double nearest = 0;   // of the nearest value for each weight
+  double fed_back = 0;  // of what feedback alone gives
+  double kept = 0;      // of what was written, never more than either
+  double energy = 0;    // of the outputs themselves
 };
 
-// rows (n, in) f32, contiguous, by one thread. weights (in): what fit_grid searches under. Each row keeps the better of
-// feedback and nearest values -> n * row_bytes(in) bytes, and `rows` becomes what they decode to.
+// rows (n, in) f32, contiguous, by one thread. weights (in): what fit_grid searches under. Each row takes the better of
+// feedback and nearest values, and refine() goes on from there -> n * row_bytes(in) bytes, and `rows` becomes what they decode to.
 OutputError encode_rows(const QuantFormat& format, const InputHessian& inputs, std::span<const float> weights,
                         at::Tensor rows, std::span<std::byte> out);
 

@@ -38,8 +38,25 @@ struct Levels {
       return level;
     }
   }
+  // The level after `level`, or the last; and the one before.
+  float above(float level) const {
+    return neighbour(level, 1);
+  }
+  float below(float level) const {
+    return neighbour(level, -1);
+  }
   float nearest(float v) const {
     return table ? nearest<true>(v) : nearest<false>(v);
+  }
+
+ private:
+  float neighbour(float level, int side) const {
+    const auto way = static_cast<float>(side);
+    if (!table) return std::clamp(level + way, least, most);
+    const int between = static_cast<int>(std::lower_bound(std::begin(middles), std::end(middles), level) - middles);
+    for (int k = side > 0 ? between : between - 1; k >= 0 && k < 15; k += side)  // past gaps between equals
+      if (gaps[k] != 0.0f) return level + way * gaps[k];
+    return level;
   }
 };
 

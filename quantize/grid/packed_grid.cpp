@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "quantize/grid/block_steps.h"
 #include "runtime/base/fast_math.h"
 #include "runtime/base/half.h"
 
@@ -14,14 +15,6 @@ namespace {
 constexpr int kGroup = PackedGrid::kGroup;
 constexpr int kMostGroups = 16;   // of a block
 constexpr float kMargin = 0.02f;  // of a cell: how far inside a latent starts at least
-
-uint16_t u16_at(const std::byte* bytes) {
-  return static_cast<uint16_t>(static_cast<uint16_t>(bytes[0]) | (static_cast<uint16_t>(bytes[1]) << 8));
-}
-void put_u16(std::byte* bytes, uint16_t value) {
-  bytes[0] = static_cast<std::byte>(value & 0xff);
-  bytes[1] = static_cast<std::byte>(value >> 8);
-}
 
 // How far a code's cell reaches below and above it, in levels; that of the last code as far as on its other side.
 struct Cell {
@@ -116,13 +109,9 @@ float start_latent(const Grid::Step& step, const Levels& levels, float level, fl
 PackedGrid::PackedGrid(const QuantFormat& format, std::vector<std::byte> blocks)
     : grid_(grid_of(format, std::move(blocks))) {
   assert(groups_a_block() <= kMostGroups);
-  d_ = find(&BlockScales::d), dmin_ = find(&BlockScales::dmin);
-  constexpr uint16_t kOne = 0x3c00;
-  std::vector<std::byte> unscaled = grid_.blocks;
-  for (const Place& place : {d_, dmin_})
-    for (int64_t b = 0; place.at && b < n_blocks(); ++b)
-      put_u16(unscaled.data() + b * format.block_bytes + *place.at, kOne);
-  const Grid multiples = grid_of(format, std::move(unscaled));
+  const StepPlaces places = step_places(format);
+  d_.at = places.d, dmin_.at = places.dmin;
+  const Grid multiples = multiples_of(grid_);
   float most_scale = 1.0f, most_minimum = 1.0f;
   for (const Grid::Step& step : multiples.steps) {
     scales_.push_back(step.scale), minimums_.push_back(step.minimum);
@@ -134,26 +123,10 @@ PackedGrid::PackedGrid(const QuantFormat& format, std::vector<std::byte> blocks)
   dmin_.unit = power_of_two(most_minimum);
 }
 
-// The two bytes that write_scales changes with it: layouts are known to the formats alone.
-PackedGrid::Place PackedGrid::find(uint16_t BlockScales::*step) const {
-  const auto size = static_cast<size_t>(format().block_bytes);
-  std::vector<std::byte> without(size), with(size);
-  BlockScales scales;
-  format().codes->write_scales(scales, without.data());
-  scales.*step = 0xffff;
-  format().codes->write_scales(scales, with.data());
-  const auto differs = [&](size_t i) { return without[i] != with[i]; };
-  size_t first = 0, count = 0;
-  for (size_t i = size; i-- > 0;)
-    if (differs(i)) first = i, ++count;
-  if (count != 2 || !differs(first + 1)) return {};
-  return {.at = static_cast<int64_t>(first)};
-}
-
 std::vector<float> PackedGrid::start(const Place& place) const {
   std::vector<float> out;
   for (int64_t b = 0; place.at && b < n_blocks(); ++b)
-    out.push_back(place.unit * f16_to_f32(u16_at(grid_.blocks.data() + b * format().block_bytes + *place.at)));
+    out.push_back(place.unit * half_at(grid_.blocks.data() + b * format().block_bytes, *place.at));
   return out;
 }
 
@@ -221,7 +194,7 @@ void PackedGrid::pack(Blocks blocks, const BlockSteps& steps, const float* laten
     std::byte* to = out.data() + b * bytes;
     std::copy_n(grid_.blocks.data() + block * bytes, bytes, to);
     const auto put = [&](std::span<const float> trained, const Place& place) {
-      if (!trained.empty()) put_u16(to + *place.at, f32_to_f16(trained[static_cast<size_t>(b)] / place.unit));
+      if (!trained.empty()) put_half(to, *place.at, trained[static_cast<size_t>(b)] / place.unit);
     };
     put(steps.d, d_), put(steps.dmin, dmin_);
     for (int64_t j = 0; j < size; ++j)

@@ -59,7 +59,6 @@ class PackedGrid {
     std::optional<int64_t> at;
     float unit = 1.0f;
   };
-  Place find(uint16_t BlockScales::*step) const;
   std::vector<float> start(const Place& place) const;
   int64_t groups_a_block() const { return format().block_size / kGroup; }
   void value_steps(int64_t block, int64_t in_span, const BlockSteps& steps, Grid::Step* out) const;

@@ -4,6 +4,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -56,15 +57,17 @@ TEST(Gptq, IsTheBestAnswerToEachRoundedInput) {
     const QuantFormat& format = format_of(TensorType::Q4_0);
     at::Tensor rows = weight.clone();
     std::vector<std::byte> bytes(static_cast<size_t>(3 * format.row_bytes(in)));
-    encode_rows(format, inputs, diagonal_of(gram), rows, bytes);
-    int64_t same = 0;
+    const OutputError error = encode_rows(format, inputs, diagonal_of(gram), rows, bytes);
+    double expected = 0.0;
     for (int64_t r = 0; r < 3; ++r) {
       const Grid grid =
           fit_grid(format, {weight[r].const_data_ptr<float>(), static_cast<size_t>(in)}, diagonal_of(gram));
-      const std::vector<float> expected = feedback_reference(grid, inputs, weight[r]);
-      for (int64_t j = 0; j < in; ++j) same += expected[static_cast<size_t>(j)] == rows[r][j].item<float>() ? 1 : 0;
+      const std::vector<float> values = feedback_reference(grid, inputs, weight[r]);
+      const at::Tensor off = at::tensor(values).sub_(weight[r]).to(at::kDouble).unsqueeze(0);
+      expected += (at::mm(off, inputs.hessian.to(at::kDouble)) * off).sum().item<double>();
     }
-    EXPECT_GE(static_cast<double>(same), 0.99 * static_cast<double>(3 * in)) << in;  // f32 beside double: ties apart
+    EXPECT_NEAR(error.fed_back, expected, 0.02 * expected) << in;  // f32 beside double: ties apart
+    EXPECT_LT(error.kept, error.fed_back) << in;
   }
 }
 

@@ -1,11 +1,12 @@
 #include "quantize/refine.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -30,58 +31,25 @@ ATTAR_VECTOR_CLONES float dot(const float* x, const float* y, int64_t n) {
   return sum;
 }
 
-// One block of one row: its values, and the error's product with H there, as both change.
-struct BlockOfRow {
-  const float* hessian;  // (size, size): H of the block's inputs among themselves
-  int64_t size;
-  float* value;     // (size)
-  float* gradient;  // (size): error x H
-  float* moved;     // (size): what `value` has moved by
+// One block of a row: its bytes and what they stand for. Codes are kept as levels.
+struct Block {
+  std::byte* bytes;
+  const Grid::Step* multiples;  // of d and dmin, of each group
+  Grid::Step* steps;            // (groups)
+  float* value;                 // (size)
+  float* gradient;              // (size): the row's error x H, in these columns
+  float* moved;                 // (size): what `value` has moved by
 
-  void move(int64_t j, float to) {
-    const float by = to - value[j];
-    value[j] = to;
-    moved[j] += by;
-    add_scaled(by, hessian + j * size, size, gradient);
+  float level(const Levels& levels, int64_t j) const {
+    const Grid::Step& step = steps[j / 16];
+    return levels.nearest((value[j] - step.minimum) * step.inverse);
   }
 };
 
-// The product of the block's H with x. -> (size)
-std::vector<float> times_hessian(const BlockOfRow& block, const std::vector<float>& x) {
-  std::vector<float> out(static_cast<size_t>(block.size), 0.0f);
-  for (int64_t j = 0; j < block.size; ++j)
-    if (x[static_cast<size_t>(j)] != 0.0f)
-      add_scaled(x[static_cast<size_t>(j)], block.hessian + j * block.size, block.size, out.data());
-  return out;
-}
-
-// Where a block keeps its steps, and what its groups are multiples of.
-struct StoredSteps {
-  const StepPlaces& places;
-  std::byte* block;
-  const Grid::Step* multiples;  // of each group
-  Grid::Step* steps;            // what the bytes stand for
-
-  void read_back(int64_t groups) {
-    const float d = places.d ? half_at(block, *places.d) : 1.0f,
-                dmin = places.dmin ? half_at(block, *places.dmin) : 1.0f;
-    for (int64_t g = 0; g < groups; ++g) {
-      const float scale = d * multiples[g].scale, inverse = 1.0f / scale;
-      steps[g] = {scale, std::isfinite(inverse) ? inverse : 0.0f, dmin * multiples[g].minimum};
-    }
-  }
-};
-
-// What moving along two directions of a block costs: 2 (a x + b y) . gradient + (a x + b y) H (a x + b y).
+// What moving values along two directions costs: 2 (a x + b y) . gradient + (a x + b y) H (a x + b y).
 struct TwoWays {
   double x, y, xx, xy, yy;
 
-  TwoWays(const BlockOfRow& block, const std::vector<float>& by_x, const std::vector<float>& by_y) {
-    const std::vector<float> h_x = times_hessian(block, by_x), h_y = times_hessian(block, by_y);
-    const int64_t n = block.size;
-    x = dot(by_x.data(), block.gradient, n), y = dot(by_y.data(), block.gradient, n);
-    xx = dot(by_x.data(), h_x.data(), n), xy = dot(by_x.data(), h_y.data(), n), yy = dot(by_y.data(), h_y.data(), n);
-  }
   double cost(double a, double b) const { return 2.0 * (a * x + b * y) + a * a * xx + 2.0 * a * b * xy + b * b * yy; }
   std::pair<double, double> best() const {
     const double determinant = xx * yy - xy * xy;
@@ -90,80 +58,139 @@ struct TwoWays {
   }
 };
 
-// d and dmin of the block by least squares, kept where their F16 numbers lower the error.
-void refit(BlockOfRow& block, StoredSteps stored, const Levels& levels) {
-  if (!stored.places.d) return;
-  const auto size = static_cast<size_t>(block.size);
-  std::vector<float> level(size), by_d(size), by_dmin(size, 0.0f);
-  for (size_t j = 0; j < size; ++j) {
-    const Grid::Step& step = stored.steps[j / 16];
-    level[j] = levels.nearest((block.value[j] - step.minimum) * step.inverse);
-    by_d[j] = stored.multiples[j / 16].scale * level[j];
-    if (stored.places.dmin) by_dmin[j] = stored.multiples[j / 16].minimum;
-  }
-  const TwoWays ways(block, by_d, by_dmin);
-  const auto [more_d, more_dmin] = ways.best();
-  const float d = half_at(stored.block, *stored.places.d),
-              dmin = stored.places.dmin ? half_at(stored.block, *stored.places.dmin) : 0.0f;
-  put_half(stored.block, *stored.places.d, d + static_cast<float>(more_d));
-  if (stored.places.dmin) put_half(stored.block, *stored.places.dmin, dmin + static_cast<float>(more_dmin));
-  const double by = static_cast<double>(half_at(stored.block, *stored.places.d)) - d,
-               by_min =
-                   stored.places.dmin ? static_cast<double>(half_at(stored.block, *stored.places.dmin)) - dmin : 0.0;
-  if (!(ways.cost(by, by_min) < 0.0)) {  // also where it is no number
-    put_half(stored.block, *stored.places.d, d);
-    if (stored.places.dmin) put_half(stored.block, *stored.places.dmin, dmin);
-    return;
-  }
-  stored.read_back(block.size / 16);
-  for (size_t j = 0; j < size; ++j) {
-    const Grid::Step& step = stored.steps[j / 16];
-    block.move(static_cast<int64_t>(j), step.scale * level[j] + step.minimum);
-  }
-}
+// The blocks of all rows in the same columns, which are lowered together.
+class Blocks {
+ public:
+  Blocks(const at::Tensor& hessian, const StepPlaces& places, const Levels& levels, std::vector<Block> of)
+      : hessian_(hessian), size_(hessian.size(0)), places_(places), levels_(levels), blocks_(std::move(of)) {}
 
-// Each code to the level above or below it, where that lowers the error most.
-void descend(BlockOfRow& block, const Grid::Step* steps, const Levels& levels) {
-  for (int64_t j = 0; j < block.size; ++j) {
-    const Grid::Step& step = steps[j / 16];
-    const float level = levels.nearest((block.value[j] - step.minimum) * step.inverse),
-                own = block.hessian[j * block.size + j];
-    float best = 0.0f, to = block.value[j];
-    for (const float next : {levels.below(level), levels.above(level)}) {
-      const float value = step.scale * next + step.minimum, by = value - block.value[j];
-      const float change = by * (2.0f * block.gradient[j] + by * own);
-      if (change < best) best = change, to = value;
+  // d and dmin by least squares for the codes, kept where their F16 numbers lower the error.
+  void refit() {
+    if (!places_.d) return;
+    const auto n = static_cast<int64_t>(blocks_.size());
+    at::Tensor by_d = at::empty({n, size_}, at::kFloat), by_dmin = at::zeros({n, size_}, at::kFloat);
+    for (int64_t r = 0; r < n; ++r) {  // what values move by with d, and with dmin
+      const Block& block = blocks_[static_cast<size_t>(r)];
+      float *x = row(by_d, r), *y = row(by_dmin, r);
+      for (int64_t j = 0; j < size_; ++j) {
+        x[j] = block.multiples[j / 16].scale * block.level(levels_, j);
+        if (places_.dmin) y[j] = block.multiples[j / 16].minimum;
+      }
     }
-    if (best < 0.0f) block.move(j, to);
+    at::Tensor of_d = at::mm(by_d, hessian_), of_dmin = places_.dmin ? at::mm(by_dmin, hessian_) : by_dmin;
+    for (int64_t r = 0; r < n; ++r)
+      refit(blocks_[static_cast<size_t>(r)], {row(by_d, r), row(of_d, r)}, {row(by_dmin, r), row(of_dmin, r)});
   }
-}
+
+  // Each code to the level above or below it, where that lowers the error most.
+  void descend() {
+    for (Block& block : blocks_)
+      for (int64_t j = 0; j < size_; ++j) {
+        const Grid::Step& step = block.steps[j / 16];
+        const float level = block.level(levels_, j), own = hessian_row(j)[j];
+        float best = 0.0f, by = 0.0f, to = block.value[j];
+        for (const float next : {levels_.below(level), levels_.above(level)}) {
+          const float value = step.scale * next + step.minimum, step_by = value - block.value[j];
+          const float change = step_by * (2.0f * block.gradient[j] + step_by * own);
+          if (change < best) best = change, to = value, by = step_by;
+        }
+        if (best >= 0.0f) continue;
+        block.value[j] = to;
+        block.moved[j] += by;
+        add_scaled(by, hessian_row(j), size_, block.gradient);
+      }
+  }
+
+ private:
+  struct Direction {
+    const float *by, *times_h;  // (size)
+  };
+  static float* row(at::Tensor& rows, int64_t r) { return rows.mutable_data_ptr<float>() + r * rows.size(1); }
+  const float* hessian_row(int64_t j) const { return hessian_.const_data_ptr<float>() + j * size_; }
+
+  void refit(Block& block, const Direction& d, const Direction& dmin) const {
+    const auto product = [&](const float* a, const float* b) { return static_cast<double>(dot(a, b, size_)); };
+    const TwoWays ways{product(d.by, block.gradient), product(dmin.by, block.gradient), product(d.by, d.times_h),
+                       product(d.by, dmin.times_h), product(dmin.by, dmin.times_h)};
+    const auto [a, b] = ways.best();
+    const Halves before = halves_of(block.bytes);
+    const float moved_d = move_half(block.bytes, places_.d, a), moved_dmin = move_half(block.bytes, places_.dmin, b);
+    if (!(ways.cost(moved_d, moved_dmin) < 0.0)) {  // also where it is no number
+      put_back(block.bytes, before);
+      return;
+    }
+    std::vector<float> levels(static_cast<size_t>(size_));
+    for (int64_t j = 0; j < size_; ++j) levels[static_cast<size_t>(j)] = block.level(levels_, j);
+    read_steps(block);
+    for (int64_t j = 0; j < size_; ++j) {
+      const Grid::Step& step = block.steps[j / 16];
+      const float value = step.scale * levels[static_cast<size_t>(j)] + step.minimum;
+      block.moved[j] += value - block.value[j];
+      block.value[j] = value;
+    }
+    add_scaled(moved_d, d.times_h, size_, block.gradient);
+    add_scaled(moved_dmin, dmin.times_h, size_, block.gradient);
+  }
+
+  // -> what the F16 number there moved by
+  static float move_half(std::byte* bytes, const std::optional<int64_t>& place, double by) {
+    if (!place) return 0.0f;
+    const float before = half_at(bytes, *place);
+    put_half(bytes, *place, before + static_cast<float>(by));
+    return half_at(bytes, *place) - before;
+  }
+
+  struct Halves {
+    float d, dmin;
+  };
+  Halves halves_of(const std::byte* bytes) const {
+    return {half_at(bytes, *places_.d), places_.dmin ? half_at(bytes, *places_.dmin) : 1.0f};
+  }
+  void put_back(std::byte* bytes, const Halves& halves) const {
+    put_half(bytes, *places_.d, halves.d);
+    if (places_.dmin) put_half(bytes, *places_.dmin, halves.dmin);
+  }
+
+  void read_steps(Block& block) const {
+    const auto [d, dmin] = halves_of(block.bytes);
+    for (int64_t g = 0; g < size_ / 16; ++g) {
+      const float scale = d * block.multiples[g].scale, inverse = 1.0f / scale;
+      block.steps[g] = {scale, std::isfinite(inverse) ? inverse : 0.0f, dmin * block.multiples[g].minimum};
+    }
+  }
+
+  at::Tensor hessian_;  // (size, size): of these columns among themselves
+  int64_t size_;
+  const StepPlaces& places_;
+  const Levels& levels_;
+  std::vector<Block> blocks_;
+};
 
 }  // namespace
 
 void refine(const at::Tensor& hessian, const at::Tensor& rows, Grid& grid, at::Tensor& values) {
   const QuantFormat& format = *grid.format;
-  const int64_t n = rows.size(0), in = rows.size(1), size = format.block_size, groups = size / 16,
-                blocks_a_row = in / size;
+  const int64_t n = rows.size(0), in = rows.size(1), size = format.block_size, blocks_a_row = in / size;
   const StepPlaces places = step_places(format);
   const Grid multiples = multiples_of(grid);
   at::Tensor gradient = at::mm(values - rows, hessian);  // (n, in)
-  for (int pass = 0; pass < kPasses; ++pass)
-    for (int64_t b = 0; b < blocks_a_row; ++b) {
-      const at::Tensor own = hessian.narrow(0, b * size, size).narrow(1, b * size, size).contiguous();
-      at::Tensor here = gradient.narrow(1, b * size, size).clone(at::MemoryFormat::Contiguous),
-                 moved = at::zeros({n, size}, at::kFloat);
-      for (int64_t r = 0; r < n; ++r) {
-        BlockOfRow block{own.const_data_ptr<float>(), size, values.mutable_data_ptr<float>() + r * in + b * size,
-                         here.mutable_data_ptr<float>() + r * size, moved.mutable_data_ptr<float>() + r * size};
-        const int64_t at = r * blocks_a_row + b;
-        const auto first = static_cast<size_t>(at * groups);
-        refit(block,
-              {places, grid.blocks.data() + at * format.block_bytes, &multiples.steps[first], &grid.steps[first]},
-              grid.levels);
-        descend(block, &grid.steps[first], grid.levels);
-      }
-      gradient += at::mm(moved, hessian.narrow(0, b * size, size));
+  for (int64_t i = 0; i < kPasses * blocks_a_row; ++i) {
+    const int64_t b = i % blocks_a_row, column = b * size;
+    at::Tensor here = gradient.narrow(1, column, size).clone(at::MemoryFormat::Contiguous),
+               moved = at::zeros({n, size}, at::kFloat);
+    std::vector<Block> of_rows;
+    for (int64_t r = 0; r < n; ++r) {
+      const int64_t at = r * blocks_a_row + b, group = at * size / 16;
+      of_rows.push_back({grid.blocks.data() + at * format.block_bytes, &multiples.steps[static_cast<size_t>(group)],
+                         &grid.steps[static_cast<size_t>(group)], values.mutable_data_ptr<float>() + r * in + column,
+                         here.mutable_data_ptr<float>() + r * size, moved.mutable_data_ptr<float>() + r * size});
     }
+    Blocks blocks(hessian.narrow(0, column, size).narrow(1, column, size).contiguous(), places, grid.levels,
+                  std::move(of_rows));
+    blocks.refit();
+    blocks.descend();
+    gradient += at::mm(moved, hessian.narrow(0, column, size));
+  }
 }
 
 }  // namespace attar::gptq

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "compress/precision.h"
 #include "distill/loss.h"
 
 namespace attar {
@@ -27,6 +28,7 @@ struct HeadLossOptions {
   std::map<std::string, double> losses{{"forward_kl", 1.0}};  // name -> weight
   double temperature = 1.0;
   int64_t chunk_rows = 256;
+  Precision precision = Precision::Fp32;  // of the products; losses and their gradients by the logits are f32
 };
 
 struct HeadLossResult {

@@ -56,7 +56,7 @@ struct Learner::Part {
 };
 
 Learner::Learner(const TrainInputs& inputs, const DistillOptions& options, SignalSource source)
-    : inputs_(inputs), options_(options), source_(source) {
+    : inputs_(inputs), options_(options), source_(source), precision_(find_precision(options.precision).value()) {
   if (inputs.teacher == nullptr || source == SignalSource::None) return;
   teacher_head_ = inputs.teacher->head();
   if (inputs.student_to_teacher.empty()) return;
@@ -92,7 +92,7 @@ Learner::Part Learner::run_part(const CausalLM& student, const TrainingBatch& ba
   const TokenBatch tokens = to_batch(*batch.data, pieces);
   const Labels labels = labels_of(*batch.data, pieces, source_);
   const c10::AutoGradMode grad(true);
-  const at::Tensor hidden = forward_hidden(leaves, tokens);
+  const at::Tensor hidden = hidden_states(leaves, tokens);
   Part part;
   const std::string head_name = tensor_name(0, student.config.tied_embeddings ? Role::Embedding : Role::Output);
   if (!frozen(head_name)) part.head_gradient = at::zeros_like(student.head());
@@ -114,7 +114,7 @@ Learner::Part Learner::run_part(const CausalLM& student, const TrainingBatch& ba
 // -> (N, C)
 at::Tensor Learner::learn(const at::Tensor& hidden, const at::Tensor& head, const TokenBatch& batch,
                           const Labels& labels, double denominator, Part& part) const {
-  HeadLossOptions options{.losses = options_.losses, .temperature = options_.temperature};
+  HeadLossOptions options{.losses = options_.losses, .temperature = options_.temperature, .precision = precision_};
   TeacherSignal signal;
   if (source_ == SignalSource::Cached) signal = labels.signal;
   if (source_ == SignalSource::Online) signal = ask_teacher(batch);
@@ -135,7 +135,12 @@ at::Tensor Learner::learn(const at::Tensor& hidden, const at::Tensor& head, cons
 DenseSignal Learner::ask_teacher(TokenBatch batch) const {
   const c10::NoGradGuard no_grad;
   if (teacher_ids_.defined()) batch.tokens = teacher_ids_.index_select(0, batch.tokens);
-  return {forward_hidden(*inputs_.teacher, batch), teacher_head_};
+  return {hidden_states(*inputs_.teacher, batch), teacher_head_};
+}
+
+at::Tensor Learner::hidden_states(const CausalLM& model, const TokenBatch& batch) const {
+  const ProductsIn products(precision_);
+  return forward_hidden(model, batch);
 }
 
 // Sums in the order of the parts, one tensor after another.

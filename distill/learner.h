@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/precision.h"
 #include "distill/head_loss.h"
 #include "distill/labels.h"
 #include "distill/train.h"
@@ -35,12 +36,14 @@ class Learner {
   at::Tensor learn(const at::Tensor& hidden, const at::Tensor& head, const TokenBatch& batch, const Labels& labels,
                    double denominator, Part& part) const;
   DenseSignal ask_teacher(TokenBatch batch) const;
+  at::Tensor hidden_states(const CausalLM& model, const TokenBatch& batch) const;
   NamedTensors added(std::vector<Part>& parts) const;
   bool frozen(const std::string& tensor) const;
 
   const TrainInputs& inputs_;
   const DistillOptions& options_;
   SignalSource source_;
+  Precision precision_;
   at::Tensor teacher_head_;  // (Vs, Ct) the teacher's rows of the tokens that the student has
   at::Tensor teacher_ids_;   // (Vs) its id of each student id; undefined: the same
 };

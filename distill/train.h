@@ -29,6 +29,7 @@ struct DistillOptions {
   int64_t batch_tokens = 2048;
   int64_t sequence_tokens = 0;  // see with_sequence_tokens
   int64_t shards = 4;
+  std::string precision = "fp32";
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
   int64_t signal_top_k = 64;
@@ -53,6 +54,10 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
         "longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter");
   field(o.shards, "shards",
         "parts of a step that run side by side, one thread each; part of the result, unlike threads");
+  field(
+      o.precision, "precision",
+      "of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) "
+      "or auto: bf16 where it does");
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
   field(o.signal, "signal",
         "auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or "

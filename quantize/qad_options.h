@@ -14,6 +14,7 @@ struct QadOptions {
   std::string trains = "all";
   int64_t batch_tokens = 2048;
   std::string signal = "auto";
+  std::string precision = "auto";
 };
 template <class Visitor>
 void visit_fields(QadOptions& o, Visitor&& field) {
@@ -25,6 +26,8 @@ void visit_fields(QadOptions& o, Visitor&& field) {
   field(o.signal, "qad_signal",
         "qad: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the "
         "data or from one pass over it)");
+  field(o.precision, "qad_precision",
+        "qad: of matrix products: fp32, bf16 (sums and all else fp32) or auto: bf16 where the processor multiplies it");
 }
 
 }  // namespace attar

@@ -26,6 +26,7 @@ DistillOptions qad_training(const QadOptions& options) {
   training.learning_rate = options.learning_rate;
   training.batch_tokens = options.batch_tokens;
   training.signal = options.signal;
+  training.precision = options.precision;
   return training;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/precision.h"
 #include "distill/loss.h"
 #include "runtime/formats/numerics.h"
 #include "runtime/judge/gates.h"
@@ -75,6 +76,7 @@ std::vector<FieldProblem> problems_of(const DistillOptions& o) {
   check.at_least(o.checkpoint_every_steps, 0, "checkpoint_every_steps");
   check.need(o.signal == "auto" || o.signal == "online" || o.signal == "cached", "signal", "auto, online or cached");
   check.need(o.signal_top_k >= 1 && o.signal_top_k <= 4096, "signal_top_k", "1 to 4096");
+  check.need(find_precision(o.precision).has_value(), "precision", "fp32, bf16 or auto");
   check.need(find_numerics(o.signal_numerics).has_value(), "signal_numerics", "fp32 or deployed");
   check.need(o.unsignalled == "cross_entropy" || o.unsignalled == "online", "unsignalled", "cross_entropy or online");
   check.need(o.signal != "cached" || o.temperature == 1.0, "temperature",
@@ -95,6 +97,7 @@ std::vector<FieldProblem> problems_of(const QuantizeOptions& o) {
   check.need(o.qad.scale_rate >= 0.0 && std::isfinite(o.qad.scale_rate), "qad_scale_rate", "at least 0");
   check.need(o.qad.trains == "all" || o.qad.trains == "scales", "qad_trains", "all or scales");
   check.at_least(o.qad.batch_tokens, 2, "qad_batch_tokens");
+  check.need(find_precision(o.qad.precision).has_value(), "qad_precision", "fp32, bf16 or auto");
   check.need(o.qad.signal == "auto" || o.qad.signal == "online" || o.qad.signal == "cached", "qad_signal",
              "auto, online or cached");
   std::vector<FieldProblem> problems = check_quantize_options(o), more = check.take();

@@ -1,0 +1,30 @@
+// In what a trainer multiplies matrices. Weights, gradients and all else stay f32.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+namespace attar {
+
+enum class Precision {
+  Fp32,
+  Bf16,  // factors and products are rounded to bf16, sums are f32: quick where the processor multiplies bf16 itself
+};
+
+// fp32, bf16, or auto: bf16 where this processor multiplies it. nullopt: none of the three
+std::optional<Precision> find_precision(std::string_view name);
+
+// While one lives with Bf16, linears and attention of this thread are computed so (LibTorch's autocast), and what they
+// give is bf16.
+class ProductsIn {
+ public:
+  explicit ProductsIn(Precision precision);
+  ~ProductsIn();
+  ProductsIn(const ProductsIn&) = delete;
+  ProductsIn& operator=(const ProductsIn&) = delete;
+
+ private:
+  bool bf16_;
+};
+
+}  // namespace attar

@@ -122,7 +122,7 @@ class Trainer {
         options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0 && !finished;
     const std::string written = due ? save() : "";
     if (!progress_) return;
-    Event event{.stage = "distill",
+    Event event{.stage = inputs_.stage,
                 .unit = "tokens",
                 .done = std::min(state_.seen.count, options_.tokens),
                 .total = options_.tokens,
@@ -135,7 +135,7 @@ class Trainer {
     if (progress_(event) == Flow::GoOn) return;
     if (!due && !finished) save();
     throw Error(ErrorKind::Interrupted,
-                {.where = "distill",
+                {.where = inputs_.stage,
                  .what = "interrupted",
                  .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
   }

@@ -60,6 +60,7 @@ Json pretrain(RunState& state, CausalLM& model, const Tokenizer& tokenizer) {
                            .resume = true,
                            .seed = static_cast<uint64_t>(state.recipe.seed),
                            .threads = state.threads,
+                           .stage = "pretrain",
                            .on_step = step_recorder(state.folder, "0-teacher")};
   const TrainResult trained =
       train(model, state.inputs.own_tokenizer, inputs, *state.recipe.teacher.pretrain, state.progress);

@@ -37,6 +37,7 @@ GridTraining train_on_grid(const CausalLM& original, QuantizedModel& quantized, 
   out.parameters = parameters_of(original, quantized, options, inputs.threads);
   inputs.student_hash += content_hash(quantized);
   inputs.reparameterized = &out.parameters;
+  inputs.stage = "learn";
   out.trained = train(out.student, tokenizer, inputs, training, progress);
   take_trained(out.student, out.parameters, quantized, inputs.threads);
   return out;

@@ -116,7 +116,7 @@ def test_the_verb_stops_and_goes_on(finished, tmp_path):
     out = tmp_path / "out.gguf"
     child = subprocess.Popen([str(BIN / "attar"), "quantize", str(teacher), "-o", str(out), *FLAGS, "--data", str(data), "--threads", "1"], stderr=subprocess.PIPE, text=True)
     for line in child.stderr:
-        if line.startswith("distill"):
+        if line.startswith("learn"):
             break
     child.send_signal(signal.SIGINT)
     child.stderr.read()

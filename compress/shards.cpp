@@ -40,22 +40,47 @@ bool mkl_leaves_avx512_unused() {
 #endif
 }
 
+// Where MKL would leave AVX-512 unused, oneDNN multiplies in its stead while anybody holds this. LibTorch asks it only
+// where bf16 would do; without AMX it keeps to f32 all the same (shards_test holds the error).
+class OneDnnProducts {
+ public:
+  void hold() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (holders_++ > 0 || !wanted_) return;
+    before_ = at::globalContext().float32Precision(kBackend, kOp);
+    at::globalContext().setFloat32Precision(kBackend, kOp, at::Float32Precision::BF16);
+  }
+  void release() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--holders_ == 0 && wanted_) at::globalContext().setFloat32Precision(kBackend, kOp, before_);
+  }
+
+ private:
+  static constexpr auto kBackend = at::Float32Backend::MKLDNN;
+  static constexpr auto kOp = at::Float32Op::MATMUL;
+  const bool wanted_ = mkl_leaves_avx512_unused();
+  std::mutex mutex_;
+  int holders_ = 0;
+  at::Float32Precision before_{};
+};
+OneDnnProducts& products() {
+  static OneDnnProducts one;
+  return one;
+}
+
 }  // namespace
 
 OneThread::OneThread() : before_(at::get_num_threads()) {
   at::set_num_threads(1);
+  products().hold();
 }
 OneThread::~OneThread() {
+  products().release();
   at::set_num_threads(before_);
 }
 
 void fix_matrix_kernels() {
   ::setenv("MKL_CBWR", "AUTO,STRICT", 0);
-  if (!mkl_leaves_avx512_unused()) return;
-  // oneDNN multiplies only where bf16 would do; below AMX it keeps to f32 all the same (shards_test holds the error).
-  ::setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16", 0);
-  at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
-                                          at::Float32Precision::BF16);
 }
 
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {

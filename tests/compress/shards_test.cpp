@@ -2,6 +2,8 @@
 // threads (LibTorch itself is not instrumented).
 #include "compress/shards.h"
 
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cos.h>
@@ -60,7 +62,7 @@ TEST(Shards, PartsRecordGradientsWhereTheCallerDoes) {
 
 // Whatever library multiplies, single precision is kept: bf16's error would be 2e-3.
 TEST(Shards, ChosenKernelsKeepSinglePrecision) {
-  fix_matrix_kernels();
+  const OneThread one_thread;
   for (const auto& [rows, inner, columns] : {std::array<int64_t, 3>{64, 300, 128}, {129, 77, 515}, {1, 576, 1536}}) {
     const at::Tensor a = at::sin(at::arange(rows * inner, at::kFloat)).view({rows, inner});
     const at::Tensor b = at::cos(at::arange(inner * columns, at::kFloat).mul(0.7)).view({inner, columns});
@@ -69,6 +71,17 @@ TEST(Shards, ChosenKernelsKeepSinglePrecision) {
     const double error = off.norm().item<double>() / exact.norm().item<double>();
     EXPECT_LT(error, 2e-6) << rows << " x " << inner << " x " << columns;
   }
+}
+
+TEST(Shards, TheHostGetsItsSettingsBack) {
+  const auto precision = [] {
+    return at::globalContext().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL);
+  };
+  const auto before = precision();
+  const int threads = at::get_num_threads();
+  run_shards(3, 2, [](int64_t) { const OneThread inner; });
+  EXPECT_EQ(precision(), before);
+  EXPECT_EQ(at::get_num_threads(), threads);
 }
 
 // A product and its gradient in each part, over a weight that all read: the same bits with any number of threads.

@@ -259,8 +259,22 @@ constexpr TypeSearch kSearches[] = {
 
 }  // namespace
 
-void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, const float* w, int64_t n_weight_blocks,
+void load_blocks(std::span<const float> rows, std::span<const float> weights, int64_t block_size, int64_t first,
+                 int64_t count, Groups& groups) {
+  const auto groups_a_block = static_cast<int>(block_size / groups.width);
+  const int64_t n_weight_blocks = static_cast<int64_t>(weights.size()) / block_size;
+  groups.load(rows.data() + first * block_size, 0, static_cast<int>(count) * groups_a_block, groups.x);
+  for (int64_t i = 0, next = 0; !weights.empty() && i < count; i += next) {  // as many as follow each other in a row
+    const int64_t at = (first + i) % n_weight_blocks;
+    next = std::min(count - i, n_weight_blocks - at);
+    groups.load(weights.data() + at * block_size, static_cast<int>(i) * groups_a_block,
+                static_cast<int>(next) * groups_a_block, groups.w);
+  }
+}
+
+void search_scales(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights,
                    BlockScales* out) {
+  const int64_t n_blocks = static_cast<int64_t>(rows.size()) / format.block_size;
   const Levels levels(*format.codes);
   const auto* const own = std::find_if(std::begin(kSearches), std::end(kSearches),
                                        [&](const TypeSearch& row) { return row.type == format.type; });
@@ -270,13 +284,7 @@ void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, 
   const int64_t at_once = kLanes / groups_a_block;
   for (int64_t first = 0; first < n_blocks; first += at_once) {
     const int64_t count = std::min(at_once, n_blocks - first);
-    groups.load(x + first * format.block_size, 0, static_cast<int>(count) * groups_a_block, groups.x);
-    for (int64_t i = 0, next = 0; w != nullptr && i < count; i += next) {  // as many as follow each other in a row
-      const int64_t at = (first + i) % n_weight_blocks;
-      next = std::min(count - i, n_weight_blocks - at);
-      groups.load(w + at * format.block_size, static_cast<int>(i) * groups_a_block,
-                  static_cast<int>(next) * groups_a_block, groups.w);
-    }
+    load_blocks(rows, weights, format.block_size, first, count, groups);
     if (half)
       search_halves(groups, levels, count, out + first);
     else if (own->bytes != nullptr)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "quantize/grid/groups.h"
 #include "runtime/formats/blocks/quant_format.h"
@@ -34,9 +35,12 @@ struct SuperLayout {
 void search_super(const Groups& groups, const Levels& levels, const SuperLayout& layout, int64_t count,
                   BlockScales* out);
 
-// The scales of `n_blocks` blocks of any type that has a grid. Block b has the weights of block b % n_weight_blocks, or
-// none (nullptr).
-void search_scales(const QuantFormat& format, const float* x, int64_t n_blocks, const float* w, int64_t n_weight_blocks,
+// `count` blocks of rows (n, in) from block `first` on, with their weights (in), or none where those are empty.
+void load_blocks(std::span<const float> rows, std::span<const float> weights, int64_t block_size, int64_t first,
+                 int64_t count, Groups& groups);
+
+// The scales of every block of rows (n, in), of any type that has a grid, under weights (in) or none.
+void search_scales(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights,
                    BlockScales* out);
 
 }  // namespace attar

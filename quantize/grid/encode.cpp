@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "quantize/grid/grid.h"
+#include "quantize/grid/lattice.h"
 #include "runtime/base/fast_math.h"
 
 namespace attar {
@@ -96,7 +97,10 @@ EncodeLoss encode_rows(const QuantFormat& format, std::span<const float> rows, s
       pack(grid, codes, bytes);
     } else {
       const auto n_blocks = static_cast<int64_t>(part.size()) / format.block_size;
-      format.encode(part.data(), n_blocks, bytes.data());
+      if (format.lattice != nullptr)
+        write_lattice(format, fit_lattice_blocks(format, part, weights), bytes);
+      else
+        format.encode(part.data(), n_blocks, bytes.data());
       format.decode(bytes.data(), n_blocks, values.data());
     }
     add_row_losses(part, values, weights, losses);

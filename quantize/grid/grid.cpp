@@ -41,10 +41,8 @@ Grid grid_of(const QuantFormat& format, std::span<const BlockScales> scales) {
 }
 
 Grid fit_grid(const QuantFormat& format, std::span<const float> rows, std::span<const float> weights) {
-  const int64_t size = format.block_size, n_blocks = static_cast<int64_t>(rows.size()) / size;
-  std::vector<BlockScales> scales(static_cast<size_t>(n_blocks));
-  search_scales(format, rows.data(), n_blocks, weights.empty() ? nullptr : weights.data(),
-                static_cast<int64_t>(weights.size()) / size, scales.data());
+  std::vector<BlockScales> scales(rows.size() / static_cast<size_t>(format.block_size));
+  search_scales(format, rows, weights, scales.data());
   return grid_of(format, scales);
 }
 

@@ -156,6 +156,14 @@ void decode_iq3_s(const std::byte*, int64_t, float*);
 void decode_iq1_s(const std::byte*, int64_t, float*);
 void decode_iq1_m(const std::byte*, int64_t, float*);
 
+// lattice_write.cpp: the same written
+extern const LatticeCodes kIq2Xxs, kIq2Xs, kIq2S, kIq3Xxs, kIq3S, kIq1S, kIq1M;
+LatticeBlock fit_lattice(const LatticeCodes& codes, const float* values);  // (256)
+template <const LatticeCodes& kCodes, int64_t kBlockBytes>
+void encode_lattice(const float* values, int64_t n, std::byte* block) {
+  for (; n > 0; --n, values += 256, block += kBlockBytes) kCodes.write(fit_lattice(kCodes, values), block);
+}
+
 // blocks_small.cpp: ternary, binary and four-bit floats
 extern const BlockCodes kTq1_0, kTq2_0, kMxfp4, kNvfp4, kQ1_0, kQ2_0;
 void encode_tq1_0(const float*, int64_t, std::byte*);

@@ -16,9 +16,6 @@ namespace attar::blocks {
 namespace {
 
 constexpr int kSuper = 256;
-constexpr float kLevels2[4] = {8, 25, 43, 0};
-constexpr float kLevels3Xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
-constexpr float kTernary[4] = {-1, 0, 1, 0};
 
 int with_parity(int seven_bits) {
   return seven_bits | ((std::popcount(static_cast<unsigned>(seven_bits)) & 1) << 7);
@@ -97,7 +94,6 @@ void decode_iq3_xxs(const std::byte* block, int64_t n, float* out) {
 }
 
 void decode_iq3_s(const std::byte* block, int64_t n, float* out) {
-  static constexpr float kOdd[8] = {1, 3, 5, 7, 9, 11, 13, 15};
   for (; n > 0; --n, block += 110, out += kSuper) {
     const float d = half_at(block, 0);
     for (int i = 0; i < 64; ++i) {
@@ -105,7 +101,7 @@ void decode_iq3_s(const std::byte* block, int64_t n, float* out) {
       const int scale = (byte_at(block, 106 + i / 16) >> (4 * (i / 8 % 2))) & 15;
       const float step = d * static_cast<float>(1 + 2 * scale);
       const int signs = byte_at(block, 74 + i / 2) >> (4 * (i % 2));
-      put_four(step, kIq3SGrid[byte_at(block, 2 + i) | high], kOdd, signs, out + 4 * i);
+      put_four(step, kIq3SGrid[byte_at(block, 2 + i) | high], kLevels3, signs, out + 4 * i);
     }
   }
 }
@@ -116,7 +112,7 @@ void decode_iq1_s(const std::byte* block, int64_t n, float* out) {
     for (int group = 0; group < 8; ++group) {
       const int high = u16_at(block, 34 + 2 * group);
       const float step = d * static_cast<float>(2 * ((high >> 12) & 7) + 1);
-      const float shift = high & 0x8000 ? -0.125f : 0.125f;
+      const float shift = high & 0x8000 ? -kShift : kShift;
       for (int l = 0; l < 4; ++l) {
         const int index = byte_at(block, 2 + 4 * group + l) | (((high >> (3 * l)) & 7) << 8);
         put_ternary(step, kIq1SGrid[index], shift, out + 32 * group + 8 * l);
@@ -133,7 +129,7 @@ void decode_iq1_m(const std::byte* block, int64_t n, float* out) {
     for (int i = 0; i < 32; ++i) {
       const int scale = (u16_at(block, 48 + 2 * (i / 8)) >> (3 * (i / 2 % 4))) & 7;
       const int high = byte_at(block, 32 + i / 2) >> (4 * (i % 2));
-      const float shift = high & 8 ? -0.125f : 0.125f;
+      const float shift = high & 8 ? -kShift : kShift;
       put_ternary(d * static_cast<float>(2 * scale + 1), kIq1SGrid[byte_at(block, i) | ((high & 7) << 8)], shift,
                   out + 8 * i);
     }

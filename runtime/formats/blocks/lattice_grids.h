@@ -7,6 +7,12 @@
 
 namespace attar::blocks {
 
+inline constexpr float kLevels2[4] = {8, 25, 43, 0};
+inline constexpr float kLevels3Xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
+inline constexpr float kLevels3[8] = {1, 3, 5, 7, 9, 11, 13, 15};
+inline constexpr float kTernary[4] = {-1, 0, 1, 0};
+inline constexpr float kShift = 0.125f;  // of ternary points, up or down
+
 // 256 points, 2 bits a value, levels 8, 25, 43
 inline constexpr uint16_t kIq2XxsGrid[256] = {
     0,     2,     5,     8,     10,    17,    20,    32,    34,    40,    42,    65,    68,    80,    88,    97,

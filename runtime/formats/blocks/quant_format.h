@@ -75,6 +75,34 @@ struct BlockCodes {
   void (*write_scales)(const BlockScales& scales, std::byte* block) = nullptr;
 };
 
+// What the bytes of a super-block (256) say, for the types whose codes are points of a codebook: of each group of
+// weights a scale, of each 4 or 8 a point, of each 8 their signs, or the sign of their shift in bit 0.
+struct LatticeBlock {
+  uint16_t d = 0;           // F16 bits
+  uint8_t scales[16] = {};  // s of a step, d * (2 s + 1) * unit
+  uint16_t points[64] = {};
+  uint8_t signs[32] = {};  // bit j: weight j is negative
+};
+
+// The layout of such a type: a weight is step * level, with its sign or shifted by an eighth of the step.
+struct LatticeCodes {
+  enum class Signs { Free, Even, Shifts };  // Even: the minuses of eight weights are an even number
+  Signs signs;
+  int values;  // weights of a point: 4 or 8
+  int group;   // weights that share a step: 16 or 32
+  int shared;  // weights that share signs or a shift: 8, or 32
+  int n_points;
+  const uint16_t* points;  // `bits` bits a weight, the first lowest: a place in the levels
+  int bits;
+  int n_levels;
+  const float* levels;
+  int most_scale;
+  float unit;
+  void (*write)(const LatticeBlock& block, std::byte* bytes);
+
+  int place(int point, int j) const { return (points[point] >> (bits * j)) & ((1 << bits) - 1); }
+};
+
 struct QuantFormat {
   TensorType type;
   const char* name;     // "Q4_K", as GGUF tools print it
@@ -84,10 +112,13 @@ struct QuantFormat {
   void (*decode)(const std::byte* blocks, int64_t n_blocks, float* values);
   // Plain encoder: nearest value with scales from the block alone; nullptr where Attar writes none yet
   void (*encode)(const float* values, int64_t n_blocks, std::byte* blocks);
-  const BlockCodes* codes = nullptr;  // nullptr: plain values, codebooks of several values
+  const BlockCodes* codes = nullptr;      // nullptr: plain values, codebooks of several values
+  const LatticeCodes* lattice = nullptr;  // of such codebooks
 
   // Integers are decoded for whoever asks; as a model's weights they are a quantized checkpoint without its scales.
   bool holds_weights() const { return decode != nullptr && (type < TensorType::I8 || type > TensorType::I64); }
+  // Attar writes it, and not one value after another.
+  bool written_in_blocks() const { return encode != nullptr && block_size > 1; }
   double bits_per_weight() const { return 8.0 * static_cast<double>(block_bytes) / static_cast<double>(block_size); }
   int64_t row_bytes(int64_t columns) const { return columns / block_size * block_bytes; }
 };

@@ -1,0 +1,272 @@
+#include "quantize/grid/lattice.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "quantize/grid/block_search.h"
+#include "runtime/base/fast_math.h"
+#include "runtime/base/half.h"
+
+namespace attar {
+namespace {
+
+using Signs = LatticeCodes::Signs;
+
+constexpr int kSuper = 256;
+constexpr int kMostSupers = 2;  // that sixteen groups make
+constexpr int kEights = 4;      // of a group, at most
+
+// What a search tries: levels that the peak may lie at, as shares of the last one; rounds of points for the scale, scale
+// for the points; then rounds of multiples beside each group's own.
+struct Effort {
+  std::span<const float> peaks;
+  int refinements, rounds;
+};
+constexpr float kPeaks[] = {0.75f, 0.85f, 0.95f, 1.05f, 1.18f, 1.35f, 1.6f, 2.0f};
+constexpr float kTernaryPeaks[] = {1.0f, 1.3f, 1.6f, 2.0f, 2.5f, 3.2f};
+constexpr Effort kOfLevels{kPeaks, 2, 3}, kOfTernary{kTernaryPeaks, 2, 2};
+
+float as_half(float value) {
+  return f16_to_f32(f32_to_f16(value));
+}
+
+// Sixteen groups without their signs, and those. Where minuses have to be even and are not, the value of least weight
+// times magnitude goes with the wrong one.
+struct Unsigned {
+  uint8_t minuses[kEights * kLanes] = {};  // of eight i of group l at [i * kLanes + l]
+};
+void take_signs(const LatticeCodes& codes, Groups& groups, Unsigned& out) {
+  if (codes.signs == Signs::Shifts) return;
+  for (int i = 0; i < groups.width / 8; ++i)
+    for (int l = 0; l < kLanes; ++l) {
+      float* x = groups.x + 8 * i * kLanes + l;
+      const float* w = groups.w + 8 * i * kLanes + l;
+      int minuses = 0, odd = 0, cheapest = 0;
+      for (int j = 0; j < 8; ++j) {
+        const bool minus = x[j * kLanes] < 0.0f;
+        minuses |= static_cast<int>(minus) << j, odd ^= static_cast<int>(minus);
+        x[j * kLanes] = std::fabs(x[j * kLanes]);
+        if (w[j * kLanes] * x[j * kLanes] < w[cheapest * kLanes] * x[cheapest * kLanes]) cheapest = j;
+      }
+      if (codes.signs == Signs::Even && odd != 0) minuses ^= 1 << cheapest, x[cheapest * kLanes] *= -1.0f;
+      out.minuses[i * kLanes + l] = static_cast<uint8_t>(minuses);
+    }
+}
+
+ATTAR_VECTOR_CLONES void sums_of(const Groups& groups, const LatticeLanes& found, ScaleSums& out) {
+  float cc[kLanes] = {}, cx[kLanes] = {};
+  for (int j = 0; j < groups.width; ++j)
+    for (int l = 0; l < kLanes; ++l) {
+      const float c = found.codes[j * kLanes + l], wc = groups.w[j * kLanes + l] * c;
+      cc[l] += wc * c;
+      cx[l] += wc * groups.x[j * kLanes + l];
+    }
+  for (int l = 0; l < kLanes; ++l) out.cc.of[l] = cc[l], out.cx.of[l] = cx[l];
+}
+
+ATTAR_VECTOR_CLONES void peaks_of(const Groups& groups, Lanes& peak) {
+  float most[kLanes] = {};
+  for (int j = 0; j < groups.width; ++j)
+    for (int l = 0; l < kLanes; ++l) most[l] = std::max(most[l], std::fabs(groups.x[j * kLanes + l]));
+  for (int l = 0; l < kLanes; ++l) peak.of[l] = most[l];
+}
+
+// Each group's own best step, whatever can be stored.
+Lanes best_steps(const Codebook& book, const Groups& groups, const Effort& effort) {
+  Lanes best{}, gain{}, peak;
+  peaks_of(groups, peak);
+  LatticeLanes found;
+  const auto attempt = [&](const Lanes& steps) {
+    ScaleSums sums;
+    nearest_points(book, groups, steps, found);
+    sums_of(groups, found, sums);
+    for (int l = 0; l < kLanes; ++l) {
+      const float scale = sums.cc[l] > 0.0f ? sums.cx[l] / sums.cc[l] : 0.0f;
+      if (sums.cx[l] * scale > gain[l] && scale > 0.0f) gain[l] = sums.cx[l] * scale, best[l] = scale;
+    }
+  };
+  const float last = book.codes().levels[book.codes().n_levels - 1];
+  for (const float share : effort.peaks) {
+    Lanes steps;
+    for (int l = 0; l < kLanes; ++l) steps[l] = peak[l] / (share * last);
+    attempt(steps);
+  }
+  for (int i = 0; i < effort.refinements; ++i) attempt(Lanes(best));
+  return best;
+}
+
+// Super-blocks as they are decoded: group g's step is d * multiples[g] * unit.
+struct Supers {
+  float d[kMostSupers] = {};
+  Lanes multiples{};  // odd
+  float error[kMostSupers] = {HUGE_VALF, HUGE_VALF};
+};
+
+struct Shape {
+  int groups_a_super, n_supers;
+  float most, unit;
+  explicit Shape(const LatticeCodes& codes)
+      : groups_a_super(kSuper / codes.group),
+        n_supers(kLanes / groups_a_super),
+        most(static_cast<float>(2 * codes.most_scale + 1)),
+        unit(codes.unit) {}
+  float odd(float multiple) const {
+    return std::clamp(2.0f * std::nearbyint(0.5f * (multiple - 1.0f)) + 1.0f, 1.0f, most);
+  }
+};
+
+Lanes steps_of(const Supers& supers, const Shape& shape, float up) {
+  Lanes steps;
+  for (int l = 0; l < kLanes; ++l)
+    steps[l] = supers.d[l / shape.groups_a_super] *
+               (std::clamp(supers.multiples[l] + up, 1.0f, shape.most) * shape.unit);
+  return steps;
+}
+
+// d so that the largest step is its most-th multiple, or somewhat fewer: what leaves least of sum(cc (step - best)^2).
+Supers rounded(const Lanes& best, const ScaleSums& sums, const Shape& shape) {
+  Supers out;
+  for (int s = 0; s < shape.n_supers; ++s) {
+    const int first = s * shape.groups_a_super, end = first + shape.groups_a_super;
+    const float largest = *std::max_element(best.of + first, best.of + end);
+    float least = HUGE_VALF;
+    for (float multiple = shape.most + 1.0f; multiple >= 0.6f * shape.most; multiple -= 0.5f) {
+      const float d = as_half(largest / (multiple * shape.unit)), inverse = d > 0.0f ? 1.0f / (d * shape.unit) : 0.0f;
+      float error = 0.0f;
+      for (int l = first; l < end; ++l) {
+        const float off = d * shape.unit * shape.odd(best[l] * inverse) - best[l];
+        error += sums.cc[l] * off * off;
+      }
+      if (!(error < least)) continue;
+      least = error, out.d[s] = d;
+      for (int l = first; l < end; ++l) out.multiples[l] = shape.odd(best[l] * inverse);
+    }
+  }
+  return out;
+}
+
+ATTAR_VECTOR_CLONES void errors_of(const Groups& groups, const LatticeLanes& found, const Lanes& steps, Lanes& out) {
+  float error[kLanes] = {};
+  for (int j = 0; j < groups.width; ++j)
+    for (int l = 0; l < kLanes; ++l) {
+      const float difference = steps.of[l] * found.codes[j * kLanes + l] - groups.x[j * kLanes + l];
+      error[l] += groups.w[j * kLanes + l] * difference * difference;
+    }
+  for (int l = 0; l < kLanes; ++l) out.of[l] = error[l];
+}
+
+// Each group takes the best of its own multiple and those beside it. -> the sums of what it took
+ScaleSums choose_multiples(const Codebook& book, const Groups& groups, const Shape& shape, Supers& supers) {
+  ScaleSums best{};
+  Lanes least, chosen = supers.multiples;
+  for (float& error : least.of) error = HUGE_VALF;
+  LatticeLanes found;
+  for (const float up : {0.0f, -2.0f, 2.0f}) {
+    const Lanes steps = steps_of(supers, shape, up);
+    ScaleSums sums;
+    Lanes error;
+    nearest_points(book, groups, steps, found);
+    errors_of(groups, found, steps, error);
+    sums_of(groups, found, sums);
+    for (int l = 0; l < kLanes; ++l) {
+      if (!(error[l] < least[l])) continue;
+      least[l] = error[l], best.cc[l] = sums.cc[l], best.cx[l] = sums.cx[l];
+      chosen[l] = std::clamp(supers.multiples[l] + up, 1.0f, shape.most);
+    }
+  }
+  supers.multiples = chosen;
+  for (int s = 0; s < shape.n_supers; ++s) supers.error[s] = 0.0f;
+  for (int l = 0; l < kLanes; ++l) supers.error[l / shape.groups_a_super] += least[l];
+  return best;
+}
+
+void refit(const ScaleSums& sums, const Shape& shape, int s, Supers& supers) {
+  double mm = 0.0, mx = 0.0;
+  for (int l = s * shape.groups_a_super; l < (s + 1) * shape.groups_a_super; ++l) {
+    const double m = static_cast<double>(supers.multiples[l] * shape.unit);
+    mm += m * m * static_cast<double>(sums.cc[l]), mx += m * static_cast<double>(sums.cx[l]);
+  }
+  if (mm > 0.0 && mx > 0.0) supers.d[s] = as_half(static_cast<float>(mx / mm));
+}
+
+void copy_super(const Supers& from, const Shape& shape, int s, Supers& to) {
+  to.d[s] = from.d[s], to.error[s] = from.error[s];
+  for (int l = s * shape.groups_a_super; l < (s + 1) * shape.groups_a_super; ++l) to.multiples[l] = from.multiples[l];
+}
+
+Supers improved(const Codebook& book, const Groups& groups, const Shape& shape, int rounds, Supers supers) {
+  Supers best = supers;
+  for (int round = 0; round < rounds; ++round) {
+    const ScaleSums sums = choose_multiples(book, groups, shape, supers);
+    bool better = false;
+    for (int s = 0; s < shape.n_supers; ++s) {
+      if (!(supers.error[s] < best.error[s])) continue;
+      better = true;
+      copy_super(supers, shape, s, best);
+      refit(sums, shape, s, supers);
+    }
+    if (!better) break;
+  }
+  return best;
+}
+
+void put_blocks(const LatticeCodes& codes, const Shape& shape, const Supers& supers, const LatticeLanes& found,
+                const Unsigned& signs, std::span<LatticeBlock> out) {
+  const int points = codes.group / codes.values, eights = codes.group / 8;
+  for (size_t s = 0; s < out.size(); ++s) {
+    LatticeBlock& block = out[s] = {};
+    block.d = f32_to_f16(supers.d[s]);
+    for (int g = 0; g < shape.groups_a_super; ++g) {
+      const int l = static_cast<int>(s) * shape.groups_a_super + g;
+      block.scales[g] = static_cast<uint8_t>(0.5f * (supers.multiples[l] - 1.0f));
+      for (int p = 0; p < points; ++p) block.points[g * points + p] = found.points[p * kLanes + l];
+      for (int i = 0; i < eights; ++i)
+        block.signs[g * eights + i] =
+            codes.signs == Signs::Shifts ? found.shifted[i * kLanes + l] : signs.minuses[i * kLanes + l];
+    }
+  }
+}
+
+void fit_groups(const Codebook& book, Groups& groups, std::span<LatticeBlock> out) {
+  const LatticeCodes& codes = book.codes();
+  const Effort& effort = codes.signs == Signs::Shifts ? kOfTernary : kOfLevels;
+  const Shape shape(codes);
+  Unsigned signs;
+  take_signs(codes, groups, signs);
+  LatticeLanes found;
+  const Lanes best = best_steps(book, groups, effort);
+  ScaleSums sums;
+  nearest_points(book, groups, best, found);
+  sums_of(groups, found, sums);
+  const Supers supers = improved(book, groups, shape, effort.rounds, rounded(best, sums, shape));
+  nearest_points(book, groups, steps_of(supers, shape, 0.0f), found);
+  put_blocks(codes, shape, supers, found, signs, out);
+}
+
+}  // namespace
+
+std::vector<LatticeBlock> fit_lattice_blocks(const QuantFormat& format, std::span<const float> rows,
+                                             std::span<const float> weights) {
+  const Codebook& book = codebook_of(format);
+  const auto n_blocks = static_cast<int64_t>(rows.size()) / kSuper;
+  std::vector<LatticeBlock> out(static_cast<size_t>(n_blocks));
+  Groups groups(book.codes().group);
+  const int64_t at_once = kLanes * book.codes().group / kSuper;
+  for (int64_t first = 0; first < n_blocks; first += at_once) {
+    const int64_t count = std::min(at_once, n_blocks - first);
+    load_blocks(rows, weights, kSuper, first, count, groups);
+    fit_groups(book, groups, std::span(out).subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
+  }
+  return out;
+}
+
+void write_lattice(const QuantFormat& format, std::span<const LatticeBlock> blocks, std::span<std::byte> out) {
+  for (size_t b = 0; b < blocks.size(); ++b)
+    format.lattice->write(blocks[b], out.data() + b * static_cast<size_t>(format.block_bytes));
+}
+
+float lattice_step(const LatticeCodes& codes, const LatticeBlock& block, int group) {
+  return f16_to_f32(block.d) * (static_cast<float>(2 * block.scales[group] + 1) * codes.unit);
+}
+
+}  // namespace attar

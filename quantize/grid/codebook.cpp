@@ -25,8 +25,8 @@ typedef float Vector __attribute__((vector_size(4 * kLanes), may_alias, aligned(
 
 // Errors of half points, a lane a group; of second halves as whole numbers, which order as they do.
 struct Halves {
-  float first[kMostHalves * kLanes];
-  int32_t second[kMostHalves * kLanes];
+  alignas(64) float first[kMostHalves * kLanes];
+  alignas(64) int32_t second[kMostHalves * kLanes];
 };
 
 // Values x and weights w of one point's half (kHalf * kLanes) -> errors of all halves.
@@ -59,14 +59,15 @@ struct Found {
   int32_t first[kLanes], second[kLanes];
 };
 
-ATTAR_INLINE void least_of_runs(const Codebook::Run* runs, size_t n_runs, const uint8_t* seconds, const Halves& halves,
+ATTAR_INLINE void least_of_runs(const Codebook::Run* runs, size_t n_runs, const uint16_t* seconds, const Halves& halves,
                                 Found& out) {
   Vector best = Vector{} + HUGE_VALF;
-  WholeVector first = WholeVector{} + runs[0].first, second = WholeVector{} + seconds[0];
+  WholeVector first = WholeVector{} + runs[0].first, second = WholeVector{} + seconds[0] / kLanes;
   for (size_t r = 0; r < n_runs; ++r) {
     WholeVector least = WholeVector{} + INT_MAX;
-    for (int k = runs[r].begin; k < runs[r].end; ++k) {
-      const WholeVector own = *reinterpret_cast<const WholeVector*>(halves.second + seconds[k] * kLanes);
+#pragma GCC unroll 4
+    for (size_t k = runs[r].begin; k < runs[r].end; ++k) {
+      const WholeVector own = *reinterpret_cast<const WholeVector*>(halves.second + seconds[k]);
       least = own < least ? own : least;
     }
     const Vector error = *reinterpret_cast<const Vector*>(halves.first + runs[r].first * kLanes) +
@@ -82,7 +83,7 @@ ATTAR_INLINE void least_of_runs(const Codebook::Run* runs, size_t n_runs, const 
 }
 
 template <int kHalf, int kLevels>
-ATTAR_INLINE void find_point(const Codebook::Run* runs, size_t n_runs, const uint8_t* seconds, const float* x,
+ATTAR_INLINE void find_point(const Codebook::Run* runs, size_t n_runs, const uint16_t* seconds, const float* x,
                              const float* w, const float* step, const float* levels, float shift, Found& out) {
   constexpr int kHalves = kHalf == 2 ? kLevels * kLevels : kLevels * kLevels * kLevels * kLevels;
   Halves halves;
@@ -94,12 +95,12 @@ ATTAR_INLINE void find_point(const Codebook::Run* runs, size_t n_runs, const uin
       halves.second[h * kLanes + l] = (std::bit_cast<int32_t>(errors[h * kLanes + l]) & ~kSecondBits) | h;
   least_of_runs(runs, n_runs, seconds, halves, out);
 }
-ATTAR_VECTOR_CLONES void find_of_eight(const Codebook::Run* runs, size_t n_runs, const uint8_t* seconds, const float* x,
+ATTAR_VECTOR_CLONES void find_of_eight(const Codebook::Run* runs, size_t n_runs, const uint16_t* seconds, const float* x,
                                        const float* w, const float* step, const float* levels, float shift,
                                        Found& out) {
   find_point<4, 3>(runs, n_runs, seconds, x, w, step, levels, shift, out);
 }
-ATTAR_VECTOR_CLONES void find_of_four(const Codebook::Run* runs, size_t n_runs, const uint8_t* seconds, const float* x,
+ATTAR_VECTOR_CLONES void find_of_four(const Codebook::Run* runs, size_t n_runs, const uint16_t* seconds, const float* x,
                                       const float* w, const float* step, const float* levels, float shift, Found& out) {
   find_point<2, 8>(runs, n_runs, seconds, x, w, step, levels, shift, out);
 }
@@ -153,10 +154,10 @@ Codebook::Codebook(const LatticeCodes& codes) : codes_(&codes), n_halves_(1) {
     point_of_[static_cast<size_t>(halves[0] * n_halves_ + halves[1])] = static_cast<int16_t>(point);
   }
   for (int first = 0; first < n_halves_; ++first) {
-    const auto begin = static_cast<int>(seconds_.size());
+    const size_t begin = seconds_.size();
     for (int second = 0; second < n_halves_; ++second)
-      if (point_of(first, second) >= 0) seconds_.push_back(static_cast<uint8_t>(second));
-    if (const auto end = static_cast<int>(seconds_.size()); end > begin) runs_.push_back({first, begin, end});
+      if (point_of(first, second) >= 0) seconds_.push_back(static_cast<uint16_t>(second * kLanes));
+    if (seconds_.size() > begin) runs_.push_back({first, begin, seconds_.size()});
   }
 }
 

@@ -25,12 +25,13 @@ class Codebook {
   // What point `point` stands for: (values)
   const float* levels_of(int point) const { return levels_.data() + point * codes_->values; }
 
-  // The first halves that points have, and the second halves of those points: seconds()[begin .. end).
+  // The first halves that points have, and the second halves of those points: seconds()[begin .. end), times kLanes.
   struct Run {
-    int first, begin, end;
+    int first;
+    size_t begin, end;
   };
   const std::vector<Run>& runs() const { return runs_; }
-  const std::vector<uint8_t>& seconds() const { return seconds_; }
+  const std::vector<uint16_t>& seconds() const { return seconds_; }
 
  private:
   const LatticeCodes* codes_;
@@ -38,7 +39,7 @@ class Codebook {
   std::vector<int16_t> point_of_;  // (n_halves, n_halves); -1: none
   std::vector<float> levels_;      // (n_points, values)
   std::vector<Run> runs_;
-  std::vector<uint8_t> seconds_;
+  std::vector<uint16_t> seconds_;
 };
 
 // That of a type; made when it is first asked for.

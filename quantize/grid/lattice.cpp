@@ -23,8 +23,8 @@ struct Effort {
   int refinements, rounds;
 };
 constexpr float kPeaks[] = {0.75f, 0.85f, 0.95f, 1.05f, 1.18f, 1.35f, 1.6f, 2.0f};
-constexpr float kTernaryPeaks[] = {1.0f, 1.3f, 1.6f, 2.0f, 2.5f, 3.2f};
-constexpr Effort kOfLevels{kPeaks, 2, 3}, kOfTernary{kTernaryPeaks, 2, 2};
+constexpr float kTernaryPeaks[] = {1.4f, 2.0f, 3.0f};
+constexpr Effort kOfLevels{kPeaks, 1, 2}, kOfTernary{kTernaryPeaks, 1, 1};
 
 float as_half(float value) {
   return f16_to_f32(f32_to_f16(value));
@@ -71,9 +71,13 @@ ATTAR_VECTOR_CLONES void peaks_of(const Groups& groups, Lanes& peak) {
   for (int l = 0; l < kLanes; ++l) peak.of[l] = most[l];
 }
 
-// Each group's own best step, whatever can be stored.
-Lanes best_steps(const Codebook& book, const Groups& groups, const Effort& effort) {
-  Lanes best{}, gain{}, peak;
+// Each group's own best step, whatever can be stored, and sum(w c^2) of the points that it is best for.
+struct BestSteps {
+  Lanes step{}, cc{};
+};
+BestSteps best_steps(const Codebook& book, const Groups& groups, const Effort& effort) {
+  BestSteps best;
+  Lanes gain{}, peak;
   peaks_of(groups, peak);
   LatticeLanes found;
   const auto attempt = [&](const Lanes& steps) {
@@ -82,7 +86,7 @@ Lanes best_steps(const Codebook& book, const Groups& groups, const Effort& effor
     sums_of(groups, found, sums);
     for (int l = 0; l < kLanes; ++l) {
       const float scale = sums.cc[l] > 0.0f ? sums.cx[l] / sums.cc[l] : 0.0f;
-      if (sums.cx[l] * scale > gain[l] && scale > 0.0f) gain[l] = sums.cx[l] * scale, best[l] = scale;
+      if (sums.cx[l] * scale > gain[l] && scale > 0.0f) gain[l] = sums.cx[l] * scale, best.step[l] = scale, best.cc[l] = sums.cc[l];
     }
   };
   const float last = book.codes().levels[book.codes().n_levels - 1];
@@ -91,7 +95,7 @@ Lanes best_steps(const Codebook& book, const Groups& groups, const Effort& effor
     for (int l = 0; l < kLanes; ++l) steps[l] = peak[l] / (share * last);
     attempt(steps);
   }
-  for (int i = 0; i < effort.refinements; ++i) attempt(Lanes(best));
+  for (int i = 0; i < effort.refinements; ++i) attempt(Lanes(best.step));
   return best;
 }
 
@@ -99,7 +103,6 @@ Lanes best_steps(const Codebook& book, const Groups& groups, const Effort& effor
 struct Supers {
   float d[kMostSupers] = {};
   Lanes multiples{};  // odd
-  float error[kMostSupers] = {HUGE_VALF, HUGE_VALF};
 };
 
 struct Shape {
@@ -124,22 +127,22 @@ Lanes steps_of(const Supers& supers, const Shape& shape, float up) {
 }
 
 // d so that the largest step is its most-th multiple, or somewhat fewer: what leaves least of sum(cc (step - best)^2).
-Supers rounded(const Lanes& best, const ScaleSums& sums, const Shape& shape) {
+Supers rounded(const BestSteps& best, const Shape& shape) {
   Supers out;
   for (int s = 0; s < shape.n_supers; ++s) {
     const int first = s * shape.groups_a_super, end = first + shape.groups_a_super;
-    const float largest = *std::max_element(best.of + first, best.of + end);
+    const float largest = *std::max_element(best.step.of + first, best.step.of + end);
     float least = HUGE_VALF;
     for (float multiple = shape.most + 1.0f; multiple >= 0.6f * shape.most; multiple -= 0.5f) {
       const float d = as_half(largest / (multiple * shape.unit)), inverse = d > 0.0f ? 1.0f / (d * shape.unit) : 0.0f;
       float error = 0.0f;
       for (int l = first; l < end; ++l) {
-        const float off = d * shape.unit * shape.odd(best[l] * inverse) - best[l];
-        error += sums.cc[l] * off * off;
+        const float off = d * shape.unit * shape.odd(best.step[l] * inverse) - best.step[l];
+        error += best.cc[l] * off * off;
       }
       if (!(error < least)) continue;
       least = error, out.d[s] = d;
-      for (int l = first; l < end; ++l) out.multiples[l] = shape.odd(best[l] * inverse);
+      for (int l = first; l < end; ++l) out.multiples[l] = shape.odd(best.step[l] * inverse);
     }
   }
   return out;
@@ -175,8 +178,6 @@ ScaleSums choose_multiples(const Codebook& book, const Groups& groups, const Sha
     }
   }
   supers.multiples = chosen;
-  for (int s = 0; s < shape.n_supers; ++s) supers.error[s] = 0.0f;
-  for (int l = 0; l < kLanes; ++l) supers.error[l / shape.groups_a_super] += least[l];
   return best;
 }
 
@@ -189,25 +190,12 @@ void refit(const ScaleSums& sums, const Shape& shape, int s, Supers& supers) {
   if (mm > 0.0 && mx > 0.0) supers.d[s] = as_half(static_cast<float>(mx / mm));
 }
 
-void copy_super(const Supers& from, const Shape& shape, int s, Supers& to) {
-  to.d[s] = from.d[s], to.error[s] = from.error[s];
-  for (int l = s * shape.groups_a_super; l < (s + 1) * shape.groups_a_super; ++l) to.multiples[l] = from.multiples[l];
-}
-
-Supers improved(const Codebook& book, const Groups& groups, const Shape& shape, int rounds, Supers supers) {
-  Supers best = supers;
+// Points for the multiples, d for both, and so on: each of the two only ever helps, but for d's rounding.
+void improve(const Codebook& book, const Groups& groups, const Shape& shape, int rounds, Supers& supers) {
   for (int round = 0; round < rounds; ++round) {
     const ScaleSums sums = choose_multiples(book, groups, shape, supers);
-    bool better = false;
-    for (int s = 0; s < shape.n_supers; ++s) {
-      if (!(supers.error[s] < best.error[s])) continue;
-      better = true;
-      copy_super(supers, shape, s, best);
-      refit(sums, shape, s, supers);
-    }
-    if (!better) break;
+    for (int s = 0; s < shape.n_supers; ++s) refit(sums, shape, s, supers);
   }
-  return best;
 }
 
 void put_blocks(const LatticeCodes& codes, const Shape& shape, const Supers& supers, const LatticeLanes& found,
@@ -234,11 +222,8 @@ void fit_groups(const Codebook& book, Groups& groups, std::span<LatticeBlock> ou
   Unsigned signs;
   take_signs(codes, groups, signs);
   LatticeLanes found;
-  const Lanes best = best_steps(book, groups, effort);
-  ScaleSums sums;
-  nearest_points(book, groups, best, found);
-  sums_of(groups, found, sums);
-  const Supers supers = improved(book, groups, shape, effort.rounds, rounded(best, sums, shape));
+  Supers supers = rounded(best_steps(book, groups, effort), shape);
+  improve(book, groups, shape, effort.rounds, supers);
   nearest_points(book, groups, steps_of(supers, shape, 0.0f), found);
   put_blocks(codes, shape, supers, found, signs, out);
 }

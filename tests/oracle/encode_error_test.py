@@ -16,6 +16,8 @@ pytestmark = pytest.mark.parity
 know_q2_0()
 
 TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q3_K", "Q2_K", "MXFP4", "Q2_0", "NVFP4", "IQ4_XS", "TQ2_0", "TQ1_0", "Q1_0"]
+LATTICES = ["IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]  # of which ggml refuses some without weights
+TYPES += LATTICES
 ROWS, COLUMNS = 48, 1536
 AT_MOST = {"MXFP4": 1.0, "Q1_0": 1.0001}  # of ggml's: five powers of two are all there are; without weights its mean is the best scale, but for a sum's last bit
 OF_PEAKS = {"Q2_0": 0.24, "TQ2_0": 0.33, "TQ1_0": 0.33, "NVFP4": 0.58, "MXFP4": 0.95}  # ggml: the scale that holds the largest value
@@ -93,6 +95,8 @@ def theirs(name, values, weights):
     lib = llama_cpp.library().lib
     lib.ggml_quantize_chunk.restype = ctypes.c_size_t
     kind = GGMLQuantizationType[name]
+    if name in LATTICES and weights is None:
+        weights = np.ones(COLUMNS, np.float32)
     lib.ggml_row_size.restype = ctypes.c_size_t
     out = np.zeros(ROWS * lib.ggml_row_size(ctypes.c_int(kind), ctypes.c_int64(COLUMNS)), np.uint8)
     pointer = lambda array: array.ctypes.data_as(ctypes.c_void_p)  # noqa: E731

@@ -7,7 +7,6 @@
 #include "compress/block_walk.h"
 #include "compress/weight_source.h"
 #include "quantize/gptq.h"
-#include "quantize/grid/grid.h"
 #include "quantize/measure/importance.h"
 #include "quantize/measure/survey.h"
 #include "quantize/quantize.h"
@@ -29,14 +28,13 @@ class FeedbackPass {
   // Before the walk. A survey's says what the embedding's errors cost: then the walk is given what its codes stand for.
   void embedding(const Survey* survey, const std::vector<int64_t>& ids) {
     const TensorSpec spec = spec_of(weights_.config(), Role::Embedding);
-    if (survey != nullptr)
-      encode(spec.name, gptq::input_hessian(survey->embedding, 1), survey->weights.at(spec.name), nullptr);
+    if (survey != nullptr) encode(spec.name, Inputs(survey->embedding, 1), survey->weights.at(spec.name), nullptr);
     changed_.parameters[spec.name] = survey != nullptr && stands_for_codes(spec.name)
                                          ? decoded_rows(out_.tensors.at(spec.name), ids)
                                          : weights_.rows(spec, ids);
   }
   void group(int64_t layer, LinearGroup group, const LinearStats& stats) {
-    const gptq::InputHessian inputs = gptq::input_hessian(stats.gram, stats.tokens);
+    Inputs inputs(stats.gram, stats.tokens);
     const std::vector<float> search_weights = relative_weights(input_means(stats));
     for (const Role role : group_roles(weights_.config(), group)) {
       const std::string name = tensor_name(layer, role);
@@ -49,17 +47,37 @@ class FeedbackPass {
   QuantizedModel& out() { return out_; }
 
  private:
-  void encode(const std::string& name, const gptq::InputHessian& inputs, const std::vector<float>& search_weights,
-              at::Tensor* values) {
+  // A group's inputs, in the order that each of its types asks for.
+  class Inputs {
+   public:
+    Inputs(const at::Tensor& gram, int64_t tokens) : gram_(gram), tokens_(tokens) {}
+    const gptq::InputHessian& of(const QuantFormat& format) {
+      const int64_t together = gptq::columns_at_once(format);
+      const auto found = made_.find(together);
+      if (found != made_.end()) return found->second;
+      return made_[together] = gptq::input_hessian(gram_, tokens_, together);
+    }
+
+   private:
+    const at::Tensor& gram_;
+    int64_t tokens_;
+    std::map<int64_t, gptq::InputHessian> made_;
+  };
+
+  void encode(const std::string& name, Inputs&& inputs, const std::vector<float>& search_weights, at::Tensor* values) {
+    encode(name, inputs, search_weights, values);
+  }
+  void encode(const std::string& name, Inputs& inputs, const std::vector<float>& search_weights, at::Tensor* values) {
     const PlannedTensor& planned = *planned_.at(name);
-    out_.tensors[name] = has_grid(format_of(planned.type))
-                             ? encode_with_feedback(weights_, planned, inputs, search_weights, threads_, values)
+    out_.tensors[name] = format_of(planned.type).written_in_blocks()
+                             ? encode_with_feedback(weights_, planned, inputs.of(format_of(planned.type)),
+                                                    search_weights, threads_, values)
                              : encode_tensor(weights_, planned, nullptr, threads_);
   }
   // What is lost in its type becomes F32, and what has no grid is as good as unchanged.
   bool stands_for_codes(const std::string& name) const {
     const QuantizedTensor& tensor = out_.tensors.at(name);
-    return has_grid(format_of(tensor.type)) && tensor.relative_error <= most_loss(tensor.type);
+    return format_of(tensor.type).written_in_blocks() && tensor.relative_error <= most_loss(tensor.type);
   }
 
   const WeightSource& weights_;

@@ -9,10 +9,13 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "compress/obs.h"
+#include "quantize/gptq_lattice.h"
 #include "quantize/grid/grid.h"
+#include "quantize/grid/lattice.h"
 #include "quantize/refine.h"
 #include "runtime/base/error.h"
 
@@ -21,7 +24,6 @@ namespace {
 
 constexpr double kDamping = 0.05;
 constexpr int kMostDampings = 5;      // each ten times the one before
-constexpr int64_t kBlockInputs = 64;  // whose errors reach the other inputs as one product
 
 constexpr int64_t kPanelRows = 256;  // of a matrix that another is made of, at once
 
@@ -41,6 +43,18 @@ at::Tensor ordered_mean(const at::Tensor& gram, double tokens, const at::Tensor&
   }
   out.diagonal().copy_(diagonal.index_select(0, order));
   return out;
+}
+
+// Runs of `together` columns, most energy first.
+std::vector<int64_t> by_energy(const at::Tensor& diagonal, int64_t together) {
+  const at::Tensor sums = diagonal.view({-1, together}).sum(at::IntArrayRef{1}, false, at::kDouble);
+  const auto* energy = sums.const_data_ptr<double>();
+  std::vector<int64_t> runs(static_cast<size_t>(sums.numel())), order;
+  std::iota(runs.begin(), runs.end(), 0);
+  std::stable_sort(runs.begin(), runs.end(), [&](int64_t a, int64_t b) { return energy[a] > energy[b]; });
+  for (const int64_t run : runs)
+    for (int64_t j = 0; j < together; ++j) order.push_back(run * together + j);
+  return order;
 }
 
 // The same in the inputs' own order. -> (in, in) f32
@@ -101,15 +115,11 @@ std::vector<double> output_errors(const at::Tensor& values, const InputHessian& 
 
 }  // namespace
 
-InputHessian input_hessian(const at::Tensor& gram, int64_t given_tokens) {
+InputHessian input_hessian(const at::Tensor& gram, int64_t given_tokens, int64_t together) {
   const auto tokens = static_cast<double>(given_tokens);
   const at::Tensor diagonal = (gram.diagonal() / tokens).contiguous();
-  const auto* energy = diagonal.const_data_ptr<double>();
   InputHessian inputs;
-  inputs.order.resize(static_cast<size_t>(gram.size(0)));
-  std::iota(inputs.order.begin(), inputs.order.end(), 0);
-  std::stable_sort(inputs.order.begin(), inputs.order.end(),
-                   [&](int64_t a, int64_t b) { return energy[a] > energy[b]; });
+  inputs.order = by_energy(diagonal, together);
   const at::Tensor order = at::tensor(inputs.order, at::kLong);
   double damping = kDamping;
   for (int i = 0; i < kMostDampings; ++i, damping *= 10.0) {
@@ -127,30 +137,78 @@ InputHessian input_hessian(const at::Tensor& gram, int64_t given_tokens) {
                     "give more calibration text, or use the preset fast");
 }
 
+namespace {
+
+// Both ways to round rows (n, in); write() makes the bytes of one of them a row. -> what they decode to, (n, in)
+struct Rounding {
+  at::Tensor nearest, feedback;
+  std::function<at::Tensor(const std::vector<bool>& fed_back, std::span<std::byte> out)> write;
+
+  at::Tensor chosen(const std::vector<bool>& fed_back) const {
+    at::Tensor values = nearest.clone();
+    for (size_t r = 0; r < fed_back.size(); ++r)
+      if (fed_back[r]) values[static_cast<int64_t>(r)].copy_(feedback[static_cast<int64_t>(r)]);
+    return values;
+  }
+};
+
+Rounding on_grid(const QuantFormat& format, const InputHessian& inputs, std::span<const float> weights,
+                 const at::Tensor& rows) {
+  const Grid found = fit_grid(format, {rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())}, weights);
+  Rounding out{nearest_values(found, rows), feedback_values(found, inputs, rows), {}};
+  out.write = [&inputs, found, rows, both = out](const std::vector<bool>& fed_back, std::span<std::byte> bytes) {
+    Grid grid = found;
+    at::Tensor values = both.chosen(fed_back);
+    refine(inputs.hessian, rows, grid, values);
+    const auto* value = values.const_data_ptr<float>();
+    std::vector<int8_t> codes(static_cast<size_t>(values.numel()));
+    for (int64_t i = 0; i < values.numel(); ++i)  // a value of the grid rounds to its own code
+      codes[static_cast<size_t>(i)] = round_at(grid, i, value[i]).code;
+    pack(grid, codes, bytes);
+    return values;
+  };
+  return out;
+}
+
+Rounding on_lattice(const QuantFormat& format, const InputHessian& inputs, std::span<const float> weights,
+                    const at::Tensor& rows) {
+  std::vector<LatticeBlock> nearest =
+      fit_lattice_blocks(format, {rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())}, weights);
+  std::vector<LatticeBlock> feedback = nearest;
+  std::vector<std::byte> bytes(static_cast<size_t>(format.row_bytes(rows.numel())));
+  write_lattice(format, nearest, bytes);
+  Rounding out{at::empty_like(rows), lattice_feedback(format, inputs, rows, feedback), {}};
+  format.decode(bytes.data(), static_cast<int64_t>(nearest.size()), out.nearest.mutable_data_ptr<float>());
+  out.write = [&format, nearest = std::move(nearest), feedback = std::move(feedback), both = out](
+                  const std::vector<bool>& fed_back, std::span<std::byte> to) {
+    const size_t a_row = nearest.size() / fed_back.size();
+    std::vector<LatticeBlock> own = nearest;
+    for (size_t b = 0; b < own.size(); ++b)
+      if (fed_back[b / a_row]) own[b] = feedback[b];
+    write_lattice(format, own, to);
+    return both.chosen(fed_back);
+  };
+  return out;
+}
+
+}  // namespace
+
 OutputError encode_rows(const QuantFormat& format, const InputHessian& inputs, std::span<const float> weights,
                         at::Tensor rows, std::span<std::byte> out) {
-  const int64_t n = rows.size(0), in = rows.size(1);
-  const auto* row_data = rows.const_data_ptr<float>();
-  Grid grid = fit_grid(format, {row_data, static_cast<size_t>(n * in)}, weights);
-  const at::Tensor nearest = nearest_values(grid, rows);
-  at::Tensor values = feedback_values(grid, inputs, rows);
-  const std::vector<double> nearest_errors = output_errors(nearest - rows, inputs),
-                            feedback_errors = output_errors(values - rows, inputs),
+  const Rounding rounding = (format.lattice != nullptr ? on_lattice : on_grid)(format, inputs, weights, rows);
+  const std::vector<double> nearest = output_errors(rounding.nearest - rows, inputs),
+                            feedback = output_errors(rounding.feedback - rows, inputs),
                             energies = output_errors(rows, inputs);
-  for (int64_t r = 0; r < n; ++r)
-    if (const auto at = static_cast<size_t>(r); nearest_errors[at] <= feedback_errors[at]) values[r].copy_(nearest[r]);
-  refine(inputs.hessian, rows, grid, values);
-  const std::vector<double> errors = output_errors(values - rows, inputs);
+  std::vector<bool> fed_back(energies.size());
+  for (size_t r = 0; r < energies.size(); ++r) fed_back[r] = feedback[r] < nearest[r];
+  const at::Tensor values = rounding.write(fed_back, out);
+  const std::vector<double> kept = output_errors(values - rows, inputs);
   OutputError total;
-  for (size_t r = 0; r < errors.size(); ++r) {
-    total.nearest += nearest_errors[r], total.fed_back += feedback_errors[r];
-    total.kept += errors[r], total.energy += energies[r];
+  for (size_t r = 0; r < energies.size(); ++r) {
+    total.nearest += nearest[r], total.fed_back += feedback[r];
+    total.kept += kept[r], total.energy += energies[r];
   }
   rows.copy_(values);
-  std::vector<int8_t> codes(static_cast<size_t>(n * in));
-  for (int64_t i = 0; i < n * in; ++i)  // a value of the grid rounds to its own code
-    codes[static_cast<size_t>(i)] = round_at(grid, i, row_data[i]).code;
-  pack(grid, codes, out);
   return total;
 }
 

@@ -117,16 +117,21 @@ Reparameterizations grid_parameters(const CausalLM& original, const QuantizedMod
   for (const auto& [name, tensor] : quantized.tensors) {
     const QuantFormat& format = format_of(tensor.type);
     if (tensor.type == TensorType::F32) continue;
-    out[name] = has_grid(format) ? on_grid(original.parameter(name), tensor, options, threads)
-                                 : on_plain_type(original.parameter(name), format, options);
+    if (format.lattice != nullptr)
+      out[name] = Reparameterization{};  // frozen
+    else
+      out[name] = has_grid(format) ? on_grid(original.parameter(name), tensor, options, threads)
+                                   : on_plain_type(original.parameter(name), format, options);
   }
   return out;
 }
 
 void take_trained(const CausalLM& student, const Reparameterizations& trained, QuantizedModel& quantized, int threads) {
+  int codebooks = 0;
   for (auto& [name, tensor] : quantized.tensors) {
     const QuantFormat& format = format_of(tensor.type);
     const auto own = trained.find(name);
+    codebooks += format.lattice != nullptr ? 1 : 0;
     if (own != trained.end() && own->second.frozen()) continue;
     if (!has_grid(format)) {  // what the student holds is a value of the type
       const at::Tensor values = student.parameter(name).detach().contiguous();
@@ -149,6 +154,9 @@ void take_trained(const CausalLM& student, const Reparameterizations& trained, Q
                              static_cast<size_t>(part.count * format.block_bytes)));
     });
   }
+  if (codebooks > 0)
+    quantized.notes.push_back("nothing was learned in " + std::to_string(codebooks) +
+                              " tensors of codebooks (IQ1, IQ2, IQ3): their codes stayed");
 }
 
 std::string content_hash(const QuantizedModel& quantized) {

@@ -4,8 +4,8 @@
 #include <array>
 #include <bit>
 #include <cassert>
-#include <cmath>
 #include <climits>
+#include <cmath>
 #include <cstring>
 
 #include "runtime/base/fast_math.h"
@@ -95,9 +95,9 @@ ATTAR_INLINE void find_point(const Codebook::Run* runs, size_t n_runs, const uin
       halves.second[h * kLanes + l] = (std::bit_cast<int32_t>(errors[h * kLanes + l]) & ~kSecondBits) | h;
   least_of_runs(runs, n_runs, seconds, halves, out);
 }
-ATTAR_VECTOR_CLONES void find_of_eight(const Codebook::Run* runs, size_t n_runs, const uint16_t* seconds, const float* x,
-                                       const float* w, const float* step, const float* levels, float shift,
-                                       Found& out) {
+ATTAR_VECTOR_CLONES void find_of_eight(const Codebook::Run* runs, size_t n_runs, const uint16_t* seconds,
+                                       const float* x, const float* w, const float* step, const float* levels,
+                                       float shift, Found& out) {
   find_point<4, 3>(runs, n_runs, seconds, x, w, step, levels, shift, out);
 }
 ATTAR_VECTOR_CLONES void find_of_four(const Codebook::Run* runs, size_t n_runs, const uint16_t* seconds, const float* x,
@@ -163,26 +163,46 @@ Codebook::Codebook(const LatticeCodes& codes) : codes_(&codes), n_halves_(1) {
 
 const Codebook& codebook_of(const QuantFormat& format) {
   using namespace blocks;
-  static const std::array<Codebook, 7> kBooks = {Codebook(kIq2Xxs), Codebook(kIq2Xs), Codebook(kIq2S), Codebook(kIq3Xxs),
-                                                 Codebook(kIq3S),   Codebook(kIq1S),  Codebook(kIq1M)};
-  const auto own = std::find_if(kBooks.begin(), kBooks.end(),
-                                [&](const Codebook& book) { return &book.codes() == format.lattice; });
+  static const std::array<Codebook, 7> kBooks = {Codebook(kIq2Xxs), Codebook(kIq2Xs), Codebook(kIq2S),
+                                                 Codebook(kIq3Xxs), Codebook(kIq3S),  Codebook(kIq1S),
+                                                 Codebook(kIq1M)};
+  const auto own =
+      std::find_if(kBooks.begin(), kBooks.end(), [&](const Codebook& book) { return &book.codes() == format.lattice; });
   assert(own != kBooks.end());
   return *own;
 }
 
 void nearest_points(const Codebook& book, const Groups& groups, const Lanes& steps, LatticeLanes& out) {
-  const int n_points = groups.width / book.codes().values;
-  if (book.codes().signs == LatticeCodes::Signs::Shifts) {
-    const int together = book.codes().shared / book.codes().values;
-    for (int p = 0; p < n_points; p += together) put_shifted(book, groups, steps, p, together, out);
-    return;
-  }
+  if (book.codes().signs != LatticeCodes::Signs::Shifts) return nearest_unshifted(book, groups, steps, out);
+  const int together = book.codes().shared / book.codes().values;
+  for (int p = 0; p < groups.width / book.codes().values; p += together)
+    put_shifted(book, groups, steps, p, together, out);
+}
+
+void nearest_unshifted(const Codebook& book, const Groups& groups, const Lanes& steps, LatticeLanes& out) {
   Found found;
-  for (int p = 0; p < n_points; ++p) {
+  for (int p = 0; p < groups.width / book.codes().values; ++p) {
     find(book, groups, steps, p, 0.0f, found);
     for (int l = 0; l < kLanes; ++l) put(book, found, p, l, 0.0f, out);
   }
+}
+
+void take_signs(const LatticeCodes& codes, Groups& groups, EightSigns& out) {
+  if (codes.signs == LatticeCodes::Signs::Shifts) return;
+  for (int i = 0; i < groups.width / 8; ++i)
+    for (int l = 0; l < kLanes; ++l) {
+      float* x = groups.x + 8 * i * kLanes + l;
+      const float* w = groups.w + 8 * i * kLanes + l;
+      int minuses = 0, odd = 0, cheapest = 0;
+      for (int j = 0; j < 8; ++j) {
+        const bool minus = x[j * kLanes] < 0.0f;
+        minuses |= static_cast<int>(minus) << j, odd ^= static_cast<int>(minus);
+        x[j * kLanes] = std::fabs(x[j * kLanes]);
+        if (w[j * kLanes] * x[j * kLanes] < w[cheapest * kLanes] * x[cheapest * kLanes]) cheapest = j;
+      }
+      if (codes.signs == LatticeCodes::Signs::Even && odd != 0) minuses ^= 1 << cheapest, x[cheapest * kLanes] *= -1.0f;
+      out.minuses[i * kLanes + l] = static_cast<uint8_t>(minuses);
+    }
 }
 
 }  // namespace attar

@@ -48,12 +48,24 @@ const Codebook& codebook_of(const QuantFormat& format);
 // What sixteen groups' codes are: points, of types with shifts whether those are down, and what they stand for before
 // they are scaled, without signs.
 struct LatticeLanes {
-  float codes[32 * kLanes];                // value j of group l at [j * kLanes + l]
-  uint16_t points[kMostPoints * kLanes];   // point p of group l at [p * kLanes + l]
+  float codes[32 * kLanes];               // value j of group l at [j * kLanes + l]
+  uint16_t points[kMostPoints * kLanes];  // point p of group l at [p * kLanes + l]
   uint8_t shifted[kMostPoints * kLanes];
 };
 
-// The points of least error sum(w (step c - x)^2). Where codes have signs, groups.x is what is left without them.
+// The points of least error sum(w (step c - x)^2). Where codes have signs, groups.x is what is left without them; where
+// they have shifts, the better of the two.
 void nearest_points(const Codebook& book, const Groups& groups, const Lanes& steps, LatticeLanes& out);
+
+// The same of groups whose shifts are taken off already: no code has one.
+void nearest_unshifted(const Codebook& book, const Groups& groups, const Lanes& steps, LatticeLanes& out);
+
+// Of sixteen groups' eights i, minuses of group l at [i * kLanes + l].
+struct EightSigns {
+  uint8_t minuses[4 * kLanes] = {};
+};
+// Takes them off the groups' values. Where minuses have to be even and are not, the value of least weight times
+// magnitude goes with the wrong one.
+void take_signs(const LatticeCodes& codes, Groups& groups, EightSigns& out);
 
 }  // namespace attar

@@ -14,10 +14,9 @@ using Signs = LatticeCodes::Signs;
 
 constexpr int kSuper = 256;
 constexpr int kMostSupers = 2;  // that sixteen groups make
-constexpr int kEights = 4;      // of a group, at most
 
-// What a search tries: levels that the peak may lie at, as shares of the last one; rounds of points for the scale, scale
-// for the points; then rounds of multiples beside each group's own.
+// What a search tries: levels that the peak may lie at, as shares of the last one; rounds of points for the scale,
+// scale for the points; then rounds of multiples beside each group's own.
 struct Effort {
   std::span<const float> peaks;
   int refinements, rounds;
@@ -28,29 +27,6 @@ constexpr Effort kOfLevels{kPeaks, 1, 2}, kOfTernary{kTernaryPeaks, 1, 1};
 
 float as_half(float value) {
   return f16_to_f32(f32_to_f16(value));
-}
-
-// Sixteen groups without their signs, and those. Where minuses have to be even and are not, the value of least weight
-// times magnitude goes with the wrong one.
-struct Unsigned {
-  uint8_t minuses[kEights * kLanes] = {};  // of eight i of group l at [i * kLanes + l]
-};
-void take_signs(const LatticeCodes& codes, Groups& groups, Unsigned& out) {
-  if (codes.signs == Signs::Shifts) return;
-  for (int i = 0; i < groups.width / 8; ++i)
-    for (int l = 0; l < kLanes; ++l) {
-      float* x = groups.x + 8 * i * kLanes + l;
-      const float* w = groups.w + 8 * i * kLanes + l;
-      int minuses = 0, odd = 0, cheapest = 0;
-      for (int j = 0; j < 8; ++j) {
-        const bool minus = x[j * kLanes] < 0.0f;
-        minuses |= static_cast<int>(minus) << j, odd ^= static_cast<int>(minus);
-        x[j * kLanes] = std::fabs(x[j * kLanes]);
-        if (w[j * kLanes] * x[j * kLanes] < w[cheapest * kLanes] * x[cheapest * kLanes]) cheapest = j;
-      }
-      if (codes.signs == Signs::Even && odd != 0) minuses ^= 1 << cheapest, x[cheapest * kLanes] *= -1.0f;
-      out.minuses[i * kLanes + l] = static_cast<uint8_t>(minuses);
-    }
 }
 
 ATTAR_VECTOR_CLONES void sums_of(const Groups& groups, const LatticeLanes& found, ScaleSums& out) {
@@ -86,7 +62,8 @@ BestSteps best_steps(const Codebook& book, const Groups& groups, const Effort& e
     sums_of(groups, found, sums);
     for (int l = 0; l < kLanes; ++l) {
       const float scale = sums.cc[l] > 0.0f ? sums.cx[l] / sums.cc[l] : 0.0f;
-      if (sums.cx[l] * scale > gain[l] && scale > 0.0f) gain[l] = sums.cx[l] * scale, best.step[l] = scale, best.cc[l] = sums.cc[l];
+      if (sums.cx[l] * scale > gain[l] && scale > 0.0f)
+        gain[l] = sums.cx[l] * scale, best.step[l] = scale, best.cc[l] = sums.cc[l];
     }
   };
   const float last = book.codes().levels[book.codes().n_levels - 1];
@@ -121,8 +98,8 @@ struct Shape {
 Lanes steps_of(const Supers& supers, const Shape& shape, float up) {
   Lanes steps;
   for (int l = 0; l < kLanes; ++l)
-    steps[l] = supers.d[l / shape.groups_a_super] *
-               (std::clamp(supers.multiples[l] + up, 1.0f, shape.most) * shape.unit);
+    steps[l] =
+        supers.d[l / shape.groups_a_super] * (std::clamp(supers.multiples[l] + up, 1.0f, shape.most) * shape.unit);
   return steps;
 }
 
@@ -199,7 +176,7 @@ void improve(const Codebook& book, const Groups& groups, const Shape& shape, int
 }
 
 void put_blocks(const LatticeCodes& codes, const Shape& shape, const Supers& supers, const LatticeLanes& found,
-                const Unsigned& signs, std::span<LatticeBlock> out) {
+                const EightSigns& signs, std::span<LatticeBlock> out) {
   const int points = codes.group / codes.values, eights = codes.group / 8;
   for (size_t s = 0; s < out.size(); ++s) {
     LatticeBlock& block = out[s] = {};
@@ -219,7 +196,7 @@ void fit_groups(const Codebook& book, Groups& groups, std::span<LatticeBlock> ou
   const LatticeCodes& codes = book.codes();
   const Effort& effort = codes.signs == Signs::Shifts ? kOfTernary : kOfLevels;
   const Shape shape(codes);
-  Unsigned signs;
+  EightSigns signs;
   take_signs(codes, groups, signs);
   LatticeLanes found;
   Supers supers = rounded(best_steps(book, groups, effort), shape);

@@ -9,13 +9,14 @@
 #include <span>
 
 #include "compress/shards.h"
-#include "quantize/grid/grid.h"
+#include "quantize/grid/encode.h"
 #include "quantize/measure/probe.h"
 
 namespace attar {
 namespace {
 
 constexpr int64_t kSampleRows = 256;
+constexpr int64_t kLatticeRows = 64;  // of the sample, for types that take ten times as long
 
 // Rows of the sample one after another. -> (n, in)
 at::Tensor sample_of(const WeightSource& weights, const TensorSpec& spec) {
@@ -25,17 +26,25 @@ at::Tensor sample_of(const WeightSource& weights, const TensorSpec& spec) {
   return weights.rows(spec, ids);
 }
 
-// Squared rounding errors of a sample of rows (n, in) by input, each row's by its own energy, averaged. -> (in) f64
-at::Tensor rounding_noise(const at::Tensor& rows, TensorType type, const std::vector<float>& weights) {
-  const at::Tensor energy = rows.square().sum(at::IntArrayRef{1}, true, at::kDouble).clamp_min(1e-30);
-  if (!has_grid(format_of(type)))  // F16: half a unit of 2^-10 at most, so a twelfth of its square in the mean
-    return (rows.to(at::kDouble).square() / energy).mean(0) * 0x1p-20 / 12.0;
+// What rows become in the type, each weight by itself. -> (n, in)
+at::Tensor rounded_rows(const at::Tensor& rows, const QuantFormat& format, const std::vector<float>& weights) {
   const std::span<const float> values(rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel()));
-  const Grid grid = fit_grid(format_of(type), values, weights);
-  at::Tensor error = at::empty_like(rows);
-  auto* e = error.mutable_data_ptr<float>();
-  for (size_t i = 0; i < values.size(); ++i)
-    e[i] = round_at(grid, static_cast<int64_t>(i), values[i]).value - values[i];
+  std::vector<std::byte> bytes(static_cast<size_t>(format.row_bytes(rows.numel())));
+  encode_rows(format, values, weights, bytes);
+  at::Tensor out = at::empty_like(rows);
+  format.decode(bytes.data(), rows.numel() / format.block_size, out.mutable_data_ptr<float>());
+  return out;
+}
+
+// Squared rounding errors of a sample of rows (n, in) by input, each row's by its own energy, averaged. -> (in) f64
+at::Tensor rounding_noise(const at::Tensor& sample, TensorType type, const std::vector<float>& weights) {
+  const QuantFormat& format = format_of(type);
+  const at::Tensor rows =
+      format.lattice != nullptr ? sample.narrow(0, 0, std::min(kLatticeRows, sample.size(0))) : sample;
+  const at::Tensor energy = rows.square().sum(at::IntArrayRef{1}, true, at::kDouble).clamp_min(1e-30);
+  if (!format.written_in_blocks())  // F16: half a unit of 2^-10 at most, so a twelfth of its square in the mean
+    return (rows.to(at::kDouble).square() / energy).mean(0) * 0x1p-20 / 12.0;
+  const at::Tensor error = rounded_rows(rows, format, weights) - rows;
   return (error.to(at::kDouble).square() / energy).mean(0);
 }
 

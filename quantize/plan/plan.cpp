@@ -26,13 +26,16 @@ struct Preset {
   int64_t file_type;
 };
 constexpr Preset kTypes[] = {
-    {"F32", TensorType::F32, 0},      {"F16", TensorType::F16, 1},        {"BF16", TensorType::BF16, 32},
-    {"Q4_0", TensorType::Q4_0, 2},    {"Q4_1", TensorType::Q4_1, 3},      {"Q5_0", TensorType::Q5_0, 8},
-    {"Q5_1", TensorType::Q5_1, 9},    {"Q8_0", TensorType::Q8_0, 7},      {"Q2_K", TensorType::Q2_K, 21},
-    {"Q3_K", TensorType::Q3_K, 11},   {"Q4_K", TensorType::Q4_K, 14},     {"Q5_K", TensorType::Q5_K, 16},
-    {"Q6_K", TensorType::Q6_K, 18},   {"IQ4_NL", TensorType::IQ4_NL, 25}, {"IQ4_XS", TensorType::IQ4_XS, 30},
-    {"TQ1_0", TensorType::TQ1_0, 36}, {"TQ2_0", TensorType::TQ2_0, 37},   {"MXFP4", TensorType::MXFP4, 38},
-    {"NVFP4", TensorType::NVFP4, 39}, {"Q1_0", TensorType::Q1_0, 40},     {"Q2_0", TensorType::Q2_0, 41},
+    {"F32", TensorType::F32, 0},        {"F16", TensorType::F16, 1},          {"BF16", TensorType::BF16, 32},
+    {"Q4_0", TensorType::Q4_0, 2},      {"Q4_1", TensorType::Q4_1, 3},        {"Q5_0", TensorType::Q5_0, 8},
+    {"Q5_1", TensorType::Q5_1, 9},      {"Q8_0", TensorType::Q8_0, 7},        {"Q2_K", TensorType::Q2_K, 21},
+    {"Q3_K", TensorType::Q3_K, 11},     {"Q4_K", TensorType::Q4_K, 14},       {"Q5_K", TensorType::Q5_K, 16},
+    {"Q6_K", TensorType::Q6_K, 18},     {"IQ4_NL", TensorType::IQ4_NL, 25},   {"IQ4_XS", TensorType::IQ4_XS, 30},
+    {"TQ1_0", TensorType::TQ1_0, 36},   {"TQ2_0", TensorType::TQ2_0, 37},     {"MXFP4", TensorType::MXFP4, 38},
+    {"NVFP4", TensorType::NVFP4, 39},   {"Q1_0", TensorType::Q1_0, 40},       {"Q2_0", TensorType::Q2_0, 41},
+    {"IQ3_S", TensorType::IQ3_S, 26},   {"IQ3_XXS", TensorType::IQ3_XXS, 23}, {"IQ2_S", TensorType::IQ2_S, 28},
+    {"IQ2_XS", TensorType::IQ2_XS, 20}, {"IQ2_XXS", TensorType::IQ2_XXS, 19}, {"IQ1_M", TensorType::IQ1_M, 31},
+    {"IQ1_S", TensorType::IQ1_S, 24},
 };
 constexpr Preset kPresets[] = {
     {"MOSTLY_F16", TensorType::F16, 1},        {"MOSTLY_BF16", TensorType::BF16, 32},
@@ -47,14 +50,19 @@ constexpr Preset kPresets[] = {
     {"MOSTLY_IQ4_XS", TensorType::IQ4_XS, 30}, {"MOSTLY_TQ1_0", TensorType::TQ1_0, 36},
     {"MOSTLY_TQ2_0", TensorType::TQ2_0, 37},   {"MOSTLY_MXFP4_MOE", TensorType::Q8_0, 38},  // experts alone are MXFP4
     {"MOSTLY_Q1_0", TensorType::Q1_0, 40},     {"MOSTLY_Q2_0", TensorType::Q2_0, 41},
+    {"MOSTLY_IQ3_M", TensorType::IQ3_S, 27},   {"MOSTLY_IQ3_S", TensorType::IQ3_S, 26},
+    {"MOSTLY_IQ3_XS", TensorType::IQ3_S, 22},  {"MOSTLY_IQ3_XXS", TensorType::IQ3_XXS, 23},
+    {"MOSTLY_IQ2_M", TensorType::IQ2_S, 29},   {"MOSTLY_IQ2_S", TensorType::IQ2_XS, 28},
+    {"MOSTLY_IQ2_XS", TensorType::IQ2_XS, 20}, {"MOSTLY_IQ2_XXS", TensorType::IQ2_XXS, 19},
+    {"MOSTLY_IQ1_M", TensorType::IQ1_M, 31},   {"MOSTLY_IQ1_S", TensorType::IQ1_S, 24},
 };
 constexpr std::string_view kMostly = "MOSTLY_";
 constexpr const char* kWritten =
-    "Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, NVFP4, MXFP4, Q3_K, Q2_K, Q2_0, TQ2_0, TQ1_0, "
-    "Q1_0, F16, BF16 or F32 for every tensor; or a preset of llama.cpp: Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, "
-    "Q4_K_M, "
-    "Q5_K_S, Q5_K_M, MXFP4_MOE, or one that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
-constexpr const char* kUnwrittenPresets[] = {"IQ3_M", "IQ3_XS", "IQ2_M"};
+    "Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, NVFP4, MXFP4, Q3_K, IQ3_S, IQ3_XXS, Q2_K, IQ2_S, "
+    "IQ2_XS, IQ2_XXS, Q2_0, TQ2_0, TQ1_0, IQ1_M, IQ1_S, Q1_0, F16, BF16 or F32 for every tensor; or a preset of "
+    "llama.cpp: IQ3_XS, IQ3_M, IQ2_M, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, MXFP4_MOE, or "
+    "one "
+    "that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
 
 // A row of kTypes or kPresets; null: neither.
 const Preset* find_preset(const std::string& type) {
@@ -74,9 +82,7 @@ bool mixes(const Preset& preset) {
 std::string expected_type(const std::string& type) {
   const std::string name = upper(type), bare = name.rfind(kMostly, 0) == 0 ? name.substr(kMostly.size()) : name;
   const QuantFormat* format = find_format(bare);
-  const bool read =
-      (format != nullptr && format->holds_weights()) ||
-      std::find(std::begin(kUnwrittenPresets), std::end(kUnwrittenPresets), bare) != std::end(kUnwrittenPresets);
+  const bool read = format != nullptr && format->holds_weights();
   return kWritten + (read ? "; this version reads and runs " + bare + " but has no encoder for it" : std::string());
 }
 

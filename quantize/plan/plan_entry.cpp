@@ -19,6 +19,13 @@ TensorType stock_fallback(TensorType type, int64_t columns) {
                                   {TensorType::TQ2_0, TensorType::Q4_0},
                                   {TensorType::Q2_0, TensorType::Q4_0},
                                   {TensorType::IQ4_XS, TensorType::IQ4_NL},
+                                  {TensorType::IQ3_S, TensorType::IQ4_NL},
+                                  {TensorType::IQ3_XXS, TensorType::IQ4_NL},
+                                  {TensorType::IQ2_S, TensorType::IQ4_NL},
+                                  {TensorType::IQ2_XS, TensorType::IQ4_NL},
+                                  {TensorType::IQ2_XXS, TensorType::IQ4_NL},
+                                  {TensorType::IQ1_M, TensorType::IQ4_NL},
+                                  {TensorType::IQ1_S, TensorType::IQ4_NL},
                                   // llama.cpp refuses these: of as many bits, or the next coarse type that fits.
                                   {TensorType::NVFP4, TensorType::IQ4_NL},
                                   {TensorType::Q1_0, TensorType::Q2_0},

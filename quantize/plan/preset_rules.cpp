@@ -1,6 +1,9 @@
 // Source: llama.cpp, src/llama-quant.cpp, llama_tensor_get_type; tests/oracle/preset_test.py compares with the library.
 #include "quantize/plan/preset_rules.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace attar {
 namespace {
 
@@ -14,7 +17,9 @@ enum class Where {
   FirstEighth,
   FirstEighthMeasured,    // with importance: weights against which a plain grid would go astray
   FirstEighthUnmeasured,  // without
-  MoreBits,               // the first and last eighth and every third between
+  Unmeasured,
+  MiddleLayers,  // not the first and last eighth
+  MoreBits,      // the first and last eighth and every third between
 };
 
 struct Rule {
@@ -54,7 +59,54 @@ constexpr Rule kRules[] = {
     {"TQ1_0", Role::Embedding, Where::Everywhere, TensorType::Q4_K},
     {"TQ2_0", Role::Embedding, Where::Everywhere, TensorType::Q4_K},
     {"Q2_0", Role::Embedding, Where::Everywhere, TensorType::Q4_K},
+    {"IQ3_XXS", Role::Embedding, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ2_S", Role::Embedding, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ2_M", Role::Embedding, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ2_XS", Role::Embedding, Where::Everywhere, TensorType::Q2_K},
+    {"IQ2_XXS", Role::Embedding, Where::Everywhere, TensorType::Q2_K},
+    {"IQ1_M", Role::Embedding, Where::Everywhere, TensorType::Q2_K},
+    {"IQ1_S", Role::Embedding, Where::Everywhere, TensorType::Q2_K},
+    {"IQ3_M", Role::Value, Where::Everywhere, TensorType::Q4_K},
+    {"IQ3_M", Role::AttentionOutput, Where::Everywhere, TensorType::Q4_K},
+    {"IQ3_M", Role::Down, Where::FirstEighth, TensorType::Q4_K},
+    {"IQ3_S", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ3_XS", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ3_XS", Role::Query, Where::Everywhere, TensorType::IQ3_XXS},
+    {"IQ3_XS", Role::Key, Where::Everywhere, TensorType::IQ3_XXS},
+    {"IQ3_XS", Role::Gate, Where::MiddleLayers, TensorType::IQ3_XXS},
+    {"IQ3_XS", Role::Up, Where::MiddleLayers, TensorType::IQ3_XXS},
+    {"IQ3_XXS", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ3_XXS", Role::Value, Where::Unmeasured, TensorType::IQ3_S},
+    {"IQ3_XXS", Role::Query, Where::Everywhere, TensorType::IQ2_S},
+    {"IQ3_XXS", Role::Key, Where::Everywhere, TensorType::IQ2_S},
+    {"IQ3_XXS", Role::AttentionOutput, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ3_XXS", Role::Down, Where::FirstEighthUnmeasured, TensorType::Q4_K},
+    {"IQ3_XXS", Role::Down, Where::Unmeasured, TensorType::Q3_K},
+    {"IQ2_M", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ2_M", Role::Value, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ2_M", Role::AttentionOutput, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ2_M", Role::Down, Where::FirstEighth, TensorType::IQ3_S},
+    {"IQ2_S", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ2_S", Role::Value, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ2_S", Role::AttentionOutput, Where::Everywhere, TensorType::IQ3_S},
+    {"IQ2_S", Role::Down, Where::FirstEighth, TensorType::IQ3_S},
+    {"IQ2_XS", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ2_XS", Role::Value, Where::Everywhere, TensorType::Q2_K},
+    {"IQ2_XS", Role::Down, Where::FirstEighth, TensorType::Q2_K},
+    {"IQ2_XXS", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ2_XXS", Role::Value, Where::Everywhere, TensorType::Q2_K},
+    {"IQ2_XXS", Role::Down, Where::FirstEighth, TensorType::Q2_K},
+    {"IQ1_M", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ1_M", Role::Value, Where::Everywhere, TensorType::Q2_K},
+    {"IQ1_M", Role::Down, Where::FirstEighth, TensorType::Q2_K},
+    {"IQ1_M", Role::AttentionOutput, Where::Everywhere, TensorType::IQ2_XXS},
+    {"IQ1_S", Role::Value, Where::SharedHeads, TensorType::Q4_K},
+    {"IQ1_S", Role::Value, Where::Everywhere, TensorType::Q2_K},
+    {"IQ1_S", Role::Down, Where::FirstEighth, TensorType::Q2_K},
+    {"IQ1_S", Role::AttentionOutput, Where::Everywhere, TensorType::IQ2_XXS},
 };
+// Presets whose head has fewer bits than others'.
+constexpr std::string_view kCoarseHeads[] = {"IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"};
 
 bool holds(Where where, const PresetContext& preset, int64_t layer, const ModelConfig& config) {
   const int64_t n = config.n_layers();
@@ -75,10 +127,21 @@ bool holds(Where where, const PresetContext& preset, int64_t layer, const ModelC
       return layer < n / 8 && preset.importance;
     case Where::FirstEighthUnmeasured:
       return layer < n / 8 && !preset.importance;
+    case Where::Unmeasured:
+      return !preset.importance;
+    case Where::MiddleLayers:
+      return layer >= n / 8 && layer < 7 * n / 8;
     case Where::MoreBits:
       return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2;
   }
   return false;
+}
+
+TensorType head_type(const PresetContext& preset, int64_t columns) {
+  if (columns % format_of(preset.base).block_size != 0) return TensorType::Q8_0;
+  const bool coarse =
+      std::find(std::begin(kCoarseHeads), std::end(kCoarseHeads), preset.name) != std::end(kCoarseHeads);
+  return coarse ? TensorType::Q5_K : TensorType::Q6_K;
 }
 
 bool is_plain(TensorType type) {
@@ -90,7 +153,7 @@ bool is_plain(TensorType type) {
 TensorType preset_type(const PresetContext& preset, const TensorSpec& spec, const ModelConfig& config) {
   if (is_plain(preset.base) || preset.base == TensorType::Q8_0) return preset.base;
   if (spec.role == Role::Output || (spec.role == Role::Embedding && config.tied_embeddings))
-    return spec.shape[1] % format_of(preset.base).block_size != 0 ? TensorType::Q8_0 : TensorType::Q6_K;
+    return head_type(preset, spec.shape[1]);
   const bool of_three = spec.role == Role::Query || spec.role == Role::Key || spec.role == Role::Value;
   const Role role = preset.fused_qkv && of_three ? Role::Value : spec.role;
   for (const Rule& rule : kRules)

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 
-#include "quantize/grid/grid.h"
 #include "quantize/plan/knapsack.h"
 #include "quantize/plan/plan_entry.h"
 #include "runtime/base/error.h"
@@ -20,13 +19,15 @@ struct Candidate {
   double loss;
 };
 constexpr Candidate kCandidates[] = {
-    {TensorType::F16, 2023, 1e-7},     {TensorType::Q8_0, 2023, 4.3e-5}, {TensorType::Q6_K, 2023, 3.5e-4},
-    {TensorType::Q5_K, 2023, 1.3e-3},  {TensorType::Q5_1, 2023, 1.5e-3}, {TensorType::Q5_0, 2023, 2.0e-3},
-    {TensorType::Q4_K, 2023, 4.9e-3},  {TensorType::Q4_1, 2023, 5.6e-3}, {TensorType::IQ4_NL, 2024, 5.8e-3},
-    {TensorType::Q4_0, 2023, 8.2e-3},  {TensorType::IQ4_XS, 2024, 6e-3}, {TensorType::NVFP4, 2026, 5.7e-3},
-    {TensorType::MXFP4, 2025, 1.4e-2}, {TensorType::Q3_K, 2023, 2.2e-2}, {TensorType::Q2_K, 2023, 6.2e-2},
-    {TensorType::Q2_0, 2026, 0.13},    {TensorType::TQ2_0, 2024, 0.24},  {TensorType::TQ1_0, 2024, 0.24},
-    {TensorType::Q1_0, 2026, 0.42},
+    {TensorType::F16, 2023, 1e-7},     {TensorType::Q8_0, 2023, 4.3e-5},   {TensorType::Q6_K, 2023, 3.5e-4},
+    {TensorType::Q5_K, 2023, 1.3e-3},  {TensorType::Q5_1, 2023, 1.5e-3},   {TensorType::Q5_0, 2023, 2.0e-3},
+    {TensorType::Q4_K, 2023, 4.9e-3},  {TensorType::Q4_1, 2023, 5.6e-3},   {TensorType::IQ4_NL, 2024, 5.8e-3},
+    {TensorType::Q4_0, 2023, 8.2e-3},  {TensorType::IQ4_XS, 2024, 6e-3},   {TensorType::NVFP4, 2026, 5.7e-3},
+    {TensorType::MXFP4, 2025, 1.4e-2}, {TensorType::Q3_K, 2023, 2.2e-2},   {TensorType::Q2_K, 2023, 6.2e-2},
+    {TensorType::Q2_0, 2026, 0.13},    {TensorType::TQ2_0, 2024, 0.24},    {TensorType::TQ1_0, 2024, 0.24},
+    {TensorType::Q1_0, 2026, 0.42},    {TensorType::IQ3_S, 2024, 1.4e-2},  {TensorType::IQ3_XXS, 2024, 2.3e-2},
+    {TensorType::IQ2_S, 2024, 5.1e-2}, {TensorType::IQ2_XS, 2024, 6.3e-2}, {TensorType::IQ2_XXS, 2024, 8.7e-2},
+    {TensorType::IQ1_M, 2024, 0.14},   {TensorType::IQ1_S, 2024, 0.18},
 };
 
 // How much an error counts beside the others where nothing was measured.
@@ -107,7 +108,7 @@ std::string bpw_name(double bits) {
 std::vector<TensorType> choosable_types(int year) {
   std::vector<TensorType> types;
   for (const Candidate& candidate : kCandidates)
-    if ((candidate.type == TensorType::F16 || has_grid(format_of(candidate.type))) && candidate.year <= year)
+    if ((candidate.type == TensorType::F16 || format_of(candidate.type).written_in_blocks()) && candidate.year <= year)
       types.push_back(candidate.type);
   return types;
 }

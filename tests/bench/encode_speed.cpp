@@ -69,8 +69,7 @@ void compare(const QuantFormat& format, QuantizeChunk ggml, const std::vector<fl
   std::vector<std::byte> ours(static_cast<size_t>(kRows * format.row_bytes(kColumns))), theirs(ours.size());
   // ggml writes some types under weights alone, and ends the process otherwise.
   const std::vector<float> ones(static_cast<size_t>(kColumns), 1.0f);
-  const float* their_weights =
-      !weights.empty() ? weights.data() : (format.lattice != nullptr ? ones.data() : nullptr);
+  const float* their_weights = !weights.empty() ? weights.data() : (format.lattice != nullptr ? ones.data() : nullptr);
   std::vector<double> own_speed, their_speed;
   for (int i = 0; i < kRepetitions; ++i) {
     const double start = cpu_seconds();
@@ -97,8 +96,9 @@ int main(int argc, char** argv) {
   if (ggml == nullptr) std::printf("no libggml-base.so there: attar alone ('make peers' fetches it)\n");
   std::vector<std::string> types(argv + std::min(argc, 2), argv + argc);
   if (types.empty())
-    types = {"Q8_0", "Q6_K", "Q5_K",  "Q5_1", "Q5_0",  "Q4_K",   "Q4_1",  "Q4_0",  "IQ4_NL",
-             "Q3_K", "Q2_K", "MXFP4", "Q2_0", "NVFP4", "IQ4_XS", "TQ2_0", "TQ1_0", "Q1_0", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"};
+    types = {"Q8_0",  "Q6_K",    "Q5_K",  "Q5_1",   "Q5_0",    "Q4_K",   "Q4_1",  "Q4_0",  "IQ4_NL",
+             "Q3_K",  "Q2_K",    "MXFP4", "Q2_0",   "NVFP4",   "IQ4_XS", "TQ2_0", "TQ1_0", "Q1_0",
+             "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M",  "IQ1_S"};
   const std::vector<float> rows = normal(static_cast<size_t>(kRows * kColumns), 1);
   std::vector<float> weights = normal(static_cast<size_t>(kColumns), 2);
   for (float& weight : weights) weight = std::exp(1.2f * weight);

@@ -15,7 +15,7 @@
 namespace attar::gptq {
 namespace {
 
-constexpr int kEightsABlock = 32;     // of a super-block
+constexpr int kEightsABlock = 32;  // of a super-block
 
 // The metric of inputs at .. at + 8 of the order: with U their block of the factor, M = U^-1 U^-T.
 EightMetric metric_of(const InputHessian& inputs, int64_t at) {
@@ -35,7 +35,6 @@ EightMetric metric_of(const InputHessian& inputs, int64_t at) {
       for (int l = 0; l < kEight; ++l) sum += inverse[j][l] * inverse[k][l];
       out.of[j][k] = static_cast<float>(sum);
     }
-  out.set_bound();
   return out;
 }
 

@@ -1,7 +1,6 @@
 #include "quantize/grid/eights.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "quantize/grid/lattice.h"
 #include "runtime/base/fast_math.h"
@@ -10,7 +9,8 @@
 namespace attar {
 namespace {
 
-constexpr int kRounds = 4;
+constexpr int kRounds = 3;
+constexpr float kDamped[] = {1.0f, 1.5f, 2.5f, 4.0f};
 
 struct Rounded {
   float values[kEight * kLanes] = {};
@@ -79,16 +79,17 @@ void take_lane(const Rounded& from, int l, int points, Rounded& to) {
 }
 
 // -> whether any row has less error than before
-bool step_down(const Codebook& book, const EightMetric& metric, const Placed& place, const float* x, Rounded& best,
-               Cost& cost) {
-  float target[kEight * kLanes];
+bool step_down(const Codebook& book, const EightMetric& metric, const Placed& place, const float* x, float damping,
+               Rounded& best, Cost& cost) {
+  float target[kEight * kLanes], weights[kEight];
+  for (int j = 0; j < kEight; ++j) weights[j] = damping * metric.of[j][j];
   for (int j = 0; j < kEight; ++j)
     for (int l = 0; l < kLanes; ++l) {
       const int at = j * kLanes + l;
-      target[at] = best.values[at] - (metric.bound[j] > 0.0f ? cost.slope[at] / metric.bound[j] : 0.0f);
+      target[at] = best.values[at] - (weights[j] > 0.0f ? cost.slope[at] / weights[j] : 0.0f);
     }
   Rounded next;
-  round_under(book, metric.bound, place, target, next);
+  round_under(book, weights, place, target, next);
   Cost own;
   cost_of(metric, next.values, x, own);
   bool better = false;
@@ -104,13 +105,6 @@ bool step_down(const Codebook& book, const EightMetric& metric, const Placed& pl
 
 }  // namespace
 
-void EightMetric::set_bound() {
-  for (int j = 0; j < kEight; ++j) {
-    bound[j] = 0.0f;
-    for (int k = 0; k < kEight; ++k) bound[j] += std::fabs(of[j][k]);
-  }
-}
-
 void round_eights(const Codebook& book, const EightMetric& metric, const EightRows& rows, const float* x,
                   float* values) {
   const LatticeCodes& codes = book.codes();
@@ -121,7 +115,10 @@ void round_eights(const Codebook& book, const EightMetric& metric, const EightRo
   Cost cost;
   round_under(book, diagonal, place, x, best);
   cost_of(metric, best.values, x, cost);
-  for (int round = 0; round < kRounds && step_down(book, metric, place, x, best, cost); ++round) {
+  for (int round = 0; round < kRounds; ++round) {
+    bool better = false;
+    for (const float damping : kDamped) better |= step_down(book, metric, place, x, damping, best, cost);
+    if (!better) break;
   }
   const int points = kEight / codes.values;
   for (size_t l = 0; l < rows.blocks.size(); ++l) {

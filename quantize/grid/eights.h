@@ -12,11 +12,9 @@ namespace attar {
 
 inline constexpr int kEight = 8;
 
-// An error e of a row's eight columns costs e M e^T. The least that is separable and nowhere below it is e D e^T.
+// An error e of a row's eight columns costs e M e^T, M symmetric.
 struct EightMetric {
-  float of[kEight][kEight];  // M, symmetric
-  float bound[kEight];       // D: the rows' sums of magnitudes
-  void set_bound();
+  float of[kEight][kEight];
 };
 
 // Eight number `eight` of a super-block of each row, whose points and signs are replaced.
@@ -25,8 +23,8 @@ struct EightRows {
   int eight;
 };
 
-// x, values (8, kLanes): value j of row l at [j * kLanes + l]. Nearest under M's diagonal, then, while that helps,
-// under the bound at what M says of the errors that are left.
+// x, values (8, kLanes): value j of row l at [j * kLanes + l]. Nearest under M's diagonal; then what the slope of the
+// cost asks for is rounded under multiples of that diagonal, for each row as long as one costs less.
 void round_eights(const Codebook& book, const EightMetric& metric, const EightRows& rows, const float* x,
                   float* values);
 

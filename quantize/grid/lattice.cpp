@@ -66,12 +66,14 @@ BestSteps best_steps(const Codebook& book, const Groups& groups, const Effort& e
         gain[l] = sums.cx[l] * scale, best.step[l] = scale, best.cc[l] = sums.cc[l];
     }
   };
-  const float last = book.codes().levels[book.codes().n_levels - 1];
-  for (const float share : effort.peaks) {
+  const auto attempt_peak_at = [&](float level) {
     Lanes steps;
-    for (int l = 0; l < kLanes; ++l) steps[l] = peak[l] / (share * last);
+    for (int l = 0; l < kLanes; ++l) steps[l] = peak[l] / level;
     attempt(steps);
-  }
+  };
+  const LatticeCodes& codes = book.codes();
+  for (const float share : effort.peaks) attempt_peak_at(share * codes.levels[codes.n_levels - 1]);
+  if (codes.signs != Signs::Shifts) attempt_peak_at(codes.levels[0]);  // for values of one magnitude
   for (int i = 0; i < effort.refinements; ++i) attempt(Lanes(best.step));
   return best;
 }

@@ -1,7 +1,8 @@
-"""Types of every tensor under llama.cpp's presets, as its own `llama_model_quantize` gives them (without an importance matrix)."""
+"""Types of every tensor under llama.cpp's presets, as its own `llama_model_quantize` gives them with an importance matrix or without."""
 
 import ctypes
 import json
+import struct
 import subprocess
 
 import causal_lm_test
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import know_q2_0, program
 from export_test import export, uneven_directory
-from gguf import GGUFReader, LlamaFileType
+from gguf import GGUFReader, GGUFWriter, LlamaFileType
 from gguf_oracle import tiny_tokenizer
 
 pytestmark = pytest.mark.parity
@@ -21,7 +22,8 @@ MOSTLY_Q2_0 = 41  # newer than the gguf package
 PRESETS = [
     *(f"MOSTLY_{name}" for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "IQ4_NL", "IQ4_XS", "Q2_K", "TQ1_0", "TQ2_0", "Q2_0", "Q1_0")),
     *("Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "MXFP4_MOE", "F16", "BF16"),
-]  # Q2_K_S is refused there without an importance matrix
+]
+MEASURED = ["Q2_K_S", "IQ3_M", "IQ3_XS", "IQ2_M", *(f"MOSTLY_{name}" for name in ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"))]  # of which some are refused without
 SHAPES = {
     "whole": {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 2},  # super-blocks divide every row; v has a quarter of the heads
     "odd": {"hidden_size": 96, "intermediate_size": 256, "num_attention_heads": 3, "num_key_value_heads": 3, "tie_word_embeddings": True},
@@ -75,13 +77,40 @@ def types_of(path):
     return [int(tensor.tensor_type) for tensor in sorted(GGUFReader(path).tensors, key=lambda tensor: tensor.name)]
 
 
-def theirs(source, target, file_type):
+class MatrixEntry(ctypes.Structure):
+    """llama_model_imatrix_data of llama.h; a list of them ends with one without a name."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.POINTER(ctypes.c_float)), ("size", ctypes.c_size_t)]
+
+
+def matrix_of(path):
+    """Ones for every matrix of the model: (name, values)."""
+    return {tensor.name: np.ones(int(tensor.shape[0]), np.float32) for tensor in GGUFReader(path).tensors if len(tensor.shape) == 2}
+
+
+def write_matrix(path, matrix):
+    writer = GGUFWriter(path, "imatrix")
+    writer.add_type("imatrix")
+    for name, values in matrix.items():
+        writer.add_tensor(name + ".in_sum2", values.reshape(1, -1))
+        writer.add_tensor(name + ".counts", np.ones((1, 1), np.float32))
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def theirs(source, target, file_type, matrix=None):
     lib = llama_cpp.library().lib
     lib.llama_model_quantize_default_params.restype = llama_cpp.Opaque
     lib.llama_model_quantize.restype = ctypes.c_uint32
     params = lib.llama_model_quantize_default_params()
     params.set(0, 1)  # threads
     params.set(1, int(file_type))
+    entries = (MatrixEntry * (len(matrix or {}) + 1))()
+    for entry, (name, values) in zip(entries, (matrix or {}).items(), strict=False):  # the entry that ends the list is left
+        entry.name, entry.data, entry.size = name.encode(), values.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), values.size
+    if matrix:
+        struct.pack_into("<q", params.bytes, 24, ctypes.addressof(entries))  # behind four integers and six booleans
     assert lib.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)) == 0
     return types_of(target)
 
@@ -99,7 +128,19 @@ def test_a_preset_gives_each_tensor_llama_cpps_type(model, tmp_path, preset):
     assert GGUFReader(tmp_path / "ours.gguf").fields["general.file_type"].contents() == file_type
 
 
-@pytest.mark.parametrize("preset", ["MOSTLY_Q2_K", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_M"])
+@pytest.mark.parametrize("preset", MEASURED)
+def test_so_does_one_that_an_importance_matrix_is_for(model, tmp_path, preset):
+    shape, folder = model
+    name = preset if preset.startswith("MOSTLY_") else f"MOSTLY_{preset}"
+    matrix = matrix_of(folder / "f32.gguf")
+    expected = llama_cpp.answer(f"types measured {shape} {preset}", lambda: theirs(folder / "f32.gguf", tmp_path / "theirs.gguf", LlamaFileType[name], matrix))
+    given = write_matrix(tmp_path / "matrix.gguf", matrix)
+    subprocess.run([program("attar"), "quantize", folder, "-o", tmp_path / "ours.gguf", "--to", preset, "--imatrix", given, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    assert types_of(tmp_path / "ours.gguf") == [int(value) for value in expected]
+    assert GGUFReader(tmp_path / "ours.gguf").fields["general.file_type"].contents() == LlamaFileType[name]
+
+
+@pytest.mark.parametrize("preset", ["MOSTLY_Q2_K", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_M", "IQ3_M", "MOSTLY_IQ3_S"])
 def test_a_fused_tensor_follows_the_rules_of_the_values(tmp_path, monkeypatch, preset):
     monkeypatch.setitem(causal_lm_test.TINY, "hidden_size", 64)
     folder, _, _ = uneven_directory(tmp_path, "qwen3_tied")

@@ -74,16 +74,16 @@ TEST(Gptq, IsTheBestAnswerToEachRoundedInput) {
 TEST(Gptq, IsNeverWorseThanRoundingAndMuchBetterOnSharedInputs) {
   const int64_t in = 512, n = 5;
   const at::Tensor gram = some_gram(in, 4096, 11), weight = normal(n, in, 13).to(at::kFloat);
+  const InputHessian single = input_hessian(gram, 4096), eights = input_hessian(gram, 4096, 8);
   int64_t types = 0;
   for (const QuantFormat& format : quant_formats()) {
     if (!format.written_in_blocks()) continue;
     ++types;
-    const InputHessian inputs = input_hessian(gram, 4096, columns_at_once(format));
+    const InputHessian& inputs = format.lattice != nullptr ? eights : single;
     at::Tensor rows = weight.clone();
     std::vector<std::byte> bytes(static_cast<size_t>(n * format.row_bytes(in)));
     const OutputError error = encode_rows(format, inputs, diagonal_of(gram), rows, bytes);
     EXPECT_LT(error.kept, 0.5 * error.nearest) << format.name;
-printf("%s %g %g\n", format.name, error.kept/error.energy, error.kept/error.nearest);
     std::vector<float> decoded(static_cast<size_t>(n * in));
     format.decode(bytes.data(), n * in / format.block_size, decoded.data());
     EXPECT_EQ(std::memcmp(decoded.data(), rows.const_data_ptr<float>(), decoded.size() * sizeof(float)), 0)
@@ -93,6 +93,33 @@ printf("%s %g %g\n", format.name, error.kept/error.energy, error.kept/error.near
     EXPECT_NEAR(measured, error.kept, 1e-3 * measured) << format.name;
   }
   EXPECT_EQ(types, 25);
+}
+
+// Columns keep together, and those of most energy go first.
+TEST(Gptq, EightsAreOrderedAsWholes) {
+  at::Tensor gram = at::eye(32, at::kDouble);
+  gram[9][9] = 5.0, gram[24][24] = 3.0, gram[31][31] = 4.0;
+  const std::vector<int64_t> order = input_hessian(gram, 1, 8).order;
+  std::vector<int64_t> expected;
+  for (const int64_t run : {3, 1, 0, 2})
+    for (int64_t j = 0; j < 8; ++j) expected.push_back(8 * run + j);
+  EXPECT_EQ(order, expected);
+}
+
+// Without feedback between columns an eight's metric is diagonal: what the search under those weights takes.
+TEST(Gptq, WithoutSharedInputsEightsRound) {
+  const int64_t in = 256;
+  for (const TensorType type : {TensorType::IQ3_S, TensorType::IQ3_XXS, TensorType::IQ2_S, TensorType::IQ2_XXS}) {
+    const QuantFormat& format = format_of(type);
+    const InputHessian inputs = input_hessian(at::eye(in, at::kDouble), 1, columns_at_once(format));
+    at::Tensor rows = normal(3, in, 5).to(at::kFloat);
+    const std::vector<float> row(rows.const_data_ptr<float>(), rows.const_data_ptr<float>() + rows.numel()),
+        ones(static_cast<size_t>(in), 1.0f);
+    std::vector<std::byte> bytes(static_cast<size_t>(3 * format.row_bytes(in))), plain(bytes.size());
+    encode_rows(format, inputs, ones, rows, bytes);
+    attar::encode_rows(format, row, ones, plain);
+    EXPECT_EQ(bytes, plain) << format.name;
+  }
 }
 
 TEST(Gptq, WithoutSharedInputsItRounds) {

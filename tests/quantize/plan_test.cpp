@@ -75,8 +75,8 @@ TEST(Plan, QueryKeyAndValueOfOneTensorShareAType) {
     apart = apart || !alike(plan_quantization(smollm2(), options, {}));
   }
   EXPECT_TRUE(apart) << "the sizes show nothing when none parts them without the rule";
-  for (const char* preset :
-       {"Q4_K_S", "Q4_K_M", "Q5_K_M", "Q3_K_M", "Q3_K_L", "MOSTLY_Q2_K", "MOSTLY_IQ4_NL", "MOSTLY_Q4_0"}) {
+  for (const char* preset : {"Q4_K_S", "Q4_K_M", "Q5_K_M", "Q3_K_M", "Q3_K_L", "MOSTLY_Q2_K", "MOSTLY_IQ4_NL",
+                             "MOSTLY_Q4_0", "IQ3_M", "IQ3_XS", "MOSTLY_IQ2_S"}) {
     QuantizeOptions options;
     options.to = preset;
     EXPECT_TRUE(alike(plan_quantization(smollm2(), options, fused))) << preset;
@@ -98,7 +98,7 @@ TEST(Plan, NeverExceedsTheTargetAndRefusesTheImpossible) {
   options.target_size = "10MB";
   EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
   options = {};
-  options.to = "IQ2_XXS";
+  options.to = "Q8_K";  // read, never written
   EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
   options.to = "Q4_0", options.keep = {{"embeding", "Q8_0"}};
   EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
@@ -172,6 +172,13 @@ TEST(Plan, ATypesNameIsThatTypeEverywhere) {
                          Row{"TQ1_0", TensorType::TQ1_0, TensorType::Q4_0, 36},
                          Row{"TQ2_0", TensorType::TQ2_0, TensorType::Q4_0, 37},
                          Row{"IQ4_XS", TensorType::IQ4_XS, TensorType::IQ4_NL, 30},
+                         Row{"IQ3_S", TensorType::IQ3_S, TensorType::IQ4_NL, 26},
+                         Row{"IQ3_XXS", TensorType::IQ3_XXS, TensorType::IQ4_NL, 23},
+                         Row{"IQ2_S", TensorType::IQ2_S, TensorType::IQ4_NL, 28},
+                         Row{"IQ2_XS", TensorType::IQ2_XS, TensorType::IQ4_NL, 20},
+                         Row{"IQ2_XXS", TensorType::IQ2_XXS, TensorType::IQ4_NL, 19},
+                         Row{"IQ1_M", TensorType::IQ1_M, TensorType::IQ4_NL, 31},
+                         Row{"IQ1_S", TensorType::IQ1_S, TensorType::IQ4_NL, 24},
                          Row{"MXFP4", TensorType::MXFP4, TensorType::MXFP4, 38},
                          Row{"NVFP4", TensorType::NVFP4, TensorType::NVFP4, 39},
                          Row{"Q1_0", TensorType::Q1_0, TensorType::Q2_0, 40},
@@ -199,7 +206,8 @@ TEST(Plan, ATypesNameIsThatTypeEverywhere) {
 TEST(Plan, PresetsMayBearTheirWholeName) {
   for (const auto& [name, file_type] :
        {std::pair("Q3_K_M", 12), std::pair("Q3_K_L", 13), std::pair("Q2_K_S", 21), std::pair("Q4_K_S", 14),
-        std::pair("Q4_K_M", 15), std::pair("Q5_K_S", 16), std::pair("Q5_K_M", 17)}) {
+        std::pair("Q4_K_M", 15), std::pair("Q5_K_S", 16), std::pair("Q5_K_M", 17), std::pair("IQ3_XS", 22),
+        std::pair("IQ3_M", 27), std::pair("IQ2_M", 29)}) {
     QuantizeOptions options;
     options.to = name;
     const QuantizePlan plan = plan_quantization(smollm2(), options, {});

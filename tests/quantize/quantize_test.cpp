@@ -48,8 +48,9 @@ CausalLM with_values(const std::string& tensor, float value) {
 // F16, also inside blocks, ends at 6e-8: below, every code would be 0, and nothing would say so.
 TEST(Quantize, ValuesTooSmallForATypeFallBackToF32AndAreListed) {
   const std::string name = "blk.1.ffn_up.weight";
-  for (const char* to : {"F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q4_K_M",
-                         "Q2_K", "Q3_K", "IQ4_XS", "Q2_0", "TQ1_0", "TQ2_0", "Q1_0", "NVFP4"})
+  for (const char* to :
+       {"F16",  "Q4_0", "Q4_1",   "Q5_0", "Q5_1",  "Q8_0",  "IQ4_NL", "Q4_K",  "Q5_K",  "Q6_K",    "Q4_K_M",
+        "Q2_K", "Q3_K", "IQ4_XS", "Q2_0", "TQ1_0", "TQ2_0", "Q1_0",   "NVFP4", "IQ3_S", "IQ2_XXS", "IQ1_M"})
     for (const float value : {5e-10f, 1e-40f}) {
       QuantizeOptions options;
       options.to = to;

@@ -59,7 +59,7 @@ student: {config: {layers: 2}, tokenizer: x, pretrain: {tokens: 10}}
 data: {train: [{file: a.txt, weight: 0}], calibration: [x.txt], evaluation: [x.txt]}
 stages:
   - distill: {temperature: 2, signal: cached}
-  - quantize: {to: Q4_KM, keep: {embedding: IQ3_S, foo: Q8_0}}
+  - quantize: {to: Q4_KM, keep: {embedding: Q8_K, foo: Q8_0}}
   - quantize: {target_size: 60XB}
 """,
         "bad.yaml:2:43: student.tokenizer",
@@ -67,7 +67,7 @@ stages:
         "bad.yaml:3:38: data.train.weight = 0",
         "bad.yaml:5:28: distill.temperature = 2: expected 1",
         "bad.yaml:6:20: quantize.to = Q4_KM: expected Q8_0",
-        "bad.yaml:6:45: quantize.keep.embedding = IQ3_S",
+        "bad.yaml:6:45: quantize.keep.embedding = Q8_K",
         "bad.yaml:6:57: quantize.keep.foo",
         "bad.yaml:7:29: quantize.target_size = 60XB",
     )
@@ -186,8 +186,8 @@ def test_verbs_refuse_a_type_before_they_work(tmp_path):
     ):
         done = attar(*command, "-o", tmp_path / "x.gguf", "--to", "Q4_KM")
         assert done.returncode == 2 and "Q4_KM" in done.stderr and "Q4_K_M" in done.stderr, done.stderr
-    kept = attar("quantize", "no-such-model", "-o", tmp_path / "x.gguf", "--to", "Q8_0", "--keep", "embedding=IQ3_S")
-    assert kept.returncode == 2 and "IQ3_S" in kept.stderr
+    kept = attar("quantize", "no-such-model", "-o", tmp_path / "x.gguf", "--to", "Q8_0", "--keep", "embedding=Q8_K")
+    assert kept.returncode == 2 and "Q8_K" in kept.stderr
 
 
 def test_a_dry_run_plans_what_the_run_does(tmp_path):

@@ -112,6 +112,7 @@ Supers rounded(const BestSteps& best, const Shape& shape) {
     const int first = s * shape.groups_a_super, end = first + shape.groups_a_super;
     const float largest = *std::max_element(best.step.of + first, best.step.of + end);
     float least = HUGE_VALF;
+    out.d[s] = as_half(largest / (shape.most * shape.unit));  // infinite: nothing below is better, and nothing holds it
     for (float multiple = shape.most + 1.0f; multiple >= 0.6f * shape.most; multiple -= 0.5f) {
       const float d = as_half(largest / (multiple * shape.unit)), inverse = d > 0.0f ? 1.0f / (d * shape.unit) : 0.0f;
       float error = 0.0f;

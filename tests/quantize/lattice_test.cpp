@@ -153,6 +153,8 @@ TEST(Lattice, DegenerateBlocks) {
     EXPECT_LT(share_lost(format, one, std::vector<float>(256, 1.0f)), 0.55) << format.name;
     for (const float value : back(std::vector<float>(256, 1e-9f))) EXPECT_EQ(value, 0.0f) << format.name;
     back(nan), back(huge);
+    EXPECT_FALSE(std::isfinite(share_lost(format, std::vector<float>(256, 1e9f), std::vector<float>(256, 1.0f))))
+        << format.name;  // which is what quantize refuses a tensor by
   }
 }
 

@@ -11,8 +11,10 @@
 #include <cstring>
 
 #include "compress/obs.h"
+#include "quantize/gptq_lattice.h"
 #include "quantize/grid/encode.h"
 #include "quantize/grid/grid.h"
+#include "quantize/grid/lattice.h"
 #include "tests/compress/normal_tensor.h"
 
 namespace attar::gptq {
@@ -106,19 +108,24 @@ TEST(Gptq, EightsAreOrderedAsWholes) {
   EXPECT_EQ(order, expected);
 }
 
-// Without feedback between columns an eight's metric is diagonal: what the search under those weights takes.
+// Without feedback between columns an eight's metric is diagonal: what the search takes, which found the same steps.
 TEST(Gptq, WithoutSharedInputsEightsRound) {
   const int64_t in = 256;
-  for (const TensorType type : {TensorType::IQ3_S, TensorType::IQ3_XXS, TensorType::IQ2_S, TensorType::IQ2_XXS}) {
-    const QuantFormat& format = format_of(type);
-    const InputHessian inputs = input_hessian(at::eye(in, at::kDouble), 1, columns_at_once(format));
-    at::Tensor rows = normal(3, in, 5).to(at::kFloat);
-    const std::vector<float> row(rows.const_data_ptr<float>(), rows.const_data_ptr<float>() + rows.numel()),
-        ones(static_cast<size_t>(in), 1.0f);
-    std::vector<std::byte> bytes(static_cast<size_t>(3 * format.row_bytes(in))), plain(bytes.size());
-    encode_rows(format, inputs, ones, rows, bytes);
-    attar::encode_rows(format, row, ones, plain);
-    EXPECT_EQ(bytes, plain) << format.name;
+  const InputHessian inputs = input_hessian(at::eye(in, at::kDouble), 1, 8);
+  const at::Tensor rows = normal(19, in, 5).to(at::kFloat);
+  const std::span<const float> values(rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel()));
+  for (const QuantFormat& format : quant_formats()) {
+    if (format.lattice == nullptr) continue;
+    const std::vector<LatticeBlock> nearest = fit_lattice_blocks(format, values, {});
+    std::vector<LatticeBlock> blocks = nearest;
+    const at::Tensor found = lattice_feedback(format, inputs, rows, blocks);
+    std::vector<std::byte> bytes(static_cast<size_t>(format.row_bytes(rows.numel()))), expected(bytes.size());
+    write_lattice(format, blocks, bytes), write_lattice(format, nearest, expected);
+    EXPECT_EQ(bytes, expected) << format.name;
+    std::vector<float> decoded(values.size());
+    format.decode(bytes.data(), rows.numel() / 256, decoded.data());
+    EXPECT_EQ(std::memcmp(decoded.data(), found.const_data_ptr<float>(), decoded.size() * sizeof(float)), 0)
+        << format.name;
   }
 }
 

@@ -172,5 +172,22 @@ TEST_F(GridTrainingTest, FrozenPartsStay) {
   EXPECT_THROW(train(student, byte_tokenizer(), inputs, quick(200)), Error);
 }
 
+// Codebooks keep their codes, which is said; what is beside them learns.
+TEST_F(GridTrainingTest, CodebooksStayAndAreANote) {
+  const QuantizedModel start = quantized("IQ3_S", {{"down", "Q4_0"}});
+  const Learned done = learned(start, 2);
+  bool moved = false;
+  for (const auto& [name, tensor] : start.tensors) {
+    const bool same_bytes = tensor.bytes == done.quantized.tensors.at(name).bytes;
+    EXPECT_TRUE(tensor.type != TensorType::IQ3_S || same_bytes) << name;
+    moved = moved || !same_bytes;
+  }
+  EXPECT_TRUE(moved);
+  EXPECT_TRUE(same(decoded(done.quantized), done.student));
+  ASSERT_EQ(done.quantized.notes.size(), start.notes.size() + 1);
+  EXPECT_NE(done.quantized.notes.back().find("nothing was learned in 13 tensors"), std::string::npos)
+      << done.quantized.notes.back();
+}
+
 }  // namespace
 }  // namespace attar

@@ -68,7 +68,7 @@ stages:
         "bad.yaml:5:28: distill.temperature = 2: expected 1",
         "bad.yaml:6:20: quantize.to = Q4_KM: expected Q8_0",
         "bad.yaml:6:45: quantize.keep.embedding = Q8_K",
-        "bad.yaml:6:57: quantize.keep.foo",
+        "bad.yaml:6:56: quantize.keep.foo",
         "bad.yaml:7:29: quantize.target_size = 60XB",
     )
     refused(

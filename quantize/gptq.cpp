@@ -23,7 +23,7 @@ namespace attar::gptq {
 namespace {
 
 constexpr double kDamping = 0.05;
-constexpr int kMostDampings = 5;      // each ten times the one before
+constexpr int kMostDampings = 5;  // each ten times the one before
 
 constexpr int64_t kPanelRows = 256;  // of a matrix that another is made of, at once
 

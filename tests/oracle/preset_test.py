@@ -23,7 +23,13 @@ PRESETS = [
     *(f"MOSTLY_{name}" for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "IQ4_NL", "IQ4_XS", "Q2_K", "TQ1_0", "TQ2_0", "Q2_0", "Q1_0")),
     *("Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "MXFP4_MOE", "F16", "BF16"),
 ]
-MEASURED = ["Q2_K_S", "IQ3_M", "IQ3_XS", "IQ2_M", *(f"MOSTLY_{name}" for name in ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"))]  # of which some are refused without
+MEASURED = [
+    "Q2_K_S",
+    "IQ3_M",
+    "IQ3_XS",
+    "IQ2_M",
+    *(f"MOSTLY_{name}" for name in ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")),
+]  # of which some are refused without
 SHAPES = {
     "whole": {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 2},  # super-blocks divide every row; v has a quarter of the heads
     "odd": {"hidden_size": 96, "intermediate_size": 256, "num_attention_heads": 3, "num_key_value_heads": 3, "tie_word_embeddings": True},

@@ -82,7 +82,7 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& opti
     const std::vector<TokenBatch> sequences =
         batches_of(weights.config(), calibration, 0, std::min(tokens, kSurveyTokens));
     survey = take_survey(weights, sequences, threads, progress);
-    measured = measure_sensitivity(weights, *survey, sequences, choosable_types(kNewestYear),
+    measured = measure_sensitivity(weights, *survey, sequences, choosable_types(kNewestYear, options.lattice),
                                    feedback ? Rounding::FedBack : Rounding::Alone, threads, progress);
   }
   const QuantizePlan plan = plan_quantization(weights.config(), options, target, measured ? &*measured : nullptr);

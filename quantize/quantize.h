@@ -28,6 +28,7 @@ struct QuantizeOptions {
   std::optional<double> max_kl;             // nats a token
   std::map<std::string, std::string> keep;  // role -> type
   std::string compat = "2026";
+  bool lattice = false;
   bool fallback = true;
   std::string preset = "best";
   bool importance = true;
@@ -51,6 +52,9 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.compat, "compat",
         "year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for "
         "types that a size chooses");
+  field(o.lattice, "lattice",
+        "let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits in "
+        "llama.cpp; Attar's own runtime computes with them in F32, slowly");
   field(o.fallback, "fallback", "where a row does not divide by a type's block, take another type and say so");
   field(o.preset, "preset",
         "fast: each weight is rounded by itself; best, where there is calibration text: each is rounded so that the "

@@ -71,7 +71,7 @@ std::vector<Unit> units_of(const std::vector<TensorSpec>& specs, const PlanTarge
 void add_choices(Unit& unit, const std::vector<TensorSpec>& specs, const QuantizeOptions& options,
                  const Sensitivity* measured, double all_elements) {
   const TensorSpec& first = specs[unit.specs.front()];
-  std::vector<TensorType> types = choosable_types(std::stoi(options.compat));
+  std::vector<TensorType> types = choosable_types(std::stoi(options.compat), options.lattice);
   const bool kept = options.keep.contains(role_name(first.role));
   if (kept) types = {fitted(kept_type(options, first, TensorType::F16), first.shape[1])};
   for (const TensorType type : types) {
@@ -105,11 +105,13 @@ std::string bpw_name(double bits) {
 
 }  // namespace
 
-std::vector<TensorType> choosable_types(int year) {
+std::vector<TensorType> choosable_types(int year, bool lattice) {
   std::vector<TensorType> types;
-  for (const Candidate& candidate : kCandidates)
-    if ((candidate.type == TensorType::F16 || format_of(candidate.type).written_in_blocks()) && candidate.year <= year)
-      types.push_back(candidate.type);
+  for (const Candidate& candidate : kCandidates) {
+    const QuantFormat& format = format_of(candidate.type);
+    const bool allowed = candidate.year <= year && (lattice || format.lattice == nullptr);
+    if (allowed && (candidate.type == TensorType::F16 || format.written_in_blocks())) types.push_back(candidate.type);
+  }
   return types;
 }
 

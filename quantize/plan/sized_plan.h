@@ -5,9 +5,9 @@
 
 namespace attar {
 
-// Types that a plan may choose from and that llama.cpp of that year reads.
+// Types that a plan may choose from and that llama.cpp of that year reads; with the lattice types, or without.
 inline constexpr int kNewestYear = 2026;
-std::vector<TensorType> choosable_types(int year);
+std::vector<TensorType> choosable_types(int year, bool lattice);
 
 // Which llama.cpp a file of this plan needs, where a size chose types that are younger than 2024; "" otherwise.
 std::string compat_note(const QuantizePlan& plan);

@@ -131,6 +131,17 @@ TEST(Plan, ACompatibleFileHasNoNewerTypes) {
   }
 }
 
+TEST(Plan, CodebooksAreChosenOnRequestAlone) {
+  for (const bool lattice : {false, true}) {
+    QuantizeOptions options;
+    options.target_bpw = 3.6, options.lattice = lattice;  // `down` alone divides by 256
+    const auto types = types_of(plan_quantization(smollm2(), options, {}));
+    const bool chosen = std::any_of(types.begin(), types.end(),
+                                    [](const auto& type) { return format_of(type.second).lattice != nullptr; });
+    EXPECT_EQ(chosen, lattice);
+  }
+}
+
 TEST(Plan, FallbacksMayBeRefused) {
   QuantizeOptions options;
   options.to = "Q4_K", options.fallback = false;

@@ -84,16 +84,18 @@ class Walk {
   void layer(int64_t layer) {
     if (options_.weights != nullptr) load_layer(model_, *options_.weights, layer, options_.threads);
     if (whole_stream_) whole_ = copy_of_layer(model_, layer);
-    for (int group = 0; group < static_cast<int>(LinearGroup::Head); ++group) pass(layer, LinearGroup{group});
+    const bool finished = layer < options_.finished_layers;
+    if (finished) options_.restore(layer);
+    for (int group = 0; group < static_cast<int>(LinearGroup::Head); ++group)
+      pass(layer, LinearGroup{group}, finished ? GroupVisit::None : wanted(LinearGroup{group}).kind);
     if (options_.weights != nullptr) forget_layer(model_, layer);
   }
   void head(int64_t n_layers) {
     if (options_.weights != nullptr) load_tensor(model_, *options_.weights, Role::OutputNorm, options_.threads);
-    pass(n_layers, LinearGroup::Head);
+    pass(n_layers, LinearGroup::Head, wanted(LinearGroup::Head).kind);
   }
   // Visits the group where it is asked for, and leaves the streams behind the half that it ends.
-  void pass(int64_t layer, LinearGroup group) {
-    const auto kind = wanted(group).kind;
+  void pass(int64_t layer, LinearGroup group, GroupVisit::Kind kind) {
     if (kind != GroupVisit::None) visit_(layer, group, collect(layer, group));
     if (!ends_half(group) || kind == GroupVisit::Look) return;
     each_batch([&](size_t b) {

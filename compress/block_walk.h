@@ -46,6 +46,10 @@ struct WalkOptions {
   // Where set: a layer of the model is read from here before it is walked and dropped after it, and so is the final
   // norm; the model has its embedding alone. (nullptr: the model has all of its tensors, and keeps them.)
   const WeightSource* weights = nullptr;
+  // Layers that an earlier walk has finished are not visited: restore(layer) leaves the model's tensors as that walk's
+  // visitor did, and the streams pass through. Such a walk goes on with the bits of an unbroken one.
+  int64_t finished_layers = 0;
+  std::function<void(int64_t layer)> restore{};
 };
 inline constexpr int64_t kWaveBatches = 8;  // batches whose inputs are live at once
 

@@ -9,6 +9,7 @@
 #include <cassert>
 
 #include "compress/shards.h"
+#include "runtime/base/sha256.h"
 #include "runtime/formats/finite.h"
 
 namespace attar {
@@ -82,6 +83,19 @@ void WeightSource::require_finite(int threads) const {
     const auto first = std::find(bad.begin(), bad.end(), uint8_t{1}) - bad.begin();
     if (first < parts.count()) attar::require_finite(spec.name, values_of(first), parts.first(first) * parts.columns);
   }
+}
+
+std::string WeightSource::content_hash() const {
+  const auto* const* model = std::get_if<const CausalLM*>(&from_);
+  if (model == nullptr) return std::get<ModelFile>(from_).content_hash();
+  Sha256 hash;
+  hash.add(config_text(config()));
+  for (const TensorSpec& spec : tensor_specs(config())) {
+    const at::Tensor values = (*model)->parameter(spec.name).detach().contiguous();
+    hash.add(spec.name + ";" + std::to_string(values.numel()) + ";");
+    hash.add(std::span(static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()));
+  }
+  return hash.hex();
 }
 
 void load_layer(CausalLM& model, const WeightSource& weights, int64_t layer, int threads) {

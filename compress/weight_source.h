@@ -33,6 +33,9 @@ class WeightSource {
   // it was loaded.)
   void require_finite(int threads) const;
 
+  // Of a file its own, of a model in memory SHA-256 over config and values.
+  std::string content_hash() const;
+
  private:
   std::variant<ModelFile, const CausalLM*> from_;
 };

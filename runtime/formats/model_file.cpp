@@ -248,33 +248,6 @@ int64_t gguf_row_of_hf_row(int64_t row, int64_t head_dim) {
   return row - in_head + 2 * pair + half;
 }
 
-// What decides the numbers of the forward pass, as text.
-std::string config_text(const ModelConfig& config) {
-  std::string text;
-  const auto add = [&](double value) {
-    char digits[32];
-    std::snprintf(digits, sizeof digits, "%.17g;", value);
-    text += digits;
-  };
-  text += traits(config.family).name;
-  for (const double value : {config.norm_epsilon, config.rope_theta, config.rope_theta_sliding, config.attention_scale})
-    add(value);
-  for (const int64_t value :
-       {config.vocab_size, config.width, config.context_length, config.sliding_window, int64_t{config.tied_embeddings}})
-    text += std::to_string(value) + ";";
-  for (const LayerConfig& layer : config.layers) {
-    text += layer.kind == LayerKind::SlidingAttention ? "sliding;" : "full;";
-    for (const int64_t value : {layer.n_heads, layer.n_kv_heads, layer.head_dim, layer.ffn_width})
-      text += std::to_string(value) + ";";
-  }
-  if (!config.rope_scaling) return text;
-  text += config.rope_scaling->type + ";" + std::to_string(config.rope_scaling->original_context_length) + ";";
-  for (const double value :
-       {config.rope_scaling->factor, config.rope_scaling->low_freq_factor, config.rope_scaling->high_freq_factor})
-    add(value);
-  return text;
-}
-
 }  // namespace
 
 ModelFile::ModelFile(Parts parts) {
@@ -353,6 +326,32 @@ std::vector<std::byte> ModelFile::rows(const TensorSpec& spec) const {
   const int64_t n_heads = interleaved_rope() ? rotated_heads(spec, config()) : 0;
   if (n_heads > 0) return reordered_rows(bytes, n_heads, spec.shape[0] / n_heads, RowOrder::Halves);
   return {bytes.begin(), bytes.end()};
+}
+
+std::string config_text(const ModelConfig& config) {
+  std::string text;
+  const auto add = [&](double value) {
+    char digits[32];
+    std::snprintf(digits, sizeof digits, "%.17g;", value);
+    text += digits;
+  };
+  text += traits(config.family).name;
+  for (const double value : {config.norm_epsilon, config.rope_theta, config.rope_theta_sliding, config.attention_scale})
+    add(value);
+  for (const int64_t value :
+       {config.vocab_size, config.width, config.context_length, config.sliding_window, int64_t{config.tied_embeddings}})
+    text += std::to_string(value) + ";";
+  for (const LayerConfig& layer : config.layers) {
+    text += layer.kind == LayerKind::SlidingAttention ? "sliding;" : "full;";
+    for (const int64_t value : {layer.n_heads, layer.n_kv_heads, layer.head_dim, layer.ffn_width})
+      text += std::to_string(value) + ";";
+  }
+  if (!config.rope_scaling) return text;
+  text += config.rope_scaling->type + ";" + std::to_string(config.rope_scaling->original_context_length) + ";";
+  for (const double value :
+       {config.rope_scaling->factor, config.rope_scaling->low_freq_factor, config.rope_scaling->high_freq_factor})
+    add(value);
+  return text;
 }
 
 std::string ModelFile::content_hash() const {

@@ -91,6 +91,9 @@ class ModelFile {
   std::shared_ptr<const Parts> parts_;
 };
 
+// What decides the numbers of the forward pass, as text.
+std::string config_text(const ModelConfig& config);
+
 // pip:PACKAGE -> the path of the GGUF the installed package carries. Parts (NAME.partNN of PACKAGE or PACKAGE-partN)
 // are joined once into the cache folder. Python is not run: site-packages are found from VIRTUAL_ENV, from a .venv
 // above the working folder or the program, and from the usual system paths. Error{Input} with the pip command when it

@@ -62,7 +62,8 @@ std::string quantize_call(py::kwargs given) {
   const QuantizeInputs inputs{.imatrix = take<std::string>(given, "imatrix"),
                               .imatrix_out = take<std::string>(given, "imatrix_out"),
                               .training = take<std::vector<std::string>>(given, "data"),
-                              .resume = take<bool>(given, "resume")};
+                              .resume = take<bool>(given, "resume"),
+                              .cache = take<std::string>(given, "cache")};
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<QuantizeOptions>(given);
   refuse_rest(given, "quantize");

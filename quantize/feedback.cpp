@@ -7,8 +7,8 @@
 #include "compress/block_walk.h"
 #include "compress/weight_source.h"
 #include "quantize/gptq.h"
+#include "quantize/kept/kept_codes.h"
 #include "quantize/measure/importance.h"
-#include "quantize/measure/survey.h"
 #include "quantize/quantize.h"
 #include "quantize/small_values.h"
 #include "quantize/tensor_codes.h"
@@ -20,18 +20,38 @@ constexpr int64_t kTokensAnInput = 16;  // fewer: error feedback follows their n
 
 class FeedbackPass {
  public:
-  FeedbackPass(const WeightSource& weights, const QuantizePlan& plan, int threads)
-      : weights_(weights), threads_(threads), changed_{weights.config(), {}}, out_{weights.config(), plan, {}} {
+  FeedbackPass(const WeightSource& weights, const QuantizePlan& plan, const KeptCodes* kept, int threads)
+      : weights_(weights),
+        kept_(kept),
+        threads_(threads),
+        changed_{weights.config(), {}},
+        out_{weights.config(), plan, {}} {
     for (const PlannedTensor& one : plan.tensors) planned_[one.spec.name] = &one;
   }
 
-  // Before the walk. A survey's says what the embedding's errors cost: then the walk is given what its codes stand for.
-  void embedding(const Survey* survey, const std::vector<int64_t>& ids) {
+  // Before the walk. Where a survey says what the embedding's errors cost, the walk is given what its codes stand for.
+  // metric (C, C) f64 or nullptr
+  void embedding(const at::Tensor* metric, const std::vector<int64_t>& ids) {
     const TensorSpec spec = spec_of(weights_.config(), Role::Embedding);
-    if (survey != nullptr) encode(spec.name, Inputs(survey->embedding, 1), survey->weights.at(spec.name), nullptr);
-    changed_.parameters[spec.name] = survey != nullptr && stands_for_codes(spec.name)
+    if (metric != nullptr && !taken("embedding")) {
+      encode(spec.name, Inputs(*metric, 1), diagonal_weights(*metric), nullptr);
+      keep("embedding", {spec.name});
+    }
+    changed_.parameters[spec.name] = metric != nullptr && stands_for_codes(spec.name)
                                          ? decoded_rows(out_.tensors.at(spec.name), ids)
                                          : weights_.rows(spec, ids);
+  }
+  // Takes what an earlier run has kept of the walk. -> how many layers are finished
+  int64_t take_layers() {
+    int64_t layer = 0;
+    while (layer < weights_.config().n_layers() && taken(part_of(layer))) ++layer;
+    return layer;
+  }
+  bool take_head() { return taken(part_of(weights_.config().n_layers())); }
+  // A finished layer's matrices become what their codes stand for.
+  void restore(int64_t layer) {
+    for (const std::string& name : matrices_of(layer))
+      if (stands_for_codes(name)) changed_.parameters[name] = decoded(out_.tensors.at(name), threads_);
   }
   void group(int64_t layer, LinearGroup group, const LinearStats& stats) {
     Inputs inputs(stats.gram, stats.tokens);
@@ -42,11 +62,28 @@ class FeedbackPass {
       encode(name, inputs, search_weights, group == LinearGroup::Head ? nullptr : &values);
       if (values.defined() && stands_for_codes(name)) changed_.parameters[name] = std::move(values);
     }
+    if (group == LinearGroup::Down) keep(part_of(layer), matrices_of(layer));
+    if (group == LinearGroup::Head) keep(part_of(layer), {tensor_name(0, head_role(weights_.config()))});
   }
   CausalLM& changed() { return changed_; }
   QuantizedModel& out() { return out_; }
 
  private:
+  // The head's layer is the number of layers.
+  std::string part_of(int64_t layer) const {
+    return layer == weights_.config().n_layers() ? "head" : "layer-" + std::to_string(layer);
+  }
+  std::vector<std::string> matrices_of(int64_t layer) const {
+    std::vector<std::string> names;
+    for (const auto& [name, planned] : planned_)
+      if (planned->spec.is_matrix() && planned->spec.layer == layer) names.push_back(name);
+    return names;
+  }
+  bool taken(const std::string& part) { return kept_ != nullptr && kept_->take(part, out_.plan, out_.tensors); }
+  void keep(const std::string& part, const std::vector<std::string>& names) const {
+    if (kept_ != nullptr) kept_->keep(part, out_.plan, out_.tensors, names);
+  }
+
   // A group's inputs, in the order that each of its types asks for.
   class Inputs {
    public:
@@ -81,33 +118,52 @@ class FeedbackPass {
   }
 
   const WeightSource& weights_;
+  const KeptCodes* kept_;
   int threads_;
   CausalLM changed_;  // the embedding's rows that the text asks for, and the layer that is walked
   QuantizedModel out_;
   std::map<std::string, const PlannedTensor*> planned_;
 };
 
+// How far the text falls short of what the widest layer wants.
+int64_t missing_tokens(const QuantizePlan& plan, const std::vector<TokenBatch>& batches) {
+  int64_t tokens = 0, widest = 0;
+  for (const TokenBatch& batch : batches) tokens += batch.tokens.numel();
+  for (const PlannedTensor& planned : plan.tensors)
+    if (planned.spec.is_matrix()) widest = std::max(widest, planned.spec.shape.back());
+  return kTokensAnInput * widest - tokens;
+}
+
+void report_taken(const Progress& progress, int64_t layers, int64_t n_layers, const std::string& folder) {
+  const std::string line =
+      std::to_string(layers) + " of " + std::to_string(n_layers) + " layers are taken from " + folder;
+  report(progress, {.stage = "quantize", .unit = "layers", .done = layers, .total = n_layers + 1, .detail = line});
+}
+
 }  // namespace
 
-QuantizedModel quantize_with_feedback(const WeightSource& weights, const QuantizePlan& plan, const Survey* survey,
-                                      const TokenDataset& calibration, int64_t max_tokens, int threads,
-                                      const Progress& progress) {
-  const OwnVocabulary own = own_vocabulary(calibration_batches(weights.config(), calibration, max_tokens));
-  FeedbackPass pass(weights, plan, threads);
-  pass.embedding(survey, own.ids);
+QuantizedModel quantize_with_feedback(const WeightSource& weights, const QuantizePlan& plan,
+                                      const FeedbackInputs& inputs, int threads, const Progress& progress) {
+  const ModelConfig& config = weights.config();
+  const OwnVocabulary own = own_vocabulary(inputs.batches);
+  FeedbackPass pass(weights, plan, inputs.kept, threads);
+  pass.embedding(inputs.embedding, own.ids);
   WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
   for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true};
-  if (survey != nullptr && weights.config().tied_embeddings)
-    options.visits[static_cast<size_t>(LinearGroup::Head)] = {};
-  int64_t missing_tokens = 0;
-  walk_blocks(
-      pass.changed(), own.batches, options,
-      [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
-        missing_tokens = std::max(missing_tokens, kTokensAnInput * stats.gram.size(0) - stats.tokens);
-        pass.group(layer, group, stats);
-      },
-      "quantize", progress);
+  const bool head_comes_first = inputs.embedding != nullptr && config.tied_embeddings;
+  if (head_comes_first) options.visits[static_cast<size_t>(LinearGroup::Head)] = {};
+  options.finished_layers = pass.take_layers();
+  options.restore = [&](int64_t layer) { pass.restore(layer); };
+  if (options.finished_layers > 0)
+    report_taken(progress, options.finished_layers, config.n_layers(), inputs.kept->folder());
+  const bool finished = options.finished_layers == config.n_layers() && (head_comes_first || pass.take_head());
+  if (!finished)
+    walk_blocks(
+        pass.changed(), own.batches, options,
+        [&](int64_t layer, LinearGroup group, const LinearStats& stats) { pass.group(layer, group, stats); },
+        "quantize", progress);
   QuantizedModel& out = pass.out();
+  out.taken.layers = options.finished_layers;
   for (const PlannedTensor& one : plan.tensors)
     if (!out.tensors.contains(one.spec.name))
       out.tensors[one.spec.name] = encode_tensor(weights, one, nullptr, threads);
@@ -115,8 +171,8 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
     const PlannedTensor& one = out.plan.tensors[place];
     out.tensors[one.spec.name] = encode_tensor(weights, one, nullptr, threads);
   }
-  if (missing_tokens > 0)
-    out.notes.push_back("the calibration text is " + std::to_string(missing_tokens) +
+  if (const int64_t missing = missing_tokens(plan, inputs.batches); missing > 0)
+    out.notes.push_back("the calibration text is " + std::to_string(missing) +
                         " tokens short of 16 for each input of the widest layer: more of it, of the kinds the model is "
                         "for, would keep more");
   return out;

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "compress/block_walk.h"
+#include "quantize/kept/kept_codes.h"
+#include "quantize/kept/kept_sensitivity.h"
 #include "quantize/measure/importance.h"
 #include "quantize/measure/sensitivity.h"
 #include "quantize/measure/survey.h"
@@ -24,6 +26,38 @@ std::vector<TokenBatch> batches_of(const ModelConfig& config, const TokenDataset
   std::vector<TokenBatch> batches = batches_in_order(text, length, std::max(length, batch_tokens), max_tokens);
   if (batches.empty()) throw input_error("quantize", "the calibration data is empty", "text to measure activations on");
   return batches;
+}
+
+struct Measuring {
+  Measured values;
+  bool taken = false;  // from where an earlier run has kept them
+  std::string note{};
+};
+
+// What each tensor would lose in each type, measured here or before.
+Measuring measured(const WeightSource& weights, const QuantizeOptions& options, const TokenDataset& calibration,
+                   const std::string& model_hash, const KeptWork& kept, int threads, const Progress& progress) {
+  const std::vector<TokenBatch> sequences =
+      batches_of(weights.config(), calibration, 0, std::min(options.calibration_tokens, kSurveyTokens));
+  const std::vector<TensorType> types = choosable_types(kNewestYear, options.lattice);
+  const Rounding rounding = options.preset != "fast" ? Rounding::FedBack : Rounding::Alone;
+  const KeptSensitivity cache(kept.cache.empty() ? kept.steps : kept.cache,
+                              sensitivity_identity(model_hash, sequences, types, rounding));
+  Measuring out;
+  if (std::optional<Measured> found = cache.take(weights.config(), out.note)) {
+    const std::string line = "taken from the cache: " + cache.path();
+    report(progress, {.stage = "sensitivity",
+                      .unit = "sequences",
+                      .done = static_cast<int64_t>(sequences.size()),
+                      .total = static_cast<int64_t>(sequences.size()),
+                      .detail = line});
+    return {.values = std::move(*found), .taken = true};
+  }
+  if (!out.note.empty()) report(progress, {.stage = "sensitivity", .unit = "sequences", .message = out.note});
+  const Survey survey = take_survey(weights, sequences, threads, progress);
+  out.values = {measure_sensitivity(weights, survey, sequences, types, rounding, threads, progress), survey.embedding};
+  cache.keep(out.values);
+  return out;
 }
 
 }  // namespace
@@ -72,28 +106,30 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, c
 }
 
 QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& options, const PlanTarget& target,
-                        const TokenDataset& calibration, int threads, const Progress& progress) {
+                        const TokenDataset& calibration, int threads, const Progress& progress, const KeptWork& kept) {
   const int64_t tokens = options.calibration_tokens;
-  const bool feedback = options.importance && options.preset != "fast";
+  const bool feedback = options.importance && options.preset != "fast", measures = options.importance && !options.to;
   if (options.importance) weights.require_finite(threads);  // before hours are spent
-  std::optional<Survey> survey;
-  std::optional<Sensitivity> measured;
-  if (options.importance && !options.to) {
-    const std::vector<TokenBatch> sequences =
-        batches_of(weights.config(), calibration, 0, std::min(tokens, kSurveyTokens));
-    survey = take_survey(weights, sequences, threads, progress);
-    measured = measure_sensitivity(weights, *survey, sequences, choosable_types(kNewestYear, options.lattice),
-                                   feedback ? Rounding::FedBack : Rounding::Alone, threads, progress);
-  }
-  const QuantizePlan plan = plan_quantization(weights.config(), options, target, measured ? &*measured : nullptr);
+  const bool keeps = (feedback && !kept.steps.empty()) || (measures && !(kept.steps + kept.cache).empty());
+  const std::string model_hash = keeps ? weights.content_hash() : "";
+  FeedbackInputs inputs;
+  if (feedback) inputs.batches = calibration_batches(weights.config(), calibration, tokens);
+  const KeptCodes codes(feedback ? kept.steps : "", codes_identity(model_hash, inputs.batches, options));
+  Measuring measuring;
+  if (measures) measuring = measured(weights, options, calibration, model_hash, kept, threads, progress);
+  const Sensitivity* sensitivity = measures ? &measuring.values.sensitivity : nullptr;
+  const QuantizePlan plan = plan_quantization(weights.config(), options, target, sensitivity);
+  inputs.embedding = measures ? &measuring.values.embedding : nullptr;
+  inputs.kept = &codes;
   const auto encoded = [&] {
     if (!options.importance) return quantize(weights, plan, Importance{}, threads, progress);
-    if (feedback)
-      return quantize_with_feedback(weights, plan, survey ? &*survey : nullptr, calibration, tokens, threads, progress);
+    if (feedback) return quantize_with_feedback(weights, plan, inputs, threads, progress);
     return quantize(weights, plan, collect_importance(weights, calibration, tokens, threads, progress), threads,
                     progress);
   };
   QuantizedModel out = encoded();
+  out.taken.sensitivity = measuring.taken;
+  if (!measuring.note.empty()) out.notes.push_back(measuring.note);
   if (const std::string note = compat_note(plan); !options.to && !note.empty()) out.notes.push_back(note);
   return out;
 }

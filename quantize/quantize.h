@@ -19,7 +19,7 @@
 
 namespace attar {
 
-struct Survey;
+class KeptCodes;
 
 struct QuantizeOptions {
   std::optional<std::string> to;            // a tensor type or a llama.cpp preset
@@ -115,11 +115,17 @@ struct QuantizedTensor {
   double relative_error = 0;  // importance-weighted squared error over squared norm; of outputs under feedback
   double rounding_error = 0;  // under feedback: what rounding each weight by itself would have cost
 };
+// What was not made again, because a folder held it.
+struct TakenWork {
+  bool sensitivity = false;
+  int64_t layers = 0;
+};
 struct QuantizedModel {
   ModelConfig config;
   QuantizePlan plan;
   std::map<std::string, QuantizedTensor> tensors;  // by TensorSpec::name
   std::vector<std::string> notes{};
+  TakenWork taken{};
 };
 
 // What sensitivities are measured on, of the calibration data.
@@ -141,17 +147,29 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, c
                         int threads, const Progress& progress = {});
 
 // The same with error feedback along the block walk: each group is given what the quantized layers before it make. One
-// statistic of inputs (in, in) a group. A survey's says what the embedding's errors cost; nullptr: a tied one counts as
-// the head. Error{Input} if the calibration data is empty.
-QuantizedModel quantize_with_feedback(const WeightSource& weights, const QuantizePlan& plan, const Survey* survey,
-                                      const TokenDataset& calibration, int64_t max_tokens, int threads,
-                                      const Progress& progress = {});
+// statistic of inputs (in, in) a group.
+struct FeedbackInputs {
+  std::vector<TokenBatch> batches;        // calibration_batches
+  const at::Tensor* embedding = nullptr;  // (C, C) f64: Survey::embedding; nullptr: a tied one counts as the head
+  const KeptCodes* kept = nullptr;        // where codes are kept and those of a broken run are taken from
+};
+QuantizedModel quantize_with_feedback(const WeightSource& weights, const QuantizePlan& plan,
+                                      const FeedbackInputs& inputs, int threads, const Progress& progress = {});
+
+// Folders that keep what a quantization has measured and chosen, so that nothing is done twice. "": nothing is kept.
+// Whoever passes `steps` has seen to it that codes there are to be taken (kept/kept_codes.h) and removes them at the
+// end.
+struct KeptWork {
+  std::string steps{};  // codes, layer by layer: a run that was broken off goes on behind the last, to the same bytes
+  std::string cache{};  // sensitivities, by what they depend on; "": with the codes
+};
 
 // The whole: a plan, where a size asks for it by what is measured on the calibration data, and codes by options.preset,
 // with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off. Of weights in
 // a file a layer is in memory at a time, and the head where divergences are measured.
 QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& options, const PlanTarget& target,
-                        const TokenDataset& calibration, int threads, const Progress& progress = {});
+                        const TokenDataset& calibration, int threads, const Progress& progress = {},
+                        const KeptWork& kept = {});
 
 // What to say where a plan rounds weights that a file holds in blocks already; "" where it does not.
 std::string requantization_note(const ModelFile& source, const QuantizePlan& plan);

@@ -101,6 +101,19 @@ QuantizedTensor encode_with_feedback(const WeightSource& weights, const PlannedT
   return out;
 }
 
+at::Tensor decoded(const QuantizedTensor& tensor, int threads) {
+  const QuantFormat& format = format_of(tensor.type);
+  const int64_t columns = tensor.shape.back(), rows = tensor.shape.front(), row_bytes = format.row_bytes(columns);
+  at::Tensor out = at::empty(tensor.shape, at::kFloat);
+  auto* values = out.mutable_data_ptr<float>();
+  run_shards((rows + kRowsAPart - 1) / kRowsAPart, threads, [&](int64_t part) {
+    const int64_t first = part * kRowsAPart, count = std::min(kRowsAPart, rows - first);
+    format.decode(tensor.bytes.data() + first * row_bytes, count * columns / format.block_size,
+                  values + first * columns);
+  });
+  return out;
+}
+
 at::Tensor decoded_rows(const QuantizedTensor& tensor, const std::vector<int64_t>& ids) {
   const QuantFormat& format = format_of(tensor.type);
   const int64_t columns = tensor.shape.back(), row_bytes = format.row_bytes(columns);

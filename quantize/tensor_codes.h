@@ -22,7 +22,9 @@ QuantizedTensor encode_with_feedback(const WeightSource& weights, const PlannedT
                                      const gptq::InputHessian& inputs, std::span<const float> search_weights,
                                      int threads, at::Tensor* values = nullptr);
 
-// Rows of what the bytes decode to. -> (ids, in)
+// What the bytes decode to. -> (out, in)
+at::Tensor decoded(const QuantizedTensor& tensor, int threads);
+// Rows of it. -> (ids, in)
 at::Tensor decoded_rows(const QuantizedTensor& tensor, const std::vector<int64_t>& ids);
 
 }  // namespace attar

@@ -114,6 +114,9 @@ def prune(model, out, *, calibration=(), progress=None, **options):
 def quantize(model, out, *, calibration=(), data=(), progress=None, **options):
     """Writes a compact GGUF. Options: to or target_size, keep, preset, imatrix, importance, calibration_tokens, chat_template, ...
 
+    With `calibration` codes are kept in OUT.steps as they are made: resume=True goes on with what a broken run left there. `cache`: a folder
+    that keeps what is measured for a size or a loss; another budget of the same model and text takes it from there.
+
     With preset="learned" the quantized model learns from `model` on the text of `data`: qad_tokens, qad_learning_rate, resume, ..."""
     return _json.loads(_C.quantize(model=model, out=out, calibration=calibration, data=data, progress=progress, **options))
 

@@ -24,4 +24,9 @@ std::vector<float> relative_weights(const std::vector<float>& importance) {
   return out;
 }
 
+std::vector<float> diagonal_weights(const at::Tensor& matrix) {
+  const at::Tensor diagonal = matrix.diagonal().to(at::kFloat).contiguous();
+  return relative_weights({diagonal.const_data_ptr<float>(), diagonal.const_data_ptr<float>() + diagonal.numel()});
+}
+
 }  // namespace attar

@@ -14,5 +14,7 @@ std::vector<float> input_means(const LinearStats& stats);
 // added. (The mean is that of one loud input: it would make all the others alike.) Beyond the limit nothing else
 // counts.
 std::vector<float> relative_weights(const std::vector<float>& importance);
+// The same of a metric's diagonal. matrix (in, in) -> (in)
+std::vector<float> diagonal_weights(const at::Tensor& matrix);
 
 }  // namespace attar

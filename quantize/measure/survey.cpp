@@ -34,11 +34,6 @@ at::Tensor frequencies(const std::vector<TokenBatch>& sequences, int64_t vocab) 
   return counts / counts.sum();
 }
 
-std::vector<float> diagonal_weights(const at::Tensor& matrix) {
-  const at::Tensor diagonal = matrix.diagonal().to(at::kFloat).contiguous();
-  return relative_weights({diagonal.const_data_ptr<float>(), diagonal.const_data_ptr<float>() + diagonal.numel()});
-}
-
 }  // namespace
 
 Survey take_survey(const WeightSource& weights, const std::vector<TokenBatch>& sequences, int threads,

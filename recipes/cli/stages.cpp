@@ -133,7 +133,12 @@ Action add_quantize(CLI::App& app, const GlobalOptions& global) {
            "write what the calibration text says as an importance matrix, for llama-quantize or --imatrix");
   add_texts(app, "--data", state->inputs.training,
             "qad: text to learn from, and to calibrate with where no other is given: .txt or .jsonl, also .gz");
-  add_switch(app, "--resume", state->inputs.resume, "qad: go on from the last checkpoint beside OUT");
+  add_switch(
+      app, "--resume", state->inputs.resume,
+      "go on where a run was broken off: with the codes, measurements and checkpoints that it left in OUT.steps");
+  add_text(app, "--cache", state->inputs.cache,
+           "a folder that keeps what is measured for a size or a loss: another budget of the same model and text takes "
+           "it from there");
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
   return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {

@@ -27,13 +27,14 @@ struct CommandOptions {
 
 // Each returns a JSON document: what was written, sizes, notes.
 std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress = {});
-// `training`: the text that preset learned learns from, and calibrates with where there is no other; `resume`: from the
-// checkpoints beside OUT.
+// `training`: the text that preset learned learns from, and calibrates with where there is no other; `resume`: from
+// what lies in OUT.steps, where codes are kept as they are made, and checkpoints.
 struct QuantizeInputs {
   std::string imatrix{};
   std::string imatrix_out{};  // where importance goes that the calibration text gives; "": nowhere
   std::vector<std::string> training{};
   bool resume = false;
+  std::string cache{};  // a folder for sensitivities, which other budgets take from there; "": none
 };
 std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs,
                            const Progress& progress = {});

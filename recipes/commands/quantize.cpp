@@ -5,6 +5,7 @@
 
 #include "distill/signal_source.h"
 #include "distill/training_state.h"
+#include "quantize/kept/kept_codes.h"
 #include "quantize/measure/imatrix.h"
 #include "recipes/commands/commands.h"
 #include "recipes/commands/common.h"
@@ -53,19 +54,40 @@ void check_imatrix_out(const CommandOptions& command, const QuantizeInputs& inpu
     throw usage_error("--imatrix-out", "is OUT itself", "another name than " + printable(command.out));
 }
 
-// Where the training keeps its checkpoints; what cannot be begun is refused before anything is read.
+// Whether text says what a size or a loss asks for.
+bool measures(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
+  const bool text = !command.data.empty() || (!inputs.training.empty() && inputs.imatrix.empty());
+  return text && options.importance && !options.to;
+}
+
+void check_cache(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
+  if (inputs.cache.empty()) return;
+  if (!measures(command, options, inputs))
+    throw usage_error("--cache", "keeps what is measured for a size or a loss",
+                      "--calibration TEXT with --target-size, --target-bpw or --max-kl");
+  if (fs::exists(inputs.cache) && !fs::is_directory(inputs.cache))
+    throw usage_error(printable(inputs.cache), "is in the way", "a folder");
+}
+
+// Where a run that is broken off leaves what it has: codes, sensitivities, checkpoints of a training. What cannot be
+// begun is refused before anything is read.
 std::string steps_folder(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
-  if (options.preset != "learned") {
-    if (!inputs.training.empty() || inputs.resume)
-      throw usage_error("attar quantize", "--data and --resume are for --preset learned",
-                        "--calibration, or --preset learned");
+  const bool learned = options.preset == "learned";
+  if (!learned && !inputs.training.empty())
+    throw usage_error("attar quantize", "--data is for --preset learned", "--calibration, or --preset learned");
+  if (learned && inputs.training.empty())
+    throw usage_error("attar quantize", "--preset learned needs text to learn from", "--data TEXT");
+  const bool feedback = !command.data.empty() && options.importance && options.preset == "best";
+  if (!learned && !feedback && !measures(command, options, inputs)) {
+    if (inputs.resume)
+      throw usage_error("--resume", "nothing is kept of this to go on from", "--calibration TEXT, or --preset learned");
     return {};
   }
-  if (inputs.training.empty())
-    throw usage_error("attar quantize", "--preset learned needs text to learn from", "--data TEXT");
   const std::string folder = command.out + ".steps";
   check_steps_folder(folder, inputs_of(command, inputs.training));
-  if (!inputs.resume) TrainingCheckpoints(folder, "").require_none();
+  if (inputs.resume) return folder;
+  require_no_codes(folder);
+  TrainingCheckpoints(folder, "").require_none();
   return folder;
 }
 
@@ -132,6 +154,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   read.push_back(inputs.imatrix);
   CommandOptions command = checked(given, read);
   check_imatrix_out(command, inputs);
+  check_cache(command, options, inputs);
   const std::string steps = steps_folder(command, options, inputs);
   if (command.data.empty() && inputs.imatrix.empty() && options.importance) command.data = inputs.training;
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
@@ -146,20 +169,24 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
                   collect_importance(source, calibration.text.tokens, own.calibration_tokens, threads, progress),
                   std::min(own.calibration_tokens, calibration.text.tokens.token_count()), command.data);
   const PlanTarget target = gguf_plan_target(source.config(), source.tokenizer(), info);
-  QuantizedModel quantized =
-      inputs.imatrix.empty()
-          ? quantize(source, own, target, calibration.text.tokens, threads, progress)
-          : quantize(source, plan_quantization(source.config(), own, target), calibration.matrix, threads, progress);
+  QuantizedModel quantized = inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads,
+                                                               progress, {.steps = steps, .cache = inputs.cache})
+                                                    : quantize(source, plan_quantization(source.config(), own, target),
+                                                               calibration.matrix, threads, progress);
   Json learned;
-  if (!steps.empty()) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);
+  const bool learns = options.preset == "learned";
+  if (learns) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);
   Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
   json.update(Json::parse(quantize_record(quantized)));
   json["source_bytes"] = source.size_bytes();
   add_note(json, requantization_note(source, quantized.plan));
   for (const std::string& note : quantized.notes) add_note(json, note);
   add_source(json, own, inputs, calibration, source.config());
-  if (steps.empty()) return document(json);
-  fs::remove_all(steps);
+  if (measures(command, own, inputs))
+    json["sensitivities"] = quantized.taken.sensitivity ? "taken from the cache" : "measured";
+  if (inputs.resume) json["layers_taken"] = quantized.taken.layers;
+  if (!steps.empty()) fs::remove_all(steps);
+  if (!learns) return document(json);
   json["qad"] = learned["qad"];
   for (const Json& note : learned["notes"])
     if (std::find(json["notes"].begin(), json["notes"].end(), note) == json["notes"].end())

@@ -166,9 +166,10 @@ StageTraining run_qad(RunState& state, const std::string& name, const QadOptions
 
 StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options) {
   const PlanTarget target = gguf_plan_target(state.student.config, state.tokenizer, state.export_info());
-  state.quantized = quantize(state.student, options, target,
-                             options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{},
-                             state.threads, state.progress);
+  state.quantized =
+      quantize(state.student, options, target,
+               options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{}, state.threads,
+               state.progress, {.steps = state.folder.checkpoints(name), .cache = state.folder.file("cache")});
   StageTraining learned;
   const bool qad = options.preset == "learned";
   if (qad) learned = run_qad(state, name, options.qad);
@@ -176,6 +177,9 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
   results["preset"] = options.importance || qad ? options.preset : "fast";
   if (qad) results["qad"] = Json::parse(learned.results);
   StageRecord record{.name = name, .results = results.dump(), .notes = state.quantized->plan.fallback_lines()};
+  record.measurements = Json({{"sensitivities_taken", state.quantized->taken.sensitivity},
+                              {"layers_taken", state.quantized->taken.layers}})
+                            .dump();
   for (const auto* notes : {&state.quantized->notes, &learned.notes})
     record.notes.insert(record.notes.end(), notes->begin(), notes->end());
   if (const std::string note = requantization_note(state, state.quantized->plan); !note.empty())

@@ -1,0 +1,102 @@
+#include "quantize/kept/kept_file.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/error.h"
+#include "runtime/base/sha256.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kShownValue = 24;  // a hash is longer
+
+std::string text_of(const Identity& identity) {
+  return Json(identity).dump();
+}
+
+std::string checksum(const KeptFile& file) {
+  Sha256 hash;
+  hash.add(file.kind + "\n" + text_of(file.identity) + "\n" + file.json + "\n");
+  std::vector<std::byte> buffer;
+  for (const SafeTensor& tensor : file.tensors) {
+    hash.add(tensor.name + ";" + format_of(tensor.type).name + Json(tensor.shape).dump() + "\n");
+    hash.add(tensor.bytes.read(buffer));
+  }
+  return hash.hex();
+}
+
+std::string shown(const std::string& name, const std::string& kept, const std::string& wanted) {
+  if (std::max(kept.size(), wanted.size()) > kShownValue) return name;
+  return name + " (" + printable(kept) + ", not " + printable(wanted) + ")";
+}
+
+Error other_version(const std::string& path, const std::string& version) {
+  return input_error(path, "was written by another version of Attar", "version " + std::to_string(kKeptVersion),
+                     printable(version), "delete it: what it holds is made again");
+}
+
+}  // namespace
+
+std::string identity_hash(const Identity& identity) {
+  return sha256(std::to_string(kKeptVersion) + text_of(identity));
+}
+
+std::string differences(const Identity& kept, const Identity& wanted) {
+  std::string out;
+  const auto add = [&](const std::string& one) { out += (out.empty() ? "" : ", ") + one; };
+  const auto value_of = [](const Identity& identity, const std::string& name) -> const std::string* {
+    for (const auto& [key, value] : identity)
+      if (key == name) return &value;
+    return nullptr;
+  };
+  for (const auto& [name, value] : wanted) {
+    const std::string* before = value_of(kept, name);
+    if (before == nullptr)
+      add(name);
+    else if (*before != value)
+      add(shown(name, *before, value));
+  }
+  for (const auto& [name, value] : kept)
+    if (value_of(wanted, name) == nullptr) add(name);
+  return out;
+}
+
+void write_kept(const std::string& path, KeptFile file) {
+  std::sort(file.tensors.begin(), file.tensors.end(),
+            [](const SafeTensor& a, const SafeTensor& b) { return a.name < b.name; });
+  write_safetensors(path, file.tensors,
+                    {{"attar", file.kind},
+                     {"version", std::to_string(kKeptVersion)},
+                     {"identity", text_of(file.identity)},
+                     {"value", file.json},
+                     {"sha256", checksum(file)}});
+}
+
+KeptFile read_kept(const std::string& path, const std::string& kind) {
+  const SafetensorsFile stored = SafetensorsFile::open(path);
+  const auto text = [&](const std::string& key) {
+    const auto found = stored.metadata().find(key);
+    if (found == stored.metadata().end()) throw damaged_kept(path, "its header");
+    return found->second;
+  };
+  if (const std::string version = text("version"); version != std::to_string(kKeptVersion))
+    throw other_version(path, version);
+  KeptFile file{.kind = text("attar"), .identity = {}, .json = text("value"), .tensors = stored.tensors()};
+  try {
+    file.identity = Json::parse(text("identity")).get<Identity>();
+  } catch (const Json::exception&) {
+    throw damaged_kept(path, "its header");
+  }
+  if (checksum(file) != text("sha256")) throw damaged_kept(path, "its checksum");
+  if (file.kind != kind) throw input_error(path, "holds something else", kind, printable(file.kind));
+  return file;
+}
+
+Error damaged_kept(const std::string& path, const std::string& part) {
+  return input_error(path, "is damaged at " + part, "", "", "delete it: what it holds is made again");
+}
+
+}  // namespace attar

@@ -1,0 +1,37 @@
+// One file of work that a later run may take up: tensors and a JSON value, with all that they depend on, as safetensors
+// under a SHA-256 of everything that is read of it. Written aside and renamed; what is read is never believed
+// unchecked.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/base/error.h"
+#include "runtime/formats/container/safetensors.h"
+
+namespace attar {
+
+// Raised when what the files hold changes, or the numbers that an option gives: other versions are not read.
+inline constexpr int kKeptVersion = 1;
+
+// What kept work depends on: names that people know, and values or hashes.
+using Identity = std::vector<std::pair<std::string, std::string>>;
+std::string identity_hash(const Identity& identity);
+// "model, target_size (60MB, not 50MB)": hashes by name alone, short values with both; "" where they are the same.
+std::string differences(const Identity& kept, const Identity& wanted);
+
+struct KeptFile {
+  std::string kind;  // what the file holds, such as "codes"
+  Identity identity;
+  std::string json;
+  std::vector<SafeTensor> tensors{};  // whose bytes outlive a write; those that were read lie in the file
+};
+void write_kept(const std::string& path, KeptFile file);
+// Error{Input}: it is damaged, holds something else, or is of another version.
+KeptFile read_kept(const std::string& path, const std::string& kind);
+
+// For what a checked file holds that cannot be.
+Error damaged_kept(const std::string& path, const std::string& part);
+
+}  // namespace attar

@@ -1,0 +1,103 @@
+#include "quantize/kept/kept_sensitivity.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "quantize/kept/text_hash.h"
+#include "runtime/base/error.h"
+
+namespace attar {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kSensitivityKind = "sensitivity";
+constexpr const char* kEmbedding = "embedding";
+
+Json to_json(const Sensitivity& sensitivity) {
+  Json json = Json::object();
+  for (const auto& [name, losses] : sensitivity)
+    for (const auto& [type, loss] : losses) json[name][format_of(type).name] = loss;
+  return json;
+}
+
+// Every matrix of the model has losses, and there are no others.
+Sensitivity sensitivity_of(const Json& json, const ModelConfig& config, const std::string& path) {
+  Sensitivity out;
+  for (const auto& [name, losses] : json.items())
+    for (const auto& [type, loss] : losses.items()) {
+      const QuantFormat* format = find_format(type);
+      if (format == nullptr) throw damaged_kept(path, "type " + printable(type));
+      out[name][format->type] = loss.get<double>();
+    }
+  size_t matrices = 0;
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    if (!spec.is_matrix()) continue;
+    ++matrices;
+    if (!out.contains(spec.name)) throw damaged_kept(path, "tensor " + spec.name);
+  }
+  if (matrices != out.size()) throw damaged_kept(path, "its tensors");
+  return out;
+}
+
+// (C, C) f64
+at::Tensor embedding_of(const KeptFile& file, int64_t width, const std::string& path) {
+  const std::vector<int64_t> shape = {width, width};
+  if (file.tensors.size() != 1 || file.tensors[0].name != kEmbedding || file.tensors[0].type != TensorType::F64 ||
+      file.tensors[0].shape != shape)
+    throw damaged_kept(path, kEmbedding);
+  at::Tensor out = at::empty(shape, at::kDouble);
+  std::vector<std::byte> buffer;
+  const std::span<const std::byte> bytes = file.tensors[0].bytes.read(buffer);
+  std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(out.mutable_data_ptr()));
+  return out;
+}
+
+}  // namespace
+
+Identity sensitivity_identity(const std::string& model_hash, const std::vector<TokenBatch>& sequences,
+                              const std::vector<TensorType>& types, Rounding rounding) {
+  std::string names;
+  for (const TensorType type : types) names += (names.empty() ? "" : " ") + std::string(format_of(type).name);
+  return {{"model", model_hash},
+          {"text", text_hash(sequences)},
+          {"types", names},
+          {"rounding", rounding == Rounding::FedBack ? "fed back" : "alone"}};
+}
+
+KeptSensitivity::KeptSensitivity(const std::string& folder, Identity identity) : identity_(std::move(identity)) {
+  if (!folder.empty()) path_ = folder + "/sensitivity-" + identity_hash(identity_).substr(0, 16) + ".safetensors";
+}
+
+std::optional<Measured> KeptSensitivity::take(const ModelConfig& config, std::string& note) const {
+  if (path_.empty() || !std::filesystem::exists(path_)) return std::nullopt;
+  try {
+    const KeptFile file = read_kept(path_, kSensitivityKind);
+    if (const std::string differ = differences(file.identity, identity_); !differ.empty())
+      throw input_error(path_, "is of another run: " + differ);
+    return Measured{sensitivity_of(Json::parse(file.json), config, path_), embedding_of(file, config.width, path_)};
+  } catch (const Json::exception&) {
+    note = damaged_kept(path_, "its values").what();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::Input) throw;
+    note = error.what();
+  }
+  note = "measured again, because the cache cannot be used: " + note;
+  return std::nullopt;
+}
+
+void KeptSensitivity::keep(const Measured& measured) const {
+  if (path_.empty()) return;
+  const at::Tensor embedding = measured.embedding.contiguous();
+  const std::span<const std::byte> bytes(static_cast<const std::byte*>(embedding.const_data_ptr()), embedding.nbytes());
+  write_kept(path_, {.kind = kSensitivityKind,
+                     .identity = identity_,
+                     .json = to_json(measured.sensitivity).dump(),
+                     .tensors = {{kEmbedding, TensorType::F64, embedding.sizes().vec(), bytes}}});
+}
+
+}  // namespace attar

@@ -1,0 +1,20 @@
+#include "quantize/kept/text_hash.h"
+
+#include <span>
+
+#include "runtime/base/sha256.h"
+
+namespace attar {
+
+std::string text_hash(const std::vector<TokenBatch>& batches) {
+  Sha256 hash;
+  for (const TokenBatch& batch : batches) {
+    hash.add(std::to_string(batch.lengths.size()) + ";");
+    hash.add(std::as_bytes(std::span(batch.lengths)));
+    const auto* tokens = batch.tokens.const_data_ptr<int64_t>();
+    hash.add(std::as_bytes(std::span(tokens, static_cast<size_t>(batch.tokens.numel()))));
+  }
+  return hash.hex();
+}
+
+}  // namespace attar

@@ -13,6 +13,7 @@
 
 #include "compress/shards.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/freed_memory.h"
 
 namespace attar {
 namespace {
@@ -187,6 +188,7 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
     report(progress, {.stage = stage, .unit = "layers", .done = layer + 1, .total = n_layers + 1});
   }
   walk.head(n_layers);
+  give_back_freed_memory();
   report(progress, {.stage = stage, .unit = "layers", .done = n_layers + 1, .total = n_layers + 1});
 }
 

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "compress/shards.h"
+#include "runtime/base/host/freed_memory.h"
 #include "runtime/base/random.h"
 
 namespace attar {
@@ -163,6 +164,7 @@ OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenB
   for (auto& [name, squares] : total.outputs) squares /= tokens;
   total.head /= tokens;
   total.lookups /= tokens;
+  give_back_freed_memory();
   return total;
 }
 

@@ -12,6 +12,7 @@
 #include "quantize/quantize.h"
 #include "quantize/small_values.h"
 #include "quantize/tensor_codes.h"
+#include "runtime/base/host/freed_memory.h"
 
 namespace attar {
 namespace {
@@ -147,7 +148,9 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
   const ModelConfig& config = weights.config();
   const OwnVocabulary own = own_vocabulary(inputs.batches);
   FeedbackPass pass(weights, plan, inputs.kept, threads);
+  give_back_freed_memory();
   pass.embedding(inputs.embedding, own.ids);
+  give_back_freed_memory();
   WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
   for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true};
   const bool head_comes_first = inputs.embedding != nullptr && config.tied_embeddings;

@@ -12,6 +12,7 @@
 
 #include "compress/shards.h"
 #include "quantize/grid/grid.h"
+#include "runtime/base/host/freed_memory.h"
 
 namespace attar {
 namespace {
@@ -51,6 +52,7 @@ class Probe {
       walk(layer);
       said(layer + 1);
     }
+    give_back_freed_memory();  // the head comes now, and log-probabilities
     const std::vector<std::vector<double>> sums = compare();
     said(n_layers + 1);
     double tokens = 0.0;
@@ -135,8 +137,10 @@ class Probe {
   at::Tensor log_probs(size_t stream, int64_t begin, int64_t count, const at::Tensor& head) const {
     return at::log_softmax(at::mm(hidden_[stream].narrow(0, begin, count), head.t()), 1);
   }
-  static double divergence(const at::Tensor& log_p, const at::Tensor& log_q) {
-    return (log_p.exp() * (log_p - log_q)).sum(at::kDouble).item<double>();
+  // log_q becomes the terms: beside the two there is no more than one of their size, or the sum's copy in double.
+  static double divergence(const at::Tensor& log_p, at::Tensor log_q) {
+    log_q.neg_().add_(log_p).mul_(log_p.exp());
+    return log_q.sum(at::kDouble).item<double>();
   }
 
   bool is_rounded(const TensorSpec& spec) const { return spec.shape[1] % format_of(kProbeType).block_size == 0; }

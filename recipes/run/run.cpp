@@ -1,7 +1,5 @@
 #include "recipes/run/run.h"
 
-#include <malloc.h>
-
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -14,6 +12,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
+#include "runtime/base/host/freed_memory.h"
 #include "runtime/base/input_file.h"
 #include "runtime/judge/benchmark.h"
 
@@ -40,7 +39,7 @@ StageRecord finish_once(RunState& state, const std::string& name, Work&& work) {
     return *done;
   }
   state.log.write(LogLevel::Info, name + ": begins");
-  ::malloc_trim(0);  // what the stage before has freed goes back, so that the peak is this stage's own
+  give_back_freed_memory();  // so that the peak is this stage's own
   runtime::reset_peak_rss();
   const auto start = std::chrono::steady_clock::now();
   StageRecord record = work(false);

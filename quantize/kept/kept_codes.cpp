@@ -54,7 +54,8 @@ QuantizedTensor planned_codes(const SafeTensor& stored, const QuantizePlan& plan
 
 Identity codes_identity(const std::string& model_hash, const std::vector<TokenBatch>& text,
                         const QuantizeOptions& options) {
-  Identity identity = {{"model", model_hash}, {"text", text_hash(text)}};
+  Identity identity = program_identity();
+  identity.insert(identity.end(), {{"model", model_hash}, {"text", text_hash(text)}});
   QuantizeOptions given = options;
   visit_fields(given, [&](const auto& value, const std::string& name, const char*) {
     if constexpr (requires { value.has_value(); })

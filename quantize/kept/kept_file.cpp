@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "quantize/kept/products_hash.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 
@@ -39,6 +40,10 @@ Error other_version(const std::string& path, const std::string& version) {
 }
 
 }  // namespace
+
+Identity program_identity() {
+  return {{"attar", ATTAR_VERSION}, {"kernels of matrix products", products_hash()}};
+}
 
 std::string identity_hash(const Identity& identity) {
   return sha256(std::to_string(kKeptVersion) + text_of(identity));

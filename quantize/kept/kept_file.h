@@ -17,6 +17,8 @@ inline constexpr int kKeptVersion = 1;
 
 // What kept work depends on: names that people know, and values or hashes.
 using Identity = std::vector<std::pair<std::string, std::string>>;
+// What every number depends on: this version of Attar, and which kernels multiply here.
+Identity program_identity();
 std::string identity_hash(const Identity& identity);
 // "model, target_size (60MB, not 50MB)": hashes by name alone, short values with both; "" where they are the same.
 std::string differences(const Identity& kept, const Identity& wanted);

@@ -63,10 +63,12 @@ Identity sensitivity_identity(const std::string& model_hash, const std::vector<T
                               const std::vector<TensorType>& types, Rounding rounding) {
   std::string names;
   for (const TensorType type : types) names += (names.empty() ? "" : " ") + std::string(format_of(type).name);
-  return {{"model", model_hash},
-          {"text", text_hash(sequences)},
-          {"types", names},
-          {"rounding", rounding == Rounding::FedBack ? "fed back" : "alone"}};
+  Identity identity = program_identity();
+  identity.insert(identity.end(), {{"model", model_hash},
+                                   {"text", text_hash(sequences)},
+                                   {"types", names},
+                                   {"rounding", rounding == Rounding::FedBack ? "fed back" : "alone"}});
+  return identity;
 }
 
 KeptSensitivity::KeptSensitivity(const std::string& folder, Identity identity) : identity_(std::move(identity)) {

@@ -9,10 +9,10 @@ namespace attar {
 
 struct QadOptions {
   int64_t tokens = 200000;
-  double learning_rate = 1e-4;
+  double learning_rate = 2e-4;
   double scale_rate = 0.1;
   std::string trains = "all";
-  int64_t batch_tokens = 2048;
+  int64_t batch_tokens = 1024;
   std::string signal = "auto";
   std::string precision = "auto";
 };

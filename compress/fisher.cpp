@@ -98,6 +98,7 @@ class Wave {
     for (int64_t layer = 0; layer < n_layers; ++layer)
       in_layer(layer,
                [&](size_t s) { hidden_[s].push_back(forward_block(part_, layer, hidden_[s].back(), sequences_[s])); });
+    give_back_freed_memory();  // the head comes now, and logits
     load_tensor(part_, weights_, Role::OutputNorm, threads_);
     load_tensor(part_, weights_, head_role(config), threads_);
     each([&](size_t s) {

@@ -41,7 +41,8 @@ at::Tensor normal_tensor(const TensorSpec& spec, double deviation, uint64_t seed
 
 at::Tensor norm(const CausalLM& model, const at::Tensor& x, const at::Tensor& weight) {
   const bool plus_one = traits(model.config.family).norm_plus_one;
-  return at::rms_norm(x.to(weight.scalar_type()), {x.size(-1)}, plus_one ? weight + 1.0 : weight, model.config.norm_epsilon);
+  return at::rms_norm(x.to(weight.scalar_type()), {x.size(-1)}, plus_one ? weight + 1.0 : weight,
+                      model.config.norm_epsilon);
 }
 
 at::Tensor linear(const CausalLM& model, int64_t layer, Role weight, const at::Tensor& x,

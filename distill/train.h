@@ -102,7 +102,7 @@ struct TrainInputs {
   bool resume = false;                             // from the newest whole checkpoint there
   uint64_t seed = 0;
   int threads = 2;
-  std::string stage = "distill";  // what progress calls it
+  std::string stage = "distill";                    // what progress calls it
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
 };
 

@@ -159,7 +159,7 @@ def test_flags_without_a_use_are_refused(finished, tmp_path):
 
 
 def test_a_recipe_goes_on_and_takes_what_it_has(finished, tmp_path):
-    home, _, straight = finished
+    home, _, _ = finished
     report = run("run", home / "kept.yaml", "--out", home / "run", "--threads", 2)
     folder = tmp_path / "run"
     child = subprocess.Popen(command("run", home / "kept.yaml", "--out", folder, "--quiet", "--threads", 1))

@@ -31,15 +31,6 @@ void settle_matrix_library() {
   static_cast<void>(settled);
 }
 
-// MKL takes the AVX2 kernels on processors of other makers than Intel.
-bool mkl_leaves_avx512_unused() {
-#if defined(__x86_64__)
-  return cpu_features().avx512 && !__builtin_cpu_is("intel");
-#else
-  return false;
-#endif
-}
-
 // Where MKL would leave AVX-512 unused, oneDNN multiplies in its stead while anybody holds this. LibTorch asks it only
 // where bf16 would do; without AMX it keeps to f32 all the same (shards_test holds the error).
 class OneDnnProducts {
@@ -58,7 +49,7 @@ class OneDnnProducts {
  private:
   static constexpr auto kBackend = at::Float32Backend::MKLDNN;
   static constexpr auto kOp = at::Float32Op::MATMUL;
-  const bool wanted_ = mkl_leaves_avx512_unused();
+  const bool wanted_ = multiplies_with_onednn();
   std::mutex mutex_;
   int holders_ = 0;
   at::Float32Precision before_{};
@@ -79,8 +70,19 @@ OneThread::~OneThread() {
   at::set_num_threads(before_);
 }
 
+// MKL takes the AVX2 kernels on processors of other makers than Intel.
+bool multiplies_with_onednn() {
+#if defined(__x86_64__)
+  return cpu_features().avx512 && !__builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 void fix_matrix_kernels() {
   ::setenv("MKL_CBWR", "AUTO,STRICT", 0);
+  ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64",
+           0);  // of 1024: a kernel for each length of text, 0.3 GB for nothing
 }
 
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {

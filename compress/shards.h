@@ -26,6 +26,9 @@ class OneThread {
 // write to places of their own; the caller adds them up in a fixed order.
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work);
 
+// Whether it does so on this processor.
+bool multiplies_with_onednn();
+
 // For main() only, before anything is computed: LibTorch's matrix library takes the same kernels wherever the numbers
 // lie (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here). It keeps that to the end of
 // the process, so a host that merely calls Attar decides for itself.

@@ -48,6 +48,7 @@ constexpr double kSurveyPasses = 10.0;    // forward twice and back for sensitiv
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
 constexpr double kProgramBytes = 1.7e8;   // the program with LibTorch
+constexpr double kOneDnnBytes = 2.5e8;    // what oneDNN keeps of its kernels from its first products on
 constexpr double kBenchSeconds = 10.0;    // both models
 constexpr double kBatchTokens = 1024.0;   // of a batch of calibration data
 constexpr double kFitGrams = 8.0;         // X^T X of the widest linear, and what its fit makes of it, at most
@@ -279,7 +280,9 @@ class Planner {
     return text;
   }
   Json entry(const char* stage, Estimate estimate, const std::string& what) {
-    estimate.memory_bytes += kProgramBytes;
+    const std::string_view name = stage;
+    multiplied_ = multiplied_ || (name == "teacher" ? estimate.tokens > 0 : name != "data");
+    estimate.memory_bytes += kProgramBytes + (multiplied_ && multiplies_with_onednn() ? kOneDnnBytes : 0.0);
     total_.seconds += estimate.seconds;
     total_.disk_bytes += estimate.disk_bytes;
     total_.memory_bytes = std::max(total_.memory_bytes, estimate.memory_bytes);
@@ -299,6 +302,7 @@ class Planner {
   double gguf_bytes_ = 0;  // once a quantize stage was seen
   int threads_;
   double flops_;
+  bool multiplied_ = false;  // by a stage so far
   Estimate total_;
 };
 

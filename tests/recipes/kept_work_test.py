@@ -16,11 +16,10 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
 import attar
-from conftest import BIN, shared
+from conftest import BIN, SHARED, shared
 
-pytestmark = pytest.mark.recipe
-
-MODEL = shared("models/stories260K.f32.gguf")
+MODEL = SHARED / "models/stories260K.f32.gguf"
+pytestmark = [pytest.mark.recipe, pytest.mark.skipif(not MODEL.exists(), reason=f"{MODEL} is not here")]
 TOKENS = ["--calibration-tokens", 16384]
 SIZED = ["--target-size", "200KB", *TOKENS]
 RECIPE = """name: kept

@@ -179,7 +179,7 @@ class Walk {
 
 void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, const WalkOptions& options,
                  const GroupVisitor& visit, std::string_view stage, const Progress& progress) {
-  const OneThread one_thread;
+  const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   const int64_t n_layers = model.config.n_layers();
   Walk walk(model, calibration, options, visit);

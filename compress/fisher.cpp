@@ -148,7 +148,7 @@ void add(OutputFisher& total, const OutputFisher& one) {
 
 OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenBatch>& sequences, uint64_t seed,
                            int threads, const Progress& progress) {
-  const OneThread one_thread;
+  const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   const auto n = static_cast<int64_t>(sequences.size());
   OutputFisher total;

@@ -13,14 +13,18 @@ std::optional<Precision> find_precision(std::string_view name) {
   return std::nullopt;
 }
 
-ProductsIn::ProductsIn(Precision precision) : bf16_(precision == Precision::Bf16) {
-  if (!bf16_) return;
-  at::autocast::set_autocast_enabled(at::kCPU, true);
+ProductsIn::ProductsIn(Precision precision)
+    : enabled_(at::autocast::is_autocast_enabled(at::kCPU)),
+      cached_(at::autocast::is_autocast_cache_enabled()),
+      kind_(at::autocast::get_autocast_dtype(at::kCPU)) {
+  at::autocast::set_autocast_enabled(at::kCPU, precision == Precision::Bf16);
   at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
   at::autocast::set_autocast_cache_enabled(false);  // each weight is used once in a forward pass
 }
 ProductsIn::~ProductsIn() {
-  if (bf16_) at::autocast::set_autocast_enabled(at::kCPU, false);
+  at::autocast::set_autocast_enabled(at::kCPU, enabled_);
+  at::autocast::set_autocast_dtype(at::kCPU, kind_);
+  at::autocast::set_autocast_cache_enabled(cached_);
 }
 
 }  // namespace attar

@@ -1,6 +1,8 @@
 // In what a trainer multiplies matrices. Weights, gradients and all else stay f32.
 #pragma once
 
+#include <c10/core/ScalarType.h>
+
 #include <optional>
 #include <string_view>
 
@@ -14,8 +16,8 @@ enum class Precision {
 // fp32, bf16, or auto: bf16 where this processor multiplies it. nullopt: none of the three
 std::optional<Precision> find_precision(std::string_view name);
 
-// While one lives with Bf16, linears and attention of this thread are computed so (LibTorch's autocast), and what they
-// give is bf16.
+// While one lives, linears and attention of this thread are computed so, whatever the host has set (LibTorch's
+// autocast); with Bf16 what they give is bf16. Then the host's settings are back.
 class ProductsIn {
  public:
   explicit ProductsIn(Precision precision);
@@ -24,7 +26,8 @@ class ProductsIn {
   ProductsIn& operator=(const ProductsIn&) = delete;
 
  private:
-  bool bf16_;
+  bool enabled_, cached_;
+  c10::ScalarType kind_;
 };
 
 }  // namespace attar

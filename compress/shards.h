@@ -11,23 +11,23 @@ namespace attar {
 // MKL would leave AVX-512 unused, oneDNN multiplies matrices in its stead (f32 as before, 2.2 times as fast on Zen 5).
 // Every long call holds one: what it computes between its shards does not depend on the host either, and the host gets
 // its settings back, also when the call throws.
-class OneThread {
+class OwnKernels {
  public:
-  OneThread();
-  ~OneThread();
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
+  OwnKernels();
+  ~OwnKernels();
+  OwnKernels(const OwnKernels&) = delete;
+  OwnKernels& operator=(const OwnKernels&) = delete;
 
  private:
   int before_;
 };
 
+// Whether oneDNN multiplies on this processor.
+bool multiplies_with_onednn();
+
 // Calls work(part) for every part in [0, n_parts), at most `threads` at once. The first exception is rethrown. Parts
 // write to places of their own; the caller adds them up in a fixed order.
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work);
-
-// Whether it does so on this processor.
-bool multiplies_with_onednn();
 
 // For main() only, before anything is computed: LibTorch's matrix library takes the same kernels wherever the numbers
 // lie (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here). It keeps that to the end of

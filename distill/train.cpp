@@ -168,7 +168,7 @@ DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_toke
 
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& given, const Progress& progress) {
-  const OneThread one_thread;
+  const OwnKernels own_kernels;
   const DistillOptions options = with_sequence_tokens(given, student.config.context_length);
   if (inputs.data->longest_tokens() <= options.sequence_tokens)
     return Trainer(student, tokenizer, inputs, options, progress).run();

@@ -255,7 +255,7 @@ ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options)
 
 PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
                   const PruneOptions& options, int threads, const Progress& progress) {
-  const OneThread one_thread;
+  const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   PruneResult result;
   result.parameters_before = model.config.parameter_count();

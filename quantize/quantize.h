@@ -58,9 +58,8 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.fallback, "fallback", "where a row does not divide by a type's block, take another type and say so");
   field(o.preset, "preset",
         "fast: each weight is rounded by itself; best, where there is calibration text: each is rounded so that the "
-        "others "
-        "make up for it (GPTQ); learned: as best, then the quantized model learns from its teacher on training text "
-        "(QAD), for qad_tokens");
+        "others make up for it (GPTQ); learned: as best, then the quantized model learns from its teacher on training "
+        "text (QAD), for qad_tokens");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
   visit_fields(o.qad, field);

@@ -2,8 +2,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 #include <optional>
@@ -29,6 +31,25 @@ ATTAR_VECTOR_CLONES float dot(const float* x, const float* y, int64_t n) {
   float sum = 0.0f;
   for (const float lane : lanes) sum += lane;
   return sum;
+}
+
+// The levels of values that are on their grid. values (size)
+template <bool kTable>
+inline __attribute__((always_inline)) void levels_of(const Grid::Step* steps, const Levels& all, const float* values,
+                                                     int64_t size, float* out) {
+  const Levels levels = all;
+  for (int64_t g = 0; g < size / 16; ++g, values += 16, out += 16) {
+    const Grid::Step step = steps[g];
+    for (int j = 0; j < 16; ++j) out[j] = levels.nearest<kTable>((values[j] - step.minimum) * step.inverse);
+  }
+}
+ATTAR_VECTOR_CLONES void whole_levels(const Grid::Step* steps, const Levels& levels, const float* values, int64_t size,
+                                      float* out) {
+  levels_of<false>(steps, levels, values, size, out);
+}
+ATTAR_VECTOR_CLONES void table_levels(const Grid::Step* steps, const Levels& levels, const float* values, int64_t size,
+                                      float* out) {
+  levels_of<true>(steps, levels, values, size, out);
 }
 
 // One block of a row: its bytes and what they stand for. Codes are kept as levels.
@@ -62,39 +83,46 @@ struct TwoWays {
 class Blocks {
  public:
   Blocks(const at::Tensor& hessian, const StepPlaces& places, const Levels& levels, std::vector<Block> of)
-      : hessian_(hessian), size_(hessian.size(0)), places_(places), levels_(levels), blocks_(std::move(of)) {}
+      : hessian_(hessian),
+        size_(hessian.size(0)),
+        places_(places),
+        levels_(levels),
+        least_gap_(levels.least_gap()),
+        blocks_(std::move(of)) {}
 
   // d and dmin by least squares for the codes, kept where their F16 numbers lower the error.
   void refit() {
     if (!places_.d) return;
     const auto n = static_cast<int64_t>(blocks_.size());
-    at::Tensor by_d = at::empty({n, size_}, at::kFloat), by_dmin = at::zeros({n, size_}, at::kFloat);
+    at::Tensor levels = at::empty({n, size_}, at::kFloat), by_d = at::empty_like(levels),
+               by_dmin = at::zeros_like(levels);
     for (int64_t r = 0; r < n; ++r) {  // what values move by with d, and with dmin
       const Block& block = blocks_[static_cast<size_t>(r)];
-      float *x = row(by_d, r), *y = row(by_dmin, r);
+      float *level = row(levels, r), *x = row(by_d, r), *y = row(by_dmin, r);
+      (levels_.table ? table_levels : whole_levels)(block.steps, levels_, block.value, size_, level);
       for (int64_t j = 0; j < size_; ++j) {
-        x[j] = block.multiples[j / 16].scale * block.level(levels_, j);
+        x[j] = block.multiples[j / 16].scale * level[j];
         if (places_.dmin) y[j] = block.multiples[j / 16].minimum;
       }
     }
     at::Tensor of_d = at::mm(by_d, hessian_), of_dmin = places_.dmin ? at::mm(by_dmin, hessian_) : by_dmin;
     for (int64_t r = 0; r < n; ++r)
-      refit(blocks_[static_cast<size_t>(r)], {row(by_d, r), row(of_d, r)}, {row(by_dmin, r), row(of_dmin, r)});
+      refit(blocks_[static_cast<size_t>(r)], row(levels, r), {row(by_d, r), row(of_d, r)},
+            {row(by_dmin, r), row(of_dmin, r)});
   }
 
-  // Each code to the level above or below it, where that lowers the error most.
+  // Each code to the level above or below it, where that lowers the error: a move of `by` costs by (2 g + by h), so it
+  // goes against the gradient g, and no further than 2 |g| / h.
   void descend() {
     for (Block& block : blocks_)
       for (int64_t j = 0; j < size_; ++j) {
         const Grid::Step& step = block.steps[j / 16];
-        const float level = block.level(levels_, j), own = hessian_row(j)[j];
-        float best = 0.0f, by = 0.0f, to = block.value[j];
-        for (const float next : {levels_.below(level), levels_.above(level)}) {
-          const float value = step.scale * next + step.minimum, step_by = value - block.value[j];
-          const float change = step_by * (2.0f * block.gradient[j] + step_by * own);
-          if (change < best) best = change, to = value, by = step_by;
-        }
-        if (best >= 0.0f) continue;
+        const float gradient = block.gradient[j], own = hessian_row(j)[j];
+        if (least_gap_ * std::fabs(step.scale) * own >= 2.0f * std::fabs(gradient)) continue;
+        const float level = block.level(levels_, j);
+        const float next = (gradient > 0.0f) == (step.scale > 0.0f) ? levels_.below(level) : levels_.above(level);
+        const float to = step.scale * next + step.minimum, by = to - block.value[j];
+        if (!(by * (2.0f * gradient + by * own) < 0.0f)) continue;
         block.value[j] = to;
         block.moved[j] += by;
         add_scaled(by, hessian_row(j), size_, block.gradient);
@@ -108,7 +136,7 @@ class Blocks {
   static float* row(at::Tensor& rows, int64_t r) { return rows.mutable_data_ptr<float>() + r * rows.size(1); }
   const float* hessian_row(int64_t j) const { return hessian_.const_data_ptr<float>() + j * size_; }
 
-  void refit(Block& block, const Direction& d, const Direction& dmin) const {
+  void refit(Block& block, const float* levels, const Direction& d, const Direction& dmin) const {
     const auto product = [&](const float* a, const float* b) { return static_cast<double>(dot(a, b, size_)); };
     const TwoWays ways{product(d.by, block.gradient), product(dmin.by, block.gradient), product(d.by, d.times_h),
                        product(d.by, dmin.times_h), product(dmin.by, dmin.times_h)};
@@ -119,12 +147,10 @@ class Blocks {
       put_back(block.bytes, before);
       return;
     }
-    std::vector<float> levels(static_cast<size_t>(size_));
-    for (int64_t j = 0; j < size_; ++j) levels[static_cast<size_t>(j)] = block.level(levels_, j);
     read_steps(block);
     for (int64_t j = 0; j < size_; ++j) {
       const Grid::Step& step = block.steps[j / 16];
-      const float value = step.scale * levels[static_cast<size_t>(j)] + step.minimum;
+      const float value = step.scale * levels[j] + step.minimum;
       block.moved[j] += value - block.value[j];
       block.value[j] = value;
     }
@@ -163,6 +189,7 @@ class Blocks {
   int64_t size_;
   const StepPlaces& places_;
   const Levels& levels_;
+  float least_gap_;
   std::vector<Block> blocks_;
 };
 

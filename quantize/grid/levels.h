@@ -38,6 +38,13 @@ struct Levels {
       return level;
     }
   }
+  // Between neighbours that differ.
+  float least_gap() const {
+    float least_one = table ? most - least : 1.0f;
+    for (int k = 0; table && k < 15; ++k)
+      if (gaps[k] != 0.0f) least_one = std::min(least_one, gaps[k]);
+    return least_one;
+  }
   // The level after `level`, or the last; and the one before.
   float above(float level) const {
     return neighbour(level, 1);

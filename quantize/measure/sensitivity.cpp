@@ -89,7 +89,7 @@ std::map<TensorType, Loss> losses_of(const WeightSource& weights, const TensorSp
 Sensitivity measure_sensitivity(const WeightSource& weights, const Survey& survey,
                                 const std::vector<TokenBatch>& sequences, const std::vector<TensorType>& types,
                                 Rounding rounding, int threads, const Progress& progress) {
-  const OneThread one_thread;
+  const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   std::vector<TensorSpec> matrices;
   for (const TensorSpec& spec : tensor_specs(weights.config()))

@@ -61,8 +61,7 @@ constexpr const char* kWritten =
     "Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, NVFP4, MXFP4, Q3_K, IQ3_S, IQ3_XXS, Q2_K, IQ2_S, "
     "IQ2_XS, IQ2_XXS, Q2_0, TQ2_0, TQ1_0, IQ1_M, IQ1_S, Q1_0, F16, BF16 or F32 for every tensor; or a preset of "
     "llama.cpp: IQ3_XS, IQ3_M, IQ2_M, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, MXFP4_MOE, or "
-    "one "
-    "that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
+    "one that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
 
 // A row of kTypes or kPresets; null: neither.
 const Preset* find_preset(const std::string& type) {

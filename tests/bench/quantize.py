@@ -175,6 +175,8 @@ def main():
         wanted = {"types": ["--to", preset if "_K_" in preset else f"MOSTLY_{preset}"], "bytes": ["--target-size", str(path["stock"].stat().st_size)]}
         for kind in args.kinds:
             options = [*wanted[kind], "--calibration", text, "--calibration-tokens", str(args.tokens), "--preset", args.preset, "--quiet"]
+            if kind == "bytes":
+                options += ["--cache", args.folder / "cache"]  # other budgets measure nothing
             subprocess.run([args.attar, "quantize", args.teacher, "-o", path[kind], *options], check=True, stdout=subprocess.DEVNULL)
         rows.append((preset, path))
     found = judged(args.teacher, [file for _, path in rows for file in path.values()], windows_of(args.teacher, args.evaluation, args.windows))

@@ -62,7 +62,7 @@ TEST(Shards, PartsRecordGradientsWhereTheCallerDoes) {
 
 // Whatever library multiplies, single precision is kept: bf16's error would be 2e-3.
 TEST(Shards, ChosenKernelsKeepSinglePrecision) {
-  const OneThread one_thread;
+  const OwnKernels own_kernels;
   for (const auto& [rows, inner, columns] : {std::array<int64_t, 3>{64, 300, 128}, {129, 77, 515}, {1, 576, 1536}}) {
     const at::Tensor a = at::sin(at::arange(rows * inner, at::kFloat)).view({rows, inner});
     const at::Tensor b = at::cos(at::arange(inner * columns, at::kFloat).mul(0.7)).view({inner, columns});
@@ -79,7 +79,7 @@ TEST(Shards, TheHostGetsItsSettingsBack) {
   };
   const auto before = precision();
   const int threads = at::get_num_threads();
-  run_shards(3, 2, [](int64_t) { const OneThread inner; });
+  run_shards(3, 2, [](int64_t) { const OwnKernels inner; });
   EXPECT_EQ(precision(), before);
   EXPECT_EQ(at::get_num_threads(), threads);
 }

@@ -1,6 +1,7 @@
 #include "compress/precision.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 
 #include "distill/learner.h"
@@ -45,6 +46,21 @@ TEST_P(PrecisionTest, Bf16GradientsAreNearTheOthers) {
 
 INSTANTIATE_TEST_SUITE_P(Families, PrecisionTest,
                          testing::Values(Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3));
+
+TEST(Precision, TheHostGetsItsSettingsBack) {
+  for (const bool enabled : {false, true}) {
+    at::autocast::set_autocast_enabled(at::kCPU, enabled);
+    for (const Precision precision : {Precision::Fp32, Precision::Bf16}) {
+      {
+        const ProductsIn products(precision);
+        EXPECT_EQ(at::autocast::is_autocast_enabled(at::kCPU), precision == Precision::Bf16);
+      }
+      EXPECT_EQ(at::autocast::is_autocast_enabled(at::kCPU), enabled);
+      EXPECT_TRUE(at::autocast::is_autocast_cache_enabled());
+    }
+  }
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+}
 
 TEST(Precision, AutoIsOneOfTheTwo) {
   EXPECT_TRUE(find_precision("auto").has_value());

@@ -7,7 +7,7 @@ import pytest
 from chat_template_test import environment_of, real_template
 from conftest import program, shared
 from gguf import GGUFReader
-from tokenizer_test import npm_folder, spm_oracle
+from tokenizer_oracles import npm_folder, spm_oracle
 
 pytestmark = pytest.mark.parity
 

@@ -22,7 +22,7 @@ import conftest
 import gguf_oracle
 import lm_eval
 import tiny_eval_model
-import tokenizer_test
+import tokenizer_oracles
 import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedTokenizerFast
@@ -84,7 +84,7 @@ def harness(model, lines):
 def smollm2():
     path = conftest.smollm2()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer_test.smollm2_oracle(path),
+        tokenizer_object=tokenizer_oracles.smollm2_oracle(path),
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
         pad_token="<|im_end|>",

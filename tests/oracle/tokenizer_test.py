@@ -12,10 +12,10 @@ import unicodedata
 
 import conftest
 import gguf
-import llama_cpp
 import pytest
 import tokenizer_corpus
 import tokenizers
+from tokenizer_oracles import compare, gemma3_oracle, npm_folder, of_known_characters, ours, smollm2_oracle, spm_oracle
 
 pytestmark = pytest.mark.parity
 
@@ -29,27 +29,6 @@ FINGERPRINT_TEXT = (
 )
 
 
-def ours(model, texts, *options):
-    lines = "".join(json.dumps(text) + "\n" for text in texts)
-    done = subprocess.run([conftest.program("tokenizer_dump"), model, "ids", *options], input=lines, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
-
-
-def compare(model, oracle, texts, *options, **encode_options):
-    results = ours(model, texts, *options)
-    assert len(results) == len(texts)
-    wrong = []
-    for text, result in zip(texts, results, strict=True):
-        expected = oracle.encode(text, add_special_tokens=bool(options)).ids
-        if result["ids"] != expected:
-            wrong.append((text, result["ids"], expected))
-    for text, got, expected in wrong[:5]:
-        print(f"{text!r}\n  ours   {got}\n  oracle {expected}\n  {[oracle.id_to_token(i) for i in expected]}")
-    assert not wrong, f"{len(wrong)} of {len(texts)} texts differ"
-    return results
-
-
 def expected_ends(oracle, text):
     """Where the oracle's tokens end, in bytes; within a character it counts it whole. A space that SPM puts in front is no part of the text."""
     byte_at = [0]
@@ -61,68 +40,12 @@ def expected_ends(oracle, text):
     return [byte_at[begin if prefix else end] for (begin, end), prefix in zip(offsets, is_prefix, strict=True)], set(byte_at)
 
 
-def of_known_characters(oracle, texts):
-    """Without the texts that hold characters newer than the oracle's own normalization tables."""
-    if oracle.normalizer is None or "NFC" not in repr(oracle.normalizer):
-        return texts
-    known = [text for text in texts if oracle.normalizer.normalize_str(text) == unicodedata.normalize("NFC", text)]
-    assert len(known) > 0.99 * len(texts)
-    return known
-
-
 def texts_around(oracle):
     """Added tokens at the start, in words, beside white space and marks, and twice."""
     added = [token.content for token in list(oracle.get_added_tokens_decoder().values())[:20]]
     frames = ["{}", " {} ", "x{}y", "  {}  z", "{0}{0}", "hello {}world\n", "a\u0301{}\u0301b"]
     texts = [frame.format(token) for token in added for frame in frames]
     return [text for text in texts if unicodedata.is_normalized("NFC", text)]
-
-
-def npm_folder(name):
-    folder = conftest.peer(f"tokenizers/{name}") / "models"
-    return str(folder), tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-
-
-def smollm2_oracle(path):
-    """SmolLM2's tokenizer built from the vocabulary and merges of its GGUF, by hand."""
-    fields = gguf.GGUFReader(path).fields
-    tokens = fields["tokenizer.ggml.tokens"].contents()
-    kinds = fields["tokenizer.ggml.token_type"].contents()
-    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
-    oracle = tokenizers.Tokenizer(tokenizers.models.BPE({t: i for i, t in enumerate(tokens)}, merges))
-    oracle.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-        [tokenizers.pre_tokenizers.Digits(individual_digits=True), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-    )
-    oracle.decoder = tokenizers.decoders.ByteLevel()
-    oracle.add_special_tokens([tokenizers.AddedToken(t, normalized=False, special=True) for t, kind in zip(tokens, kinds, strict=True) if kind == 3])
-    assert oracle.get_vocab_size() == len(tokens)
-    return oracle
-
-
-def merges_of(tokens, scores):
-    """The merges that SPM's scores stand for: both halves are tokens; the best score first, then the longest left half."""
-    score = dict(zip(tokens, scores, strict=True))
-    pairs = [(token[:i], token[i:]) for token in tokens if not token.startswith("<0x") for i in range(1, len(token)) if token[:i] in score and token[i:] in score]
-    return sorted(pairs, key=lambda pair: (-score[pair[0] + pair[1]], -len(pair[0])))
-
-
-@functools.cache
-def gemma3_oracle(path):
-    """Gemma-3's tokenizer built from the vocabulary, scores and kinds of its GGUF, by hand."""
-    fields = gguf.GGUFReader(path).fields
-    tokens, scores, kinds = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "scores", "token_type"))
-    tokens = [token.replace(" ", "▁") for token in tokens]  # the GGUF writes the runs of them as spaces
-    # pieces that the vocabulary's makers defined (4) come before all merges
-    plain = [(token, score if kind == 1 else 0.0) for token, score, kind in zip(tokens, scores, kinds, strict=True) if kind in (1, 4)]
-    merges = merges_of([token for token, _ in plain], [score for _, score in plain])
-    oracle = tokenizers.Tokenizer(tokenizers.models.BPE({token: i for i, token in enumerate(tokens)}, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    oracle.normalizer = tokenizers.normalizers.Replace(" ", "▁")
-    oracle.pre_tokenizer = tokenizers.pre_tokenizers.Split(" ", "merged_with_previous")
-    oracle.add_special_tokens([tokenizers.AddedToken(token, normalized=False, special=True) for token, kind in zip(tokens, kinds, strict=True) if kind in (2, 3)])
-    oracle.add_tokens([tokenizers.AddedToken(token, normalized=False) for token, kind in zip(tokens, kinds, strict=True) if kind == 4])
-    oracle.post_processor = tokenizers.processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
-    assert oracle.get_vocab_size() == len(tokens)
-    return oracle
 
 
 @pytest.fixture(scope="module")
@@ -268,16 +191,6 @@ def test_attar_run_tokenize(tmp_path):
     assert [json.loads(line) for line in done.stdout.splitlines()] == [oracle.encode(text).ids for text in texts]
 
 
-def spm_oracle(tokens, scores):
-    """SPM as BPE: the scores say what merges are best, and the oracle's merges are made from them here."""
-    ids = {token: id for id, token in enumerate(tokens)}
-    oracle = tokenizers.Tokenizer(tokenizers.models.BPE(ids, merges_of(tokens, scores), unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    oracle.normalizer = tokenizers.normalizers.Sequence([tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")])
-    oracle.add_special_tokens([tokenizers.AddedToken(token, normalized=False, special=True) for token in tokens[:3]])
-    oracle.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return oracle
-
-
 @pytest.mark.parametrize("special", [False, True])
 def test_stories260k(special):
     path = str(conftest.shared("models/stories260K.f32.gguf"))
@@ -408,35 +321,3 @@ def test_composition_is_that_of_unicode():
     done = subprocess.run([conftest.program("tokenizer_dump"), "-", "nfc"], input=lines, capture_output=True, text=True, check=True, timeout=60)
     for text, line in zip(texts, done.stdout.split("\n")[:-1], strict=True):
         assert json.loads(line) == unicodedata.normalize("NFC", text)
-
-
-def vocabularies():
-    """GGUF files that hold a tokenizer: those the packages carry, and whatever lies in peers/vocabularies."""
-    return sorted(path.name for path in (conftest.PEERS / "vocabularies").glob("*.gguf")) or ["none"]
-
-
-def differs_by_rule(path, text):
-    """Where llama.cpp's expressions stand in for the model's own, or its list of ends overrides what a token is."""
-    ideographic_space = "deepseek-llm" in path and "\u3000" in text  # its stand-in for \\s is no sign
-    strike_out = ("phi-3" in path or "qwen" in path) and "</s>" in text  # text in the file, a control token to llama.cpp
-    uncomposed = "qwen" in path and not unicodedata.is_normalized("NFC", text)  # which Qwen's own tokenizer composes
-    return ideographic_space or strike_out or uncomposed
-
-
-@pytest.mark.parametrize("name", vocabularies())
-def test_vocabulary_of_a_gguf(name):
-    path = str(conftest.peer(f"vocabularies/{name}"))
-    if (model := gguf.GGUFReader(path).fields["tokenizer.ggml.model"].contents()) not in ("gpt2", "llama"):
-        refused = subprocess.run([conftest.program("tokenizer_dump"), path, "ids"], input="", capture_output=True, text=True)
-        assert refused.returncode == 3 and f"the tokenizer `{model}` is not supported" in refused.stderr
-        return
-    peer = llama_cpp.Vocabulary(llama_cpp.library(), path)
-    texts = [text for text in TEXTS[::3] if "\0" not in text and not differs_by_rule(path, text)]
-    for special in (False, True):
-        for text, result in zip(texts, ours(path, texts, *(["special"] if special else [])), strict=True):
-            assert result["ids"] == peer.encode(text, special), text
-    ends = json.loads(subprocess.run([conftest.program("tokenizer_dump"), path, "ends"], capture_output=True, text=True, check=True).stdout)
-    fields = gguf.GGUFReader(path).fields
-    kinds = fields["tokenizer.ggml.token_type"].contents()
-    assert ends == [end for end in peer.ends() if kinds[end] == 3 or end in ends]
-    peer.close()

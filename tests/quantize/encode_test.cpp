@@ -8,17 +8,10 @@
 
 #include "runtime/base/random.h"
 #include "runtime/formats/blocks/blocks.h"
+#include "tests/quantize/normal_row.h"
 
 namespace attar {
 namespace {
-
-std::vector<float> normal_row(size_t n, uint64_t seed) {
-  const CounterRandom random(seed);
-  std::vector<float> row(n);
-  for (size_t i = 0; i < n; ++i)
-    for (uint64_t k = 0; k < 12; ++k) row[i] += static_cast<float>(random.uniform(12 * i + k) - 0.5);
-  return row;
-}
 
 double error_of(const QuantFormat& format, const std::vector<float>& row, const std::vector<float>& weights,
                 const std::vector<std::byte>& bytes) {

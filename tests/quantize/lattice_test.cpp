@@ -10,20 +10,13 @@
 #include "quantize/grid/encode.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/blocks/blocks.h"
+#include "tests/quantize/normal_row.h"
 
 namespace attar {
 namespace {
 
 constexpr TensorType kTypes[] = {TensorType::IQ3_S,   TensorType::IQ3_XXS, TensorType::IQ2_S, TensorType::IQ2_XS,
                                  TensorType::IQ2_XXS, TensorType::IQ1_M,   TensorType::IQ1_S};
-
-std::vector<float> normal_row(size_t n, uint64_t seed) {
-  const CounterRandom random(seed);
-  std::vector<float> row(n);
-  for (size_t i = 0; i < n; ++i)
-    for (uint64_t k = 0; k < 12; ++k) row[i] += static_cast<float>(random.uniform(12 * i + k) - 0.5);
-  return row;
-}
 
 std::vector<std::byte> bytes_of(const QuantFormat& format, const std::vector<LatticeBlock>& blocks) {
   std::vector<std::byte> bytes(blocks.size() * static_cast<size_t>(format.block_bytes));

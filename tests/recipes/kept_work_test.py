@@ -19,7 +19,7 @@ import attar
 from conftest import BIN, SHARED, shared
 
 MODEL = SHARED / "models/stories260K.f32.gguf"
-pytestmark = [pytest.mark.recipe, pytest.mark.skipif(not MODEL.exists(), reason=f"{MODEL} is not here")]
+pytestmark = pytest.mark.recipe
 TOKENS = ["--calibration-tokens", 16384]
 SIZED = ["--target-size", "200KB", *TOKENS]
 RECIPE = """name: kept
@@ -48,7 +48,8 @@ def digest(path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Text, and the file of an unbroken run on it."""
+    """Text, and the file of an unbroken run on it. Every test asks for it, so each is skipped where the data is not."""
+    shared("models/stories260K.f32.gguf")
     home = tmp_path_factory.mktemp("kept")
     with gzip.open(shared("tinystories/train.txt.gz"), "rt", encoding="utf-8") as text:
         stories = re.split(r"\n<\|endoftext\|>\n", text.read(80000))
@@ -137,7 +138,6 @@ def test_another_budget_measures_nothing(finished, tmp_path):
 
 
 def test_python_takes_the_same_keywords(finished, tmp_path):
-    """Its process may multiply with other kernels than the program, so it measures once for itself."""
     _, text, _ = finished
     said, digests = [], set()
     for size in ("220KB", "200KB", "220KB"):

@@ -1,8 +1,7 @@
 // In what a trainer multiplies matrices. Weights, gradients and all else stay f32.
 #pragma once
 
-#include <c10/core/ScalarType.h>
-
+#include <cstdint>
 #include <optional>
 #include <string_view>
 
@@ -27,7 +26,7 @@ class ProductsIn {
 
  private:
   bool enabled_, cached_;
-  c10::ScalarType kind_;
+  std::int8_t kind_;  // a c10::ScalarType
 };
 
 }  // namespace attar

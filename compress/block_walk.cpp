@@ -56,7 +56,8 @@ void mirror(at::Tensor& sums) {
 void require_finite_inputs(const LinearStats& stats, const std::string& where) {
   const bool squares = std::isfinite(stats.sum_squares.sum().item<double>());
   const bool products = !stats.gram.defined() || std::isfinite(stats.gram.diagonal().sum().item<double>());
-  if (!squares || !products || !std::isfinite(stats.target_squares))
+  const bool drift = !stats.input_drift.defined() || std::isfinite(stats.input_drift.sum().item<double>());
+  if (!squares || !products || !drift || !std::isfinite(stats.target_squares))
     throw input_error(where, "the model's values overflow on the calibration text", "", "",
                       "the model is damaged or its training diverged");
 }
@@ -77,9 +78,9 @@ class Walk {
  public:
   Walk(CausalLM& model, const std::vector<TokenBatch>& batches, const WalkOptions& options, const GroupVisitor& visit)
       : model_(model), batches_(batches), options_(options), visit_(visit), hidden_(batches.size()) {
-    for (const GroupVisit& wanted : options.visits) whole_stream_ = whole_stream_ || wanted.target;
+    for (const GroupVisit& wanted : options.visits) whole_stream_ = whole_stream_ || wanted.target || wanted.drift;
     each_batch([&](size_t b) { hidden_[b] = embed(model_, batches_[b]); });
-    if (whole_stream_) whole_hidden_ = hidden_;
+    if (whole_stream_) start_whole();
   }
 
   void layer(int64_t layer) {
@@ -93,6 +94,10 @@ class Walk {
   }
   void head(int64_t n_layers) {
     if (options_.weights != nullptr) load_tensor(model_, *options_.weights, Role::OutputNorm, options_.threads);
+    if (whole_stream_) {
+      const std::string norm = tensor_name(0, Role::OutputNorm);
+      whole_.parameters[norm] = model_.parameter(norm);
+    }
     pass(n_layers, LinearGroup::Head, wanted(LinearGroup::Head).kind);
   }
   // Visits the group where it is asked for, and leaves the streams behind the half that it ends.
@@ -106,6 +111,20 @@ class Walk {
   }
 
  private:
+  // What a wave of batches gives a group, loud tokens turned down: (N, in), and of the full-precision stream what the
+  // linear gives, (N, out), and how far its inputs and hidden states are from these, (N, in) and (N, C).
+  struct Seen {
+    std::vector<at::Tensor> inputs, outputs, input_drifts, stream_drifts;
+    explicit Seen(size_t n) : inputs(n), outputs(n), input_drifts(n), stream_drifts(n) {}
+  };
+
+  void start_whole() {
+    whole_hidden_ = hidden_;
+    if (!options_.whole_embedding.defined()) return;
+    CausalLM start{model_.config, {}};
+    start.parameters[tensor_name(0, Role::Embedding)] = options_.whole_embedding;
+    each_batch([&](size_t b) { whole_hidden_[b] = embed(start, batches_[b]); });
+  }
   const GroupVisit& wanted(LinearGroup group) const { return options_.visits[static_cast<size_t>(group)]; }
   void each_batch(const std::function<void(size_t)>& work) const {
     run_shards(static_cast<int64_t>(batches_.size()), options_.threads,
@@ -115,53 +134,63 @@ class Walk {
     const at::Tensor input = group_input(model_, layer, group, batches_[b], hidden_[b]);
     hidden_[b] = add_output(model_, layer, group, hidden_[b], group_output(model_, layer, group, input));
   }
-  // -> (N, C) what the linear gives
-  at::Tensor advance_whole(int64_t layer, LinearGroup group, size_t b) {
+  void advance_whole(int64_t layer, LinearGroup group, size_t b) {
     const at::Tensor input = group_input(whole_, layer, group, batches_[b], whole_hidden_[b]);
-    const at::Tensor output = group_output(whole_, layer, group, input);
-    whole_hidden_[b] = add_output(whole_, layer, group, whole_hidden_[b], output);
-    return output;
+    whole_hidden_[b] = add_output(whole_, layer, group, whole_hidden_[b], group_output(whole_, layer, group, input));
   }
 
   LinearStats collect(int64_t layer, LinearGroup group) {
     LinearStats stats;
     for (size_t begin = 0; begin < batches_.size(); begin += kWaveBatches) {
       const size_t count = std::min<size_t>(kWaveBatches, batches_.size() - begin);
-      std::vector<at::Tensor> inputs(count), outputs(count);  // (N, in), (N, out)
+      Seen seen(count);
       run_shards(static_cast<int64_t>(count), options_.threads, [&](int64_t i) {
-        const auto at = static_cast<size_t>(i);
-        measure(layer, group, begin + at, inputs[at], outputs[at]);
+        measure(layer, group, begin + static_cast<size_t>(i), static_cast<size_t>(i), seen);
       });
-      add_wave(stats, wanted(group), inputs, outputs);
+      add_wave(stats, wanted(group), seen);
     }
     if (stats.gram.defined()) mirror(stats.gram);
     require_finite_inputs(stats, group == LinearGroup::Head ? "the head" : "layer " + std::to_string(layer));
     return stats;
   }
-  // What one batch gives the group, and the whole model's output on the same tokens, both with loud tokens turned down.
-  void measure(int64_t layer, LinearGroup group, size_t b, at::Tensor& input, at::Tensor& output) {
+  void measure(int64_t layer, LinearGroup group, size_t b, size_t place, Seen& seen) {
+    at::Tensor& input = seen.inputs[place];
     input = group_input(model_, layer, group, batches_[b], hidden_[b]);
     const at::Tensor factors = loudness_factors(input);
-    if (ends_half(group) && whole_stream_) output = advance_whole(layer, group, b) * factors;
+    if (whole_stream_) measure_whole(layer, group, b, factors, input, place, seen);
     if (ends_half(group) && wanted(group).kind == GroupVisit::Look)
       hidden_[b] = add_output(model_, layer, group, hidden_[b], group_output(model_, layer, group, input));
     input = input * factors;
   }
-  void add_wave(LinearStats& stats, const GroupVisit& asked, const std::vector<at::Tensor>& inputs,
-                const std::vector<at::Tensor>& outputs) const {
+  void measure_whole(int64_t layer, LinearGroup group, size_t b, const at::Tensor& factors, const at::Tensor& input,
+                     size_t place, Seen& seen) {
+    const bool drift = wanted(group).drift;
+    if (!drift && !ends_half(group)) return;
+    const at::Tensor whole = group_input(whole_, layer, group, batches_[b], whole_hidden_[b]);
+    if (drift) seen.input_drifts[place] = (whole - input) * factors;
+    if (!ends_half(group)) return;
+    if (drift) seen.stream_drifts[place] = (whole_hidden_[b] - hidden_[b]) * factors;
+    const at::Tensor output = group_output(whole_, layer, group, whole);
+    whole_hidden_[b] = add_output(whole_, layer, group, whole_hidden_[b], output);
+    if (wanted(group).target) seen.outputs[place] = output * factors;
+  }
+  void add_wave(LinearStats& stats, const GroupVisit& asked, const Seen& seen) const {
+    const std::vector<at::Tensor>& inputs = seen.inputs;
     const int64_t in = inputs[0].size(1);
-    if (!stats.sum_squares.defined()) {
-      stats.sum_squares = at::zeros({in}, at::kDouble);
-      if (asked.gram) stats.gram = at::zeros({in, in}, at::kDouble);
-      if (asked.target) stats.target = at::zeros({outputs[0].size(1), in}, at::kDouble);
-    }
+    if (!stats.sum_squares.defined()) stats.sum_squares = at::zeros({in}, at::kDouble);
     for (size_t i = 0; i < inputs.size(); ++i) {
       stats.tokens += inputs[i].size(0);
       stats.sum_squares += inputs[i].square().sum(at::IntArrayRef{0}, false, at::kDouble);
-      if (asked.target) stats.target_squares += outputs[i].square().sum(at::kDouble).item<double>();
+      if (asked.target) stats.target_squares += seen.outputs[i].square().sum(at::kDouble).item<double>();
     }
-    if (asked.gram) add_products(stats.gram, inputs, inputs, true, options_.threads);
-    if (asked.target) add_products(stats.target, outputs, inputs, false, options_.threads);
+    const auto add = [&](at::Tensor& sums, const std::vector<at::Tensor>& by, bool symmetric) {
+      if (!sums.defined()) sums = at::zeros({by[0].size(1), in}, at::kDouble);
+      add_products(sums, by, inputs, symmetric, options_.threads);
+    };
+    if (asked.gram) add(stats.gram, inputs, true);
+    if (asked.target) add(stats.target, seen.outputs, false);
+    if (asked.drift) add(stats.input_drift, seen.input_drifts, false);
+    if (asked.drift && seen.stream_drifts[0].defined()) add(stats.stream_drift, seen.stream_drifts, false);
   }
 
   CausalLM& model_;

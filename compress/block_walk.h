@@ -31,6 +31,10 @@ struct LinearStats {
   at::Tensor gram;            // (in, in) f64: X^T X
   at::Tensor target;          // (out, in) f64: Y^T X, Y (N, out) what the linear gave in the model as it was
   double target_squares = 0;  // sum of Y^2
+  // How a full-precision stream, of the model as it was, has moved away from this one: (X' - X)^T X of the inputs, and
+  // (H' - H)^T X of the hidden states (N, C) that the linear adds to, where it ends a half of the block.
+  at::Tensor input_drift{};   // (in, in) f64
+  at::Tensor stream_drift{};  // (C, in) f64
 };
 inline constexpr double kLoudest = 16.0;
 
@@ -39,6 +43,7 @@ struct GroupVisit {
   enum Kind { None, Look, Change } kind = None;
   bool gram = false;    // collect X^T X
   bool target = false;  // collect Y^T X along a full-precision stream; of AttentionOutput and Down
+  bool drift = false;   // collect input_drift and stream_drift
 };
 struct WalkOptions {
   std::array<GroupVisit, kGroups> visits{};  // by LinearGroup
@@ -46,6 +51,8 @@ struct WalkOptions {
   // Where set: a layer of the model is read from here before it is walked and dropped after it, and so is the final
   // norm; the model has its embedding alone. (nullptr: the model has all of its tensors, and keeps them.)
   const WeightSource* weights = nullptr;
+  // (vocabulary, C): what a full-precision stream starts from; undefined: the model's own.
+  at::Tensor whole_embedding{};
   // Layers that an earlier walk has finished are not visited: restore(layer) leaves the model's tensors as that walk's
   // visitor did, and the streams pass through. Such a walk goes on with the bits of an unbroken one.
   int64_t finished_layers = 0;

@@ -1,11 +1,13 @@
 // Error feedback along the block walk: each group is quantized behind the groups that are quantized already.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "compress/block_walk.h"
 #include "compress/weight_source.h"
+#include "quantize/correction.h"
 #include "quantize/gptq.h"
 #include "quantize/kept/kept_codes.h"
 #include "quantize/measure/importance.h"
@@ -35,7 +37,9 @@ class FeedbackPass {
   void embedding(const at::Tensor* metric, const std::vector<int64_t>& ids) {
     const TensorSpec spec = spec_of(weights_.config(), Role::Embedding);
     if (metric != nullptr && !taken("embedding")) {
-      encode(spec.name, Inputs(*metric, 1), diagonal_weights(*metric), nullptr);
+      const LinearStats stats{.tokens = 1, .sum_squares = {}, .gram = *metric, .target = {}};
+      Inputs inputs(stats, threads_);
+      encode(spec.name, inputs, diagonal_weights(*metric), nullptr);
       keep("embedding", {spec.name});
     }
     changed_.parameters[spec.name] = metric != nullptr && stands_for_codes(spec.name)
@@ -55,7 +59,7 @@ class FeedbackPass {
       if (stands_for_codes(name)) changed_.parameters[name] = decoded(out_.tensors.at(name), threads_);
   }
   void group(int64_t layer, LinearGroup group, const LinearStats& stats) {
-    Inputs inputs(stats.gram, stats.tokens);
+    Inputs inputs(stats, threads_);
     const std::vector<float> search_weights = relative_weights(input_means(stats));
     for (const Role role : group_roles(weights_.config(), group)) {
       const std::string name = tensor_name(layer, role);
@@ -85,32 +89,36 @@ class FeedbackPass {
     if (kept_ != nullptr) kept_->keep(part, out_.plan, out_.tensors, names);
   }
 
-  // A group's inputs, in the order that each of its types asks for.
+  // A group's inputs, in the order that each of its types asks for, and what its weights aim at besides.
   class Inputs {
    public:
-    Inputs(const at::Tensor& gram, int64_t tokens) : gram_(gram), tokens_(tokens) {}
+    Inputs(const LinearStats& stats, int threads) : stats_(stats), threads_(threads) {}
     const gptq::InputHessian& of(const QuantFormat& format) {
       const int64_t together = gptq::columns_at_once(format);
       const auto found = made_.find(together);
       if (found != made_.end()) return found->second;
-      return made_[together] = gptq::input_hessian(gram_, tokens_, together);
+      return made_[together] = gptq::input_hessian(stats_.gram, stats_.tokens, together);
+    }
+    const Correction& correction() {
+      if (!correction_) correction_ = correction_of(stats_, threads_);
+      return *correction_;
     }
 
    private:
-    const at::Tensor& gram_;
-    int64_t tokens_;
+    const LinearStats& stats_;
+    int threads_;
     std::map<int64_t, gptq::InputHessian> made_;
+    std::optional<Correction> correction_;
   };
 
-  void encode(const std::string& name, Inputs&& inputs, const std::vector<float>& search_weights, at::Tensor* values) {
-    encode(name, inputs, search_weights, values);
-  }
   void encode(const std::string& name, Inputs& inputs, const std::vector<float>& search_weights, at::Tensor* values) {
     const PlannedTensor& planned = *planned_.at(name);
-    out_.tensors[name] = format_of(planned.type).written_in_blocks()
-                             ? encode_with_feedback(weights_, planned, inputs.of(format_of(planned.type)),
-                                                    search_weights, threads_, values)
-                             : encode_tensor(weights_, planned, nullptr, threads_);
+    const QuantFormat& format = format_of(planned.type);
+    out_.tensors[name] =
+        format.written_in_blocks()
+            ? encode_with_feedback(weights_, planned, {inputs.of(format), search_weights, inputs.correction()},
+                                   threads_, values)
+            : encode_tensor(weights_, planned, nullptr, threads_);
   }
   // What is lost in its type becomes F32, and what has no grid is as good as unchanged.
   bool stands_for_codes(const std::string& name) const {
@@ -152,7 +160,8 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
   pass.embedding(inputs.embedding, own.ids);
   give_back_freed_memory();
   WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
-  for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true};
+  for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true, .drift = true};
+  if (inputs.embedding != nullptr) options.whole_embedding = weights.rows(spec_of(config, Role::Embedding), own.ids);
   const bool head_comes_first = inputs.embedding != nullptr && config.tied_embeddings;
   if (head_comes_first) options.visits[static_cast<size_t>(LinearGroup::Head)] = {};
   options.finished_layers = pass.take_layers();

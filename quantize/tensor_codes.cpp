@@ -82,19 +82,18 @@ QuantizedTensor encode_tensor(const WeightSource& weights, const PlannedTensor& 
 }
 
 QuantizedTensor encode_with_feedback(const WeightSource& weights, const PlannedTensor& planned,
-                                     const gptq::InputHessian& inputs, std::span<const float> search_weights,
-                                     int threads, at::Tensor* values) {
+                                     const Feedback& feedback, int threads, at::Tensor* values) {
   const QuantFormat& format = format_of(planned.type);
   std::vector<gptq::OutputError> errors(parts_of(planned.spec));
   if (values != nullptr) *values = at::empty(planned.spec.shape, at::kFloat);
-  QuantizedTensor out = in_parts(weights, planned, threads,
-                                 [&](size_t part, int64_t first, const at::Tensor& rows, std::span<std::byte> bytes) {
-                                   errors[part] = gptq::encode_rows(format, inputs, search_weights, rows, bytes);
-                                   if (values != nullptr) values->narrow(0, first, rows.size(0)).copy_(rows);
-                                 });
+  QuantizedTensor out = in_parts(
+      weights, planned, threads, [&](size_t part, int64_t first, const at::Tensor& rows, std::span<std::byte> bytes) {
+        feedback.correction.add_to(rows, first);
+        errors[part] = gptq::encode_rows(format, feedback.inputs, feedback.search_weights, rows, bytes);
+        if (values != nullptr) values->narrow(0, first, rows.size(0)).copy_(rows);
+      });
   gptq::OutputError total;
-  for (const gptq::OutputError& error : errors)
-    total.nearest += error.nearest, total.kept += error.kept, total.energy += error.energy;
+  for (const gptq::OutputError& error : errors) total += error;
   require_held(planned, total.kept);
   out.relative_error = total.energy > 0.0 ? total.kept / total.energy : 0.0;
   out.rounding_error = total.energy > 0.0 ? total.nearest / total.energy : 0.0;

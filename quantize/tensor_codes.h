@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/weight_source.h"
+#include "quantize/correction.h"
 #include "quantize/gptq.h"
 #include "quantize/quantize.h"
 
@@ -17,10 +18,15 @@ namespace attar {
 QuantizedTensor encode_tensor(const WeightSource& weights, const PlannedTensor& planned,
                               const std::vector<float>* importance, int threads);
 
-// The same under error feedback. `values` (out, in), where asked for: what the bytes decode to.
+// The same under error feedback: its inputs, what the grid is searched under (in), and what the weights aim at besides.
+struct Feedback {
+  const gptq::InputHessian& inputs;
+  std::span<const float> search_weights;
+  const Correction& correction;
+};
+// `values` (out, in), where asked for: what the bytes decode to.
 QuantizedTensor encode_with_feedback(const WeightSource& weights, const PlannedTensor& planned,
-                                     const gptq::InputHessian& inputs, std::span<const float> search_weights,
-                                     int threads, at::Tensor* values = nullptr);
+                                     const Feedback& feedback, int threads, at::Tensor* values = nullptr);
 
 // What the bytes decode to. -> (out, in)
 at::Tensor decoded(const QuantizedTensor& tensor, int threads);

@@ -32,7 +32,7 @@ std::vector<TokenBatch> batches() {
 
 WalkOptions all_groups(GroupVisit::Kind kind) {
   WalkOptions options{.visits = {}, .threads = 2};
-  for (GroupVisit& visit : options.visits) visit = {.kind = kind, .gram = true, .target = false};
+  for (GroupVisit& visit : options.visits) visit = {.kind = kind, .gram = true, .target = false, .drift = true};
   for (const LinearGroup group : {LinearGroup::AttentionOutput, LinearGroup::Down})
     options.visits[static_cast<size_t>(group)].target = true;
   return options;
@@ -41,7 +41,7 @@ WalkOptions all_groups(GroupVisit::Kind kind) {
 // Everything a walk should have measured, from nothing: the whole model forward to the group, batch by batch.
 LinearStats stats_reference(const CausalLM& model, const CausalLM& whole, int64_t layer, LinearGroup group) {
   const bool ends_half = group == LinearGroup::AttentionOutput || group == LinearGroup::Down;
-  const auto input_of = [&](const CausalLM& m, const TokenBatch& batch) {
+  const auto hidden_of = [&](const CausalLM& m, const TokenBatch& batch) {
     at::Tensor hidden = embed(m, batch);
     for (int64_t l = 0; l < layer; ++l) hidden = forward_block(m, l, hidden, batch);
     if (group == LinearGroup::GateUp || group == LinearGroup::Down) {
@@ -49,21 +49,24 @@ LinearStats stats_reference(const CausalLM& model, const CausalLM& whole, int64_
       hidden = add_output(m, layer, first, hidden,
                           group_output(m, layer, first, group_input(m, layer, first, batch, hidden)));
     }
-    return group_input(m, layer, group, batch, hidden);
+    return hidden;
   };
   LinearStats stats;
+  const auto add = [](at::Tensor& sum, const at::Tensor& by) { sum = sum.defined() ? sum + by : by; };
   for (const TokenBatch& batch : batches()) {
-    const at::Tensor x = input_of(model, batch).to(at::kDouble);
+    const at::Tensor hidden = hidden_of(model, batch), whole_hidden = hidden_of(whole, batch);
+    const at::Tensor x = group_input(model, layer, group, batch, hidden).to(at::kDouble);
+    const at::Tensor whole_x = group_input(whole, layer, group, batch, whole_hidden);
     const at::Tensor norms = at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, true);
     const at::Tensor limit = norms.median() * std::sqrt(kLoudest);
     const at::Tensor factors = at::where(norms.gt(limit), limit / norms, 1.0), capped = x * factors;
-    const at::Tensor gram = at::mm(capped.t(), capped);
     stats.tokens += x.size(0);
-    stats.gram = stats.gram.defined() ? stats.gram + gram : gram;
+    add(stats.gram, at::mm(capped.t(), capped));
+    add(stats.input_drift, at::mm(((whole_x - x) * factors).t(), capped));
     if (!ends_half) continue;
-    const at::Tensor y = group_output(whole, layer, group, input_of(whole, batch)).to(at::kDouble) * factors;
-    const at::Tensor target = at::mm(y.t(), capped);
-    stats.target = stats.target.defined() ? stats.target + target : target;
+    add(stats.stream_drift, at::mm(((whole_hidden - hidden).to(at::kDouble) * factors).t(), capped));
+    const at::Tensor y = group_output(whole, layer, group, whole_x).to(at::kDouble) * factors;
+    add(stats.target, at::mm(y.t(), capped));
     stats.target_squares += y.square().sum().item<double>();
   }
   stats.sum_squares = stats.gram.diagonal().clone();
@@ -80,6 +83,14 @@ void expect_alike(const LinearStats& a, const LinearStats& b, int64_t layer, Lin
   EXPECT_EQ(a.tokens, b.tokens) << where;
   expect_close(a.sum_squares, b.sum_squares, where);
   expect_close(a.gram, b.gram, where);
+  const auto expect_drift = [&](const at::Tensor& one,
+                                const at::Tensor& other) {  // beside inputs, of which f32 is kept
+    ASSERT_EQ(one.sizes(), other.sizes()) << where;
+    EXPECT_LE((one - other).abs().max().item<double>(), 1e-5 * b.gram.abs().max().item<double>()) << where;
+  };
+  expect_drift(a.input_drift, b.input_drift);
+  ASSERT_EQ(a.stream_drift.defined(), b.stream_drift.defined()) << where;
+  if (b.stream_drift.defined()) expect_drift(a.stream_drift, b.stream_drift);
   ASSERT_EQ(a.target.defined(), b.target.defined()) << where;
   if (!a.target.defined()) return;
   expect_close(a.target, b.target, where);
@@ -150,6 +161,7 @@ TEST(WalkBlocks, LookingIsChangingNothingAndThreadsChangeNoBit) {
     for (const auto& [key, stats] : recorded(model, options)) {
       EXPECT_TRUE(stats.gram.equal(expected.at(key).gram));
       EXPECT_TRUE(stats.sum_squares.equal(expected.at(key).sum_squares));
+      EXPECT_TRUE(stats.input_drift.equal(expected.at(key).input_drift));
       EXPECT_TRUE(!stats.target.defined() || stats.target.equal(expected.at(key).target));
     }
   }

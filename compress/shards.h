@@ -30,8 +30,9 @@ bool multiplies_with_onednn();
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work);
 
 // For main() only, before anything is computed: LibTorch's matrix library takes the same kernels wherever the numbers
-// lie (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here). It keeps that to the end of
-// the process, so a host that merely calls Attar decides for itself.
-void fix_matrix_kernels();
+// lie (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here), oneDNN keeps few of its own,
+// and large tensors lie in large pages. That is so to the end of the process: a host that merely calls Attar decides
+// for itself.
+void prepare_libtorch();
 
 }  // namespace attar

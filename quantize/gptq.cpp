@@ -17,7 +17,9 @@
 #include "quantize/grid/grid.h"
 #include "quantize/grid/lattice.h"
 #include "quantize/refine.h"
+#include "quantize/row_lanes.h"
 #include "runtime/base/error.h"
+#include "runtime/base/fast_math.h"
 
 namespace attar::gptq {
 namespace {
@@ -68,41 +70,60 @@ at::Tensor float_mean(const at::Tensor& gram, double tokens, const at::Tensor& d
   return out;
 }
 
-// What the rows become under nearest rounding. -> (n, in)
-at::Tensor nearest_values(const Grid& grid, const at::Tensor& rows) {
-  at::Tensor values = at::empty_like(rows);
-  const auto* x = rows.const_data_ptr<float>();
-  auto* v = values.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < rows.numel(); ++i) v[i] = round_at(grid, i, x[i]).value;
+// Columns begin .. begin + count of `left` in feedback's order, one after another: each is rounded, and the later ones
+// make up for it. errors (count, kRowLanes), values (in, kRowLanes)
+struct FeedbackBlock {
+  const Grid& grid;
+  const std::vector<StepLanes>& steps;
+  const int64_t* columns;
+  const float* factor;  // row `begin` of it, from column `begin` on
+  int64_t factor_stride;
+  float* left;
+  float* errors;
+  float* values;
+};
+ATTAR_VECTOR_CLONES void make_up(const float* error, const float* factors, int64_t count, float* left) {
+  for (int64_t k = 0; k < count; ++k)
+    for (int r = 0; r < kRowLanes; ++r) left[k * kRowLanes + r] -= error[r] * factors[k];
+}
+void feed_back(const FeedbackBlock& block, int64_t count) {
+  Lanes level;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t column = block.columns[i];
+    const float *x = block.left + i * kRowLanes, *factors = block.factor + i * block.factor_stride + i;
+    float *rounded = block.values + column * kRowLanes, *error = block.errors + i * kRowLanes;
+    round_lanes(block.grid.levels, block.steps[static_cast<size_t>(column / 16)], x, level, rounded);
+    for (int r = 0; r < kRowLanes; ++r) error[r] = (x[r] - rounded[r]) / factors[0];
+    make_up(error, factors + 1, count - i - 1, block.left + (i + 1) * kRowLanes);
+  }
+}
+
+// -> lanes (in, kRowLanes) of what they become under feedback
+at::Tensor feedback_values(const Grid& grid, const std::vector<StepLanes>& steps, const InputHessian& inputs,
+                           const at::Tensor& lanes) {
+  const int64_t in = lanes.size(0);
+  at::Tensor left = lanes.index_select(0, at::tensor(inputs.order, at::kLong)), values = at::empty_like(lanes),
+             errors = at::empty({kBlockInputs, kRowLanes}, at::kFloat);
+  for (int64_t begin = 0; begin < in; begin += kBlockInputs) {
+    const int64_t count = std::min(kBlockInputs, in - begin), end = begin + count;
+    feed_back({grid, steps, inputs.order.data() + begin, inputs.factor.const_data_ptr<float>() + begin * in + begin, in,
+               left.mutable_data_ptr<float>() + begin * kRowLanes, errors.mutable_data_ptr<float>(),
+               values.mutable_data_ptr<float>()},
+              count);
+    if (end < in)
+      left.narrow(0, end, in - end)
+          .addmm_(inputs.factor.narrow(0, begin, count).narrow(1, end, in - end).t(), errors.narrow(0, 0, count), 1,
+                  -1);
+  }
   return values;
 }
 
-// -> (n, in) under feedback
-at::Tensor feedback_values(const Grid& grid, const InputHessian& inputs, const at::Tensor& rows) {
-  const int64_t n = rows.size(0), in = rows.size(1);
-  const at::Tensor order = at::tensor(inputs.order, at::kLong);
-  at::Tensor left = rows.index_select(1, order).contiguous(), values = at::empty_like(rows);
-  const auto* factor = inputs.factor.const_data_ptr<float>();
-  auto* value = values.mutable_data_ptr<float>();
-  for (int64_t begin = 0; begin < in; begin += kBlockInputs) {
-    const int64_t count = std::min(kBlockInputs, in - begin), end = begin + count;
-    at::Tensor errors = at::empty({n, count}, at::kFloat);
-    for (int64_t r = 0; r < n; ++r) {
-      float* x = left.mutable_data_ptr<float>() + r * in;
-      float* error = errors.mutable_data_ptr<float>() + r * count;
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t j = inputs.order[static_cast<size_t>(i)];
-        const float* row = factor + i * in;
-        const float rounded = round_at(grid, r * in + j, x[i]).value;
-        const float e = (x[i] - rounded) / row[i];
-        for (int64_t k = i + 1; k < end; ++k) x[k] -= e * row[k];
-        error[i - begin] = e;
-        value[r * in + j] = rounded;
-      }
-    }
-    if (end < in)
-      left.narrow(1, end, in - end) -= at::mm(errors, inputs.factor.narrow(0, begin, count).narrow(1, end, in - end));
-  }
+at::Tensor nearest_values(const Grid& grid, const std::vector<StepLanes>& steps, const at::Tensor& lanes) {
+  at::Tensor values = at::empty_like(lanes);
+  Lanes level;
+  for (int64_t j = 0; j < lanes.size(0); ++j)
+    round_lanes(grid.levels, steps[static_cast<size_t>(j / 16)], lanes.const_data_ptr<float>() + j * kRowLanes, level,
+                values.mutable_data_ptr<float>() + j * kRowLanes);
   return values;
 }
 
@@ -155,16 +176,16 @@ struct Rounding {
 Rounding on_grid(const QuantFormat& format, const InputHessian& inputs, std::span<const float> weights,
                  const at::Tensor& rows) {
   const Grid found = fit_grid(format, {rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())}, weights);
-  Rounding out{nearest_values(found, rows), feedback_values(found, inputs, rows), {}};
+  const int64_t n = rows.size(0);
+  const std::vector<StepLanes> steps = to_lanes(found.steps, n);
+  const at::Tensor lanes = to_lanes(rows);
+  Rounding out{from_lanes(nearest_values(found, steps, lanes), n),
+               from_lanes(feedback_values(found, steps, inputs, lanes), n),
+               {}};
   out.write = [&inputs, found, rows, both = out](const std::vector<bool>& fed_back, std::span<std::byte> bytes) {
     Grid grid = found;
     at::Tensor values = both.chosen(fed_back);
-    refine(inputs.hessian, rows, grid, values);
-    const auto* value = values.const_data_ptr<float>();
-    std::vector<int8_t> codes(static_cast<size_t>(values.numel()));
-    for (int64_t i = 0; i < values.numel(); ++i)  // a value of the grid rounds to its own code
-      codes[static_cast<size_t>(i)] = round_at(grid, i, value[i]).code;
-    pack(grid, codes, bytes);
+    pack(grid, refine(inputs.hessian, rows, grid, values), bytes);
     return values;
   };
   return out;
@@ -195,6 +216,14 @@ Rounding on_lattice(const QuantFormat& format, const InputHessian& inputs, std::
 
 OutputError encode_rows(const QuantFormat& format, const InputHessian& inputs, std::span<const float> weights,
                         at::Tensor rows, std::span<std::byte> out) {
+  if (const int64_t n = rows.size(0); n > kRowLanes) {
+    const int64_t bytes = format.row_bytes(rows.size(1)) * kRowLanes;
+    OutputError total =
+        encode_rows(format, inputs, weights, rows.narrow(0, 0, kRowLanes), out.first(static_cast<size_t>(bytes)));
+    total += encode_rows(format, inputs, weights, rows.narrow(0, kRowLanes, n - kRowLanes),
+                         out.subspan(static_cast<size_t>(bytes)));
+    return total;
+  }
   const Rounding rounding = (format.lattice != nullptr ? on_lattice : on_grid)(format, inputs, weights, rows);
   const std::vector<double> nearest = output_errors(rounding.nearest - rows, inputs),
                             feedback = output_errors(rounding.feedback - rows, inputs),
@@ -204,10 +233,7 @@ OutputError encode_rows(const QuantFormat& format, const InputHessian& inputs, s
   const at::Tensor values = rounding.write(fed_back, out);
   const std::vector<double> kept = output_errors(values - rows, inputs);
   OutputError total;
-  for (size_t r = 0; r < energies.size(); ++r) {
-    total.nearest += nearest[r], total.fed_back += feedback[r];
-    total.kept += kept[r], total.energy += energies[r];
-  }
+  for (size_t r = 0; r < energies.size(); ++r) total += {nearest[r], feedback[r], kept[r], energies[r]};
   rows.copy_(values);
   return total;
 }

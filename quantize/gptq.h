@@ -39,6 +39,11 @@ struct OutputError {
   double fed_back = 0;  // of what feedback alone gives
   double kept = 0;      // of what was written, never more than either
   double energy = 0;    // of the outputs themselves
+
+  OutputError& operator+=(const OutputError& other) {
+    nearest += other.nearest, fed_back += other.fed_back, kept += other.kept, energy += other.energy;
+    return *this;
+  }
 };
 
 // inputs: with columns_at_once. rows (n, in) f32, contiguous, by one thread. weights (in): what fit_grid searches

@@ -6,12 +6,16 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "quantize/grid/grid.h"
 
 namespace attar::gptq {
 
 // rows (n, in) f32: the weights; values (n, in): of `grid`, which is of those rows. Both change: no row's error
-// (values - rows) H (values - rows)^T grows. hessian (in, in) f32, symmetric.
-void refine(const at::Tensor& hessian, const at::Tensor& rows, Grid& grid, at::Tensor& values);
+// (values - rows) H (values - rows)^T grows. hessian (in, in) f32, symmetric; n <= kRowLanes. -> the codes of the
+// values, (n, in)
+std::vector<int8_t> refine(const at::Tensor& hessian, const at::Tensor& rows, Grid& grid, at::Tensor& values);
 
 }  // namespace attar::gptq

@@ -12,17 +12,14 @@ namespace attar {
 struct Levels {
   float least, most;
   bool table;
-  float middles[15] = {}, gaps[15] = {};  // between neighbours of the table in ascending order; no gap between equals
+  // Of a table: its levels in ascending order, and between neighbours the middle and the gap, none between equals.
+  float of[16] = {}, middles[15] = {}, gaps[15] = {};
 
   explicit Levels(const BlockCodes& codes) : least(codes.least), most(codes.most), table(codes.table != nullptr) {
     if (!table) return;
-    int8_t of[16];
     std::copy_n(codes.table, 16, of);
     std::sort(std::begin(of), std::end(of));
-    for (int k = 0; k < 15; ++k) {
-      middles[k] = 0.5f * static_cast<float>(of[k] + of[k + 1]);
-      gaps[k] = static_cast<float>(of[k + 1] - of[k]);
-    }
+    for (int k = 0; k < 15; ++k) middles[k] = 0.5f * (of[k] + of[k + 1]), gaps[k] = of[k + 1] - of[k];
   }
 
   // The level nearest to v; of two the even one, of a table the lower. NaN gives some level.
@@ -45,25 +42,31 @@ struct Levels {
       if (gaps[k] != 0.0f) least_one = std::min(least_one, gaps[k]);
     return least_one;
   }
-  // The level after `level`, or the last; and the one before.
+  // The level after `level`, or the last; and the one before, or the first.
+  template <bool kTable>
   float above(float level) const {
-    return neighbour(level, 1);
+    if constexpr (!kTable) return std::min(most, level + 1.0f);
+    float next = most;
+#pragma GCC unroll 16
+    for (int k = 15; k >= 0; --k) next = of[k] > level ? of[k] : next;
+    return next;
+  }
+  template <bool kTable>
+  float below(float level) const {
+    if constexpr (!kTable) return std::max(least, level - 1.0f);
+    float next = least;
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; ++k) next = of[k] < level ? of[k] : next;
+    return next;
+  }
+  float above(float level) const {
+    return table ? above<true>(level) : above<false>(level);
   }
   float below(float level) const {
-    return neighbour(level, -1);
+    return table ? below<true>(level) : below<false>(level);
   }
   float nearest(float v) const {
     return table ? nearest<true>(v) : nearest<false>(v);
-  }
-
- private:
-  float neighbour(float level, int side) const {
-    const auto way = static_cast<float>(side);
-    if (!table) return std::clamp(level + way, least, most);
-    const int between = static_cast<int>(std::lower_bound(std::begin(middles), std::end(middles), level) - middles);
-    for (int k = side > 0 ? between : between - 1; k >= 0 && k < 15; k += side)  // past gaps between equals
-      if (gaps[k] != 0.0f) return level + way * gaps[k];
-    return level;
   }
 };
 

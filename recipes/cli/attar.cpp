@@ -3,6 +3,6 @@
 #include "recipes/cli/verbs.h"
 
 int main(int argc, char** argv) {
-  attar::fix_matrix_kernels();
+  attar::prepare_libtorch();
   return attar::cli::run_program(argc, argv, attar::cli::kAttarProgram, attar::cli::attar_verbs());
 }

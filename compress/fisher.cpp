@@ -57,7 +57,8 @@ at::Tensor head_gradient(const CausalLM& model, const at::Tensor& hidden, const 
 
 // The same by the states in front of a block; squares of those by what its linears give go into outputs, (out) each.
 at::Tensor block_gradient(const CausalLM& model, int64_t layer, const TokenBatch& batch, const at::Tensor& hidden,
-                          const at::Tensor& gradient, std::map<std::string, at::Tensor>& outputs) {
+                          const at::Tensor& gradient, Precision precision, std::map<std::string, at::Tensor>& outputs) {
+  const ProductsIn products(precision);
   std::map<std::string, at::Tensor> given;
   CausalLM traced = model;
   traced.outputs = &given;
@@ -69,7 +70,7 @@ at::Tensor block_gradient(const CausalLM& model, int64_t layer, const TokenBatch
     out.backward(gradient);
   }
   for (const auto& [name, output] : given)
-    outputs[name] = output.grad().square().sum(at::IntArrayRef{0}, false, at::kDouble);
+    outputs[name] = output.grad().to(at::kFloat).square().sum(at::IntArrayRef{0}, false, at::kDouble);
   return leaf.grad();
 }
 
@@ -77,8 +78,12 @@ at::Tensor block_gradient(const CausalLM& model, int64_t layer, const TokenBatch
 // model a layer is in memory, or its ends.
 class Wave {
  public:
-  Wave(const WeightSource& weights, std::span<const TokenBatch> sequences, int threads)
-      : weights_(weights), sequences_(sequences), threads_(threads), part_{weights.config(), {}} {}
+  Wave(const WeightSource& weights, std::span<const TokenBatch> sequences, Precision precision, int threads)
+      : weights_(weights),
+        sequences_(sequences),
+        precision_(precision),
+        threads_(threads),
+        part_{weights.config(), {}} {}
 
   // `first` is the number of the wave's first sequence. -> sums over each
   std::vector<OutputFisher> sums(uint64_t seed, int64_t first) {
@@ -96,8 +101,10 @@ class Wave {
     part_.parameters.clear();
     const int64_t n_layers = config.n_layers();
     for (int64_t layer = 0; layer < n_layers; ++layer)
-      in_layer(layer,
-               [&](size_t s) { hidden_[s].push_back(forward_block(part_, layer, hidden_[s].back(), sequences_[s])); });
+      in_layer(layer, [&](size_t s) {
+        const ProductsIn products(precision_);
+        hidden_[s].push_back(forward_block(part_, layer, hidden_[s].back(), sequences_[s]));
+      });
     give_back_freed_memory();  // the head comes now, and logits
     load_tensor(part_, weights_, Role::OutputNorm, threads_);
     load_tensor(part_, weights_, head_role(config), threads_);
@@ -109,7 +116,8 @@ class Wave {
     for (int64_t layer = n_layers - 1; layer >= 0; --layer)
       in_layer(layer, [&](size_t s) {
         hidden_[s].pop_back();
-        gradient_[s] = block_gradient(part_, layer, sequences_[s], hidden_[s].back(), gradient_[s], sums_[s].outputs);
+        gradient_[s] =
+            block_gradient(part_, layer, sequences_[s], hidden_[s].back(), gradient_[s], precision_, sums_[s].outputs);
       });
     each([&](size_t s) { sums_[s].lookups = at::mm(gradient_[s].t(), gradient_[s]).to(at::kDouble); });
     return std::move(sums_);
@@ -129,6 +137,7 @@ class Wave {
 
   const WeightSource& weights_;
   std::span<const TokenBatch> sequences_;
+  Precision precision_;
   int threads_;
   CausalLM part_;  // what of the model is in memory
   std::vector<OutputFisher> sums_;
@@ -147,7 +156,7 @@ void add(OutputFisher& total, const OutputFisher& one) {
 }  // namespace
 
 OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenBatch>& sequences, uint64_t seed,
-                           int threads, const Progress& progress) {
+                           Precision precision, int threads, const Progress& progress) {
   const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   const auto n = static_cast<int64_t>(sequences.size());
@@ -155,7 +164,8 @@ OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenB
   for (int64_t begin = 0; begin < n; begin += kFisherWave) {
     const auto count = static_cast<size_t>(std::min(kFisherWave, n - begin));
     const std::vector<OutputFisher> wave =
-        Wave(weights, std::span(sequences).subspan(static_cast<size_t>(begin), count), threads).sums(seed, begin);
+        Wave(weights, std::span(sequences).subspan(static_cast<size_t>(begin), count), precision, threads)
+            .sums(seed, begin);
     for (const OutputFisher& sequence : wave) add(total, sequence);
     report(
         progress,

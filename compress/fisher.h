@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/precision.h"
 #include "compress/weight_source.h"
 #include "runtime/base/progress.h"
 
@@ -31,6 +32,6 @@ struct OutputFisher {
 // its gradients. No bit depends on threads.
 inline constexpr int64_t kFisherWave = 4;
 OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenBatch>& sequences, uint64_t seed,
-                           int threads, const Progress& progress = {});
+                           Precision precision, int threads, const Progress& progress = {});
 
 }  // namespace attar

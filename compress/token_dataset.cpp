@@ -111,12 +111,13 @@ std::vector<std::vector<Piece>> pack(const TokenDataset& dataset, int64_t max_to
   int64_t room = 0;
   for (const Piece& piece : pieces) {
     if (piece.length < 2) continue;
-    if (batches.empty() || room < piece.length) {
+    const int64_t predicted = piece.length - 1;
+    if (batches.empty() || room < predicted) {
       batches.emplace_back();
-      room = std::max(batch_tokens, piece.length);
+      room = std::max(batch_tokens, predicted);
     }
     batches.back().push_back(piece);
-    room -= piece.length;
+    room -= predicted;
   }
   return batches;
 }

@@ -79,9 +79,9 @@ TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens);
 void write_dataset(const std::string& path, const TokenDataset& dataset);
 TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash, int64_t vocab_size);
 
-// Documents of at most `max_tokens` (longer ones are to go through cut_documents) packed whole into batches of at most
-// `batch_tokens`, in an order that is a pure function of (seed, epoch). Each entry: indices of documents (with the
-// cut's first token).
+// Documents of at most `max_tokens` (longer ones are to go through cut_documents) packed whole into batches that
+// predict at most `batch_tokens` (a document's first token is not predicted), in an order that is a pure function of
+// (seed, epoch). Each entry: indices of documents (with the cut's first token).
 struct Piece {
   int64_t document;
   int64_t begin;

@@ -17,15 +17,19 @@ namespace {
 
 constexpr uint64_t kSeed = 9;
 
-// gram (in, in) of `tokens` tokens; outputs (out)
-ErrorMetric metric_of(const at::Tensor& gram, int64_t tokens, const at::Tensor& outputs) {
-  const gptq::InputHessian inputs = gptq::input_hessian(gram, tokens);
-  const at::Tensor alone = gram.diagonal() / static_cast<double>(tokens),
-                   left = inputs.factor.diagonal().to(at::kDouble).pow(-2);
-  at::Tensor fed_back = at::empty_like(left);
-  fed_back.index_copy_(0, at::tensor(inputs.order, at::kLong), left);
-  return {outputs, alone, at::minimum(alone, fed_back)};
-}
+// What a linear's errors cost by input: alone, and what error feedback leaves of it. (in) f64 each
+struct InputCosts {
+  at::Tensor alone, fed_back;
+
+  InputCosts(const at::Tensor& gram, int64_t tokens) : alone(gram.diagonal() / static_cast<double>(tokens)) {
+    const gptq::InputHessian inputs = gptq::input_hessian(gram, tokens);
+    const at::Tensor left = inputs.factor.diagonal().to(at::kDouble).pow(-2);
+    fed_back = at::empty_like(left);
+    fed_back.index_copy_(0, at::tensor(inputs.order, at::kLong), left);
+    fed_back = at::minimum(alone, fed_back);
+  }
+  ErrorMetric with(const at::Tensor& outputs) const { return {outputs, alone, fed_back}; }
+};
 
 // How often each token comes, once more than it came; sums to 1. -> (V)
 at::Tensor frequencies(const std::vector<TokenBatch>& sequences, int64_t vocab) {
@@ -40,19 +44,20 @@ Survey take_survey(const WeightSource& weights, const std::vector<TokenBatch>& s
                    const Progress& progress) {
   Survey survey;
   const ModelConfig& config = weights.config();
-  const OutputFisher fisher = output_fisher(weights, sequences, kSeed, threads, progress);
+  const OutputFisher fisher =
+      output_fisher(weights, sequences, kSeed, find_precision("auto").value(), threads, progress);
   const bool scaled = traits(config.family).scaled_embedding;
   const at::Tensor lookups = fisher.lookups * (scaled ? static_cast<double>(config.width) : 1.0);
   const std::string embedding = tensor_name(0, Role::Embedding);
   survey.embedding = lookups.clone();
-  survey.metrics[embedding].push_back(metric_of(lookups, 1, frequencies(sequences, config.vocab_size)));
+  survey.metrics[embedding].push_back(InputCosts(lookups, 1).with(frequencies(sequences, config.vocab_size)));
   WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
   for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Look, .gram = true};
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
+    const InputCosts costs(stats.gram, stats.tokens);
     for (const Role role : group_roles(config, group)) {
       const std::string name = tensor_name(layer, role);
-      survey.metrics[name].push_back(
-          metric_of(stats.gram, stats.tokens, group == LinearGroup::Head ? fisher.head : fisher.outputs.at(name)));
+      survey.metrics[name].push_back(costs.with(group == LinearGroup::Head ? fisher.head : fisher.outputs.at(name)));
       survey.weights[name] = relative_weights(input_means(stats));
       if (role == Role::Embedding)
         survey.embedding += stats.gram * (fisher.head.sum() / static_cast<double>(stats.tokens));

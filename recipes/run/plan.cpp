@@ -44,6 +44,7 @@ double matmul_flops_per_core() {
 // Shares of that rate that the stages reach, on two cores with AVX-512 VNNI; int8 work counts as if it were f32.
 constexpr double kTrainShare = 0.34;      // forward, backward and the optimizer, in LibTorch
 constexpr double kWalkShare = 0.34;       // the block walk of pruning and calibration
+constexpr double kFeedbackShare = 0.11;   // that of quantization: two streams, inputs made again, how they vary
 constexpr double kSurveyPasses = 10.0;    // forward twice and back for sensitivities, forward for inputs
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
@@ -154,14 +155,16 @@ class Planner {
                                                         tokens_of(recipe_, recipe_.calibration))
                                              : 0.0;
     const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));
-    Estimate estimate{
-        .tokens = tokens,
-        .seconds =
-            (2.0 * (params(student_) - embedding(student_)) * tokens + kSurveyPasses * params(student_) * surveyed) /
-                (kWalkShare * flops_) +
-            kSearchFlops * params(student_) / flops_,
-        .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, 1) + static_cast<double>(plan.tensor_bytes()),
-        .disk_bytes = 0.0};
+    const bool feedback = options.preset != "fast" && tokens > 0.0;
+    Estimate estimate{.tokens = tokens,
+                      .seconds = 2.0 * (params(student_) - embedding(student_)) * tokens /
+                                     ((feedback ? kFeedbackShare : kWalkShare) * flops_) +
+                                 kSurveyPasses * params(student_) * surveyed / (kWalkShare * flops_) +
+                                 kSearchFlops * params(student_) / flops_,
+                      .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, feedback ? 2 : 1) +
+                                      (feedback ? kFitGrams * gram_bytes() : 0.0) +
+                                      static_cast<double>(plan.tensor_bytes()),
+                      .disk_bytes = 0.0};
     std::string learned;
     if (options.preset == "learned") {
       const Estimate more = learning(qad_training(options.qad), learned);

@@ -2,7 +2,8 @@
 the same calibration text, judged by llama.cpp (mean KL divergence and the share of same first tokens over the second halves of windows of 512 tokens,
 as llama-perplexity scores them).
 
-    quantize.py build/bin/attar TEACHER.gguf --calibration TEXT ... --evaluation TEXT ... [--presets Q4_K_M ...] [--windows 20] [--tokens 65536] [--kinds types bytes]
+    quantize.py build/bin/attar TEACHER.gguf --calibration TEXT ... --evaluation TEXT ... [--presets Q4_K_M ...] [--windows 20] [--tokens 65536]
+        [--kinds types bytes learned] [--learn-from TEXT]
 
 Prints a Markdown table, for each preset the stock file, Attar's of the same types, and Attar's best within the bytes of the stock file. The teacher is
 F16 or F32 and off any grid: quantizing weights that were quantized before proves nothing. Needs 'make peers'.
@@ -158,9 +159,13 @@ def main():
     parser.add_argument("--windows", type=int, default=20, help="of 512 tokens to judge by")
     parser.add_argument("--tokens", type=int, default=65536, help="to calibrate with")
     parser.add_argument("--preset", default="best", help="of attar quantize")
-    parser.add_argument("--kinds", nargs="+", default=["types", "bytes"], choices=["types", "bytes"])
+    parser.add_argument("--kinds", nargs="+", default=["types", "bytes"], choices=["types", "bytes", "learned"])
+    parser.add_argument("--learn-from", type=pathlib.Path, help="training text of the kind learned, which is of the stock file's bytes too")
+    parser.add_argument("--learn", nargs="*", default=[], metavar="FLAG", help="more of attar quantize for it, such as qad-tokens=100000")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/bench-quantize"))
     args = parser.parse_args()
+    if "learned" in args.kinds and args.learn_from is None:
+        parser.error("--kinds learned wants --learn-from TEXT")
     args.folder.mkdir(parents=True, exist_ok=True)
     calibration = windows_of(args.teacher, args.calibration, args.tokens // WINDOW)
     text = args.folder / "calibration.txt"  # what both tools see
@@ -172,11 +177,14 @@ def main():
     for preset in args.presets:
         path = {kind: args.folder / f"{args.teacher.stem}.{preset}.{kind}.gguf" for kind in ("stock", *args.kinds)}
         stock(args.teacher, path["stock"], preset, matrix)
-        wanted = {"types": ["--to", preset if "_K_" in preset else f"MOSTLY_{preset}"], "bytes": ["--target-size", str(path["stock"].stat().st_size)]}
+        sized = ["--target-size", str(path["stock"].stat().st_size), "--cache", args.folder / "cache"]  # other budgets measure nothing
+        wanted = {
+            "types": ["--to", preset if "_K_" in preset else f"MOSTLY_{preset}", "--preset", args.preset],
+            "bytes": [*sized, "--preset", args.preset],
+            "learned": [*sized, "--preset", "learned", "--data", args.learn_from, *(f"--{flag}" for flag in args.learn)],
+        }
         for kind in args.kinds:
-            options = [*wanted[kind], "--calibration", text, "--calibration-tokens", str(args.tokens), "--preset", args.preset, "--quiet"]
-            if kind == "bytes":
-                options += ["--cache", args.folder / "cache"]  # other budgets measure nothing
+            options = [*wanted[kind], "--calibration", text, "--calibration-tokens", str(args.tokens), "--quiet"]
             subprocess.run([args.attar, "quantize", args.teacher, "-o", path[kind], *options], check=True, stdout=subprocess.DEVNULL)
         rows.append((preset, path))
     found = judged(args.teacher, [file for _, path in rows for file in path.values()], windows_of(args.teacher, args.evaluation, args.windows))

@@ -233,9 +233,10 @@ TEST(Pack, IsAFunctionOfSeedAndEpochAndLosesNothing) {
     std::vector<int64_t> out;
     int64_t tokens = 0;
     for (const auto& batch : pack(data, 16, 40, seed, epoch)) {
-      int64_t held = 0;
-      for (const Piece& piece : batch) held += piece.length, out.push_back(piece.document * 100 + piece.begin);
-      EXPECT_LE(held, 40);
+      int64_t held = 0, predicted = 0;
+      for (const Piece& piece : batch)
+        held += piece.length, predicted += piece.length - 1, out.push_back(piece.document * 100 + piece.begin);
+      EXPECT_LE(predicted, 40);
       tokens += held;
     }
     EXPECT_GE(tokens, data.token_count() - 30);  // a rest of one token predicts nothing and is left out
@@ -244,6 +245,14 @@ TEST(Pack, IsAFunctionOfSeedAndEpochAndLosesNothing) {
   EXPECT_EQ(order(1, 0), order(1, 0));
   EXPECT_NE(order(1, 0), order(1, 1));
   EXPECT_NE(order(1, 0), order(2, 0));
+}
+
+// 256 predictions ask for 257 tokens: two such documents are a step of 512, one for each of two threads.
+TEST(Pack, CountsWhatIsPredicted) {
+  TokenDataset data;
+  data.documents.resize(4);
+  for (TokenDocument& document : data.documents) document.tokens.assign(257, 1), document.in_loss.assign(257, 1);
+  EXPECT_EQ(pack(data, 512, 512, 1, 0).size(), 2u);
 }
 
 }  // namespace

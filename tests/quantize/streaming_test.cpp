@@ -139,7 +139,7 @@ TEST(Streaming, AWalkHoldsOneLayer) {
 
 // Beside the layer: hidden states and what was measured of each, much less than its weights.
 TEST(Streaming, FisherAndQuantizeHoldAFewLayers) {
-  const auto fisher = [](const WeightSource& weights) { output_fisher(weights, texts(), 1, 1); };
+  const auto fisher = [](const WeightSource& weights) { output_fisher(weights, texts(), 1, Precision::Fp32, 1); };
   const auto whole = [](const WeightSource& weights) {
     quantize(weights, options_of("best"), {}, uneven_text(6, 30), 1);
   };

@@ -141,8 +141,9 @@ class Walk {
 
   LinearStats collect(int64_t layer, LinearGroup group) {
     LinearStats stats;
-    for (size_t begin = 0; begin < batches_.size(); begin += kWaveBatches) {
-      const size_t count = std::min<size_t>(kWaveBatches, batches_.size() - begin);
+    const auto wave = static_cast<size_t>(kWaveBatches * options_.threads);  // which changes no sum's order
+    for (size_t begin = 0; begin < batches_.size(); begin += wave) {
+      const size_t count = std::min(wave, batches_.size() - begin);
       Seen seen(count);
       run_shards(static_cast<int64_t>(count), options_.threads, [&](int64_t i) {
         measure(layer, group, begin + static_cast<size_t>(i), static_cast<size_t>(i), seen);

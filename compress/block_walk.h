@@ -3,8 +3,8 @@
 // the changed ones (true-sequential, as in GPTQ and SparseGPT).
 //
 // Memory beside the model: the hidden states of all tokens (twice with a full-precision stream), what a group is given
-// for kWaveBatches batches, and one X^T X. Inputs are not kept across a visit but computed again from the model as the
-// visitor left it, so whatever it changed is seen: a narrower input, or a norm folded into the weights.
+// for kWaveBatches batches a thread, and one X^T X. Inputs are not kept across a visit but computed again from the
+// model as the visitor left it, so whatever it changed is seen: a narrower input, or a norm folded into the weights.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -58,7 +58,7 @@ struct WalkOptions {
   int64_t finished_layers = 0;
   std::function<void(int64_t layer)> restore{};
 };
-inline constexpr int64_t kWaveBatches = 8;  // batches whose inputs are live at once
+inline constexpr int64_t kWaveBatches = 2;  // a thread: batches whose inputs are live at once
 
 // The head's layer is the number of layers. A visitor may change the group's linears, and whatever leaves the model's
 // function before the group as it was: the norm in front of it, the rows that make its inputs.

@@ -49,7 +49,7 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.beta2, "beta2", "AdamW: decay of the second moment");
   field(o.epsilon, "epsilon", "AdamW: added to the denominator");
   field(o.clip_norm, "clip_norm", "largest global norm of the gradient; 0 for off");
-  field(o.batch_tokens, "batch_tokens", "tokens a step");
+  field(o.batch_tokens, "batch_tokens", "tokens a step that are learned to predict");
   field(o.sequence_tokens, "sequence_tokens",
         "longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter");
   field(o.shards, "shards",

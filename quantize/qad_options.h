@@ -22,7 +22,7 @@ void visit_fields(QadOptions& o, Visitor&& field) {
   field(o.learning_rate, "qad_learning_rate", "qad: peak learning rate of AdamW");
   field(o.scale_rate, "qad_scale_rate", "qad: learning rate of the block scales, relative to that of the weights");
   field(o.trains, "qad_trains", "qad: all, or scales: block scales and norms, with the codes as they were chosen");
-  field(o.batch_tokens, "qad_batch_tokens", "qad: tokens a step");
+  field(o.batch_tokens, "qad_batch_tokens", "qad: tokens a step that are learned to predict");
   field(o.signal, "qad_signal",
         "qad: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the "
         "data or from one pass over it)");

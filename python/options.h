@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <exception>
+#include <optional>
 #include <string>
 
 #include "runtime/base/error.h"
@@ -15,12 +17,6 @@
 namespace attar::python {
 
 namespace py = pybind11;
-
-// Around a long call: Python's other threads run meanwhile, and the float settings of its process change no bit.
-struct NativeCall {
-  py::gil_scoped_release release{};
-  FloatEnvironment floats{};
-};
 
 // What pybind11's casts take: a path as str, also inside a list.
 py::object plain(const py::handle& given);
@@ -68,21 +64,77 @@ Options take_options(py::dict& given) {
   return options;
 }
 
-// What is left has no meaning.
+// What is left has no meaning. The package checks keywords itself: this is for its own mistakes.
 inline void refuse_rest(const py::dict& given, const std::string& function) {
   for (const auto& entry : given)
     throw usage_error(function, "has no argument `" + std::string(py::str(entry.first)) + "`");
 }
 
-// The argument `progress`: called back with a dict an event. Its answer False, an exception or Ctrl-C stops the call.
-Progress take_progress(py::dict& given);
-// Ctrl-C alone stops the call.
-Progress signals_only();
+// How a field is annotated in the package.
+template <class T>
+std::string annotation() {
+  if constexpr (is_optional<T>::value) return annotation<typename T::value_type>() + " | None";
+  if constexpr (std::is_same_v<T, bool>) return "bool";
+  if constexpr (std::is_integral_v<T>) return "int";
+  if constexpr (std::is_floating_point_v<T>) return "float";
+  if constexpr (std::is_same_v<T, std::string>) return "str";
+  if constexpr (std::is_same_v<T, std::vector<std::string>>) return "Paths";
+  if constexpr (std::is_same_v<T, std::map<std::string, double>>) return "Mapping[str, float]";
+  return "Mapping[str, str]";
+}
+
+// The listed fields as python/fields.py reads them: name, annotation, default, help.
+template <class... Options>
+py::list fields_of() {
+  py::list fields;
+  const auto list = [&](auto options) {
+    visit_fields(options, [&](auto& value, const char* name, const char* help) {
+      fields.append(py::make_tuple(name, annotation<std::decay_t<decltype(value)>>(), value, help));
+    });
+  };
+  (list(Options{}), ...);
+  return fields;
+}
+
+// The argument `progress`, called back with a dict an event. Its answer False, an exception or Ctrl-C asks the call to
+// stop, which then ends as the programs do: with what it has made so far kept.
+class Watch {
+ public:
+  explicit Watch(py::object callback = py::none());
+
+  // `work(progress)` while Python's other threads run and the float settings of its process change no bit. What the
+  // callback raised is raised once the call has ended.
+  template <class Work>
+  auto call(Work&& work) {
+    try {
+      const auto result = [&] {
+        const py::gil_scoped_release release{};
+        const FloatEnvironment floats{};
+        return work([this](const Event& event) { return ask(event); });
+      }();
+      rethrow();
+      return result;
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::Interrupted) rethrow();
+      throw;
+    }
+  }
+
+  // Whether to go on; without the interpreter.
+  Flow ask(const Event& event);
+
+ private:
+  void rethrow() const;
+
+  py::object callback_;
+  std::exception_ptr raised_;
+};
+Watch take_watch(py::dict& given);
 
 // attar-run, for measurements.
 std::string runtime_program();
 
-void register_recipes(py::module_& module);
-void register_runtime(py::module_& module);
+// `foreign`: what the module makes of exceptions that are not Attar's.
+void register_error(py::module_& module, std::optional<Error> (*foreign)(const std::exception_ptr&) = nullptr);
 
 }  // namespace attar::python

@@ -1,5 +1,7 @@
-// run, plan, prune, distill, quantize, export, evaluate, doctor, with_tensors. Each takes keywords and returns JSON.
+// The module attar._toolkit: run, plan, prune, distill, quantize, export, evaluate, doctor, with_tensors. Each takes
+// keywords and returns JSON.
 #include <ATen/ops/from_blob.h>
+#include <c10/util/Exception.h>
 
 #include "export/export.h"
 #include "python/options.h"
@@ -16,24 +18,27 @@ CommandOptions take_command(py::dict& given, const char* model_name, const char*
                          .data = take<std::vector<std::string>>(given, data_name)};
   command.threads = take_threads(given);
   command.seed = take<int64_t>(given, "seed");
-  command.to = take<std::string>(given, "gguf_type", "");
   return command;
 }
 
+// From a file, or from `text` that a dict was written to; its paths start at the current folder.
+Recipe take_recipe(py::dict& given) {
+  const auto path = take<std::string>(given, "recipe"), text = take<std::string>(given, "text");
+  const auto overrides = take<std::vector<std::string>>(given, "overrides");
+  return text.empty() ? parse_recipe(path, overrides) : parse_recipe_text(text, path, overrides);
+}
+
 py::dict run(py::kwargs given) {
-  const Recipe recipe =
-      parse_recipe(take<std::string>(given, "recipe"), take<std::vector<std::string>>(given, "overrides"));
+  const Recipe recipe = take_recipe(given);
   const RunOptions options{.folder = take<std::string>(given, "out"),
                            .resume = take<bool>(given, "resume"),
                            .threads = take_threads(given),
                            .runtime_program = runtime_program(),
                            .log = take_options<LogOptions>(given)};
-  const Progress progress = take_progress(given);
-  RunOutcome outcome;
-  {
-    const NativeCall native;
-    outcome = run_recipe(recipe, options, progress);
-  }
+  Watch watch = take_watch(given);
+  refuse_rest(given, "run");
+  const RunOutcome outcome =
+      watch.call([&](const Progress& progress) { return run_recipe(recipe, options, progress); });
   py::dict result;
   result["folder"] = outcome.folder, result["gguf"] = outcome.gguf, result["report_html"] = outcome.report_html,
   result["report_json"] = outcome.report_json;
@@ -42,23 +47,24 @@ py::dict run(py::kwargs given) {
 }
 
 std::string plan(py::kwargs given) {
-  return plan_recipe(
-      parse_recipe(take<std::string>(given, "recipe"), take<std::vector<std::string>>(given, "overrides")), {});
+  const Recipe recipe = take_recipe(given);
+  refuse_rest(given, "plan");
+  return plan_recipe(recipe, {});
 }
 
 std::string prune_call(py::kwargs given) {
   CommandOptions command = take_command(given, "model", "calibration");
-  const Progress progress = take_progress(given);
+  command.to = take<std::string>(given, "to");
+  Watch watch = take_watch(given);
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<PruneOptions>(given);
   refuse_rest(given, "prune");
-  const NativeCall native;
-  return prune_model(command, options, progress);
+  return watch.call([&](const Progress& progress) { return prune_model(command, options, progress); });
 }
 
 std::string quantize_call(py::kwargs given) {
   CommandOptions command = take_command(given, "model", "calibration");
-  const Progress progress = take_progress(given);
+  Watch watch = take_watch(given);
   const QuantizeInputs inputs{.imatrix = take<std::string>(given, "imatrix"),
                               .imatrix_out = take<std::string>(given, "imatrix_out"),
                               .training = take<std::vector<std::string>>(given, "data"),
@@ -67,38 +73,37 @@ std::string quantize_call(py::kwargs given) {
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<QuantizeOptions>(given);
   refuse_rest(given, "quantize");
-  const NativeCall native;
-  return quantize_model(command, options, inputs, progress);
+  return watch.call([&](const Progress& progress) { return quantize_model(command, options, inputs, progress); });
 }
 
 std::string distill_call(py::kwargs given) {
   CommandOptions command = take_command(given, "teacher", "data");
-  const Progress progress = take_progress(given);
+  command.to = take<std::string>(given, "to");
+  Watch watch = take_watch(given);
   const auto student = take<std::string>(given, "student");
   const bool resume = take<bool>(given, "resume");
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<DistillOptions>(given);
   refuse_rest(given, "distill");
-  const NativeCall native;
-  return distill_model(command, student, options, resume, progress);
+  return watch.call(
+      [&](const Progress& progress) { return distill_model(command, student, options, resume, progress); });
 }
 
 std::string export_call(py::kwargs given) {
   CommandOptions command = take_command(given, "model", "data");
   command.to = take<std::string>(given, "to");
-  const Progress progress = take_progress(given);
+  Watch watch = take_watch(given);
   const auto target = take_options<ExportTarget>(given);
-  const NativeCall native;
-  return export_model(command, target, progress);
+  refuse_rest(given, "export");
+  return watch.call([&](const Progress& progress) { return export_model(command, target, progress); });
 }
 
 std::string eval_call(py::kwargs given) {
   const CommandOptions command = take_command(given, "model", "data");
-  const Progress progress = take_progress(given);
+  Watch watch = take_watch(given);
   const auto options = take_options<EvalOptions>(given);
   refuse_rest(given, "evaluate");
-  const NativeCall native;
-  return eval_model(command, options, progress);
+  return watch.call([&](const Progress& progress) { return eval_model(command, options, progress); });
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -132,9 +137,35 @@ void with_tensors(py::kwargs given) {
   export_hf(out, changed, file.tokenizer(), info, "float32");
 }
 
-}  // namespace
+// One line, as the programs say it: LibTorch's own text ends in a backtrace.
+std::optional<Error> of_libtorch(const std::exception_ptr& pointer) {
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    return Error(ErrorKind::Failure, {.what = text.substr(0, text.find('\n'))});
+  } catch (...) {
+    return std::nullopt;
+  }
+}
 
-void register_recipes(py::module_& module) {
+py::dict fields() {
+  py::dict of;
+  of["run"] = fields_of<LogOptions>();
+  of["prune"] = fields_of<PruneOptions, TextDataOptions>();
+  of["quantize"] = fields_of<QuantizeOptions, TextDataOptions>();
+  of["distill"] = fields_of<DistillOptions, TextDataOptions>();
+  of["export"] = fields_of<ExportTarget>();
+  of["evaluate"] = fields_of<EvalOptions>();
+  return of;
+}
+
+}  // namespace
+}  // namespace attar::python
+
+PYBIND11_MODULE(_toolkit, module) {
+  using namespace attar::python;
+  register_error(module, of_libtorch);
   module.def("run", run);
   module.def("plan", plan);
   module.def("prune", prune_call);
@@ -142,8 +173,7 @@ void register_recipes(py::module_& module) {
   module.def("distill", distill_call);
   module.def("export", export_call);
   module.def("evaluate", eval_call);
-  module.def("doctor", [] { return doctor(runtime_program()); });
+  module.def("doctor", [] { return attar::doctor(runtime_program()); });
   module.def("with_tensors", with_tensors);
+  module.def("fields", fields);
 }
-
-}  // namespace attar::python

@@ -1,4 +1,4 @@
-// Model: generate, score, logits, tokenize. verify.
+// The module attar._runtime, which needs no LibTorch: Model, Tokenizer, verify, inspect.
 #include <algorithm>
 #include <memory>
 #include <mutex>
@@ -7,6 +7,7 @@
 #include "python/options.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/gates.h"
+#include "runtime/judge/inspect_json.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/score.h"
 #include "runtime/judge/verify.h"
@@ -18,118 +19,204 @@ namespace {
 
 using Ids = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
-std::vector<int32_t> to_vector(const Ids& ids) {
+std::vector<int32_t> checked(const Ids& ids, const Tokenizer& tokenizer) {
   if (ids.ndim() != 1)
     throw usage_error("tokens", "is no row of token ids", "one dimension", std::to_string(ids.ndim()));
-  return {ids.data(), ids.data() + ids.size()};
+  std::vector<int32_t> tokens{ids.data(), ids.data() + ids.size()};
+  for (const int32_t id : tokens)
+    if (id < 0 || id >= tokenizer.vocab_size())
+      throw usage_error("tokens", "hold an id outside the vocabulary",
+                        "below " + std::to_string(tokenizer.vocab_size()), std::to_string(id));
+  return tokens;
 }
 
-// One loaded model. Calls from several threads take turns; the interpreter is free while one computes. A callback may
-// call the model that calls it: every call has a workspace of its own.
-class PyModel {
+std::vector<ChatMessage> to_messages(const std::vector<std::map<std::string, std::string>>& given) {
+  std::vector<ChatMessage> messages;
+  for (const auto& message : given) {
+    const auto role = message.find("role"), content = message.find("content");
+    if (role == message.end() || content == message.end() || message.size() != 2)
+      throw usage_error("messages", "hold what is no message", "{\"role\": ..., \"content\": ...}");
+    messages.push_back({role->second, content->second});
+  }
+  return messages;
+}
+
+py::object optional_id(int32_t id) {
+  return id < 0 ? py::object(py::none()) : py::int_(id);
+}
+
+// Of a model, or opened alone.
+class PyTokenizer {
  public:
-  explicit PyModel(py::kwargs given) : pool_(take_threads(given)) {
-    const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
-    const runtime::LoadOptions options{.numerics = numerics_of(numerics, "numerics")};
-    const NativeCall native;
-    model_.emplace(runtime::Model::load(ModelFile::open(path), options, pool_));
+  explicit PyTokenizer(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  static PyTokenizer open(py::kwargs given) {
+    const auto model = take<std::string>(given, "model");
+    refuse_rest(given, "Tokenizer");
+    const py::gil_scoped_release release{};
+    return PyTokenizer(std::make_shared<const Tokenizer>(ModelFile::open(model).tokenizer(), model));
   }
 
-  std::string generate(py::kwargs given) {
-    const auto prompt = take<std::string>(given, "prompt"), system = take<std::string>(given, "system");
-    const bool chat = take<bool>(given, "chat"), special = take<bool>(given, "special");
-    const auto chat_template = take<std::string>(given, "chat_template");
-    const py::object on_text = given.attr("pop")("on_text");
-    const runtime::GenerateOptions options = take_generate_options(given);
-    TextReader reader(model_->tokenizer(), {.chat_template = chat_template, .special = special, .day = Day::Today});
-    Prompt asked{.text = prompt, .chat = chat};
-    if (!system.empty()) asked.system = system;
-    const std::vector<int32_t> tokens = reader.prompt_tokens(asked);
-    if (tokens.empty()) throw usage_error("prompt", "is empty");
-    const auto show = [&](std::string_view text) {
-      const py::gil_scoped_acquire gil;
-      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      return on_text.is_none() || !on_text(std::string(text)).is(py::bool_(false));
-    };
-    const Progress signals = signals_only();
-    const NativeCall native;
-    const std::lock_guard turn(mutex_);
-    runtime::KvCache cache(*model_);
-    runtime::Workspace work(*model_, pool_);
-    return runtime::generate(*model_, cache, tokens, options, work, show, signals).text;
-  }
-
-  std::vector<int32_t> tokenize(py::kwargs given) const {
+  std::vector<int32_t> encode(py::kwargs given) const {
     const auto text = take<std::string>(given, "text");
-    const bool special = take<bool>(given, "special");
-    const bool start = take<bool>(given, "start");
-    return model_->tokenizer().encode(text, {.add_special = start, .parse_special = special});
+    const bool special = take<bool>(given, "special"), start = take<bool>(given, "start");
+    refuse_rest(given, "encode");
+    return tokenizer_->encode(text, {.add_special = start, .parse_special = special});
   }
-  py::bytes detokenize(const Ids& ids) const { return model_->tokenizer().decode(checked(to_vector(ids))); }
+  py::bytes decode(const Ids& ids, bool special) const {
+    return tokenizer_->decode(checked(ids, *tokenizer_), special);
+  }
+  std::vector<int32_t> chat(py::kwargs given) const {
+    const auto messages = take<std::vector<std::map<std::string, std::string>>>(given, "messages");
+    TextReader reader(*tokenizer_, {.chat_template = take<std::string>(given, "chat_template"),
+                                    .special = take<bool>(given, "special"),
+                                    .day = Day::Today});
+    refuse_rest(given, "chat");
+    return attar::encode(*tokenizer_, reader.prompt(to_messages(messages))).ids;
+  }
+  int64_t vocab_size() const { return tokenizer_->vocab_size(); }
+  py::object bos() const { return optional_id(tokenizer_->data().bos); }
+  py::object eos() const { return optional_id(tokenizer_->data().eos); }
+  std::string kind() const { return tokenizer_->data().kind == TokenizerKind::Bpe ? "BPE" : "SPM"; }
 
-  py::array_t<double> score(const Ids& ids) {
-    const std::vector<int32_t> tokens = checked(to_vector(ids));
-    std::vector<double> scores;
-    const Progress signals = signals_only();
-    {
-      const NativeCall native;
-      const std::lock_guard turn(mutex_);
-      runtime::Workspace work(*model_, pool_);
-      scores = runtime::score_tokens(*model_, tokens, work, signals);
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+};
+
+struct Loaded {
+  Loaded(int threads, const std::string& path, Numerics numerics)
+      : pool(threads), model(runtime::Model::load(ModelFile::open(path), {.numerics = numerics}, pool)) {}
+  ThreadPool pool;
+  runtime::Model model;
+  std::recursive_mutex turn;  // of calls from several threads; a signal handler of Python may call in between
+};
+
+// A text while it is being written. Between two pieces its model may serve other calls: each has a workspace of its
+// own.
+class PyStream {
+ public:
+  PyStream(std::shared_ptr<Loaded> loaded, const std::vector<int32_t>& prompt, const runtime::GenerateOptions& options)
+      : loaded_(std::move(loaded)),
+        prompt_tokens_(prompt.size()),
+        cache_(loaded_->model),
+        work_(loaded_->model, loaded_->pool),
+        continuation_(loaded_->model, cache_, prompt, options, work_) {}
+
+  // Some characters; raises StopIteration behind the last.
+  std::string next() {
+    while (const std::optional<std::string> piece = step())
+      if (!piece->empty()) return *piece;
+    throw py::stop_iteration();
+  }
+  void finish() {
+    while (step()) {
     }
-    return py::array_t<double>(static_cast<py::ssize_t>(scores.size()), scores.data());
   }
-
-  // Logits after every token but the last: (n - 1, V)
-  py::array_t<float> logits(const Ids& ids) {
-    const std::vector<int32_t> tokens = checked(to_vector(ids));
-    const auto rows = static_cast<py::ssize_t>(tokens.empty() ? 0 : tokens.size() - 1),
-               columns = static_cast<py::ssize_t>(model_->config().vocab_size);
-    py::array_t<float> out({rows, columns});
-    float* values = out.mutable_data();
-    const auto copy = [&](const runtime::Prediction& p) {
-      std::copy(p.logits.begin(), p.logits.end(), values + p.position * columns);
-    };
-    const Progress signals = signals_only();
-    const NativeCall native;
-    const std::lock_guard turn(mutex_);
-    runtime::Workspace work(*model_, pool_);
-    runtime::for_each_logits(*model_, tokens, work, copy, signals);
-    return out;
-  }
-
-  py::dict config() const {
-    const ModelConfig& c = model_->config();
+  py::dict result() const {
+    const runtime::Generated& so_far = continuation_.result();
     py::dict out;
-    out["family"] = traits(c.family).name, out["vocab_size"] = c.vocab_size, out["width"] = c.width,
-    out["layers"] = c.n_layers();
-    out["context_length"] = c.context_length, out["parameters"] = c.parameter_count(),
-    out["bytes"] = model_->file_bytes();
+    out["text"] = so_far.text, out["tokens"] = so_far.tokens;
+    out["stop_reason"] = continuation_.ended() ? py::object(py::str(name_of(so_far.reason))) : py::none();
+    out["prompt_tokens"] = prompt_tokens_;
     return out;
   }
 
  private:
-  static runtime::GenerateOptions take_generate_options(py::dict& given) {
+  std::optional<std::string> step() {
+    Watch signals;
+    std::optional<std::string> piece = signals.call([&](const Progress& progress) {
+      const std::lock_guard turn(loaded_->turn);
+      return continuation_.next(progress);
+    });
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    return piece;
+  }
+
+  std::shared_ptr<Loaded> loaded_;
+  size_t prompt_tokens_;
+  runtime::KvCache cache_;
+  runtime::Workspace work_;
+  runtime::Continuation continuation_;
+};
+
+class PyModel {
+ public:
+  explicit PyModel(py::kwargs given) {
+    const int threads = take_threads(given);
+    const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
+    const Numerics mode = numerics_of(numerics, "numerics");
+    refuse_rest(given, "Model");
+    const py::gil_scoped_release release{};
+    const FloatEnvironment floats{};
+    loaded_ = std::make_shared<Loaded>(threads, path, mode);
+  }
+
+  std::unique_ptr<PyStream> stream(py::kwargs given) const {
+    Prompt asked{.text = take<std::string>(given, "prompt"), .chat = take<bool>(given, "chat")};
+    if (auto system = take<std::string>(given, "system"); !system.empty()) asked.system = std::move(system);
+    TextReader reader(model().tokenizer(), {.chat_template = take<std::string>(given, "chat_template"),
+                                            .special = take<bool>(given, "special"),
+                                            .day = Day::Today});
     auto options = take_options<runtime::GenerateOptions>(given);
     options.seed = take(given, "seed", options.seed);
     refuse_rest(given, "generate");
     runtime::check(options.sampling);
     if (options.max_tokens < 0)
       throw usage_error("max_tokens", "is negative", "0 or more", std::to_string(options.max_tokens));
-    return options;
+    const std::vector<int32_t> tokens = reader.prompt_tokens(asked);
+    if (tokens.empty()) throw usage_error("prompt", "is empty");
+    return std::make_unique<PyStream>(loaded_, tokens, options);
   }
 
-  std::vector<int32_t> checked(std::vector<int32_t> ids) const {
-    for (const int32_t id : ids)
-      if (id < 0 || id >= model_->tokenizer().vocab_size())
-        throw usage_error("tokens", "hold an id outside the vocabulary",
-                          "below " + std::to_string(model_->tokenizer().vocab_size()), std::to_string(id));
-    return ids;
+  PyTokenizer tokenizer() const { return PyTokenizer(std::shared_ptr<const Tokenizer>(loaded_, &model().tokenizer())); }
+
+  // log p of each token after those before it: (n)
+  py::array_t<double> score(const Ids& ids) const {
+    const std::vector<int32_t> tokens = checked(ids, model().tokenizer());
+    Watch signals;
+    const std::vector<double> scores = signals.call([&](const Progress& progress) {
+      const std::lock_guard turn(loaded_->turn);
+      runtime::Workspace work(model(), loaded_->pool);
+      return runtime::score_tokens(model(), tokens, work, progress);
+    });
+    return py::array_t<double>(static_cast<py::ssize_t>(scores.size()), scores.data());
   }
 
-  ThreadPool pool_;
-  std::optional<runtime::Model> model_;
-  std::recursive_mutex mutex_;
+  // Logits after each token: (n, V)
+  py::array_t<float> logits(const Ids& ids) const {
+    std::vector<int32_t> tokens = checked(ids, model().tokenizer());
+    const auto rows = static_cast<py::ssize_t>(tokens.size()),
+               columns = static_cast<py::ssize_t>(model().config().vocab_size);
+    if (!tokens.empty()) tokens.push_back(tokens.back());  // so that the last one has a next to predict; never read
+    py::array_t<float> out({rows, columns});
+    float* values = out.mutable_data();
+    const auto copy = [&](const runtime::Prediction& p) {
+      std::copy(p.logits.begin(), p.logits.end(), values + p.position * columns);
+    };
+    Watch signals;
+    signals.call([&](const Progress& progress) {
+      const std::lock_guard turn(loaded_->turn);
+      runtime::Workspace work(model(), loaded_->pool);
+      runtime::for_each_logits(model(), tokens, work, copy, progress);
+      return 0;
+    });
+    return out;
+  }
+
+  py::dict config() const {
+    const ModelConfig& c = model().config();
+    py::dict out;
+    out["family"] = traits(c.family).name, out["vocab_size"] = c.vocab_size, out["width"] = c.width,
+    out["layers"] = c.n_layers();
+    out["context_length"] = c.context_length, out["parameters"] = c.parameter_count(),
+    out["bytes"] = model().file_bytes();
+    return out;
+  }
+  std::vector<std::string> notes() const { return model().notes(); }
+
+ private:
+  const runtime::Model& model() const { return loaded_->model; }
+
+  std::shared_ptr<Loaded> loaded_;
 };
 
 std::string verify_call(py::kwargs given) {
@@ -138,34 +225,65 @@ std::string verify_call(py::kwargs given) {
   const auto gates = take<std::map<std::string, double>>(given, "gates");
   const bool bench = take<bool>(given, "bench");
   const int threads = take_threads(given);
-  const Progress progress = take_progress(given);
+  Watch watch = take_watch(given);
   const auto options = take_options<runtime::VerifyOptions>(given);
   refuse_rest(given, "verify");
   runtime::check_gates(gates, options, bench);
   const std::string program = runtime_program();
-  const NativeCall native;
-  const std::vector<Document> text = read_all_documents(data);
-  const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
-  ThreadPool pool(threads);
-  const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
-  runtime::Speeds speeds;
-  if (bench) speeds = runtime::measure_both(program, teacher, student, threads, progress);
-  return runtime::verify_document(results, speeds,
-                                  runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
+  return watch.call([&](const Progress& progress) {
+    const std::vector<Document> text = read_all_documents(data);
+    const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
+    ThreadPool pool(threads);
+    const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
+    runtime::Speeds speeds;
+    if (bench) speeds = runtime::measure_both(program, teacher, student, threads, progress);
+    return runtime::verify_document(results, speeds,
+                                    runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
+  });
+}
+
+std::string inspect_call(py::kwargs given) {
+  const auto model = take<std::string>(given, "model");
+  refuse_rest(given, "inspect");
+  const py::gil_scoped_release release{};
+  return runtime::inspect_document(ModelFile::open(model));
+}
+
+py::dict fields() {
+  py::dict of;
+  of["generate"] = fields_of<runtime::GenerateOptions>();
+  of["verify"] = fields_of<runtime::VerifyOptions>();
+  return of;
 }
 
 }  // namespace
+}  // namespace attar::python
 
-void register_runtime(py::module_& module) {
+PYBIND11_MODULE(_runtime, module) {
+  using namespace attar::python;
+  register_error(module);
+  py::class_<PyTokenizer>(module, "Tokenizer")
+      .def(py::init(&PyTokenizer::open))
+      .def("encode", &PyTokenizer::encode)
+      .def("decode", &PyTokenizer::decode)
+      .def("chat", &PyTokenizer::chat)
+      .def_property_readonly("vocab_size", &PyTokenizer::vocab_size)
+      .def_property_readonly("bos", &PyTokenizer::bos)
+      .def_property_readonly("eos", &PyTokenizer::eos)
+      .def_property_readonly("kind", &PyTokenizer::kind);
+  py::class_<PyStream>(module, "Stream")
+      .def("next", &PyStream::next)
+      .def("finish", &PyStream::finish)
+      .def("result", &PyStream::result);
   py::class_<PyModel>(module, "Model")
       .def(py::init<py::kwargs>())
-      .def("generate", &PyModel::generate)
-      .def("tokenize", &PyModel::tokenize)
-      .def("detokenize", &PyModel::detokenize)
+      .def("stream", &PyModel::stream)
+      .def("tokenizer", &PyModel::tokenizer)
       .def("score", &PyModel::score)
       .def("logits", &PyModel::logits)
-      .def("config", &PyModel::config);
+      .def("config", &PyModel::config)
+      .def("notes", &PyModel::notes);
   module.def("verify", verify_call);
+  module.def("inspect", inspect_call);
+  module.def("fields", fields);
 }
-
-}  // namespace attar::python

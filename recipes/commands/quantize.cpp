@@ -156,6 +156,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   check_imatrix_out(command, inputs);
   check_cache(command, options, inputs);
   const std::string steps = steps_folder(command, options, inputs);
+  if (inputs.resume) report_what_resumes(steps, "quantize", progress);
   if (command.data.empty() && inputs.imatrix.empty() && options.importance) command.data = inputs.training;
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
   const ModelFile source = ModelFile::open(command.model);

@@ -322,10 +322,14 @@ ModelConfig to_config(const Architecture& architecture, int64_t vocab_size) {
 }
 
 Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides) {
+  return parse_recipe_text(read_file(path, kRecipeLimitBytes), path, overrides);
+}
+
+Recipe parse_recipe_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides) {
   Reader reader(path);
   YAML::Node root;
   try {
-    root = YAML::Load(read_file(path, kRecipeLimitBytes));
+    root = YAML::Load(text);
   } catch (const YAML::Exception& error) {
     throw usage_error(path + ":" + std::to_string(error.mark.line + 1) + ":" + std::to_string(error.mark.column + 1),
                       "is not YAML: " + error.msg);

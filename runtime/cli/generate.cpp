@@ -115,11 +115,6 @@ bool show(std::string_view text) {
   return !interrupted();
 }
 
-const char* reason_name(runtime::StopReason reason) {
-  static constexpr const char* kNames[] = {"end_of_text", "stop_string", "max_tokens", "context_full", "interrupted"};
-  return kNames[static_cast<size_t>(reason)];
-}
-
 int run_generate(const Options& options, const GlobalOptions& global) {
   runtime::check(options.generate.sampling);
   Speaker speaker(options, global);
@@ -144,7 +139,7 @@ int run_generate(const Options& options, const GlobalOptions& global) {
     const Json document = {{"schema_version", 1},
                            {"text", out.text},
                            {"tokens", out.tokens},
-                           {"stop_reason", reason_name(out.reason)},
+                           {"stop_reason", name_of(out.reason)},
                            {"prompt_tokens", prompt.size()},
                            {"seconds", seconds}};
     std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
@@ -184,7 +179,7 @@ class Chat {
     add({{"role", "assistant"},
          {"content", out.text},
          {"tokens", out.tokens.size()},
-         {"stop_reason", reason_name(out.reason)}});
+         {"stop_reason", name_of(out.reason)}});
     return out.reason != runtime::StopReason::Interrupted;
   }
 

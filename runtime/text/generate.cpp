@@ -92,17 +92,42 @@ void write_token(const Model& model, std::span<const float> logits, const BatchO
 
 }  // namespace
 
-Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
-                   Workspace& work, const std::function<bool(std::string_view)>& on_text, const Progress& progress) {
-  const FloatEnvironment floats;
-  const Tokenizer& tokenizer = model.tokenizer();
+const char* name_of(StopReason reason) {
+  static constexpr const char* kNames[] = {"end_of_text", "stop_string", "max_tokens", "context_full", "interrupted"};
+  return kNames[static_cast<size_t>(reason)];
+}
+
+struct Continuation::State {
+  const Model& model;
+  KvCache& cache;
+  Workspace& work;
+  GenerateOptions options;
+  std::vector<int32_t> history;  // prompt and what was written
+  std::vector<int32_t> unread;   // the end of the history, which the model has not seen
+  TextStream stream{options.stop};
   Generated out{{}, {}, StopReason::MaxTokens};
-  TextStream stream(options.stop);
-  std::vector<int32_t> history(prompt.begin(), prompt.end());
-  const auto show = [&](const std::string& text) {
+  bool long_enough = false, ended = false;
+
+  // The next token, drawn from the logits of the last pass.
+  int32_t draw() const {
+    const std::span<const float> logits = work.logits(0);
+    const double lse = finite_log_sum_exp(model, logits);
+    return sample(logits, lse, history, options.sampling, {options.seed, 0, history.size()}).token;
+  }
+  std::string show(const std::string& bytes) {
+    std::string text = replace_invalid_utf8(bytes);
     out.text += text;
-    return !on_text || on_text(text);
-  };
+    return text;
+  }
+  std::string end(StopReason reason, const std::string& bytes) {
+    out.reason = reason;
+    ended = true;
+    return show(bytes);
+  }
+};
+
+Continuation::Continuation(const Model& model, KvCache& cache, std::span<const int32_t> prompt, GenerateOptions options,
+                           Workspace& work) {
   check_tokens(model, prompt);
   const auto held = static_cast<size_t>(cache.length_tokens());
   if (prompt.size() <= held)
@@ -110,36 +135,56 @@ Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> 
                       std::to_string(prompt.size()));
   if (options.max_tokens < 0)
     throw usage_error("max_tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
-  if (options.max_tokens == 0) return out;
-  prefill(model, cache, prompt.subspan(held), work, progress);
-  while (true) {
-    const std::span<const float> logits = work.logits(0);
-    const double lse = finite_log_sum_exp(model, logits);
-    const int32_t token = sample(logits, lse, history, options.sampling, {options.seed, 0, history.size()}).token;
-    if (tokenizer.ends_generation(token)) {
-      out.reason = StopReason::EndOfText;
-      break;
-    }
-    out.tokens.push_back(token);
-    history.push_back(token);
-    std::string ready;
-    const bool stopped = stream.add(tokenizer.is_control(token) ? std::string() : tokenizer.token_bytes(token), ready);
-    if (!show(replace_invalid_utf8(ready))) {
-      out.reason = StopReason::Interrupted;
-      return out;
-    }
-    if (stopped) {
-      out.reason = StopReason::StopString;
-      return out;
-    }
-    if (static_cast<int64_t>(out.tokens.size()) >= options.max_tokens) break;
-    if (cache.length_tokens() >= model.config().context_length) {
-      out.reason = StopReason::ContextFull;
-      break;
-    }
-    prefill(model, cache, std::span(&token, 1), work, {});
+  state_.reset(new State{model,
+                         cache,
+                         work,
+                         std::move(options),
+                         {prompt.begin(), prompt.end()},
+                         {prompt.begin() + static_cast<std::ptrdiff_t>(held), prompt.end()}});
+  state_->ended = state_->options.max_tokens == 0;
+}
+Continuation::~Continuation() = default;
+
+std::optional<std::string> Continuation::next(const Progress& progress) {
+  State& s = *state_;
+  if (s.ended) return std::nullopt;
+  if (s.long_enough) return s.end(s.out.reason, s.stream.rest());
+  const FloatEnvironment floats;
+  prefill(s.model, s.cache, s.unread, s.work, progress);
+  const Tokenizer& tokenizer = s.model.tokenizer();
+  const int32_t token = s.draw();
+  if (tokenizer.ends_generation(token)) return s.end(StopReason::EndOfText, s.stream.rest());
+  s.out.tokens.push_back(token);
+  s.history.push_back(token);
+  s.unread.assign(1, token);
+  std::string ready;
+  if (s.stream.add(tokenizer.is_control(token) ? std::string() : tokenizer.token_bytes(token), ready))
+    return s.end(StopReason::StopString, ready);
+  const bool full = s.cache.length_tokens() >= s.model.config().context_length;
+  const bool enough = static_cast<int64_t>(s.out.tokens.size()) >= s.options.max_tokens;
+  s.long_enough = full || enough;
+  if (full && !enough) s.out.reason = StopReason::ContextFull;
+  return s.show(ready);
+}
+
+bool Continuation::ended() const {
+  return state_->ended;
+}
+
+const Generated& Continuation::result() const {
+  return state_->out;
+}
+
+Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
+                   Workspace& work, const std::function<bool(std::string_view)>& on_text, const Progress& progress) {
+  Continuation continuation(model, cache, prompt, options, work);
+  bool stopped = false;
+  while (const std::optional<std::string> text = continuation.next(progress)) {
+    stopped = on_text && !on_text(*text) && !continuation.ended();
+    if (stopped) break;
   }
-  show(replace_invalid_utf8(stream.rest()));
+  Generated out = continuation.result();
+  if (stopped) out.reason = StopReason::Interrupted;
   return out;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@ void visit_fields(GenerateOptions& o, Visitor&& field) {  // the seed is of the 
 }
 
 enum class StopReason { EndOfText, StopString, MaxTokens, ContextFull, Interrupted };
+const char* name_of(StopReason reason);  // "end_of_text", ...
 
 struct Generated {
   std::vector<int32_t> tokens;
@@ -36,11 +38,28 @@ struct Generated {
   StopReason reason;
 };
 
-// Continues `prompt`, whose first tokens the cache may hold already: the text is the same either way. Error{Usage} when
-// the cache holds all of it.
-// `on_text` is called once a token, and at the end, with the whole UTF-8 characters that have become certain: never
-// part of a stop string, often empty, bytes that are not UTF-8 as U+FFFD. It answers false to stop. `progress` is asked
-// between the passes of a long prompt.
+// One continuation of `prompt`, piece by piece. The cache may hold the first tokens of the prompt already: the text is
+// the same either way. Model, cache and workspace must outlive it.
+class Continuation {
+ public:
+  // Error{Usage}: the cache holds all of the prompt.
+  Continuation(const Model& model, KvCache& cache, std::span<const int32_t> prompt, GenerateOptions options,
+               Workspace& work);
+  ~Continuation();
+
+  // Goes on by one token; at the end, once more for what was held back. -> the whole UTF-8 characters that have become
+  // certain: never part of a stop string, often none, bytes that are not UTF-8 as U+FFFD; nullopt behind the end.
+  // `progress` is asked between the passes of a long prompt.
+  std::optional<std::string> next(const Progress& progress = {});
+  bool ended() const;
+  const Generated& result() const;  // of what there is so far
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The whole of it. `on_text` is called with each piece, the empty ones too, and answers false to stop.
 Generated generate(const Model& model, KvCache& cache, std::span<const int32_t> prompt, const GenerateOptions& options,
                    Workspace& work, const std::function<bool(std::string_view)>& on_text = {},
                    const Progress& progress = {});

@@ -55,7 +55,7 @@ def runtime_logits(model, tokens):
     sys.path.insert(0, str(BIN.parent / "python"))
     import attar
 
-    return attar.Model(model, numerics="fp32").logits([*tokens, 0])
+    return attar.Model(model, numerics="fp32").logits(tokens)
 
 
 def assert_close(got, expected):

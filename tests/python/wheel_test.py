@@ -48,8 +48,12 @@ def works(python, folder):
     assert pathlib.Path(recipe).is_relative_to(python.parents[1])
     run(python.parent / "attar", "run", recipe, "--quiet", env=bare, cwd=folder)
     run(python.parent / "attar-run", "generate", "runs/tiny/export/model.gguf", "-p", "The", "-n", "3", env=bare, cwd=folder)
-    script = "import attar; print(attar.__file__); attar.Model('runs/tiny/export/model.gguf').generate('The', max_tokens=3)"
-    assert pathlib.Path(run(python, "-c", script, env=bare, cwd=folder).split()[0]).is_relative_to(python.parents[1])
+    script = (
+        "import attar, sys; print(attar.__file__); attar.Model('runs/tiny/export/model.gguf').generate('The', max_tokens=3); "
+        "assert 'torch' not in sys.modules; attar.bench('runs/tiny/export/model.gguf', n_prompt=8, n_gen=2, repetitions=1); attar.plan(sys.argv[1])"
+    )
+    assert run(python, "-m", "attar", "--version", env=bare, cwd=folder).startswith("attar ")
+    assert pathlib.Path(run(python, "-c", script, recipe, env=bare, cwd=folder).split()[0]).is_relative_to(python.parents[1])
 
 
 def test_pip_install_in_a_new_environment(tmp_path):

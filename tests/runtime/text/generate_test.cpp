@@ -57,6 +57,22 @@ TEST(Generate, StreamsWholeCharacters) {
   EXPECT_EQ(speech.say(greedy(3)).text, "ab\uFFFD") << "cut inside a character";
 }
 
+TEST(Generate, ComesPieceByPiece) {
+  Speech speech;
+  KvCache cache(speech.model());
+  Continuation continuation(speech.model(), cache, std::vector<int32_t>{2}, greedy(3), speech.work());
+  EXPECT_EQ(continuation.next(), "a");
+  EXPECT_EQ(continuation.next(), "b");
+  EXPECT_EQ(continuation.result().text, "ab");
+  EXPECT_EQ(continuation.next(), "") << "a third of a character";
+  EXPECT_FALSE(continuation.ended()) << "what was held back is still to come";
+  EXPECT_EQ(continuation.next(), "\uFFFD");
+  EXPECT_TRUE(continuation.ended());
+  EXPECT_EQ(continuation.next(), std::nullopt);
+  EXPECT_EQ(continuation.result().tokens.size(), 3u);
+  EXPECT_EQ(name_of(continuation.result().reason), std::string("max_tokens"));
+}
+
 TEST(Generate, StopsBeforeStopStrings) {
   Speech speech;
   const auto said = [&](const std::vector<std::string>& stop) {

@@ -1,0 +1,129 @@
+"""Judging models: evaluate, verify, inspect, bench."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import _runtime
+from ._call import Path, Paths, Progress, call, checked, toolkit
+from ._error import error, in_python, usage
+from ._result import Result, Verification
+
+
+@checked
+def evaluate(
+    model: Path,
+    *,
+    data: Paths = (),
+    # fields of evaluate
+    tasks: Paths = (),
+    numerics: str = "deployed",
+    context: int = 512,
+    chat_template: Path = "",
+    limit: int = 0,
+    per_item: bool = False,
+    # end of fields
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Perplexity and bits per byte of a text, accuracy on task files. -> `text` and `tasks`
+
+    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    data: text for perplexity and bits per byte: .txt or .jsonl, also .gz.
+    threads, progress: as everywhere (help(attar)).
+
+    Options:
+    tasks: multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does
+    numerics: fp32 or deployed
+    context: window length in tokens for data
+    chat_template: chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or zephyr;
+        without it the model's own
+    limit: items of each task; 0 for all
+    per_item: list each item's log-probabilities and choice too
+    """
+    return Result(call(toolkit().evaluate, locals()))
+
+
+@checked
+def verify(
+    teacher: Path,
+    student: Path,
+    *,
+    data: Paths,
+    gates: Mapping[str, float] | None = None,
+    bench: bool = False,
+    # fields of verify
+    context: int = 512,
+    max_tokens: int = 0,
+    numerics: str = "both",
+    chat_template: Path = "",
+    # end of fields
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Verification:
+    """Fidelity and efficiency of `student` against `teacher`. -> kl, top1, ppl_ratio, passed, and the numbers behind them; without torch
+
+    teacher, student: GGUF files, Hugging Face directories or "pip:PACKAGE".
+    data: text to judge on: .txt or .jsonl, also .gz.
+    gates: limits: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least. A missed one is no exception: `passed` says it.
+    bench: measure speed and memory of both models too, each in a process of its own.
+    threads, progress: as everywhere (help(attar)).
+
+    Options:
+    context: window length in tokens; windows do not overlap, every position but the first is scored
+    max_tokens: score at most this many tokens of the text; 0 for all
+    numerics: fp32, deployed or both; gates judge deployed
+    chat_template: chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or zephyr;
+        without it the teacher's own
+    """
+    return Verification(call(_runtime.verify, {**locals(), "gates": gates or {}}))
+
+
+@checked
+def inspect(model: Path) -> Result:
+    """What a model's files hold: family, parameters, bytes, layers, tensor types, licence, tokenizer. Nothing is loaded; without torch."""
+    return Result(call(_runtime.inspect, locals()))
+
+
+@checked
+def bench(
+    model: Path,
+    *,
+    n_prompt: int | Iterable[int] = 512,
+    n_gen: int | Iterable[int] = 128,
+    n_depth: int | Iterable[int] = 0,
+    threads: int | Iterable[int] = 0,
+    repetitions: int = 5,
+    numerics: str = "deployed",
+) -> Result:
+    """Speed and peak memory of `model` as llama-bench measures them, by attar-run in a process of its own. -> `rows`, a measurement each
+
+    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    n_prompt, n_gen: prompt and generation lengths to measure, one or several; 0 for none.
+    n_depth: tokens of context before each measurement.
+    threads: thread counts to measure; 0 for one a core, within the processor quota.
+    repetitions: runs of each measurement.
+    numerics: "deployed" (int8 activations, as attar-run does) or "fp32" (the reference).
+    """
+    import _attar_programs
+
+    if numerics not in ("deployed", "fp32"):
+        raise usage("numerics", "is unknown", "fp32 or deployed", repr(numerics))
+    flags = {"-p": n_prompt, "-n": n_gen, "-d": n_depth, "-t": threads, "-r": repetitions}
+    command = [_attar_programs.runtime_program(), "bench", "--json", "--quiet", *(["--fp32"] if numerics == "fp32" else [])]
+    for flag, value in flags.items():
+        command += [flag, _counts(flag, value)]
+    done = subprocess.run([*command, "--", str(model)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise error(done.returncode, "attar.bench", in_python(done.stderr.strip().splitlines()[0].removeprefix("error: ")))
+    return Result(json.loads(done.stdout))
+
+
+def _counts(flag: str, value: Any) -> str:
+    try:
+        return ",".join(str(int(count)) for count in (value if isinstance(value, Iterable) and not isinstance(value, str) else [value]))
+    except (TypeError, ValueError):
+        raise usage(f"attar.bench {flag}", "is no count", "a whole number, or several", repr(value)) from None

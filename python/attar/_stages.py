@@ -1,0 +1,259 @@
+"""The stages one by one, on files: prune, distill, quantize, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ._call import Path, Paths, Progress, call, checked, toolkit
+from ._result import Result
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@checked
+def prune(
+    model: Path,
+    out: Path,
+    *,
+    calibration: Paths = (),
+    to: str = "",
+    # fields of prune
+    layers: int = 0,
+    ffn: float = 0.0,
+    heads: float = 0.0,
+    vocab: int = 0,
+    round_channels: int = 64,
+    refit: bool = True,
+    damping: float = 0.003,
+    calibration_tokens: int = 8192,
+    chat_template: Path = "",
+    end_of_text: bool = True,
+    # end of fields
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Removes layers, channels, heads or vocabulary of `model`. -> sizes before and after, what went from each layer, notes
+
+    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    out: what to write: a file ending in .gguf, or a folder.
+    calibration: text to measure the model on: .txt or .jsonl, also .gz.
+    to: the tensor type of a GGUF; F16 without it.
+    seed, threads, progress: as everywhere (help(attar)).
+
+    Options:
+    layers: number of layers to remove, those that change the hidden state least
+    ffn: share of the feed-forward channels to remove from every layer, 0 <= x < 1
+    heads: share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1; rounded to the nearest count, one group
+        stays
+    vocab: tokens to keep; 0 keeps all
+    round_channels: feed-forward widths are multiples of this
+    refit: fit what is left of each output projection to the whole model's output by least squares
+    damping: share of itself added to each entry of the diagonal of X^T X before it is inverted
+    calibration_tokens: tokens of the calibration data to use
+    chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
+    end_of_text: plain documents end with the EOS token
+    """
+    return Result(call(toolkit().prune, locals()))
+
+
+@checked
+def distill(
+    teacher: Path,
+    student: Path,
+    out: Path,
+    *,
+    data: Paths,
+    resume: bool = False,
+    to: str = "",
+    # fields of distill
+    tokens: int = 100000,
+    losses: Mapping[str, float] = {"forward_kl": 1.0},
+    temperature: float = 1.0,
+    learning_rate: float = 0.0003,
+    final_learning_rate_ratio: float = 0.1,
+    warmup: float = 0.05,
+    weight_decay: float = 0.0,
+    beta1: float = 0.9,
+    beta2: float = 0.95,
+    epsilon: float = 1e-08,
+    clip_norm: float = 1.0,
+    batch_tokens: int = 2048,
+    sequence_tokens: int = 0,
+    shards: int = 4,
+    precision: str = "fp32",
+    checkpoint_every_steps: int = 50,
+    signal: str = "auto",
+    signal_top_k: int = 64,
+    signal_numerics: str = "fp32",
+    unsignalled: str = "cross_entropy",
+    chat_template: Path = "",
+    end_of_text: bool = True,
+    # end of fields
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Teaches `student` what `teacher` thinks of a text. -> steps, tokens, final_loss, notes
+
+    teacher, student: GGUF files, Hugging Face directories or "pip:PACKAGE".
+    out: what to write: a file ending in .gguf, or a folder.
+    data: text to learn from: .txt or .jsonl, also .gz.
+    resume: go on from the last checkpoint in OUT.steps, where Ctrl-C, an exception of `progress` or a crash left it.
+    to: the tensor type of a GGUF; F16 without it.
+    seed, threads, progress: as everywhere (help(attar)).
+
+    Options:
+    tokens: tokens to train on, counted where the loss is; the data repeats when it is shorter
+    losses: weights of the losses, such as {"forward_kl": 1.0, "cross_entropy": 0.1}
+    temperature: softens both distributions of the distillation losses
+    learning_rate: peak learning rate of AdamW
+    final_learning_rate_ratio: the cosine ends at this share of the peak
+    warmup: share of the steps that warm up linearly
+    weight_decay: decoupled weight decay of matrices
+    beta1: AdamW: decay of the first moment
+    beta2: AdamW: decay of the second moment
+    epsilon: AdamW: added to the denominator
+    clip_norm: largest global norm of the gradient; 0 for off
+    batch_tokens: tokens a step that are learned to predict
+    sequence_tokens: longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter
+    shards: parts of a step that run side by side, one thread each; part of the result, unlike threads
+    precision: of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) or auto: bf16
+        where it does
+    checkpoint_every_steps: steps between checkpoints; 0 for none
+    signal: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or from one pass over
+        it); auto: cached where all of the data has it and the temperature is 1
+    signal_top_k: cached: teacher probabilities kept at each token
+    signal_numerics: cached: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, faster)
+    unsignalled: cached: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text anew:
+        cross_entropy (the text itself) or online (the teacher runs beside the student)
+    chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
+    end_of_text: plain documents end with the EOS token
+    """
+    return Result(call(toolkit().distill, locals()))
+
+
+@checked
+def quantize(
+    model: Path,
+    out: Path,
+    *,
+    # fields of quantize
+    to: str | None = None,
+    target_size: str | None = None,
+    target_bpw: float | None = None,
+    max_kl: float | None = None,
+    keep: Mapping[str, str] = {},
+    compat: str = "2026",
+    lattice: bool = False,
+    fallback: bool = True,
+    preset: str = "best",
+    importance: bool = True,
+    calibration_tokens: int = 8192,
+    qad_tokens: int = 200000,
+    qad_learning_rate: float = 0.0002,
+    qad_scale_rate: float = 0.1,
+    qad_trains: str = "all",
+    qad_batch_tokens: int = 1024,
+    qad_signal: str = "auto",
+    qad_precision: str = "auto",
+    chat_template: Path = "",
+    end_of_text: bool = True,
+    # end of fields
+    calibration: Paths = (),
+    data: Paths = (),
+    imatrix: Path = "",
+    imatrix_out: Path = "",
+    cache: Path = "",
+    resume: bool = False,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Writes `model` as a compact GGUF. -> its size, every tensor's type and error, fallbacks, notes
+
+    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    out: a file ending in .gguf.
+    calibration: text that says which inputs matter: .txt or .jsonl, also .gz.
+    data: with preset="learned": text to learn from, and to calibrate with where no other is given.
+    imatrix: an importance matrix of llama-imatrix (GGUF) in place of calibration.
+    imatrix_out: write what the calibration text says as an importance matrix.
+    cache: a folder that keeps what is measured for a size or a loss: another budget of the same model and text takes it from there.
+    resume: go on with the codes, measurements and checkpoints that a run left in OUT.steps when it was broken off.
+    seed, threads, progress: as everywhere (help(attar)).
+
+    Options:
+    to: a tensor type (Q8_0, IQ4_NL, Q4_K, ...), which every matrix gets that can hold it, or a llama.cpp preset, whose plan is reproduced:
+        Q4_K_M, ...; MOSTLY_Q4_0, ... where it is named like a type
+    target_size: largest size of the whole file, such as 60MB; each tensor gets the type that loses least in all
+    target_bpw: the same as bits of the whole file a weight, such as 4.5
+    max_kl: smallest file whose predicted KL divergence from the model, in nats a token, is at most this; needs text
+    keep: types by role, such as {"embedding": "Q8_0"}; roles: embedding, output, query, key, value, attention_output, gate, up, down
+    compat: year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for types that a size
+        chooses
+    lattice: let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits in llama.cpp; Attar's own
+        runtime computes with them in F32, slowly
+    fallback: where a row does not divide by a type's block, take another type and say so
+    preset: fast: each weight is rounded by itself; best, where there is calibration text: each is rounded so that the others make up for it
+        (GPTQ); learned: as best, then the quantized model learns from its teacher on training text (QAD), for qad_tokens
+    importance: weigh errors by the mean square of each input on the calibration data
+    calibration_tokens: tokens of the calibration data to use
+    qad_tokens: qad: tokens to train on; the data repeats when it is shorter
+    qad_learning_rate: qad: peak learning rate of AdamW
+    qad_scale_rate: qad: learning rate of the block scales, relative to that of the weights
+    qad_trains: qad: all, or scales: block scales and norms, with the codes as they were chosen
+    qad_batch_tokens: qad: tokens a step that are learned to predict
+    qad_signal: qad: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or from one
+        pass over it)
+    qad_precision: qad: of matrix products: fp32, bf16 (sums and all else fp32) or auto: bf16 where the processor multiplies it
+    chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
+    end_of_text: plain documents end with the EOS token
+    """
+    return Result(call(toolkit().quantize, locals()))
+
+
+@checked
+def export(
+    model: Path,
+    out: Path,
+    *,
+    to: str = "",
+    # fields of export
+    format: str = "gguf",
+    dtype: str = "",
+    dequantized: bool = False,
+    split_size: str = "",
+    # end of fields
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Converts or repacks `model`. -> the file or directory, its size, notes
+
+    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    out: what to write: a file ending in .gguf, or a folder.
+    to: the tensor type of the GGUF; without it tensors keep theirs.
+    threads, progress: as everywhere (help(attar)).
+
+    Options:
+    format: gguf; hf: a Hugging Face directory, of a GGUF the values that its codes stand for; compressed-tensors: one of integer codes, as
+        a GGUF's or those of to
+    dtype: numbers of a Hugging Face directory: float32 (without it) or bfloat16
+    dequantized: hf: write the values that codes of type to stand for, or those of a GGUF's own codes
+    split_size: gguf: most bytes of one file, such as 2GB; a larger model becomes out-00001-of-0000N.gguf, ...
+    """
+    return Result(call(toolkit().export, locals()))
+
+
+@checked
+def with_tensors(model: Path, tensors: Mapping[str, npt.ArrayLike], out: Path) -> None:
+    """Writes `model` with some tensors replaced as a Hugging Face directory.
+
+    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    tensors: NumPy or torch arrays by Hugging Face or GGUF name.
+    out: the folder to write.
+    """
+    from ._arrays import weights
+
+    toolkit().with_tensors(model=model, tensors={name: weights(name, value) for name, value in tensors.items()}, out=out)

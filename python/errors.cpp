@@ -1,0 +1,36 @@
+// attar::Error as Python's attar.Error.
+#include <exception>
+#include <new>
+
+#include "python/options.h"
+
+namespace attar::python {
+
+void register_error(py::module_& module, std::optional<Error> (*foreign)(const std::exception_ptr&)) {
+  module.attr("__version__") = ATTAR_VERSION;
+  static PyObject* const make = py::object(py::module_::import("attar._error").attr("from_native")).release().ptr();
+  static auto of_others = foreign;
+  py::register_local_exception_translator([](std::exception_ptr pointer) {
+    const auto raise = [](const Error& error) {
+      const Error::Parts& p = error.parts();
+      const py::object made = py::handle(make)(error.exit_code(), p.where, p.what, p.expected, p.got, p.hint);
+      PyErr_SetObject(py::type::of(made).ptr(), made.ptr());
+    };
+    try {
+      std::rethrow_exception(pointer);
+    } catch (const Error& error) {
+      raise(error);
+    } catch (const py::error_already_set&) {
+      throw;
+    } catch (const std::bad_alloc&) {
+      raise(Error(ErrorKind::Resources,
+                  {.what = "out of memory", .hint = "close other programs, or use a smaller model or batch"}));
+    } catch (...) {
+      const std::optional<Error> error = of_others != nullptr ? of_others(pointer) : std::nullopt;
+      if (!error) throw;
+      raise(*error);
+    }
+  });
+}
+
+}  // namespace attar::python

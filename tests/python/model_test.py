@@ -1,0 +1,134 @@
+"""Model, Tokenizer and what they return."""
+
+import copy
+import json
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import torch
+from package_test import ROOT, attar, model, teacher, tiny, usage  # noqa: F401
+
+
+def test_generate_gives_text_tokens_and_why_it_ended(model):  # noqa: F811
+    said = model.generate("The", max_tokens=5, temperature=0)
+    assert len(said.tokens) == 5 and said.stop_reason == "max_tokens" and said.prompt_tokens == len(model.tokenize("The"))
+    assert str(said) == said.text == said["text"] == model.detokenize(said.tokens) and json.loads(json.dumps(said)) == said
+    word = said.text.split()[-1]
+    stopped = model.generate("The", max_tokens=5, temperature=0, stop=word)
+    assert stopped.stop_reason == "stop_string" and stopped.text == said.text[: said.text.index(word)]
+    room = model.config.context_length
+    full = model.generate("The sea is wide. " * 60, max_tokens=room, temperature=1, seed=1)
+    assert full.stop_reason in ("context_full", "end_of_text") and full.prompt_tokens + len(full.tokens) <= room + 1
+
+
+def test_a_stream_is_the_same_text_piece_by_piece(model):  # noqa: F811
+    options = {"max_tokens": 30, "temperature": 1.0, "seed": 7}
+    stream = model.stream("The", **options)
+    first = next(stream)
+    assert first and stream.result.stop_reason is None and stream.result.text == first
+    pieces = [first, *stream]
+    whole = model.generate("The", **options)
+    assert "".join(pieces) == whole.text and stream.result == whole and len(pieces) > 3
+    assert list(stream) == [] and all(piece.encode() for piece in pieces)
+
+
+def test_a_model_serves_others_between_two_pieces(model):  # noqa: F811
+    alone = model.generate("A", max_tokens=4, temperature=0).text
+    expected = model.generate("The", max_tokens=8, temperature=0).text
+    pieces = []
+    for piece in model.stream("The", max_tokens=8, temperature=0):
+        pieces.append(piece)
+        assert model.generate("A", max_tokens=4, temperature=0).text == alone
+    assert "".join(pieces) == expected
+    texts = {}
+    threads = [threading.Thread(target=lambda name=name: texts.update({name: "".join(model.stream("The", max_tokens=8, temperature=0))})) for name in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(texts.values()) == {expected}
+
+
+def test_a_stream_outlives_the_name_of_its_model(tiny):  # noqa: F811
+    stream = attar.Model(tiny["gguf"], threads=1).stream("The", max_tokens=4, temperature=0)
+    assert "".join(stream)
+
+
+def test_logits_keep_the_last_position_and_take_batches(model):  # noqa: F811
+    ids = model.tokenize("The sea is wide and blue")
+    logits = model.logits(ids)
+    assert logits.shape == (len(ids), model.config.vocab_size) and logits.dtype == np.float32
+    assert np.array_equal(model.logits([*ids, 5])[:-1], logits), "what follows changes nothing before it"
+    assert int(logits[-1].argmax()) == model.generate("The sea is wide and blue", max_tokens=1, temperature=0).tokens[0]
+    batch = np.array([ids, ids[::-1]])
+    assert np.array_equal(model.logits(batch), np.stack([logits, model.logits(ids[::-1])]))
+    assert np.array_equal(model.logits(torch.tensor(batch)), model.logits(batch.tolist())) and model.score(batch).shape == batch.shape
+    assert np.array_equal(model.logits("The sea is wide and blue"), logits) and model.logits([]).shape == (0, model.config.vocab_size)
+    assert model.logits([3] * model.config.context_length).shape[0] == model.config.context_length
+    with usage("tokens", "several lengths", "pad them"):
+        model.logits([[1, 2], [3]])
+    with usage("tokens", "one or two dimensions", "3"):
+        model.logits([[[1]]])
+
+
+def test_a_tokenizer_alone(model, tiny):  # noqa: F811
+    tokenizer = attar.Tokenizer(tiny["gguf"])
+    ids = tokenizer.encode("The sea is wide")
+    assert ids == model.tokenizer.encode("The sea is wide") == model.tokenize("The sea is wide") and tokenizer.decode(ids) == "The sea is wide"
+    assert len(tokenizer) == tokenizer.vocab_size == model.config.vocab_size and repr(tokenizer) == "Tokenizer(BPE, 2048 tokens)"
+    (end,) = tokenizer.encode("<|endoftext|>", special=True, start=False)
+    assert tokenizer.decode([end]) == "" and tokenizer.decode([end], special=True) == "<|endoftext|>" and end in (tokenizer.bos, tokenizer.eos)
+    with usage("tokens", "outside the vocabulary", "2048"):
+        tokenizer.decode([2048])
+    with usage("model", "a str or a path", "5"):
+        attar.Tokenizer(5)
+
+
+def test_a_chat_through_a_template(tiny, tmp_path):  # noqa: F811
+    (tmp_path / "own.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    tokenizer = attar.Tokenizer(tiny["gguf"])
+    ids = tokenizer.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], chat_template=tmp_path / "own.jinja")
+    assert tokenizer.decode(ids) == "system: Be brief.\nuser: Hi\n"
+    with usage("messages", "role", "content"):
+        tokenizer.chat([{"role": "user", "words": "Hi"}], chat_template=tmp_path / "own.jinja")
+
+
+def test_inspect_says_what_the_program_says(tiny):  # noqa: F811
+    found = attar.inspect(tiny["gguf"])
+    assert found.family == "llama" and found.types and len(found.layers) == attar.Model(tiny["gguf"]).config.layers
+    assert found.layers[0].n_heads >= 1 and found.content_sha256
+
+
+def test_bench(tiny):  # noqa: F811
+    rows = attar.bench(tiny["gguf"], n_prompt=[8, 16], n_gen=4, threads=1, repetitions=2).rows
+    assert [(row.n_prompt, row.n_gen) for row in rows] == [(8, 0), (16, 0), (0, 4)] and all(len(row.samples_ts) == 2 for row in rows)
+    assert attar.bench(tiny["gguf"], n_prompt=8, n_gen=0, threads=1, repetitions=1, numerics="fp32").rows[0].n_prompt == 8
+    with usage("numerics", "fp32 or deployed", "int8"):
+        attar.bench(tiny["gguf"], numerics="int8")
+    with usage("attar.bench", "whole number"):
+        attar.bench(tiny["gguf"], n_prompt="many")
+    with pytest.raises(attar.Error, match="does not exist", check=lambda error: error.kind == "input"):
+        attar.bench("missing.gguf")
+
+
+def test_how_things_look(model, tiny):  # noqa: F811
+    assert repr(model).startswith(f"Model({tiny['gguf']!r}, llama, ") and "M parameters" in repr(model) and "numerics='fp32'" in repr(model)
+    assert repr(tiny).startswith("Run(folder=") and "verify=Verification(kl=" in repr(tiny) and len(repr(tiny)) < 1000
+    assert repr(attar.inspect(tiny["gguf"])).startswith("Result(schema_version=1, name=")
+
+
+def test_results_are_dicts_with_attributes(tiny):  # noqa: F811
+    report = tiny.report
+    stage = report["results"]["stages"][-1]["results"]
+    mode = stage["deployed"] or stage["fp32"]
+    assert report.verify.kl == tiny.verify.kl == mode["kl"]["mean"] and report.verify.top1 == mode["top1_agreement"]
+    assert report.verify.passed is tiny.gates_passed and report.verify.results.scored_tokens == stage["scored_tokens"]
+    assert json.loads(json.dumps(tiny)) == tiny and isinstance(tiny, dict) and tiny.gguf == tiny["gguf"]
+    assert pickle.loads(pickle.dumps(report.results)) == copy.deepcopy(report.results) == report.results
+    assert "gguf" in dir(tiny)
+    with pytest.raises(AttributeError, match="did you mean `folder`"):
+        tiny.foldr  # noqa: B018
+    with pytest.raises(AttributeError, match="it has text, tokens"):
+        attar.Generated({"text": "", "tokens": []}).nonsense  # noqa: B018

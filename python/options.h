@@ -64,6 +64,8 @@ int take_threads(py::dict& given);
 template <class Options>
 Options take_options(py::dict& given) {
   Options options;
+  for (const RenamedField& field : renamed_fields(options))
+    if (given.contains(field.before)) throw usage_error(field.before, std::string("is called `") + field.now + "` now");
   visit_fields(options, [&](auto& value, const char* name, const char*) { value = take(given, name, value); });
   return options;
 }

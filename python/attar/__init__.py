@@ -107,7 +107,7 @@ def plan(recipe, *overrides):
 
 
 def prune(model, out, *, calibration=(), progress=None, **options):
-    """Removes layers, channels, heads or vocabulary. Options: layers, ffn, heads, vocab, refit, chat_template, ..."""
+    """Removes layers, channels, heads or vocabulary. Options: drop_layers, drop_ffn, drop_heads, keep_vocab, refit, chat_template, ..."""
     return _json.loads(_C.prune(model=model, out=out, calibration=calibration, progress=progress, **options))
 
 

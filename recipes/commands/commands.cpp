@@ -133,7 +133,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   TextData data;
   if (!command.data.empty())
     data = text_data(command, tokenizer);
-  else if (options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0 || options.vocab > 0)
+  else if (options.drop_layers > 0 || options.drop_ffn > 0.0 || options.drop_heads > 0.0 || options.keep_vocab > 0)
     throw usage_error("attar prune", "needs text to measure the model on", "--calibration TEXT");
   const PruneResult result = prune(model, tokenizer, data.tokens, options, thread_count(command), progress);
   const ExportInfo info = info_of(source);

@@ -130,7 +130,7 @@ class Planner {
     const double tokens = std::min(static_cast<double>(options.calibration_tokens),
                                    tokens_of(recipe_, recipe_.calibration) + tokens_of(recipe_, recipe_.train));
     const double walk =
-        options.ffn > 0.0 || options.heads > 0.0 ? walk_bytes(tokens, 2) + kFitGrams * gram_bytes() : 0.0;
+        options.drop_ffn > 0.0 || options.drop_heads > 0.0 ? walk_bytes(tokens, 2) + kFitGrams * gram_bytes() : 0.0;
     student_ = pruned_shape(student_, options);
     if (student_.vocab_size < static_cast<int64_t>(tokenizer_.tokens.size()))  // which tokens stay, the data decides
       tokenizer_ =

@@ -47,10 +47,10 @@ void check_losses(const DistillOptions& options, Checker& check) {
 
 std::vector<FieldProblem> problems_of(const PruneOptions& o) {
   Checker check;
-  check.at_least(o.layers, 0, "layers");
-  check.share(o.ffn, "ffn");
-  check.share(o.heads, "heads");
-  check.at_least(o.vocab, 0, "vocab");
+  check.at_least(o.drop_layers, 0, "drop_layers");
+  check.share(o.drop_ffn, "drop_ffn");
+  check.share(o.drop_heads, "drop_heads");
+  check.at_least(o.keep_vocab, 0, "keep_vocab");
   check.at_least(o.round_channels, 1, "round_channels");
   check.need(o.damping > 0.0 && o.damping <= 1.0, "damping", "0 < x <= 1");
   check.at_least(o.calibration_tokens, 1, "calibration_tokens");

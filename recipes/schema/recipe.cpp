@@ -46,7 +46,8 @@ class Reader {
   void problem(const YAML::Node& node, const std::string& text) { problems_.push_back(place(node) + text); }
 
   // Checks that `node` is a map whose keys are among `known`, each once.
-  bool map(const YAML::Node& node, const std::string& key, const std::vector<std::string>& known) {
+  bool map(const YAML::Node& node, const std::string& key, const std::vector<std::string>& known,
+           std::span<const RenamedField> renamed = {}) {
     if (!node.IsMap()) {
       problem(node, (key.empty() ? "" : key + ": ") + "expected a map, got " + scalar_text(node));
       return false;
@@ -55,9 +56,10 @@ class Reader {
     for (const auto& entry : node) {
       const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "";
       const std::string full = key.empty() ? name : key + "." + name;
+      const YAML::Node at = is_override(entry.second) ? entry.second : entry.first;
       if (!seen.insert(name).second) problem(entry.first, "duplicate key `" + printable(full) + "`");
       if (!known.empty() && std::find(known.begin(), known.end(), name) == known.end())
-        problem(entry.first, "unknown key `" + printable(full) + "`" + suggestion(name, known));
+        problem(at, "unknown key `" + printable(full) + "`" + suggestion(name, known, renamed));
     }
     return true;
   }
@@ -99,7 +101,7 @@ class Reader {
   // An options struct: its listed fields, then what values they may have.
   template <class Options>
   void options(const YAML::Node& node, const std::string& key, Options& out) {
-    if (!map(node, key, field_names<Options>())) return;
+    if (!map(node, key, field_names<Options>(), renamed_fields(out))) return;
     const size_t before = problems_.size();
     visit_fields(out, [&](auto& field, const char* name, const char*) {
       if (const YAML::Node child = node[name]) value(child, key + "." + name, field);
@@ -124,13 +126,17 @@ class Reader {
     problem(node, key + ": expected " + expected + ", got " + scalar_text(node));
   }
 
-  // Where "ffn" or, of a map, "losses.forward_kl" stands.
+  // Where "drop_ffn" or, of a map, "losses.forward_kl" stands.
   static YAML::Node value_of(const YAML::Node& node, const std::string& field) {
     const size_t dot = field.find('.');
     const YAML::Node child = node[field.substr(0, dot)];
     if (dot == std::string::npos || !child || !child.IsMap()) return child;
     const YAML::Node entry = child[field.substr(dot + 1)];
     return entry ? entry : child;
+  }
+
+  bool is_override(const YAML::Node& node) const {
+    return std::any_of(overridden_.begin(), overridden_.end(), [&](const auto& entry) { return entry.first.is(node); });
   }
 
   std::string place(const YAML::Node& node) const {
@@ -189,7 +195,8 @@ void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& sta
       continue;
     }
     if (!reader.map(item, "stages", names)) continue;
-    if (item.size() != 1) reader.problem(item, "stages: expected one stage an entry, such as `- prune: {ffn: 0.2}`");
+    if (item.size() != 1)
+      reader.problem(item, "stages: expected one stage an entry, such as `- prune: {drop_ffn: 0.2}`");
     for (const StageEntry& entry : kStages)
       if (const YAML::Node body = item[entry.name]) stages.push_back(entry.read(body, entry.name, reader));
   }

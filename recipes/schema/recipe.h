@@ -131,7 +131,7 @@ struct Recipe {
 };
 
 // `overrides`: "stages.1.distill.tokens=1000", "seed=3". Throws Error{Usage} listing every problem at once, one line
-// each: "tiny.yaml:14:3: prune.ffn = 1.4: expected 0 <= x < 1".
+// each: "tiny.yaml:14:3: prune.drop_ffn = 1.4: expected 0 <= x < 1".
 Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides);
 
 // The recipe with every default written out, as YAML: resolved.yaml.

@@ -149,6 +149,16 @@ void add_special(CLI::App& command, bool& value) {
              "control tokens that texts and messages spell, such as <|im_end|>, are meant; without it they are text");
 }
 
+void refuse_renamed(CLI::App& command, std::span<const RenamedField> renamed) {
+  for (const RenamedField& field : renamed) {
+    const std::string before = flag_name(field.before), now = flag_name(field.now);
+    const Read read = [before, now](const std::vector<std::string>&) {
+      throw CLI::ValidationError(before, "is called " + now + " now");
+    };
+    add(command, before, "", "", read)->expected(0, 1)->group("");
+  }
+}
+
 void FlagAdder::operator()(bool& value, const char* name, const char* help) {
   const std::string flag = flag_name(name);
   add_switch(command_, flag + ",!--no-" + flag.substr(2), value, help);

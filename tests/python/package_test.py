@@ -127,8 +127,10 @@ def test_wrong_arguments_elsewhere(tiny, model, tmp_path):
         attar.quantize(tiny["gguf"], tmp_path / "x.gguf", to="Q8_0", progress=5)
     with usage("threads"):
         attar.verify(tiny["gguf"], tiny["gguf"], data=TEXT, threads=-1)
-    with usage("ffn", "number", "much"):
-        attar.prune(tiny["gguf"], tmp_path / "x", ffn="much")
+    with usage("ffn", "is called `drop_ffn` now"):
+        attar.prune(tiny["gguf"], tmp_path / "x", ffn=0.5)
+    with usage("drop_ffn", "number", "much"):
+        attar.prune(tiny["gguf"], tmp_path / "x", drop_ffn="much")
     with usage("losses"):
         attar.distill(tiny["gguf"], tiny["gguf"], tmp_path / "x", data=TEXT, losses=["forward_kl"])
     with pytest.raises(attar.Error, match=r"missing\.gguf"):
@@ -207,7 +209,7 @@ def test_the_stages_one_by_one(tiny, teacher, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(TEXT.read_text(encoding="utf-8")[:12000], encoding="utf-8")
     events = []
-    pruned = attar.prune(teacher, tmp_path / "pruned", ffn=0.5, round_channels=32, calibration=text, progress=events.append)
+    pruned = attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, round_channels=32, calibration=text, progress=events.append)
     assert pruned["parameters_after"] < pruned["parameters_before"] and events and {"stage", "done", "total", "metrics"} <= set(events[0])
     taught = attar.distill(teacher, tmp_path / "pruned", tmp_path / "taught", data=[text], tokens=1500, batch_tokens=512, losses={"forward_kl": 1.0})
     assert taught["steps"] > 1 and np.isfinite(taught["final_loss"])
@@ -271,6 +273,6 @@ def test_an_error_of_libtorch_is_one_line(tiny, tmp_path):
     """Eight tokens say nothing about most channels, and with no damping to speak of the matrix cannot be factored."""
     (tmp_path / "text.txt").write_text("The sea is wide and blue, and the sky above it is too.")
     with pytest.raises(attar.Error) as caught:
-        attar.prune(pathlib.Path(tiny["folder"]) / "export" / "hf", tmp_path / "out", calibration=tmp_path / "text.txt", ffn=0.5, damping=1e-300)
+        attar.prune(pathlib.Path(tiny["folder"]) / "export" / "hf", tmp_path / "out", calibration=tmp_path / "text.txt", drop_ffn=0.5, damping=1e-300)
     assert caught.value.exit_code == 1 and "cholesky" in str(caught.value)
     assert "\n" not in str(caught.value) and "Exception raised" not in str(caught.value)

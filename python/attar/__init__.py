@@ -138,7 +138,7 @@ def evaluate(model, *, data=(), tasks=(), progress=None, **options):
 
 
 def verify(teacher, student, *, data, gates=None, bench=False, threads=0, progress=None, **options):
-    """Fidelity and efficiency of a student against its teacher. Options: context, max_tokens, numerics, chat_template."""
+    """Fidelity and efficiency of a student against its teacher. Options: context, max_tokens, numerics, tasks, task_items, chat_template."""
     return _json.loads(_C.verify(teacher=teacher, student=student, data=data, gates=gates or {}, bench=bench, threads=threads, progress=progress, **options))
 
 

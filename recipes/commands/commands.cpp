@@ -15,6 +15,7 @@
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu.h"
 #include "runtime/base/host/cpu_limits.h"

@@ -48,6 +48,7 @@ struct FieldProblem {
   std::string field;     // "drop_ffn"; a map entry as "losses.forward_kl"
   std::string expected;  // "0 <= x < 1"
   std::string got{};     // the value, where it helps
+  bool across = false;   // it follows from several fields together
 };
 
 template <class T>

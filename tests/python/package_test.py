@@ -238,6 +238,24 @@ def test_evaluate(tiny, tmp_path):
     assert len(item["log_probs"]) == 2 and task["accuracy"] == (item["choice"] == item["gold"])
 
 
+def test_verify_scores_tasks_and_gates_take_sizes(tiny, tmp_path):
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps({"query": "The sea is", "choices": ["blue", "wide"], "gold": gold}) + "\n" for gold in (0, 1)))
+    said = attar.verify(tiny["gguf"], tiny["gguf"], data=TEXT, max_tokens=300, context=128, tasks=tmp_path / "items.jsonl", gates={"bytes": "60MB", "agreement": 1})
+    (task,) = said["results"]["tasks"]
+    assert task["accuracy"]["teacher"] == task["accuracy"]["student"] == 0.5 and task["agreement"] == 1.0
+    assert [(gate["name"], gate["limit"], gate["pass"]) for gate in said["gates"]] == [("agreement", 1.0, True), ("bytes", 60e6, True)]
+    for gates, word in (({"bytes": "60XB"}, "a number or a size such as 60MB"), ({"kl": "60MB"}, "a number")):
+        with usage(f"gates.{next(iter(gates))}", word):
+            attar.verify(tiny["gguf"], tiny["gguf"], data=TEXT, gates=gates)
+
+
+def test_a_recipe_of_the_library_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert attar.plan("tiny")["name"] == "tiny"
+    with usage("tinny", "did you mean `tiny`?"):
+        attar.plan("tinny")
+
+
 def test_plan_and_doctor():
     plan = attar.plan(ROOT / "recipes/tiny.yaml", "seed=9")
     said = json.loads(subprocess.run([PACKAGE / "attar/bin/attar", "run", ROOT / "recipes/tiny.yaml", "seed=9", "--dry-run", "--json"], capture_output=True, check=True).stdout)

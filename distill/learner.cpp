@@ -6,6 +6,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "compress/shards.h"
@@ -81,6 +82,23 @@ BatchGradients Learner::gradients(const CausalLM& student, const TrainingBatch& 
     if (sum.rows > 0) out.parts[name] = sum.sum / static_cast<double>(sum.rows);
   out.of = added(parts);
   return out;
+}
+
+double Learner::loss_on(const CausalLM& student, const TokenDataset& data) const {
+  const std::vector<std::vector<Piece>> batches = pack(data, options_.sequence_tokens, options_.batch_tokens, 0, 0);
+  std::vector<double> losses(batches.size());
+  std::vector<int64_t> counts(batches.size());
+  run_shards(static_cast<int64_t>(batches.size()), inputs_.threads, [&](int64_t i) {
+    const c10::NoGradGuard no_grad;
+    const std::vector<Piece>& pieces = batches[static_cast<size_t>(i)];
+    const TokenBatch tokens = to_batch(data, pieces);
+    Part part;
+    learn(hidden_states(student, tokens), student.head(), tokens, labels_of(data, pieces, source_), 1.0, part);
+    losses[static_cast<size_t>(i)] = part.loss;
+    counts[static_cast<size_t>(i)] = loss_tokens(data, pieces, source_).count;
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0) /
+         static_cast<double>(std::accumulate(counts.begin(), counts.end(), int64_t{0}));
 }
 
 // Forward and backward of one part on leaves of its own that share the parameters' memory.

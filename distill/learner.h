@@ -30,6 +30,9 @@ class Learner {
   // The parts' gradients are added in a fixed order: no bit depends on the number of threads.
   BatchGradients gradients(const CausalLM& student, const TrainingBatch& batch) const;
 
+  // Mean loss over the tokens of `data` that are in it; changes nothing.
+  double loss_on(const CausalLM& student, const TokenDataset& data) const;
+
  private:
   struct Part;  // of a batch: what one thread makes of it
   Part run_part(const CausalLM& student, const TrainingBatch& batch, const std::vector<Piece>& pieces) const;

@@ -81,6 +81,9 @@ class Trainer {
     ++state_.step;
     done.tokens = state_.seen.count;
     done.gaps = gaps_of(batch.tokens);
+    const bool last = state_.seen.count >= options_.tokens;
+    if (inputs_.held_out != nullptr && (last || state_.step % options_.held_out_every_steps == 0))
+      done.held_out = learner_.loss_on(student_, *inputs_.held_out);
     state_.history.push_back(done);
     if (inputs_.on_step) inputs_.on_step(done);
     tell(done, static_cast<double>(batch.tokens.count) /
@@ -128,6 +131,7 @@ class Trainer {
                 .total = options_.tokens,
                 .detail = written};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
+    if (done.held_out) event.metrics.push_back({"held_out", *done.held_out});
     if (done.gaps) event.metrics.push_back({"unsignalled", done.gaps->unsignalled});
     event.metrics.push_back({"gradient_norm", done.gradient_norm});
     event.metrics.push_back({"learning_rate", done.learning_rate});
@@ -170,12 +174,18 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
                   const DistillOptions& given, const Progress& progress) {
   const OwnKernels own_kernels;
   const DistillOptions options = with_sequence_tokens(given, student.config.context_length);
-  if (inputs.data->longest_tokens() <= options.sequence_tokens)
-    return Trainer(student, tokenizer, inputs, options, progress).run();
-  const TokenDataset cut = cut_documents(*inputs.data, options.sequence_tokens);
-  TrainInputs of_cut = inputs;
-  of_cut.data = &cut;
-  return Trainer(student, tokenizer, of_cut, options, progress).run();
+  TrainInputs of = inputs;
+  TokenDataset learned, held_out, cut;
+  if (options.held_out_tokens > 0) {
+    learned = *inputs.data;
+    held_out = cut_documents(hold_out(learned, options.held_out_tokens, inputs.seed), options.sequence_tokens);
+    of.data = &learned, of.held_out = &held_out;
+  }
+  if (of.data->longest_tokens() > options.sequence_tokens) {
+    cut = cut_documents(*of.data, options.sequence_tokens);
+    of.data = &cut;
+  }
+  return Trainer(student, tokenizer, of, options, progress).run();
 }
 
 }  // namespace attar

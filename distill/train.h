@@ -35,6 +35,8 @@ struct DistillOptions {
   int64_t signal_top_k = 64;
   std::string signal_numerics = "fp32";
   std::string unsignalled = "cross_entropy";
+  int64_t held_out_tokens = 0;
+  int64_t held_out_every_steps = 50;
 };
 template <class Visitor>
 void visit_fields(DistillOptions& o, Visitor&& field) {
@@ -69,6 +71,10 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.unsignalled, "unsignalled",
         "cached: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text "
         "anew: cross_entropy (the text itself) or online (the teacher runs beside the student)");
+  field(
+      o.held_out_tokens, "held_out_tokens",
+      "tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none");
+  field(o.held_out_every_steps, "held_out_every_steps", "steps between two looks at what is held out");
 }
 
 // What a cached signal leaves open.
@@ -83,6 +89,7 @@ struct TrainStep {
   double loss = 0, gradient_norm = 0, learning_rate = 0;
   std::map<std::string, double> parts{};  // mean of each loss over the tokens that it is of
   std::optional<SignalGaps> gaps{};       // of this step; cached alone
+  std::optional<double> held_out{};       // mean loss on what is held out, after this step; where it was looked at
 };
 struct TrainResult {
   int64_t steps = 0;
@@ -97,6 +104,7 @@ struct TrainInputs {
   std::string student_hash{};                 // of the student as it starts; "": the caller keeps other ones apart
   std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
   const TokenDataset* data = nullptr;
+  const TokenDataset* held_out = nullptr;          // of the data; train() sets it
   Reparameterizations* reparameterized = nullptr;  // what is trained in place of tensors of the student; changed
   std::string checkpoint_directory{};              // "": none. Steps go to DIR/step-N
   bool resume = false;                             // from the newest whole checkpoint there

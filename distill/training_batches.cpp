@@ -1,10 +1,33 @@
 #include "distill/training_batches.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/random.h"
 
 namespace attar {
+
+TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed) {
+  constexpr uint64_t kStream = 0x686f6c64;
+  const CounterRandom random(seed, kStream);
+  std::vector<size_t> order(data.documents.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return random.bits(a) < random.bits(b); });
+  TokenDataset out{data.tokenizer_hash, data.signal_k, data.signal_numerics, {}, data.bos}, rest = out;
+  int64_t held = 0;
+  for (const size_t i : order) {
+    const bool more = held < tokens;
+    if (more) held += std::count(data.documents[i].in_loss.begin(), data.documents[i].in_loss.end(), uint8_t{1});
+    (more ? out : rest).documents.push_back(std::move(data.documents[i]));
+  }
+  if (rest.loss_token_count() == 0)
+    throw input_error("distill", "holds out all of its data", "fewer held_out_tokens than the data has",
+                      std::to_string(tokens));
+  data = std::move(rest);
+  return out;
+}
 
 DatasetBatches::DatasetBatches(const TokenDataset& data, SignalSource source, const DistillOptions& options,
                                uint64_t seed, BatchPosition at)

@@ -16,6 +16,11 @@ struct TrainingBatch {
   LossTokens tokens;  // of the loss; at least one
 };
 
+// Takes documents out of `data`, drawn by the seed, until they hold `tokens` of the loss. Error{Input}: nothing is
+// left.
+// -> them.
+TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed);
+
 // All that a checkpoint keeps of where a training stands in its data.
 struct BatchPosition {
   int64_t epoch = 0, batch = 0;  // the next one of the epoch

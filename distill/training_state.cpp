@@ -41,6 +41,7 @@ Json to_json(const TrainStep& step) {
                {"gradient_norm", step.gradient_norm},
                {"learning_rate", step.learning_rate},
                {"parts", step.parts}};
+  if (step.held_out) json["held_out"] = *step.held_out;
   if (step.gaps) json["gaps"] = {step.gaps->unsignalled, step.gaps->dropped_mass};
   return json;
 }
@@ -52,6 +53,7 @@ TrainStep step_of(const Json& json) {
                  .gradient_norm = json.at("gradient_norm"),
                  .learning_rate = json.at("learning_rate"),
                  .parts = json.at("parts").get<std::map<std::string, double>>()};
+  if (json.contains("held_out")) step.held_out = json.at("held_out").get<double>();
   if (json.contains("gaps")) step.gaps = SignalGaps{json.at("gaps").at(0), json.at("gaps").at(1)};
   return step;
 }

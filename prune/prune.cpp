@@ -32,11 +32,11 @@ bool patterned(const ModelConfig& config) {
 void check_layers(const ModelConfig& config, int64_t layers) {
   const int64_t unit = patterned(config) ? kPattern : 1, n = config.n_layers();
   if (layers % unit != 0)
-    throw usage_error("prune.layers", "gemma3 loses whole patterns of local and global layers", "a multiple of 6",
+    throw usage_error("prune.drop_layers", "gemma3 loses whole patterns of local and global layers", "a multiple of 6",
                       std::to_string(layers));
   const int64_t most = patterned(config) ? (n - 1) / unit * unit : std::max<int64_t>(0, n - kFirstKept - kLastKept);
   if (layers > most)
-    throw usage_error("prune.layers",
+    throw usage_error("prune.drop_layers",
                       "the model has " + std::to_string(n) + " layers, and " +
                           (patterned(config) ? "one pattern stays" : "the first two and the last stay"),
                       "at most " + std::to_string(most), std::to_string(layers));
@@ -44,12 +44,12 @@ void check_layers(const ModelConfig& config, int64_t layers) {
 
 // The widths that a layer keeps.
 int64_t kept_channels(const LayerConfig& layer, const PruneOptions& options) {
-  const double wanted = static_cast<double>(layer.ffn_width) * (1.0 - options.ffn);
+  const double wanted = static_cast<double>(layer.ffn_width) * (1.0 - options.drop_ffn);
   const auto steps = static_cast<int64_t>(std::llround(wanted / static_cast<double>(options.round_channels)));
   return std::min(layer.ffn_width, std::max<int64_t>(1, steps) * options.round_channels);
 }
 int64_t kept_kv_groups(const LayerConfig& layer, const PruneOptions& options) {
-  return std::max<int64_t>(1, std::llround(static_cast<double>(layer.n_kv_heads) * (1.0 - options.heads)));
+  return std::max<int64_t>(1, std::llround(static_cast<double>(layer.n_kv_heads) * (1.0 - options.drop_heads)));
 }
 
 at::Tensor index_tensor(const std::vector<int64_t>& ids) {
@@ -138,8 +138,8 @@ void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const P
   }
   WalkOptions walk{.visits = {}, .threads = threads};
   const auto visited = [&](LinearGroup group) -> GroupVisit& { return walk.visits[static_cast<size_t>(group)]; };
-  if (options.heads > 0.0) visited(LinearGroup::AttentionOutput) = fit_of(heads, batches, "heads", result);
-  if (options.ffn > 0.0) visited(LinearGroup::Down) = fit_of(channels, batches, "ffn", result);
+  if (options.drop_heads > 0.0) visited(LinearGroup::AttentionOutput) = fit_of(heads, batches, "heads", result);
+  if (options.drop_ffn > 0.0) visited(LinearGroup::Down) = fit_of(channels, batches, "ffn", result);
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
     const LayerConfig& config = model.config.layers[static_cast<size_t>(layer)];
     LayerCut& cut = result.cuts[static_cast<size_t>(layer)];
@@ -154,9 +154,9 @@ void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const P
     }
   };
   walk_blocks(model, batches, walk, visit, "prune", progress);
-  if (options.heads > 0.0)
+  if (options.drop_heads > 0.0)
     result.notes.push_back(kept_note(before, model.config, &LayerConfig::n_kv_heads, "KV groups"));
-  if (options.ffn > 0.0)
+  if (options.drop_ffn > 0.0)
     result.notes.push_back(kept_note(before, model.config, &LayerConfig::ffn_width, "feed-forward channels") +
                            ", in multiples of " + std::to_string(options.round_channels));
 }
@@ -240,13 +240,13 @@ void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDatase
 }  // namespace
 
 ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options) {
-  check_layers(config, options.layers);
+  check_layers(config, options.drop_layers);
   ModelConfig shape = config;
-  if (options.vocab > 0) shape.vocab_size = std::min(shape.vocab_size, options.vocab);
-  shape.layers.resize(shape.layers.size() - static_cast<size_t>(options.layers));
+  if (options.keep_vocab > 0) shape.vocab_size = std::min(shape.vocab_size, options.keep_vocab);
+  shape.layers.resize(shape.layers.size() - static_cast<size_t>(options.drop_layers));
   for (LayerConfig& layer : shape.layers) {
     const int64_t heads_a_group = layer.n_heads / layer.n_kv_heads;
-    if (options.ffn > 0.0) layer.ffn_width = kept_channels(layer, options);
+    if (options.drop_ffn > 0.0) layer.ffn_width = kept_channels(layer, options);
     layer.n_kv_heads = kept_kv_groups(layer, options);
     layer.n_heads = layer.n_kv_heads * heads_a_group;
   }
@@ -259,18 +259,19 @@ PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset&
   const c10::NoGradGuard no_grad;
   PruneResult result;
   result.parameters_before = model.config.parameter_count();
-  check_layers(model.config, options.layers);
-  const bool needs_data = options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0;
+  check_layers(model.config, options.drop_layers);
+  const bool needs_data = options.drop_layers > 0 || options.drop_ffn > 0.0 || options.drop_heads > 0.0;
   std::vector<TokenBatch> batches;
   if (needs_data)
     batches = batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens,
                                options.calibration_tokens);
   if (needs_data && batches.empty())
     throw input_error("prune", "the calibration data is empty", "text to measure activations on");
-  if (options.layers > 0) drop_layers(model, batches, options.layers, threads, result, progress);
-  if (options.ffn > 0.0 || options.heads > 0.0) cut_widths(model, batches, options, threads, result, progress);
-  if (options.vocab > 0 && options.vocab < model.config.vocab_size)
-    cut_vocabulary(model, tokenizer, calibration, options.vocab, result);
+  if (options.drop_layers > 0) drop_layers(model, batches, options.drop_layers, threads, result, progress);
+  if (options.drop_ffn > 0.0 || options.drop_heads > 0.0)
+    cut_widths(model, batches, options, threads, result, progress);
+  if (options.keep_vocab > 0 && options.keep_vocab < model.config.vocab_size)
+    cut_vocabulary(model, tokenizer, calibration, options.keep_vocab, result);
   check_config(model.config, "the pruned model");
   result.parameters_after = model.config.parameter_count();
   return result;

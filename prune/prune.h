@@ -4,20 +4,22 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "compress/causal_lm.h"
 #include "compress/token_dataset.h"
+#include "runtime/base/fields.h"
 #include "runtime/base/progress.h"
 
 namespace attar {
 
 struct PruneOptions {
-  int64_t layers = 0;
-  double ffn = 0.0;
-  double heads = 0.0;
-  int64_t vocab = 0;
+  int64_t drop_layers = 0;
+  double drop_ffn = 0.0;
+  double drop_heads = 0.0;
+  int64_t keep_vocab = 0;
   int64_t round_channels = 64;
   bool refit = true;
   double damping = 0.003;
@@ -25,16 +27,21 @@ struct PruneOptions {
 };
 template <class Visitor>
 void visit_fields(PruneOptions& o, Visitor&& field) {
-  field(o.layers, "layers", "number of layers to remove, those that change the hidden state least");
-  field(o.ffn, "ffn", "share of the feed-forward channels to remove from every layer, 0 <= x < 1");
-  field(o.heads, "heads",
+  field(o.drop_layers, "drop_layers", "number of layers to remove, those that change the hidden state least");
+  field(o.drop_ffn, "drop_ffn", "share of the feed-forward channels to remove from every layer, 0 <= x < 1");
+  field(o.drop_heads, "drop_heads",
         "share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1; rounded to the "
         "nearest count, one group stays");
-  field(o.vocab, "vocab", "tokens to keep; 0 keeps all");
+  field(o.keep_vocab, "keep_vocab", "number of tokens to keep in the vocabulary; 0 keeps all");
   field(o.round_channels, "round_channels", "feed-forward widths are multiples of this");
   field(o.refit, "refit", "fit what is left of each output projection to the whole model's output by least squares");
   field(o.damping, "damping", "share of itself added to each entry of the diagonal of X^T X before it is inverted");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
+}
+inline constexpr RenamedField kPruneRenamed[] = {
+    {"layers", "drop_layers"}, {"ffn", "drop_ffn"}, {"heads", "drop_heads"}, {"vocab", "keep_vocab"}};
+inline std::span<const RenamedField> renamed_fields(const PruneOptions&) {
+  return kPruneRenamed;
 }
 
 struct LayerCut {

@@ -123,7 +123,7 @@ VocabularyCut trim_vocabulary(const TokenizerData& data, const std::vector<int64
   for (const int32_t id : candidates)
     if (is_always_kept(tokenizer, id, count(id) > 0)) keeper.keep(id);
   if (keeper.count() > target)
-    throw usage_error("vocab", "is too small for the bytes and special tokens",
+    throw usage_error("keep_vocab", "is too small for the bytes and special tokens",
                       "at least " + std::to_string(keeper.count()), std::to_string(target));
   const std::vector<int64_t> order = merge_order(data);
   std::erase_if(candidates, [&](int32_t id) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/host/float_environment.h"
@@ -37,8 +38,26 @@ std::string python_type() {
 }
 
 template <class T>
+T cast(const std::string& name, const py::handle& given);
+
+// Entries that count bytes may be sizes: {"bytes": "60MB"}.
+inline std::map<std::string, double> cast_amounts(const std::string& name, const py::handle& given) {
+  std::map<std::string, double> amounts;
+  for (const auto& [key, entry] : given.cast<std::map<std::string, py::object>>()) {
+    if (!py::isinstance<py::str>(entry))
+      amounts[key] = cast<double>(name + "." + key, entry);
+    else if (!parse_amount(key, entry.cast<std::string>(), amounts[key]))
+      throw usage_error(name + "." + key, "has another type",
+                        counts_bytes(key) ? "a number or a size such as 60MB" : "a number",
+                        printable(py::repr(entry).cast<std::string>()));
+  }
+  return amounts;
+}
+
+template <class T>
 T cast(const std::string& name, const py::handle& given) {
   try {
+    if constexpr (std::is_same_v<T, std::map<std::string, double>>) return cast_amounts(name, given);
     if (std::is_same_v<T, bool> && !py::isinstance<py::bool_>(given)) throw py::cast_error();
     return (std::is_same_v<T, std::vector<std::string>> ? plain_list(given) : plain(given)).template cast<T>();
   } catch (const py::cast_error&) {
@@ -60,6 +79,8 @@ int take_threads(py::dict& given);
 template <class Options>
 Options take_options(py::dict& given) {
   Options options;
+  for (const RenamedField& field : renamed_fields(options))
+    if (given.contains(field.before)) throw usage_error(field.before, std::string("is called `") + field.now + "` now");
   visit_fields(options, [&](auto& value, const char* name, const char*) { value = take(given, name, value); });
   return options;
 }

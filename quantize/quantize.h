@@ -13,6 +13,7 @@
 #include "compress/token_dataset.h"
 #include "compress/weight_source.h"
 #include "quantize/qad_options.h"
+#include "runtime/base/field_rules.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/blocks/quant_format.h"
@@ -65,12 +66,10 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   visit_fields(o.qad, field);
 }
 
+std::vector<FieldRule> rules_of(const QuantizeOptions& options);
 // Every value that no model could be quantized with: an unknown or unwritable type, a role that is none, both or
 // neither of `to` and `target_size`.
 std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& options);
-
-// "60MB", "58MiB", "1.5GB", "60000000" -> bytes; Error{Usage} otherwise.
-uint64_t parse_size(const std::string& text, const std::string& where = "target_size");
 
 struct Fallback {
   std::string tensor;
@@ -106,6 +105,10 @@ using Sensitivity = std::map<std::string, std::map<TensorType, double>>;
 // kind can hold.
 QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,
                                const Sensitivity* measured = nullptr);
+
+// The whole file where each tensor takes the smallest type that a size may choose for it (options.compat, lattice,
+// keep).
+uint64_t smallest_file_bytes(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target);
 
 struct QuantizedTensor {
   TensorType type;

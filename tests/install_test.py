@@ -1,6 +1,7 @@
 """`cmake --install` into a prefix, as a distribution would: programs of C and C++ built outside the tree with pkg-config and with
 find_package, the pages, the recipes, and what the programs ask of the C library."""
 
+import json
 import os
 import pathlib
 import re
@@ -93,8 +94,9 @@ def test_a_prefix_holds_what_a_package_has(prefix):
 
 def test_the_installed_programs_run(prefix, tmp_path):
     assert run(prefix / "bin/attar-run", "--version", cwd=tmp_path).startswith("attar-run ")
-    listed = run(prefix / "bin/attar", "recipes", cwd=tmp_path)
-    assert str(prefix / "share/attar/recipes/tiny.yaml") in listed
+    listed = json.loads(run(prefix / "bin/attar", "recipes", "--json", cwd=tmp_path))["recipes"]
+    assert str(prefix / "share/attar/recipes/tiny.yaml") in [recipe["path"] for recipe in listed]
+    assert "attar run" in run(prefix / "bin/attar", "recipes", "show", "tiny", cwd=tmp_path)
 
 
 def test_programs_outside_the_tree(prefix, tmp_path):

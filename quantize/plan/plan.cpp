@@ -1,6 +1,5 @@
 // Which type each tensor gets: one type for all, a llama.cpp preset with its own rules, or the best that fits a size.
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "quantize/plan/plan_entry.h"
@@ -120,23 +119,6 @@ uint64_t QuantizePlan::tensor_bytes() const {
   return total;
 }
 
-uint64_t parse_size(const std::string& text, const std::string& where) {
-  struct Unit {
-    const char* suffix;
-    double bytes;
-  };
-  static constexpr Unit kUnits[] = {{"", 1.0},   {"B", 1.0},      {"KB", 1e3},     {"MB", 1e6},
-                                    {"GB", 1e9}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}};
-  double number = 0.0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string suffix(end, text.data() + text.size());
-  if (code == std::errc() && number > 0.0 && number < 1e15)
-    for (const Unit& unit : kUnits)
-      if (suffix == unit.suffix) return static_cast<uint64_t>(number * unit.bytes);
-  throw usage_error(where, "is not a size", "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB",
-                    printable(text));
-}
-
 std::vector<std::string> QuantizePlan::fallback_lines() const {
   std::vector<std::string> lines;
   for (const Fallback& fallback : fallbacks)
@@ -145,39 +127,46 @@ std::vector<std::string> QuantizePlan::fallback_lines() const {
   return lines;
 }
 
+std::vector<FieldRule> rules_of(const QuantizeOptions&) {
+  FieldRule to{.field = "to", .any_case = true};
+  for (const Preset& row : kTypes) to.choices.emplace_back(row.name);
+  for (const Preset& row : kPresets) {
+    to.choices.emplace_back(row.name);
+    if (const std::string bare = row.name + kMostly.size();
+        std::find(to.choices.begin(), to.choices.end(), bare) == to.choices.end())
+      to.choices.push_back(bare);
+  }
+  FieldRule keep{.field = "keep", .any_case = true, .words = "a tensor type that Attar writes, such as Q8_0"};
+  for (const QuantFormat& format : quant_formats())
+    if (format.encode != nullptr) keep.choices.emplace_back(format.name);
+  keep.keys = {"embedding", "output", "query", "key", "value", "attention_output", "gate", "up", "down"};
+  return {to,
+          {.field = "target_size", .is_size = true},
+          {.field = "target_bpw", .above = 0.0, .most = 32.0, .words = "bits a weight, above 0 and at most 32"},
+          {.field = "max_kl", .above = 0.0, .words = "nats a token, above 0"},
+          keep,
+          {.field = "compat", .choices = {"2024", "2025", "2026"}},
+          {.field = "preset", .choices = {"fast", "best", "learned"}},
+          {.field = "calibration_tokens", .least = 1},
+          {.field = "qad_tokens", .least = 1},
+          {.field = "qad_learning_rate", .above = 0.0},
+          {.field = "qad_scale_rate", .least = 0.0},
+          {.field = "qad_trains", .choices = {"all", "scales"}},
+          {.field = "qad_batch_tokens", .least = 2},
+          {.field = "qad_signal", .choices = {"auto", "online", "cached"}},
+          {.field = "qad_precision", .choices = {"fp32", "bf16", "auto"}}};
+}
+
 std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
-  std::vector<FieldProblem> problems;
+  std::vector<FieldProblem> problems = broken_rules(o, rules_of(o));
+  for (FieldProblem& problem : problems)
+    if (problem.field == "to") problem.expected = expected_type(*o.to);
   if (int{o.to.has_value()} + int{o.target_size.has_value()} + int{o.target_bpw.has_value()} +
           int{o.max_kl.has_value()} !=
       1)
     problems.push_back({"to", "exactly one of `to`, `target_size`, `target_bpw` and `max_kl`"});
-  if (o.target_bpw && !(*o.target_bpw > 0.0 && *o.target_bpw <= 32.0))
-    problems.push_back({"target_bpw", "bits a weight, above 0 and at most 32", std::to_string(*o.target_bpw)});
-  if (o.max_kl && !(*o.max_kl > 0.0))
-    problems.push_back({"max_kl", "nats a token, above 0", std::to_string(*o.max_kl)});
   if (o.max_kl && !o.importance)
-    problems.push_back({"max_kl", "text to measure divergences on (calibration, with importance)"});
-  if (o.compat != "2024" && o.compat != "2025" && o.compat != "2026")
-    problems.push_back({"compat", "2024, 2025 or 2026", printable(o.compat)});
-  if (o.to && find_preset(*o.to) == nullptr) problems.push_back({"to", expected_type(*o.to), printable(*o.to)});
-  if (o.target_size) {
-    try {
-      parse_size(*o.target_size);
-    } catch (const Error& error) {
-      problems.push_back({"target_size", error.parts().expected, error.parts().got});
-    }
-  }
-  for (const auto& [role, type] : o.keep) {
-    const QuantFormat* format = find_format(type);
-    if (find_role(role) == nullptr)
-      problems.push_back({"keep." + printable(role),
-                          "a role: embedding, output, query, key, value, attention_output, gate, up or down"});
-    if (format == nullptr || format->encode == nullptr)
-      problems.push_back({"keep." + printable(role), "a tensor type that Attar writes, such as Q8_0", printable(type)});
-  }
-  if (o.preset != "best" && o.preset != "fast" && o.preset != "learned")
-    problems.push_back({"preset", "fast, best or learned", printable(o.preset)});
-  if (o.calibration_tokens < 1) problems.push_back({"calibration_tokens", "a whole number of at least 1"});
+    problems.push_back({"max_kl", "text to measure divergences on (calibration, with importance)", "", true});
   return problems;
 }
 

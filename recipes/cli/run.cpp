@@ -1,4 +1,4 @@
-// run, report, recipes.
+// run, report.
 #include "recipes/run/run.h"
 
 #include <CLI/CLI.hpp>
@@ -69,47 +69,14 @@ int run(const Options& options, const GlobalOptions& global) {
   return outcome.gates_passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
 }
 
-// The recipe library lies beside the sources, or beside an installed program.
-std::vector<fs::path> recipe_folders() {
-  std::error_code code;
-  const fs::path program = fs::read_symlink("/proc/self/exe", code).parent_path();
-  return {"recipes", program / "../../recipes", program / "../recipes", program / "../share/attar/recipes"};
-}
-
-std::vector<fs::path> recipe_files() {
-  for (const fs::path& folder : recipe_folders()) {
-    if (!fs::is_directory(folder)) continue;
-    std::vector<fs::path> found;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder))
-      if (entry.path().extension() == ".yaml") found.push_back(entry.path().lexically_normal());
-    std::sort(found.begin(), found.end());
-    if (!found.empty()) return found;
-  }
-  throw usage_error("attar recipes", "finds no recipes", "a folder `recipes` here or beside the program");
-}
-
-// The first line of a recipe's second comment.
-std::string about(const fs::path& recipe) {
-  const std::string text = read_file(recipe.string());
-  const size_t begin = text.find("#\n# ");
-  return begin == std::string::npos ? "" : text.substr(begin + 4, text.find('\n', begin + 4) - begin - 4);
-}
-
-int list_recipes(const GlobalOptions& global) {
-  nlohmann::ordered_json document = {{"schema_version", 1}, {"recipes", nlohmann::ordered_json::array()}};
-  for (const fs::path& path : recipe_files()) {
-    document["recipes"].push_back({{"path", path.string()}, {"about", about(path)}});
-    if (!global.json) std::printf("%-36s %s\n", path.string().c_str(), about(path).c_str());
-  }
-  if (global.json) std::printf("%s\n", document.dump(1).c_str());
-  return 0;
-}
-
 }  // namespace
 
 Action add_run(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
-  command.add_option("RECIPE", options->recipe, "a recipe file (.yaml)")->required();
+  command
+      .add_option("RECIPE", options->recipe,
+                  "a recipe file (.yaml), or the name of one that comes with Attar (attar recipes)")
+      ->required();
   command.add_option("OVERRIDES", options->overrides, "changes such as seed=3 or stages.distill.tokens=1000");
   command.add_option("--out", options->out, "run folder; runs/NAME by default");
   command.add_flag("--resume", options->resume, "go on with the run that the folder holds");
@@ -129,10 +96,6 @@ Action add_report(CLI::App& command, const GlobalOptions& global) {
     if (!global.json) std::printf("\nreport  %s/report.html\n", folder->c_str());
     return 0;
   };
-}
-
-Action add_recipes(CLI::App&, const GlobalOptions& global) {
-  return [&global] { return list_recipes(global); };
 }
 
 }  // namespace attar::cli

@@ -95,6 +95,7 @@ Action add_prune(CLI::App& app, const GlobalOptions& global) {
   add_type(app, state->command.to);
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
+  refuse_renamed(app, renamed_fields(state->options));
   return logged(app, global, state, [](const State& given, const CommandOptions& command, const Progress& progress) {
     return prune_model(command, given.options, progress);
   });

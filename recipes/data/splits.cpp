@@ -98,15 +98,38 @@ void drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, Splits&
   });
 }
 
+namespace {
+
+std::vector<size_t> shuffled(size_t n, uint64_t seed, uint64_t stream) {
+  const CounterRandom random(seed, stream);
+  std::vector<size_t> order(n);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return random.bits(a) < random.bits(b); });
+  return order;
+}
+
+}  // namespace
+
+TokenDataset drawn_tokens(const TokenDataset& dataset, int64_t tokens, uint64_t seed, uint64_t stream) {
+  std::vector<size_t> drawn;
+  int64_t held = 0;
+  for (const size_t i : shuffled(dataset.documents.size(), seed, stream)) {
+    if (held >= tokens) break;
+    drawn.push_back(i), held += static_cast<int64_t>(dataset.documents[i].tokens.size());
+  }
+  std::sort(drawn.begin(), drawn.end());
+  TokenDataset out{dataset.tokenizer_hash, 0, {}, {}, dataset.bos};
+  for (const size_t i : drawn)
+    out.documents.push_back({dataset.documents[i].tokens, dataset.documents[i].in_loss, {}, {}});
+  return out;
+}
+
 TokenDataset weighted(TokenDataset dataset, double weight, uint64_t seed, uint64_t stream) {
   if (weight == 1.0) return dataset;
   const size_t n = dataset.documents.size();
   const auto wanted =
       std::max<size_t>(std::min<size_t>(n, 1), static_cast<size_t>(std::llround(weight * static_cast<double>(n))));
-  const CounterRandom random(seed, stream);
-  std::vector<size_t> drawn(n);
-  std::iota(drawn.begin(), drawn.end(), size_t{0});
-  std::sort(drawn.begin(), drawn.end(), [&](size_t a, size_t b) { return random.bits(a) < random.bits(b); });
+  const std::vector<size_t> drawn = shuffled(n, seed, stream);
   std::vector<size_t> copies(n, n == 0 ? 0 : wanted / n);
   for (size_t i = 0; n > 0 && i < wanted % n; ++i) ++copies[drawn[i]];
   TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, dataset.signal_numerics, {}, dataset.bos};

@@ -36,6 +36,10 @@ struct Splits {
 };
 void drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, Splits& splits);
 
+// Documents of `dataset`, drawn by (seed, stream), until they hold `tokens`, in the order that they have there; without
+// the teacher's signal.
+TokenDataset drawn_tokens(const TokenDataset& dataset, int64_t tokens, uint64_t seed, uint64_t stream);
+
 // `dataset` as if the recipe named its text `weight` times: the whole number of times over, then as many documents,
 // drawn by (seed, stream), as round to that weight; at least one.
 TokenDataset weighted(TokenDataset dataset, double weight, uint64_t seed, uint64_t stream);

@@ -12,7 +12,6 @@
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "export/export.h"
-#include "prune/vocabulary.h"
 #include "quantize/quantize.h"
 #include "recipes/run/qad.h"
 #include "recipes/run/run.h"
@@ -68,6 +67,11 @@ constexpr RuntimeShare kReadShare{.fp32 = 0.53, .deployed = 1.27};   // over who
 
 double tokens_of(const Recipe& recipe, const DataSource& source) {
   if (source.teacher_writes) return static_cast<double>(source.teacher_writes->tokens);
+  if (source.from_train > 0) {
+    double train = 0;
+    for (const DataSource& one : recipe.train) train += tokens_of(recipe, one);
+    return std::min(train, static_cast<double>(source.from_train));
+  }
   const std::string path = recipe_relative(recipe, source.file);
   const double packed = path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0 ? 3.0 : 1.0;
   return source.weight * packed * static_cast<double>(std::filesystem::file_size(path)) / kBytesPerToken;
@@ -123,18 +127,17 @@ class Planner {
                   .seconds = 2.0 * params(teacher_) * work / flops_,
                   .memory_bytes = 3.0 * stored + (written > 0 ? writing_bytes() : 0.0),
                   .disk_bytes = stored},
-                 std::to_string(static_cast<int64_t>(written)) + " tokens written by the teacher");
+                 std::to_string(static_cast<int64_t>(written)) + " tokens written by the teacher" + drawn_note());
   }
   Json operator()(const PruneOptions& options) {
     const double before = params(student_), body = before - embedding(student_);
     const double tokens = std::min(static_cast<double>(options.calibration_tokens),
                                    tokens_of(recipe_, recipe_.calibration) + tokens_of(recipe_, recipe_.train));
     const double walk =
-        options.ffn > 0.0 || options.heads > 0.0 ? walk_bytes(tokens, 2) + kFitGrams * gram_bytes() : 0.0;
+        options.drop_ffn > 0.0 || options.drop_heads > 0.0 ? walk_bytes(tokens, 2) + kFitGrams * gram_bytes() : 0.0;
     student_ = pruned_shape(student_, options);
     if (student_.vocab_size < static_cast<int64_t>(tokenizer_.tokens.size()))  // which tokens stay, the data decides
-      tokenizer_ =
-          trim_vocabulary(tokenizer_, std::vector<int64_t>(tokenizer_.tokens.size()), student_.vocab_size).tokenizer;
+      tokenizer_ = cut_tokenizer(tokenizer_, student_.vocab_size);
     return entry("prune",
                  {.tokens = tokens,
                   .seconds = 4.0 * body * tokens / (kWalkShare * flops_),
@@ -190,6 +193,7 @@ class Planner {
   Json operator()(const VerifyStage& options) {
     double tokens = tokens_of(recipe_, recipe_.evaluation);
     if (options.max_tokens > 0) tokens = std::min(tokens, static_cast<double>(options.max_tokens));
+    for (const std::string& file : options.tasks) tokens += tokens_of(recipe_, {.file = file});
     const double both = params(teacher_) + params(student_), work = 2.0 * both * tokens / flops_;
     const bool fp32 = runtime::is_verified(options, Numerics::Fp32),
                deployed = runtime::is_verified(options, Numerics::Deployed);
@@ -205,6 +209,12 @@ class Planner {
   const Estimate& total() const { return total_; }
 
  private:
+  std::string drawn_note() const {
+    for (const DataSource& source : recipe_.calibration)
+      if (source.from_train > 0)
+        return ", calibration: " + std::to_string(source.from_train) + " tokens drawn from data.train";
+    return {};
+  }
   static double params(const ModelConfig& config) { return static_cast<double>(config.parameter_count()); }
   static double embedding(const ModelConfig& config) {
     return static_cast<double>(config.vocab_size * config.width) * (config.tied_embeddings ? 1.0 : 2.0);

@@ -38,7 +38,7 @@ TokenDataset read_files(const RunState& state, const std::vector<DataSource>& so
                         const Tokenizer& tokenizer, Splits& splits) {
   TokenDataset dataset = dataset_of(tokenizer);
   for (size_t i = 0; i < sources.size(); ++i) {
-    if (sources[i].teacher_writes) continue;
+    if (sources[i].file.empty()) continue;
     TokenDataset part = tokenize_documents(read_documents(recipe_relative(state.recipe, sources[i].file)), tokenizer,
                                            text_options(state.recipe));
     drop_overlapping(part, tokenizer, splits);
@@ -131,6 +131,11 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
     drop_overlapping(dataset, tokenizer, splits);
   }
   append(read_files(state, sources, split, tokenizer, splits), dataset);
+  for (size_t i = 0; i < sources.size(); ++i)  // of the training text, which has lost what other splits hold
+    if (sources[i].from_train > 0)
+      append(
+          drawn_tokens(state.train, sources[i].from_train, static_cast<uint64_t>(state.recipe.seed), split * 256 + i),
+          dataset);
   if (dataset.documents.empty() && !sources.empty())
     throw input_error(std::string("data.") + name, "no document is left", "text that does not repeat another split",
                       std::to_string(splits.in_evaluation) + " that share 13 words with the evaluation text, " +
@@ -156,12 +161,6 @@ void describe_split(const std::string& name, const TokenDataset& dataset, const 
 }
 
 }  // namespace
-
-Provenance own_provenance(const Recipe& recipe) {
-  Provenance provenance;
-  provenance.name = recipe.name + "-teacher";
-  return provenance;
-}
 
 StageRecord prepare_teacher(RunState& state) {
   const ModelRecipe& teacher = state.recipe.teacher;
@@ -198,6 +197,10 @@ StageRecord prepare_data(RunState& state) {
   if (!state.recipe.calibration.empty()) splits.train = runs_of_learned_text(state.train, tokenizer);
   state.calibration = make_split(state, "calibration", state.recipe.calibration, kCalibrationSplit, tokenizer, splits);
   describe_split("calibration", state.calibration, splits, results, record);
+  for (const DataSource& source : state.recipe.calibration)
+    if (source.from_train > 0)
+      record.notes.push_back("data.calibration: documents of data.train, drawn until they hold " +
+                             std::to_string(source.from_train) + " tokens");
   record.results = results.dump();
   return record;
 }

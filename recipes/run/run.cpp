@@ -102,6 +102,11 @@ std::string environment_json(const RunFolder& folder, int threads) {
   return json.dump(1) + "\n";
 }
 
+// Where the paths of a recipe start, wherever its run lies.
+std::string folder_of_paths(const Recipe& recipe) {
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(recipe.path).parent_path()).string();
+}
+
 std::vector<StageRecord> run_stages(RunState& state) {
   std::vector<StageRecord> records;
   records.push_back(finish_once(state, "0-teacher", [&](bool) { return prepare_teacher(state); }));
@@ -129,7 +134,7 @@ RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Pro
   require_measurable(recipe, options);
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
   const RecipeInputs inputs = open_inputs(recipe);
-  RunFolder folder(path, resolved_yaml(recipe), inputs.sha256, options.resume);
+  RunFolder folder(path, resolved_yaml(recipe), folder_of_paths(recipe), inputs.sha256, options.resume);
   const int threads = options.threads > 0 ? options.threads : default_threads();
   write_file_atomically(folder.file("env.json"), environment_json(folder, threads));
 

@@ -21,6 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+const std::string kPathsFrom = "paths_from: ";  // the first line of resolved.yaml
+
 int lock_folder(const std::string& path) {
   const std::string lock_path = path + "/.lock";
   const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -73,7 +75,7 @@ bool holds_work(const std::string& path) {
 
 }  // namespace
 
-RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe,
+RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe, const std::string& paths_from,
                      const std::map<std::string, std::string>& inputs, bool resume)
     : path_(path) {
   refuse_foreign(path);
@@ -84,8 +86,8 @@ RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe
   lock_.fd = lock_folder(path);
   sweep_asides(path);
   if (!holds_work(path)) {
-    bind(resolved_recipe, inputs);
-  } else if (read_file(file("resolved.yaml")) != resolved_recipe) {
+    bind(resolved_recipe, paths_from, inputs);
+  } else if (bound_recipe() != resolved_recipe) {
     throw usage_error(path, "holds the run of another recipe", "", "",
                       "compare it with resolved.yaml there; choose another folder with --out, or delete this one");
   } else if (!resume) {
@@ -96,9 +98,15 @@ RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe
   }
 }
 
-void RunFolder::bind(const std::string& resolved_recipe, const std::map<std::string, std::string>& inputs) {
+std::string RunFolder::bound_recipe() const {
+  const std::string text = read_file(file("resolved.yaml"));
+  return text.rfind(kPathsFrom, 0) == 0 ? text.substr(text.find('\n') + 1) : text;
+}
+
+void RunFolder::bind(const std::string& resolved_recipe, const std::string& paths_from,
+                     const std::map<std::string, std::string>& inputs) {
   for (const char* name : {"checkpoints", "env.json", "metrics.jsonl"}) fs::remove_all(file(name));
-  write_file_atomically(file("resolved.yaml"), resolved_recipe);
+  write_file_atomically(file("resolved.yaml"), kPathsFrom + Json(paths_from).dump() + "\n" + resolved_recipe);
   write_file_atomically(file("inputs.json"), Json(inputs).dump(1) + "\n");
 }
 

@@ -18,10 +18,11 @@ struct StageRecord {
 
 class RunFolder {
  public:
-  // Creates or opens. `inputs`: SHA-256 of what the recipe takes from outside, by name. Error{Resources}: another
-  // process uses it. Error{Usage}: it holds a run and `resume` is off, a run of another recipe, or one that began with
-  // other inputs. A folder in which no work lies yet is bound anew.
-  RunFolder(const std::string& path, const std::string& resolved_recipe,
+  // Creates or opens. `paths_from`: the folder at which the recipe's paths start. `inputs`: SHA-256
+  // of what the recipe takes from outside, by name. Error{Resources}: another process uses it. Error{Usage}: it holds a
+  // run and `resume` is off, a run of another recipe, or one that began with other inputs. A folder in which no work
+  // lies yet is bound anew.
+  RunFolder(const std::string& path, const std::string& resolved_recipe, const std::string& paths_from,
             const std::map<std::string, std::string>& inputs, bool resume);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
@@ -38,7 +39,9 @@ class RunFolder {
   void start_metrics(const std::string& stage);  // drops lines of `stage` that an interrupted run left
 
  private:
-  void bind(const std::string& resolved_recipe, const std::map<std::string, std::string>& inputs);
+  std::string bound_recipe() const;  // resolved.yaml without its `paths_from`
+  void bind(const std::string& resolved_recipe, const std::string& paths_from,
+            const std::map<std::string, std::string>& inputs);
   void check_inputs(const std::map<std::string, std::string>& inputs) const;
 
   std::string path_;

@@ -42,11 +42,6 @@ struct RunState {
   ExportInfo export_info() const;
 };
 
-// What an export of this recipe's student says about itself.
-ExportInfo export_info(const Recipe& recipe, const Provenance& teacher);
-// Of a teacher that is trained here.
-Provenance own_provenance(const Recipe& recipe);
-
 // Opens or trains the teacher; writes, reads or tokenizes the data. Both resume from the run folder.
 StageRecord prepare_teacher(RunState& state);
 StageRecord prepare_data(RunState& state);

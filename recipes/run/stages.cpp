@@ -79,15 +79,6 @@ TokenDataset RunState::in_student_vocabulary(const TokenDataset& data) const {
   return remap_dataset(data, from, to, VocabularyCut{tokenizer, kept_tokens});
 }
 
-ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {
-  ExportInfo info;
-  info.provenance = teacher;
-  if (!teacher.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), teacher.name);
-  info.provenance.name = recipe.name;
-  info.recipe_name = recipe.name;
-  info.attar_version = ATTAR_VERSION;
-  return info;
-}
 ExportInfo RunState::export_info() const {
   return attar::export_info(recipe, teacher->provenance());
 }

@@ -22,6 +22,7 @@ std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std
                  {"gradient_norm", step.gradient_norm},
                  {"learning_rate", step.learning_rate}};
     for (const auto& [part, value] : step.parts) line[part] = value;
+    if (step.held_out) line["held_out"] = *step.held_out;
     if (step.gaps) line["unsignalled"] = step.gaps->unsignalled, line["dropped_mass"] = step.gaps->dropped_mass;
     folder.append_metric(line.dump());
   };
@@ -32,10 +33,11 @@ std::string training_curve(const TrainResult& trained) {
   const size_t n = trained.history.size();
   const size_t stride = std::max<size_t>(1, (n + kCurvePoints - 1) / kCurvePoints);
   for (size_t i = 0; i < n; ++i) {
-    if (i % stride != 0 && i + 1 != n) continue;
     const TrainStep& step = trained.history[i];
+    if (i % stride != 0 && i + 1 != n && !step.held_out) continue;
     Json point = {{"step", step.step}, {"tokens", step.tokens}, {"loss", step.loss}};
     for (const auto& [part, value] : step.parts) point[part] = value;
+    if (step.held_out) point["held_out"] = *step.held_out;
     out.push_back(point);
   }
   return out.dump();

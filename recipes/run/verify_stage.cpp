@@ -93,6 +93,7 @@ StageRecord run_stage(RunState& state, const std::string& name, const VerifyStag
   runtime::VerifyOptions how = options;
   how.chat_template = options.chat_template.empty() ? recipe_template(state.recipe)
                                                     : template_path(state.recipe, options.chat_template);
+  for (std::string& file : how.tasks) file = recipe_relative(state.recipe, file);
   runtime::VerifyResults results;
   {
     ThreadPool pool(state.threads);

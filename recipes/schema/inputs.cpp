@@ -1,60 +1,148 @@
 #include "recipes/schema/inputs.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
+#include "prune/vocabulary.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/jinja/known_templates.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/text_file.h"
+#include "runtime/judge/evaluate.h"
 
 namespace attar {
 namespace {
 
 namespace fs = std::filesystem;
 
+// Collects what fails, each with its place.
+class Looker {
+ public:
+  Looker(const Recipe& looked_at, LookAt look_at) : recipe(looked_at), everything(look_at == LookAt::Everything) {}
+
+  void problem(const std::string& key, ProblemKind kind, const std::string& what) {
+    problems.push_back({kind, place_of(recipe.places, key), what});
+  }
+  // Whether `work` went through.
+  template <class Work>
+  bool attempt(const std::string& key, Work&& work, const std::string& before = {}) {
+    try {
+      work();
+      return true;
+    } catch (const Error& error) {
+      problem(key, error.kind() == ErrorKind::Usage ? ProblemKind::Whole : ProblemKind::Input, before + error.what());
+      return false;
+    }
+  }
+
+  const Recipe& recipe;
+  const bool everything;
+  std::vector<RecipeProblem> problems{};
+  RecipeInputs inputs{};
+  bool has_chats = false;
+};
+
+// What a path of the recipe would have been, seen from where the command was typed.
+std::string meant_path(const std::string& given, const std::string& path) {
+  if (given.empty() || fs::path(given).is_absolute() || fs::exists(path) || !fs::exists(given)) return {};
+  return "; paths in a recipe start at its folder: " +
+         fs::relative(fs::absolute(given), fs::absolute(path).parent_path()).string() +
+         " would be the one that lies here";
+}
+
+std::string model_path(const Recipe& recipe, const std::string& given) {
+  const std::string path = recipe_model(recipe, given);
+  if (const std::string meant = meant_path(given, path); path != given && !meant.empty())
+    throw input_error(path, "does not exist" + meant);
+  return path;
+}
+
 TokenizerData read_own_tokenizer(const Recipe& recipe) {
-  const std::string path = recipe_model(recipe, recipe.teacher.tokenizer);
+  const std::string path = model_path(recipe, recipe.teacher.tokenizer);
   return fs::is_directory(path) ? read_hf_tokenizer(path) : ModelFile::open(path).tokenizer();
 }
 
-std::vector<std::string> data_files(const Recipe& recipe) {
-  std::vector<std::string> files;
-  for (const auto* split : {&recipe.train, &recipe.calibration, &recipe.evaluation})
-    for (const DataSource& source : *split) {
-      const std::string& file = source.teacher_writes ? source.teacher_writes->prompts : source.file;
-      if (!file.empty()) files.push_back(file);
+void look_at_data(Looker& look) {
+  const auto read = [&](const std::string& key, const std::string& file) {
+    if (file.empty() || look.inputs.sha256.contains(file)) return;
+    look.attempt(key, [&] {
+      const std::string path = recipe_relative(look.recipe, file);
+      if (fs::is_directory(path)) throw input_error(path, "is a folder", "a text or chat file");
+      if (const std::string meant = meant_path(file, path); !meant.empty())
+        throw input_error(path, "does not exist" + meant);
+      // Text that cannot be read is found now, not after the teacher's training.
+      const std::vector<Document> documents = read_documents(path);
+      look.has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
+      look.inputs.sha256[file] = sha256_of_file(path);
+    });
+  };
+  for (const auto& [name, split] : {std::pair("train", &look.recipe.train),
+                                    {"calibration", &look.recipe.calibration},
+                                    {"evaluation", &look.recipe.evaluation}})
+    for (size_t i = 0; i < split->size(); ++i) {
+      const DataSource& source = (*split)[i];
+      read(std::string("data.") + name + "." + std::to_string(i),
+           source.teacher_writes ? source.teacher_writes->prompts : source.file);
     }
-  return files;
 }
 
-void open_teacher(const Recipe& recipe, RecipeInputs& inputs) {
-  if (recipe.teacher.model.empty()) {
-    inputs.own_tokenizer = read_own_tokenizer(recipe);
-    inputs.sha256["tokenizer"] = sha256(Tokenizer(inputs.own_tokenizer).hash() + inputs.own_tokenizer.chat_template);
-    inputs.teacher_config =
-        to_config(*recipe.teacher.architecture, static_cast<int64_t>(inputs.own_tokenizer.tokens.size()));
-    inputs.teacher_bytes = 4 * static_cast<uint64_t>(inputs.teacher_config.parameter_count());
-    return;
+void look_at_tasks(Looker& look) {
+  for (size_t i = 0; i < look.recipe.stages.size(); ++i)
+    if (const auto* verify = std::get_if<VerifyStage>(&look.recipe.stages[i]))
+      for (const std::string& file : verify->tasks)
+        look.attempt(
+            "stages." + std::to_string(i),
+            [&] {
+              const std::string path = recipe_relative(look.recipe, file);
+              runtime::read_task(path);
+              look.inputs.sha256[file] = sha256_of_file(path);
+            },
+            "verify.tasks: ");
+}
+
+bool look_at_teacher(Looker& look) {
+  RecipeInputs& inputs = look.inputs;
+  const ModelRecipe& teacher = look.recipe.teacher;
+  if (teacher.model.empty()) {
+    if (teacher.tokenizer.empty()) return false;  // said already
+    const bool read = look.attempt("teacher.tokenizer", [&] {
+      inputs.own_tokenizer = read_own_tokenizer(look.recipe);
+      inputs.sha256["tokenizer"] = sha256(Tokenizer(inputs.own_tokenizer).hash() + inputs.own_tokenizer.chat_template);
+    });
+    if (!read || !look.everything || !teacher.architecture) return false;
+    return look.attempt("teacher", [&] {
+      inputs.teacher_config =
+          to_config(*teacher.architecture, static_cast<int64_t>(inputs.own_tokenizer.tokens.size()));
+      inputs.teacher_bytes = 4 * static_cast<uint64_t>(inputs.teacher_config.parameter_count());
+    });
   }
-  inputs.teacher = ModelFile::open(recipe_model(recipe, recipe.teacher.model));
-  inputs.sha256["teacher"] = inputs.teacher->content_hash();
-  inputs.teacher_config = inputs.teacher->config();
-  inputs.teacher_bytes = inputs.teacher->size_bytes();
+  return look.attempt("teacher", [&] {
+    inputs.teacher = ModelFile::open(model_path(look.recipe, teacher.model));
+    inputs.sha256["teacher"] = inputs.teacher->content_hash();
+    inputs.teacher_config = inputs.teacher->config();
+    inputs.teacher_bytes = inputs.teacher->size_bytes();
+  });
 }
 
-void open_student(const Recipe& recipe, RecipeInputs& inputs) {
+bool look_at_student(Looker& look) {
+  RecipeInputs& inputs = look.inputs;
   inputs.student_config = inputs.teacher_config;
-  if (!recipe.student) return;
-  if (recipe.student->model.empty()) {
-    inputs.student_config = to_config(*recipe.student->architecture, inputs.teacher_config.vocab_size);
-    return;
+  const std::optional<ModelRecipe>& student = look.recipe.student;
+  if (!student) return true;
+  if (student->model.empty()) {
+    if (!look.everything || !student->architecture) return false;
+    return look.attempt("student", [&] {
+      inputs.student_config = to_config(*student->architecture, inputs.teacher_config.vocab_size);
+    });
   }
-  inputs.student = ModelFile::open(recipe_model(recipe, recipe.student->model));
-  inputs.sha256["student"] = inputs.student->content_hash();
-  inputs.student_config = inputs.student->config();
+  return look.attempt("student", [&] {
+    inputs.student = ModelFile::open(model_path(look.recipe, student->model));
+    inputs.sha256["student"] = inputs.student->content_hash();
+    inputs.student_config = inputs.student->config();
+  });
 }
 
 bool teacher_answers(const Recipe& recipe) {
@@ -77,13 +165,94 @@ void choose_template(const Recipe& recipe, bool has_chats, RecipeInputs& inputs)
   if (!inputs.teacher) inputs.own_tokenizer.chat_template = inputs.chat_template;
 }
 
-// The teacher reads what the student reads.
-void check_sequences(const Recipe& recipe, const RecipeInputs& inputs) {
-  for (size_t i = 0; i < recipe.stages.size(); ++i)
+// What is longer than the models' context. The teacher reads what the student reads.
+void check_lengths(Looker& look, int64_t context) {
+  const Recipe& recipe = look.recipe;
+  if (recipe.teacher.pretrain)
+    if (const std::string wrong = sequence_problem(*recipe.teacher.pretrain, look.inputs.teacher_config.context_length);
+        !wrong.empty())
+      look.problem("teacher.pretrain", ProblemKind::Whole, "teacher.pretrain." + wrong);
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const std::string key = "stages." + std::to_string(i);
     if (const auto* distill = std::get_if<DistillOptions>(&recipe.stages[i]))
-      for (const ModelConfig* config : {&inputs.teacher_config, &inputs.student_config})
-        if (const std::string wrong = sequence_problem(*distill, config->context_length); !wrong.empty())
-          throw usage_error(recipe.path, "stage " + std::to_string(i + 1) + ": distill." + wrong);
+      if (const std::string wrong = sequence_problem(*distill, context); !wrong.empty())
+        look.problem(key, ProblemKind::Whole, "distill." + wrong);
+    if (const auto* verify = std::get_if<VerifyStage>(&recipe.stages[i]);
+        verify != nullptr && verify->context > context)
+      look.problem(key, ProblemKind::Whole,
+                   "verify.context = " + std::to_string(verify->context) + ": expected at most " +
+                       std::to_string(context) + ", the models' context");
+  }
+}
+
+// What a stage asks of a student that the stages before have shaped.
+struct Shape {
+  ModelConfig config;
+  TokenizerData tokenizer;
+  bool cut = false;                      // which tokens stay, the data decides: sizes are those of the tensors alone
+  std::optional<uint64_t> gguf_bytes{};  // of the smallest file that the quantize stage before can write
+};
+
+std::string megabytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) * 1e-6);
+  return text;
+}
+
+void check_gate_of_size(Looker& look, const std::string& key, const VerifyStage& verify, const Shape& shape) {
+  const auto gate = verify.gates.find("bytes");
+  if (gate == verify.gates.end() || !shape.gguf_bytes || gate->second >= static_cast<double>(*shape.gguf_bytes)) return;
+  look.problem(key, ProblemKind::Whole,
+               "verify.gates.bytes = " + megabytes(static_cast<uint64_t>(gate->second)) +
+                   ": cannot be met; the quantize stage before it writes at least " + megabytes(*shape.gguf_bytes));
+}
+
+// The shape of the student through all stages.
+void check_shapes(Looker& look, Shape shape) {
+  const ExportInfo info =
+      export_info(look.recipe, look.inputs.teacher ? look.inputs.teacher->provenance() : own_provenance(look.recipe));
+  for (size_t i = 0; i < look.recipe.stages.size(); ++i) {
+    const std::string key = "stages." + std::to_string(i);
+    const Stage& stage = look.recipe.stages[i];
+    if (const auto* prune = std::get_if<PruneOptions>(&stage)) {
+      look.attempt(key, [&] {
+        shape.config = pruned_shape(shape.config, *prune);
+        if (shape.config.vocab_size >= static_cast<int64_t>(shape.tokenizer.tokens.size())) return;
+        shape.tokenizer = cut_tokenizer(shape.tokenizer, shape.config.vocab_size), shape.cut = true;
+      });
+    } else if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
+      look.attempt(
+          key,
+          [&] {
+            const PlanTarget target = shape.cut ? PlanTarget{} : gguf_plan_target(shape.config, shape.tokenizer, info);
+            const QuantizePlan plan = plan_quantization(shape.config, *quantize, target);
+            shape.gguf_bytes = quantize->to ? plan.tensor_bytes() + target.fixed_bytes
+                                            : smallest_file_bytes(shape.config, *quantize, target);
+          },
+          "quantize.");
+    } else if (const auto* verify = std::get_if<VerifyStage>(&stage)) {
+      check_gate_of_size(look, key, *verify, shape);
+    }
+  }
+}
+
+Looker looked(const Recipe& recipe, LookAt look_at) {
+  Looker look(recipe, look_at);
+  look_at_data(look);
+  look_at_tasks(look);
+  const bool teacher = look_at_teacher(look), student = look_at_student(look);
+  if (teacher || !look.inputs.own_tokenizer.tokens.empty())
+    look.attempt("data.chat_template",
+                 [&] { choose_template(recipe, look.has_chats || teacher_answers(recipe), look.inputs); });
+  if (!teacher || !student || !look.everything) return look;
+  check_lengths(look, std::min(look.inputs.teacher_config.context_length, look.inputs.student_config.context_length));
+  const RecipeInputs& in = look.inputs;
+  Shape shape{in.student_config, in.student   ? in.student->tokenizer()
+                                 : in.teacher ? in.teacher->tokenizer()
+                                              : in.own_tokenizer};
+  if (!in.chat_template.empty()) shape.tokenizer.chat_template = in.chat_template;
+  check_shapes(look, std::move(shape));
+  return look;
 }
 
 }  // namespace
@@ -94,9 +263,7 @@ std::string recipe_relative(const Recipe& recipe, const std::string& file) {
 }
 
 std::string recipe_model(const Recipe& recipe, const std::string& model) {
-  if (model.rfind("pip:", 0) == 0) return model;
-  const std::string beside = recipe_relative(recipe, model);
-  return fs::exists(beside) ? beside : model;
+  return model.rfind("pip:", 0) == 0 ? model : recipe_relative(recipe, model);
 }
 
 std::string recipe_template(const Recipe& recipe) {
@@ -108,37 +275,33 @@ std::string template_path(const Recipe& recipe, const std::string& given) {
 }
 
 RecipeInputs open_inputs(const Recipe& recipe) {
-  RecipeInputs inputs;
-  bool has_chats = false;
-  for (const std::string& file : data_files(recipe)) {
-    const std::string path = recipe_relative(recipe, file);
-    if (fs::is_directory(path)) throw input_error(path, "is a folder", "a text or chat file");
-    // Text that cannot be read is found now, not after the teacher's training.
-    const std::vector<Document> documents = read_documents(path);
-    has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
-    inputs.sha256[file] = sha256_of_file(path);
-  }
-  open_teacher(recipe, inputs);
-  choose_template(recipe, has_chats || teacher_answers(recipe), inputs);
-  open_student(recipe, inputs);
-  check_sequences(recipe, inputs);
-  for (const StageProblem& problem : shape_problems(recipe, inputs.student_config))
-    throw usage_error(recipe.path, "stage " + std::to_string(problem.stage + 1) + ": " + problem.what);
-  return inputs;
+  Looker found = looked(recipe, LookAt::Everything);
+  throw_problems(recipe.file, found.problems);
+  return std::move(found.inputs);
 }
 
-std::vector<StageProblem> shape_problems(const Recipe& recipe, ModelConfig student) {
-  std::vector<StageProblem> problems;
-  for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    try {
-      if (const auto* prune = std::get_if<PruneOptions>(&recipe.stages[i])) student = pruned_shape(student, *prune);
-      if (const auto* quantize = std::get_if<QuantizeOptions>(&recipe.stages[i]))
-        plan_quantization(student, *quantize, {});  // a size that tensors alone go past is known to fail
-    } catch (const Error& error) {
-      problems.push_back({i, error.what()});
-    }
-  }
-  return problems;
+std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at) {
+  return looked(recipe, look_at).problems;
+}
+
+ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {
+  ExportInfo info;
+  info.provenance = teacher;
+  if (!teacher.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), teacher.name);
+  info.provenance.name = recipe.name;
+  info.recipe_name = recipe.name;
+  info.attar_version = ATTAR_VERSION;
+  return info;
+}
+
+Provenance own_provenance(const Recipe& recipe) {
+  Provenance provenance;
+  provenance.name = recipe.name + "-teacher";
+  return provenance;
+}
+
+TokenizerData cut_tokenizer(const TokenizerData& tokenizer, int64_t size) {
+  return trim_vocabulary(tokenizer, std::vector<int64_t>(tokenizer.tokens.size()), size).tokenizer;
 }
 
 }  // namespace attar

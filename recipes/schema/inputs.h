@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "export/export.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/formats/model_file.h"
 
@@ -14,7 +15,7 @@ namespace attar {
 
 // A data file of a recipe, seen from the recipe's own folder.
 std::string recipe_relative(const Recipe& recipe, const std::string& file);
-// A MODEL of a recipe: pip:PACKAGE, or a path seen from the recipe's folder, else from the working folder.
+// A MODEL of a recipe: pip:PACKAGE, or a path seen from the recipe's folder.
 std::string recipe_model(const Recipe& recipe, const std::string& model);
 
 // `data.chat_template`: a name, or a file seen from the recipe's folder; empty: each model's own.
@@ -31,14 +32,19 @@ struct RecipeInputs {
   std::map<std::string, std::string> sha256;  // of the contents, by "teacher", "student", "tokenizer" or data file
 };
 
-// Error{Input}: what is missing or cannot be read. Error{Usage}: what a model of this shape cannot go through.
+// Every problem at once: files that are missing or cannot be read, models, what a model of this shape cannot go
+// through.
 RecipeInputs open_inputs(const Recipe& recipe);
+enum class LookAt { Files, Everything };
+std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at);
 
-// Stages that a student of this shape cannot go through: index and what is wrong.
-struct StageProblem {
-  size_t stage;
-  std::string what;
-};
-std::vector<StageProblem> shape_problems(const Recipe& recipe, ModelConfig student);
+// What an export of this recipe's student says about itself.
+ExportInfo export_info(const Recipe& recipe, const Provenance& teacher);
+// Of a teacher that is trained here.
+Provenance own_provenance(const Recipe& recipe);
+
+// What stays of a tokenizer when a vocabulary is cut to `size`, whatever the data says. Error{Usage}: less than what is
+// always kept.
+TokenizerData cut_tokenizer(const TokenizerData& tokenizer, int64_t size);
 
 }  // namespace attar

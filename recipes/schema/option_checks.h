@@ -7,10 +7,21 @@
 
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
+#include "runtime/base/field_rules.h"
 #include "runtime/base/fields.h"
 
 namespace attar {
 
+// What one value may be, as data (quantize.h has those of QuantizeOptions).
+std::vector<FieldRule> rules_of(const PruneOptions& options);
+std::vector<FieldRule> rules_of(const DistillOptions& options);
+std::vector<FieldRule> rules_of(const ExportOptions& options);
+std::vector<FieldRule> rules_of(const VerifyStage& options);
+std::vector<FieldRule> rules_of(const TeacherWrites& options);
+std::vector<FieldRule> rules_of(const Architecture& options);
+std::vector<FieldRule> rules_of(const TextDataOptions& options);
+
+// What breaks a rule, and what several values say together.
 std::vector<FieldProblem> problems_of(const PruneOptions& options);
 std::vector<FieldProblem> problems_of(const DistillOptions& options);
 std::vector<FieldProblem> problems_of(const QuantizeOptions& options);

@@ -13,6 +13,7 @@
 #include "distill/train.h"
 #include "prune/prune.h"
 #include "quantize/quantize.h"
+#include "recipes/schema/problems.h"
 #include "runtime/formats/config.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/verify.h"
@@ -77,11 +78,13 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
 }
 
 // One source of a split: a text or chat file (relative to the recipe), as often as `weight` says (2 is twice, 0.25 a
-// quarter of its documents), or text that the teacher writes.
+// quarter of its documents), text that the teacher writes, or of calibration documents of data.train, drawn by the
+// recipe's seed until they hold `from_train` tokens.
 struct DataSource {
-  std::string file;
+  std::string file{};
   double weight = 1.0;
-  std::optional<TeacherWrites> teacher_writes;
+  std::optional<TeacherWrites> teacher_writes{};
+  int64_t from_train = 0;
 };
 
 // The shape of a model that is trained here; the vocabulary comes from its tokenizer.
@@ -121,20 +124,28 @@ struct ModelRecipe {
 struct Recipe {
   int64_t version = 1;
   std::string name;
-  std::string path;  // of the file; relative paths in it start at its folder
+  std::string about;  // one line, for lists
+  std::string file;   // as messages call it
+  std::string path;   // relative paths start at the folder of this one: of the file, or as its `paths_from` says
   int64_t seed = 0;
   ModelRecipe teacher;
   std::optional<ModelRecipe> student;
   std::vector<DataSource> train, calibration, evaluation;
   TextDataOptions text;  // keys of `data` beside the splits
   std::vector<Stage> stages;
+  RecipePlaces places{};  // of teacher, student, stages.N, data.SPLIT.N, ...
 };
 
-// `overrides`: "stages.1.distill.tokens=1000", "seed=3". Throws Error{Usage} listing every problem at once, one line
-// each: "tiny.yaml:14:3: prune.ffn = 1.4: expected 0 <= x < 1".
+// `path`: a file, or the name of a recipe of the library (library.h). `overrides`: "stages.1.distill.tokens=1000",
+// "seed=3". Without data.calibration it is drawn from data.train, as much as the stages ask for. Throws Error listing
+// every problem at once, one line each, those of the files and models that it names too:
+// "tiny.yaml:14:3: prune.drop_ffn = 1.4: expected 0 <= x < 1".
 Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides);
 // The same of a text that did not come from a file; `path` is what it is called, and where its own paths start.
 Recipe parse_recipe_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides);
+
+// The same problems without throwing, and those of what is named alone; Error for a file that is no YAML.
+std::vector<RecipeProblem> recipe_problems(const std::string& path, const std::vector<std::string>& overrides);
 
 // The recipe with every default written out, as YAML: resolved.yaml.
 std::string resolved_yaml(const Recipe& recipe);

@@ -1,58 +1,51 @@
 #include "recipes/schema/recipe_checks.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
 
-#include "recipes/schema/inputs.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 
 namespace attar {
 namespace {
 
+std::string stage_key(size_t index) {
+  return "stages." + std::to_string(index);
+}
+std::string source_key(const char* split, size_t index) {
+  return std::string("data.") + split + "." + std::to_string(index);
+}
+
 // Text in two splits would be dropped from one of them, document by document.
-void check_disjoint(const YAML::Node& root, const Recipe& recipe, const TellProblem& tell) {
+void check_disjoint(const Recipe& recipe, const TellProblem& tell) {
   const auto refuse = [&](const char* name, const std::vector<DataSource>& split, const char* other_name,
                           const std::vector<DataSource>& other) {
     for (size_t i = 0; i < split.size(); ++i)
       for (const DataSource& source : other)
         if (!source.file.empty() && source.file == split[i].file)
-          tell(root["data"][name][i], std::string("data.") + name + ": " + printable(source.file) + " is in data." +
-                                          other_name + " too; the splits stay apart");
+          tell(source_key(name, i), std::string("data.") + name + ": " + printable(source.file) + " is in data." +
+                                        other_name + " too; the splits stay apart");
   };
   refuse("train", recipe.train, "evaluation", recipe.evaluation);
   refuse("calibration", recipe.calibration, "evaluation", recipe.evaluation);
   refuse("calibration", recipe.calibration, "train", recipe.train);
 }
 
-// What a model of a shape that the recipe itself gives cannot go through.
-void check_shapes(const YAML::Node& root, const Recipe& recipe, const TellProblem& tell) {
-  const ModelRecipe& start = recipe.student ? *recipe.student : recipe.teacher;
-  if (!start.architecture) return;            // of a MODEL, which is opened later
-  constexpr int64_t kSmallestVocabulary = 1;  // the tokenizer is not read yet
-  ModelConfig shape;
-  try {
-    shape = to_config(*start.architecture, kSmallestVocabulary);
-  } catch (const Error& error) {
-    return tell(root[recipe.student ? "student" : "teacher"], error.what());
-  }
-  for (const StageProblem& problem : shape_problems(recipe, shape)) tell(root["stages"][problem.stage], problem.what);
-}
-
-// One teacher writes all of a split, and all of a kept signal is of one kind.
-void check_numerics(const YAML::Node& root, const Recipe& recipe, const TellProblem& tell) {
+// One teacher writes all of a split with one kind of signal, and all of a kept signal is of one kind.
+void check_written(const Recipe& recipe, const TellProblem& tell) {
   const auto differs = [](const DataSource& source, const std::string& numerics) {
     return source.teacher_writes && source.teacher_writes->numerics != numerics;
   };
   for (const auto& [name, split] : {std::pair("train", &recipe.train), std::pair("calibration", &recipe.calibration)}) {
-    const std::string* first = nullptr;
+    const TeacherWrites* first = nullptr;
     for (size_t i = 0; i < split->size(); ++i) {
       const DataSource& source = (*split)[i];
-      if (first != nullptr && differs(source, *first))
-        tell(root["data"][name][i], std::string("data.") + name + ": expected the same `numerics` in each " +
-                                        "teacher_writes of a split, " + *first + " before");
-      if (source.teacher_writes && first == nullptr) first = &source.teacher_writes->numerics;
+      if (first != nullptr && differs(source, first->numerics))
+        tell(source_key(name, i), std::string("data.") + name + ": expected the same `numerics` in each " +
+                                      "teacher_writes of a split, " + first->numerics + " before");
+      if (first != nullptr && source.teacher_writes && source.teacher_writes->signal_top_k != first->signal_top_k)
+        tell(source_key(name, i), std::string("data.") + name + ": expected the same `signal_top_k` in each " +
+                                      "teacher_writes of a split, " + std::to_string(first->signal_top_k) + " before");
+      if (source.teacher_writes && first == nullptr) first = &*source.teacher_writes;
     }
   }
   const bool reads = std::any_of(recipe.train.begin(), recipe.train.end(), [](const DataSource& source) {
@@ -63,58 +56,78 @@ void check_numerics(const YAML::Node& root, const Recipe& recipe, const TellProb
     if (distill == nullptr || distill->signal != "cached" || !reads) continue;
     for (const DataSource& source : recipe.train)
       if (differs(source, distill->signal_numerics))
-        return tell(root["stages"][i], "distill.signal_numerics = " + distill->signal_numerics +
-                                           ": expected the `numerics` of data.train's teacher_writes, since "
-                                           "files of data.train are read too");
+        return tell(stage_key(i), "distill.signal_numerics = " + distill->signal_numerics +
+                                      ": expected the `numerics` of data.train's teacher_writes, since "
+                                      "files of data.train are read too");
   }
 }
 
-// What one key cannot know: stages that need data, a teacher that is not there, an order that cannot work.
-void check_whole(const YAML::Node& root, const Recipe& recipe, const TellProblem& tell) {
-  bool quantized = false, exported = false;
-  if (const ModelRecipe& teacher = recipe.teacher; teacher.pretrain && teacher.architecture)
-    if (const std::string wrong = sequence_problem(*teacher.pretrain, teacher.architecture->context); !wrong.empty())
-      tell(root["teacher"]["pretrain"], "teacher.pretrain." + wrong);
-  if (recipe.teacher.pretrain && std::none_of(recipe.train.begin(), recipe.train.end(),
-                                              [](const DataSource& source) { return !source.file.empty(); }))
-    tell(root["teacher"]["pretrain"], "teacher.pretrain: needs a file in data.train");
-  const YAML::Node stages = root["stages"];
-  for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    const Stage& stage = recipe.stages[i];
-    const YAML::Node at = stages[i];
-    const bool changes_weights =
-        std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
-    if (changes_weights && quantized)
-      tell(at, std::string(stage_name(stage)) + ": cannot follow quantize; move it before");
-    if (std::holds_alternative<DistillOptions>(stage) && recipe.train.empty()) tell(at, "distill: needs data.train");
-    if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty())
-      tell(at, "prune: needs data.calibration");
-    if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
-      if (quantize->importance && recipe.calibration.empty())
-        tell(at, "quantize: needs data.calibration, or importance: false");
-      if (quantize->preset == "learned" && recipe.train.empty()) tell(at, "quantize: preset learned needs data.train");
-      quantized = true;
+void check_teacher(const Recipe& recipe, const TellProblem& tell) {
+  const ModelRecipe& teacher = recipe.teacher;
+  if (teacher.pretrain && std::none_of(recipe.train.begin(), recipe.train.end(),
+                                       [](const DataSource& source) { return !source.file.empty(); }))
+    tell("teacher.pretrain", "teacher.pretrain: needs a file in data.train");
+  for (const auto& [key, model] :
+       {std::pair("teacher", &teacher), std::pair("student", recipe.student ? &*recipe.student : nullptr)})
+    if (model != nullptr && model->architecture && problems_of(*model->architecture).empty()) {
+      try {
+        to_config(*model->architecture, 1);  // the tokenizer is not read yet
+      } catch (const Error& error) {
+        tell(key, error.what());
+      }
     }
-    if (const auto* exporting = std::get_if<ExportOptions>(&stage)) {
-      exported = true;
-      const auto& formats = exporting->formats;
-      if (!quantized && std::find(formats.begin(), formats.end(), "compressed-tensors") != formats.end())
-        tell(at, "export: compressed-tensors holds codes; it needs a quantize stage before it");
-    }
-    if (std::holds_alternative<VerifyStage>(stage)) {
-      if (recipe.evaluation.empty()) tell(at, "verify: needs data.evaluation");
-      if (!exported) tell(at, "verify: needs an export stage before it, since it judges the exported file");
-    }
+}
+
+// What the stages before have made.
+struct Made {
+  bool quantized = false, exported = false, gguf = false;
+};
+
+void check_stage(const Recipe& recipe, size_t index, Made& made, const TellProblem& tell) {
+  const Stage& stage = recipe.stages[index];
+  const auto wrong = [&](const std::string& what) {
+    tell(stage_key(index), std::string(stage_name(stage)) + ": " + what);
+  };
+  const bool changes_weights =
+      std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
+  if (changes_weights && made.quantized) wrong("cannot follow quantize; move it before");
+  if (std::holds_alternative<DistillOptions>(stage) && recipe.train.empty()) wrong("needs data.train");
+  if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty())
+    wrong("needs data.calibration, or data.train to take some of");
+  if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
+    if (quantize->importance && recipe.calibration.empty())
+      wrong("needs data.calibration or data.train to take some of, or importance: false");
+    if (quantize->preset == "learned" && recipe.train.empty()) wrong("preset learned needs data.train");
+    made.quantized = true;
+  }
+  if (const auto* exporting = std::get_if<ExportOptions>(&stage)) {
+    const auto has = [&](const char* format) {
+      return std::find(exporting->formats.begin(), exporting->formats.end(), format) != exporting->formats.end();
+    };
+    made.exported = true, made.gguf |= has("gguf");
+    if (!made.quantized && has("compressed-tensors"))
+      wrong("compressed-tensors holds codes; it needs a quantize stage before it");
+  }
+  if (std::holds_alternative<VerifyStage>(stage)) {
+    if (recipe.evaluation.empty()) wrong("needs data.evaluation");
+    if (!made.exported)
+      wrong("needs an export stage before it, since it judges the exported file");
+    else if (!made.gguf)
+      wrong("needs gguf among the formats of the export stage before it, since it judges that file");
   }
 }
 
 }  // namespace
 
-void check_recipe(const YAML::Node& root, const Recipe& recipe, const TellProblem& tell) {
-  check_whole(root, recipe, tell);
-  check_disjoint(root, recipe, tell);
-  check_numerics(root, recipe, tell);
-  check_shapes(root, recipe, tell);
+void check_recipe(const Recipe& recipe, const TellProblem& tell) {
+  check_teacher(recipe, tell);
+  Made made;
+  for (size_t i = 0; i < recipe.stages.size(); ++i) check_stage(recipe, i, made, tell);
+  for (size_t i = 0; i < recipe.calibration.size(); ++i)
+    if (recipe.calibration[i].from_train > 0 && recipe.train.empty())
+      tell(source_key("calibration", i), "data.calibration.from_train: needs data.train");
+  check_disjoint(recipe, tell);
+  check_written(recipe, tell);
 }
 
 }  // namespace attar

@@ -74,6 +74,11 @@ void emit_model(YAML::Emitter& out, const char* key, const ModelRecipe& model) {
 void emit_sources(YAML::Emitter& out, const char* key, const std::vector<DataSource>& sources) {
   out << YAML::Key << key << YAML::Value << YAML::BeginSeq;
   for (const DataSource& source : sources) {
+    if (source.from_train > 0) {
+      out << YAML::Flow << YAML::BeginMap << YAML::Key << "from_train" << YAML::Value << source.from_train
+          << YAML::EndMap;
+      continue;
+    }
     if (!source.teacher_writes && source.weight == 1.0) {
       out << source.file;
       continue;
@@ -99,6 +104,7 @@ std::string resolved_yaml(const Recipe& recipe) {
   out << YAML::BeginMap;
   out << YAML::Key << "version" << YAML::Value << recipe.version;
   out << YAML::Key << "name" << YAML::Value << recipe.name;
+  if (!recipe.about.empty()) out << YAML::Key << "about" << YAML::Value << recipe.about;
   out << YAML::Key << "seed" << YAML::Value << recipe.seed;
   emit_model(out, "teacher", recipe.teacher);
   if (recipe.student) emit_model(out, "student", *recipe.student);

@@ -23,7 +23,10 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-std::string suggestion(const std::string& word, const std::vector<std::string>& known) {
+std::string suggestion(const std::string& word, const std::vector<std::string>& known,
+                       std::span<const RenamedField> renamed) {
+  for (const RenamedField& field : renamed)
+    if (word == field.before) return std::string("; it is called `") + field.now + "` now";
   const auto closer = [&](const std::string& a, const std::string& b) {
     return edit_distance(word, a) < edit_distance(word, b);
   };

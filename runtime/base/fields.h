@@ -1,11 +1,11 @@
 // How an options struct lists its fields, once. The listing feeds recipe keys, command-line flags, Python arguments,
 // help text and the echoed, resolved recipe:
 //
-//   struct PruneOptions { double ffn = 0.0; int64_t layers = 0; };
+//   struct PruneOptions { double drop_ffn = 0.0; int64_t drop_layers = 0; };
 //   template <class Visitor>
 //   void visit_fields(PruneOptions& o, Visitor&& field) {
-//     field(o.ffn, "ffn", "share of the feed-forward channels to remove, 0 <= x < 1");
-//     field(o.layers, "layers", "number of layers to remove");
+//     field(o.drop_ffn, "drop_ffn", "share of the feed-forward channels to remove, 0 <= x < 1");
+//     field(o.drop_layers, "drop_layers", "number of layers to remove");
 //   }
 //
 // A field's default is the member's initial value. A visitor is a generic callable field(T& value, const char* name,
@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -31,11 +32,23 @@ std::vector<std::string> field_names() {
   return names;
 }
 
+// A name that a field had before. Recipes, flags and Python refuse it with the name of now; a struct that has such
+// names overloads renamed_fields.
+struct RenamedField {
+  const char* before;
+  const char* now;
+};
+template <class Options>
+std::span<const RenamedField> renamed_fields(const Options&) {
+  return {};
+}
+
 // What is wrong with the value of a field.
 struct FieldProblem {
-  std::string field;     // "ffn"; a map entry as "losses.forward_kl"
+  std::string field;     // "drop_ffn"; a map entry as "losses.forward_kl"
   std::string expected;  // "0 <= x < 1"
   std::string got{};     // the value, where it helps
+  bool across = false;   // it follows from several fields together
 };
 
 template <class T>

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 
 namespace attar::cli {
@@ -46,6 +47,14 @@ double number_of(const std::string& flag, const std::string& text) {
   return value;
 }
 
+// Of the entry `key` of a map.
+double amount_of(const std::string& flag, const std::string& key, const std::string& text) {
+  double value = 0.0;
+  if (!parse_amount(key, text, value))
+    refuse(flag + " " + printable(key), counts_bytes(key) ? "a number or a size such as 60MB" : "a number", text);
+  return value;
+}
+
 std::string shown(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", value);
@@ -75,7 +84,7 @@ void add_map(CLI::App& command, std::map<std::string, T>& value, const char* nam
     value.clear();
     for (const std::string& item : items) {
       const auto [key, text] = split(flag, item);
-      if (!value.emplace(key, value_of(flag, text)).second)
+      if (!value.emplace(key, value_of(flag, key, text)).second)
         throw CLI::ValidationError(flag, printable(key) + " is given twice");
     }
   };
@@ -149,6 +158,16 @@ void add_special(CLI::App& command, bool& value) {
              "control tokens that texts and messages spell, such as <|im_end|>, are meant; without it they are text");
 }
 
+void refuse_renamed(CLI::App& command, std::span<const RenamedField> renamed) {
+  for (const RenamedField& field : renamed) {
+    const std::string before = flag_name(field.before), now = flag_name(field.now);
+    const Read read = [before, now](const std::vector<std::string>&) {
+      throw CLI::ValidationError(before, "is called " + now + " now");
+    };
+    add(command, before, "", "", read)->expected(0, 1)->group("");
+  }
+}
+
 void FlagAdder::operator()(bool& value, const char* name, const char* help) {
   const std::string flag = flag_name(name);
   add_switch(command_, flag + ",!--no-" + flag.substr(2), value, help);
@@ -174,10 +193,11 @@ void FlagAdder::operator()(std::vector<std::string>& value, const char* name, co
   add_texts(command_, flag_name(name), value, help);
 }
 void FlagAdder::operator()(std::map<std::string, double>& value, const char* name, const char* help) {
-  add_map(command_, value, name, help, number_of);
+  add_map(command_, value, name, help, amount_of);
 }
 void FlagAdder::operator()(std::map<std::string, std::string>& value, const char* name, const char* help) {
-  add_map(command_, value, name, help, [](const std::string&, const std::string& text) { return text; });
+  add_map(command_, value, name, help,
+          [](const std::string&, const std::string&, const std::string& text) { return text; });
 }
 
 }  // namespace attar::cli

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "runtime/base/fields.h"
 #include "runtime/base/host/cpu_limits.h"
 
 namespace CLI {
@@ -42,6 +44,9 @@ void add_model(CLI::App& command, std::string& value);
 // Of verbs that read chats, and of those that read texts.
 void add_chat_template(CLI::App& command, std::string& value);
 void add_special(CLI::App& command, bool& value);
+
+// Names that flags had before: refused with those of now, and shown nowhere.
+void refuse_renamed(CLI::App& command, std::span<const RenamedField> renamed);
 
 // Adds a flag for each listed field: visit_fields(options, FlagAdder(command)). `final_ratio` becomes --final-ratio; a
 // map is given as --losses forward_kl=1.0 --losses ..., a bool as --bench / --no-bench. Defaults are shown.

@@ -14,8 +14,9 @@ std::vector<const CLI::App*> verbs_of(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-std::vector<const CLI::Option*> flags_of(const CLI::App& app) {
-  return app.get_options([](const CLI::Option* option) { return option->nonpositional(); });
+std::vector<const CLI::Option*> flags_of(const CLI::App& app) {  // a name of before is in no group
+  return app.get_options(
+      [](const CLI::Option* option) { return option->nonpositional() && !option->get_group().empty(); });
 }
 
 std::vector<const CLI::Option*> positionals_of(const CLI::App& app) {

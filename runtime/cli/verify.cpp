@@ -84,6 +84,13 @@ int run(const Options& options, const GlobalOptions& global) {
        {std::pair{"fp32", "fp32 (reference numbers)"}, {"deployed", "deployed (what users run)"}})
     if (const auto& fidelity = document.at("results").at(mode); !fidelity.is_null())
       std::printf("\n%s\n%s", title, runtime::headline_lines(runtime::fidelity_rows(fidelity.dump())).c_str());
+  for (const runtime::TaskComparison& task : results.tasks)
+    std::printf(
+        "\n%s, %lld items: teacher %.1f %%, student %.1f %% right, difference %+.1f (95 %% interval %+.1f to %+.1f); "
+        "the "
+        "same answer %.1f %%\n",
+        task.name.c_str(), static_cast<long long>(task.items), 100 * task.teacher, 100 * task.student,
+        100 * task.difference, 100 * task.low, 100 * task.high, 100 * task.agreement);
   if (less)
     std::printf("\nKL minus that of %s: %.5f nats, 95 %% interval %.5f to %.5f\n", options.against.c_str(), less->mean,
                 less->low, less->high);
@@ -106,7 +113,9 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   add_text(command, "--against", options->against,
            "another student: also print how much more or less STUDENT diverges, paired by position");
   add_switch(command, "--bench,!--no-bench", options->bench, "measure speed and memory of both models");
-  visit_fields(options->verify, flags);
+  visit_fields(options->verify, [&](auto& value, const std::string& name, const char* help) {
+    flags(value, name == "tasks" ? "task" : name.c_str(), help);  // one each time
+  });
   return [options, &command, &global] {
     options->context_given = is_given(command, "--context");
     if (options->verify.context < 2)

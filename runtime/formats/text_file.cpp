@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
@@ -16,6 +17,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr size_t kLinesTold = 8;
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
 bool ends_with(const std::string& text, std::string_view ending) {
@@ -127,13 +129,31 @@ Document json_document(std::string_view line, const std::string& where) {
   return document;
 }
 
+// The first line that is wrong is told whole, the others by their numbers.
 std::vector<Document> json_documents(const std::string& text, const std::string& path) {
   std::vector<Document> documents;
+  std::optional<Error> first;
+  std::string others;
+  size_t n_others = 0;
   for_each_line(text, [&](std::string_view line, size_t number) {
     if (line.find_first_not_of(" \t") == std::string_view::npos) return;
-    Document document = json_document(line, path + ":" + std::to_string(number));
-    if (!document.text.empty() || document.is_chat()) documents.push_back(std::move(document));
+    try {
+      Document document = json_document(line, path + ":" + std::to_string(number));
+      if (!document.text.empty() || document.is_chat()) documents.push_back(std::move(document));
+    } catch (const Error& error) {
+      if (!first)
+        first = error;
+      else if (++n_others <= kLinesTold)
+        others += (others.empty() ? "" : ", ") + std::to_string(number);
+    }
   });
+  if (first && n_others > 0) {
+    Error::Parts parts = first->parts();
+    parts.hint = "lines " + others + (n_others > kLinesTold ? ", ..." : "") + " are wrong too, " +
+                 std::to_string(n_others + 1) + " in all";
+    throw Error(first->kind(), parts);
+  }
+  if (first) throw *first;
   return documents;
 }
 

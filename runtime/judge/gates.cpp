@@ -9,38 +9,65 @@ namespace {
 
 // What gates judge; users run deployed numbers.
 struct Measured {
-  const std::optional<Fidelity>& deployed;
+  const VerifyResults& results;
   const std::optional<Efficiency>&teacher, &student;
   uint64_t student_bytes;
 };
 
 enum class Limit { AtMost, AtLeast };
+enum class Needs { Nothing, Deployed, Speed, Tasks };
 struct Gate {
   const char* name;
   Limit limit_is;
-  std::optional<double> (*value)(const Measured&);  // nothing: it was not measured
+  Needs needs;
+  double (*value)(const Measured&);  // of what was measured, as `needs` says
 };
 
 template <auto Get>
-std::optional<double> of_fidelity(const Measured& m) {
-  return m.deployed ? std::optional<double>(Get(*m.deployed)) : std::nullopt;
+double of_fidelity(const Measured& m) {
+  return Get(*m.results.deployed);
 }
-std::optional<double> size_in_bytes(const Measured& m) {
+template <auto Get>
+double of_tasks(const Measured& m) {
+  return Get(m.results.tasks);
+}
+double size_in_bytes(const Measured& m) {
   return static_cast<double>(m.student_bytes);
 }
-std::optional<double> decode_ratio(const Measured& m) {
-  if (!m.teacher || !m.student) return std::nullopt;
+double decode_ratio(const Measured& m) {
   return m.student->decode_tokens_per_s / m.teacher->decode_tokens_per_s;
 }
 
 constexpr Gate kGates[] = {
-    {"kl", Limit::AtMost, of_fidelity<[](const Fidelity& f) { return f.kl.mean; }>},
-    {"ppl_ratio", Limit::AtMost, of_fidelity<[](const Fidelity& f) { return f.perplexity.ratio; }>},
-    {"bytes", Limit::AtMost, size_in_bytes},
-    {"bits_per_byte_ratio", Limit::AtMost, of_fidelity<[](const Fidelity& f) { return f.bits_per_byte.ratio; }>},
-    {"top1", Limit::AtLeast, of_fidelity<[](const Fidelity& f) { return f.top1_agreement; }>},
-    {"decode_ratio", Limit::AtLeast, decode_ratio},
+    {"kl", Limit::AtMost, Needs::Deployed, of_fidelity<[](const Fidelity& f) { return f.kl.mean; }>},
+    {"ppl_ratio", Limit::AtMost, Needs::Deployed, of_fidelity<[](const Fidelity& f) { return f.perplexity.ratio; }>},
+    {"bytes", Limit::AtMost, Needs::Nothing, size_in_bytes},
+    {"bits_per_byte_ratio", Limit::AtMost, Needs::Deployed,
+     of_fidelity<[](const Fidelity& f) { return f.bits_per_byte.ratio; }>},
+    {"top1", Limit::AtLeast, Needs::Deployed, of_fidelity<[](const Fidelity& f) { return f.top1_agreement; }>},
+    {"decode_ratio", Limit::AtLeast, Needs::Speed, decode_ratio},
+    {"accuracy_ratio", Limit::AtLeast, Needs::Tasks, of_tasks<accuracy_ratio>},
+    {"agreement", Limit::AtLeast, Needs::Tasks, of_tasks<agreement>},
 };
+
+bool has(Needs needs, const Measured& m) {
+  switch (needs) {
+    case Needs::Nothing:
+      return true;
+    case Needs::Deployed:
+      return m.results.deployed.has_value();
+    case Needs::Speed:
+      return m.teacher && m.student;
+    case Needs::Tasks:
+      return !m.results.tasks.empty();
+  }
+  return false;
+}
+const char* words(Needs needs) {
+  return needs == Needs::Speed   ? "speed measured (no --no-bench)"
+         : needs == Needs::Tasks ? "items to answer (--task FILE)"
+                                 : "--numerics deployed or both";
+}
 
 const Gate* find_gate(const std::string& name) {
   const Gate* found = std::find_if(std::begin(kGates), std::end(kGates), [&](const Gate& g) { return name == g.name; });
@@ -48,6 +75,12 @@ const Gate* find_gate(const std::string& name) {
 }
 
 }  // namespace
+
+std::vector<std::string> gate_list() {
+  std::vector<std::string> names;
+  for (const Gate& gate : kGates) names.emplace_back(gate.name);
+  return names;
+}
 
 std::string gate_names() {
   std::string names;
@@ -59,19 +92,27 @@ bool is_gate(const std::string& name) {
   return find_gate(name) != nullptr;
 }
 
+bool judges_deployed(const std::string& name) {
+  const Gate* gate = find_gate(name);
+  return gate != nullptr && gate->needs == Needs::Deployed;
+}
+bool judges_tasks(const std::string& name) {
+  const Gate* gate = find_gate(name);
+  return gate != nullptr && gate->needs == Needs::Tasks;
+}
+
 std::vector<GateResult> judge(const std::map<std::string, double>& gates, const VerifyResults& results,
                               const std::optional<Efficiency>& teacher, const std::optional<Efficiency>& student,
                               uint64_t student_bytes) {
-  const Measured measured{results.deployed, teacher, student, student_bytes};
+  const Measured measured{results, teacher, student, student_bytes};
   std::vector<GateResult> out;
   for (const auto& [name, limit] : gates) {
     const Gate* gate = find_gate(name);
     if (gate == nullptr) throw usage_error("gate " + printable(name), "is unknown", "one of " + gate_names());
-    const std::optional<double> value = gate->value(measured);
-    if (!value)
-      throw usage_error("gate " + name, "judges what was not measured",
-                        name == "decode_ratio" ? "speed measured (no --no-bench)" : "--numerics deployed or both");
-    out.push_back({name, limit, *value, gate->limit_is == Limit::AtLeast ? *value >= limit : *value <= limit});
+    if (!has(gate->needs, measured))
+      throw usage_error("gate " + name, "judges what was not measured", words(gate->needs));
+    const double value = gate->value(measured);
+    out.push_back({name, limit, value, gate->limit_is == Limit::AtLeast ? value >= limit : value <= limit});
   }
   return out;
 }
@@ -79,6 +120,7 @@ std::vector<GateResult> judge(const std::map<std::string, double>& gates, const 
 void check_gates(const std::map<std::string, double>& gates, const VerifyOptions& options, bool speed_is_measured) {
   VerifyResults results;
   if (is_verified(options, Numerics::Deployed)) results.deployed.emplace();
+  if (!options.tasks.empty()) results.tasks.emplace_back();
   std::optional<Efficiency> speed;
   if (speed_is_measured) speed.emplace();
   judge(gates, results, speed, speed, 0);

@@ -12,8 +12,13 @@
 namespace attar::runtime {
 
 inline constexpr const char* kGatesHelp =
-    "limits that set the exit code: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least";
+    "limits that set the exit code: kl, ppl_ratio, bytes (60MB), bits_per_byte_ratio at most; top1, decode_ratio, and "
+    "of tasks accuracy_ratio, agreement at least";
 bool is_gate(const std::string& name);
+std::vector<std::string> gate_list();
+bool judges_deployed(
+    const std::string& name);  // what the deployed numbers say, which `numerics: fp32` does not measure
+bool judges_tasks(const std::string& name);
 std::string gate_names();  // "kl, ppl_ratio, ..."
 
 struct GateResult {

@@ -362,6 +362,9 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
     results.fp32 = run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress);
   if (is_verified(options, Numerics::Deployed))
     results.deployed = run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress);
+  const Numerics of_tasks = is_verified(options, Numerics::Deployed) ? Numerics::Deployed : Numerics::Fp32;
+  if (!options.tasks.empty())
+    results.tasks = compare_on_tasks(teacher, student, options.tasks, options.task_items, of_tasks, threads, progress);
   return results;
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/numerics.h"
 #include "runtime/formats/text_file.h"
+#include "runtime/judge/task_comparison.h"
 
 namespace attar::runtime {
 
@@ -20,6 +21,8 @@ struct VerifyOptions {
   int64_t max_tokens = 0;         // of the text; 0: all
   std::string numerics = "both";  // fp32, deployed or both
   std::string chat_template{};
+  std::vector<std::string> tasks{};
+  int64_t task_items = 0;  // of each task; 0: all
 };
 template <class Visitor>
 void visit_fields(VerifyOptions& o, Visitor&& field) {
@@ -30,6 +33,11 @@ void visit_fields(VerifyOptions& o, Visitor&& field) {
   field(o.chat_template, "chat_template",
         "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
         "zephyr; without it the teacher's own");
+  field(
+      o.tasks, "tasks",
+      "files of multiple-choice or cloze items (.jsonl, also .gz) that both models answer: accuracy of each, how often "
+      "they agree");
+  field(o.task_items, "task_items", "items of each task; 0 for all");
 }
 
 // Whether `mode` is among `options.numerics`. Error{Usage}: they are none of the three.
@@ -56,7 +64,8 @@ struct VerifyResults {
   int64_t windows = 0, scored_tokens = 0;
   int64_t skipped_tokens = 0;  // positions whose tokenization differs between the vocabularies
   std::optional<Fidelity> fp32, deployed;
-  std::vector<std::string> notes{};  // fallbacks that the models took, one line each
+  std::vector<TaskComparison> tasks{};  // deployed, unless fp32 alone is asked for
+  std::vector<std::string> notes{};     // fallbacks that the models took, one line each
 };
 
 // Windows of each document do not overlap and each begins with the BOS that the file asks for. Chats are read through

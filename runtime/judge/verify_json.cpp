@@ -1,5 +1,6 @@
 #include "runtime/judge/verify_json.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace attar::runtime {
@@ -35,13 +36,31 @@ Json efficiency_json(const std::optional<Efficiency>& e) {
           {"peak_rss_bytes", e->peak_rss_bytes}};
 }
 
+// An interval from one item alone has no ends.
+Json tasks_json(const std::vector<TaskComparison>& tasks) {
+  Json json = Json::array();
+  const auto end = [](double value) { return std::isfinite(value) ? Json(value) : Json(); };
+  for (const TaskComparison& task : tasks)
+    json.push_back({{"name", task.name},
+                    {"sha256", task.sha256},
+                    {"items", task.items},
+                    {"accuracy",
+                     {{"teacher", task.teacher},
+                      {"student", task.student},
+                      {"difference", task.difference},
+                      {"low95", end(task.low)},
+                      {"high95", end(task.high)}}},
+                    {"agreement", task.agreement}});
+  return json;
+}
+
 }  // namespace
 
 std::string verify_document(const VerifyResults& results, const Speeds& speeds, const std::vector<GateResult>& gates) {
   Json gate_list = Json::array();
   for (const GateResult& gate : gates)
     gate_list.push_back({{"name", gate.name}, {"limit", gate.limit}, {"value", gate.value}, {"pass", gate.pass}});
-  const Json document = {
+  Json document = {
       {"schema_version", 1},
       {"results",
        {{"text_sha256", results.text_sha256},
@@ -54,6 +73,7 @@ std::string verify_document(const VerifyResults& results, const Speeds& speeds, 
       {"measurements", {{"teacher", efficiency_json(speeds.teacher)}, {"student", efficiency_json(speeds.student)}}},
       {"gates", gate_list},
       {"notes", results.notes}};
+  if (!results.tasks.empty()) document["results"]["tasks"] = tasks_json(results.tasks);
   return document.dump(1) + "\n";
 }
 

@@ -42,6 +42,30 @@ TEST_F(TrainTest, LearnsWhatCanBeLearned) {
   EXPECT_LT(result_.history.back().loss, 0.5 * result_.history.front().loss);
 }
 
+// What is held out is not learned, follows what is, and is the same after a resume and with any number of threads.
+TEST_F(TrainTest, LooksAtWhatIsHeldOut) {
+  DistillOptions options = quick(6000);
+  options.held_out_tokens = 60, options.held_out_every_steps = 5;
+  const CausalLM whole = trained(2, options);
+  const std::vector<TrainStep> history = result_.history;
+  std::vector<double> seen;
+  for (const TrainStep& step : history) {
+    EXPECT_EQ(step.held_out.has_value(), (step.step + 1) % 5 == 0 || &step == &history.back()) << step.step;
+    if (step.held_out) seen.push_back(*step.held_out);
+  }
+  EXPECT_LT(seen.back(), 0.8 * seen.front());
+  EXPECT_FALSE(same(whole, trained(2, quick(6000)))) << "less is learned from";
+  EXPECT_TRUE(same(whole, trained(1, options)));
+  EXPECT_EQ(result_.history.back().held_out, history.back().held_out);
+  EXPECT_THROW(trained(2, options, folder_, false,
+                       [](const Event& event) { return event.done > 2000 ? Flow::Stop : Flow::GoOn; }),
+               Error);
+  EXPECT_TRUE(same(whole, trained(2, options, folder_, true)));
+  for (size_t i = 0; i < history.size(); ++i) EXPECT_EQ(result_.history[i].held_out, history[i].held_out);
+  options.held_out_tokens = 1000000;
+  EXPECT_THROW(trained(2, options), Error);
+}
+
 TEST_F(TrainTest, ThreadsChangeNoBit) {
   EXPECT_TRUE(same(trained(1, quick(800)), trained(2, quick(800))));
 }

@@ -51,6 +51,16 @@ TEST_F(TextFile, AcceptsByteOrderMarksAndCarriageReturns) {
   EXPECT_EQ(documents[1].text, "two");
 }
 
+TEST_F(TextFile, SaysEveryLineThatIsWrong) {
+  const std::string said = failure("a.jsonl", "{\"text\": \"a\"}\nno\n\n{\"text\": 5}\n{\"text\": \"b\"}\n[]\n");
+  EXPECT_NE(said.find("a.jsonl:2: is no JSON object"), std::string::npos) << said;
+  EXPECT_NE(said.find("lines 4, 6 are wrong too, 3 in all"), std::string::npos) << said;
+  std::string many;
+  for (int i = 0; i < 20; ++i) many += "no\n";
+  EXPECT_NE(failure("a.jsonl", many).find("lines 2, 3, 4, 5, 6, 7, 8, 9, ... are wrong too, 20 in all"),
+            std::string::npos);
+}
+
 TEST_F(TextFile, ReadsJsonLines) {
   const auto documents = read("a.jsonl",
                               "{\"text\": \"a\\nb\"}\n\n{\"text\": \"\"}\n"

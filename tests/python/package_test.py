@@ -131,8 +131,10 @@ def test_wrong_arguments_elsewhere(tiny, model, tmp_path):
         attar.quantize(tiny["gguf"], tmp_path / "x.gguf", to="Q8_0", progress=5)
     with usage("threads"):
         attar.verify(tiny["gguf"], tiny["gguf"], data=TEXT, threads=-1)
-    with usage("ffn", "number", "much"):
-        attar.prune(tiny["gguf"], tmp_path / "x", ffn="much")
+    with usage("ffn", "is called `drop_ffn` now"):
+        attar.prune(tiny["gguf"], tmp_path / "x", ffn=0.5)
+    with usage("drop_ffn", "number", "much"):
+        attar.prune(tiny["gguf"], tmp_path / "x", drop_ffn="much")
     with usage("losses"):
         attar.distill(tiny["gguf"], tiny["gguf"], tmp_path / "x", data=TEXT, losses=["forward_kl"])
     with pytest.raises(attar.Error, match=r"missing\.gguf"):
@@ -210,7 +212,7 @@ def test_the_stages_one_by_one(tiny, teacher, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(TEXT.read_text(encoding="utf-8")[:12000], encoding="utf-8")
     events = []
-    pruned = attar.prune(teacher, tmp_path / "pruned", ffn=0.5, round_channels=32, calibration=text, progress=events.append)
+    pruned = attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, round_channels=32, calibration=text, progress=events.append)
     assert pruned["parameters_after"] < pruned["parameters_before"] and events and {"stage", "done", "total", "metrics"} <= set(events[0])
     taught = attar.distill(teacher, tmp_path / "pruned", tmp_path / "taught", data=[text], tokens=1500, batch_tokens=512, losses={"forward_kl": 1.0})
     assert taught["steps"] > 1 and np.isfinite(taught["final_loss"])
@@ -237,6 +239,24 @@ def test_evaluate(tiny, tmp_path):
     task = attar.evaluate(tiny["gguf"], tasks=tmp_path / "items.jsonl", per_item=True)["tasks"][0]
     item = task["per_item"][0]
     assert len(item["log_probs"]) == 2 and task["accuracy"] == (item["choice"] == item["gold"])
+
+
+def test_verify_scores_tasks_and_gates_take_sizes(tiny, tmp_path):
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps({"query": "The sea is", "choices": ["blue", "wide"], "gold": gold}) + "\n" for gold in (0, 1)))
+    said = attar.verify(tiny["gguf"], tiny["gguf"], data=TEXT, max_tokens=300, context=128, tasks=tmp_path / "items.jsonl", gates={"bytes": "60MB", "agreement": 1})
+    (task,) = said["results"]["tasks"]
+    assert task["accuracy"]["teacher"] == task["accuracy"]["student"] == 0.5 and task["agreement"] == 1.0
+    assert [(gate["name"], gate["limit"], gate["pass"]) for gate in said["gates"]] == [("agreement", 1.0, True), ("bytes", 60e6, True)]
+    for gates, word in (({"bytes": "60XB"}, "a number or a size such as 60MB"), ({"kl": "60MB"}, "a number")):
+        with usage(f"gates.{next(iter(gates))}", word):
+            attar.verify(tiny["gguf"], tiny["gguf"], data=TEXT, gates=gates)
+
+
+def test_a_recipe_of_the_library_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert attar.plan("tiny")["name"] == "tiny"
+    with usage("tinny", "did you mean `tiny`?"):
+        attar.plan("tinny")
 
 
 def test_plan_and_doctor():
@@ -274,6 +294,6 @@ def test_an_error_of_libtorch_is_one_line(tiny, tmp_path):
     """Eight tokens say nothing about most channels, and with no damping to speak of the matrix cannot be factored."""
     (tmp_path / "text.txt").write_text("The sea is wide and blue, and the sky above it is too.")
     with pytest.raises(attar.Error) as caught:
-        attar.prune(pathlib.Path(tiny["folder"]) / "export" / "hf", tmp_path / "out", calibration=tmp_path / "text.txt", ffn=0.5, damping=1e-300)
+        attar.prune(pathlib.Path(tiny["folder"]) / "export" / "hf", tmp_path / "out", calibration=tmp_path / "text.txt", drop_ffn=0.5, damping=1e-300)
     assert caught.value.exit_code == 1 and "cholesky" in str(caught.value)
     assert "\n" not in str(caught.value) and "Exception raised" not in str(caught.value)

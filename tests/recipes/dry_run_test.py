@@ -74,7 +74,7 @@ data:
   train: [{text / "held_out.txt"}]
   calibration: [{{teacher_writes: {{tokens: 600, prompt: none, max_tokens: 64}}}}]
 stages:
-  - prune: {{ffn: 0.25, round_channels: 32}}
+  - prune: {{drop_ffn: 0.25, round_channels: 32}}
   - distill: {{tokens: 700, losses: {{forward_kl: 1.0}}, batch_tokens: 256, sequence_tokens: 128, checkpoint_every_steps: 2}}
   - quantize: {{to: Q4_K}}
   - export: {{formats: [gguf, hf]}}

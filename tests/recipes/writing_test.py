@@ -27,7 +27,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path):
     (mixed / "notes").mkdir()
     for folder in ("foreign", "no_card", "mixed"):
         before = sorted(path.name for path in (tmp_path / folder).iterdir())
-        for verb in (["export", model, "--format", "hf"], ["prune", model, "--ffn", 0.5, "--calibration", TEXT], ["distill", model, "--student", model, "--data", TEXT]):
+        for verb in (["export", model, "--format", "hf"], ["prune", model, "--drop-ffn", 0.5, "--calibration", TEXT], ["distill", model, "--student", model, "--data", TEXT]):
             refused(run("attar", *verb, "-o", tmp_path / folder, QUIET), 2, "other things")
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == before
 
@@ -38,7 +38,7 @@ def test_what_attar_wrote_may_be_written_again(tmp_path):
     text.write_text(TEXT.read_text(encoding="utf-8")[:4000], encoding="utf-8")
     for verb in (
         ["export", model, "--format", "hf"],
-        ["prune", model, "--ffn", 0.5, "--calibration", text],
+        ["prune", model, "--drop-ffn", 0.5, "--calibration", text],
         ["distill", model, "--student", model, "--data", text, "--tokens", 200],
     ):
         for out in (f"{tmp_path}/out", f"{tmp_path}/out/"):
@@ -56,7 +56,7 @@ def test_an_input_is_never_replaced(tmp_path):
     (tmp_path / "link").symlink_to(own)
     before = contents(own), gguf.read_bytes()
     for out in (own, f"{own}/", tmp_path / "link", tmp_path / "model" / ".." / "own"):
-        refused(run("attar", "prune", own, "-o", out, "--vocab", 600, "--calibration", TEXT, QUIET), 2, "read from")
+        refused(run("attar", "prune", own, "-o", out, "--keep-vocab", 600, "--calibration", TEXT, QUIET), 2, "read from")
         refused(run("attar", "export", own, "-o", out, "--format", "hf", QUIET), 2, "read from")
         refused(run("attar", "distill", model, "--student", own, "-o", out, "--data", TEXT, QUIET), 2, "read from")
     refused(run("attar", "quantize", gguf, "-o", gguf, "--to", "Q8_0", QUIET), 2, "read from")

@@ -45,8 +45,12 @@ Fields listed_fields(const std::string& heading) {
 }
 
 TEST_F(Cli, ThePageListsWhatVerifyPrints) {
-  const Json document =
-      json("verify teacher.gguf student.gguf --data text.txt --against teacher.gguf --gate kl=100 --threads 2 --json");
+  write_file_atomically(path("items.jsonl"),
+                        "{\"query\": \"a\", \"choices\": [\"b\", \"c\"], \"gold\": 0}\n"
+                        "{\"query\": \"b\", \"choices\": [\"a\", \"c\"], \"gold\": 1}\n");
+  const Json document = json(
+      "verify teacher.gguf student.gguf --data text.txt --against teacher.gguf --task items.jsonl --gate kl=100 "
+      "--threads 2 --json");
   EXPECT_EQ(printed_fields(document), listed_fields("verify"));
 }
 

@@ -28,11 +28,18 @@ TEST(Gates, AreMaximaAndMinima) {
                passes("bytes", 999));
   EXPECT_TRUE(passes("top1", 0.8) && passes("decode_ratio", 2.5));
   EXPECT_FALSE(passes("top1", 0.81) || passes("decode_ratio", 2.6));
+  EXPECT_THROW(passes("agreement", 0.5), Error);  // nobody answered anything
+  results.tasks = {{.items = 10, .teacher = 0.8, .student = 0.4, .agreement = 0.5},
+                   {.items = 30, .teacher = 0.2, .student = 0.2, .agreement = 0.9}};
+  EXPECT_TRUE(passes("accuracy_ratio", 0.59) && passes("agreement", 0.79));  // 0.3 of 0.5; 32 of 40 items
+  EXPECT_FALSE(passes("accuracy_ratio", 0.61) || passes("agreement", 0.81));
   EXPECT_THROW(passes("kll", 1), Error);
   EXPECT_THROW(judge({{"decode_ratio", 1}}, results, slow, std::nullopt, 1000), Error);
   EXPECT_THROW(check_gates({{"kl", 1}}, {.numerics = "fp32"}, true), Error);
   EXPECT_THROW(check_gates({{"decode_ratio", 1}}, {}, false), Error);
   EXPECT_THROW(check_gates({}, {.numerics = "fp23"}, false), Error);
+  EXPECT_THROW(check_gates({{"agreement", 1}}, {}, false), Error);
+  EXPECT_NO_THROW(check_gates({{"agreement", 1}}, {.tasks = {"items.jsonl"}}, false));
   EXPECT_NO_THROW(check_gates({{"kl", 1}, {"bytes", 1}}, {}, false));
 }
 

@@ -5,6 +5,7 @@
 #include "python/options.h"
 #include "recipes/commands/commands.h"
 #include "recipes/commands/output.h"
+#include "recipes/hub/hub_model.h"
 #include "recipes/run/run.h"
 
 namespace attar::python {
@@ -112,7 +113,8 @@ using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
 void with_tensors(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
   const std::string out = checked_out(take<std::string>(given, "out"), {model});
-  const ModelFile file = ModelFile::open(model);
+  const Progress signals = signals_only();
+  const ModelFile file = ModelFile::open(model, hub_source(signals));
   CausalLM changed = CausalLM::load(file);
   std::map<std::string, const TensorSpec*> known;
   const std::vector<TensorSpec> specs = tensor_specs(changed.config);

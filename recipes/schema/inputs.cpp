@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "recipes/hub/hub_model.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
@@ -15,8 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TokenizerData read_own_tokenizer(const Recipe& recipe) {
-  const std::string path = recipe_model(recipe, recipe.teacher.tokenizer);
+TokenizerData read_own_tokenizer(const Recipe& recipe, const Progress& progress) {
+  const std::string given = recipe_model(recipe, recipe.teacher.tokenizer);
+  const std::string path = is_on_hub(given) ? fetch_hub_model(given, HubPart::Tokenizer, progress).path : given;
   return fs::is_directory(path) ? read_hf_tokenizer(path) : ModelFile::open(path).tokenizer();
 }
 
@@ -30,29 +32,29 @@ std::vector<std::string> data_files(const Recipe& recipe) {
   return files;
 }
 
-void open_teacher(const Recipe& recipe, RecipeInputs& inputs) {
+void open_teacher(const Recipe& recipe, const Progress& progress, RecipeInputs& inputs) {
   if (recipe.teacher.model.empty()) {
-    inputs.own_tokenizer = read_own_tokenizer(recipe);
+    inputs.own_tokenizer = read_own_tokenizer(recipe, progress);
     inputs.sha256["tokenizer"] = sha256(Tokenizer(inputs.own_tokenizer).hash() + inputs.own_tokenizer.chat_template);
     inputs.teacher_config =
         to_config(*recipe.teacher.architecture, static_cast<int64_t>(inputs.own_tokenizer.tokens.size()));
     inputs.teacher_bytes = 4 * static_cast<uint64_t>(inputs.teacher_config.parameter_count());
     return;
   }
-  inputs.teacher = ModelFile::open(recipe_model(recipe, recipe.teacher.model));
+  inputs.teacher = ModelFile::open(recipe_model(recipe, recipe.teacher.model), hub_source(progress));
   inputs.sha256["teacher"] = inputs.teacher->content_hash();
   inputs.teacher_config = inputs.teacher->config();
   inputs.teacher_bytes = inputs.teacher->size_bytes();
 }
 
-void open_student(const Recipe& recipe, RecipeInputs& inputs) {
+void open_student(const Recipe& recipe, const Progress& progress, RecipeInputs& inputs) {
   inputs.student_config = inputs.teacher_config;
   if (!recipe.student) return;
   if (recipe.student->model.empty()) {
     inputs.student_config = to_config(*recipe.student->architecture, inputs.teacher_config.vocab_size);
     return;
   }
-  inputs.student = ModelFile::open(recipe_model(recipe, recipe.student->model));
+  inputs.student = ModelFile::open(recipe_model(recipe, recipe.student->model), hub_source(progress));
   inputs.sha256["student"] = inputs.student->content_hash();
   inputs.student_config = inputs.student->config();
 }
@@ -94,7 +96,7 @@ std::string recipe_relative(const Recipe& recipe, const std::string& file) {
 }
 
 std::string recipe_model(const Recipe& recipe, const std::string& model) {
-  if (model.rfind("pip:", 0) == 0) return model;
+  if (model.rfind("pip:", 0) == 0 || is_on_hub(model)) return model;
   const std::string beside = recipe_relative(recipe, model);
   return fs::exists(beside) ? beside : model;
 }
@@ -107,7 +109,7 @@ std::string template_path(const Recipe& recipe, const std::string& given) {
   return given.empty() || find_known_template(given) != nullptr ? given : recipe_relative(recipe, given);
 }
 
-RecipeInputs open_inputs(const Recipe& recipe) {
+RecipeInputs open_inputs(const Recipe& recipe, const Progress& progress) {
   RecipeInputs inputs;
   bool has_chats = false;
   for (const std::string& file : data_files(recipe)) {
@@ -118,13 +120,20 @@ RecipeInputs open_inputs(const Recipe& recipe) {
     has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
     inputs.sha256[file] = sha256_of_file(path);
   }
-  open_teacher(recipe, inputs);
+  open_teacher(recipe, progress, inputs);
   choose_template(recipe, has_chats || teacher_answers(recipe), inputs);
-  open_student(recipe, inputs);
+  open_student(recipe, progress, inputs);
   check_sequences(recipe, inputs);
   for (const StageProblem& problem : shape_problems(recipe, inputs.student_config))
     throw usage_error(recipe.path, "stage " + std::to_string(problem.stage + 1) + ": " + problem.what);
   return inputs;
+}
+
+Recipe with_pinned_models(Recipe recipe, const Progress& progress) {
+  recipe.teacher.model = pinned_model(recipe.teacher.model, HubPart::Model, progress);
+  recipe.teacher.tokenizer = pinned_model(recipe.teacher.tokenizer, HubPart::Tokenizer, progress);
+  if (recipe.student) recipe.student->model = pinned_model(recipe.student->model, HubPart::Model, progress);
+  return recipe;
 }
 
 std::vector<StageProblem> shape_problems(const Recipe& recipe, ModelConfig student) {

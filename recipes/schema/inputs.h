@@ -14,7 +14,7 @@ namespace attar {
 
 // A data file of a recipe, seen from the recipe's own folder.
 std::string recipe_relative(const Recipe& recipe, const std::string& file);
-// A MODEL of a recipe: pip:PACKAGE, or a path seen from the recipe's folder, else from the working folder.
+// A MODEL of a recipe: pip:PACKAGE, hf:ORG/NAME, or a path seen from the recipe's folder, else from the working folder.
 std::string recipe_model(const Recipe& recipe, const std::string& model);
 
 // `data.chat_template`: a name, or a file seen from the recipe's folder; empty: each model's own.
@@ -32,7 +32,10 @@ struct RecipeInputs {
 };
 
 // Error{Input}: what is missing or cannot be read. Error{Usage}: what a model of this shape cannot go through.
-RecipeInputs open_inputs(const Recipe& recipe);
+RecipeInputs open_inputs(const Recipe& recipe, const Progress& progress = {});
+
+// The recipe with the commit in the name of each model that is on the hub: what its run records and goes on with.
+Recipe with_pinned_models(Recipe recipe, const Progress& progress);
 
 // Stages that a student of this shape cannot go through: index and what is wrong.
 struct StageProblem {

@@ -7,6 +7,7 @@
 #include "python/options.h"
 #include "recipes/commands/commands.h"
 #include "recipes/commands/output.h"
+#include "recipes/hub/hub_model.h"
 #include "recipes/run/run.h"
 
 namespace attar::python {
@@ -106,6 +107,14 @@ std::string eval_call(py::kwargs given) {
   return watch.call([&](const Progress& progress) { return eval_model(command, options, progress); });
 }
 
+// Where a model of the Hugging Face hub lies here, once it does.
+std::string hub_path(py::kwargs given) {
+  const auto model = take<std::string>(given, "model");
+  Watch watch = take_watch(given);
+  refuse_rest(given, "hub_path");
+  return watch.call([&](const Progress& progress) { return resolve_model_path(model, hub_source(progress)); });
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "(";
   for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
@@ -117,7 +126,8 @@ using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
 void with_tensors(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
   const std::string out = checked_out(take<std::string>(given, "out"), {model});
-  const ModelFile file = ModelFile::open(model);
+  const Progress quiet;
+  const ModelFile file = ModelFile::open(model, hub_source(quiet));
   CausalLM changed = CausalLM::load(file);
   std::map<std::string, const TensorSpec*> known;
   const std::vector<TensorSpec> specs = tensor_specs(changed.config);
@@ -168,6 +178,7 @@ PYBIND11_MODULE(_toolkit, module) {
   register_error(module, of_libtorch);
   module.def("run", run);
   module.def("plan", plan);
+  module.def("hub_path", hub_path);
   module.def("prune", prune_call);
   module.def("quantize", quantize_call);
   module.def("distill", distill_call);

@@ -14,7 +14,7 @@ FORMATS = [*CONTAINERS, "runtime/formats/tokenizer", "runtime/formats/jinja", "r
 MODEL = [*FORMATS, "runtime/kernels", "runtime/model"]
 RUNTIME = [*MODEL, "runtime/text", "runtime/judge"]
 TOOLKIT = [*FORMATS, "compress", "distill", "prune", "quantize", "export"]
-SCHEMA = TOOLKIT + RUNTIME + ["runtime/cli", "recipes/schema"]
+SCHEMA = TOOLKIT + RUNTIME + ["runtime/cli", "recipes/hub", "recipes/schema"]
 RUN = [*SCHEMA, "recipes/data", "recipes/report", "recipes/run"]
 RECIPES = [*RUN, "recipes/commands"]
 
@@ -39,6 +39,7 @@ ALLOWED = {
     "prune": [*FORMATS, "compress"],
     "quantize": [*FORMATS, "compress"],
     "export": [*FORMATS, "compress", "quantize"],
+    "recipes/hub": FORMATS,
     "recipes/schema": SCHEMA,
     "recipes/data": SCHEMA,
     "recipes/report": RUNTIME,

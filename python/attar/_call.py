@@ -49,6 +49,14 @@ def toolkit() -> ModuleType:
     return _toolkit
 
 
+def local(model: Path) -> Path:
+    """A model of the Hugging Face hub as a path, once it lies here: that takes the toolkit. Any other as it is."""
+    if not str(model).startswith("hf:"):
+        return model
+    path: str = toolkit().hub_path(model=str(model), progress=None)
+    return path
+
+
 def call(function: Callable[..., str], arguments: Mapping[str, Any]) -> Any:
     """The JSON that a module's function answers keywords with; what it says to people in Python's words."""
     document = json.loads(function(**native(arguments)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import _runtime
-from ._call import Path, Paths, Progress, call, checked, toolkit
+from ._call import Path, Paths, Progress, call, checked, local, toolkit
 from ._error import error, in_python, usage
 from ._result import Result, Verification
 
@@ -31,7 +31,7 @@ def evaluate(
 ) -> Result:
     """Perplexity and bits per byte of a text, accuracy on task files. -> `text` and `tasks`
 
-    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     data: text for perplexity and bits per byte: .txt or .jsonl, also .gz.
     threads, progress: as everywhere (help(attar)).
 
@@ -66,7 +66,7 @@ def verify(
 ) -> Verification:
     """Fidelity and efficiency of `student` against `teacher`. -> kl, top1, ppl_ratio, passed, and the numbers behind them; without torch
 
-    teacher, student: GGUF files, Hugging Face directories or "pip:PACKAGE".
+    teacher, student: GGUF files, Hugging Face directories, "pip:PACKAGE" or "hf:ORG/NAME".
     data: text to judge on: .txt or .jsonl, also .gz.
     gates: limits: kl, ppl_ratio, bytes, bits_per_byte_ratio at most; top1, decode_ratio at least. A missed one is no exception: `passed` says it.
     bench: measure speed and memory of both models too, each in a process of its own.
@@ -79,13 +79,13 @@ def verify(
     chat_template: chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or zephyr;
         without it the teacher's own
     """
-    return Verification(call(_runtime.verify, {**locals(), "gates": gates or {}}))
+    return Verification(call(_runtime.verify, {**locals(), "teacher": local(teacher), "student": local(student), "gates": gates or {}}))
 
 
 @checked
 def inspect(model: Path) -> Result:
     """What a model's files hold: family, parameters, bytes, layers, tensor types, licence, tokenizer. Nothing is loaded; without torch."""
-    return Result(call(_runtime.inspect, locals()))
+    return Result(call(_runtime.inspect, {"model": local(model)}))
 
 
 @checked
@@ -101,7 +101,7 @@ def bench(
 ) -> Result:
     """Speed and peak memory of `model` as llama-bench measures them, by attar-run in a process of its own. -> `rows`, a measurement each
 
-    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     n_prompt, n_gen: prompt and generation lengths to measure, one or several; 0 for none.
     n_depth: tokens of context before each measurement.
     threads: thread counts to measure; 0 for one a core, within the processor quota.
@@ -116,7 +116,7 @@ def bench(
     command = [_attar_programs.runtime_program(), "bench", "--json", "--quiet", *(["--fp32"] if numerics == "fp32" else [])]
     for flag, value in flags.items():
         command += [flag, _counts(flag, value)]
-    done = subprocess.run([*command, "--", str(model)], capture_output=True, text=True)
+    done = subprocess.run([*command, "--", str(local(model))], capture_output=True, text=True)
     if done.returncode != 0:
         raise error(done.returncode, "attar.bench", in_python(done.stderr.strip().splitlines()[0].removeprefix("error: ")))
     return Result(json.loads(done.stdout))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _runtime
-from ._call import Path, Paths, checked
+from ._call import Path, Paths, checked, local
 from ._result import Generated, Result
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def _batched(tokens: npt.NDArray[np.int32], of_row: Callable[[npt.NDArray[np.int
 
 
 class Tokenizer:
-    """The tokenizer of a model: a GGUF file, a Hugging Face directory or "pip:PACKAGE"."""
+    """The tokenizer of a model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME"."""
 
     @checked
     def __init__(self, model: Path) -> None:
-        self._native = _runtime.Tokenizer(model=model)
+        self._native = _runtime.Tokenizer(model=local(model))
 
     @classmethod
     def _of(cls, native: _runtime.Tokenizer) -> Tokenizer:
@@ -116,14 +116,14 @@ class Stream(Iterator[str]):
 class Model:
     """A model loaded into the native runtime. Several threads may share one; they take turns.
 
-    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     numerics: "deployed" (int8 activations, as attar-run does) or "fp32" (the reference).
     threads: 0 for one a core, within the processor quota.
     """
 
     @checked
     def __init__(self, model: Path, *, numerics: str = "deployed", threads: int = 0) -> None:
-        self._native = _runtime.Model(model=model, numerics=numerics, threads=threads)
+        self._native = _runtime.Model(model=local(model), numerics=numerics, threads=threads)
         self._name, self._numerics = model, numerics
 
     @checked

@@ -37,7 +37,7 @@ def prune(
 ) -> Result:
     """Removes layers, channels, heads or vocabulary of `model`. -> sizes before and after, what went from each layer, notes
 
-    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     out: what to write: a file ending in .gguf, or a folder.
     calibration: text to measure the model on: .txt or .jsonl, also .gz.
     to: the tensor type of a GGUF; F16 without it.
@@ -174,7 +174,7 @@ def quantize(
 ) -> Result:
     """Writes `model` as a compact GGUF. -> its size, every tensor's type and error, fallbacks, notes
 
-    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     out: a file ending in .gguf.
     calibration: text that says which inputs matter: .txt or .jsonl, also .gz.
     data: with preset="learned": text to learn from, and to calibrate with where no other is given.
@@ -231,7 +231,7 @@ def export(
 ) -> Result:
     """Converts or repacks `model`. -> the file or directory, its size, notes
 
-    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     out: what to write: a file ending in .gguf, or a folder.
     to: the tensor type of the GGUF; without it tensors keep theirs.
     threads, progress: as everywhere (help(attar)).
@@ -250,7 +250,7 @@ def export(
 def with_tensors(model: Path, tensors: Mapping[str, npt.ArrayLike], out: Path) -> None:
     """Writes `model` with some tensors replaced as a Hugging Face directory.
 
-    model: a GGUF file, a Hugging Face directory or "pip:PACKAGE".
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     tensors: NumPy or torch arrays by Hugging Face or GGUF name.
     out: the folder to write.
     """

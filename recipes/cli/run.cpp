@@ -50,7 +50,7 @@ int run(const Options& options, const GlobalOptions& global) {
                        .runtime_program = {},
                        .log = options.log};
   if (options.dry_run) {
-    const std::string plan = plan_recipe(recipe, how);
+    const std::string plan = plan_recipe(recipe, how, terminal_progress(global));
     if (global.json)
       std::fputs(plan.c_str(), stdout);
     else

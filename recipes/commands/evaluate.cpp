@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/commands/commands.h"
+#include "recipes/hub/hub_model.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/model_text.h"
@@ -66,7 +67,8 @@ std::string eval_model(const CommandOptions& command, const EvalOptions& options
   check_options(command, options);
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
   ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
-  const runtime::Model model = runtime::Model::load(ModelFile::open(command.model), {.numerics = numerics}, pool);
+  const runtime::Model model =
+      runtime::Model::load(ModelFile::open(command.model, hub_source(progress)), {.numerics = numerics}, pool);
   if (!command.data.empty() && (options.context < 2 || options.context > model.config().context_length))
     throw usage_error("--context", "is impossible", "2 to " + std::to_string(model.config().context_length),
                       std::to_string(options.context));

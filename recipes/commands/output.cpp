@@ -58,7 +58,7 @@ bool lies_in(const std::string& path, const std::string& folder) {
 
 void check_inputs(const std::string& out, const std::vector<std::string>& inputs) {
   for (const std::string& input : inputs)
-    if (!input.empty() && lies_in(resolve_model_path(input), out))
+    if (!input.empty() && !is_on_hub(input) && lies_in(resolve_model_path(input), out))
       throw usage_error(out, "would replace what is read from", "another name than " + printable(input), "",
                         "choose another -o");
 }

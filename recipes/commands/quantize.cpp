@@ -11,6 +11,7 @@
 #include "recipes/commands/common.h"
 #include "recipes/commands/output.h"
 #include "recipes/data/teacher_signal.h"
+#include "recipes/hub/hub_model.h"
 #include "recipes/run/qad.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
@@ -159,7 +160,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   if (inputs.resume) report_what_resumes(steps, "quantize", progress);
   if (command.data.empty() && inputs.imatrix.empty() && options.importance) command.data = inputs.training;
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
-  const ModelFile source = ModelFile::open(command.model);
+  const ModelFile source = ModelFile::open(command.model, hub_source(progress));
   const ExportInfo info = info_of(source);
   QuantizeOptions own = options;
   own.importance = options.importance && (!inputs.imatrix.empty() || !command.data.empty());

@@ -321,8 +321,8 @@ class Planner {
 
 }  // namespace
 
-std::string plan_recipe(const Recipe& recipe, const RunOptions& options) {
-  Planner planner(recipe, options, open_inputs(recipe));
+std::string plan_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
+  Planner planner(recipe, options, open_inputs(recipe, progress));
   Json stages = Json::array();
   if (const Json teacher = planner.teacher(); !teacher.is_null()) stages.push_back(teacher);
   stages.push_back(planner.data());

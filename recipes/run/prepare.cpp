@@ -7,6 +7,7 @@
 #include "recipes/data/splits.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/data/teacher_writes.h"
+#include "recipes/hub/hub_model.h"
 #include "recipes/run/run_state.h"
 #include "recipes/run/training_record.h"
 #include "runtime/base/atomic_file.h"
@@ -167,7 +168,9 @@ StageRecord prepare_teacher(RunState& state) {
   StageRecord record{.name = "0-teacher"};
   Json results = Json::object();
   if (state.inputs.teacher) {
-    state.teacher_model = recipe_model(state.recipe, teacher.model);
+    const std::string named = recipe_model(state.recipe, teacher.model);
+    state.teacher_model = resolve_model_path(named, hub_source(state.progress));  // for a program without a network
+    if (is_on_hub(named)) results["hub"] = named;
     state.teacher = state.inputs.teacher;
   } else {
     state.teacher_model = state.folder.finished_model("0-teacher");

@@ -130,8 +130,9 @@ std::vector<StageRecord> run_stages(RunState& state) {
 
 }  // namespace
 
-RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
-  require_measurable(recipe, options);
+RunOutcome run_recipe(const Recipe& given, const RunOptions& options, const Progress& progress) {
+  require_measurable(given, options);
+  const Recipe recipe = with_pinned_models(given, progress);
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
   const RecipeInputs inputs = open_inputs(recipe);
   RunFolder folder(path, resolved_yaml(recipe), folder_of_paths(recipe), inputs.sha256, options.resume);

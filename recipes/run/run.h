@@ -31,6 +31,6 @@ struct RunOutcome {
 RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress = {});
 
 // What a run would do: stages with sizes, and estimates of memory, disk and time on this machine. JSON text.
-std::string plan_recipe(const Recipe& recipe, const RunOptions& options);
+std::string plan_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress = {});
 
 }  // namespace attar

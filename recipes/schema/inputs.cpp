@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "prune/vocabulary.h"
+#include "recipes/hub/hub_model.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
@@ -21,7 +22,8 @@ namespace fs = std::filesystem;
 // Collects what fails, each with its place.
 class Looker {
  public:
-  Looker(const Recipe& looked_at, LookAt look_at) : recipe(looked_at), everything(look_at == LookAt::Everything) {}
+  Looker(const Recipe& looked_at, LookAt look_at, const Progress& downloads)
+      : recipe(looked_at), everything(look_at == LookAt::Everything), progress(downloads) {}
 
   void problem(const std::string& key, ProblemKind kind, const std::string& what) {
     problems.push_back({kind, place_of(recipe.places, key), what});
@@ -40,6 +42,7 @@ class Looker {
 
   const Recipe& recipe;
   const bool everything;
+  const Progress& progress;
   std::vector<RecipeProblem> problems{};
   RecipeInputs inputs{};
   bool has_chats = false;
@@ -60,8 +63,9 @@ std::string model_path(const Recipe& recipe, const std::string& given) {
   return path;
 }
 
-TokenizerData read_own_tokenizer(const Recipe& recipe) {
-  const std::string path = model_path(recipe, recipe.teacher.tokenizer);
+TokenizerData read_own_tokenizer(const Recipe& recipe, const Progress& progress) {
+  const std::string given = model_path(recipe, recipe.teacher.tokenizer);
+  const std::string path = is_on_hub(given) ? fetch_hub_model(given, HubPart::Tokenizer, progress).path : given;
   return fs::is_directory(path) ? read_hf_tokenizer(path) : ModelFile::open(path).tokenizer();
 }
 
@@ -109,7 +113,7 @@ bool look_at_teacher(Looker& look) {
   if (teacher.model.empty()) {
     if (teacher.tokenizer.empty()) return false;  // said already
     const bool read = look.attempt("teacher.tokenizer", [&] {
-      inputs.own_tokenizer = read_own_tokenizer(look.recipe);
+      inputs.own_tokenizer = read_own_tokenizer(look.recipe, look.progress);
       inputs.sha256["tokenizer"] = sha256(Tokenizer(inputs.own_tokenizer).hash() + inputs.own_tokenizer.chat_template);
     });
     if (!read || !look.everything || !teacher.architecture) return false;
@@ -120,7 +124,7 @@ bool look_at_teacher(Looker& look) {
     });
   }
   return look.attempt("teacher", [&] {
-    inputs.teacher = ModelFile::open(model_path(look.recipe, teacher.model));
+    inputs.teacher = ModelFile::open(model_path(look.recipe, teacher.model), hub_source(look.progress));
     inputs.sha256["teacher"] = inputs.teacher->content_hash();
     inputs.teacher_config = inputs.teacher->config();
     inputs.teacher_bytes = inputs.teacher->size_bytes();
@@ -139,7 +143,7 @@ bool look_at_student(Looker& look) {
     });
   }
   return look.attempt("student", [&] {
-    inputs.student = ModelFile::open(model_path(look.recipe, student->model));
+    inputs.student = ModelFile::open(model_path(look.recipe, student->model), hub_source(look.progress));
     inputs.sha256["student"] = inputs.student->content_hash();
     inputs.student_config = inputs.student->config();
   });
@@ -236,8 +240,8 @@ void check_shapes(Looker& look, Shape shape) {
   }
 }
 
-Looker looked(const Recipe& recipe, LookAt look_at) {
-  Looker look(recipe, look_at);
+Looker looked(const Recipe& recipe, LookAt look_at, const Progress& progress) {
+  Looker look(recipe, look_at, progress);
   look_at_data(look);
   look_at_tasks(look);
   const bool teacher = look_at_teacher(look), student = look_at_student(look);
@@ -263,7 +267,7 @@ std::string recipe_relative(const Recipe& recipe, const std::string& file) {
 }
 
 std::string recipe_model(const Recipe& recipe, const std::string& model) {
-  return model.rfind("pip:", 0) == 0 ? model : recipe_relative(recipe, model);
+  return model.rfind("pip:", 0) == 0 || is_on_hub(model) ? model : recipe_relative(recipe, model);
 }
 
 std::string recipe_template(const Recipe& recipe) {
@@ -274,14 +278,21 @@ std::string template_path(const Recipe& recipe, const std::string& given) {
   return given.empty() || find_known_template(given) != nullptr ? given : recipe_relative(recipe, given);
 }
 
-RecipeInputs open_inputs(const Recipe& recipe) {
-  Looker found = looked(recipe, LookAt::Everything);
+RecipeInputs open_inputs(const Recipe& recipe, const Progress& progress) {
+  Looker found = looked(recipe, LookAt::Everything, progress);
   throw_problems(recipe.file, found.problems);
   return std::move(found.inputs);
 }
 
 std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at) {
-  return looked(recipe, look_at).problems;
+  return looked(recipe, look_at, {}).problems;
+}
+
+Recipe with_pinned_models(Recipe recipe, const Progress& progress) {
+  recipe.teacher.model = pinned_model(recipe.teacher.model, HubPart::Model, progress);
+  recipe.teacher.tokenizer = pinned_model(recipe.teacher.tokenizer, HubPart::Tokenizer, progress);
+  if (recipe.student) recipe.student->model = pinned_model(recipe.student->model, HubPart::Model, progress);
+  return recipe;
 }
 
 ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {

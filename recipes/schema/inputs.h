@@ -9,13 +9,14 @@
 
 #include "export/export.h"
 #include "recipes/schema/recipe.h"
+#include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
 
 namespace attar {
 
 // A data file of a recipe, seen from the recipe's own folder.
 std::string recipe_relative(const Recipe& recipe, const std::string& file);
-// A MODEL of a recipe: pip:PACKAGE, or a path seen from the recipe's folder.
+// A MODEL of a recipe: pip:PACKAGE, hf:ORG/NAME, or a path seen from the recipe's folder.
 std::string recipe_model(const Recipe& recipe, const std::string& model);
 
 // `data.chat_template`: a name, or a file seen from the recipe's folder; empty: each model's own.
@@ -34,9 +35,12 @@ struct RecipeInputs {
 
 // Every problem at once: files that are missing or cannot be read, models, what a model of this shape cannot go
 // through.
-RecipeInputs open_inputs(const Recipe& recipe);
+RecipeInputs open_inputs(const Recipe& recipe, const Progress& progress = {});
 enum class LookAt { Files, Everything };
 std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at);
+
+// The recipe with the commit in the name of each model that is on the hub: what its run records and goes on with.
+Recipe with_pinned_models(Recipe recipe, const Progress& progress);
 
 // What an export of this recipe's student says about itself.
 ExportInfo export_info(const Recipe& recipe, const Provenance& teacher);

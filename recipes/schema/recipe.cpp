@@ -366,7 +366,8 @@ void read_recipe(const YAML::Node& root, Reader& reader, Recipe& recipe) {
   if (const YAML::Node node = root["teacher"])
     read_model(node, "teacher", reader, recipe.teacher);
   else
-    reader.problem(root, "expected `teacher`, a MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE");
+    reader.problem(root,
+                   "expected `teacher`, a MODEL: a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME");
   if (const YAML::Node node = root["student"]) read_model(node, "student", reader, recipe.student.emplace());
   if (const YAML::Node node = root["data"]) read_data(node, reader, recipe);
   if (const YAML::Node node = root["stages"])

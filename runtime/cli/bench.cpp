@@ -157,8 +157,9 @@ void print_json(const ModelFile& file, const Measured& measured) {
 }
 
 int run(const Options& options, const GlobalOptions& global) {
+  resolve_model_path(options.model, global.hub);  // a download is not measured
   const auto start = std::chrono::steady_clock::now();
-  const ModelFile file = ModelFile::open(options.model);
+  const ModelFile file = ModelFile::open(options.model, global.hub);
   const Measured measured = measure_all(options, file, global, start);
   show_notes(measured.notes, global);
   if (global.json)

@@ -144,7 +144,7 @@ bool is_given(const CLI::App& command, const std::string& name) {
 }
 
 void add_model(CLI::App& command, std::string& value) {
-  add_text(command, "MODEL", value, "a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  add_text(command, "MODEL", value, "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME");
   require(command, "MODEL");
 }
 

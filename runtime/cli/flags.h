@@ -38,7 +38,7 @@ void add_switch(CLI::App& command, const std::string& names, bool& value, const 
 void require(CLI::App& command, const std::string& name);
 bool is_given(const CLI::App& command, const std::string& name);
 
-// A required MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE.
+// A required MODEL: a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME.
 void add_model(CLI::App& command, std::string& value);
 
 // Of verbs that read chats, and of those that read texts.

@@ -51,7 +51,7 @@ class Speaker {
       : options_(options),
         progress_(terminal_progress(global)),
         pool_(global.thread_count()),
-        model_(runtime::Model::load(ModelFile::open(options.model), {}, pool_)),
+        model_(runtime::Model::load(ModelFile::open(options.model, global.hub), {}, pool_)),
         work_(model_, pool_),
         cache_(model_),
         reader_(model_.tokenizer(),

@@ -59,7 +59,7 @@ Action add_inspect(CLI::App& command, const GlobalOptions& global) {
   const auto model = std::make_shared<std::string>();
   add_model(command, *model);
   return [model, &global] {
-    const ModelFile file = ModelFile::open(*model);
+    const ModelFile file = ModelFile::open(*model, global.hub);
     if (global.json)
       std::fputs(runtime::inspect_document(file).c_str(), stdout);
     else

@@ -12,6 +12,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
 #include "runtime/cli/flags.h"
+#include "runtime/cli/terminal.h"
 
 namespace attar::cli {
 namespace {
@@ -105,6 +106,8 @@ Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
   add_whole(*app, "--seed", global->seed, "seed of everything drawn at random", {.least = 0});
   add_switch(*app, "--json", global->json, "one JSON document on stdout");
   add_switch(*app, "--quiet", global->quiet, "no progress and no notes on stderr");
+  if (text.hub != nullptr)
+    add_switch(*app, "--offline", global->offline, "hf: models from the cache alone, as HF_HUB_OFFLINE=1 has it");
   const std::string of_every_verb = help_of_options(*app);
   app->footer(std::string("Examples:\n") + text.examples);
 
@@ -131,6 +134,9 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
     std::fprintf(stderr, "error: %s\nRun '%s --help' for what there is.\n", error.what(), text.name);
     return static_cast<int>(ErrorKind::Usage);
   }
+  const Progress progress = terminal_progress(*parser.global);
+  if (text.hub != nullptr) parser.global->hub = text.hub(progress);
+  if (parser.global->offline) text.go_offline();
   for (const auto& [command, action] : parser.actions)
     if (command->parsed()) return run_action(action);
   if (argc > 1) {

@@ -10,6 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/base/progress.h"
+#include "runtime/formats/model_file.h"
+
 namespace CLI {
 class App;
 }
@@ -21,6 +24,8 @@ struct GlobalOptions {
   std::optional<int64_t> seed;  // not given: 0, or the recipe's
   bool json = false;            // one JSON document on stdout
   bool quiet = false;           // no progress
+  bool offline = false;         // no network
+  ModelSource hub{};            // brings hf:ORG/NAME; none in attar-run
 
   int thread_count() const;
 };
@@ -38,6 +43,9 @@ struct ProgramText {
   const char* name;
   const char* summary;
   const char* examples;  // what the bare program shows
+  // Programs with a network: where models of the hub come from, and what --offline does.
+  ModelSource (*hub)(const Progress& progress) = nullptr;
+  void (*go_offline)() = nullptr;
 };
 
 // The parser of a program, with the flags of every verb: what runs it and what describes it (pages.h) both read.

@@ -63,7 +63,7 @@ class Output {
 
 int run_tokenize(const Options& options, const GlobalOptions& global) {
   const std::vector<Document> documents = read_all_documents(options.data);
-  const ModelFile file = ModelFile::open(options.model);
+  const ModelFile file = ModelFile::open(options.model, global.hub);
   const Tokenizer tokenizer(file.tokenizer());
   show_notes(file.notes(), global);
   TextReader reader = reader_of(options, tokenizer);
@@ -98,7 +98,8 @@ int run_score(const Options& options, const GlobalOptions& global) {
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
   const std::vector<Document> documents = read_all_documents(options.data);
   ThreadPool pool(global.thread_count());
-  const runtime::Model model = runtime::Model::load(ModelFile::open(options.model), {.numerics = numerics}, pool);
+  const runtime::Model model =
+      runtime::Model::load(ModelFile::open(options.model, global.hub), {.numerics = numerics}, pool);
   show_notes(model.notes(), global);
   runtime::Workspace work(model, pool);
   TextReader reader = reader_of(options, model.tokenizer());

@@ -107,18 +107,21 @@ class Line {
   }
 
   std::string describe(const Event& event, double elapsed_s) const {
-    const std::string unit(event.unit);
-    const auto done = static_cast<long long>(event.done), total = static_cast<long long>(event.total);
+    const bool bytes = event.unit == "bytes";
+    const std::string unit(bytes ? "MB" : event.unit);
+    const double scale = bytes ? 1e-6 : 1.0;
+    const auto done = static_cast<double>(event.done) * scale, total = static_cast<double>(event.total) * scale;
     // Since the first event, which may come after a first step, or from the middle of a resumed stage.
-    const double rate = elapsed_s > 1.0 ? static_cast<double>(event.done - first_) / elapsed_s : 0.0;
+    const double rate = elapsed_s > 1.0 ? scale * static_cast<double>(event.done - first_) / elapsed_s : 0.0;
     std::string line = colour_ ? "\033[1m" + stage_ + "\033[0m " : stage_ + " ";
+    const int digits = bytes ? 1 : 0;
     if (total > 0) {
-      const double share = static_cast<double>(done) / static_cast<double>(total);
+      const double share = done / total;
       if (live_) line += bar(share) + " ";
-      line += text_of("%3.0f%% %lld/%lld %s", 100.0 * share, done, total, unit.c_str());
-      if (rate > 0.0 && done < total) line += ", " + duration_text(static_cast<double>(total - done) / rate) + " left";
+      line += text_of("%3.0f%% %.*f/%.*f %s", 100.0 * share, digits, done, digits, total, unit.c_str());
+      if (rate > 0.0 && done < total) line += ", " + duration_text((total - done) / rate) + " left";
     } else {
-      line += text_of("%lld %s", done, unit.c_str());
+      line += text_of("%.*f %s", digits, done, unit.c_str());
     }
     if (rate > 0.0) line += text_of(", %.4g %s/s", rate, unit.c_str());
     for (const Metric& metric : event.metrics) line += text_of(", %s %.4g", metric.name.c_str(), metric.value);

@@ -33,8 +33,8 @@ runtime::PairedDifference compared(const ModelFile& teacher, const runtime::Veri
                                    const std::vector<Document>& text, const Options& options,
                                    const runtime::VerifyOptions& how, const GlobalOptions& global) {
   ThreadPool pool(global.thread_count());
-  const runtime::VerifyResults other =
-      runtime::verify(teacher, ModelFile::open(options.against), text, how, pool, terminal_progress(global));
+  const runtime::VerifyResults other = runtime::verify(teacher, ModelFile::open(options.against, global.hub), text, how,
+                                                       pool, terminal_progress(global));
   const runtime::Fidelity& a = results.deployed ? *results.deployed : *results.fp32;
   const runtime::Fidelity& b = other.deployed ? *other.deployed : *other.fp32;
   if (a.kl_values.size() != b.kl_values.size())
@@ -46,7 +46,8 @@ runtime::PairedDifference compared(const ModelFile& teacher, const runtime::Veri
 int run(const Options& options, const GlobalOptions& global) {
   runtime::check_gates(options.gates, options.verify, options.bench);
   const std::vector<Document> text = read_all_documents(options.data);
-  const ModelFile teacher = ModelFile::open(options.teacher), student = ModelFile::open(options.student);
+  const ModelFile teacher = ModelFile::open(options.teacher, global.hub),
+                  student = ModelFile::open(options.student, global.hub);
   runtime::VerifyOptions how = options.verify;
   if (!options.context_given)
     how.context = std::min({how.context, teacher.config().context_length, student.config().context_length});
@@ -60,7 +61,8 @@ int run(const Options& options, const GlobalOptions& global) {
   show_notes(results.notes, global);
   runtime::Speeds speeds;
   if (options.bench)
-    speeds = runtime::measure_both(runtime::runtime_program(), options.teacher, options.student, global.thread_count(),
+    speeds = runtime::measure_both(runtime::runtime_program(), resolve_model_path(options.teacher, global.hub),
+                                   resolve_model_path(options.student, global.hub), global.thread_count(),
                                    terminal_progress(global));
   const std::vector<runtime::GateResult> judged =
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());

@@ -298,12 +298,23 @@ std::string yaml_scalar(const std::string& text) {
   return quoted.is_string() ? quoted.get<std::string>() : text;
 }
 
+// What the folder of a model is called; of a snapshot in the hub's cache, models--ORG--NAME/snapshots/COMMIT: ORG/NAME.
+std::string folder_name(const std::string& directory) {
+  fs::path folder(directory);
+  if (folder.filename().empty()) folder = folder.parent_path();
+  const std::string cached = folder.parent_path().parent_path().filename().string();
+  if (folder.parent_path().filename() != "snapshots" || !cached.starts_with("models--"))
+    return folder.filename().string();
+  std::string name = cached.substr(8);
+  if (const size_t dashes = name.find("--"); dashes != std::string::npos) name.replace(dashes, 2, "/");
+  return name;
+}
+
 }  // namespace
 
 Provenance read_hf_provenance(const std::string& directory) {
   Provenance provenance;
-  provenance.name = fs::path(directory).filename().string();
-  if (provenance.name.empty()) provenance.name = fs::path(directory).parent_path().filename().string();
+  provenance.name = folder_name(directory);
   const std::string card = directory + "/README.md";
   if (!path_exists(card)) return provenance;
   const std::string text = read_file(card, kConfigLimitBytes);

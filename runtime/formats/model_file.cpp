@@ -255,11 +255,12 @@ ModelFile::ModelFile(Parts parts) {
   parts_ = std::make_shared<const Parts>(std::move(parts));
 }
 
-ModelFile ModelFile::open(const std::string& model) {
+ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
   const FloatEnvironment floats;  // decimals are rounded by it
-  const std::string path = resolve_model_path(model);
+  const std::string path = resolve_model_path(model, hub);
   if (!path_exists(path))
-    throw input_error(model, "does not exist", "a GGUF file, a Hugging Face directory or pip:PACKAGE");
+    throw input_error(model, "does not exist",
+                      "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME");
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
   parts.source = model;
   parts.notes.insert(parts.notes.end(), parts.tokenizer.notes.begin(), parts.tokenizer.notes.end());

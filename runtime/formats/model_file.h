@@ -1,8 +1,10 @@
 // A model as it lies on disk or in memory, free of the container: config, tokenizer, tensors by name, provenance.
-// MODEL anywhere in Attar is what open() takes: a GGUF file, a Hugging Face directory, or pip:PACKAGE.
+// MODEL anywhere in Attar is what open() takes: a GGUF file, a Hugging Face directory, pip:PACKAGE, or in `attar` and
+// Python hf:ORG/NAME.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -41,11 +43,15 @@ struct Provenance {
   std::vector<std::string> languages{};  // codes: "en"
 };
 
+// Brings a MODEL of the Hugging Face hub here. -> its path. Programs without a network have none.
+using ModelSource = std::function<std::string(const std::string& model)>;
+bool is_on_hub(const std::string& model);  // hf:ORG/NAME
+
 class ModelFile {
  public:
   // Error{Input}: nothing there, unknown architecture, missing, unknown or wrongly shaped tensors (all listed), a
   // tokenizer of another size than the embedding. Checks shapes and sizes, not the weights themselves.
-  static ModelFile open(const std::string& model);
+  static ModelFile open(const std::string& model, const ModelSource& hub = {});
 
   // From memory. The owner keeps alive the bytes that lie there.
   struct Parts {
@@ -97,8 +103,8 @@ std::string config_text(const ModelConfig& config);
 // pip:PACKAGE -> the path of the GGUF the installed package carries. Parts (NAME.partNN of PACKAGE or PACKAGE-partN)
 // are joined once into the cache folder. Python is not run: site-packages are found from VIRTUAL_ENV, from a .venv
 // above the working folder or the program, and from the usual system paths. Error{Input} with the pip command when it
-// is absent.
-std::string resolve_model_path(const std::string& model);
+// is absent. hf:ORG/NAME -> what `hub` says. A path is itself.
+std::string resolve_model_path(const std::string& model, const ModelSource& hub = {});
 
 // Row r of a GGUF `llama` q or k matrix is row source[r] of the Hugging Face matrix; n_heads is K for k.
 std::vector<int64_t> hf_row_of_gguf_row(int64_t n_heads, int64_t head_dim);  // -> (n_heads * head_dim)

@@ -116,7 +116,15 @@ std::string join(const std::vector<fs::path>& parts, const std::string& model, c
 
 }  // namespace
 
-std::string resolve_model_path(const std::string& model) {
+bool is_on_hub(const std::string& model) {
+  return model.starts_with("hf:");
+}
+
+std::string resolve_model_path(const std::string& model, const ModelSource& hub) {
+  if (is_on_hub(model) && !hub)
+    throw usage_error(printable(model), "is on the Hugging Face hub, and there is no network here", "", "",
+                      "`attar` and the Python package take it; here, give a path");
+  if (is_on_hub(model)) return hub(model);
   if (model.rfind("pip:", 0) != 0) return model;
   const std::string package = model.substr(4);
   std::string module = package;

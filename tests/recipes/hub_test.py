@@ -1,0 +1,435 @@
+"""hf:ORG/NAME: models of the Hugging Face hub, from a hub on this machine with every fault that one may have, into the cache that
+huggingface_hub shares. Nothing here needs the network."""
+
+import hashlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
+import hub_server
+import tiny_eval_model
+from conftest import BIN, ROOT
+from hub_server import Hub, Repository, body, dribble, more_bytes, other_bytes, piece, status
+
+pytestmark = pytest.mark.recipe
+
+CARD = b"---\nlicense: apache-2.0\nbase_model: someone/larger\n---\n# A card\n"
+TOKEN = "hf_secret"
+
+
+@pytest.fixture(scope="module")
+def folder_files(tmp_path_factory):
+    """A Hugging Face directory, with files that nobody should want."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_eval_model.write(folder, bos=True, eos=False)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
+    return {**files, "README.md": CARD, "pytorch_model.bin": b"pickled", "onnx/model.onnx": b"no", "adapter.safetensors": b"no"}
+
+
+@pytest.fixture(scope="module")
+def gguf(folder_files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gguf")
+    (folder / "hf").mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        if name in folder_files:
+            (folder / "hf" / name).write_bytes(folder_files[name])
+    subprocess.run([BIN / "attar", "export", folder / "hf", "-o", folder / "tiny.gguf", "--quiet"], check=True, capture_output=True)
+    return (folder / "tiny.gguf").read_bytes()
+
+
+@pytest.fixture
+def hub(gguf, folder_files):
+    with_faults = Hub()
+    with_faults.repositories = {
+        "org/tiny": Repository({"tiny-Q8_0.gguf": gguf, "README.md": CARD}),
+        "org/folder": Repository(folder_files),
+        "org/many": Repository({"a/many-F16.gguf": gguf, "many-Q4_K_M.gguf": gguf + b"4", "many-Q8_0.gguf": gguf + b"8", "mmproj-many.gguf": gguf + b"p"}),
+        "org/pickled": Repository({"config.json": b"{}", "pytorch_model.bin": b"pickled"}),
+        "org/gated": Repository({"tiny.gguf": gguf}, token=TOKEN, gated=True),
+        "org/private": Repository({"tiny.gguf": gguf}, token=TOKEN),
+    }
+    yield with_faults
+    with_faults.close()
+
+
+@pytest.fixture
+def home(tmp_path, hub):
+    return Home(tmp_path / "hf", hub)
+
+
+class Home:
+    """A Hugging Face home of its own, and the programs that look into it."""
+
+    def __init__(self, path, hub):
+        self.path, self.cache = path, path / "hub"
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS", "XDG_CACHE"))}
+        self.environment = {**bare, "HF_HOME": str(path), "HF_ENDPOINT": hub.url}
+
+    def run(self, *command, **variables):
+        return subprocess.run([str(word) for word in command], capture_output=True, text=True, env={**self.environment, **variables}, cwd=ROOT)
+
+    def inspect(self, model, *flags, **variables):
+        return self.run(BIN / "attar", "inspect", model, *flags, **variables)
+
+    def incomplete(self):
+        return [path.name for path in self.cache.rglob("*.incomplete")]
+
+    def blobs(self, repository):
+        return sorted(path.name for path in (self.cache / f"models--{repository.replace('/', '--')}" / "blobs").glob("*"))
+
+
+def works(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refused(done, code, *words):
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    for word in words:
+        assert word in done.stderr, (word, done.stderr)
+    assert TOKEN not in done.stderr and "signature" not in done.stderr
+
+
+def test_a_file_is_fetched_once(home, hub, gguf):
+    done = home.inspect("hf:org/tiny:tiny-Q8_0.gguf")
+    assert "llama" in works(done)
+    assert f"0.1 MB from {hub.url}" in done.stderr and "download 100%" in done.stderr
+    model, digest, commit = home.cache / "models--org--tiny", hashlib.sha256(gguf).hexdigest(), hub.repositories["org/tiny"].commit
+    assert home.blobs("org/tiny") == [digest]
+    assert (model / "refs" / "main").read_text() == commit
+    link = model / "snapshots" / commit / "tiny-Q8_0.gguf"
+    assert os.readlink(link) == f"../../blobs/{digest}" and link.read_bytes() == gguf
+    hub.close()
+    for model in ("hf:org/tiny:tiny-Q8_0.gguf", "hf:org/tiny", f"hf:org/tiny@{commit}", "hf:org/tiny:q8_0"):
+        assert works(home.inspect(model)) == done.stdout
+
+
+def test_a_folder_is_what_the_model_needs_and_nothing_else(home, hub, folder_files):
+    shown = works(home.inspect("hf:org/folder"))
+    assert "org/folder" in shown and "apache-2.0" in shown
+    commit = hub.repositories["org/folder"].commit
+    snapshot = home.cache / "models--org--folder" / "snapshots" / commit
+    assert {path.name for path in snapshot.iterdir()} == set(folder_files) - {"pytorch_model.bin", "onnx", "onnx/model.onnx", "adapter.safetensors"}
+    before = len(hub.requests)
+    assert works(home.inspect(f"hf:org/folder@{commit}")) == shown and len(hub.requests) == before
+
+
+def test_a_folder_of_shards(home, hub, folder_files):
+    index = {"weight_map": dict.fromkeys(["model.norm.weight"], "model-00001-of-00001.safetensors")}
+    files = {name: data for name, data in folder_files.items() if name != "model.safetensors"}
+    files |= {"model.safetensors.index.json": json.dumps(index).encode(), "model-00001-of-00001.safetensors": folder_files["model.safetensors"]}
+    hub.repositories["org/shards"] = Repository(files)
+    home.inspect("hf:org/shards")  # the index of one tensor is refused by the reader: what was fetched is what counts
+    assert any("model-00001-of-00001" in path.name for path in home.cache.rglob("*.safetensors"))
+    files["model.safetensors.index.json"] = json.dumps({"weight_map": {"x": "../../evil.safetensors"}}).encode()
+    hub.repositories["org/shards"] = Repository(files)
+    refused(home.inspect("hf:org/shards@main", HF_HUB_CACHE=str(home.path / "other")), 3, "names a shard that the repository lacks", "../../evil")
+
+
+def test_an_unknown_architecture_is_refused_before_its_weights_come(home, hub, folder_files):
+    hub.repositories["org/other"] = Repository({**folder_files, "config.json": b'{"model_type": "mamba", "architectures": ["MambaForCausalLM"]}'})
+    refused(home.inspect("hf:org/other"), 3, "mamba")
+    assert not hub.asked("store")
+
+
+PYTHON_HUB = """
+from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
+{}
+"""
+
+
+def huggingface_hub(home, code, **variables):
+    pytest.importorskip("huggingface_hub")
+    return works(home.run(sys.executable, "-c", PYTHON_HUB.format(code), HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_PROGRESS_BARS="1", **variables))
+
+
+def test_huggingface_hub_finds_what_attar_fetched(home, hub, gguf):
+    works(home.inspect("hf:org/tiny:tiny-Q8_0.gguf"))
+    works(home.inspect("hf:org/folder"))
+    before = len(hub.asked("store"))
+    path = huggingface_hub(home, "print(hf_hub_download('org/tiny', 'tiny-Q8_0.gguf'))").strip()
+    assert pathlib.Path(path).read_bytes() == gguf
+    huggingface_hub(home, "snapshot_download('org/folder', allow_patterns=['*.json', 'model.safetensors'])")
+    assert len(hub.asked("store")) == before, "nothing is fetched a second time"
+    code = "print(hf_hub_download('org/folder', 'config.json', local_files_only=True)); print(len(scan_cache_dir().warnings), len(scan_cache_dir().repos))"
+    assert huggingface_hub(home, code, HF_HUB_OFFLINE="1").split()[1:] == ["0", "2"]
+
+
+def test_attar_finds_what_huggingface_hub_fetched(home, hub):
+    huggingface_hub(home, "hf_hub_download('org/tiny', 'tiny-Q8_0.gguf'); snapshot_download('org/folder', allow_patterns=['*.json', 'model.safetensors'])")
+    for model in ("hf:org/tiny:tiny-Q8_0.gguf", "hf:org/tiny", "hf:org/folder"):
+        works(home.inspect(model, "--offline"))
+        works(home.inspect(model, HF_HUB_OFFLINE="1"))
+    before = len(hub.requests)
+    works(home.inspect("hf:org/tiny:tiny-Q8_0.gguf"))
+    assert len(hub.requests) == before, "a file that is there needs no hub"
+    assert "apache-2.0" in works(home.inspect("hf:org/folder")), "the card, which transformers leaves out, comes with the licence"
+
+
+def test_broken_answers_are_gone_on_with(home, hub, gguf):
+    hub.faults["store"] = [piece(30_000), piece(5_000), None]
+    done = home.inspect("hf:org/tiny")
+    works(done)
+    assert "the connection broke off at 0.0 MB; again in 0.5 s" in done.stderr
+    assert [headers.get("Range") for name, _, _, headers in hub.requests if name == "store"] == [None, "bytes=30000-", "bytes=35000-"]
+    assert home.blobs("org/tiny") == [hashlib.sha256(gguf).hexdigest()]
+
+
+def test_a_broken_download_is_gone_on_with_by_the_next_run(home, hub):
+    hub.faults["store"] = [piece(20_000), *[piece(0)] * 4]
+    refused(home.inspect("hf:org/tiny"), 1, "tiny-Q8_0.gguf cannot be fetched", "run again to go on")
+    assert len(home.incomplete()) == 1
+    works(home.inspect("hf:org/tiny"))
+    assert hub.requests[-1][3]["Range"] == "bytes=20000-" and not home.incomplete()
+
+
+def test_a_server_without_ranges(home, hub):
+    hub.ranges, hub.faults["store"] = False, [piece(30_000)]
+    works(home.inspect("hf:org/tiny"))
+
+
+@pytest.mark.parametrize("fault", [more_bytes, piece(30_000, length=30_000), other_bytes, piece(100, then=dribble), status(503), status(429, Retry_After="1"), status(416)])
+def test_a_fault_of_the_store_is_survived(home, hub, fault):
+    hub.faults["store"] = [fault]
+    works(home.inspect("hf:org/tiny", HF_HUB_DOWNLOAD_TIMEOUT="1"))
+    assert len(hub.asked("store")) >= 2 and not home.incomplete()
+
+
+@pytest.mark.parametrize("fault", [status(503), status(429), lambda handler: time.sleep(3), lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100)])
+def test_a_fault_of_the_hub_is_survived(home, hub, fault):
+    hub.faults["hub"] = [fault]
+    works(home.inspect("hf:org/tiny", HF_HUB_DOWNLOAD_TIMEOUT="1"))
+
+
+def test_lies_are_not_kept(home, hub, gguf):
+    hub.faults["store"] = [other_bytes, other_bytes]
+    refused(home.inspect("hf:org/tiny"), 1, "came twice with other bytes than the hub says; nothing was kept", "SHA-256 " + hashlib.sha256(gguf).hexdigest())
+    assert home.blobs("org/tiny") == []
+    files = hub.repositories["org/folder"].files
+    hub.faults["hub"] = [None, *[body(b"x" * len(files["README.md"]))] * 2]
+    refused(home.inspect("hf:org/folder"), 1, "README.md came twice with other bytes", "git SHA-1")
+
+
+def test_hashes_of_a_hub_that_does_not_list_them(home, hub):
+    hub.lists_hashes = False
+    works(home.inspect("hf:org/folder"))
+    assert any(method == "HEAD" for _, method, _, _ in hub.requests)
+
+
+def test_a_token_stays_with_the_hub(home, hub):
+    page = f"{hub.url}/org/gated"
+    refused(home.inspect("hf:org/gated"), 3, "is gated", f"accept it at {page}", "set HF_TOKEN")
+    refused(home.inspect("hf:org/gated", HF_TOKEN="hf_other"), 3, "is gated", "the account of HF_TOKEN has not")
+    refused(home.inspect("hf:org/private"), 3, "is not on the hub, or not for everybody", "set HF_TOKEN")
+    refused(home.inspect("hf:org/private", HF_TOKEN="hf_other"), 3, "the token in HF_TOKEN")
+    works(home.inspect("hf:org/gated", HF_TOKEN=TOKEN))
+    (home.path / "token").write_text(TOKEN + "\n")
+    works(home.inspect("hf:org/private"))
+    sent = {name: {headers.get("Authorization") for who, _, _, headers in hub.requests if who == name} for name in ("hub", "store")}
+    assert f"Bearer {TOKEN}" in sent["hub"] and sent["store"] == {None}
+    refused(home.inspect("hf:org/private", HF_TOKEN="hf_x\r\nHost: evil"), 2, "HF_TOKEN", "is no token")
+
+
+def test_what_is_not_there(home, hub):
+    refused(home.inspect("hf:org/none"), 3, "is not on the hub", f"{hub.url}/org/none")
+    refused(home.inspect("hf:org/tiny@v2"), 3, "has no revision v2", "/tree/main")
+    refused(home.inspect("hf:org/tiny:tiny-Q4_0.gguf"), 3, "there is no such file in hf:org/tiny", "\n  hf:org/tiny:tiny-Q8_0.gguf   0.1 MB")
+    refused(home.inspect("hf:org/folder:x.gguf"), 3, "there is no GGUF in hf:org/folder")
+    refused(home.inspect("hf:org/pickled"), 3, "holds no model that Attar reads", "pytorch_model.bin, which is pickled", "never unpickles")
+    refused(home.inspect("hf:org/many"), 2, "holds several GGUF files", "hf:org/many:a/many-F16.gguf", "hf:org/many:many-Q4_K_M.gguf")
+    refused(home.inspect("hf:org/many:Q"), 2, "may mean several files")
+    message = home.inspect("hf:org/many:many-Q4_K_S.gguf").stderr
+    assert message.index("Q4_K_M") < message.index("Q8_0") and "mmproj" not in message
+    assert not hub.asked("store")
+    works(home.inspect("hf:org/many:a/many-F16.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("hf:", "hf:ORG/NAME"),
+        ("hf:tiny", "is no name of a model on the hub"),
+        ("hf:org/tiny/more", "is no name of a model on the hub"),
+        ("hf:../tiny", "is no name of a model on the hub"),
+        ("hf:org/tiny:../../x.gguf", "names no file"),
+        ("hf:org/tiny:", "names no file"),
+        ("hf:org/tiny@../x", "names no revision"),
+        ("hf:org/tiny:x.gguf@main", "hf:ORG/NAME@REVISION:FILE.gguf"),
+    ],
+)
+def test_names_that_are_none(home, hub, model, words):
+    refused(home.inspect(model), 2, words)
+    assert not hub.requests
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"<html>welcome</html>", "does not answer in JSON"),
+        (b"{", "does not answer in JSON"),
+        (b"[" * 100_000, "does not answer in JSON"),
+        (b'{"siblings": []}', "names no commit"),
+        (json.dumps({"sha": "0" * 40, "siblings": [7]}).encode(), "lists no files"),
+        (json.dumps({"sha": "0" * 40, "siblings": [{"rfilename": "../../evil.gguf"}]}).encode(), "names a file outside"),
+        (json.dumps({"sha": "../../../evil", "siblings": []}).encode(), "names no commit"),
+    ],
+)
+def test_answers_that_are_none(home, hub, answer, words):
+    hub.faults["hub"] = [body(answer)]
+    refused(home.inspect("hf:org/tiny"), 1, words, "is HF_ENDPOINT a hub?")
+
+
+@pytest.mark.parametrize("way", [hub_server.chunked, hub_server.without_length])
+def test_ways_to_send_a_body(home, hub, way):
+    hub.faults["store"] = [way]
+    works(home.inspect("hf:org/tiny"))
+    assert len(hub.asked("store")) == 1
+
+
+def test_redirects(home, hub):
+    hub.faults["hub"] = [status(302, Location=f"{hub.url}/api/models/org/tiny/revision/main?blobs=true")]
+    works(home.inspect("hf:org/tiny"))
+    hub.faults["hub"] = [status(302, Location="/again")] * 20
+    refused(home.inspect("hf:org/folder"), 1, "is redirected again and again")
+    hub.faults["hub"] = [status(302, Location="ftp://elsewhere/")]
+    refused(home.inspect("hf:org/folder"), 1, "is no address")
+
+
+def test_offline(home, hub):
+    for flags, variables in ((["--offline"], {}), ([], {"HF_HUB_OFFLINE": "1"}), ([], {"TRANSFORMERS_OFFLINE": "yes"})):
+        refused(home.inspect("hf:org/tiny", *flags, **variables), 3, "is not in the cache", "hf download org/tiny", str(home.cache))
+    assert not hub.requests
+    works(home.inspect("hf:org/tiny"))
+    works(home.inspect("hf:org/tiny", "--offline"))
+
+
+def test_no_hub(home, hub):
+    hub.close()
+    refused(home.inspect("hf:org/tiny"), 1, "the list of files cannot be fetched: no connection to", "HF_ENDPOINT")
+    refused(home.inspect("hf:org/tiny", HF_ENDPOINT="ftp://x"), 2, "HF_ENDPOINT")
+
+
+def test_two_programs_at_once_fetch_once(home, hub):
+    hub.faults["store"] = [piece(1000, then=lambda handler: time.sleep(2))]
+    command = [str(BIN / "attar"), "inspect", "hf:org/tiny", "--quiet"]
+    both = [subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.wait(60) for process in both] == [0, 0, 0], [process.stderr.read() for process in both]
+    assert len(hub.asked("store")) == 2, "the one that broke off, and its other part"
+
+
+def test_ctrl_c_answers_at_once_and_the_next_run_goes_on(home, hub):
+    hub.faults["store"] = [piece(30_000, then=lambda handler: time.sleep(8))]
+    process = subprocess.Popen([str(BIN / "attar"), "inspect", "hf:org/tiny"], env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not any(path.stat().st_size == 30_000 for path in home.cache.rglob("*.incomplete")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    before = time.monotonic()
+    assert process.wait(10) == 130 and time.monotonic() - before < 2
+    works(home.inspect("hf:org/tiny"))
+    assert hub.requests[-1][3]["Range"] == "bytes=30000-"
+
+
+def test_a_disk_that_is_full_at_any_write(home, hub, gguf):
+    preload = BIN.parent / "lib" / "libfailing_writes.so"
+    failed = 0
+    for write in range(1, 14):
+        done = home.inspect("hf:org/tiny", LD_PRELOAD=str(preload), FAIL_NTH_WRITE=str(write))
+        assert done.returncode in (0, 5), (write, done.stderr)
+        failed += done.returncode == 5
+        for path in (home.cache / "models--org--tiny" / "blobs").glob("*"):
+            assert path.suffix == ".incomplete" or path.read_bytes() == gguf
+    assert failed >= 4
+    works(home.inspect("hf:org/tiny", "--offline"))
+
+
+def test_no_room(home, hub):
+    huge = Repository({"huge.gguf": b"GGUF"})
+    listing = {"sha": huge.commit, "siblings": [{"rfilename": "huge.gguf", "blobId": "0" * 40, "lfs": {"sha256": "0" * 64, "size": 10**18}}]}
+    hub.faults["hub"] = [body(json.dumps(listing).encode())]
+    refused(home.inspect("hf:org/tiny"), 5, "has no room for hf:org/tiny", "1000000000000.0 MB", "HF_HUB_CACHE")
+
+
+def test_https(tmp_path, gguf):
+    made = hub_server.certificate(tmp_path)
+    hub = Hub(made)
+    try:
+        hub.repositories = {"org/tiny": Repository({"tiny.gguf": gguf})}
+        home = Home(tmp_path / "hf", hub)
+        refused(home.inspect("hf:org/tiny"), 1, "shows a certificate that is not trusted", "SSL_CERT_FILE")
+        refused(home.inspect("hf:org/tiny", SSL_CERT_FILE=str(made[0]), HF_ENDPOINT=hub.url.replace("127.0.0.1", "localhost")), 1, "certificate")
+        hub.faults["hub"] = [status(302, Location="http://127.0.0.1:9/")]
+        refused(home.inspect("hf:org/tiny", SSL_CERT_FILE=str(made[0])), 1, "leads away from HTTPS")
+        hub.faults["store"] = [piece(30_000)]
+        works(home.inspect("hf:org/tiny", SSL_CERT_FILE=str(made[0])))
+    finally:
+        hub.close()
+
+
+def test_attar_run_has_no_network(home, hub):
+    refused(home.run(BIN / "attar-run", "inspect", "hf:org/tiny"), 2, "there is no network here", "`attar`")
+    assert not hub.requests and "--offline" not in home.run(BIN / "attar-run", "--help").stdout
+
+
+def test_every_verb_takes_one(home, hub, tmp_path):
+    (tmp_path / "text.txt").write_text("The sea is wide and old.\n" * 4)
+    text, model = tmp_path / "text.txt", "hf:org/folder"
+    attar = BIN / "attar"
+    works(home.run(attar, "quantize", model, "-o", tmp_path / "q.gguf", "--to", "F16"))
+    works(home.run(attar, "export", model, "-o", tmp_path / "e.gguf"))
+    works(home.run(attar, "eval", model, "--data", text, "--context", "32"))
+    works(home.run(attar, "verify", model, tmp_path / "q.gguf", "--data", text, "--context", "32"))
+    works(home.run(attar, "bench", model, "-r", "1"))
+    works(home.run(attar, "generate", model, "-p", "The", "-n", "3"))
+    works(home.run(attar, "tokenize", model, "--data", text))
+    card = works(home.run(attar, "inspect", tmp_path / "q.gguf"))
+    assert "apache-2.0" in card
+
+
+RECIPE = """
+version: 1
+name: from-hub
+teacher: hf:org/folder
+data:
+  evaluation: [text.txt]
+stages:
+  - export: {formats: [gguf]}
+  - verify: {context: 32, samples: 0}
+"""
+
+
+def test_a_recipe_records_the_commit(home, hub, tmp_path):
+    (tmp_path / "text.txt").write_text("The sea is wide and old.\n" * 4)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    command = [BIN / "attar", "run", tmp_path / "recipe.yaml", "--out", tmp_path / "run", "--quiet"]
+    pinned = f"hf:org/folder@{hub.repositories['org/folder'].commit}"
+    works(home.run(*command, "--dry-run"))
+    works(home.run(*command))
+    assert f"teacher: {pinned}\n" in (tmp_path / "run" / "resolved.yaml").read_text()
+    assert f'"hub": "{pinned}"' in (tmp_path / "run" / "report.json").read_text()
+    hub.close()
+    works(home.run(*command, "--resume", "--offline"))
+
+
+def test_from_python(home, hub, tmp_path):
+    code = f"""
+import attar
+seen = []
+attar.quantize("hf:org/folder", {str(tmp_path / "q.gguf")!r}, to="F16", progress=lambda event: seen.append(event) or True)
+downloads = [event for event in seen if event["stage"] == "download" and event["unit"] == "bytes"]
+assert downloads[-1]["done"] == downloads[-1]["total"] > 50_000, downloads
+print(attar.Model("hf:org/tiny").config["family"])
+try:
+    attar.Model("hf:org/none")
+except attar.Error as error:
+    print(error.exit_code)
+"""
+    done = home.run(sys.executable, "-c", code, PYTHONPATH=str(ROOT / "build" / "python"))
+    assert works(done).split() == ["llama", "3"]

@@ -11,6 +11,7 @@
 #include "runtime/base/fields.h"
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/progress.h"
+#include "runtime/base/suggestion.h"
 
 namespace attar::python {
 
@@ -68,10 +69,15 @@ Options take_options(py::dict& given) {
   return options;
 }
 
-// What is left has no meaning.
-inline void refuse_rest(const py::dict& given, const std::string& function) {
-  for (const auto& entry : given)
-    throw usage_error(function, "has no argument `" + std::string(py::str(entry.first)) + "`");
+// What is left has no meaning. `known`: arguments beside the fields of Options, for "did you mean".
+template <class... Options>
+void refuse_rest(const py::dict& given, const std::string& function, std::vector<std::string> known) {
+  if (given.empty()) return;
+  for (const std::vector<std::string>& names : {field_names<Options>()...})
+    known.insert(known.end(), names.begin(), names.end());
+  const auto name = std::string(py::str(given.begin()->first)), near = nearest(name, known);
+  throw usage_error(function, "has no argument `" + printable(name) + "`", "", "",
+                    near.empty() ? "" : "did you mean `" + near + "`?");
 }
 
 // The argument `progress`: called back with a dict an event. Its answer False, an exception or Ctrl-C stops the call.

@@ -17,7 +17,14 @@ CommandOptions take_command(py::dict& given, const char* model_name, const char*
   command.threads = take_threads(given);
   command.seed = take<int64_t>(given, "seed");
   command.to = take<std::string>(given, "gguf_type", "");
+  command.force = take<bool>(given, "force");
   return command;
+}
+
+// Arguments of those that write a model.
+std::vector<std::string> of_commands(std::vector<std::string> more) {
+  more.insert(more.end(), {"model", "out", "data", "force", "threads", "seed", "progress"});
+  return more;
 }
 
 py::dict run(py::kwargs given) {
@@ -47,26 +54,27 @@ std::string plan(py::kwargs given) {
 }
 
 std::string prune_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "model", "calibration");
+  CommandOptions command = take_command(given, "model", "data");
   const Progress progress = take_progress(given);
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<PruneOptions>(given);
-  refuse_rest(given, "prune");
+  refuse_rest<TextDataOptions, PruneOptions>(given, "prune", of_commands({}));
   const NativeCall native;
   return prune_model(command, options, progress);
 }
 
 std::string quantize_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "model", "calibration");
+  CommandOptions command = take_command(given, "model", "data");
   const Progress progress = take_progress(given);
   const QuantizeInputs inputs{.imatrix = take<std::string>(given, "imatrix"),
                               .imatrix_out = take<std::string>(given, "imatrix_out"),
-                              .training = take<std::vector<std::string>>(given, "data"),
+                              .training = take<std::vector<std::string>>(given, "train"),
                               .resume = take<bool>(given, "resume"),
                               .cache = take<std::string>(given, "cache")};
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<QuantizeOptions>(given);
-  refuse_rest(given, "quantize");
+  refuse_rest<TextDataOptions, QuantizeOptions>(given, "quantize",
+                                                of_commands({"train", "imatrix", "imatrix_out", "resume", "cache"}));
   const NativeCall native;
   return quantize_model(command, options, inputs, progress);
 }
@@ -78,7 +86,7 @@ std::string distill_call(py::kwargs given) {
   const bool resume = take<bool>(given, "resume");
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<DistillOptions>(given);
-  refuse_rest(given, "distill");
+  refuse_rest<TextDataOptions, DistillOptions>(given, "distill", of_commands({"student", "teacher", "resume"}));
   const NativeCall native;
   return distill_model(command, student, options, resume, progress);
 }
@@ -96,7 +104,7 @@ std::string eval_call(py::kwargs given) {
   const CommandOptions command = take_command(given, "model", "data");
   const Progress progress = take_progress(given);
   const auto options = take_options<EvalOptions>(given);
-  refuse_rest(given, "evaluate");
+  refuse_rest<EvalOptions>(given, "evaluate", {"model", "data", "threads", "progress"});
   const NativeCall native;
   return eval_model(command, options, progress);
 }
@@ -111,7 +119,8 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
 void with_tensors(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
-  const std::string out = checked_out(take<std::string>(given, "out"), {model});
+  const std::string out = checked_out(take<std::string>(given, "out"), {model},
+                                      take<bool>(given, "force") ? Existing::Replace : Existing::Refuse);
   const ModelFile file = ModelFile::open(model);
   CausalLM changed = CausalLM::load(file);
   std::map<std::string, const TensorSpec*> known;

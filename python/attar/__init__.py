@@ -106,30 +106,31 @@ def plan(recipe, *overrides):
     return _json.loads(_C.plan(recipe=recipe, overrides=overrides))
 
 
-def prune(model, out, *, calibration=(), progress=None, **options):
-    """Removes layers, channels, heads or vocabulary. Options: layers, ffn, heads, vocab, refit, chat_template, ..."""
-    return _json.loads(_C.prune(model=model, out=out, calibration=calibration, progress=progress, **options))
+def prune(model, out, *, data=(), force=False, progress=None, **options):
+    """Removes layers, channels, heads or vocabulary, by what it measures on the text of `data`. Options: layers, ffn, heads, vocab, refit, chat_template, ..."""
+    return _json.loads(_C.prune(model=model, out=out, data=data, force=force, progress=progress, **options))
 
 
-def quantize(model, out, *, calibration=(), data=(), progress=None, **options):
+def quantize(model, out, *, data=(), train=(), force=False, progress=None, **options):
     """Writes a compact GGUF. Options: to or target_size, keep, preset, imatrix, importance, calibration_tokens, chat_template, ...
 
-    With `calibration` codes are kept in OUT.steps as they are made: resume=True goes on with what a broken run left there. `cache`: a folder
-    that keeps what is measured for a size or a loss; another budget of the same model and text takes it from there.
+    The text of `data` says which inputs matter. With it codes are kept in OUT.steps as they are made: resume=True goes on with what a broken
+    run left there. `cache`: a folder that keeps what is measured for a size or a loss; another budget of the same model and text takes it
+    from there. force=True writes over an `out` that is there.
 
-    With preset="learned" the quantized model learns from `model` on the text of `data`: qad_tokens, qad_learning_rate, resume, ..."""
-    return _json.loads(_C.quantize(model=model, out=out, calibration=calibration, data=data, progress=progress, **options))
+    With preset="learned" the quantized model learns from `model` on that text, or on `train`: qad_tokens, qad_learning_rate, resume, ..."""
+    return _json.loads(_C.quantize(model=model, out=out, data=data, train=train, force=force, progress=progress, **options))
 
 
-def distill(teacher, student, out, *, data, progress=None, **options):
+def distill(teacher, student, out, *, data, force=False, progress=None, **options):
     """Teaches `student`. Options: tokens, losses, learning_rate, temperature, batch_tokens, resume, chat_template, end_of_text, ..."""
-    return _json.loads(_C.distill(teacher=teacher, student=student, out=out, data=data, progress=progress, **options))
+    return _json.loads(_C.distill(teacher=teacher, student=student, out=out, data=data, force=force, progress=progress, **options))
 
 
-def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, split_size="", progress=None):
+def export(model, out, *, format="gguf", to="", dtype="", dequantized=False, split_size="", force=False, progress=None):
     """Converts or repacks a model. dtype and dequantized are of Hugging Face directories: float32 or bfloat16; the values that
     codes of type `to` (or of a GGUF) stand for. split_size is of GGUF: the most bytes of one file, such as "2GB"."""
-    return _json.loads(_C.export(model=model, out=out, format=format, to=to, dtype=dtype, dequantized=dequantized, split_size=split_size, progress=progress))
+    return _json.loads(_C.export(model=model, out=out, format=format, to=to, dtype=dtype, dequantized=dequantized, split_size=split_size, force=force, progress=progress))
 
 
 def evaluate(model, *, data=(), tasks=(), progress=None, **options):
@@ -142,9 +143,9 @@ def verify(teacher, student, *, data, gates=None, bench=False, threads=0, progre
     return _json.loads(_C.verify(teacher=teacher, student=student, data=data, gates=gates or {}, bench=bench, threads=threads, progress=progress, **options))
 
 
-def with_tensors(model, tensors, out):
+def with_tensors(model, tensors, out, *, force=False):
     """Writes `model` with some tensors replaced (NumPy or torch, by Hugging Face or GGUF name) as a Hugging Face directory."""
-    _C.with_tensors(model=model, tensors={name: _weights(name, value) for name, value in tensors.items()}, out=out)
+    _C.with_tensors(model=model, tensors={name: _weights(name, value) for name, value in tensors.items()}, out=out, force=force)
 
 
 def doctor():

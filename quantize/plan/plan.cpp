@@ -1,13 +1,14 @@
 // Which type each tensor gets: one type for all, a llama.cpp preset with its own rules, or the best that fits a size.
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "quantize/plan/plan_entry.h"
 #include "quantize/plan/preset_rules.h"
 #include "quantize/plan/sized_plan.h"
 #include "quantize/quantize.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/base/suggestion.h"
 
 namespace attar {
 namespace {
@@ -57,11 +58,6 @@ constexpr Preset kPresets[] = {
     {"MOSTLY_IQ1_M", TensorType::IQ1_M, 31},   {"MOSTLY_IQ1_S", TensorType::IQ1_S, 24},
 };
 constexpr std::string_view kMostly = "MOSTLY_";
-constexpr const char* kWritten =
-    "Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, NVFP4, MXFP4, Q3_K, IQ3_S, IQ3_XXS, Q2_K, IQ2_S, "
-    "IQ2_XS, IQ2_XXS, Q2_0, TQ2_0, TQ1_0, IQ1_M, IQ1_S, Q1_0, F16, BF16 or F32 for every tensor; or a preset of "
-    "llama.cpp: IQ3_XS, IQ3_M, IQ2_M, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, MXFP4_MOE, or "
-    "one that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
 
 // A row of kTypes or kPresets; null: neither.
 const Preset* find_preset(const std::string& type) {
@@ -82,7 +78,12 @@ std::string expected_type(const std::string& type) {
   const std::string name = upper(type), bare = name.rfind(kMostly, 0) == 0 ? name.substr(kMostly.size()) : name;
   const QuantFormat* format = find_format(bare);
   const bool read = format != nullptr && format->holds_weights();
-  return kWritten + (read ? "; this version reads and runs " + bare + " but has no encoder for it" : std::string());
+  std::vector<std::string> known;
+  for (const Preset& row : kTypes) known.emplace_back(row.name);
+  for (const Preset& row : kPresets) known.emplace_back(std::string_view(row.name).substr(kMostly.size()));
+  const std::string near = nearest(bare, known);
+  return (near.empty() || read ? "" : near + ", or another: ") + std::string(kWrittenTypes) +
+         (read ? "; this version reads and runs " + bare + " but has no encoder for it" : std::string());
 }
 
 QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& options, const Preset& preset,
@@ -120,23 +121,6 @@ uint64_t QuantizePlan::tensor_bytes() const {
   return total;
 }
 
-uint64_t parse_size(const std::string& text, const std::string& where) {
-  struct Unit {
-    const char* suffix;
-    double bytes;
-  };
-  static constexpr Unit kUnits[] = {{"", 1.0},   {"B", 1.0},      {"KB", 1e3},     {"MB", 1e6},
-                                    {"GB", 1e9}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}};
-  double number = 0.0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string suffix(end, text.data() + text.size());
-  if (code == std::errc() && number > 0.0 && number < 1e15)
-    for (const Unit& unit : kUnits)
-      if (suffix == unit.suffix) return static_cast<uint64_t>(number * unit.bytes);
-  throw usage_error(where, "is not a size", "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB",
-                    printable(text));
-}
-
 std::vector<std::string> QuantizePlan::fallback_lines() const {
   std::vector<std::string> lines;
   for (const Fallback& fallback : fallbacks)
@@ -162,7 +146,7 @@ std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
   if (o.to && find_preset(*o.to) == nullptr) problems.push_back({"to", expected_type(*o.to), printable(*o.to)});
   if (o.target_size) {
     try {
-      parse_size(*o.target_size);
+      parse_size(*o.target_size, "target_size");
     } catch (const Error& error) {
       problems.push_back({"target_size", error.parts().expected, error.parts().got});
     }

@@ -6,6 +6,7 @@
 
 #include "quantize/plan/knapsack.h"
 #include "quantize/plan/plan_entry.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 
 namespace attar {
@@ -93,7 +94,7 @@ void add_choices(Unit& unit, const std::vector<TensorSpec>& specs, const Quantiz
 }
 
 uint64_t budget_of(const QuantizeOptions& options, double all_elements) {
-  if (options.target_size) return parse_size(*options.target_size);
+  if (options.target_size) return parse_size(*options.target_size, "target_size");
   return static_cast<uint64_t>(*options.target_bpw * all_elements / 8.0);
 }
 
@@ -155,8 +156,8 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
     if (budget >= always_bytes) chosen = knapsack::least_loss(items, budget - always_bytes);
     if (!chosen)
       throw usage_error(options.target_size ? "target_size" : "target_bpw", "cannot be met",
-                        "at least " + std::to_string(smallest) + " bytes", std::to_string(budget),
-                        "prune more, cut the vocabulary, or allow a larger file");
+                        "at least " + std::to_string(smallest) + " bytes (" + size_text(smallest) + ")",
+                        std::to_string(budget), "prune more, cut the vocabulary, or allow a larger file");
   }
   std::vector<TensorType> types(specs.size(), TensorType::F32);
   double loss = 0.0;

@@ -68,9 +68,10 @@ constexpr RuntimeShare kReadShare{.fp32 = 0.53, .deployed = 1.27};   // over who
 
 double tokens_of(const Recipe& recipe, const DataSource& source) {
   if (source.teacher_writes) return static_cast<double>(source.teacher_writes->tokens);
-  const std::string path = recipe_relative(recipe, source.file);
-  const double packed = path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0 ? 3.0 : 1.0;
-  return source.weight * packed * static_cast<double>(std::filesystem::file_size(path)) / kBytesPerToken;
+  double bytes = 0;
+  for (const RecipeText& text : recipe_texts(recipe, source.file))
+    bytes += (text.path.ends_with(".gz") ? 3.0 : 1.0) * static_cast<double>(std::filesystem::file_size(text.path));
+  return source.weight * bytes / kBytesPerToken;
 }
 double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split) {
   double tokens = 0;
@@ -94,7 +95,7 @@ class Planner {
         tokenizer_(inputs.student   ? inputs.student->tokenizer()
                    : inputs.teacher ? inputs.teacher->tokenizer()
                                     : inputs.own_tokenizer),
-        info_(export_info(recipe, inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe))),
+        info_(export_info(recipe, inputs)),
         teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
         threads_(options.threads > 0 ? options.threads : default_threads()),
         flops_(matmul_flops_per_core() * threads_) {}
@@ -309,15 +310,27 @@ class Planner {
   Estimate total_;
 };
 
-}  // namespace
-
-std::string plan_recipe(const Recipe& recipe, const RunOptions& options) {
-  Planner planner(recipe, options, open_inputs(recipe));
+Json stages_of(const Recipe& recipe, Planner& planner) {
   Json stages = Json::array();
   if (const Json teacher = planner.teacher(); !teacher.is_null()) stages.push_back(teacher);
   stages.push_back(planner.data());
   for (const Stage& stage : recipe.stages)
     stages.push_back(std::visit([&](const auto& o) { return planner(o); }, stage));
+  return stages;
+}
+
+}  // namespace
+
+std::vector<double> planned_seconds(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs) {
+  Planner planner(recipe, options, inputs);
+  std::vector<double> seconds;
+  for (const Json& stage : stages_of(recipe, planner)) seconds.push_back(stage.at("seconds"));
+  return seconds;
+}
+
+std::string plan_recipe(const Recipe& recipe, const RunOptions& options) {
+  Planner planner(recipe, options, open_inputs(recipe));
+  const Json stages = stages_of(recipe, planner);
   const Json plan = {{"schema_version", 1},
                      {"name", recipe.name},
                      {"folder", options.folder.empty() ? "runs/" + recipe.name : options.folder},

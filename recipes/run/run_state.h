@@ -42,8 +42,12 @@ struct RunState {
   ExportInfo export_info() const;
 };
 
+// Estimates of plan_recipe: of the teacher where it is trained here, of the data, and of each stage.
+std::vector<double> planned_seconds(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs);
+
 // What an export of this recipe's student says about itself.
-ExportInfo export_info(const Recipe& recipe, const Provenance& teacher);
+// The licence is that of the model whose weights it starts from: the student's, where the recipe names one.
+ExportInfo export_info(const Recipe& recipe, const RecipeInputs& inputs);
 // Of a teacher that is trained here.
 Provenance own_provenance(const Recipe& recipe);
 

@@ -79,17 +79,20 @@ TokenDataset RunState::in_student_vocabulary(const TokenDataset& data) const {
   return remap_dataset(data, from, to, VocabularyCut{tokenizer, kept_tokens});
 }
 
-ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {
+ExportInfo export_info(const Recipe& recipe, const RecipeInputs& inputs) {
+  const Provenance teacher = inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe);
   ExportInfo info;
-  info.provenance = teacher;
-  if (!teacher.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), teacher.name);
+  info.provenance = inputs.student ? inputs.student->provenance() : teacher;
+  std::vector<std::string>& bases = info.provenance.base_models;
+  if (!teacher.name.empty()) bases.insert(bases.begin(), teacher.name);
+  if (inputs.student && !info.provenance.name.empty()) bases.insert(bases.begin(), info.provenance.name);
   info.provenance.name = recipe.name;
   info.recipe_name = recipe.name;
   info.attar_version = ATTAR_VERSION;
   return info;
 }
 ExportInfo RunState::export_info() const {
-  return attar::export_info(recipe, teacher->provenance());
+  return attar::export_info(recipe, inputs);
 }
 
 void start_student(RunState& state) {

@@ -8,7 +8,7 @@
 #include "runtime/base/sha256.h"
 #include "runtime/formats/jinja/known_templates.h"
 #include "runtime/formats/model_text.h"
-#include "runtime/formats/text_file.h"
+#include "runtime/formats/text_paths.h"
 
 namespace attar {
 namespace {
@@ -93,6 +93,21 @@ std::string recipe_relative(const Recipe& recipe, const std::string& file) {
   return path.is_absolute() ? file : (fs::path(recipe.path).parent_path() / path).string();
 }
 
+std::vector<RecipeText> recipe_texts(const Recipe& recipe, const std::string& given) {
+  const std::string folder = fs::path(recipe.path).parent_path().string();
+  const bool beside = !folder.empty() && !fs::path(given).is_absolute();
+  std::vector<RecipeText> texts;
+  for (const std::string& path : text_paths(recipe_relative(recipe, given)))
+    texts.push_back({beside && path.starts_with(folder + "/") ? path.substr(folder.size() + 1) : path, path});
+  return texts;
+}
+
+std::vector<Document> recipe_documents(const Recipe& recipe, const std::string& given) {
+  std::vector<std::string> paths;
+  for (const RecipeText& text : recipe_texts(recipe, given)) paths.push_back(text.path);
+  return read_all_documents(paths);
+}
+
 std::string recipe_model(const Recipe& recipe, const std::string& model) {
   if (model.rfind("pip:", 0) == 0) return model;
   const std::string beside = recipe_relative(recipe, model);
@@ -110,14 +125,13 @@ std::string template_path(const Recipe& recipe, const std::string& given) {
 RecipeInputs open_inputs(const Recipe& recipe) {
   RecipeInputs inputs;
   bool has_chats = false;
-  for (const std::string& file : data_files(recipe)) {
-    const std::string path = recipe_relative(recipe, file);
-    if (fs::is_directory(path)) throw input_error(path, "is a folder", "a text or chat file");
-    // Text that cannot be read is found now, not after the teacher's training.
-    const std::vector<Document> documents = read_documents(path);
-    has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
-    inputs.sha256[file] = sha256_of_file(path);
-  }
+  for (const std::string& given : data_files(recipe))
+    for (const auto& [name, path] : recipe_texts(recipe, given)) {
+      // Text that cannot be read is found now, not after the teacher's training.
+      const std::vector<Document> documents = read_documents(path);
+      has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
+      inputs.sha256[name] = sha256_of_file(path);
+    }
   open_teacher(recipe, inputs);
   choose_template(recipe, has_chats || teacher_answers(recipe), inputs);
   open_student(recipe, inputs);

@@ -9,11 +9,20 @@
 
 #include "recipes/schema/recipe.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/text_file.h"
 
 namespace attar {
 
 // A data file of a recipe, seen from the recipe's own folder.
 std::string recipe_relative(const Recipe& recipe, const std::string& file);
+// The text files that a data source or `prompts` names: a file, all of a folder, what matches a pattern
+// (runtime/formats/text_paths.h). `name`: as messages and inputs.json have it, seen from the recipe's folder.
+struct RecipeText {
+  std::string name, path;
+};
+std::vector<RecipeText> recipe_texts(const Recipe& recipe, const std::string& given);
+// All documents of them.
+std::vector<Document> recipe_documents(const Recipe& recipe, const std::string& given);
 // A MODEL of a recipe: pip:PACKAGE, or a path seen from the recipe's folder, else from the working folder.
 std::string recipe_model(const Recipe& recipe, const std::string& model);
 

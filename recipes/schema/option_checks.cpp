@@ -51,6 +51,8 @@ std::vector<FieldProblem> problems_of(const PruneOptions& o) {
   check.share(o.ffn, "ffn");
   check.share(o.heads, "heads");
   check.at_least(o.vocab, 0, "vocab");
+  check.need(o.layers > 0 || o.ffn > 0.0 || o.heads > 0.0 || o.vocab > 0, "layers",
+             "something to prune: layers, ffn, heads or vocab above 0");
   check.at_least(o.round_channels, 1, "round_channels");
   check.need(o.damping > 0.0 && o.damping <= 1.0, "damping", "0 < x <= 1");
   check.at_least(o.calibration_tokens, 1, "calibration_tokens");

@@ -76,8 +76,8 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.numerics, "numerics", "of the teacher, and so of its signal: fp32, or deployed (int8 activations, faster)");
 }
 
-// One source of a split: a text or chat file (relative to the recipe), as often as `weight` says (2 is twice, 0.25 a
-// quarter of its documents), or text that the teacher writes.
+// One source of a split: texts (a file, a folder or a pattern, relative to the recipe), as often as `weight` says (2 is
+// twice, 0.25 a quarter of its documents), or text that the teacher writes.
 struct DataSource {
   std::string file;
   double weight = 1.0;

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
+#include "runtime/cli/arguments.h"
 #include "runtime/cli/flags.h"
 
 namespace attar::cli {
@@ -38,12 +40,45 @@ void install_signal_handlers() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
+// As CLI11's, but a flag that has an opposite says which of the two holds without it.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    const std::string name = CLI::Formatter::make_option_name(option, positional);
+    return name.substr(0, name.find('{'));
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_name() == "NAME=VALUE" && !option->get_default_str().empty())
+      return " NAME=VALUE ... (" + option->get_default_str() + ")";
+    if (CLI::Formatter::make_option_name(option, false).find('{') == std::string::npos)
+      return CLI::Formatter::make_option_opts(option);
+    return option->get_default_str() == "true" ? " (on)" : " (off)";
+  }
+};
+
 // The options that stand before or behind any verb, as the help of each shows them.
 std::string help_of_options(const CLI::App& app) {
   const auto own = [&](const CLI::Option* option) {
     return option != app.get_help_ptr() && option != app.get_version_ptr();
   };
-  return CLI::Formatter().make_group("Options of every verb", false, app.get_options(own));
+  return HelpFormatter().make_group("Options of every verb", false, app.get_options(own));
+}
+
+// "PROGRAM chat" as the program itself is called: an example is one of the program that prints it.
+std::string of_program(std::string examples, const std::string& name) {
+  const std::string word = "PROGRAM ";
+  for (size_t at = examples.find(word); at != std::string::npos; at = examples.find(word, at))
+    examples.replace(at, word.size(), name + " ");
+  return examples;
+}
+
+// What the parser says, with an argument by the name that help shows first: PROMPT, not --prompt.
+std::string parse_problem(const CLI::ParseError& error, const CLI::App& app, const std::string& verb) {
+  if (error.get_name() == "RequiredError" && !verb.empty())
+    for (const CLI::Option* option : std::as_const(app).get_subcommand(verb)->get_options())
+      if (option->get_required() && option->count() == 0)
+        return (option->get_positional() ? option->get_name(true) : option->get_name()) + " is required";
+  return error.what();
 }
 
 // The reader of our output has left, as `| head` does: no reason to complain.
@@ -98,6 +133,7 @@ bool interrupted() {
 Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
     : app(std::make_unique<CLI::App>(text.summary, text.name)) {
   app->set_version_flag("--version", std::string(text.name) + " " + ATTAR_VERSION);
+  app->formatter(std::make_shared<HelpFormatter>());
   app->require_subcommand(0, 1);
   app->fallthrough();
   add_whole(*app, "--threads", global->threads, "threads to use; 0 for a thread a core, within the processor quota",
@@ -106,15 +142,15 @@ Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
   add_switch(*app, "--json", global->json, "one JSON document on stdout");
   add_switch(*app, "--quiet", global->quiet, "no progress and no notes on stderr");
   const std::string of_every_verb = help_of_options(*app);
-  app->footer(std::string("Examples:\n") + text.examples);
+  app->footer("Help of a verb: " + std::string(text.name) + " help VERB\n\nExamples:\n" + text.examples);
 
   for (const Verb& verb : verbs) {
     CLI::App* command = app->add_subcommand(verb.name, verb.summary);
     Action action = verb.add(*command, *global);
-    // One value each time a flag is given: the next word may be the MODEL.
+    // One value each time a flag is given, for the parser: arguments_of has told values from arguments.
     for (CLI::Option* option : command->get_options())
       if (option->nonpositional()) option->allow_extra_args(false);
-    command->footer(of_every_verb + "\nExamples:\n" + verb.examples);
+    command->footer(of_every_verb + "\nExamples:\n" + of_program(verb.examples, text.name));
     actions.emplace_back(command, std::move(action));
   }
 }
@@ -124,19 +160,28 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
   hold_standard_streams();
   install_signal_handlers();
   const Parser parser(text, verbs);
+  std::string verb;
+  const auto refuse = [&](const std::string& what) {
+    std::fprintf(stderr, "error: %s\nRun '%s%s --help' for what there is.\n", what.c_str(), text.name,
+                 (verb.empty() ? "" : " " + verb).c_str());
+    return static_cast<int>(ErrorKind::Usage);
+  };
   try {
-    parser.app->parse(argc, argv);
+    Arguments arguments = arguments_of(*parser.app, {argv + 1, argv + argc});
+    verb = arguments.verb;
+    std::reverse(arguments.words.begin(), arguments.words.end());  // as CLI11 takes them
+    parser.app->parse(std::move(arguments.words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return parser.app->exit(error);  // --help, --version
-    std::fprintf(stderr, "error: %s\nRun '%s --help' for what there is.\n", error.what(), text.name);
-    return static_cast<int>(ErrorKind::Usage);
+    return refuse(parse_problem(error, *parser.app, verb));
+  } catch (const Error& error) {
+    for (const auto& [command, action] : parser.actions)
+      if (error.parts().where == parser.app->get_name() + " " + command->get_name()) verb = command->get_name();
+    return refuse(error.what());
   }
   for (const auto& [command, action] : parser.actions)
     if (command->parsed()) return run_action(action);
-  if (argc > 1) {
-    std::fprintf(stderr, "error: a verb is missing\nRun '%s --help' for what there is.\n", text.name);
-    return static_cast<int>(ErrorKind::Usage);
-  }
+  if (argc > 1) return refuse("a verb is missing");
   std::fputs(parser.app->help().c_str(), stdout);
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -112,11 +113,18 @@ class Line {
     // Since the first event, which may come after a first step, or from the middle of a resumed stage.
     const double rate = elapsed_s > 1.0 ? static_cast<double>(event.done - first_) / elapsed_s : 0.0;
     std::string line = colour_ ? "\033[1m" + stage_ + "\033[0m " : stage_ + " ";
+    if (event.parts > 0)
+      line = text_of("stage %lld of %lld: ", static_cast<long long>(event.part), static_cast<long long>(event.parts)) +
+             line;
     if (total > 0) {
-      const double share = static_cast<double>(done) / static_cast<double>(total);
+      const double share = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
       if (live_) line += bar(share) + " ";
       line += text_of("%3.0f%% %lld/%lld %s", 100.0 * share, done, total, unit.c_str());
-      if (rate > 0.0 && done < total) line += ", " + duration_text(static_cast<double>(total - done) / rate) + " left";
+      if (rate > 0.0 && done < total) {
+        const double left_s = static_cast<double>(total - done) / rate;
+        line += ", " + duration_text(left_s) + " left";
+        if (event.later_s > 0.0) line += ", " + duration_text(left_s + event.later_s) + " in all";
+      }
     } else {
       line += text_of("%lld %s", done, unit.c_str());
     }

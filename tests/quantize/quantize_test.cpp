@@ -106,7 +106,7 @@ TEST(Quantize, ATargetSizeWithoutRoomForTheFallbackIsRefused) {
   ASSERT_EQ(quantized.plan.fallbacks.size(), 1u);
   QuantizeOptions smallest;
   smallest.to = "IQ4_NL";
-  options.target_size = std::to_string(plan_quantization(model.config, smallest, {}).tensor_bytes());
+  options.target_size = std::to_string(plan_quantization(model.config, smallest, {}).tensor_bytes()) + "B";
   try {
     quantize(model, plan_quantization(model.config, options, {}), {}, 1);
     FAIL();

@@ -1,0 +1,16 @@
+// Sizes as people write them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace attar {
+
+// "60MB", "60 MB", "58MiB", "1.5 GB", "500B" -> bytes; capitals do not matter. Error{Usage} naming `where` otherwise:
+// also for a number alone, which may be meant in any unit.
+uint64_t parse_size(const std::string& text, const std::string& where);
+
+// "60.0 MB", "1.23 GB", "812 bytes"
+std::string size_text(uint64_t bytes);
+
+}  // namespace attar

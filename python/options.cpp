@@ -51,6 +51,7 @@ Progress take_progress(py::dict& given) {
     told["stage"] = std::string(event.stage), told["unit"] = std::string(event.unit), told["done"] = event.done,
     told["total"] = event.total;
     told["metrics"] = metrics, told["message"] = std::string(event.message);
+    told["part"] = event.part, told["parts"] = event.parts, told["later_s"] = event.later_s;
     const py::object answer = callback(told);
     return answer.is(py::bool_(false)) ? Flow::Stop : Flow::GoOn;
   };

@@ -48,6 +48,7 @@ constexpr double kFeedbackShare = 0.11;   // that of quantization: two streams, 
 constexpr double kSurveyPasses = 10.0;    // forward twice and back for sensitivities, forward for inputs
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
+constexpr double kSomeFlops = 1e11;       // a second and core, where stages are only compared: nothing is measured
 constexpr double kProgramBytes = 1.7e8;   // the program with LibTorch
 constexpr double kOneDnnBytes = 2.5e8;    // what oneDNN keeps of its kernels from its first products on
 constexpr double kBenchSeconds = 10.0;    // both models
@@ -88,7 +89,7 @@ struct Estimate {
 
 class Planner {
  public:
-  Planner(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs)
+  Planner(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs, double flops_per_core)
       : recipe_(recipe),
         teacher_(inputs.teacher_config),
         student_(inputs.student_config),
@@ -98,7 +99,7 @@ class Planner {
         info_(export_info(recipe, inputs)),
         teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
         threads_(options.threads > 0 ? options.threads : default_threads()),
-        flops_(matmul_flops_per_core() * threads_) {}
+        flops_(flops_per_core * threads_) {}
 
   // Null when the teacher is there already.
   Json teacher() {
@@ -322,14 +323,14 @@ Json stages_of(const Recipe& recipe, Planner& planner) {
 }  // namespace
 
 std::vector<double> planned_seconds(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs) {
-  Planner planner(recipe, options, inputs);
+  Planner planner(recipe, options, inputs, kSomeFlops);
   std::vector<double> seconds;
   for (const Json& stage : stages_of(recipe, planner)) seconds.push_back(stage.at("seconds"));
   return seconds;
 }
 
 std::string plan_recipe(const Recipe& recipe, const RunOptions& options) {
-  Planner planner(recipe, options, open_inputs(recipe));
+  Planner planner(recipe, options, open_inputs(recipe), matmul_flops_per_core());
   const Json stages = stages_of(recipe, planner);
   const Json plan = {{"schema_version", 1},
                      {"name", recipe.name},

@@ -42,7 +42,8 @@ struct RunState {
   ExportInfo export_info() const;
 };
 
-// Estimates of plan_recipe: of the teacher where it is trained here, of the data, and of each stage.
+// Like plan_recipe's estimates, but only to compare them: of the teacher where it is trained here, of the data, and of
+// each stage.
 std::vector<double> planned_seconds(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs);
 
 // What an export of this recipe's student says about itself.

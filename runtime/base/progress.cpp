@@ -27,10 +27,11 @@ void StagePlace::enter(size_t part) {
   begun_ = now;
 }
 
+// The estimates are right but for a factor, which the first stage that takes a while tells: not known before.
 double StagePlace::later_s() const {
   double later = 0.0;
   for (size_t i = part_; i < planned_s_.size(); ++i) later += planned_s_[i];
-  return done_planned_s_ > 0.0 ? later * done_s_ / done_planned_s_ : later;
+  return done_planned_s_ > 0.0 ? later * done_s_ / done_planned_s_ : 0.0;
 }
 
 Progress StagePlace::watching(Progress progress) const {

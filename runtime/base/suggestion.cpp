@@ -54,6 +54,11 @@ std::string plain(std::string word) {
   return word;
 }
 
+std::string letters(std::string word) {
+  std::erase_if(word, [](char c) { return c == '-' || c == '_'; });
+  return word;
+}
+
 // Edits of one character between two words: insert, delete, replace, or two neighbours the other way round.
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<size_t> before(b.size() + 1), above(b.size() + 1), row(b.size() + 1);
@@ -81,6 +86,8 @@ std::string nearest(const std::string& given, const std::vector<std::string>& kn
     if (word == other)
       if (std::string found = find([&](const std::string& name) { return plain(name) == own; }); !found.empty())
         return found;
+  if (std::string found = find([&](const std::string& name) { return letters(name) == letters(word); }); !found.empty())
+    return found;
   if (word.size() >= 3)
     if (std::string found = find([&](const std::string& name) { return plain(name).rfind(word, 0) == 0; });
         !found.empty())

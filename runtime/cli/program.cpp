@@ -40,9 +40,29 @@ void install_signal_handlers() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
-// As CLI11's, but a flag that has an opposite says which of the two holds without it.
+// Lines of at most so many letters, broken between words.
+std::string wrapped(const std::string& text, size_t columns) {
+  std::string out;
+  size_t in_line = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size()), length = end - begin;
+    const bool fits = in_line + 1 + length <= columns;
+    if (begin > 0) out += fits ? ' ' : '\n';
+    in_line = begin == 0 || !fits ? length : in_line + 1 + length;
+    out.append(text, begin, length);
+    begin = end + 1;
+  }
+  return out;
+}
+
+// As CLI11's, but a flag that has an opposite says which of the two holds without it, and long texts take several
+// lines.
 class HelpFormatter : public CLI::Formatter {
  public:
+  std::string make_option_desc(const CLI::Option* option) const override {
+    constexpr size_t kColumns = 82;  // beside the names
+    return wrapped(option->get_description(), kColumns);
+  }
   std::string make_option_name(const CLI::Option* option, bool positional) const override {
     const std::string name = CLI::Formatter::make_option_name(option, positional);
     return name.substr(0, name.find('{'));

@@ -263,7 +263,8 @@ namespace {
 bool names_hub(const std::string& model) {
   const fs::path path(model);
   const bool two = std::distance(path.begin(), path.end()) == 2 && !path.is_absolute() && model[0] != '.';
-  return two && path.extension() != ".gguf" && !path.filename().empty() && !fs::exists(path.parent_path());
+  return two && !model.starts_with("hf:") && path.extension() != ".gguf" && !path.filename().empty() &&
+         !fs::exists(path.parent_path());
 }
 
 }  // namespace

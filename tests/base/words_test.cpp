@@ -16,6 +16,7 @@ TEST(Suggestion, TheNearestNameOrNone) {
   EXPECT_EQ(nearest("temprature", flags), "temperature");
   EXPECT_EQ(nearest("dtaa", flags), "data") << "two letters the other way round";
   EXPECT_EQ(nearest("learning_rate", flags), "learning-rate");
+  EXPECT_EQ(nearest("Q4_KM", {"Q4_K", "Q4_K_M"}), "Q4_K_M") << "a separator is the least that one forgets";
   EXPECT_EQ(nearest("temp", flags), "temperature");
   EXPECT_EQ(nearest("learn", flags), "learning-rate") << "a beginning";
   EXPECT_EQ(nearest("lr", flags), "learning-rate") << "what others call it";

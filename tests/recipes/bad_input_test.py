@@ -114,7 +114,10 @@ def test_a_file_that_shrinks_while_it_is_loaded(tmp_path):
         path = tmp_path / f"shrinks{attempt}.gguf"
         shutil.copy(smollm2(), path)
         child = subprocess.Popen(
-            [str(BIN / "attar-run"), "bench", str(path), "-p", "8", "-n", "0", "-r", "1", "--numerics", "fp32", "--quiet"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [str(BIN / "attar-run"), "bench", str(path), "-p", "8", "-n", "0", "-r", "1", "--numerics", "fp32", "--quiet"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
         )
         time.sleep(0.02 + 0.02 * attempt)
         os.truncate(path, 4096)

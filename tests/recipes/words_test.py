@@ -1,7 +1,9 @@
 """What `attar` says to a user: names that are nearly right, texts from folders and pipes, the summary of quantize, licences, what is not written over."""
 
 import json
+import os
 import pathlib
+import pty
 import re
 import subprocess
 import sys
@@ -13,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
 import attar
 from bad_input_test import TEXT, refused, run, tiny
-from conftest import BIN
+from conftest import BIN, smollm2
 
 pytestmark = pytest.mark.recipe
 
@@ -229,3 +231,13 @@ def test_python_writes_over_nothing_unless_told(model, tmp_path):
         assert out.read_bytes() == before
     attar.quantize(model, out, to="Q8_0", force=True)
     assert out.read_bytes() != before
+
+
+def test_chat_says_its_commands_at_the_start():
+    outer, inner = pty.openpty()
+    child = subprocess.Popen([BIN / "attar", "chat", smollm2(), "-n", "3"], stdin=inner, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.write(outer, b"/exit\n")
+    _, told_at_start = child.communicate(timeout=120)
+    assert child.returncode == 0
+    for command in ("/new", "/system TEXT", "/help", "/exit"):
+        assert command in told_at_start.split(">")[0], told_at_start

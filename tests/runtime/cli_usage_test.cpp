@@ -122,7 +122,7 @@ TEST_F(Cli, ANameThatIsNearlyRightIsSaid) {
       {2, "bench teacher.gguf --fp32", "attar-run bench: --fp32 is called --numerics fp32 now"},
       {3, "generate teachr.gguf x", "teachr.gguf: does not exist"},
       {3, "generate teachr.gguf x", "did you mean teacher.gguf?"},
-      {3, "generate HuggingFaceTB/SmolLM2-135M x", "as hf:HuggingFaceTB/SmolLM2-135M"},
+      {3, "generate HuggingFaceTB/SmolLM2-135M x", "as hf:HuggingFaceTB/SmolLM2-135M\n"},
       {3, "generate caf\u00e9.gguf x", "caf\u00e9.gguf: does not exist"},
       {3, "score teacher.gguf --data txt.txt", "did you mean text.txt?"},
       {3, "score teacher.gguf --data texts/empty", "texts/empty: is a folder without texts (expected .txt or .jsonl"},

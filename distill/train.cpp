@@ -127,7 +127,7 @@ class Trainer {
     if (!progress_) return;
     Event event{.stage = inputs_.stage,
                 .unit = "tokens",
-                .done = std::min(state_.seen.count, options_.tokens),
+                .done = state_.seen.count,
                 .total = options_.tokens,
                 .detail = written};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});

@@ -157,6 +157,7 @@ void add_general(const ModelConfig& config, const GgufLayout& layout, const Expo
   text("general.author", from.author);
   text("general.size_label", size_label(config.parameter_count()));
   text("general.license", from.license);
+  text("general.license.name", from.license_name);
   text("general.license.link", from.license_link);
   if (!from.base_models.empty()) {
     entries.push_back({"general.base_model.count", GgufValue::u32(static_cast<uint32_t>(from.base_models.size()))});

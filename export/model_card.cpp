@@ -58,7 +58,9 @@ std::string model_card(const ModelConfig& config, const ExportInfo& info, const 
   if (!from.base_models.empty()) {
     text += " It comes from";
     for (size_t i = 0; i < from.base_models.size(); ++i) text += (i == 0 ? " " : ", ") + prose(from.base_models[i]);
-    text += from.license.empty() ? "." : " and keeps its licence (" + prose(from.license) + ").";
+    text += from.license.empty() ? "."
+                                 : " and keeps its licence (" +
+                                       prose(from.license_name.empty() ? from.license : from.license_name) + ").";
   }
   text += "\n\n| | |\n| --- | --- |\n";
   row("family", traits(config.family).name);

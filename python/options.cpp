@@ -58,6 +58,7 @@ Flow Watch::ask(const Event& event) {
     told["stage"] = std::string(event.stage), told["unit"] = std::string(event.unit), told["done"] = event.done,
     told["total"] = event.total;
     told["metrics"] = metrics, told["message"] = std::string(event.message);
+    told["part"] = event.part, told["parts"] = event.parts, told["later_s"] = event.later_s;
     return callback_(told).is(py::bool_(false)) ? Flow::Stop : Flow::GoOn;
   } catch (...) {
     raised_ = std::current_exception();

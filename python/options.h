@@ -14,6 +14,7 @@
 #include "runtime/base/fields.h"
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/progress.h"
+#include "runtime/base/suggestion.h"
 
 namespace attar::python {
 

@@ -19,6 +19,7 @@ CommandOptions take_command(py::dict& given, const char* model_name, const char*
                          .data = take<std::vector<std::string>>(given, data_name)};
   command.threads = take_threads(given);
   command.seed = take<int64_t>(given, "seed");
+  command.force = take<bool>(given, "force");
   return command;
 }
 
@@ -54,7 +55,7 @@ std::string plan(py::kwargs given) {
 }
 
 std::string prune_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "model", "calibration");
+  CommandOptions command = take_command(given, "model", "data");
   command.to = take<std::string>(given, "to");
   Watch watch = take_watch(given);
   command.text = take_options<TextDataOptions>(given);
@@ -64,11 +65,11 @@ std::string prune_call(py::kwargs given) {
 }
 
 std::string quantize_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "model", "calibration");
+  CommandOptions command = take_command(given, "model", "data");
   Watch watch = take_watch(given);
   const QuantizeInputs inputs{.imatrix = take<std::string>(given, "imatrix"),
                               .imatrix_out = take<std::string>(given, "imatrix_out"),
-                              .training = take<std::vector<std::string>>(given, "data"),
+                              .training = take<std::vector<std::string>>(given, "train"),
                               .resume = take<bool>(given, "resume"),
                               .cache = take<std::string>(given, "cache")};
   command.text = take_options<TextDataOptions>(given);
@@ -125,7 +126,8 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
 void with_tensors(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
-  const std::string out = checked_out(take<std::string>(given, "out"), {model});
+  const std::string out = checked_out(take<std::string>(given, "out"), {model},
+                                      take<bool>(given, "force") ? Existing::Replace : Existing::Refuse);
   const Progress quiet;
   const ModelFile file = ModelFile::open(model, hub_source(quiet));
   CausalLM changed = CausalLM::load(file);

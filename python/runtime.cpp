@@ -158,7 +158,7 @@ class PyModel {
                                             .day = Day::Today});
     auto options = take_options<runtime::GenerateOptions>(given);
     options.seed = take(given, "seed", options.seed);
-    refuse_rest(given, "generate");
+    refuse_rest<runtime::GenerateOptions>(given, "generate", {"prompt", "chat", "system", "special", "seed"});
     runtime::check(options.sampling);
     if (options.max_tokens < 0)
       throw usage_error("max_tokens", "is negative", "0 or more", std::to_string(options.max_tokens));
@@ -227,7 +227,7 @@ std::string verify_call(py::kwargs given) {
   const int threads = take_threads(given);
   Watch watch = take_watch(given);
   const auto options = take_options<runtime::VerifyOptions>(given);
-  refuse_rest(given, "verify");
+  refuse_rest<runtime::VerifyOptions>(given, "verify", {"teacher", "student", "data", "gates", "bench", "threads"});
   runtime::check_gates(gates, options, bench);
   const std::string program = runtime_program();
   return watch.call([&](const Progress& progress) {

@@ -22,9 +22,17 @@ namespace attar {
 
 class KeptCodes;
 
+// What `to` may be.
+inline constexpr const char* kWrittenTypes =
+    "a tensor type, which every matrix gets that can hold it: Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, "
+    "IQ4_XS, NVFP4, MXFP4, Q3_K, IQ3_S, IQ3_XXS, Q2_K, IQ2_S, IQ2_XS, IQ2_XXS, Q2_0, TQ2_0, TQ1_0, IQ1_M, IQ1_S, Q1_0, "
+    "F16, BF16 or F32; or a preset of llama.cpp, whose plan is reproduced: Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, Q3_K_L, "
+    "Q3_K_M, Q3_K_S, IQ3_M, IQ3_XS, IQ2_M, Q2_K_S, MXFP4_MOE, or one that is named like a type, after MOSTLY_: "
+    "MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
+
 struct QuantizeOptions {
   std::optional<std::string> to;            // a tensor type or a llama.cpp preset
-  std::optional<std::string> target_size;   // "60MB", "58MiB", "60000000": of the whole GGUF file
+  std::optional<std::string> target_size;   // "60MB", "58 MiB": of the whole GGUF file
   std::optional<double> target_bpw;         // bits of the whole file a weight
   std::optional<double> max_kl;             // nats a token
   std::map<std::string, std::string> keep;  // role -> type
@@ -38,17 +46,14 @@ struct QuantizeOptions {
 };
 template <class Visitor>
 void visit_fields(QuantizeOptions& o, Visitor&& field) {
-  field(
-      o.to, "to",
-      "a tensor type (Q8_0, IQ4_NL, Q4_K, ...), which every matrix gets that can hold it, or a llama.cpp preset, whose "
-      "plan is reproduced: Q4_K_M, ...; MOSTLY_Q4_0, ... where it is named like a type");
+  field(o.to, "to", kWrittenTypes);
   field(o.target_size, "target_size",
         "largest size of the whole file, such as 60MB; each tensor gets the type that loses least in all");
   field(o.target_bpw, "target_bpw", "the same as bits of the whole file a weight, such as 4.5");
   field(o.max_kl, "max_kl",
         "smallest file whose predicted KL divergence from the model, in nats a token, is at most this; needs text");
   field(o.keep, "keep",
-        "types by role, such as {embedding: Q8_0}; roles: embedding, output, query, key, value, attention_output, "
+        "types by role, such as embedding=Q8_0; roles: embedding, output, query, key, value, attention_output, "
         "gate, up, down");
   field(o.compat, "compat",
         "year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for "
@@ -58,9 +63,9 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
         "llama.cpp; Attar's own runtime computes with them in F32, slowly");
   field(o.fallback, "fallback", "where a row does not divide by a type's block, take another type and say so");
   field(o.preset, "preset",
-        "fast: each weight is rounded by itself; best, where there is calibration text: each is rounded so that the "
-        "others make up for it (GPTQ); learned: as best, then the quantized model learns from its teacher on training "
-        "text (QAD), for qad_tokens");
+        "fast: each weight is rounded by itself, for a first look; best, the one to take, where there is text: each is "
+        "rounded so that the others make up for it (GPTQ); learned, where few bits lose too much and time is there: as "
+        "best, then the quantized model learns from its teacher (QAD), for qad_tokens");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
   visit_fields(o.qad, field);

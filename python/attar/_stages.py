@@ -17,7 +17,8 @@ def prune(
     model: Path,
     out: Path,
     *,
-    calibration: Paths = (),
+    data: Paths = (),
+    force: bool = False,
     to: str = "",
     # fields of prune
     layers: int = 0,
@@ -39,7 +40,8 @@ def prune(
 
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     out: what to write: a file ending in .gguf, or a folder.
-    calibration: text to measure the model on: .txt or .jsonl, also .gz.
+    data: text to measure the model on: files, folders or patterns (.txt or .jsonl, also .gz).
+    force: write over an `out` that is there.
     to: the tensor type of a GGUF; F16 without it.
     seed, threads, progress: as everywhere (help(attar)).
 
@@ -67,6 +69,7 @@ def distill(
     *,
     data: Paths,
     resume: bool = False,
+    force: bool = False,
     to: str = "",
     # fields of distill
     tokens: int = 100000,
@@ -100,8 +103,9 @@ def distill(
 
     teacher, student: GGUF files, Hugging Face directories or "pip:PACKAGE".
     out: what to write: a file ending in .gguf, or a folder.
-    data: text to learn from: .txt or .jsonl, also .gz.
+    data: text to learn from: files, folders or patterns (.txt or .jsonl, also .gz).
     resume: go on from the last checkpoint in OUT.steps, where Ctrl-C, an exception of `progress` or a crash left it.
+    force: write over an `out` that is there.
     to: the tensor type of a GGUF; F16 without it.
     seed, threads, progress: as everywhere (help(attar)).
 
@@ -162,12 +166,13 @@ def quantize(
     chat_template: Path = "",
     end_of_text: bool = True,
     # end of fields
-    calibration: Paths = (),
     data: Paths = (),
+    train: Paths = (),
     imatrix: Path = "",
     imatrix_out: Path = "",
     cache: Path = "",
     resume: bool = False,
+    force: bool = False,
     seed: int = 0,
     threads: int = 0,
     progress: Progress | None = None,
@@ -176,12 +181,13 @@ def quantize(
 
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     out: a file ending in .gguf.
-    calibration: text that says which inputs matter: .txt or .jsonl, also .gz.
-    data: with preset="learned": text to learn from, and to calibrate with where no other is given.
-    imatrix: an importance matrix of llama-imatrix (GGUF) in place of calibration.
-    imatrix_out: write what the calibration text says as an importance matrix.
+    data: text that says which inputs matter: files, folders or patterns (.txt or .jsonl, also .gz).
+    train: with preset="learned": text to learn from in place of `data`.
+    imatrix: an importance matrix of llama-imatrix (GGUF) in place of `data`.
+    imatrix_out: write what the text of `data` says as an importance matrix.
     cache: a folder that keeps what is measured for a size or a loss: another budget of the same model and text takes it from there.
     resume: go on with the codes, measurements and checkpoints that a run left in OUT.steps when it was broken off.
+    force: write over an `out` that is there.
     seed, threads, progress: as everywhere (help(attar)).
 
     Options:
@@ -220,6 +226,7 @@ def export(
     out: Path,
     *,
     to: str = "",
+    force: bool = False,
     # fields of export
     format: str = "gguf",
     dtype: str = "",
@@ -234,6 +241,7 @@ def export(
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     out: what to write: a file ending in .gguf, or a folder.
     to: the tensor type of the GGUF; without it tensors keep theirs.
+    force: write over an `out` that is there.
     threads, progress: as everywhere (help(attar)).
 
     Options:
@@ -247,13 +255,14 @@ def export(
 
 
 @checked
-def with_tensors(model: Path, tensors: Mapping[str, npt.ArrayLike], out: Path) -> None:
+def with_tensors(model: Path, tensors: Mapping[str, npt.ArrayLike], out: Path, *, force: bool = False) -> None:
     """Writes `model` with some tensors replaced as a Hugging Face directory.
 
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     tensors: NumPy or torch arrays by Hugging Face or GGUF name.
     out: the folder to write.
+    force: write over an `out` that is there.
     """
     from ._arrays import weights
 
-    toolkit().with_tensors(model=model, tensors={name: weights(name, value) for name, value in tensors.items()}, out=out)
+    toolkit().with_tensors(model=model, tensors={name: weights(name, value) for name, value in tensors.items()}, out=out, force=force)

@@ -6,7 +6,9 @@
 #include "quantize/plan/preset_rules.h"
 #include "quantize/plan/sized_plan.h"
 #include "quantize/quantize.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/base/suggestion.h"
 
 namespace attar {
 namespace {
@@ -56,11 +58,6 @@ constexpr Preset kPresets[] = {
     {"MOSTLY_IQ1_M", TensorType::IQ1_M, 31},   {"MOSTLY_IQ1_S", TensorType::IQ1_S, 24},
 };
 constexpr std::string_view kMostly = "MOSTLY_";
-constexpr const char* kWritten =
-    "Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, NVFP4, MXFP4, Q3_K, IQ3_S, IQ3_XXS, Q2_K, IQ2_S, "
-    "IQ2_XS, IQ2_XXS, Q2_0, TQ2_0, TQ1_0, IQ1_M, IQ1_S, Q1_0, F16, BF16 or F32 for every tensor; or a preset of "
-    "llama.cpp: IQ3_XS, IQ3_M, IQ2_M, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, MXFP4_MOE, or "
-    "one that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...";
 
 // A row of kTypes or kPresets; null: neither.
 const Preset* find_preset(const std::string& type) {
@@ -81,7 +78,12 @@ std::string expected_type(const std::string& type) {
   const std::string name = upper(type), bare = name.rfind(kMostly, 0) == 0 ? name.substr(kMostly.size()) : name;
   const QuantFormat* format = find_format(bare);
   const bool read = format != nullptr && format->holds_weights();
-  return kWritten + (read ? "; this version reads and runs " + bare + " but has no encoder for it" : std::string());
+  std::vector<std::string> known;
+  for (const Preset& row : kTypes) known.emplace_back(row.name);
+  for (const Preset& row : kPresets) known.emplace_back(std::string_view(row.name).substr(kMostly.size()));
+  const std::string near = nearest(bare, known);
+  return (near.empty() || read ? "" : near + ", or another: ") + std::string(kWrittenTypes) +
+         (read ? "; this version reads and runs " + bare + " but has no encoder for it" : std::string());
 }
 
 QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& options, const Preset& preset,

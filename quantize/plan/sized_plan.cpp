@@ -120,7 +120,7 @@ Choices choices_of(const ModelConfig& config, const QuantizeOptions& options, co
 }
 
 uint64_t budget_of(const QuantizeOptions& options, double all_elements) {
-  if (options.target_size) return parse_size(*options.target_size);
+  if (options.target_size) return parse_size(*options.target_size, "target_size");
   return static_cast<uint64_t>(*options.target_bpw * all_elements / 8.0);
 }
 
@@ -171,8 +171,8 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
     if (budget >= always_bytes) chosen = knapsack::least_loss(items, budget - always_bytes);
     if (!chosen)
       throw usage_error(options.target_size ? "target_size" : "target_bpw", "cannot be met",
-                        "at least " + std::to_string(choices.smallest_bytes()) + " bytes", std::to_string(budget),
-                        "prune more, cut the vocabulary, or allow a larger file");
+                        "at least " + std::to_string(smallest) + " bytes (" + size_text(smallest) + ")",
+                        std::to_string(budget), "prune more, cut the vocabulary, or allow a larger file");
   }
   std::vector<TensorType> types(specs.size(), TensorType::F32);
   double loss = 0.0;

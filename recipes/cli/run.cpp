@@ -64,7 +64,7 @@ int run(const Options& options, const GlobalOptions& global) {
     std::printf("\n%s\n", report_table(outcome.report).c_str());
     if (!outcome.gguf.empty()) std::printf("model   %s\n", outcome.gguf.c_str());
     std::printf("report  %s\n", outcome.report_html.c_str());
-    if (!outcome.gguf.empty()) std::printf("\nTalk to it:  attar-run chat %s\n", outcome.gguf.c_str());
+    if (!outcome.gguf.empty()) std::printf("\nTalk to it:  attar chat %s\n", outcome.gguf.c_str());
   }
   return outcome.gates_passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
 }

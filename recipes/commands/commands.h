@@ -18,17 +18,19 @@ namespace attar {
 // of quantize; prune and distill write F16 without it, export keeps what each tensor has.
 struct CommandOptions {
   std::string model, out;
-  std::vector<std::string> data;  // calibration or training text
+  std::vector<std::string> data;  // the text that the command works on: files, folders or patterns (text_paths.h)
   std::string to{};
   int threads = 0;
   int64_t seed = 0;
   TextDataOptions text{};  // how `data` is read
+  bool force = false;      // write over what is there
 };
 
 // Each returns a JSON document: what was written, sizes, notes.
 std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress = {});
-// `training`: the text that preset learned learns from, and calibrates with where there is no other; `resume`: from
-// what lies in OUT.steps, where codes are kept as they are made, and checkpoints.
+// `training`: the text that preset learned learns from, "": that which it calibrates with; it calibrates with this
+// where there is no other. `resume`: from what lies in OUT.steps, where codes are kept as they are made, and
+// checkpoints.
 struct QuantizeInputs {
   std::string imatrix{};
   std::string imatrix_out{};  // where importance goes that the calibration text gives; "": nowhere
@@ -71,7 +73,7 @@ struct EvalOptions {
 template <class Visitor>
 void visit_fields(EvalOptions& o, Visitor&& field) {
   field(o.tasks, "tasks", "multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does");
-  field(o.numerics, "numerics", "fp32 or deployed");
+  field(o.numerics, "numerics", "deployed: int8 activations, as users run it; or fp32, the reference");
   field(o.context, "context", "window length in tokens for --data");
   field(o.chat_template, "chat_template",
         "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "

@@ -19,9 +19,13 @@ std::vector<std::string> inputs_of(const CommandOptions& command, std::vector<st
   return more;
 }
 
+Existing existing(const CommandOptions& command) {
+  return command.force ? Existing::Replace : Existing::Refuse;
+}
+
 CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more) {
   CommandOptions out = command;
-  out.out = checked_out(command.out, inputs_of(command, more));
+  out.out = checked_out(command.out, inputs_of(command, more), existing(command));
   return out;
 }
 

@@ -9,6 +9,7 @@
 #include "export/export.h"
 #include "quantize/quantize.h"
 #include "recipes/commands/commands.h"
+#include "recipes/commands/output.h"
 #include "runtime/formats/model_file.h"
 
 namespace attar {
@@ -17,6 +18,8 @@ int thread_count(const CommandOptions& command);
 
 // All that a command reads. `more`: beside MODEL and data.
 std::vector<std::string> inputs_of(const CommandOptions& command, std::vector<std::string> more);
+
+Existing existing(const CommandOptions& command);
 
 // The same command with OUT as checked_out gives it.
 CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more = {});

@@ -9,6 +9,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/formats/text_paths.h"
 
 namespace attar {
 namespace {
@@ -57,7 +58,7 @@ std::vector<ModelText> texts_of(const std::vector<std::string>& files, TextReade
 
 void check_options(const CommandOptions& command, const EvalOptions& options) {
   if (command.data.empty() && options.tasks.empty())
-    throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --task FILE.jsonl");
+    throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --tasks FILE.jsonl");
   if (options.limit < 0) throw usage_error("--limit", "is negative", "at least 0", std::to_string(options.limit));
 }
 
@@ -84,7 +85,7 @@ std::string eval_model(const CommandOptions& command, const EvalOptions& options
                     {"bits_per_byte", score.bits_per_byte()}};
     if (!reader.notes().empty()) json["text"]["notes"] = reader.notes();
   }
-  for (const std::string& path : options.tasks) {
+  for (const std::string& path : text_paths(options.tasks)) {
     const runtime::Task task = runtime::read_task(path, options.limit);
     const std::vector<runtime::ItemScores> scores = score_task(model, task, work, progress);
     Json& result = json["tasks"].emplace_back(task_json(path, task, scores));

@@ -63,13 +63,26 @@ void check_inputs(const std::string& out, const std::vector<std::string>& inputs
                         "choose another -o");
 }
 
+// A file, the parts of a split one, or a folder that is not empty.
+bool holds_something(const std::string& out) {
+  if (fs::exists(out)) return !fs::is_directory(out) || !fs::is_empty(out);
+  if (!is_gguf(out)) return false;
+  const fs::path path(out);
+  const std::string part = path.stem().string() + "-00001-of-";
+  std::error_code code;
+  for (const fs::directory_entry& entry :
+       fs::directory_iterator(path.has_parent_path() ? path.parent_path() : ".", code))
+    if (entry.path().filename().string().starts_with(part)) return true;
+  return false;
+}
+
 }  // namespace
 
 bool is_gguf(const std::string& path) {
   return path.size() > 5 && path.compare(path.size() - 5, 5, ".gguf") == 0;
 }
 
-std::string checked_out(const std::string& given, const std::vector<std::string>& inputs) {
+std::string checked_out(const std::string& given, const std::vector<std::string>& inputs, Existing existing) {
   if (given.empty()) throw usage_error("-o", "is missing", "a file ending in .gguf, or a folder");
   const std::string out = without_trailing_slash(given);
   check_inputs(out, inputs);
@@ -78,6 +91,8 @@ std::string checked_out(const std::string& given, const std::vector<std::string>
   if (!is_gguf(out) && fs::exists(out) && !fs::is_empty(out) && !holds_own_model(out))
     throw usage_error(out, "is a folder with other things in it",
                       "an empty or new folder, or one that holds a model of Attar and nothing else");
+  if (existing == Existing::Refuse && holds_something(out))
+    throw usage_error(out, "exists already", "", "", "add --force to write over it, or choose another -o");
   return out;
 }
 

@@ -15,8 +15,10 @@
 #include "recipes/run/qad.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/text_paths.h"
 
 namespace attar {
 namespace {
@@ -35,11 +37,13 @@ void check_importance_flags(const CommandOptions& command, const QuantizeOptions
                             const QuantizeInputs& inputs) {
   const std::string& imatrix = inputs.imatrix;
   if (!imatrix.empty() && !command.data.empty())
-    throw usage_error("attar quantize", "two sources say which inputs matter", "--imatrix or --calibration");
+    throw usage_error("attar quantize", "two sources say which inputs matter", "--imatrix or --data", "",
+                      options.preset == "learned" ? "--train TEXT is learned from alone" : "");
   if (options.max_kl && !imatrix.empty())
-    throw usage_error("max_kl", "makes no use of --imatrix", "text to measure divergences on: --calibration TEXT");
-  if (!options.importance && (!imatrix.empty() || !command.data.empty()))
-    throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --calibration",
+    throw usage_error("max_kl", "makes no use of --imatrix", "text to measure divergences on: --data TEXT");
+  const bool learned = options.preset == "learned";
+  if (!options.importance && (!imatrix.empty() || (!command.data.empty() && !learned)))
+    throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --data",
                       "importance, or neither of the two");
 }
 
@@ -48,9 +52,9 @@ void check_imatrix_out(const CommandOptions& command, const QuantizeInputs& inpu
   const std::string& path = inputs.imatrix_out;
   if (path.empty()) return;
   if (command.data.empty())
-    throw usage_error("attar quantize", "--imatrix-out needs text to measure inputs on", "--calibration TEXT");
+    throw usage_error("attar quantize", "--imatrix-out needs text to measure inputs on", "--data TEXT");
   if (!is_gguf(path)) throw usage_error("--imatrix-out", "must end in .gguf", "a GGUF file", printable(path));
-  checked_out(path, inputs_of(command, inputs.training));
+  checked_out(path, inputs_of(command, inputs.training), existing(command));
   if (fs::weakly_canonical(path) == fs::weakly_canonical(command.out))
     throw usage_error("--imatrix-out", "is OUT itself", "another name than " + printable(command.out));
 }
@@ -65,7 +69,7 @@ void check_cache(const CommandOptions& command, const QuantizeOptions& options, 
   if (inputs.cache.empty()) return;
   if (!measures(command, options, inputs))
     throw usage_error("--cache", "keeps what is measured for a size or a loss",
-                      "--calibration TEXT with --target-size, --target-bpw or --max-kl");
+                      "--data TEXT with --target-size, --target-bpw or --max-kl");
   if (fs::exists(inputs.cache) && !fs::is_directory(inputs.cache))
     throw usage_error(printable(inputs.cache), "is in the way", "a folder");
 }
@@ -75,13 +79,13 @@ void check_cache(const CommandOptions& command, const QuantizeOptions& options, 
 std::string steps_folder(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
   const bool learned = options.preset == "learned";
   if (!learned && !inputs.training.empty())
-    throw usage_error("attar quantize", "--data is for --preset learned", "--calibration, or --preset learned");
-  if (learned && inputs.training.empty())
+    throw usage_error("attar quantize", "--train is for --preset learned", "--data, or --preset learned");
+  if (learned && inputs.training.empty() && command.data.empty())
     throw usage_error("attar quantize", "--preset learned needs text to learn from", "--data TEXT");
   const bool feedback = !command.data.empty() && options.importance && options.preset == "best";
   if (!learned && !feedback && !measures(command, options, inputs)) {
     if (inputs.resume)
-      throw usage_error("--resume", "nothing is kept of this to go on from", "--calibration TEXT, or --preset learned");
+      throw usage_error("--resume", "nothing is kept of this to go on from", "--data TEXT, or --preset learned");
     return {};
   }
   const std::string folder = command.out + ".steps";
@@ -97,7 +101,7 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
            const std::string& steps, const ModelFile& source, const CausalLM& model, QuantizedModel& quantized,
            const Progress& progress) {
   CommandOptions of_text = command;
-  of_text.data = inputs.training;
+  if (!inputs.training.empty()) of_text.data = inputs.training;
   TextData text = text_data(of_text, source.tokenizer());
   const DistillOptions training = with_sequence_tokens(qad_training(options.qad), model.config.context_length);
   if (training.signal == "cached")
@@ -145,6 +149,32 @@ void add_source(Json& json, const QuantizeOptions& options, const QuantizeInputs
   for (const std::string& note : given.text.notes) add_note(json, note);
 }
 
+// What a user compares: the file beside its source, types by role, and why each tensor has its type.
+void add_sizes(Json& json, const QuantizeOptions& options, uint64_t source_bytes) {
+  const uint64_t bytes = json["bytes"];
+  json["source_bytes"] = source_bytes;
+  json["ratio"] = static_cast<double>(bytes) / static_cast<double>(source_bytes);
+  Json& chosen = json["chosen"] = Json::object();
+  for (Json& tensor : json["tensors"]) {
+    const std::string role = tensor["role"], type = tensor["type"];
+    if (tensor["reason"] == json["plan"] && options.keep.contains(role)) tensor["reason"] = "kept";
+    Json& count = chosen[role][type];
+    count = count.is_null() ? 1 : count.get<int64_t>() + 1;
+  }
+  if (bytes > source_bytes)
+    add_note(json, "the file is larger than its source: " + size_text(source_bytes) + " -> " + size_text(bytes) +
+                       "; take a type with fewer bits, or --target-size");
+}
+
+// Both readings of one text, where a quantized model learns, need it twice.
+void check_standard_input(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
+  const auto given = [](const std::vector<std::string>& texts) {
+    return std::find(texts.begin(), texts.end(), kStandardInput) != texts.end();
+  };
+  if (options.preset == "learned" && (given(command.data) || given(inputs.training)))
+    throw usage_error("--data", "standard input can be read once, and --preset learned reads its text twice", "a file");
+}
+
 }  // namespace
 
 std::string quantize_model(const CommandOptions& given, const QuantizeOptions& options, const QuantizeInputs& inputs,
@@ -156,6 +186,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   CommandOptions command = checked(given, read);
   check_imatrix_out(command, inputs);
   check_cache(command, options, inputs);
+  check_standard_input(command, options, inputs);
   const std::string steps = steps_folder(command, options, inputs);
   if (inputs.resume) report_what_resumes(steps, "quantize", progress);
   if (command.data.empty() && inputs.imatrix.empty() && options.importance) command.data = inputs.training;
@@ -169,7 +200,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   if (!inputs.imatrix_out.empty())
     write_imatrix(inputs.imatrix_out,
                   collect_importance(source, calibration.text.tokens, own.calibration_tokens, threads, progress),
-                  std::min(own.calibration_tokens, calibration.text.tokens.token_count()), command.data);
+                  std::min(own.calibration_tokens, calibration.text.tokens.token_count()), text_paths(command.data));
   const PlanTarget target = gguf_plan_target(source.config(), source.tokenizer(), info);
   QuantizedModel quantized = inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads,
                                                                progress, {.steps = steps, .cache = inputs.cache})
@@ -180,7 +211,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   if (learns) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);
   Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
   json.update(Json::parse(quantize_record(quantized)));
-  json["source_bytes"] = source.size_bytes();
+  add_sizes(json, own, source.size_bytes());
   add_note(json, requantization_note(source, quantized.plan));
   for (const std::string& note : quantized.notes) add_note(json, note);
   add_source(json, own, inputs, calibration, source.config());

@@ -58,9 +58,10 @@ std::string learned_text(const TokenDocument& document, const Tokenizer& tokeniz
 }  // namespace
 
 std::vector<Document> evaluation_documents(const Recipe& recipe) {
-  std::vector<std::string> paths;
-  for (const DataSource& source : recipe.evaluation) paths.push_back(recipe_relative(recipe, source.file));
-  return read_all_documents(paths);
+  std::vector<Document> all;
+  for (const DataSource& source : recipe.evaluation)
+    for (Document& document : recipe_documents(recipe, source.file)) all.push_back(std::move(document));
+  return all;
 }
 
 WordRuns::WordRuns(std::vector<uint64_t> runs) : runs_(std::move(runs)) {

@@ -173,10 +173,7 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherProm
   if (dataset.signal_k > 0) dataset.signal_numerics = options.numerics;
   int64_t written = 0;
   const Progress counted = [&](const Event&) {
-    return progress ? progress({.stage = "data",
-                                .unit = "tokens",
-                                .done = std::min(written, options.tokens),
-                                .total = options.tokens})
+    return progress ? progress({.stage = "data", .unit = "tokens", .done = written, .total = options.tokens})
                     : Flow::GoOn;
   };
   const Writing how{.teacher = teacher,

@@ -47,6 +47,7 @@ constexpr double kFeedbackShare = 0.11;   // that of quantization: two streams, 
 constexpr double kSurveyPasses = 10.0;    // forward twice and back for sensitivities, forward for inputs
 constexpr double kSearchFlops = 16000.0;  // choosing the codes of one weight
 constexpr double kBytesPerToken = 4.0;    // of English text
+constexpr double kSomeFlops = 1e11;       // a second and core, where stages are only compared: nothing is measured
 constexpr double kProgramBytes = 1.7e8;   // the program with LibTorch
 constexpr double kOneDnnBytes = 2.5e8;    // what oneDNN keeps of its kernels from its first products on
 constexpr double kBenchSeconds = 10.0;    // both models
@@ -72,9 +73,10 @@ double tokens_of(const Recipe& recipe, const DataSource& source) {
     for (const DataSource& one : recipe.train) train += tokens_of(recipe, one);
     return std::min(train, static_cast<double>(source.from_train));
   }
-  const std::string path = recipe_relative(recipe, source.file);
-  const double packed = path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0 ? 3.0 : 1.0;
-  return source.weight * packed * static_cast<double>(std::filesystem::file_size(path)) / kBytesPerToken;
+  double bytes = 0;
+  for (const RecipeText& text : recipe_texts(recipe, source.file))
+    bytes += (text.path.ends_with(".gz") ? 3.0 : 1.0) * static_cast<double>(std::filesystem::file_size(text.path));
+  return source.weight * bytes / kBytesPerToken;
 }
 double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split) {
   double tokens = 0;
@@ -91,17 +93,17 @@ struct Estimate {
 
 class Planner {
  public:
-  Planner(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs)
+  Planner(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs, double flops_per_core)
       : recipe_(recipe),
         teacher_(inputs.teacher_config),
         student_(inputs.student_config),
         tokenizer_(inputs.student   ? inputs.student->tokenizer()
                    : inputs.teacher ? inputs.teacher->tokenizer()
                                     : inputs.own_tokenizer),
-        info_(export_info(recipe, inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe))),
+        info_(export_info(recipe, inputs)),
         teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
         threads_(options.threads > 0 ? options.threads : default_threads()),
-        flops_(matmul_flops_per_core() * threads_) {}
+        flops_(flops_per_core * threads_) {}
 
   // Null when the teacher is there already.
   Json teacher() {
@@ -319,15 +321,27 @@ class Planner {
   Estimate total_;
 };
 
-}  // namespace
-
-std::string plan_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
-  Planner planner(recipe, options, open_inputs(recipe, progress));
+Json stages_of(const Recipe& recipe, Planner& planner) {
   Json stages = Json::array();
   if (const Json teacher = planner.teacher(); !teacher.is_null()) stages.push_back(teacher);
   stages.push_back(planner.data());
   for (const Stage& stage : recipe.stages)
     stages.push_back(std::visit([&](const auto& o) { return planner(o); }, stage));
+  return stages;
+}
+
+}  // namespace
+
+std::vector<double> planned_seconds(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs) {
+  Planner planner(recipe, options, inputs, kSomeFlops);
+  std::vector<double> seconds;
+  for (const Json& stage : stages_of(recipe, planner)) seconds.push_back(stage.at("seconds"));
+  return seconds;
+}
+
+std::string plan_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress) {
+  Planner planner(recipe, options, open_inputs(recipe, progress), matmul_flops_per_core());
+  const Json stages = stages_of(recipe, planner);
   const Json plan = {{"schema_version", 1},
                      {"name", recipe.name},
                      {"folder", options.folder.empty() ? "runs/" + recipe.name : options.folder},

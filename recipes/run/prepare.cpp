@@ -40,8 +40,8 @@ TokenDataset read_files(const RunState& state, const std::vector<DataSource>& so
   TokenDataset dataset = dataset_of(tokenizer);
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].file.empty()) continue;
-    TokenDataset part = tokenize_documents(read_documents(recipe_relative(state.recipe, sources[i].file)), tokenizer,
-                                           text_options(state.recipe));
+    TokenDataset part =
+        tokenize_documents(recipe_documents(state.recipe, sources[i].file), tokenizer, text_options(state.recipe));
     drop_overlapping(part, tokenizer, splits);
     append(weighted(std::move(part), sources[i].weight, static_cast<uint64_t>(state.recipe.seed), split * 256 + i),
            dataset);
@@ -88,7 +88,7 @@ void write_text(RunState& state, const runtime::Model& model, runtime::Workspace
     if (!sources[i].teacher_writes) continue;
     const TeacherWrites& options = *sources[i].teacher_writes;
     TeacherPrompts prompts{.documents = {}, .chat_template = recipe_template(state.recipe)};
-    if (!options.prompts.empty()) prompts.documents = read_documents(recipe_relative(state.recipe, options.prompts));
+    if (!options.prompts.empty()) prompts.documents = recipe_documents(state.recipe, options.prompts);
     TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(state.recipe.seed),
                                            split * 256 + i, work, state.progress);
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)

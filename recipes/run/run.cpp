@@ -107,9 +107,12 @@ std::string folder_of_paths(const Recipe& recipe) {
   return std::filesystem::weakly_canonical(std::filesystem::absolute(recipe.path).parent_path()).string();
 }
 
-std::vector<StageRecord> run_stages(RunState& state) {
+std::vector<StageRecord> run_stages(RunState& state, StagePlace& place) {
   std::vector<StageRecord> records;
+  const size_t before = state.recipe.teacher.pretrain ? 2 : 1;  // places in front of the recipe's own stages
+  place.enter(1);
   records.push_back(finish_once(state, "0-teacher", [&](bool) { return prepare_teacher(state); }));
+  place.enter(before);
   records.push_back(finish_once(state, "0-data", [&](bool) { return prepare_data(state); }));
 
   const std::vector<Stage>& stages = state.recipe.stages;
@@ -121,6 +124,7 @@ std::vector<StageRecord> run_stages(RunState& state) {
       records.push_back(*state.folder.record(name));
       continue;
     }
+    place.enter(before + i + 1);
     records.push_back(finish_once(state, name, [&](bool) {
       return std::visit([&](const auto& stage) { return run_stage(state, name, stage); }, stages[i]);
     }));
@@ -142,10 +146,11 @@ RunOutcome run_recipe(const Recipe& given, const RunOptions& options, const Prog
   const RunLog log(options.log, folder.file("log.txt"));
   log.write(LogLevel::Info, "Attar " ATTAR_VERSION " runs " + recipe.name + " on " + std::to_string(threads) +
                                 " threads: " + command_line());
-  const Progress watched = log.watching(progress);
+  StagePlace place(progress ? planned_seconds(recipe, options, inputs) : std::vector<double>());
+  const Progress watched = place.watching(log.watching(progress));
   RunState state{recipe, inputs, options, folder, watched, log, threads};
   return log.around([&] {
-    const std::vector<StageRecord> records = run_stages(state);
+    const std::vector<StageRecord> records = run_stages(state, place);
     RunOutcome outcome = write_report(state, records);
     log.write(LogLevel::Info, outcome.gates_passed ? "done" : "done; a gate was missed");
     return outcome;

@@ -115,6 +115,9 @@ void RunFolder::check_inputs(const std::map<std::string, std::string>& inputs) c
   std::string changed;
   for (const auto& [name, sha256] : inputs)
     if (!recorded.is_object() || recorded.value(name, "") != sha256) changed += (changed.empty() ? "" : ", ") + name;
+  if (recorded.is_object())
+    for (const auto& [name, sha256] : recorded.items())
+      if (!inputs.contains(name)) changed += (changed.empty() ? "" : ", ") + name;  // a file that a folder had
   if (!changed.empty())
     throw usage_error(changed, "not the contents that the run in " + path_ + " began with", "", "",
                       "put the old ones back, or start anew in another folder with --out");

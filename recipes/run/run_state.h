@@ -42,6 +42,10 @@ struct RunState {
   ExportInfo export_info() const;
 };
 
+// Like plan_recipe's estimates, but only to compare them: of the teacher where it is trained here, of the data, and of
+// each stage.
+std::vector<double> planned_seconds(const Recipe& recipe, const RunOptions& options, const RecipeInputs& inputs);
+
 // Opens or trains the teacher; writes, reads or tokenizes the data. Both resume from the run folder.
 StageRecord prepare_teacher(RunState& state);
 StageRecord prepare_data(RunState& state);

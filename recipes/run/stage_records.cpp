@@ -20,6 +20,9 @@ std::string quantize_record(const QuantizedModel& model) {
   nlohmann::ordered_json bits = nlohmann::ordered_json::object(), types = nlohmann::ordered_json::object(),
                          tensors = nlohmann::ordered_json::array();
   std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // tensors, bytes
+  std::map<std::string, std::string> fallbacks;                // by tensor
+  for (const Fallback& one : model.plan.fallbacks)
+    fallbacks[one.tensor] = std::string(format_of(one.wanted).name) + " does not fit: " + one.reason;
   double elements = 0.0;
   for (const PlannedTensor& planned : model.plan.tensors) {
     const QuantizedTensor& tensor = model.tensors.at(planned.spec.name);
@@ -30,12 +33,14 @@ std::string quantize_record(const QuantizedModel& model) {
     elements += static_cast<double>(planned.spec.elements());
     if (!planned.spec.is_matrix()) continue;
     bits[role_name(planned.spec.role)].push_back(format.bits_per_weight());
+    const auto fallback = fallbacks.find(planned.spec.name);
     tensors.push_back({{"name", planned.spec.name},
                        {"role", role_name(planned.spec.role)},
                        {"layer", planned.spec.layer},
                        {"type", format.name},
                        {"bytes", bytes},
-                       {"relative_error", tensor.relative_error}});
+                       {"relative_error", tensor.relative_error},
+                       {"reason", fallback == fallbacks.end() ? model.plan.name : fallback->second}});
   }
   for (const auto& [type, entry] : by_type) types[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
   const auto tensor_bytes = model.plan.tensor_bytes();

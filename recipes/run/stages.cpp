@@ -80,7 +80,7 @@ TokenDataset RunState::in_student_vocabulary(const TokenDataset& data) const {
 }
 
 ExportInfo RunState::export_info() const {
-  return attar::export_info(recipe, teacher->provenance());
+  return attar::export_info(recipe, inputs);
 }
 
 void start_student(RunState& state) {

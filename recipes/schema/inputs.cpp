@@ -11,7 +11,7 @@
 #include "runtime/base/sha256.h"
 #include "runtime/formats/jinja/known_templates.h"
 #include "runtime/formats/model_text.h"
-#include "runtime/formats/text_file.h"
+#include "runtime/formats/text_paths.h"
 #include "runtime/judge/evaluate.h"
 
 namespace attar {
@@ -73,14 +73,14 @@ void look_at_data(Looker& look) {
   const auto read = [&](const std::string& key, const std::string& file) {
     if (file.empty() || look.inputs.sha256.contains(file)) return;
     look.attempt(key, [&] {
-      const std::string path = recipe_relative(look.recipe, file);
-      if (fs::is_directory(path)) throw input_error(path, "is a folder", "a text or chat file");
-      if (const std::string meant = meant_path(file, path); !meant.empty())
+      if (const std::string path = recipe_relative(look.recipe, file), meant = meant_path(file, path); !meant.empty())
         throw input_error(path, "does not exist" + meant);
-      // Text that cannot be read is found now, not after the teacher's training.
-      const std::vector<Document> documents = read_documents(path);
-      look.has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
-      look.inputs.sha256[file] = sha256_of_file(path);
+      for (const auto& [text, path] : recipe_texts(look.recipe, file)) {
+        // Text that cannot be read is found now, not after the teacher's training.
+        const std::vector<Document> documents = read_documents(path);
+        look.has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
+        look.inputs.sha256[text] = sha256_of_file(path);
+      }
     });
   };
   for (const auto& [name, split] : {std::pair("train", &look.recipe.train),
@@ -213,8 +213,7 @@ void check_gate_of_size(Looker& look, const std::string& key, const VerifyStage&
 
 // The shape of the student through all stages.
 void check_shapes(Looker& look, Shape shape) {
-  const ExportInfo info =
-      export_info(look.recipe, look.inputs.teacher ? look.inputs.teacher->provenance() : own_provenance(look.recipe));
+  const ExportInfo info = export_info(look.recipe, look.inputs);
   for (size_t i = 0; i < look.recipe.stages.size(); ++i) {
     const std::string key = "stages." + std::to_string(i);
     const Stage& stage = look.recipe.stages[i];
@@ -266,6 +265,21 @@ std::string recipe_relative(const Recipe& recipe, const std::string& file) {
   return path.is_absolute() ? file : (fs::path(recipe.path).parent_path() / path).string();
 }
 
+std::vector<RecipeText> recipe_texts(const Recipe& recipe, const std::string& given) {
+  const std::string folder = fs::path(recipe.path).parent_path().string();
+  const bool beside = !folder.empty() && !fs::path(given).is_absolute();
+  std::vector<RecipeText> texts;
+  for (const std::string& path : text_paths(recipe_relative(recipe, given)))
+    texts.push_back({beside && path.starts_with(folder + "/") ? path.substr(folder.size() + 1) : path, path});
+  return texts;
+}
+
+std::vector<Document> recipe_documents(const Recipe& recipe, const std::string& given) {
+  std::vector<std::string> paths;
+  for (const RecipeText& text : recipe_texts(recipe, given)) paths.push_back(text.path);
+  return read_all_documents(paths);
+}
+
 std::string recipe_model(const Recipe& recipe, const std::string& model) {
   return model.rfind("pip:", 0) == 0 || is_on_hub(model) ? model : recipe_relative(recipe, model);
 }
@@ -295,10 +309,13 @@ Recipe with_pinned_models(Recipe recipe, const Progress& progress) {
   return recipe;
 }
 
-ExportInfo export_info(const Recipe& recipe, const Provenance& teacher) {
+ExportInfo export_info(const Recipe& recipe, const RecipeInputs& inputs) {
+  const Provenance teacher = inputs.teacher ? inputs.teacher->provenance() : own_provenance(recipe);
   ExportInfo info;
-  info.provenance = teacher;
-  if (!teacher.name.empty()) info.provenance.base_models.insert(info.provenance.base_models.begin(), teacher.name);
+  info.provenance = inputs.student ? inputs.student->provenance() : teacher;
+  std::vector<std::string>& bases = info.provenance.base_models;
+  if (!teacher.name.empty()) bases.insert(bases.begin(), teacher.name);
+  if (inputs.student && !info.provenance.name.empty()) bases.insert(bases.begin(), info.provenance.name);
   info.provenance.name = recipe.name;
   info.recipe_name = recipe.name;
   info.attar_version = ATTAR_VERSION;

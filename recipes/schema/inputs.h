@@ -11,11 +11,20 @@
 #include "recipes/schema/recipe.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/text_file.h"
 
 namespace attar {
 
 // A data file of a recipe, seen from the recipe's own folder.
 std::string recipe_relative(const Recipe& recipe, const std::string& file);
+// The text files that a data source or `prompts` names: a file, all of a folder, what matches a pattern
+// (runtime/formats/text_paths.h). `name`: as messages and inputs.json have it, seen from the recipe's folder.
+struct RecipeText {
+  std::string name, path;
+};
+std::vector<RecipeText> recipe_texts(const Recipe& recipe, const std::string& given);
+// All documents of them.
+std::vector<Document> recipe_documents(const Recipe& recipe, const std::string& given);
 // A MODEL of a recipe: pip:PACKAGE, hf:ORG/NAME, or a path seen from the recipe's folder.
 std::string recipe_model(const Recipe& recipe, const std::string& model);
 
@@ -42,8 +51,9 @@ std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at);
 // The recipe with the commit in the name of each model that is on the hub: what its run records and goes on with.
 Recipe with_pinned_models(Recipe recipe, const Progress& progress);
 
-// What an export of this recipe's student says about itself.
-ExportInfo export_info(const Recipe& recipe, const Provenance& teacher);
+// What an export of this recipe's student says about itself. The licence is that of the model whose weights it starts
+// from: the student's, where the recipe names one.
+ExportInfo export_info(const Recipe& recipe, const RecipeInputs& inputs);
 // Of a teacher that is trained here.
 Provenance own_provenance(const Recipe& recipe);
 

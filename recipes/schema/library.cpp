@@ -8,7 +8,7 @@
 
 #include "recipes/schema/inputs.h"
 #include "recipes/schema/recipe.h"
-#include "recipes/schema/suggestion.h"
+#include "runtime/base/suggestion.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"

@@ -50,7 +50,10 @@ Rules rules_of(const PruneOptions&) {
           at_least("calibration_tokens", 1)};
 }
 Problems problems_of(const PruneOptions& o) {
-  return broken_rules(o, rules_of(o));
+  Problems problems = broken_rules(o, rules_of(o));
+  if (o.drop_layers == 0 && o.drop_ffn == 0.0 && o.drop_heads == 0.0 && o.keep_vocab == 0)
+    problems.push_back({"drop_layers", "something to prune: drop_layers, drop_ffn, drop_heads or keep_vocab above 0"});
+  return problems;
 }
 
 Rules rules_of(const DistillOptions&) {

@@ -77,9 +77,9 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.numerics, "numerics", "of the teacher, and so of its signal: fp32, or deployed (int8 activations, faster)");
 }
 
-// One source of a split: a text or chat file (relative to the recipe), as often as `weight` says (2 is twice, 0.25 a
-// quarter of its documents), text that the teacher writes, or of calibration documents of data.train, drawn by the
-// recipe's seed until they hold `from_train` tokens.
+// One source of a split: texts (a file, a folder or a pattern, relative to the recipe), as often as `weight` says (2 is
+// twice, 0.25 a quarter of its documents), text that the teacher writes, or of calibration documents of data.train,
+// drawn by the recipe's seed until they hold `from_train` tokens.
 struct DataSource {
   std::string file{};
   double weight = 1.0;

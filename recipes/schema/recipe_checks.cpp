@@ -15,15 +15,34 @@ std::string source_key(const char* split, size_t index) {
   return std::string("data.") + split + "." + std::to_string(index);
 }
 
+// A name that stands for nothing is said where the files are opened.
+std::vector<RecipeText> texts_of(const Recipe& recipe, const DataSource& source) {
+  try {
+    return recipe_texts(recipe, source.file);
+  } catch (const Error&) {
+    return {{source.file, recipe_relative(recipe, source.file)}};
+  }
+}
+
+// The name of a file that both sources have; "": there is none.
+std::string shared_text(const Recipe& recipe, const DataSource& a, const DataSource& b) {
+  if (a.file.empty() || b.file.empty()) return {};
+  const std::vector<RecipeText> others = texts_of(recipe, b);
+  for (const RecipeText& text : texts_of(recipe, a))
+    for (const RecipeText& other : others)
+      if (text.path == other.path) return text.name;
+  return {};
+}
+
 // Text in two splits would be dropped from one of them, document by document.
 void check_disjoint(const Recipe& recipe, const TellProblem& tell) {
   const auto refuse = [&](const char* name, const std::vector<DataSource>& split, const char* other_name,
                           const std::vector<DataSource>& other) {
     for (size_t i = 0; i < split.size(); ++i)
       for (const DataSource& source : other)
-        if (!source.file.empty() && source.file == split[i].file)
-          tell(source_key(name, i), std::string("data.") + name + ": " + printable(source.file) + " is in data." +
-                                        other_name + " too; the splits stay apart");
+        if (const std::string shared = shared_text(recipe, split[i], source); !shared.empty())
+          tell(source_key(name, i), std::string("data.") + name + ": " + printable(shared) + " is in data." + other_name +
+                                        " too; the splits stay apart");
   };
   refuse("train", recipe.train, "evaluation", recipe.evaluation);
   refuse("calibration", recipe.calibration, "evaluation", recipe.evaluation);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "runtime/base/utf8.h"
+
 namespace attar {
 namespace {
 
@@ -35,20 +37,7 @@ Error usage_error(std::string where, std::string what, std::string expected, std
 }
 
 std::string printable(const std::string& text, size_t limit) {
-  static const char* kHex = "0123456789abcdef";
-  std::string out;
-  for (const char raw : text) {
-    const auto byte = static_cast<unsigned char>(raw);
-    if (out.size() >= limit) return out + "...";
-    if (byte >= 0x20 && byte < 0x7f) {
-      out += raw;
-    } else {
-      out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
+  return visible(text, limit);
 }
 
 }  // namespace attar

@@ -45,7 +45,7 @@ Error input_error(std::string where, std::string what, std::string expected = {}
 Error usage_error(std::string where, std::string what, std::string expected = {}, std::string got = {},
                   std::string hint = {});
 
-// Makes text from a file safe to show: control and invalid bytes as \xNN, at most `limit` bytes, then "...".
+// Text from a file or a user, safe to show: visible() of base/utf8.h, at most about `limit` bytes, then "...".
 std::string printable(const std::string& text, size_t limit = 80);
 
 }  // namespace attar

@@ -26,7 +26,7 @@ struct Options {
   std::string model;
   runtime::BenchOptions bench;
   std::vector<int64_t> threads;  // empty: as --threads says
-  bool fp32 = false;
+  std::string numerics = "deployed";
   bool prompt_given = false, generated_given = false;  // otherwise as long as the context has room
 };
 
@@ -64,6 +64,7 @@ double first_token_s(const runtime::Model& model, runtime::Workspace& work,
 
 Measured measure_all(const Options& options, const ModelFile& file, const GlobalOptions& global,
                      std::chrono::steady_clock::time_point start) {
+  const Numerics numerics = numerics_of(options.numerics, "--numerics");
   std::vector<int64_t> counts = options.threads;
   if (counts.empty()) counts = {global.thread_count()};
   const runtime::BenchOptions bench = lengths_of(options, file.config().context_length);
@@ -73,8 +74,7 @@ Measured measure_all(const Options& options, const ModelFile& file, const Global
   for (const int64_t count : counts) {
     ThreadPool pool(count > 0 ? static_cast<int>(count) : default_threads());
     const bool first = !model;
-    if (first)
-      model.emplace(runtime::Model::load(file, {.numerics = options.fp32 ? Numerics::Fp32 : Numerics::Deployed}, pool));
+    if (first) model.emplace(runtime::Model::load(file, {.numerics = numerics}, pool));
     runtime::Workspace work(*model, pool);
     if (first) measured.first_token_s = first_token_s(*model, work, start);
     for (runtime::BenchRow& row : runtime::benchmark(*model, bench, work, progress))
@@ -180,7 +180,7 @@ Action add_bench(CLI::App& command, const GlobalOptions& global) {
   add_wholes(command, "-d,--n-depth", bench.depth_tokens, "tokens of context before each measurement", {.least = 0});
   add_wholes(command, "-t", options->threads, "thread counts to measure; without it --threads", kThreads);
   add_whole(command, "-r,--repetitions", bench.repetitions, "runs of each measurement", {.least = 1});
-  add_switch(command, "--fp32", options->fp32, "measure the fp32 mode instead of the deployed one");
+  add_numerics(command, options->numerics);
   return [options, &command, &global] {
     options->prompt_given = is_given(command, "-p"), options->generated_given = is_given(command, "-n");
     return run(*options, global);

@@ -9,6 +9,7 @@
 
 #include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/formats/text_paths.h"
 
 namespace attar::cli {
 namespace {
@@ -60,6 +61,9 @@ std::string shown(double value) {
   std::snprintf(text, sizeof text, "%g", value);
   return text;
 }
+std::string shown(const std::string& value) {
+  return value;
+}
 
 using Read = std::function<void(const std::vector<std::string>&)>;
 CLI::Option* add(CLI::App& command, const std::string& names, const char* help, const char* type, Read read) {
@@ -88,7 +92,9 @@ void add_map(CLI::App& command, std::map<std::string, T>& value, const char* nam
         throw CLI::ValidationError(flag, printable(key) + " is given twice");
     }
   };
-  add(command, flag, help, "NAME=VALUE", read)->expected(1, CLI::detail::expected_max_vector_size);
+  std::string all;
+  for (const auto& [key, one] : value) all += (all.empty() ? "" : " ") + key + "=" + shown(one);
+  add(command, flag, help, "NAME=VALUE", read)->expected(1, CLI::detail::expected_max_vector_size)->default_str(all);
 }
 
 }  // namespace
@@ -112,10 +118,10 @@ void add_wholes(CLI::App& command, const std::string& names, std::vector<int64_t
     value.clear();
     for (const std::string& item : items) value.push_back(whole_of(names, item, range));
   };
-  std::string shown;
-  for (const int64_t one : value) shown += (shown.empty() ? "" : ",") + std::to_string(one);
+  std::string all;
+  for (const int64_t one : value) all += (all.empty() ? "" : ",") + std::to_string(one);
   add(command, names, help, "INT", read)
-      ->default_str(shown)
+      ->default_str(all)
       ->expected(1, CLI::detail::expected_max_vector_size)
       ->delimiter(',');
 }
@@ -131,8 +137,13 @@ void add_texts(CLI::App& command, const std::string& names, std::vector<std::str
   })->expected(1, CLI::detail::expected_max_vector_size);
 }
 
+void add_data(CLI::App& command, std::vector<std::string>& value, const std::string& what) {
+  add_texts(command, "--data", value, (what + ": " + kTextHelp).c_str());
+}
+
 void add_switch(CLI::App& command, const std::string& names, bool& value, const char* help) {
-  command.add_flag(names, value, help)->capture_default_str();
+  CLI::Option* option = command.add_flag(names, value, help);
+  if (names.find('!') != std::string::npos) option->default_str(value ? "true" : "false");  // which of the two holds
 }
 
 void require(CLI::App& command, const std::string& name) {
@@ -168,6 +179,10 @@ void refuse_renamed(CLI::App& command, std::span<const RenamedField> renamed) {
   }
 }
 
+void add_numerics(CLI::App& command, std::string& value) {
+  add_text(command, "--numerics", value, "deployed: int8 activations, as users run it; or fp32, the reference");
+}
+
 void FlagAdder::operator()(bool& value, const char* name, const char* help) {
   const std::string flag = flag_name(name);
   add_switch(command_, flag + ",!--no-" + flag.substr(2), value, help);
@@ -184,7 +199,9 @@ void FlagAdder::operator()(std::string& value, const char* name, const char* hel
   add_text(command_, flag_name(name), value, help);
 }
 void FlagAdder::operator()(std::optional<double>& value, const char* name, const char* help) {
-  command_.add_option(flag_name(name), value, help);
+  const std::string flag = flag_name(name);
+  add(command_, flag, help, "FLOAT",
+      [&value, flag](const std::vector<std::string>& items) { value = number_of(flag, items[0]); });
 }
 void FlagAdder::operator()(std::optional<std::string>& value, const char* name, const char* help) {
   add(command_, flag_name(name), help, "TEXT", [&value](const std::vector<std::string>& items) { value = items[0]; });

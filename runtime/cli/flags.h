@@ -25,18 +25,22 @@ struct WholeRange {
 
 inline constexpr WholeRange kThreads{0, kMostThreads};  // of a thread count; 0 for default_threads()
 
-// `names` as CLI11 has them: "-n,--max-tokens". The default is shown; the lists take commas or come several times.
+// `names` as CLI11 has them: "-n,--max-tokens". The default is shown; a list takes several values behind one flag
+// (arguments.h), numbers also with commas, or comes several times.
 void add_whole(CLI::App& command, const std::string& names, int64_t& value, const char* help, WholeRange range);
 void add_whole(CLI::App& command, const std::string& names, std::optional<int64_t>& value, const char* help,
                WholeRange range);
 void add_wholes(CLI::App& command, const std::string& names, std::vector<int64_t>& value, const char* help,
                 WholeRange range);
 void add_text(CLI::App& command, const std::string& names, std::string& value, const char* help);
-// One value each time the flag is given.
+// Several values behind one flag, or one each time it is given.
 void add_texts(CLI::App& command, const std::string& names, std::vector<std::string>& value, const char* help);
 void add_switch(CLI::App& command, const std::string& names, bool& value, const char* help);
 void require(CLI::App& command, const std::string& name);
 bool is_given(const CLI::App& command, const std::string& name);
+
+// --data: text_paths.h. `what` it is for: "text to judge on".
+void add_data(CLI::App& command, std::vector<std::string>& value, const std::string& what);
 
 // A required MODEL: a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME.
 void add_model(CLI::App& command, std::string& value);
@@ -44,12 +48,14 @@ void add_model(CLI::App& command, std::string& value);
 // Of verbs that read chats, and of those that read texts.
 void add_chat_template(CLI::App& command, std::string& value);
 void add_special(CLI::App& command, bool& value);
+void add_numerics(CLI::App& command, std::string& value);  // --numerics
 
 // Names that flags had before: refused with those of now, and shown nowhere.
 void refuse_renamed(CLI::App& command, std::span<const RenamedField> renamed);
 
 // Adds a flag for each listed field: visit_fields(options, FlagAdder(command)). `final_ratio` becomes --final-ratio; a
-// map is given as --losses forward_kl=1.0 --losses ..., a bool as --bench / --no-bench. Defaults are shown.
+// map is given as --losses forward_kl=1.0 cross_entropy=0.5, a bool as --bench / --no-bench, of which help says which
+// one holds. Defaults are shown.
 class FlagAdder {
  public:
   explicit FlagAdder(CLI::App& command) : command_(command) {}

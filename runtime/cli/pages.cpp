@@ -129,6 +129,7 @@ std::string manual_page(const Parser& parser) {
   std::string out = ".TH " + roff(name) + " 1 \"\" \"Attar " ATTAR_VERSION "\"\n.SH NAME\n" + roff(name) + " \\- " +
                     roff(app.get_description()) + "\n.SH SYNOPSIS\n.B " + roff(name) +
                     "\n.I VERB\n[\\fIOPTIONS\\fR] ...\n.SH VERBS\n";
+  out += ".SS help VERB\nThe flags of a verb, as with --help.\n";
   for (const CLI::App* verb : verbs_of(app)) out += roff_verb(*verb);
   out += ".SH OPTIONS OF EVERY VERB\n";
   for (const CLI::Option* option : flags_of(app)) out += roff_flag(*option);
@@ -149,7 +150,7 @@ std::string bash_completion(const Parser& parser) {
   for (const CLI::App* verb : verbs_of(app))
     out += "    " + verb->get_name() + ") COMPREPLY=($(compgen -W '" + joined(flag_words(*verb), " ") + " " +
            everywhere + "' -- \"$word\")) ;;\n";
-  return out + "    *) COMPREPLY=($(compgen -W '" + joined(verb_words(app), " ") + " " + everywhere +
+  return out + "    *) COMPREPLY=($(compgen -W 'help " + joined(verb_words(app), " ") + " " + everywhere +
          "' -- \"$word\")) ;;\n  esac\n}\ncomplete -o bashdefault -o default -F " + function + " " + name + "\n";
 }
 
@@ -161,7 +162,7 @@ std::string zsh_completion(const Parser& parser) {
   std::string out = "#compdef " + name + "\nlocal -a verbs=(\n";
   for (const CLI::App* verb : verbs_of(app))
     out += "  '" + verb->get_name() + ":" + zsh_text(verb->get_description()) + "'\n";
-  out += ")\nlocal context state state_descr line\n_arguments -C" + everywhere +
+  out += "  'help:the flags of a verb'\n)\nlocal context state state_descr line\n_arguments -C" + everywhere +
          " \\\n        '1:verb:->verb' '*::argument:->argument'\ncase $state in\n  verb) _describe verb verbs ;;\n  "
          "argument)\n"
          "    case $line[1] in\n";
@@ -178,6 +179,7 @@ std::string fish_completion(const Parser& parser) {
   const std::string start = "complete -c " + app.get_name();
   std::string out;
   for (const CLI::Option* option : flags_of(app)) out += fish_flag(*option, start);
+  out += start + " -n __fish_use_subcommand -f -a help -d 'the flags of a verb'\n";
   for (const CLI::App* verb : verbs_of(app)) {
     out += start + " -n __fish_use_subcommand -f -a " + verb->get_name() + " -d '" + quoted(verb->get_description()) +
            "'\n";

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
+#include "runtime/cli/arguments.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 
@@ -39,12 +41,65 @@ void install_signal_handlers() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
+// Lines of at most so many letters, broken between words.
+std::string wrapped(const std::string& text, size_t columns) {
+  std::string out;
+  size_t in_line = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size()), length = end - begin;
+    const bool fits = in_line + 1 + length <= columns;
+    if (begin > 0) out += fits ? ' ' : '\n';
+    in_line = begin == 0 || !fits ? length : in_line + 1 + length;
+    out.append(text, begin, length);
+    begin = end + 1;
+  }
+  return out;
+}
+
+// As CLI11's, but a flag that has an opposite says which of the two holds without it, and long texts take several
+// lines.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_desc(const CLI::Option* option) const override {
+    constexpr size_t kColumns = 82;  // beside the names
+    return wrapped(option->get_description(), kColumns);
+  }
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    const std::string name = CLI::Formatter::make_option_name(option, positional);
+    return name.substr(0, name.find('{'));
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_name() == "NAME=VALUE" && !option->get_default_str().empty())
+      return " NAME=VALUE ... (" + option->get_default_str() + ")";
+    if (CLI::Formatter::make_option_name(option, false).find('{') == std::string::npos)
+      return CLI::Formatter::make_option_opts(option);
+    return option->get_default_str() == "true" ? " (on)" : " (off)";
+  }
+};
+
 // The options that stand before or behind any verb, as the help of each shows them.
 std::string help_of_options(const CLI::App& app) {
   const auto own = [&](const CLI::Option* option) {
     return option != app.get_help_ptr() && option != app.get_version_ptr();
   };
-  return CLI::Formatter().make_group("Options of every verb", false, app.get_options(own));
+  return HelpFormatter().make_group("Options of every verb", false, app.get_options(own));
+}
+
+// "PROGRAM chat" as the program itself is called: an example is one of the program that prints it.
+std::string of_program(std::string examples, const std::string& name) {
+  const std::string word = "PROGRAM ";
+  for (size_t at = examples.find(word); at != std::string::npos; at = examples.find(word, at))
+    examples.replace(at, word.size(), name + " ");
+  return examples;
+}
+
+// What the parser says, with an argument by the name that help shows first: PROMPT, not --prompt.
+std::string parse_problem(const CLI::ParseError& error, const CLI::App& app, const std::string& verb) {
+  if (error.get_name() == "RequiredError" && !verb.empty())
+    for (const CLI::Option* option : std::as_const(app).get_subcommand(verb)->get_options())
+      if (option->get_required() && option->count() == 0)
+        return (option->get_positional() ? option->get_name(true) : option->get_name()) + " is required";
+  return error.what();
 }
 
 // The reader of our output has left, as `| head` does: no reason to complain.
@@ -99,6 +154,7 @@ bool interrupted() {
 Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
     : app(std::make_unique<CLI::App>(text.summary, text.name)) {
   app->set_version_flag("--version", std::string(text.name) + " " + ATTAR_VERSION);
+  app->formatter(std::make_shared<HelpFormatter>());
   app->require_subcommand(0, 1);
   app->fallthrough();
   add_whole(*app, "--threads", global->threads, "threads to use; 0 for a thread a core, within the processor quota",
@@ -109,15 +165,15 @@ Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
   if (text.hub != nullptr)
     add_switch(*app, "--offline", global->offline, "hf: models from the cache alone, as HF_HUB_OFFLINE=1 has it");
   const std::string of_every_verb = help_of_options(*app);
-  app->footer(std::string("Examples:\n") + text.examples);
+  app->footer("Help of a verb: " + std::string(text.name) + " help VERB\n\nExamples:\n" + text.examples);
 
   for (const Verb& verb : verbs) {
     CLI::App* command = app->add_subcommand(verb.name, verb.summary);
     Action action = verb.add(*command, *global);
-    // One value each time a flag is given: the next word may be the MODEL.
+    // One value each time a flag is given, for the parser: arguments_of has told values from arguments.
     for (CLI::Option* option : command->get_options())
       if (option->nonpositional()) option->allow_extra_args(false);
-    command->footer(of_every_verb + "\nExamples:\n" + verb.examples);
+    command->footer(of_every_verb + "\nExamples:\n" + of_program(verb.examples, text.name));
     actions.emplace_back(command, std::move(action));
   }
 }
@@ -127,22 +183,31 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
   hold_standard_streams();
   install_signal_handlers();
   const Parser parser(text, verbs);
+  std::string verb;
+  const auto refuse = [&](const std::string& what) {
+    std::fprintf(stderr, "error: %s\nRun '%s%s --help' for what there is.\n", what.c_str(), text.name,
+                 (verb.empty() ? "" : " " + verb).c_str());
+    return static_cast<int>(ErrorKind::Usage);
+  };
   try {
-    parser.app->parse(argc, argv);
+    Arguments arguments = arguments_of(*parser.app, {argv + 1, argv + argc});
+    verb = arguments.verb;
+    std::reverse(arguments.words.begin(), arguments.words.end());  // as CLI11 takes them
+    parser.app->parse(std::move(arguments.words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return parser.app->exit(error);  // --help, --version
-    std::fprintf(stderr, "error: %s\nRun '%s --help' for what there is.\n", error.what(), text.name);
-    return static_cast<int>(ErrorKind::Usage);
+    return refuse(parse_problem(error, *parser.app, verb));
+  } catch (const Error& error) {
+    for (const auto& [command, action] : parser.actions)
+      if (error.parts().where == parser.app->get_name() + " " + command->get_name()) verb = command->get_name();
+    return refuse(error.what());
   }
   const Progress progress = terminal_progress(*parser.global);
   if (text.hub != nullptr) parser.global->hub = text.hub(progress);
   if (parser.global->offline) text.go_offline();
   for (const auto& [command, action] : parser.actions)
     if (command->parsed()) return run_action(action);
-  if (argc > 1) {
-    std::fprintf(stderr, "error: a verb is missing\nRun '%s --help' for what there is.\n", text.name);
-    return static_cast<int>(ErrorKind::Usage);
-  }
+  if (argc > 1) return refuse("a verb is missing");
   std::fputs(parser.app->help().c_str(), stdout);
   return 0;
 }

@@ -35,7 +35,7 @@ using Action = std::function<int()>;
 struct Verb {
   const char* name;
   const char* summary;   // one line, for the list of verbs
-  const char* examples;  // shown below the flags; lines that work as printed
+  const char* examples;  // shown below the flags; lines that work as printed, PROGRAM for the program that prints them
   Action (*add)(CLI::App& command, const GlobalOptions& global);
 };
 

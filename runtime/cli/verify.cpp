@@ -108,7 +108,7 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_text(command, "TEACHER", options->teacher, "the model to be faithful to");
   add_text(command, "STUDENT", options->student, "the model to judge");
-  add_texts(command, "--data", options->data, "text to judge on: .txt or .jsonl, also .gz; may be given several times");
+  add_data(command, options->data, "text to judge on");
   for (const char* name : {"TEACHER", "STUDENT", "--data"}) require(command, name);
   FlagAdder flags(command);
   flags(options->gates, "gate", runtime::kGatesHelp);

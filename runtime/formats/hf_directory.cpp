@@ -328,6 +328,7 @@ Provenance read_hf_provenance(const std::string& directory) {
   };
   if (const std::string name = value("model_name"); !name.empty()) provenance.name = name;
   provenance.license = value("license");
+  provenance.license_name = value("license_name");
   provenance.license_link = value("license_link");
   // `key: value`, or a line `- value` each.
   const auto list = [&](const std::string& key) {
@@ -355,6 +356,7 @@ std::string hf_card_provenance(const Provenance& provenance) {
   };
   line("model_name", provenance.name);
   line("license", provenance.license);
+  line("license_name", provenance.license_name);
   line("license_link", provenance.license_link);
   if (!provenance.languages.empty()) text += "language:\n";
   for (const std::string& language : provenance.languages) text += "- " + to_yaml_scalar(language) + "\n";

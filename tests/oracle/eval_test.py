@@ -1,4 +1,4 @@
-"""`attar eval --task` against lm-evaluation-harness, whose answers lie in eval_golden.json (eval_goldens.py made them)."""
+"""`attar eval --tasks` against lm-evaluation-harness, whose answers lie in eval_golden.json (eval_goldens.py made them)."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ CLOSE = 5e-3
 
 
 def evaluate(model, items, *options):
-    command = [conftest.program("attar"), "eval", str(model), "--task", str(items), "--numerics", "fp32", "--per-item", "--json", "--quiet", *options]
+    command = [conftest.program("attar"), "eval", str(model), "--tasks", str(items), "--numerics", "fp32", "--per-item", "--json", "--quiet", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["tasks"][0]

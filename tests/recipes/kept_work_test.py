@@ -37,7 +37,8 @@ def command(*arguments):
 
 
 def run(*arguments, code=0):
-    done = subprocess.run(command(*arguments, "--json", "--quiet"), capture_output=True, text=True)
+    force = [] if arguments[0] == "run" else ["--force"]
+    done = subprocess.run(command(*arguments, *force, "--json", "--quiet"), capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if code == 0 else done.stderr
 
@@ -55,7 +56,7 @@ def finished(tmp_path_factory):
         stories = re.split(r"\n<\|endoftext\|>\n", text.read(80000))
     (home / "calibration.txt").write_text("\n<|endoftext|>\n".join(stories[:80]), encoding="utf-8")
     (home / "kept.yaml").write_text(RECIPE.replace("TEACHER", str(MODEL)), encoding="utf-8")
-    said = run("quantize", MODEL, "-o", home / "straight.gguf", *SIZED, "--calibration", home / "calibration.txt", "--threads", 2)
+    said = run("quantize", MODEL, "-o", home / "straight.gguf", *SIZED, "--data", home / "calibration.txt", "--threads", 2)
     assert said["sensitivities"] == "measured" and "layers_taken" not in said and not (home / "straight.gguf.steps").exists()
     return home, home / "calibration.txt", home / "straight.gguf"
 
@@ -74,7 +75,7 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(finished, tmp
     _, text, straight = finished
     draw = random.Random(seed)
     out, steps = tmp_path / "out.gguf", tmp_path / "out.gguf.steps"
-    arguments = ["quantize", MODEL, "-o", out, *SIZED, "--calibration", text]
+    arguments = ["quantize", MODEL, "-o", out, *SIZED, "--data", text]
     child = subprocess.Popen(command(*arguments, "--threads", 1), stderr=subprocess.PIPE, text=True)
     stage = draw.choice(["sensitivity", "inputs", "probes"])
     for line in child.stderr:
@@ -95,7 +96,7 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(finished, tmp
 
 
 def broken_off(out, text, *options):
-    child = subprocess.Popen(command("quantize", MODEL, "-o", out, *options, "--calibration", text), stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command("quantize", MODEL, "-o", out, *options, "--data", text), stderr=subprocess.DEVNULL)
     kill_once(child, (out.parent / (out.name + ".steps") / "codes-layer-1.safetensors").exists)
 
 
@@ -103,11 +104,11 @@ def test_what_a_killed_run_left_is_for_the_same_run_alone(finished, tmp_path):
     _, text, _ = finished
     out = tmp_path / "out.gguf"
     broken_off(out, text, "--to", "Q4_0", *TOKENS)
-    arguments = ["quantize", MODEL, "-o", out, *TOKENS, "--calibration", text, "--resume"]
+    arguments = ["quantize", MODEL, "-o", out, *TOKENS, "--data", text, "--resume"]
     assert 'to ("Q4_0", not "Q5_0")' in run(*arguments, "--to", "Q5_0", code=2)
     other = tmp_path / "other.txt"
     other.write_text(text.read_text(encoding="utf-8")[5000:], encoding="utf-8")
-    assert "another run: text;" in run("quantize", MODEL, "-o", out, "--to", "Q4_0", *TOKENS, "--calibration", other, "--resume", code=2)
+    assert "another run: text;" in run("quantize", MODEL, "-o", out, "--to", "Q4_0", *TOKENS, "--data", other, "--resume", code=2)
     run("quantize", MODEL, "-o", tmp_path / "model.gguf", "--to", "F16")
     assert "another run: model;" in run("quantize", tmp_path / "model.gguf", *arguments[2:], "--to", "Q4_0", code=2)
     codes = tmp_path / "out.gguf.steps/codes-layer-0.safetensors"
@@ -118,14 +119,14 @@ def test_what_a_killed_run_left_is_for_the_same_run_alone(finished, tmp_path):
     codes.write_bytes(whole)
     assert run(*arguments, "--to", "Q4_0")["layers_taken"] >= 2
     straight = tmp_path / "straight.gguf"
-    run("quantize", MODEL, "-o", straight, "--to", "Q4_0", *TOKENS, "--calibration", text)
+    run("quantize", MODEL, "-o", straight, "--to", "Q4_0", *TOKENS, "--data", text)
     assert digest(out) == digest(straight)
 
 
 def test_another_budget_measures_nothing(finished, tmp_path):
     _, text, straight = finished
     out, cache, log = tmp_path / "out.gguf", tmp_path / "cache", tmp_path / "log.txt"
-    arguments = ["quantize", MODEL, "-o", out, "--calibration", text, "--cache", cache, "--log-file", log]
+    arguments = ["quantize", MODEL, "-o", out, "--data", text, "--cache", cache, "--log-file", log]
     assert run(*arguments, "--target-size", "220KB", *TOKENS)["sensitivities"] == "measured"
     assert "taken from" not in log.read_text()
     said = run(*arguments, *SIZED)
@@ -141,7 +142,7 @@ def test_python_takes_the_same_keywords(finished, tmp_path):
     _, text, _ = finished
     said, digests = [], set()
     for size in ("220KB", "200KB", "220KB"):
-        said.append(attar.quantize(MODEL, tmp_path / "out.gguf", calibration=text, target_size=size, calibration_tokens=16384, cache=tmp_path / "cache", resume=True))
+        said.append(attar.quantize(MODEL, tmp_path / "out.gguf", data=text, target_size=size, calibration_tokens=16384, cache=tmp_path / "cache", resume=True, force=True))
         digests.add(digest(tmp_path / "out.gguf"))
     assert [one["sensitivities"] for one in said] == ["measured", "taken from the cache", "taken from the cache"] and len(digests) == 2
     assert all(one["layers_taken"] == 0 for one in said)
@@ -150,10 +151,10 @@ def test_python_takes_the_same_keywords(finished, tmp_path):
 def test_flags_without_a_use_are_refused(finished, tmp_path):
     _, text, _ = finished
     arguments = ["quantize", MODEL, "-o", tmp_path / "out.gguf"]
-    for more in (["--to", "Q4_0", "--calibration", text], ["--target-size", "200KB"], ["--target-size", "200KB", "--no-importance"]):
+    for more in (["--to", "Q4_0", "--data", text], ["--target-size", "200KB"], ["--target-size", "200KB", "--no-importance"]):
         assert "--target-size" in run(*arguments, *more, "--cache", tmp_path / "cache", code=2), more
-    assert "is in the way" in run(*arguments, *SIZED, "--calibration", text, "--cache", text, code=2)
-    for more in (["--to", "Q4_0"], ["--to", "Q4_0", "--calibration", text, "--preset", "fast"]):
+    assert "is in the way" in run(*arguments, *SIZED, "--data", text, "--cache", text, code=2)
+    for more in (["--to", "Q4_0"], ["--to", "Q4_0", "--data", text, "--preset", "fast"]):
         assert "nothing is kept" in run(*arguments, *more, "--resume", code=2), more
 
 

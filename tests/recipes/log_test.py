@@ -26,7 +26,7 @@ def attar(*arguments):
 @pytest.mark.parametrize(
     "command",
     [
-        ["prune", "MODEL", "-o", "OUT", "--drop-layers", "1", "--calibration", TEXT, "--calibration-tokens", "200"],
+        ["prune", "MODEL", "-o", "OUT", "--drop-layers", "1", "--data", TEXT, "--calibration-tokens", "200"],
         ["distill", "MODEL", "--student", "MODEL", "-o", "OUT", "--data", TEXT, "--tokens", "40", "--batch-tokens", "40"],
         ["quantize", "MODEL", "-o", "OUT", "--to", "Q4_K"],
         ["export", "MODEL", "-o", "OUT", "--to", "Q8_0"],

@@ -37,7 +37,8 @@ FLAGS = ["--to", "Q4_0", "--preset", "learned", "--qad-tokens", "3000", "--qad-b
 
 
 def run(*arguments, code=0):
-    done = subprocess.run([str(BIN / "attar"), *map(str, arguments), "--json", "--quiet"], capture_output=True, text=True)
+    force = [] if arguments[0] == "run" else ["--force"]
+    done = subprocess.run([str(BIN / "attar"), *map(str, arguments), *force, "--json", "--quiet"], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if code == 0 else done.stderr
 
@@ -126,7 +127,7 @@ def test_the_verb_stops_and_goes_on(finished, tmp_path):
     assert digest(out) == digest(straight) and not (tmp_path / "out.gguf.steps").exists()
     cached = run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-signal", "cached", "--qad-trains", "scales")
     assert cached["qad"]["steps"] == said["qad"]["steps"] and digest(out) != digest(straight)
-    attar.quantize(teacher, out, data=data, to="Q4_0", preset="learned", qad_tokens=3000, qad_batch_tokens=512, qad_learning_rate=3e-4, seed=3)
+    attar.quantize(teacher, out, data=data, to="Q4_0", preset="learned", qad_tokens=3000, qad_batch_tokens=512, qad_learning_rate=3e-4, seed=3, force=True)
     assert digest(out) == digest(straight)
 
 
@@ -134,7 +135,7 @@ def test_what_makes_no_sense_is_refused(finished, tmp_path):
     home, _ = finished
     teacher, data, out = shared("models/stories260K.f32.gguf"), home / "train.txt", tmp_path / "out.gguf"
     assert "--data TEXT" in run("quantize", teacher, "-o", out, *FLAGS, code=2)
-    assert "--preset learned" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--data", data, code=2)
+    assert "--preset learned" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--train", data, code=2)
     assert "--preset learned" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--resume", code=2)
     assert "all or scales" in run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-trains", "norms", code=2)
     bare = recipe(tmp_path, "bare", "preset: learned")

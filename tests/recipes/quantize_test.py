@@ -27,7 +27,8 @@ def shrink(tensors):
 
 
 def run(*arguments):
-    done = subprocess.run([str(BIN / "attar"), *map(str, arguments), "--json", "--quiet"], capture_output=True, text=True)
+    force = [] if arguments[0] == "run" else ["--force"]
+    done = subprocess.run([str(BIN / "attar"), *map(str, arguments), *force, "--json", "--quiet"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -60,7 +61,7 @@ def models(tmp_path_factory):
         (["quantize", "--target-size", "10MB"], "F16"),
         (["quantize", "--to", "Q8_0", "--keep", "up=F16"], "F16"),
         (["export", "--to", "Q8_0"], "Q8_0"),
-        (["prune", "--drop-heads", "0.5", "--calibration", "TEXT"], "F16"),
+        (["prune", "--drop-heads", "0.5", "--data", "TEXT"], "F16"),
     ],
 )
 def test_every_verb_keeps_small_values_and_says_so(models, tmp_path, command, type_name):
@@ -80,7 +81,7 @@ def test_distill_keeps_them_too(models, tmp_path):
 
 def test_presets(models, tmp_path):
     _, plain, _, text = models
-    command = ["quantize", plain, "--to", "Q4_0", "--calibration", text, "--calibration-tokens", 100]
+    command = ["quantize", plain, "--to", "Q4_0", "--data", text, "--calibration-tokens", 100]
     said = {preset: run(*command, "-o", tmp_path / f"{preset}.gguf", "--preset", preset) for preset in ("best", "fast")}
     assert run(*command, "-o", tmp_path / "default.gguf")["preset"] == "best"
     files = {name: (tmp_path / f"{name}.gguf").read_bytes() for name in ("best", "fast", "default")}
@@ -130,7 +131,7 @@ def test_rounding_again_is_said(models, tmp_path):
         ["quantize", "--to", "Q4_0"],
         ["quantize", "--target-size", "240KB"],
         ["export", "--to", "Q4_0"],
-        ["prune", "--drop-heads", "0.5", "--calibration", text, "--to", "Q4_0"],
+        ["prune", "--drop-heads", "0.5", "--data", text, "--to", "Q4_0"],
     ):
         assert len(already(run(command[0], rounded, "-o", out, *command[1:]))) == 1, command
         assert not already(run(command[0], plain, "-o", out, *command[1:])), command
@@ -186,7 +187,7 @@ def test_an_importance_matrix_goes_out_and_in(models, tmp_path):
     _, plain, _, text = models
     matrix, (first, second) = tmp_path / "imatrix.gguf", (tmp_path / "first.gguf", tmp_path / "second.gguf")
     fast = ["--to", "Q4_0", "--preset", "fast"]
-    run("quantize", plain, "-o", first, *fast, "--calibration", text, "--calibration-tokens", 512, "--imatrix-out", matrix)
+    run("quantize", plain, "-o", first, *fast, "--data", text, "--calibration-tokens", 512, "--imatrix-out", matrix)
     said = run("quantize", plain, "-o", second, *fast, "--imatrix", matrix)
     assert said["importance_tensors"] == len([name for name in tensors(matrix) if name.endswith(".counts")])
     assert first.read_bytes() == second.read_bytes()
@@ -197,7 +198,7 @@ def test_an_importance_matrix_takes_no_other_files_place(models, tmp_path):
     _, _, rounded, text = models
     before = rounded.read_bytes()
     for target, word in ((rounded, "read from"), (tmp_path / "out.gguf", "OUT"), (tmp_path / "matrix.dat", ".gguf")):
-        command = ["quantize", rounded, "-o", tmp_path / "out.gguf", "--to", "Q4_0", "--calibration", text, "--imatrix-out", target, "--quiet"]
+        command = ["quantize", rounded, "-o", tmp_path / "out.gguf", "--to", "Q4_0", "--data", text, "--imatrix-out", target, "--quiet"]
         done = subprocess.run([BIN / "attar", *map(str, command)], capture_output=True, text=True)
         assert done.returncode == 2 and word in done.stderr, done.stderr
     assert rounded.read_bytes() == before and not (tmp_path / "out.gguf").exists()
@@ -207,7 +208,7 @@ def test_a_largest_loss_needs_text(models, tmp_path):
     """A guess by type and role is no divergence: neither without text nor beside a matrix."""
     _, plain, _, text = models
     matrix = tmp_path / "imatrix.gguf"
-    run("quantize", plain, "-o", tmp_path / "first.gguf", "--to", "Q4_0", "--calibration", text, "--calibration-tokens", 100, "--imatrix-out", matrix)
+    run("quantize", plain, "-o", tmp_path / "first.gguf", "--to", "Q4_0", "--data", text, "--calibration-tokens", 100, "--imatrix-out", matrix)
     for more in ([], ["--imatrix", matrix], ["--no-importance"]):
         command = [BIN / "attar", "quantize", plain, "-o", tmp_path / "out.gguf", "--max-kl", "0.1", *more, "--quiet"]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
@@ -219,8 +220,8 @@ def test_sizes_losses_and_years(models, tmp_path):
     _, plain, _, text = models
     out = tmp_path / "out.gguf"
     budget = 200_000
-    measured = ["--calibration", text, "--calibration-tokens", 1024]
-    said = run("quantize", plain, "-o", out, "--target-size", budget, *measured)
+    measured = ["--data", text, "--calibration-tokens", 1024]
+    said = run("quantize", plain, "-o", out, "--target-size", f"{budget}B", *measured)
     assert out.stat().st_size == said["bytes"] <= budget and said["predicted_kl"] > 0
     assert {tensor["name"] for tensor in said["tensors"]} == {name for name, tensor in tensors(out).items() if len(tensor.shape) > 1}
     assert sum(map(len, said["bits"].values())) == len(said["tensors"])

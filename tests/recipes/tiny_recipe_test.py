@@ -183,7 +183,7 @@ def test_the_whole_kept_signal_teaches_like_the_teacher_itself(reference, tmp_pa
     activations; with a part of it, it is a lower bound (the rest is one bucket)."""
     teacher, text = reference[0] / "checkpoints/0-teacher/final", tmp_path / "text.txt"
     text.write_text((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")[:12000], encoding="utf-8")
-    assert attar("prune", teacher, "-o", tmp_path / "student", "--drop-layers", 1, "--drop-ffn", 0.9, "--calibration", text, "--quiet").returncode == 0
+    assert attar("prune", teacher, "-o", tmp_path / "student", "--drop-layers", 1, "--drop-ffn", 0.9, "--data", text, "--quiet").returncode == 0
     loss = {}
     for name, flags in {"online": [], "whole": ["--signal", "cached", "--signal-top-k", 4096], "part": ["--signal", "cached"]}.items():
         taught = attar(
@@ -198,7 +198,7 @@ def test_the_whole_kept_signal_teaches_like_the_teacher_itself(reference, tmp_pa
 def test_a_student_with_a_cut_vocabulary_learns_from_a_file(reference, tmp_path):
     teacher, text = reference[0] / "checkpoints/0-teacher/final", tmp_path / "text.txt"
     text.write_text((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")[:12000], encoding="utf-8")
-    assert attar("prune", teacher, "-o", tmp_path / "cut", "--keep-vocab", 600, "--calibration", text, "--quiet").returncode == 0
+    assert attar("prune", teacher, "-o", tmp_path / "cut", "--keep-vocab", 600, "--data", text, "--quiet").returncode == 0
     results = {}
     for name, flags in {"online": ["online"], "cached": ["cached"], "both": ["cached", "--unsignalled", "online"]}.items():
         taught = attar(

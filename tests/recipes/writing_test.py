@@ -27,23 +27,35 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path):
     (mixed / "notes").mkdir()
     for folder in ("foreign", "no_card", "mixed"):
         before = sorted(path.name for path in (tmp_path / folder).iterdir())
-        for verb in (["export", model, "--format", "hf"], ["prune", model, "--drop-ffn", 0.5, "--calibration", TEXT], ["distill", model, "--student", model, "--data", TEXT]):
+        for verb in (["export", model, "--format", "hf"], ["prune", model, "--drop-ffn", 0.5, "--data", TEXT], ["distill", model, "--student", model, "--data", TEXT]):
             refused(run("attar", *verb, "-o", tmp_path / folder, QUIET), 2, "other things")
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == before
 
 
-def test_what_attar_wrote_may_be_written_again(tmp_path):
+def test_what_is_there_is_written_again_when_told(tmp_path):
     model = tiny(tmp_path / "model")
     text = tmp_path / "text.txt"
     text.write_text(TEXT.read_text(encoding="utf-8")[:4000], encoding="utf-8")
     for verb in (
         ["export", model, "--format", "hf"],
-        ["prune", model, "--drop-ffn", 0.5, "--calibration", text],
+        ["prune", model, "--drop-ffn", 0.5, "--data", text],
         ["distill", model, "--student", model, "--data", text, "--tokens", 200],
     ):
         for out in (f"{tmp_path}/out", f"{tmp_path}/out/"):
-            done = run("attar", *verb, "-o", out, QUIET)
+            if os.path.exists(out):
+                before = contents(tmp_path / "out")
+                refused(run("attar", *verb, "-o", out, QUIET), 2, "out: exists already; add --force")
+                assert contents(tmp_path / "out") == before
+            done = run("attar", *verb, "-o", out, "--force", QUIET)
             assert done.returncode == 0, done.stderr
+    gguf = ["export", model, "-o", tmp_path / "out" / "deep.gguf", QUIET]
+    assert run("attar", *gguf).returncode == 0
+    refused(run("attar", *gguf), 2, "deep.gguf: exists already; add --force")
+    assert run("attar", *gguf, "--force").returncode == 0
+    (tmp_path / "out" / "deep.gguf").unlink()
+    split = [*gguf, "--split-size", "200KB"]
+    assert run("attar", *split).returncode == 0
+    refused(run("attar", *split), 2, "deep.gguf: exists already")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "out", "text.txt"]
 
 
@@ -56,7 +68,7 @@ def test_an_input_is_never_replaced(tmp_path):
     (tmp_path / "link").symlink_to(own)
     before = contents(own), gguf.read_bytes()
     for out in (own, f"{own}/", tmp_path / "link", tmp_path / "model" / ".." / "own"):
-        refused(run("attar", "prune", own, "-o", out, "--keep-vocab", 600, "--calibration", TEXT, QUIET), 2, "read from")
+        refused(run("attar", "prune", own, "-o", out, "--keep-vocab", 600, "--data", TEXT, QUIET), 2, "read from")
         refused(run("attar", "export", own, "-o", out, "--format", "hf", QUIET), 2, "read from")
         refused(run("attar", "distill", model, "--student", own, "-o", out, "--data", TEXT, QUIET), 2, "read from")
     refused(run("attar", "quantize", gguf, "-o", gguf, "--to", "Q8_0", QUIET), 2, "read from")
@@ -85,9 +97,9 @@ def test_a_full_disk_is_said_and_takes_nothing(tmp_path, out, command, least):
     before = None
     for n in range(1, 200):
         if before is None:
-            assert run("attar", "export", model, "-o", out, *first, QUIET).returncode == 0
+            assert run("attar", "export", model, "-o", out, *first, "--force", QUIET).returncode == 0
             before = held()
-        done = failing(n, "export", model, "-o", out, *command, QUIET)
+        done = failing(n, "export", model, "-o", out, *command, "--force", QUIET)
         if done.returncode == 0:
             break
         refused(done, 5, "No space left on device", str(tmp_path))

@@ -67,7 +67,7 @@ TEST_F(Cli, ChatAnswersEveryLine) {
 
 TEST_F(Cli, TokenizeAndScoreWriteALineADocument) {
   const CliRun tokens = run("tokenize teacher.gguf --data text.txt"),
-               scores = run("score teacher.gguf --data text.txt");
+               scores = run("score teacher.gguf --data text.txt --jsonl");
   ASSERT_EQ(tokens.code, 0) << tokens.err;
   ASSERT_EQ(scores.code, 0) << scores.err;
   EXPECT_EQ(std::count(tokens.out.begin(), tokens.out.end(), '\n'), 2);

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <string>
 #include <thread>
+#include <tuple>
 
 #include "tests/runtime/cli_fixture.h"
 
@@ -34,7 +35,34 @@ TEST_F(Cli, LogitsThatAreNotFiniteAreNoResult) {
   }
 }
 
-TEST_F(Cli, AFlagTakesOneValueEachTime) {
+TEST_F(Cli, AFlagTakesSeveralValuesAndLeavesTheArguments) {
+  const std::string two = "--data text.txt chat.jsonl";
+  for (const std::string& arguments :
+       {"tokenize teacher.gguf " + two, "tokenize " + two + " teacher.gguf", two + " tokenize teacher.gguf"}) {
+    const CliRun ran = run(arguments + " --json");
+    if (arguments[0] == '-') {
+      EXPECT_EQ(ran.code, 2) << "a flag of a verb stands behind it";
+      continue;
+    }
+    ASSERT_EQ(ran.code, 0) << arguments << ran.err;
+    EXPECT_EQ(Json::parse(ran.out)["documents"].size(), 3u) << arguments;
+  }
+  const std::string quick = " --no-bench --numerics deployed --quiet --json";
+  for (const std::string arguments :
+       {"verify teacher.gguf student.gguf --data text.txt text.txt --gate kl=100 top1=0",
+        "verify --data text.txt text.txt --gate kl=100 top1=0 teacher.gguf student.gguf",
+        "verify teacher.gguf --gate kl=100 top1=0 --data text.txt text.txt student.gguf",
+        "verify --gate kl=100 top1=0 teacher.gguf --data text.txt text.txt student.gguf",
+        "verify --no-bench --data=text.txt text.txt --gate kl=100 top1=0 -- teacher.gguf student.gguf"}) {
+    const std::string flags = arguments.find(" -- ") == std::string::npos ? quick : "";
+    const CliRun ran = run(flags.empty() ? "--json --quiet " + arguments : arguments + flags);
+    ASSERT_EQ(ran.code, 0) << arguments << ran.err;
+    EXPECT_EQ(Json::parse(ran.out)["gates"].size(), 2u) << arguments;
+  }
+  EXPECT_EQ(json("bench -p 8 4 -n 2 -r 1 teacher.gguf --json")["rows"].size(), 3u);
+  EXPECT_EQ(json("bench teacher.gguf -n 0 -r 1 -p 8 4 --json")["rows"].size(), 2u);
+  EXPECT_EQ(run("generate --stop zz yy teacher.gguf 'the cat' -n 3").code, 0);
+  EXPECT_EQ(run("generate teacher.gguf 'the cat' --stop zz yy -n 3").code, 0);
   EXPECT_EQ(run("generate --stop zz teacher.gguf -p 'the cat' -n 3").code, 0);
   EXPECT_EQ(run("generate --stop yy --stop zz teacher.gguf -p 'the cat' -n 3").code, 0);
   EXPECT_EQ(run("bench -p 8 -n 2 -r 1 teacher.gguf").code, 0);
@@ -73,6 +101,100 @@ TEST_F(Cli, AWrongNumberIsRefusedInOneShortLine) {
     EXPECT_NE(ran.err.find(message), std::string::npos) << arguments << "\n" << ran.err;
     EXPECT_LT(ran.err.substr(0, ran.err.find('\n')).size(), 160u) << ran.err;
   }
+}
+
+TEST_F(Cli, ANameThatIsNearlyRightIsSaid) {
+  std::filesystem::create_directories(path("texts/empty"));
+  const std::tuple<int, const char*, const char*> wrong[] = {
+      {2, "generat teacher.gguf x",
+       "error: attar-run: has no verb generat; did you mean generate?\nRun 'attar-run --help'"},
+      {2, "quantize teacher.gguf", "has no verb quantize; it is one of the toolkit: attar quantize"},
+      {2, "perplexity teacher.gguf", "has no verb perplexity\nRun 'attar-run --help'"},
+      {2, "generate teacher.gguf x --temprature 0",
+       "error: attar-run generate: has no flag --temprature; did you mean --temperature?\nRun 'attar-run generate "
+       "--help'"},
+      {2, "generate teacher.gguf x --max-new-tokens 3", "did you mean --max-tokens?"},
+      {2, "generate teacher.gguf x --max_tokens 3", "did you mean --max-tokens?"},
+      {2, "generate teacher.gguf -prompt x", "has no flag -prompt; did you mean --prompt?"},
+      {2, "generate teacher.gguf", "error: PROMPT is required\nRun 'attar-run generate --help'"},
+      {2, "verify teacher.gguf --data text.txt", "error: STUDENT is required\nRun 'attar-run verify --help'"},
+      {2, "help generat", "did you mean generate?"},
+      {2, "bench teacher.gguf --fp32", "attar-run bench: --fp32 is called --numerics fp32 now"},
+      {3, "generate teachr.gguf x", "teachr.gguf: does not exist"},
+      {3, "generate teachr.gguf x", "did you mean teacher.gguf?"},
+      {3, "generate HuggingFaceTB/SmolLM2-135M x", "as hf:HuggingFaceTB/SmolLM2-135M\n"},
+      {3, "generate caf\u00e9.gguf x", "caf\u00e9.gguf: does not exist"},
+      {3, "score teacher.gguf --data txt.txt", "did you mean text.txt?"},
+      {3, "score teacher.gguf --data texts/empty", "texts/empty: is a folder without texts (expected .txt or .jsonl"},
+      {3, "score teacher.gguf --data 'no*.txt'", "no*.txt: matches no text"},
+      {3, "score teacher.gguf --data - </dev/null", "standard input: holds no text"},
+  };
+  for (const auto& [code, arguments, message] : wrong) {
+    const CliRun ran = run(arguments);
+    EXPECT_EQ(ran.code, code) << arguments << "\n" << ran.err;
+    EXPECT_TRUE(ran.out.empty()) << ran.out;
+    EXPECT_NE(ran.err.find(message), std::string::npos) << arguments << "\n" << ran.err;
+  }
+}
+
+TEST_F(Cli, HelpOfAVerb) {
+  EXPECT_EQ(run("help").out, run("--help").out);
+  for (const char* verb : {"generate", "verify"}) {
+    const CliRun ran = run(std::string("help ") + verb);
+    EXPECT_EQ(ran.code, 0);
+    EXPECT_EQ(ran.out, run(std::string(verb) + " --help").out);
+  }
+  const std::string verify = run("verify --help").out;
+  EXPECT_NE(verify.find("--bench,--no-bench (on)"), std::string::npos) << "the default is said, not the negation";
+  EXPECT_EQ(verify.find("{false}"), std::string::npos);
+  EXPECT_NE(verify.find("attar-run verify"), std::string::npos);
+  EXPECT_EQ(verify.find("PROGRAM"), std::string::npos);
+}
+
+TEST_F(Cli, TextsComeFromFoldersPatternsAndStandardInput) {
+  std::filesystem::create_directories(path("folder/below"));
+  write_file_atomically(path("folder/a.txt"), "the cat\n");
+  write_file_atomically(path("folder/below/b.jsonl"), "{\"text\": \"a bat\"}\n");
+  const Json a = json("tokenize teacher.gguf --json --data folder/a.txt")["documents"][0],
+             b = json("tokenize teacher.gguf --json --data folder/below/b.jsonl")["documents"][0];
+  EXPECT_EQ(json("tokenize teacher.gguf --json --data folder")["documents"], Json::array({a, b}));
+  EXPECT_EQ(json("tokenize teacher.gguf --json --data 'folder/**/*.jsonl' folder/a.txt")["documents"],
+            Json::array({b, a}));
+  EXPECT_EQ(json("tokenize teacher.gguf --json --data - <folder/a.txt")["documents"], Json::array({a}));
+  EXPECT_EQ(json("tokenize teacher.gguf --json --data - <folder/below/b.jsonl")["documents"], Json::array({b}));
+  EXPECT_EQ(run("generate teacher.gguf - -n 4 --temperature 0 <folder/a.txt").out,
+            run("generate teacher.gguf 'the cat' -n 4 --temperature 0").out);
+  EXPECT_EQ(run("generate teacher.gguf -p - -n 4 --temperature 0 <folder/a.txt").out,
+            run("generate teacher.gguf -p 'the cat' -n 4 --temperature 0").out);
+  const Json judged = json("verify teacher.gguf student.gguf --data folder --no-bench --quiet --json");
+  write_file_atomically(path("folder/below/b.jsonl"), "{\"text\": \"a hat\"}\n");
+  EXPECT_NE(json("verify teacher.gguf student.gguf --data folder --no-bench --quiet --json")["results"]["text_sha256"],
+            judged["results"]["text_sha256"])
+      << "the hash is of every file";
+}
+
+TEST_F(Cli, ScoreIsATableForPeople) {
+  const CliRun ran = run("score teacher.gguf --data text.txt --quiet");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out.rfind("text.txt:1: ", 0), 0u) << ran.out;
+  for (const char* part : {"perplexity", "log p", "\"th\"", "text.txt:3: "})
+    EXPECT_NE(ran.out.find(part), std::string::npos) << part << ran.out;
+  const Json scored = json("score teacher.gguf --data text.txt --json")["documents"][0];
+  char row[64];
+  std::snprintf(row, sizeof row, "%8d %10.4f  ", scored["tokens"][1].get<int>(), scored["logprobs"][1].get<double>());
+  EXPECT_NE(ran.out.find(row), std::string::npos) << row << "\n" << ran.out;
+}
+
+TEST_F(Cli, ChatObeysItsCommands) {
+  write_file_atomically(path("talk"), "/help\n/sytem x\n/system be brief\nthe cat\n/exit\nthe bat\n");
+  const CliRun ran = run("chat teacher.gguf -n 4 --temperature 0 --json <talk");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(count(ran.err, "/exit or Ctrl-D ends"), 2u) << ran.err;
+  EXPECT_NE(ran.err.find("/sytem is no command (did you mean /system?)"), std::string::npos) << ran.err;
+  const Json messages = Json::parse(ran.out)["messages"];
+  ASSERT_EQ(messages.size(), 3u) << "nothing behind /exit, and no command, is a message";
+  EXPECT_EQ(messages[0]["content"], "be brief");
+  EXPECT_EQ(messages[1]["content"], "the cat");
 }
 
 TEST_F(Cli, EveryHelpShowsTheOptionsOfAll) {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <vector>
 
 namespace attar {
@@ -101,15 +100,6 @@ LetterCase letter_case(uint32_t c) {
   }
 }
 
-Decoded decode_utf8(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(text[at + i])); };
-  const uint32_t first = byte(0);
-  if (first < 0x80) return {first, 1};
-  if (first < 0xE0) return {((first & 0x1F) << 6) | (byte(1) & 0x3F), 2};
-  if (first < 0xF0) return {((first & 0x0F) << 12) | ((byte(1) & 0x3F) << 6) | (byte(2) & 0x3F), 3};
-  return {((first & 0x07) << 18) | ((byte(1) & 0x3F) << 12) | ((byte(2) & 0x3F) << 6) | (byte(3) & 0x3F), 4};
-}
-
 void append_utf8(std::string& out, uint32_t c) {
   const auto put = [&](uint32_t byte) { out += static_cast<char>(byte); };
   if (c < 0x80) return put(c);
@@ -177,29 +167,6 @@ std::string to_nfc(std::string_view text) {
   return out;
 }
 
-size_t valid_utf8_prefix(std::string_view text) {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
-  const size_t n = text.size();
-  size_t i = 0;
-  while (i < n) {
-    const unsigned char c = bytes[i];
-    if (c < 0x80) {
-      ++i;
-      continue;
-    }
-    const size_t length = c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
-    if (length == 0 || i + length > n) return i;
-    for (size_t k = 1; k < length; ++k)
-      if ((bytes[i + k] & 0xC0) != 0x80) return i;
-    const unsigned char second = bytes[i + 1];  // overlong forms, surrogates, beyond U+10FFFF
-    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second >= 0xA0) || (c == 0xF0 && second < 0x90) ||
-        (c == 0xF4 && second >= 0x90))
-      return i;
-    i += length;
-  }
-  return n;
-}
-
 size_t complete_utf8_prefix(std::string_view bytes) {
   // At most three bytes at the end may belong to a character that is not whole yet.
   for (size_t back = 1; back <= 3 && back <= bytes.size(); ++back) {
@@ -209,30 +176,6 @@ size_t complete_utf8_prefix(std::string_view bytes) {
     return wants > back ? bytes.size() - back : bytes.size();
   }
   return bytes.size();
-}
-
-std::string visible(std::string_view text) {
-  const auto is_control = [](uint32_t c) {
-    return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
-  };
-  std::string out;
-  const auto escape = [&](std::string_view bytes) {
-    for (const char byte : bytes) {
-      char hex[8];
-      std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
-      out += hex;
-    }
-  };
-  for (size_t at = 0; at < text.size();) {
-    const size_t valid_end = at + valid_utf8_prefix(text.substr(at));
-    while (at < valid_end) {
-      const Decoded c = decode_utf8(text, at);
-      is_control(c.code_point) ? escape(text.substr(at, c.length)) : void(out += text.substr(at, c.length));
-      at += c.length;
-    }
-    if (at < text.size()) escape(text.substr(at++, 1));
-  }
-  return out;
 }
 
 std::string replace_invalid_utf8(std::string_view bytes) {

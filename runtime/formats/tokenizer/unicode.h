@@ -1,9 +1,12 @@
-// UTF-8 and the few character classes that split expressions use. Categories: Unicode 15 (utf8proc).
+// The few character classes that split expressions use, and what text of characters needs beside base/utf8.h.
+// Categories: Unicode 15 (utf8proc).
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+
+#include "runtime/base/utf8.h"
 
 namespace attar {
 
@@ -24,12 +27,6 @@ bool is_word(uint32_t code_point);         // \w of the regex crate: letters, ma
 enum class LetterCase : uint8_t { Upper, Lower, Either, None };
 LetterCase letter_case(uint32_t code_point);
 
-struct Decoded {
-  uint32_t code_point;
-  uint32_t length;  // bytes
-};
-// The character at `at` of valid UTF-8.
-Decoded decode_utf8(std::string_view text, size_t at);
 void append_utf8(std::string& out, uint32_t code_point);
 
 // Canonical composition; text that is composed already is returned as it is.
@@ -37,14 +34,8 @@ std::string to_nfc(std::string_view text);
 // Whether composition may join the character to those before it: marks, and the vowels and finals of Hangul.
 bool composes_with_before(uint32_t code_point);
 
-// The index of the first byte that is not valid UTF-8, or text.size().
-size_t valid_utf8_prefix(std::string_view text);
-
 // Length of the longest prefix that ends between characters: what may be shown while bytes still arrive.
 size_t complete_utf8_prefix(std::string_view bytes);
-// Text of a file for a terminal: control characters, those that turn the writing's direction, and bytes that are not
-// UTF-8 become \xNN.
-std::string visible(std::string_view text);
 // Bytes that are not UTF-8 become U+FFFD.
 std::string replace_invalid_utf8(std::string_view bytes);
 

@@ -1,0 +1,80 @@
+#include "runtime/cli/speaker.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <type_traits>
+
+#include "runtime/base/error.h"
+#include "runtime/cli/flags.h"
+#include "runtime/cli/terminal.h"
+
+namespace attar::cli {
+
+void add_speaker(CLI::App& command, SpeakerOptions& options) {
+  add_model(command, options.model);
+  add_text(command, "--system", options.system, "system message of a chat");
+  add_chat_template(command, options.chat_template);
+  add_special(command, options.special);
+  add_whole(command, "--context", options.context, "most tokens kept; 0 for the model's own", {.least = 0});
+  FlagAdder flags(command);
+  visit_fields(options.generate, [&](auto& value, const std::string& name, const char* help) {
+    if constexpr (std::is_same_v<decltype(value), int64_t&>)
+      if (name == "max_tokens") return add_whole(command, "-n,--max-tokens", value, help, {.least = 1});
+    flags(value, name.c_str(), help);
+  });
+}
+
+Speaker::Speaker(const SpeakerOptions& options, const GlobalOptions& global)
+    : options_(options),
+      progress_(terminal_progress(global)),
+      pool_(global.thread_count()),
+      model_(runtime::Model::load(ModelFile::open(options.model), {}, pool_)),
+      work_(model_, pool_),
+      cache_(model_),
+      reader_(model_.tokenizer(),
+              {.chat_template = options.chat_template, .special = options.special, .day = Day::Today}) {
+  const int64_t longest = model_.config().context_length;
+  if (options.context > longest)
+    throw usage_error("--context", "is longer than the model's context", "at most " + std::to_string(longest),
+                      std::to_string(options.context));
+  show_notes(model_.notes(), global);
+}
+
+void Speaker::begin_chat(const GlobalOptions& global) {
+  reader_.require_template();
+  show_notes(reader_.notes(), global);
+}
+
+runtime::Generated Speaker::speak(const std::vector<int32_t>& prompt, uint64_t seed,
+                                  const std::function<bool(std::string_view)>& on_text) {
+  const int64_t left = room() - static_cast<int64_t>(prompt.size());
+  if (left < 1)
+    throw usage_error("the prompt", "is longer than the context", "fewer than " + std::to_string(room()) + " tokens",
+                      std::to_string(prompt.size()), "shorten it");
+  size_t common = 0;
+  while (common < held_.size() && common + 1 < prompt.size() && held_[common] == prompt[common]) ++common;
+  cache_.truncate(static_cast<int64_t>(common));
+  runtime::GenerateOptions how = options_.generate;
+  how.max_tokens = std::min(how.max_tokens, left);
+  how.seed = seed;
+  runtime::Generated out = runtime::generate(model_, cache_, prompt, how, work_, on_text, progress_);
+  if (out.reason == runtime::StopReason::MaxTokens && left < options_.generate.max_tokens)
+    out.reason = runtime::StopReason::ContextFull;
+  held_ = prompt;
+  held_.insert(held_.end(), out.tokens.begin(), out.tokens.end());
+  held_.resize(static_cast<size_t>(cache_.length_tokens()));
+  return out;
+}
+
+bool show(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (!text.empty()) check_output();
+  return !interrupted();
+}
+
+const char* reason_name(runtime::StopReason reason) {
+  static constexpr const char* kNames[] = {"end_of_text", "stop_string", "max_tokens", "context_full", "interrupted"};
+  return kNames[static_cast<size_t>(reason)];
+}
+
+}  // namespace attar::cli

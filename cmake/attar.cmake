@@ -82,9 +82,9 @@ function(attar_pages program)
   endif()
   set(folder ${CMAKE_BINARY_DIR}/share)
   set(pages ${folder}/man/man1/${program}.1 ${folder}/bash-completion/completions/${program}
-            ${folder}/zsh/site-functions/_${program} ${folder}/fish/vendor_completions.d/${program}.fish)
+            ${folder}/zsh/site-functions/_${program} ${folder}/fish/vendor_completions.d/${program}.fish ${folder}/doc/attar/${program}.md)
   add_custom_command(OUTPUT ${pages} COMMAND ${program}-pages ${folder} DEPENDS ${program}-pages VERBATIM
-                     COMMENT "Writing the manual page and completions of ${program}")
+                     COMMENT "Writing the pages and completions of ${program}")
   add_custom_target(${program}_pages ALL DEPENDS ${pages})
   foreach(page IN LISTS pages)
     cmake_path(RELATIVE_PATH page BASE_DIRECTORY ${folder} OUTPUT_VARIABLE relative)

@@ -113,7 +113,7 @@ def bench(
     if numerics not in ("deployed", "fp32"):
         raise usage("numerics", "is unknown", "fp32 or deployed", repr(numerics))
     flags = {"-p": n_prompt, "-n": n_gen, "-d": n_depth, "-t": threads, "-r": repetitions}
-    command = [_attar_programs.runtime_program(), "bench", "--json", "--quiet", *(["--fp32"] if numerics == "fp32" else [])]
+    command = [_attar_programs.runtime_program(), "bench", "--json", "--quiet", *(["--numerics", "fp32"] if numerics == "fp32" else [])]
     for flag, value in flags.items():
         command += [flag, _counts(flag, value)]
     done = subprocess.run([*command, "--", str(local(model))], capture_output=True, text=True)

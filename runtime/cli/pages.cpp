@@ -121,6 +121,30 @@ std::string fish_flag(const CLI::Option& option, const std::string& start) {
   return out + " -d '" + quoted(option.get_description()) + "'\n";
 }
 
+// A cell of a table.
+std::string markdown_cell(const std::string& text) {
+  return replaced(replaced(text, "|", "\\|"), "\n", " ");
+}
+
+std::string markdown_options(const std::vector<const CLI::Option*>& options) {
+  if (options.empty()) return "";
+  std::string out = "\n| | | default |\n| --- | --- | --- |\n";
+  for (const CLI::Option* option : options) {
+    const bool flag = option->nonpositional();
+    std::string name = "`" + (flag ? joined(spellings(*option), ", ") : option->get_name(true));
+    if (flag && takes_value(*option)) name += " " + option->get_type_name();
+    out += "| " + markdown_cell(name) + "` | " + markdown_cell(option->get_description()) + " | " +
+           markdown_cell(option->get_default_str()) + " |\n";
+  }
+  return out;
+}
+
+std::string markdown_examples(const CLI::App& app) {
+  const std::string text = examples_of(app);
+  return text.empty() ? ""
+                      : "\n" + replaced("    " + text.substr(text.find_first_not_of(' ')), "\n  ", "\n    ") + "\n";
+}
+
 }  // namespace
 
 std::string manual_page(const Parser& parser) {
@@ -189,6 +213,18 @@ std::string fish_completion(const Parser& parser) {
   return out;
 }
 
+std::string markdown_page(const Parser& parser) {
+  const CLI::App& app = *parser.app;
+  const std::string name = app.get_name();
+  std::string out = "# " + name + ": " + app.get_description() +
+                    "\n\nWritten by the build from the options themselves; `" + name +
+                    " VERB --help` says the same.\n" + markdown_examples(app);
+  for (const CLI::App* verb : verbs_of(app))
+    out += "\n## " + name + " " + verb->get_name() + "\n" + verb->get_description() + "\n" + markdown_examples(*verb) +
+           markdown_options(positionals_of(*verb)) + markdown_options(flags_of(*verb));
+  return out + "\n## Of every verb\n" + markdown_options(flags_of(app));
+}
+
 int write_pages(int argc, char** argv, const ProgramText& text, std::span<const Verb> verbs) {
   if (argc != 2) {
     std::fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
@@ -202,6 +238,7 @@ int write_pages(int argc, char** argv, const ProgramText& text, std::span<const 
         {folder + "/bash-completion/completions/" + name, bash_completion(parser)},
         {folder + "/zsh/site-functions/_" + name, zsh_completion(parser)},
         {folder + "/fish/vendor_completions.d/" + name + ".fish", fish_completion(parser)},
+        {folder + "/doc/attar/" + name + ".md", markdown_page(parser)},
     };
     for (const auto& [path, content] : files) {
       std::filesystem::create_directories(std::filesystem::path(path).parent_path());

@@ -9,15 +9,15 @@ in_python = attar._error.in_python
 
 # What is done wrong, and the whole of what is said; {out} and {gguf} are the test's own.
 MISTAKES = [
-    (lambda gguf, out: attar.prune(gguf, out, ffn=0.5), "attar.prune: needs text to measure the model on (expected calibration=TEXT)"),
+    (lambda gguf, out: attar.prune(gguf, out, drop_ffn=0.5), "attar.prune: needs text to measure the model on (expected data=TEXT)"),
     (lambda gguf, out: attar.distill(gguf, gguf, out, data=[]), "attar.distill: needs text to learn from (expected data=TEXT)"),
     (lambda gguf, out: attar.quantize(gguf, out, to="Q8_0"), "out: must end in .gguf (expected a GGUF file, got {out})"),
     (lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", data=TEXT), 'attar.quantize: data is for preset="learned" (expected calibration, or preset="learned")'),
     (
         lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", resume=True),
-        'resume: nothing is kept of this to go on from (expected calibration=TEXT, or preset="learned")',
+        'resume: nothing is kept of this to go on from (expected data=TEXT, or preset="learned")',
     ),
-    (lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", imatrix_out=out), "attar.quantize: imatrix_out needs text to measure inputs on (expected calibration=TEXT)"),
+    (lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", imatrix_out=out), "attar.quantize: imatrix_out needs text to measure inputs on (expected data=TEXT)"),
     (lambda gguf, out: attar.export(gguf, out), "out: does not fit the format (expected a file ending in .gguf, got {out})"),
     (
         lambda gguf, out: attar.export(gguf, out, format="hf", to="Q8_0"),

@@ -62,7 +62,7 @@ def test_distill_goes_on_to_the_same_bytes(what, teacher, text, tmp_path):  # no
 
 def test_quantize_goes_on_to_the_same_bytes(teacher, text, tmp_path):  # noqa: F811
     def quantize(name, **more):
-        return attar.quantize(teacher, tmp_path / name, to="Q4_0", calibration=text, **more)
+        return attar.quantize(teacher, tmp_path / name, to="Q4_0", data=text, **more)
 
     with pytest.raises(Enough):
         quantize("broken.gguf", progress=raises_after(3, "quantize"))
@@ -100,7 +100,7 @@ def test_a_run_that_breaks_off_in_every_stage_ends_in_the_same_bytes(tmp_path):
 def test_resuming_with_nothing_to_resume_says_so(teacher, text, tmp_path, caplog):  # noqa: F811
     events = []
     with caplog.at_level(logging.WARNING, "attar"):
-        attar.quantize(teacher, tmp_path / "a.gguf", to="Q4_0", calibration=text, resume=True)
+        attar.quantize(teacher, tmp_path / "a.gguf", to="Q4_0", data=text, resume=True)
         attar.distill(teacher, teacher, tmp_path / "b", data=text, tokens=300, resume=True, progress=events.append)
     (said,) = [record.getMessage() for record in caplog.records if "nothing to resume" in record.getMessage()]
     assert said == f"quantize: {tmp_path}/a.gguf.steps holds nothing to resume: it begins at the start"

@@ -12,7 +12,8 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "python" / "attar").glob("*.py"))
-PATHS = {"chat_template", "log_file"}  # texts that may be a path
+PATHS = {"chat_template", "log_file", "tasks"}  # texts that name a file
+OF_PATHS = {"str": "Path", "Texts": "Paths"}
 WIDTH = 140
 
 
@@ -27,7 +28,7 @@ def listed():
 
 def parameter(indent, name, annotation, default):
     if name in PATHS:
-        annotation = "Path"
+        annotation = OF_PATHS[annotation]
     value = tuple(default) if isinstance(default, list) else default
     return f"{indent}{name}: {annotation} = {str(value) if isinstance(value, bool) else double_quoted(value)},\n"
 

@@ -100,7 +100,7 @@ std::string annotation() {
   if constexpr (std::is_integral_v<T>) return "int";
   if constexpr (std::is_floating_point_v<T>) return "float";
   if constexpr (std::is_same_v<T, std::string>) return "str";
-  if constexpr (std::is_same_v<T, std::vector<std::string>>) return "Paths";
+  if constexpr (std::is_same_v<T, std::vector<std::string>>) return "Texts";
   if constexpr (std::is_same_v<T, std::map<std::string, double>>) return "Mapping[str, float]";
   return "Mapping[str, str]";
 }

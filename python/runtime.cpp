@@ -52,8 +52,8 @@ class PyTokenizer {
   static PyTokenizer open(py::kwargs given) {
     const auto model = take<std::string>(given, "model");
     refuse_rest(given, "Tokenizer");
-    const py::gil_scoped_release release{};
-    return PyTokenizer(std::make_shared<const Tokenizer>(ModelFile::open(model).tokenizer(), model));
+    return PyTokenizer(Watch().call(
+        [&](const Progress&) { return std::make_shared<const Tokenizer>(ModelFile::open(model).tokenizer(), model); }));
   }
 
   std::vector<int32_t> encode(py::kwargs given) const {
@@ -145,9 +145,7 @@ class PyModel {
     const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
     const Numerics mode = numerics_of(numerics, "numerics");
     refuse_rest(given, "Model");
-    const py::gil_scoped_release release{};
-    const FloatEnvironment floats{};
-    loaded_ = std::make_shared<Loaded>(threads, path, mode);
+    loaded_ = Watch().call([&](const Progress&) { return std::make_shared<Loaded>(threads, path, mode); });
   }
 
   std::unique_ptr<PyStream> stream(py::kwargs given) const {
@@ -245,8 +243,7 @@ std::string verify_call(py::kwargs given) {
 std::string inspect_call(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
   refuse_rest(given, "inspect");
-  const py::gil_scoped_release release{};
-  return runtime::inspect_document(ModelFile::open(model));
+  return Watch().call([&](const Progress&) { return runtime::inspect_document(ModelFile::open(model)); });
 }
 
 py::dict fields() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from ._result import Result
 
 Path = str | PathLike[str]
 Paths = Path | Iterable[Path]
+Texts = str | Iterable[str]
 Progress = Callable[[Result], bool | None]
 """Called with each event, {stage, unit, done, total, metrics, message}; False stops the call."""
 
@@ -41,7 +43,7 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def toolkit() -> ModuleType:
     """The module over the whole toolkit, which brings torch with it (2 s)."""
     try:
-        from . import _libtorch  # noqa: F401  before the module that links it
+        importlib.import_module("attar._libtorch")  # before the module that links it
     except ImportError as reason:
         raise error(1, "attar", "the toolkit does not load", hint=str(reason)) from reason
     from . import _toolkit

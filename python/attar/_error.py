@@ -55,6 +55,7 @@ def in_python(text: str) -> str:
     text = re.sub(r"(?<![\w-])--no-([a-z][a-z-]*)", lambda found: f"{_keyword(found[1])}=False", text)
     text = re.sub(rf"(?<![\w-])(?:--([a-z][a-z-]*)|-([opn])(?![\w-])){_VALUE}", _argument, text)
     text = re.sub(r"\{(\w+: [\w.]+(?:, \w+: [\w.]+)*)\}", _dict, text)
+    text = text.replace("the same command with", "the same call with")
     return re.sub(r"\b(OUT|MODEL|TEACHER|STUDENT)\b(?!=)", lambda found: found[1].lower(), text)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import _runtime
 from ._call import Path, Paths, Progress, call, checked, local, toolkit
-from ._error import error, in_python, usage
+from ._error import error, usage
 from ._result import Result, Verification
 
 
@@ -112,18 +113,27 @@ def bench(
 
     if numerics not in ("deployed", "fp32"):
         raise usage("numerics", "is unknown", "fp32 or deployed", repr(numerics))
-    flags = {"-p": n_prompt, "-n": n_gen, "-d": n_depth, "-t": threads, "-r": repetitions}
-    command = [_attar_programs.runtime_program(), "bench", "--json", "--quiet", *(["--numerics", "fp32"] if numerics == "fp32" else [])]
-    for flag, value in flags.items():
-        command += [flag, _counts(flag, value)]
-    done = subprocess.run([*command, "--", str(local(model))], capture_output=True, text=True)
+    program = _attar_programs.runtime_program()
+    command = [program, "bench", "--json", "--quiet", *(["--numerics", "fp32"] if numerics == "fp32" else [])]
+    for (flag, name), value in zip(_BENCH_FLAGS.items(), (n_prompt, n_gen, n_depth, threads, repetitions), strict=True):
+        command += [flag, _counts(name, value)]
+    try:
+        done = subprocess.run([*command, "--", str(local(model))], capture_output=True, text=True)
+    except FileNotFoundError:
+        raise error(1, program, "is missing", hint="build it, or install the package again") from None
     if done.returncode != 0:
-        raise error(done.returncode, "attar.bench", in_python(done.stderr.strip().splitlines()[0].removeprefix("error: ")))
+        said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
+        words = re.sub(r"(?<![\w-])(-[pndtr])(,--[\w-]+)?(?![\w-])", lambda found: _BENCH_FLAGS[found[1]], "".join(said[:1]))
+        raise error(done.returncode, "attar.bench", words or f"attar-run ended with code {done.returncode}")
     return Result(json.loads(done.stdout))
 
 
-def _counts(flag: str, value: Any) -> str:
-    try:
-        return ",".join(str(int(count)) for count in (value if isinstance(value, Iterable) and not isinstance(value, str) else [value]))
-    except (TypeError, ValueError):
-        raise usage(f"attar.bench {flag}", "is no count", "a whole number, or several", repr(value)) from None
+_BENCH_FLAGS = {"-p": "n_prompt", "-n": "n_gen", "-d": "n_depth", "-t": "threads", "-r": "repetitions"}
+
+
+def _counts(name: str, value: Any) -> str:
+    """One or several counts as the program takes them."""
+    counts = [value] if isinstance(value, int) else list(value) if isinstance(value, Iterable) else []
+    if not counts or not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise usage(name, "is no count", "a whole number of at least 0, or several", repr(value))
+    return ",".join(map(str, counts))

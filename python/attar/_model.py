@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _runtime
-from ._call import Path, Paths, checked, local
+from ._call import Path, Texts, checked, local
 from ._result import Generated, Result
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Model:
         seed: int = 0,
         # fields of generate
         max_tokens: int = 256,
-        stop: Paths = (),
+        stop: Texts = (),
         temperature: float = 0.8,
         top_k: int = 40,
         top_p: float = 0.95,
@@ -181,7 +181,7 @@ class Model:
         seed: int = 0,
         # fields of generate
         max_tokens: int = 256,
-        stop: Paths = (),
+        stop: Texts = (),
         temperature: float = 0.8,
         top_k: int = 40,
         top_p: float = 0.95,

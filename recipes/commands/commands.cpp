@@ -158,10 +158,8 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   check_type(command);
   const std::string steps = command.out + ".steps";
   check_steps_folder(steps, inputs_of(command, {student}));
-  if (resume)
-    report_what_resumes(steps, "distill", progress);
-  else
-    TrainingCheckpoints(steps, "").require_none();
+  if (!resume) TrainingCheckpoints(steps, "").require_none();
+  if (resume && !fs::exists(steps)) note_nothing_to_resume("distill", steps, progress);
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model, hub_source(progress)),
                   student_file = ModelFile::open(student, hub_source(progress));

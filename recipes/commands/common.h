@@ -10,6 +10,7 @@
 #include "quantize/quantize.h"
 #include "recipes/commands/commands.h"
 #include "recipes/commands/output.h"
+#include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
 
 namespace attar {
@@ -36,6 +37,9 @@ TextData text_data(const CommandOptions& command, const TokenizerData& data);
 
 nlohmann::ordered_json write_gguf_file(const std::string& out, const QuantizedModel& quantized,
                                        const TokenizerData& tokenizer, const ExportInfo& info);
+
+// For --resume where no work lies to go on from.
+void note_nothing_to_resume(const std::string& stage, const std::string& steps, const Progress& progress);
 
 void add_note(nlohmann::ordered_json& json, const std::string& note);
 

@@ -102,11 +102,4 @@ void check_steps_folder(const std::string& folder, const std::vector<std::string
     throw usage_error(folder, "is where checkpoints go, and holds other things", "", "", "choose another -o");
 }
 
-void report_what_resumes(const std::string& folder, std::string_view stage, const Progress& progress) {
-  std::error_code code;
-  if (fs::is_directory(folder, code) && !fs::is_empty(folder, code)) return;
-  const std::string line = folder + " holds nothing to resume: it begins at the start";
-  report(progress, {.stage = stage, .unit = "checkpoints", .message = line});
-}
-
 }  // namespace attar

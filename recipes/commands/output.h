@@ -2,10 +2,7 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
-
-#include "runtime/base/progress.h"
 
 namespace attar {
 
@@ -20,8 +17,5 @@ std::string checked_out(const std::string& out, const std::vector<std::string>& 
 
 // The same for the folder of checkpoints that a trainer keeps beside OUT.
 void check_steps_folder(const std::string& folder, const std::vector<std::string>& inputs);
-
-// Says so where `folder` holds nothing that a call which was told to resume could go on from.
-void report_what_resumes(const std::string& folder, std::string_view stage, const Progress& progress);
 
 }  // namespace attar

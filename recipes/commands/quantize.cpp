@@ -188,7 +188,6 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   check_cache(command, options, inputs);
   check_standard_input(command, options, inputs);
   const std::string steps = steps_folder(command, options, inputs);
-  if (inputs.resume) report_what_resumes(steps, "quantize", progress);
   if (command.data.empty() && inputs.imatrix.empty() && options.importance) command.data = inputs.training;
   if (!is_gguf(command.out)) throw usage_error("-o", "must end in .gguf", "a GGUF file", printable(command.out));
   const ModelFile source = ModelFile::open(command.model, hub_source(progress));
@@ -202,6 +201,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
                   collect_importance(source, calibration.text.tokens, own.calibration_tokens, threads, progress),
                   std::min(own.calibration_tokens, calibration.text.tokens.token_count()), text_paths(command.data));
   const PlanTarget target = gguf_plan_target(source.config(), source.tokenizer(), info);
+  if (inputs.resume && !fs::exists(steps)) note_nothing_to_resume("quantize", steps, progress);
   QuantizedModel quantized = inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads,
                                                                progress, {.steps = steps, .cache = inputs.cache})
                                                     : quantize(source, plan_quantization(source.config(), own, target),

@@ -107,8 +107,11 @@ def test_bench(tiny):  # noqa: F811
     assert attar.bench(tiny["gguf"], n_prompt=8, n_gen=0, threads=1, repetitions=1, numerics="fp32").rows[0].n_prompt == 8
     with usage("numerics", "fp32 or deployed", "int8"):
         attar.bench(tiny["gguf"], numerics="int8")
-    with usage("attar.bench", "whole number"):
-        attar.bench(tiny["gguf"], n_prompt="many")
+    for wrong in ({"n_prompt": "many"}, {"n_gen": -1}, {"n_depth": [1, 2.5]}, {"threads": None}, {"repetitions": []}):
+        with usage(next(iter(wrong)), "whole number"):
+            attar.bench(tiny["gguf"], **wrong)
+    with usage("attar.bench: n_depth and n_prompt: go past the model's context"):
+        attar.bench(tiny["gguf"], n_prompt=10**6)
     with pytest.raises(attar.Error, match="does not exist", check=lambda error: error.kind == "input"):
         attar.bench("missing.gguf")
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import os
 import pathlib
+import random
 import signal
 import subprocess
 import time
@@ -72,11 +74,17 @@ def test_quantize_goes_on_to_the_same_bytes(teacher, text, tmp_path):  # noqa: F
     assert content(tmp_path / "broken.gguf")["broken.gguf"] == content(tmp_path / "whole.gguf")["whole.gguf"]
 
 
-def test_a_run_that_breaks_off_in_every_stage_ends_in_the_same_bytes(tmp_path):
-    def run(name, **more):
-        changes = ["teacher.pretrain.tokens=3000", "stages.distill.tokens=1000", "stages.verify.gates={}", "stages.verify.max_tokens=600"]
-        return attar.run(ROOT / "recipes/tiny.yaml", *QUICK, *changes, out=tmp_path / name, **more)
+def short_run(folder, **more):
+    changes = ["teacher.pretrain.tokens=3000", "stages.distill.tokens=1000", "stages.verify.gates={}", "stages.verify.max_tokens=600"]
+    return attar.run(ROOT / "recipes/tiny.yaml", *QUICK, *changes, out=folder, **more)
 
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return short_run(tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_a_run_that_breaks_off_in_every_stage_ends_in_the_same_bytes(whole, tmp_path):
     seen = set()
 
     def raise_once_a_stage(event):
@@ -86,15 +94,41 @@ def test_a_run_that_breaks_off_in_every_stage_ends_in_the_same_bytes(tmp_path):
 
     for broken in range(20):
         try:
-            done = run("broken", resume=True, progress=raise_once_a_stage)
+            done = short_run(tmp_path / "run", resume=True, progress=raise_once_a_stage)
             break
         except Enough:
             if broken == 0:
                 with usage("already holds this run", "resume=True"):
-                    run("broken")
+                    short_run(tmp_path / "run")
     assert {"pretrain", "data", "prune", "distill", "quantize", "samples"} <= seen and broken == len(seen)
-    whole = run("whole")
     assert done.report.results == whole.report.results and content(done.gguf) == content(whole.gguf)
+
+
+def test_signals_at_many_moments_of_a_run(whole, tmp_path):
+    """Raised within seconds, each time something is kept, and it ends in the same bytes. ATTAR_KILL_SEED draws the same moments again."""
+    seed = int(os.environ.get("ATTAR_KILL_SEED", time.time_ns() % 10**6))
+    draw, asked, delays_s = random.Random(seed), [], []
+
+    def interrupt(*_):
+        asked.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for moment in range(100):
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.1, 1 + 0.2 * moment))
+            try:
+                done = short_run(tmp_path / "run", resume=True)
+                break
+            except KeyboardInterrupt:
+                delays_s.append(time.monotonic() - asked[-1])
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    print(f"seed {seed}: {len(delays_s)} interruptions, at most {max(delays_s):.2f} s")
+    assert len(delays_s) >= 2 and max(delays_s) < 10, (seed, delays_s)
+    assert done.report.results == whole.report.results and content(done.gguf) == content(whole.gguf), seed
 
 
 def test_resuming_with_nothing_to_resume_says_so(teacher, text, tmp_path, caplog):  # noqa: F811
@@ -103,12 +137,12 @@ def test_resuming_with_nothing_to_resume_says_so(teacher, text, tmp_path, caplog
         attar.quantize(teacher, tmp_path / "a.gguf", to="Q4_0", data=text, resume=True)
         attar.distill(teacher, teacher, tmp_path / "b", data=text, tokens=300, resume=True, progress=events.append)
     (said,) = [record.getMessage() for record in caplog.records if "nothing to resume" in record.getMessage()]
-    assert said == f"quantize: {tmp_path}/a.gguf.steps holds nothing to resume: it begins at the start"
-    assert [event.message for event in events if event.message] == [f"{tmp_path}/b.steps holds nothing to resume: it begins at the start"]
+    assert said == f"quantize: nothing to resume in {tmp_path}/a.gguf.steps: it starts from the beginning"
+    assert [event.message for event in events if event.message] == [f"nothing to resume in {tmp_path}/b.steps: it starts from the beginning"]
 
 
 def test_false_of_a_callback_says_how_to_go_on(teacher, text, tmp_path):  # noqa: F811
-    with pytest.raises(attar.Error, match="run again with resume=True to go on", check=lambda error: error.kind == "interrupted"):
+    with pytest.raises(attar.Error, match="with resume=True", check=lambda error: error.kind == "interrupted"):
         attar.distill(teacher, teacher, tmp_path / "out", data=text, tokens=3000, batch_tokens=256, progress=lambda event: event.stage != "distill")
 
 

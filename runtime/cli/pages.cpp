@@ -14,9 +14,15 @@ std::vector<const CLI::App*> verbs_of(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-std::vector<const CLI::Option*> flags_of(const CLI::App& app) {  // a name of before is in no group
-  return app.get_options(
+// Of a verb with those of its forms (attar recipes new). A name of before is in no group.
+std::vector<const CLI::Option*> flags_of(const CLI::App& app) {
+  std::vector<const CLI::Option*> flags = app.get_options(
       [](const CLI::Option* option) { return option->nonpositional() && !option->get_group().empty(); });
+  if (app.get_parent() == nullptr) return flags;
+  for (const CLI::App* form : verbs_of(app))
+    for (const CLI::Option* option : flags_of(*form))
+      if (option != form->get_help_ptr()) flags.push_back(option);
+  return flags;
 }
 
 std::vector<const CLI::Option*> positionals_of(const CLI::App& app) {
@@ -80,6 +86,11 @@ std::string roff_verb(const CLI::App& verb) {
   out += "\n" + roff(verb.get_description()) + "\n";
   for (const CLI::Option* option : positionals_of(verb))
     out += ".TP\n.I " + roff(option->get_name(true)) + "\n" + roff(option->get_description()) + "\n";
+  for (const CLI::App* form : verbs_of(verb)) {
+    out += ".TP\n.B " + roff(form->get_name());
+    for (const CLI::Option* option : positionals_of(*form)) out += " \\fI" + roff(option->get_name(true)) + "\\fR";
+    out += "\n" + roff(form->get_description()) + "\n";
+  }
   for (const CLI::Option* option : flags_of(verb)) out += roff_flag(*option);
   return out + roff_examples(verb);
 }
@@ -145,6 +156,11 @@ std::string markdown_examples(const CLI::App& app) {
                       : "\n" + replaced("    " + text.substr(text.find_first_not_of(' ')), "\n  ", "\n    ") + "\n";
 }
 
+std::string markdown_verb(const std::string& title, const CLI::App& verb) {
+  return "\n" + title + " " + verb.get_name() + "\n" + verb.get_description() + "\n" + markdown_examples(verb) +
+         markdown_options(positionals_of(verb)) + markdown_options(flags_of(verb));
+}
+
 }  // namespace
 
 std::string manual_page(const Parser& parser) {
@@ -172,8 +188,8 @@ std::string bash_completion(const Parser& parser) {
                     "  for each in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case $each in\n      " +
                     joined(verb_words(app), "|") + ") verb=$each; break ;;\n    esac\n  done\n  case $verb in\n";
   for (const CLI::App* verb : verbs_of(app))
-    out += "    " + verb->get_name() + ") COMPREPLY=($(compgen -W '" + joined(flag_words(*verb), " ") + " " +
-           everywhere + "' -- \"$word\")) ;;\n";
+    out += "    " + verb->get_name() + ") COMPREPLY=($(compgen -W '" + joined(verb_words(*verb), " ") + " " +
+           joined(flag_words(*verb), " ") + " " + everywhere + "' -- \"$word\")) ;;\n";
   return out + "    *) COMPREPLY=($(compgen -W 'help " + joined(verb_words(app), " ") + " " + everywhere +
          "' -- \"$word\")) ;;\n  esac\n}\ncomplete -o bashdefault -o default -F " + function + " " + name + "\n";
 }
@@ -219,9 +235,10 @@ std::string markdown_page(const Parser& parser) {
   std::string out = "# " + name + ": " + app.get_description() +
                     "\n\nWritten by the build from the options themselves; `" + name +
                     " VERB --help` says the same.\n" + markdown_examples(app);
-  for (const CLI::App* verb : verbs_of(app))
-    out += "\n## " + name + " " + verb->get_name() + "\n" + verb->get_description() + "\n" + markdown_examples(*verb) +
-           markdown_options(positionals_of(*verb)) + markdown_options(flags_of(*verb));
+  for (const CLI::App* verb : verbs_of(app)) {
+    out += markdown_verb("## " + name, *verb);
+    for (const CLI::App* form : verbs_of(*verb)) out += markdown_verb("### " + name + " " + verb->get_name(), *form);
+  }
   return out + "\n## Of every verb\n" + markdown_options(flags_of(app));
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "python/options.h"
+#include "runtime/base/suggestion.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/inspect_json.h"
@@ -282,5 +283,6 @@ PYBIND11_MODULE(_runtime, module) {
       .def("notes", &PyModel::notes);
   module.def("verify", verify_call);
   module.def("inspect", inspect_call);
+  module.def("nearest", attar::nearest);  // did you mean
   module.def("fields", fields);
 }

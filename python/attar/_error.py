@@ -1,6 +1,5 @@
 """The one exception type of Attar, and its messages in Python's words."""
 
-import difflib
 import inspect
 import re
 
@@ -84,48 +83,10 @@ def _switches() -> set[str]:
     return {p.name for function in functions for p in inspect.signature(function).parameters.values() if isinstance(p.default, bool)}
 
 
-# Other libraries' names, and those that keywords had before.
-_SYNONYMS = {
-    "lr": "learning_rate",
-    "max_new_tokens": "max_tokens",
-    "max_length": "max_tokens",
-    "n_predict": "max_tokens",
-    "num_predict": "max_tokens",
-    "repeat_penalty": "repetition_penalty",
-    "batch_size": "batch_tokens",
-    "max_seq_len": "sequence_tokens",
-    "block_size": "sequence_tokens",
-    "epochs": "tokens",
-    "max_steps": "tokens",
-    "save_steps": "checkpoint_every_steps",
-    "loss": "losses",
-    "dataset": "data",
-    "train_data": "data",
-    "calibration_data": "calibration",
-    "n_ctx": "context",
-    "max_kl_divergence": "max_kl",
-    "num_threads": "threads",
-    "n_threads": "threads",
-    "output": "out",
-    "output_dir": "out",
-    "output_path": "out",
-    "callback": "progress",
-    "type": "to",
-    "dtype": "to",
-    "gguf_type": "to",
-    "layers": "drop_layers",
-    "ffn": "drop_ffn",
-    "heads": "drop_heads",
-    "vocab": "keep_vocab",
-    "add_special_tokens": "special",
-    "parse_special": "special",
-    "stop_strings": "stop",
-}
-
-
 def unknown_keyword(function: str, word: str, known: list[str]) -> Error:
     """With the keyword that was meant, where one is near; else with all of them."""
-    synonym = _SYNONYMS.get(word)
-    near = [synonym] if synonym in known else difflib.get_close_matches(word, known, 1, 0.6)
-    hint = f"did you mean `{near[0]}`?" if near else "it knows " + ", ".join(known)
+    from ._runtime import nearest
+
+    near = nearest(word, known)
+    hint = f"did you mean `{near}`?" if near else "it knows " + ", ".join(known)
     return usage(f"attar.{function}", f"has no argument `{word}`", hint=hint)

@@ -165,7 +165,7 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
     chosen = knapsack::least_bytes(items, *options.max_kl);
     if (!chosen) throw usage_error("max_kl", "cannot be met", "", std::to_string(*options.max_kl), "keep F16 or F32");
   } else {
-    const uint64_t budget = budget_of(options, all_elements);
+    const uint64_t budget = budget_of(options, all_elements), smallest = choices.smallest_bytes();
     plan.name = "target " + (options.target_size ? *options.target_size : bpw_name(*options.target_bpw));
     plan.budget_bytes = budget;
     if (budget >= always_bytes) chosen = knapsack::least_loss(items, budget - always_bytes);

@@ -1,4 +1,4 @@
-// recipes: list, show, copy, new, check, schema.
+// recipes: list, show, copy, new, check, schema, reference.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +13,7 @@
 #include "recipes/schema/json_schema.h"
 #include "recipes/schema/library.h"
 #include "recipes/schema/recipe.h"
+#include "recipes/schema/reference.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
@@ -135,7 +136,9 @@ Action add_recipes(CLI::App& command, const GlobalOptions& global) {
   check->add_option("FILES", given->files, "recipe files, or names of the library")->required();
   CLI::App* schema =
       add_form(command, "schema", "print the JSON Schema of recipes, for editors", "attar recipes schema");
-  return [given, show, copy, made, check, schema, &global] {
+  CLI::App* reference =
+      add_form(command, "reference", "print every key with its values and its default", "attar recipes reference");
+  return [given, show, copy, made, check, schema, reference, &global] {
     if (show->parsed()) return show_recipe(given->name, global);
     if (copy->parsed()) {
       const std::string to =
@@ -145,6 +148,7 @@ Action add_recipes(CLI::App& command, const GlobalOptions& global) {
     if (made->parsed()) return new_recipe(given->made, global);
     if (check->parsed()) return check_recipes(given->files, global);
     if (schema->parsed()) return std::fputs(recipe_json_schema().c_str(), stdout) < 0 ? 1 : 0;
+    if (reference->parsed()) return std::fputs(recipe_reference().c_str(), stdout) < 0 ? 1 : 0;
     return list_recipes(global);
   };
 }

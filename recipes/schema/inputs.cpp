@@ -78,7 +78,8 @@ void look_at_data(Looker& look) {
       for (const auto& [text, path] : recipe_texts(look.recipe, file)) {
         // Text that cannot be read is found now, not after the teacher's training.
         const std::vector<Document> documents = read_documents(path);
-        look.has_chats |= std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
+        look.has_chats |=
+            std::any_of(documents.begin(), documents.end(), [](const Document& d) { return d.is_chat(); });
         look.inputs.sha256[text] = sha256_of_file(path);
       }
     });

@@ -41,10 +41,7 @@ Json choices_json(const FieldRule& rule) {
 
 Json text_json(const FieldRule& rule) {
   if (!rule.choices.empty()) return choices_json(rule);
-  if (rule.is_size)
-    return {{"anyOf",
-             {{{"type", "string"}, {"pattern", kSizePattern}},
-              {{"type", "number"}, {"exclusiveMinimum", 0}, {"exclusiveMaximum", 1e15}}}}};
+  if (rule.is_size) return {{"type", "string"}, {"pattern", kSizePattern}};
   return {{"type", text_types()}};
 }
 
@@ -198,8 +195,10 @@ Json model_json(bool is_teacher) {
     made["properties"]["pretrain"] = object_of(pretrain);
     made["required"].push_back("tokenizer");
   }
-  return {{"anyOf",
-           {described({{"type", text_types()}}, "MODEL: a GGUF file, a Hugging Face directory or pip:PACKAGE"), made}}};
+  return {
+      {"anyOf",
+       {described({{"type", text_types()}}, "MODEL: a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME"),
+        made}}};
 }
 
 }  // namespace
@@ -212,15 +211,15 @@ std::string recipe_json_schema() {
                  {"required", {"teacher", "stages"}},
                  {"additionalProperties", false}};
   Json& keys = schema["properties"];
-  keys["version"] = {{"const", 1}};
+  keys["version"] = {{"const", 1}, {"description", "of this form of recipes"}};
   keys["name"] =
       described({{"type", text_types()}, {"pattern", "^(?!\\.{1,2}$)[^/]*$"}}, "of the run's folder, runs/NAME");
   keys["about"] = described(text, "one line, for lists");
   keys["paths_from"] = described(text, "the folder at which relative paths start; without it the recipe's own");
-  keys["seed"] = {{"type", "integer"}, {"default", 0}};
-  keys["teacher"] = model_json(true);
+  keys["seed"] = {{"type", "integer"}, {"default", 0}, {"description", "of all that is drawn at random"}};
+  keys["teacher"] = described(model_json(true), "the model to make small");
   keys["student"] = described(model_json(false), "what the stages start from; without it the teacher's copy");
-  keys["data"] = data_json();
+  keys["data"] = described(data_json(), "texts, by what they are for");
   keys["stages"] = stages_json();
   return schema.dump(1) + "\n";
 }

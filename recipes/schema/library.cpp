@@ -8,10 +8,10 @@
 
 #include "recipes/schema/inputs.h"
 #include "recipes/schema/recipe.h"
-#include "runtime/base/suggestion.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
+#include "runtime/base/suggestion.h"
 
 namespace attar {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "recipes/schema/inputs.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 
@@ -41,8 +42,8 @@ void check_disjoint(const Recipe& recipe, const TellProblem& tell) {
     for (size_t i = 0; i < split.size(); ++i)
       for (const DataSource& source : other)
         if (const std::string shared = shared_text(recipe, split[i], source); !shared.empty())
-          tell(source_key(name, i), std::string("data.") + name + ": " + printable(shared) + " is in data." + other_name +
-                                        " too; the splits stay apart");
+          tell(source_key(name, i), std::string("data.") + name + ": " + printable(shared) + " is in data." +
+                                        other_name + " too; the splits stay apart");
   };
   refuse("train", recipe.train, "evaluation", recipe.evaluation);
   refuse("calibration", recipe.calibration, "evaluation", recipe.evaluation);

@@ -27,12 +27,13 @@ bool is_among(const FieldRule& rule, const std::string& text) {
   });
 }
 
-bool is_size(const std::string& text) {
+// What a size would be, where the text is none; "" where it is one.
+std::string expected_size(const std::string& text) {
   try {
-    parse_size(text);
-    return true;
-  } catch (const Error&) {
-    return false;
+    parse_size(text, "");
+    return "";
+  } catch (const Error& error) {
+    return error.parts().expected;
   }
 }
 
@@ -48,7 +49,6 @@ std::string one_of(const std::vector<std::string>& choices) {
 std::string expected_by(const FieldRule& rule, bool whole) {
   if (!rule.words.empty()) return rule.words;
   if (!rule.choices.empty()) return one_of(rule.choices);
-  if (rule.is_size) return "a number with B, KB, MB, GB, KiB, MiB or GiB, such as 60MB";
   const bool least = rule.least.has_value(), most = rule.most || rule.below;
   std::string text;
   if (whole && rule.multiple_of > 1)
@@ -87,8 +87,11 @@ void RuleCheck::check(const FieldRule& rule, double value, bool whole, const std
 }
 
 void RuleCheck::check(const FieldRule& rule, const std::string& text, const std::string& place) {
-  const bool right = (rule.choices.empty() || is_among(rule, text)) && (!rule.is_size || is_size(text));
-  if (!right) problems_.push_back({place, expected_by(rule, false), printable(text)});
+  const std::string size = rule.is_size ? expected_size(text) : "";
+  if (!size.empty())
+    problems_.push_back({place, size, printable(text)});
+  else if (!rule.choices.empty() && !is_among(rule, text))
+    problems_.push_back({place, expected_by(rule, false), printable(text)});
 }
 
 bool RuleCheck::check_key(const FieldRule& rule, const std::string& key) {

@@ -84,6 +84,7 @@ int run(const Options& options, const GlobalOptions& global) {
        {std::pair{"fp32", "fp32 (reference numbers)"}, {"deployed", "deployed (what users run)"}})
     if (const auto& fidelity = document.at("results").at(mode); !fidelity.is_null())
       std::printf("\n%s\n%s", title, runtime::headline_lines(runtime::fidelity_rows(fidelity.dump())).c_str());
+  std::printf("\n%s", runtime::headline_note().c_str());
   if (less)
     std::printf("\nKL minus that of %s: %.5f nats, 95 %% interval %.5f to %.5f\n", options.against.c_str(), less->mean,
                 less->low, less->high);

@@ -14,7 +14,6 @@ struct Measured {
   uint64_t student_bytes;
 };
 
-enum class Limit { AtMost, AtLeast };
 struct Gate {
   const char* name;
   Limit limit_is;
@@ -30,7 +29,7 @@ std::optional<double> size_in_bytes(const Measured& m) {
 }
 std::optional<double> decode_ratio(const Measured& m) {
   if (!m.teacher || !m.student) return std::nullopt;
-  return m.student->decode_tokens_per_s / m.teacher->decode_tokens_per_s;
+  return m.student->decode.tokens_per_s / m.teacher->decode.tokens_per_s;
 }
 
 constexpr Gate kGates[] = {
@@ -71,7 +70,8 @@ std::vector<GateResult> judge(const std::map<std::string, double>& gates, const 
     if (!value)
       throw usage_error("gate " + name, "judges what was not measured",
                         name == "decode_ratio" ? "speed measured (no --no-bench)" : "--numerics deployed or both");
-    out.push_back({name, limit, *value, gate->limit_is == Limit::AtLeast ? *value >= limit : *value <= limit});
+    out.push_back(
+        {name, gate->limit_is, limit, *value, gate->limit_is == Limit::AtLeast ? *value >= limit : *value <= limit});
   }
   return out;
 }

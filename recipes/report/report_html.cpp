@@ -119,7 +119,7 @@ std::string headline(const Json& results, const Json& measured) {
     html += "<table><tr><th>" + title + "</th><th>teacher</th><th>student</th><th>student / teacher</th></tr>";
     for (const runtime::HeadlineRow& row : rows)
       html += "<tr><td>" + escaped(row.label) + "</td><td>" + row.teacher + "</td><td>" + row.student + "</td><td>" +
-              (std::isnan(row.ratio) ? "" : format(row.ratio, "%.3f")) + "</td></tr>";
+              row.ratio + "</td></tr>";
     html += "</table>";
   };
   table("", runtime::efficiency_rows(measured.dump()));

@@ -15,6 +15,7 @@
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/tokenizer/unicode.h"
 #include "runtime/judge/benchmark.h"
+#include "runtime/judge/measure.h"
 #include "runtime/model/workspace.h"
 
 namespace attar::cli {
@@ -35,12 +36,6 @@ struct Measured {
   std::vector<std::string> notes;
   double first_token_s = 0;
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n == 0 ? 0.0 : n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
-}
 
 // The usual lengths, shortened where the context has no room for them.
 runtime::BenchOptions lengths_of(const Options& options, int64_t context) {
@@ -134,7 +129,7 @@ Json row_json(const ModelFile& file, const runtime::BenchRow& row) {
   json["stddev_ns"] = std::llround(row.stddev_ns);
   json["avg_ts"] = row.avg_ts;
   json["stddev_ts"] = row.stddev_ts;
-  json["median_ts"] = median(row.samples_ts);
+  json["median_ts"] = runtime::quantile(row.samples_ts, 0.5);
   Json& samples_ns = json["samples_ns"] = Json::array();
   for (const double sample : row.samples_ns) samples_ns.push_back(std::llround(sample));
   json["samples_ts"] = row.samples_ts;
@@ -180,6 +175,8 @@ Action add_bench(CLI::App& command, const GlobalOptions& global) {
   add_wholes(command, "-d,--n-depth", bench.depth_tokens, "tokens of context before each measurement", {.least = 0});
   add_wholes(command, "-t", options->threads, "thread counts to measure; without it --threads", kThreads);
   add_whole(command, "-r,--repetitions", bench.repetitions, "runs of each measurement", {.least = 1});
+  FlagAdder flags(command);
+  flags(bench.min_seconds, "min_seconds", "repeat each measurement until its runs took as long");
   add_numerics(command, options->numerics);
   return [options, &command, &global] {
     options->prompt_given = is_given(command, "-p"), options->generated_given = is_given(command, "-n");

@@ -86,6 +86,7 @@ int run(const Options& options, const GlobalOptions& global) {
        {std::pair{"fp32", "fp32 (reference numbers)"}, {"deployed", "deployed (what users run)"}})
     if (const auto& fidelity = document.at("results").at(mode); !fidelity.is_null())
       std::printf("\n%s\n%s", title, runtime::headline_lines(runtime::fidelity_rows(fidelity.dump())).c_str());
+  std::printf("\n%s", runtime::headline_note().c_str());
   for (const runtime::TaskComparison& task : results.tasks)
     std::printf(
         "\n%s, %lld items: teacher %.1f %%, student %.1f %% right, difference %+.1f (95 %% interval %+.1f to %+.1f); "

@@ -86,7 +86,8 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
   for (BenchRow& row : rows) {
     KvCache filled(model);
     run_prompt(model, filled, row.n_depth, work, between);
-    for (int64_t repetition = -1; repetition < options.repetitions; ++repetition) {  // one warm-up
+    double spent_s = 0.0;
+    for (int64_t repetition = -1; repetition < options.repetitions || spent_s < options.min_seconds; ++repetition) {
       KvCache cache(filled);
       const double seconds = seconds_of([&] {
         if (row.n_prompt > 0)
@@ -94,10 +95,11 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
         else
           run_generation(model, cache, row.n_gen, work, between);
       });
-      if (repetition < 0) continue;
+      if (repetition < 0) continue;  // one warm-up
+      spent_s += seconds;
       row.samples_ns.push_back(1e9 * seconds);
       row.samples_ts.push_back(static_cast<double>(row.n_prompt + row.n_gen) / seconds);
-      ++runs.done;
+      if (repetition < options.repetitions) ++runs.done;
       report(progress, runs);
     }
     std::tie(row.avg_ns, row.stddev_ns) = mean_and_deviation(row.samples_ns);

@@ -1,5 +1,5 @@
 // Speed of one model, as llama-bench measures it: prompt processing of n_prompt tokens, generation of n_gen tokens,
-// each after n_depth tokens of context, medians and means over repetitions, one warm-up.
+// each after n_depth tokens of context, means over repetitions, one warm-up.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@ struct BenchOptions {
   std::vector<int64_t> generated_tokens{128};
   std::vector<int64_t> depth_tokens{0};
   int64_t repetitions = 5;
+  double min_seconds = 0;  // repeated further until the repetitions took as long; a short run says little
 };
 
 struct BenchRow {

@@ -14,7 +14,6 @@ struct Measured {
   uint64_t student_bytes;
 };
 
-enum class Limit { AtMost, AtLeast };
 enum class Needs { Nothing, Deployed, Speed, Tasks };
 struct Gate {
   const char* name;
@@ -35,7 +34,7 @@ double size_in_bytes(const Measured& m) {
   return static_cast<double>(m.student_bytes);
 }
 double decode_ratio(const Measured& m) {
-  return m.student->decode_tokens_per_s / m.teacher->decode_tokens_per_s;
+  return m.student->decode.tokens_per_s / m.teacher->decode.tokens_per_s;
 }
 
 constexpr Gate kGates[] = {
@@ -112,7 +111,8 @@ std::vector<GateResult> judge(const std::map<std::string, double>& gates, const 
     if (!has(gate->needs, measured))
       throw usage_error("gate " + name, "judges what was not measured", words(gate->needs));
     const double value = gate->value(measured);
-    out.push_back({name, limit, value, gate->limit_is == Limit::AtLeast ? value >= limit : value <= limit});
+    out.push_back(
+        {name, gate->limit_is, limit, value, gate->limit_is == Limit::AtLeast ? value >= limit : value <= limit});
   }
   return out;
 }

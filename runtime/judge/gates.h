@@ -21,8 +21,10 @@ bool judges_deployed(
 bool judges_tasks(const std::string& name);
 std::string gate_names();  // "kl, ppl_ratio, ..."
 
+enum class Limit { AtMost, AtLeast };
 struct GateResult {
   std::string name;
+  Limit limit_is = Limit::AtMost;
   double limit = 0, value = 0;
   bool pass = false;
 };

@@ -14,29 +14,70 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-Efficiency measure(const std::string& program, const std::string& model, int threads, const Progress& progress,
-                   const Event& now) {
+// The two models take turns, so that what else the machine does meets both; a round is a child of its own.
+constexpr int64_t kRounds = 3;
+
+struct Rounds {
+  std::vector<double> prefill_ts{}, decode_ts{}, first_token_s{};
+  Efficiency model{};
+};
+
+Json bench(const std::string& program, const std::string& model, int threads, const Progress& progress,
+           const Event& now) {
   const int64_t room = ModelFile::open(model).config().context_length;
-  const std::vector<std::string> command{program,  "bench",
-                                         "-p",     std::to_string(std::min<int64_t>(512, room)),
-                                         "-n",     std::to_string(std::min<int64_t>(64, room)),
-                                         "-r",     "3",
-                                         "-t",     std::to_string(threads),
-                                         "--json", "--quiet",
+  const std::vector<std::string> command{program,
+                                         "bench",
+                                         "-p",
+                                         std::to_string(std::min<int64_t>(512, room)),
+                                         "-n",
+                                         std::to_string(std::min<int64_t>(64, room)),
+                                         "-r",
+                                         "2",
+                                         "--min-seconds",
+                                         "0.3",
+                                         "-t",
+                                         std::to_string(threads),
+                                         "--json",
+                                         "--quiet",
                                          model};
-  const Json json = Json::parse(output_of(command, progress, now), nullptr, false);
+  Json json = Json::parse(output_of(command, progress, now), nullptr, false);
   if (!json.is_object() || !json.contains("rows"))
     throw Error(ErrorKind::Failure, {.where = program, .what = "printed no measurement"});
-  Efficiency out;
-  out.bytes = json.at("model_size"), out.parameters = json.at("model_n_params"),
-  out.bits_per_weight = json.at("bits_per_weight");
-  out.time_to_first_token_s = json.at("time_to_first_token_s"), out.peak_rss_bytes = json.at("peak_rss_bytes");
-  for (const Json& row : json.at("rows"))
-    (row.at("n_prompt") > 0 ? out.prefill_tokens_per_s : out.decode_tokens_per_s) = row.at("median_ts");
+  return json;
+}
+
+void add_round(const Json& json, Rounds& rounds) {
+  Efficiency& model = rounds.model;
+  model.bytes = json.at("model_size"), model.parameters = json.at("model_n_params");
+  model.bits_per_weight = json.at("bits_per_weight");
+  model.peak_rss_bytes = std::max<uint64_t>(model.peak_rss_bytes, json.at("peak_rss_bytes"));
+  rounds.first_token_s.push_back(json.at("time_to_first_token_s"));
+  for (const Json& row : json.at("rows")) {
+    std::vector<double>& all = row.at("n_prompt") > 0 ? rounds.prefill_ts : rounds.decode_ts;
+    for (const double sample : row.at("samples_ts")) all.push_back(sample);
+  }
+}
+
+Efficiency summary(const Rounds& rounds) {
+  const auto rate = [](const std::vector<double>& ts) {
+    return Rate{quantile(ts, 0.5), quantile(ts, 0.75) - quantile(ts, 0.25), static_cast<int64_t>(ts.size())};
+  };
+  Efficiency out = rounds.model;
+  out.prefill = rate(rounds.prefill_ts), out.decode = rate(rounds.decode_ts);
+  out.time_to_first_token_s = quantile(rounds.first_token_s, 0.5);
   return out;
 }
 
 }  // namespace
+
+double quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  const double at = share * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<size_t>(at);
+  const double high = values[std::min(low + 1, values.size() - 1)];
+  return values[low] + (at - static_cast<double>(low)) * (high - values[low]);
+}
 
 std::string runtime_program() {
   std::error_code code;
@@ -48,14 +89,15 @@ Speeds measure_both(const std::string& program, const std::string& teacher, cons
   if (!fs::exists(program))
     throw Error(ErrorKind::Failure,
                 {.where = program, .what = "is missing", .hint = "build it, or verify with --no-bench"});
-  Event now{.stage = "measure", .unit = "models", .total = 2};
-  Speeds speeds;
-  speeds.teacher = measure(program, teacher, threads, progress, now);
-  ++now.done;
-  speeds.student = measure(program, student, threads, progress, now);
-  ++now.done;
+  Event now{.stage = "measure", .unit = "runs", .total = 2 * kRounds};
+  Rounds teacher_rounds, student_rounds;
+  for (int64_t round = 0; round < kRounds; ++round)
+    for (const auto& [model, rounds] : {std::pair(&teacher, &teacher_rounds), {&student, &student_rounds}}) {
+      add_round(bench(program, *model, threads, progress, now), *rounds);
+      ++now.done;
+    }
   report(progress, now);
-  return speeds;
+  return {summary(teacher_rounds), summary(student_rounds)};
 }
 
 }  // namespace attar::runtime

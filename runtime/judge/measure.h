@@ -1,8 +1,9 @@
-// Speed and memory of two models, each measured in a child process that runs it alone: `attar-run bench --json MODEL`.
+// Speed and memory of two models, each measured in child processes that run it alone: `attar-run bench --json MODEL`.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "runtime/judge/verify.h"
 
@@ -10,6 +11,9 @@ namespace attar::runtime {
 
 // The attar-run beside the running program.
 std::string runtime_program();
+
+// Between the two values nearest to `share` of the way through the sorted values; 0 of none.
+double quantile(std::vector<double> values, double share);
 
 // Both absent: not measured.
 struct Speeds {

@@ -10,6 +10,7 @@
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/judge/score.h"
+#include "runtime/judge/standard_error.h"
 #include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {
@@ -158,7 +159,7 @@ class Judge {
       compare_part(window, part);
       after_part();
     }
-    ++windows_;
+    window_ends_.push_back(positions_.size());
     return true;
   }
 
@@ -176,7 +177,7 @@ class Judge {
     return {tokens_of(teacher_.model.tokenizer(), text), tokens_of(student_.model.tokenizer(), text)};
   }
   int64_t scored() const { return static_cast<int64_t>(positions_.size()); }
-  int64_t windows() const { return windows_; }
+  int64_t windows() const { return static_cast<int64_t>(window_ends_.size()); }
   int64_t skipped() const { return skipped_; }
   // Fallbacks that the two models took.
   std::vector<std::string> notes() const {
@@ -251,17 +252,17 @@ class Judge {
   std::vector<int32_t> kept_;
   std::vector<std::vector<float>> restricted_;  // scratch, one a thread
   std::vector<Position> positions_;
-  int64_t windows_ = 0, skipped_ = 0;
+  std::vector<size_t> window_ends_;  // (windows) positions up to the end of each
+  int64_t skipped_ = 0;
 };
 
-Spread spread_of(std::vector<double> values) {
+Spread spread_of(std::vector<double> values, std::span<const size_t> window_ends) {
   Spread spread;
   const auto n = static_cast<double>(values.size());
-  double sum = 0.0, squares = 0.0;
+  double sum = 0.0;
   for (const double v : values) sum += v;
   spread.mean = sum / n;
-  for (const double v : values) squares += (v - spread.mean) * (v - spread.mean);
-  spread.stderr_ = n > 1 ? std::sqrt(squares / (n - 1) / n) : 0.0;
+  spread.stderr_ = window_standard_error(values, window_ends);
   std::sort(values.begin(), values.end());
   const auto at = [&](double share) { return values[static_cast<size_t>(share * (n - 1))]; };
   spread.p50 = at(0.5), spread.p90 = at(0.9), spread.p99 = at(0.99), spread.max = values.back();
@@ -271,17 +272,20 @@ Spread spread_of(std::vector<double> values) {
 Fidelity Judge::fidelity() const {
   Fidelity out;
   double teacher_nll = 0, student_nll = 0;
+  std::vector<double> same_top;
   for (const Position& position : positions_) {
     out.kl_values.push_back(position.kl);
+    same_top.push_back(position.same_top ? 1.0 : 0.0);
     teacher_nll += position.teacher_nll;
     student_nll += position.student_nll;
     out.dropped_mass += position.dropped;
-    out.top1_agreement += position.same_top ? 1.0 : 0.0;
+    out.top1_agreement += same_top.back();
     out.top5_overlap += position.overlap5;
   }
   const auto n = static_cast<double>(positions_.size());
-  out.kl = spread_of(out.kl_values);
+  out.kl = spread_of(out.kl_values, window_ends_);
   out.top1_agreement /= n;
+  out.top1_stderr = window_standard_error(same_top, window_ends_);
   out.top5_overlap /= n;
   out.dropped_mass /= n;
   const auto pair = [](double teacher, double student) { return Pair{teacher, student, student / teacher}; };

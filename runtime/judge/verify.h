@@ -43,6 +43,7 @@ void visit_fields(VerifyOptions& o, Visitor&& field) {
 // Whether `mode` is among `options.numerics`. Error{Usage}: they are none of the three.
 bool is_verified(const VerifyOptions& options, Numerics mode);
 
+// `stderr_`: of the mean, from the windows (standard_error.h); NaN when there is one window alone.
 struct Spread {
   double mean = 0, stderr_ = 0, p50 = 0, p90 = 0, p99 = 0, max = 0;
 };
@@ -52,7 +53,7 @@ struct Pair {
 
 struct Fidelity {
   Spread kl;  // nats per scored token; KL(teacher || student)
-  double top1_agreement = 0, top5_overlap = 0;
+  double top1_agreement = 0, top1_stderr = 0, top5_overlap = 0;
   Pair perplexity, bits_per_byte;
   double dropped_mass = 0;        // mean teacher probability outside the student's vocabulary
   std::vector<double> kl_values;  // (scored), for paired comparisons; not printed
@@ -76,11 +77,18 @@ struct VerifyResults {
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
                      const VerifyOptions& options, ThreadPool& threads, const Progress& progress = {});
 
-// From a child process that runs one model alone: `attar-run bench --json`.
+// Of many runs of the same work: the median, and how far the quartiles lie apart.
+struct Rate {
+  double tokens_per_s = 0, iqr_tokens_per_s = 0;
+  int64_t runs = 0;
+};
+// From child processes that run one model alone: `attar-run bench --json`.
 struct Efficiency {
   uint64_t bytes = 0;
   int64_t parameters = 0;
-  double bits_per_weight = 0, prefill_tokens_per_s = 0, decode_tokens_per_s = 0, time_to_first_token_s = 0;
+  double bits_per_weight = 0;
+  Rate prefill{}, decode{};
+  double time_to_first_token_s = 0;
   uint64_t peak_rss_bytes = 0;
 };
 

@@ -19,6 +19,7 @@ Json fidelity_json(const std::optional<Fidelity>& fidelity) {
   if (!fidelity) return nullptr;
   return {{"kl", spread_json(fidelity->kl)},
           {"top1_agreement", fidelity->top1_agreement},
+          {"top1_stderr", fidelity->top1_stderr},
           {"top5_overlap", fidelity->top5_overlap},
           {"perplexity", pair_json(fidelity->perplexity)},
           {"bits_per_byte", pair_json(fidelity->bits_per_byte)},
@@ -30,8 +31,12 @@ Json efficiency_json(const std::optional<Efficiency>& e) {
   return {{"bytes", e->bytes},
           {"parameters", e->parameters},
           {"bits_per_weight", e->bits_per_weight},
-          {"prefill_tokens_per_s", e->prefill_tokens_per_s},
-          {"decode_tokens_per_s", e->decode_tokens_per_s},
+          {"prefill_tokens_per_s", e->prefill.tokens_per_s},
+          {"prefill_iqr_tokens_per_s", e->prefill.iqr_tokens_per_s},
+          {"prefill_runs", e->prefill.runs},
+          {"decode_tokens_per_s", e->decode.tokens_per_s},
+          {"decode_iqr_tokens_per_s", e->decode.iqr_tokens_per_s},
+          {"decode_runs", e->decode.runs},
           {"time_to_first_token_s", e->time_to_first_token_s},
           {"peak_rss_bytes", e->peak_rss_bytes}};
 }
@@ -59,7 +64,11 @@ Json tasks_json(const std::vector<TaskComparison>& tasks) {
 std::string verify_document(const VerifyResults& results, const Speeds& speeds, const std::vector<GateResult>& gates) {
   Json gate_list = Json::array();
   for (const GateResult& gate : gates)
-    gate_list.push_back({{"name", gate.name}, {"limit", gate.limit}, {"value", gate.value}, {"pass", gate.pass}});
+    gate_list.push_back({{"name", gate.name},
+                         {"limit_is", gate.limit_is == Limit::AtMost ? "at most" : "at least"},
+                         {"limit", gate.limit},
+                         {"value", gate.value},
+                         {"pass", gate.pass}});
   Json document = {
       {"schema_version", 1},
       {"results",

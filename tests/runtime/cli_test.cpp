@@ -173,19 +173,24 @@ TEST_F(Cli, VerifyWritesTheDocumentedJson) {
     EXPECT_TRUE(f["top1_agreement"].is_number() && f["top5_overlap"].is_number() && f["dropped_mass"].is_number());
   }
   for (const char* side : {"teacher", "student"})
-    for (const char* key : {"bytes", "parameters", "bits_per_weight", "prefill_tokens_per_s", "decode_tokens_per_s",
-                            "time_to_first_token_s", "peak_rss_bytes"})
+    for (const char* key :
+         {"bytes", "parameters", "bits_per_weight", "prefill_tokens_per_s", "decode_tokens_per_s",
+          "time_to_first_token_s", "peak_rss_bytes", "prefill_iqr_tokens_per_s", "decode_iqr_tokens_per_s"})
       EXPECT_GT(got["measurements"][side][key].get<double>(), 0.0) << key;
   for (const char* side : {"teacher", "student"}) {
     const Json& m = got["measurements"][side];
     EXPECT_NEAR(m["bits_per_weight"].get<double>(), 8.0 * m["bytes"].get<double>() / m["parameters"].get<double>(),
                 1e-9);
     EXPECT_GE(m["peak_rss_bytes"].get<double>(), m["bytes"].get<double>());
+    EXPECT_GT(m["prefill_runs"].get<int>(), 6) << "a run of this model takes a few milliseconds";
+    EXPECT_GT(m["decode_runs"].get<int>(), 6);
   }
   EXPECT_EQ(got["measurements"]["student"]["bytes"].get<uint64_t>(), std::filesystem::file_size(path("student.gguf")));
   ASSERT_EQ(got["gates"].size(), 2u);
   EXPECT_EQ(got["gates"][0]["name"], "kl");
   EXPECT_EQ(got["gates"][0]["pass"], true);
+  EXPECT_EQ(got["gates"][0]["limit_is"], "at most");
+  EXPECT_EQ(got["gates"][1]["limit_is"], "at least");
   const CliRun missed = run("verify teacher.gguf student.gguf --data text.txt --no-bench --gate kl=1e-9");
   EXPECT_EQ(missed.code, 4);
   EXPECT_NE(missed.out.find("MISSED"), std::string::npos);

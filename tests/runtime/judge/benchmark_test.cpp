@@ -48,6 +48,27 @@ TEST(Benchmark, GivesARowForEveryTestAndDepth) {
   EXPECT_GT(peak_rss_bytes(), uint64_t{1} << 20);
 }
 
+TEST(Benchmark, RepeatsShortRunsUntilTheyTookLongEnough) {
+  ThreadPool pool(1);
+  const Model model = Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool);
+  Workspace work(model, pool);
+  int64_t done = 0;
+  const std::vector<BenchRow> rows =
+      benchmark(model, {.prompt_tokens = {2}, .generated_tokens = {}, .repetitions = 2, .min_seconds = 0.05}, work,
+                [&](const Event& event) {
+                  EXPECT_LE(event.done, event.total);
+                  done = event.done;
+                  return Flow::GoOn;
+                });
+  ASSERT_EQ(rows.size(), 1u);
+  double total_s = 0.0;
+  for (const double ns : rows[0].samples_ns) total_s += 1e-9 * ns;
+  EXPECT_GE(total_s, 0.05);
+  EXPECT_LT(total_s - 1e-9 * rows[0].samples_ns.back(), 0.05) << "and no longer";
+  EXPECT_GT(rows[0].samples_ns.size(), 2u);
+  EXPECT_EQ(done, 2);
+}
+
 TEST(Benchmark, RefusesBeforeItWorks) {
   ThreadPool pool(1);
   const ModelConfig config = tiny_config({});

@@ -15,11 +15,13 @@ TEST(Gates, AreMaximaAndMinima) {
   results.deployed->perplexity.ratio = 1.5;
   results.deployed->bits_per_byte.ratio = 1.1;
   Efficiency slow, fast;
-  slow.decode_tokens_per_s = 10, fast.decode_tokens_per_s = 25;
+  slow.decode.tokens_per_s = 10, fast.decode.tokens_per_s = 25;
   const auto passes = [&](const char* name, double limit) {
     const std::vector<GateResult> got = judge({{name, limit}}, results, slow, fast, 1000);
     EXPECT_EQ(got.size(), 1u);
     EXPECT_EQ(got[0].limit, limit);
+    const bool least = std::string(name) == "top1" || std::string(name) == "decode_ratio";
+    EXPECT_EQ(got[0].limit_is, least ? Limit::AtLeast : Limit::AtMost);
     return got[0].pass;
   };
   EXPECT_TRUE(passes("kl", 0.2) && passes("ppl_ratio", 1.5) && passes("bits_per_byte_ratio", 1.2) &&

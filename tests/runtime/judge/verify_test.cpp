@@ -9,6 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
+#include "runtime/judge/standard_error.h"
 #include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
 
@@ -39,6 +40,7 @@ std::vector<Document> texts() {
 
 struct Expected {
   std::vector<double> kl;
+  std::vector<size_t> window_ends;
   double teacher_nll = 0, student_nll = 0, top1 = 0, top5 = 0, dropped = 0;
   int64_t windows = 0, skipped = 0;
 };
@@ -92,6 +94,7 @@ Expected expected_same(const ModelFile& teacher, const ModelFile& student, size_
       for (size_t i = 0; i + 1 < window.size(); ++i)
         add_position(p[i], q[i], static_cast<size_t>(window[i + 1]), static_cast<size_t>(window[i + 1]), -1, out);
       ++out.windows;
+      out.window_ends.push_back(out.kl.size());
     }
   }
   return out;
@@ -105,9 +108,7 @@ void expect_fidelity(const Fidelity& got, const Expected& expected, double toler
   EXPECT_NEAR(got.kl.mean, mean, tolerance * mean);
   EXPECT_NEAR(got.kl.max, sorted.back(), tolerance * sorted.back());
   EXPECT_NEAR(got.kl.p50, sorted[static_cast<size_t>(0.5 * (n - 1))], tolerance * mean);
-  double squares = 0.0;
-  for (const double kl : sorted) squares += (kl - mean) * (kl - mean);
-  EXPECT_NEAR(got.kl.stderr_, std::sqrt(squares / (n - 1) / n), tolerance * mean);
+  EXPECT_NEAR(got.kl.stderr_, window_standard_error(expected.kl, expected.window_ends), tolerance * mean);
   EXPECT_NEAR(got.top1_agreement, expected.top1 / n, 1e-12);
   EXPECT_NEAR(got.top5_overlap, expected.top5 / n, 1e-12);
   EXPECT_NEAR(got.dropped_mass, expected.dropped / n, 1e-6);
@@ -140,6 +141,15 @@ TEST(Verify, EqualsTheDefinitions) {
   Sha256 hash;
   for (const Document& document : texts()) hash.add(document.text).add("\n<|endoftext|>\n");
   EXPECT_EQ(run(teacher, student, {.numerics = "fp32"}).text_sha256, hash.hex());
+}
+
+TEST(Verify, OfOneWindowNoStandardErrorIsKnown) {
+  ThreadPool pool(2);
+  const VerifyResults got =
+      verify(speaker(1), speaker(2), {{.text = "the cat that sat on the mat"}}, {.numerics = "fp32"}, pool);
+  EXPECT_EQ(got.windows, 1);
+  EXPECT_GT(got.fp32->kl.mean, 0.0);
+  EXPECT_TRUE(std::isnan(got.fp32->kl.stderr_) && std::isnan(got.fp32->top1_stderr));
 }
 
 TEST(Verify, AModelIsItsOwnEqualAndThreadsChangeNothing) {
@@ -187,6 +197,7 @@ TEST_P(Trimmed, TheTeacherIsRestrictedToTheStudentsVocabulary) {
       add_position(teacher_logits[i], student_logits[j], static_cast<size_t>(p[i + 1]), static_cast<size_t>(q[j + 1]),
                    dropped, expected);
     }
+    expected.window_ends.push_back(expected.kl.size());
   }
   EXPECT_EQ(got.scored_tokens, static_cast<int64_t>(expected.kl.size()));
   EXPECT_EQ(got.skipped_tokens, teacher_positions - got.scored_tokens);

@@ -1,0 +1,48 @@
+#include "runtime/judge/standard_error.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+namespace attar::runtime {
+namespace {
+
+double error_of(const std::vector<double>& values, const std::vector<size_t>& ends) {
+  return window_standard_error(values, ends);
+}
+
+// Mean 3. Windows {1, 2}, {4, 5}: deviations of their sums -3 and 3; sqrt(2/1 * (9 + 9)) / 4 = 6 / 4.
+TEST(StandardError, OfTwoWindowsByHand) {
+  EXPECT_DOUBLE_EQ(error_of({1, 2, 4, 5}, {2, 4}), 1.5);
+}
+
+// Mean 2. Windows {2, 2, 5}, {0, 1}: deviations 3 and -3; sqrt(2 * 18) / 5 = 1.2.
+TEST(StandardError, OfWindowsOfUnlikeLengthsByHand) {
+  EXPECT_DOUBLE_EQ(error_of({2, 2, 5, 0, 1}, {3, 5}), 1.2);
+}
+
+// One position a window is the error of independent positions: sd / sqrt(n), here sqrt(10 / 3) / 2.
+TEST(StandardError, OfSinglePositionsIsThatOfTheMean) {
+  EXPECT_DOUBLE_EQ(error_of({1, 2, 4, 5}, {1, 2, 3, 4}), std::sqrt(10.0 / 3.0) / 2.0);
+}
+
+// Each position repeated four times inside its window tells nothing new.
+TEST(StandardError, RepetitionInsideAWindowChangesNothing) {
+  std::vector<double> values;
+  std::vector<size_t> ends;
+  for (const double value : {1.0, 2.0, 4.0, 5.0}) {
+    values.insert(values.end(), 4, value);
+    ends.push_back(values.size());
+  }
+  EXPECT_DOUBLE_EQ(error_of(values, ends), error_of({1, 2, 4, 5}, {1, 2, 3, 4}));
+}
+
+TEST(StandardError, IsNotKnownOfOneWindow) {
+  EXPECT_TRUE(std::isnan(error_of({1, 2, 4, 5}, {4})));
+  EXPECT_TRUE(std::isnan(error_of({1, 2, 4, 5}, {0, 4, 4}))) << "windows without positions are none";
+  EXPECT_DOUBLE_EQ(error_of({1, 2, 4, 5}, {0, 2, 2, 4}), 1.5);
+}
+
+}  // namespace
+}  // namespace attar::runtime

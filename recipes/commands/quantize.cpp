@@ -169,10 +169,14 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
                   collect_importance(source, calibration.text.tokens, own.calibration_tokens, threads, progress),
                   std::min(own.calibration_tokens, calibration.text.tokens.token_count()), command.data);
   const PlanTarget target = gguf_plan_target(source.config(), source.tokenizer(), info);
-  QuantizedModel quantized = inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads,
-                                                               progress, {.steps = steps, .cache = inputs.cache})
-                                                    : quantize(source, plan_quantization(source.config(), own, target),
-                                                               calibration.matrix, threads, progress);
+  if (inputs.resume && !fs::exists(steps)) note_nothing_to_resume("quantize", steps, progress);
+  const auto work = [&] {
+    return inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads, progress,
+                                             {.steps = steps, .cache = inputs.cache})
+                                  : quantize(source, plan_quantization(source.config(), own, target),
+                                             calibration.matrix, threads, progress);
+  };
+  QuantizedModel quantized = steps.empty() ? work() : resumable(kResumeHint, work);
   Json learned;
   const bool learns = options.preset == "learned";
   if (learns) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);

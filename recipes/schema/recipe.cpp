@@ -321,7 +321,7 @@ ModelConfig to_config(const Architecture& architecture, int64_t vocab_size) {
   return config;
 }
 
-Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides) {
+Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides, const std::string& seen_from) {
   Reader reader(path);
   YAML::Node root;
   try {
@@ -334,7 +334,8 @@ Recipe parse_recipe(const std::string& path, const std::vector<std::string>& ove
   int64_t n_nodes = 0;
   check_extent(root, 0, n_nodes, path);
   Recipe recipe;
-  recipe.path = path;
+  recipe.path = seen_from.empty() ? path : seen_from;
+  recipe.overrides = overrides;
   recipe.name = std::filesystem::path(path).stem().string();
   read_recipe(root, reader, recipe);
   reader.throw_if_any();

@@ -121,7 +121,8 @@ struct ModelRecipe {
 struct Recipe {
   int64_t version = 1;
   std::string name;
-  std::string path;  // of the file; relative paths in it start at its folder
+  std::string path;                      // of the file; relative paths in it start at its folder
+  std::vector<std::string> overrides{};  // that it was read with
   int64_t seed = 0;
   ModelRecipe teacher;
   std::optional<ModelRecipe> student;
@@ -132,7 +133,9 @@ struct Recipe {
 
 // `overrides`: "stages.1.distill.tokens=1000", "seed=3". Throws Error{Usage} listing every problem at once, one line
 // each: "tiny.yaml:14:3: prune.ffn = 1.4: expected 0 <= x < 1".
-Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides);
+// `seen_from`: relative paths start at the folder of this file instead, as those of a resolved.yaml do; "": of `path`.
+Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides,
+                    const std::string& seen_from = {});
 
 // The recipe with every default written out, as YAML: resolved.yaml.
 std::string resolved_yaml(const Recipe& recipe);

@@ -56,6 +56,7 @@ class Speaker {
         cache_(model_),
         reader_(model_.tokenizer(),
                 {.chat_template = options.chat_template, .special = options.special, .day = Day::Today}) {
+    answer_interrupts_with(nullptr);  // text stops at its next token
     const int64_t longest = model_.config().context_length;
     if (options.context > longest)
       throw usage_error("--context", "is longer than the model's context", "at most " + std::to_string(longest),

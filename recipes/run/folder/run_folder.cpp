@@ -1,4 +1,4 @@
-#include "recipes/run/run_folder.h"
+#include "recipes/run/folder/run_folder.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "recipes/run/folder/kept_recipe.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
@@ -84,15 +85,29 @@ RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe
   lock_.fd = lock_folder(path);
   sweep_asides(path);
   if (!holds_work(path)) {
+    began_here_ = true;
     bind(resolved_recipe, inputs);
-  } else if (read_file(file("resolved.yaml")) != resolved_recipe) {
-    throw usage_error(path, "holds the run of another recipe", "", "",
-                      "compare it with resolved.yaml there; choose another folder with --out, or delete this one");
+  } else if (const std::string differing = differing_from(resolved_recipe); !differing.empty()) {
+    throw usage_error(
+        path, "holds the run of another recipe: " + differing, "", "",
+        "resume it alone with attar run --resume " + path + ", choose another folder with --out, or delete this one");
   } else if (!resume) {
     throw usage_error(path, "already holds this run", "", "",
                       "add --resume to go on with it, or choose another folder with --out");
   } else {
     check_inputs(inputs);
+    if (read_file(file("resolved.yaml")) != resolved_recipe)
+      write_file_atomically(file("resolved.yaml"), resolved_recipe);
+  }
+}
+
+std::string RunFolder::differing_from(const std::string& resolved_recipe) const {
+  if (read_file(file("resolved.yaml")) == resolved_recipe) return {};
+  try {
+    const std::string kept = kept_resolved_yaml(path_);
+    return kept == resolved_recipe ? "" : differing_keys(kept, resolved_recipe);
+  } catch (const Error& error) {  // keys that this version does not have
+    return error.what();
   }
 }
 

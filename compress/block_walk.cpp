@@ -30,16 +30,17 @@ at::Tensor loudness_factors(const at::Tensor& x) {
 // sums (rows, columns) f64 += a^T b over the batches of a wave, a panel a part; each part adds in the wave's order, so
 // the sums do not depend on threads. Of a symmetric product the upper panels alone.
 void add_products(at::Tensor& sums, const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b, bool symmetric,
-                  int threads) {
+                  int threads, const std::function<void()>& between) {
   std::vector<std::pair<int64_t, int64_t>> parts;
   for (int64_t row = 0; row < sums.size(0); row += kPanel)
     for (int64_t column = symmetric ? row : 0; column < sums.size(1); column += kPanel) parts.emplace_back(row, column);
-  run_shards(static_cast<int64_t>(parts.size()), threads, [&](int64_t part) {
+  const auto add = [&](int64_t part) {
     const auto [row, column] = parts[static_cast<size_t>(part)];
     const int64_t rows = std::min(kPanel, sums.size(0) - row), columns = std::min(kPanel, sums.size(1) - column);
     at::Tensor sum = sums.narrow(0, row, rows).narrow(1, column, columns);
     for (size_t i = 0; i < a.size(); ++i) sum += at::mm(a[i].narrow(1, row, rows).t(), b[i].narrow(1, column, columns));
-  });
+  };
+  run_shards(static_cast<int64_t>(parts.size()), threads, add, between);
 }
 
 // Fills what add_products left out of a symmetric sum.
@@ -76,8 +77,14 @@ bool ends_half(LinearGroup group) {
 
 class Walk {
  public:
-  Walk(CausalLM& model, const std::vector<TokenBatch>& batches, const WalkOptions& options, const GroupVisitor& visit)
-      : model_(model), batches_(batches), options_(options), visit_(visit), hidden_(batches.size()) {
+  Walk(CausalLM& model, const std::vector<TokenBatch>& batches, const WalkOptions& options, const GroupVisitor& visit,
+       std::function<void()> between)
+      : model_(model),
+        batches_(batches),
+        options_(options),
+        visit_(visit),
+        between_(std::move(between)),
+        hidden_(batches.size()) {
     for (const GroupVisit& wanted : options.visits) whole_stream_ = whole_stream_ || wanted.target || wanted.drift;
     each_batch([&](size_t b) { hidden_[b] = embed(model_, batches_[b]); });
     if (whole_stream_) start_whole();
@@ -127,8 +134,9 @@ class Walk {
   }
   const GroupVisit& wanted(LinearGroup group) const { return options_.visits[static_cast<size_t>(group)]; }
   void each_batch(const std::function<void(size_t)>& work) const {
-    run_shards(static_cast<int64_t>(batches_.size()), options_.threads,
-               [&](int64_t b) { work(static_cast<size_t>(b)); });
+    run_shards(
+        static_cast<int64_t>(batches_.size()), options_.threads, [&](int64_t b) { work(static_cast<size_t>(b)); },
+        between_);
   }
   void advance(int64_t layer, LinearGroup group, size_t b) {
     const at::Tensor input = group_input(model_, layer, group, batches_[b], hidden_[b]);
@@ -145,9 +153,10 @@ class Walk {
     for (size_t begin = 0; begin < batches_.size(); begin += wave) {
       const size_t count = std::min(wave, batches_.size() - begin);
       Seen seen(count);
-      run_shards(static_cast<int64_t>(count), options_.threads, [&](int64_t i) {
+      const auto measure_one = [&](int64_t i) {
         measure(layer, group, begin + static_cast<size_t>(i), static_cast<size_t>(i), seen);
-      });
+      };
+      run_shards(static_cast<int64_t>(count), options_.threads, measure_one, between_);
       add_wave(stats, wanted(group), seen);
     }
     if (stats.gram.defined()) mirror(stats.gram);
@@ -186,7 +195,7 @@ class Walk {
     }
     const auto add = [&](at::Tensor& sums, const std::vector<at::Tensor>& by, bool symmetric) {
       if (!sums.defined()) sums = at::zeros({by[0].size(1), in}, at::kDouble);
-      add_products(sums, by, inputs, symmetric, options_.threads);
+      add_products(sums, by, inputs, symmetric, options_.threads, between_);
     };
     if (asked.gram) add(stats.gram, inputs, true);
     if (asked.target) add(stats.target, seen.outputs, false);
@@ -198,6 +207,7 @@ class Walk {
   const std::vector<TokenBatch>& batches_;
   const WalkOptions& options_;
   const GroupVisitor& visit_;
+  const std::function<void()> between_;
   std::vector<at::Tensor> hidden_;  // a batch each, (N, C)
   // The full-precision stream: the model as the walk found it, a layer at a time.
   bool whole_stream_ = false;
@@ -212,14 +222,17 @@ void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, co
   const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   const int64_t n_layers = model.config.n_layers();
-  Walk walk(model, calibration, options, visit);
+  Event now{.stage = stage, .unit = "layers", .done = 0, .total = n_layers + 1};
+  Walk walk(model, calibration, options, visit, [&] { report(progress, now); });
   for (int64_t layer = 0; layer < n_layers; ++layer) {
     walk.layer(layer);
-    report(progress, {.stage = stage, .unit = "layers", .done = layer + 1, .total = n_layers + 1});
+    now.done = layer + 1;
+    report(progress, now);
   }
   walk.head(n_layers);
   give_back_freed_memory();
-  report(progress, {.stage = stage, .unit = "layers", .done = n_layers + 1, .total = n_layers + 1});
+  now.done = n_layers + 1;
+  report(progress, now);
 }
 
 }  // namespace attar

@@ -8,15 +8,18 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <span>
 
 #include "compress/shards.h"
+#include "runtime/base/error.h"
 #include "runtime/base/host/freed_memory.h"
 #include "runtime/base/random.h"
 
 namespace attar {
 namespace {
 
+constexpr const char *kFisherKind = "fisher", *kHead = "head", *kLookups = "lookups";
 constexpr int64_t kChunkRows = 128;  // whose logits are there at once
 
 // A token of each row, by its probabilities (rows, V), which become the gradient of its negative log-probability.
@@ -78,11 +81,13 @@ at::Tensor block_gradient(const CausalLM& model, int64_t layer, const TokenBatch
 // model a layer is in memory, or its ends.
 class Wave {
  public:
-  Wave(const WeightSource& weights, std::span<const TokenBatch> sequences, Precision precision, int threads)
+  Wave(const WeightSource& weights, std::span<const TokenBatch> sequences, Precision precision, int threads,
+       const std::function<void()>& between)
       : weights_(weights),
         sequences_(sequences),
         precision_(precision),
         threads_(threads),
+        between_(between),
         part_{weights.config(), {}} {}
 
   // `first` is the number of the wave's first sequence. -> sums over each
@@ -126,7 +131,8 @@ class Wave {
  private:
   template <class Work>
   void each(const Work& work) {
-    run_shards(static_cast<int64_t>(sequences_.size()), threads_, [&](int64_t s) { work(static_cast<size_t>(s)); });
+    run_shards(
+        static_cast<int64_t>(sequences_.size()), threads_, [&](int64_t s) { work(static_cast<size_t>(s)); }, between_);
   }
   template <class Work>
   void in_layer(int64_t layer, const Work& work) {
@@ -139,6 +145,7 @@ class Wave {
   std::span<const TokenBatch> sequences_;
   Precision precision_;
   int threads_;
+  const std::function<void()>& between_;
   CausalLM part_;  // what of the model is in memory
   std::vector<OutputFisher> sums_;
   std::vector<std::vector<at::Tensor>> hidden_;  // (N, C) in front of each block, and behind the last
@@ -153,23 +160,50 @@ void add(OutputFisher& total, const OutputFisher& one) {
   add_to(total.lookups, one.lookups);
 }
 
+// The sums over the first sequences as a broken run left them. -> how many sequences that is
+int64_t take(const KeptAt& kept, OutputFisher& total) {
+  if (kept.path.empty() || !std::filesystem::exists(kept.path)) return 0;
+  const KeptFile file = read_kept(kept.path, kFisherKind);
+  if (const std::string differ = differences(file.identity, kept.identity); !differ.empty())
+    throw usage_error(kept.path, "is of another run: " + differ, "", "", "delete it: what it holds is made again");
+  const std::map<std::string, at::Tensor> sums = tensors_of(file, kept.path);
+  const size_t matrices = sums.size() - std::min<size_t>(sums.size(), 2);
+  if (matrices == 0 || !sums.contains(kHead) || !sums.contains(kLookups)) throw damaged_kept(kept.path, "its tensors");
+  for (const auto& [name, values] : sums)
+    if (name != kHead && name != kLookups) total.outputs[name] = values;
+  total.head = sums.at(kHead), total.lookups = sums.at(kLookups);
+  const auto counts = number_list(file.json, 2, kept.path);
+  total.tokens = counts[0];
+  return counts[1];
+}
+
+void keep(const KeptAt& kept, const OutputFisher& total, int64_t sequences) {
+  if (kept.path.empty()) return;
+  std::map<std::string, at::Tensor> sums = total.outputs;
+  sums[kHead] = total.head, sums[kLookups] = total.lookups;
+  write_kept(kept.path, kFisherKind, kept.identity,
+             "[" + std::to_string(total.tokens) + "," + std::to_string(sequences) + "]", sums);
+}
+
 }  // namespace
 
 OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenBatch>& sequences, uint64_t seed,
-                           Precision precision, int threads, const Progress& progress) {
+                           Precision precision, int threads, const Progress& progress, const KeptAt& kept) {
   const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
-  const auto n = static_cast<int64_t>(sequences.size());
   OutputFisher total;
-  for (int64_t begin = 0; begin < n; begin += kFisherWave) {
-    const auto count = static_cast<size_t>(std::min(kFisherWave, n - begin));
+  Event now{.stage = "sensitivity", .unit = "sequences", .total = static_cast<int64_t>(sequences.size())};
+  now.done = take(kept, total);
+  const std::function<void()> between = [&] { report(progress, now); };
+  while (now.done < now.total) {
+    const auto count = static_cast<size_t>(std::min(kFisherWave, now.total - now.done));
     const std::vector<OutputFisher> wave =
-        Wave(weights, std::span(sequences).subspan(static_cast<size_t>(begin), count), precision, threads)
-            .sums(seed, begin);
+        Wave(weights, std::span(sequences).subspan(static_cast<size_t>(now.done), count), precision, threads, between)
+            .sums(seed, now.done);
     for (const OutputFisher& sequence : wave) add(total, sequence);
-    report(
-        progress,
-        {.stage = "sensitivity", .unit = "sequences", .done = begin + static_cast<int64_t>(wave.size()), .total = n});
+    now.done += static_cast<int64_t>(count);
+    keep(kept, total, now.done);
+    report(progress, now);
   }
   const auto tokens = static_cast<double>(total.tokens);
   for (auto& [name, squares] : total.outputs) squares /= tokens;

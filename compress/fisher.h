@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/kept/kept_file.h"
 #include "compress/precision.h"
 #include "compress/weight_source.h"
 #include "runtime/base/progress.h"
@@ -29,9 +30,10 @@ struct OutputFisher {
 
 // `sequences` of a few hundred tokens. Labels are drawn by (seed, sequence, position). Memory: the embedding and
 // the head, a layer at a time, the hidden states of kFisherWave sequences at every layer, and what one block keeps for
-// its gradients. No bit depends on threads.
+// its gradients. No bit depends on threads. `kept`: where the sums so far are kept, wave by wave, for a run that is
+// broken off; whoever passes it removes it at the end.
 inline constexpr int64_t kFisherWave = 4;
 OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenBatch>& sequences, uint64_t seed,
-                           Precision precision, int threads, const Progress& progress = {});
+                           Precision precision, int threads, const Progress& progress = {}, const KeptAt& kept = {});
 
 }  // namespace attar

@@ -90,19 +90,21 @@ void prepare_libtorch() {
   ::setenv("THP_MEM_ALLOC_ENABLE", "1", 0);
 }
 
-void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work) {
+void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work,
+                const std::function<void()>& between) {
   const OwnKernels own_kernels;
   settle_matrix_library();
   std::atomic<int64_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;
   const bool records = c10::GradMode::is_enabled();  // per thread: workers follow the caller
-  const auto run = [&] {
+  const auto run = [&](const std::function<void()>& ask) {
     const FloatEnvironment floats;
     at::set_num_threads(1);
     const c10::AutoGradMode mode(records);
     for (int64_t part = next++; part < n_parts; part = next++) {
       try {
+        if (ask) ask();
         work(part);
       } catch (...) {
         const std::lock_guard<std::mutex> lock(failure_mutex);
@@ -117,13 +119,13 @@ void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>
     for (std::thread& worker : workers) worker.join();
   };
   try {
-    for (int64_t i = 0; i < others; ++i) workers.push_back(worker_thread(run));
+    for (int64_t i = 0; i < others; ++i) workers.push_back(worker_thread([&] { run({}); }));
   } catch (...) {  // no more threads, or no memory for them
     next = n_parts;
     join();
     throw;
   }
-  run();
+  run(between);
   join();
   if (failure) std::rethrow_exception(failure);
 }

@@ -26,8 +26,11 @@ class OwnKernels {
 bool multiplies_with_onednn();
 
 // Calls work(part) for every part in [0, n_parts), at most `threads` at once. The first exception is rethrown. Parts
-// write to places of their own; the caller adds them up in a fixed order.
-void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work);
+// write to places of their own; the caller adds them up in a fixed order. `between` is called by the caller's own
+// thread in front of each part that it takes: there a long call reports, and what it throws when it is stopped ends the
+// rest.
+void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work,
+                const std::function<void()>& between = {});
 
 // For main() only, before anything is computed: LibTorch's matrix library takes the same kernels wherever the numbers
 // lie (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here), oneDNN keeps few of its own,

@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "compress/block_walk.h"
 #include "compress/shards.h"
+#include "prune/kept_cuts.h"
 #include "prune/refit.h"
 #include "prune/vocabulary.h"
 #include "runtime/base/error.h"
@@ -127,7 +129,7 @@ GroupVisit fit_of(int64_t inputs, const std::vector<TokenBatch>& batches, const 
 }
 
 void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const PruneOptions& options, int threads,
-                PruneResult& result, const Progress& progress) {
+                const KeptCuts& kept, PruneResult& result, const Progress& progress) {
   const ModelConfig before = model.config;
   for (int64_t layer = 0; layer < model.config.n_layers(); ++layer)
     result.cuts.push_back({.layer = layer, .kept_channels = {}, .kept_kv_groups = {}});
@@ -143,6 +145,7 @@ void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const P
   const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
     const LayerConfig& config = model.config.layers[static_cast<size_t>(layer)];
     LayerCut& cut = result.cuts[static_cast<size_t>(layer)];
+    const bool last = group == LinearGroup::Down || visited(LinearGroup::Down).kind == GroupVisit::None;
     CutOptions inputs{.group = 1, .keep = 0, .damping = options.damping, .refit = options.refit};
     if (group == LinearGroup::AttentionOutput) {
       inputs.group = config.n_heads / config.n_kv_heads * config.head_dim;
@@ -152,7 +155,10 @@ void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const P
       inputs.keep = kept_channels(config, options);
       if (inputs.keep < config.ffn_width) cut_channels(model, stats, inputs, cut);
     }
+    if (last) kept.keep(layer, model, cut);
   };
+  while (walk.finished_layers < model.config.n_layers() && kept.has(walk.finished_layers)) ++walk.finished_layers;
+  walk.restore = [&](int64_t layer) { kept.take(layer, model, result.cuts[static_cast<size_t>(layer)]); };
   walk_blocks(model, batches, walk, visit, "prune", progress);
   if (options.drop_heads > 0.0)
     result.notes.push_back(kept_note(before, model.config, &LayerConfig::n_kv_heads, "KV groups"));
@@ -162,10 +168,11 @@ void cut_widths(CausalLM& model, const std::vector<TokenBatch>& batches, const P
 }
 
 // 1 - mean cosine of what goes into and comes out of each layer (ShortGPT, Men et al. 2024, arXiv 2403.03853, eq. 1).
-std::vector<double> block_influence(const CausalLM& model, const std::vector<TokenBatch>& batches, int threads) {
+std::vector<double> block_influence(const CausalLM& model, const std::vector<TokenBatch>& batches, int threads,
+                                    const std::function<void()>& between) {
   const auto n_layers = static_cast<size_t>(model.config.n_layers());
   std::vector<std::vector<double>> sums(batches.size(), std::vector<double>(n_layers, 0.0));
-  run_shards(static_cast<int64_t>(batches.size()), threads, [&](int64_t b) {
+  const auto measure = [&](int64_t b) {
     const TokenBatch& batch = batches[static_cast<size_t>(b)];
     at::Tensor hidden = embed(model, batch);
     for (size_t layer = 0; layer < n_layers; ++layer) {
@@ -173,7 +180,8 @@ std::vector<double> block_influence(const CausalLM& model, const std::vector<Tok
       sums[static_cast<size_t>(b)][layer] = at::cosine_similarity(hidden, next, 1).to(at::kDouble).sum().item<double>();
       hidden = next;
     }
-  });
+  };
+  run_shards(static_cast<int64_t>(batches.size()), threads, measure, between);
   double tokens = 0.0;
   for (const TokenBatch& batch : batches) tokens += static_cast<double>(batch.tokens.size(0));
   std::vector<double> influence(n_layers, 1.0);
@@ -200,13 +208,22 @@ void drop_layer(CausalLM& model, int64_t layer) {
 // One unit after another, the least influential first; scores are measured again after each. gemma3's units are whole
 // patterns of local and global layers, since other runtimes count on the pattern.
 void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_t count, int threads,
-                 PruneResult& result, const Progress& progress) {
+                 const KeptCuts& kept, PruneResult& result, const Progress& progress) {
   const bool whole_patterns = patterned(model.config);
   const int64_t unit = whole_patterns ? kPattern : 1;
   std::vector<int64_t> original(static_cast<size_t>(model.config.n_layers()));
   std::iota(original.begin(), original.end(), int64_t{0});
-  for (int64_t removed = 0; removed < count; removed += unit) {
-    const std::vector<double> influence = block_influence(model, batches, threads);
+  const auto drop = [&](int64_t layer) {
+    result.removed_layers.push_back(original[static_cast<size_t>(layer)]);
+    original.erase(original.begin() + layer);
+    drop_layer(model, layer);
+  };
+  for (const int64_t layer : kept.removed_layers())
+    drop(std::lower_bound(original.begin(), original.end(), layer) - original.begin());
+  Event now{.stage = "prune", .unit = "layers removed", .total = count};
+  const std::function<void()> between = [&] { report(progress, now); };
+  for (now.done = static_cast<int64_t>(result.removed_layers.size()); now.done < count; between()) {
+    const std::vector<double> influence = block_influence(model, batches, threads, between);
     const int64_t n = model.config.n_layers(), first = whole_patterns ? 0 : kFirstKept,
                   last = whole_patterns ? n : n - kLastKept;
     int64_t best = -1;
@@ -215,12 +232,9 @@ void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_
       const double sum = std::accumulate(influence.begin() + start, influence.begin() + start + unit, 0.0);
       if (sum < least) best = start, least = sum;
     }
-    for (int64_t i = 0; i < unit; ++i) {
-      result.removed_layers.push_back(original[static_cast<size_t>(best)]);
-      original.erase(original.begin() + best);
-      drop_layer(model, best);
-    }
-    report(progress, {.stage = "prune", .unit = "layers removed", .done = removed + unit, .total = count});
+    for (int64_t i = 0; i < unit; ++i) drop(best);
+    now.done += unit;
+    kept.keep_removed(result.removed_layers);
   }
 }
 
@@ -254,7 +268,7 @@ ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options)
 }
 
 PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
-                  const PruneOptions& options, int threads, const Progress& progress) {
+                  const PruneOptions& options, int threads, const Progress& progress, const std::string& steps) {
   const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   PruneResult result;
@@ -267,9 +281,10 @@ PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset&
                                options.calibration_tokens);
   if (needs_data && batches.empty())
     throw input_error("prune", "the calibration data is empty", "text to measure activations on");
-  if (options.drop_layers > 0) drop_layers(model, batches, options.drop_layers, threads, result, progress);
+  const KeptCuts kept(needs_data ? steps : "", model, batches, options);
+  if (options.drop_layers > 0) drop_layers(model, batches, options.drop_layers, threads, kept, result, progress);
   if (options.drop_ffn > 0.0 || options.drop_heads > 0.0)
-    cut_widths(model, batches, options, threads, result, progress);
+    cut_widths(model, batches, options, threads, kept, result, progress);
   if (options.keep_vocab > 0 && options.keep_vocab < model.config.vocab_size)
     cut_vocabulary(model, tokenizer, calibration, options.keep_vocab, result);
   check_config(model.config, "the pruned model");

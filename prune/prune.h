@@ -66,8 +66,10 @@ ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options)
 
 // Changes model and tokenizer. `calibration`: activations are measured on its first calibration_tokens tokens, tokens
 // are counted in all of it. The result does not depend on `threads`. Error{Usage} with the key for what cannot be done
-// (a layer that does not exist, ratio 1).
+// (a layer that does not exist, ratio 1). `steps`: a folder that keeps what was chosen so far (kept_cuts.h), for a
+// pruning that is broken off; "": none.
 PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
-                  const PruneOptions& options, int threads, const Progress& progress = {});
+                  const PruneOptions& options, int threads, const Progress& progress = {},
+                  const std::string& steps = {});
 
 }  // namespace attar

@@ -1,5 +1,6 @@
 // Error feedback along the block walk: each group is quantized behind the groups that are quantized already.
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -23,13 +24,16 @@ constexpr int64_t kTokensAnInput = 16;  // fewer: error feedback follows their n
 
 class FeedbackPass {
  public:
-  FeedbackPass(const WeightSource& weights, const QuantizePlan& plan, const KeptCodes* kept, int threads)
+  FeedbackPass(const WeightSource& weights, const QuantizePlan& plan, const KeptCodes* kept, int threads,
+               const Progress& progress)
       : weights_(weights),
         kept_(kept),
         threads_(threads),
+        between_([this, &progress] { report(progress, now_); }),
         changed_{weights.config(), {}},
         out_{weights.config(), plan, {}} {
     for (const PlannedTensor& one : plan.tensors) planned_[one.spec.name] = &one;
+    now_.total = weights.config().n_layers() + 1;
   }
 
   // Before the walk. Where a survey says what the embedding's errors cost, the walk is given what its codes stand for.
@@ -59,6 +63,7 @@ class FeedbackPass {
       if (stands_for_codes(name)) changed_.parameters[name] = decoded(out_.tensors.at(name), threads_);
   }
   void group(int64_t layer, LinearGroup group, const LinearStats& stats) {
+    now_.done = layer;
     Inputs inputs(stats, threads_);
     const std::vector<float> search_weights = relative_weights(input_means(stats));
     for (const Role role : group_roles(weights_.config(), group)) {
@@ -117,8 +122,8 @@ class FeedbackPass {
     out_.tensors[name] =
         format.written_in_blocks()
             ? encode_with_feedback(weights_, planned, {inputs.of(format), search_weights, inputs.correction()},
-                                   threads_, values)
-            : encode_tensor(weights_, planned, nullptr, threads_);
+                                   threads_, values, between_)
+            : encode_tensor(weights_, planned, nullptr, threads_, between_);
   }
   // What is lost in its type becomes F32, and what has no grid is as good as unchanged.
   bool stands_for_codes(const std::string& name) const {
@@ -129,6 +134,8 @@ class FeedbackPass {
   const WeightSource& weights_;
   const KeptCodes* kept_;
   int threads_;
+  Event now_{.stage = "quantize", .unit = "layers"};
+  std::function<void()> between_;
   CausalLM changed_;  // the embedding's rows that the text asks for, and the layer that is walked
   QuantizedModel out_;
   std::map<std::string, const PlannedTensor*> planned_;
@@ -155,7 +162,7 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
                                       const FeedbackInputs& inputs, int threads, const Progress& progress) {
   const ModelConfig& config = weights.config();
   const OwnVocabulary own = own_vocabulary(inputs.batches);
-  FeedbackPass pass(weights, plan, inputs.kept, threads);
+  FeedbackPass pass(weights, plan, inputs.kept, threads, progress);
   give_back_freed_memory();
   pass.embedding(inputs.embedding, own.ids);
   give_back_freed_memory();

@@ -1,6 +1,8 @@
 #include "quantize/quantize.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <functional>
 
 #include "compress/block_walk.h"
 #include "quantize/kept/kept_codes.h"
@@ -54,9 +56,11 @@ Measuring measured(const WeightSource& weights, const QuantizeOptions& options, 
     return {.values = std::move(*found), .taken = true};
   }
   if (!out.note.empty()) report(progress, {.stage = "sensitivity", .unit = "sequences", .message = out.note});
-  const Survey survey = take_survey(weights, sequences, threads, progress);
+  const KeptAt partial = cache.partial();
+  const Survey survey = take_survey(weights, sequences, threads, progress, partial);
   out.values = {measure_sensitivity(weights, survey, sequences, types, rounding, threads, progress), survey.embedding};
   cache.keep(out.values);
+  if (!partial.path.empty()) std::filesystem::remove(partial.path);
   return out;
 }
 
@@ -86,7 +90,8 @@ Importance collect_importance(const WeightSource& weights, const TokenDataset& c
 QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, const Importance& importance,
                         int threads, const Progress& progress) {
   QuantizedModel out{weights.config(), plan, {}};
-  const auto total = static_cast<int64_t>(plan.tensors.size());
+  Event now{.stage = "quantize", .unit = "tensors", .total = static_cast<int64_t>(plan.tensors.size())};
+  const std::function<void()> between = [&] { report(progress, now); };
   const auto encode = [&](const PlannedTensor& planned) {
     const auto known = importance.find(planned.spec.name);
     if (known != importance.end() && static_cast<int64_t>(known->second.size()) != planned.spec.shape.back())
@@ -94,12 +99,12 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, c
                         std::to_string(planned.spec.shape.back()), std::to_string(known->second.size()),
                         "it was made for another model");
     out.tensors[planned.spec.name] =
-        encode_tensor(weights, planned, known == importance.end() ? nullptr : &known->second, threads);
+        encode_tensor(weights, planned, known == importance.end() ? nullptr : &known->second, threads, between);
   };
   for (const PlannedTensor& planned : plan.tensors) {
     encode(planned);
-    report(progress,
-           {.stage = "quantize", .unit = "tensors", .done = static_cast<int64_t>(out.tensors.size()), .total = total});
+    now.done = static_cast<int64_t>(out.tensors.size());
+    between();
   }
   for (const size_t place : keep_small_values(out)) encode(out.plan.tensors[place]);
   return out;

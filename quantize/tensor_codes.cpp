@@ -28,7 +28,7 @@ void require_held(const PlannedTensor& planned, double error) {
 // Calls encode(part, first row, rows, bytes) for all rows of a tensor, 64 at a time, side by side. rows (n, in)
 using EncodePart = std::function<void(size_t part, int64_t first, const at::Tensor& rows, std::span<std::byte> bytes)>;
 QuantizedTensor in_parts(const WeightSource& weights, const PlannedTensor& planned, int threads,
-                         const EncodePart& encode) {
+                         const std::function<void()>& between, const EncodePart& encode) {
   const TensorSpec& spec = planned.spec;
   const int64_t columns = spec.shape.back(), rows = spec.elements() / columns,
                 row_bytes = format_of(planned.type).row_bytes(columns), n_parts = (rows + kRowsAPart - 1) / kRowsAPart;
@@ -42,7 +42,7 @@ QuantizedTensor in_parts(const WeightSource& weights, const PlannedTensor& plann
   const auto floats = [](const at::Tensor& values) {
     return std::span(values.const_data_ptr<float>(), static_cast<size_t>(values.numel()));
   };
-  run_shards(n_parts, threads, [&](int64_t part) {
+  const auto encode_part = [&](int64_t part) {
     const int64_t first = part * kRowsAPart;
     const at::Tensor values = read(part);
     if (!all_finite(floats(values))) {
@@ -52,7 +52,8 @@ QuantizedTensor in_parts(const WeightSource& weights, const PlannedTensor& plann
     encode(static_cast<size_t>(part), first, values,
            std::span(out.bytes).subspan(static_cast<size_t>(first * row_bytes),
                                         static_cast<size_t>(values.size(0) * row_bytes)));
-  });
+  };
+  run_shards(n_parts, threads, encode_part, between);
   const auto first_bad = std::find(bad.begin(), bad.end(), uint8_t{1}) - bad.begin();
   if (first_bad < n_parts) require_finite(spec.name, floats(read(first_bad)), first_bad * kRowsAPart * columns);
   return out;
@@ -65,15 +66,16 @@ size_t parts_of(const TensorSpec& spec) {
 }  // namespace
 
 QuantizedTensor encode_tensor(const WeightSource& weights, const PlannedTensor& planned,
-                              const std::vector<float>* importance, int threads) {
+                              const std::vector<float>* importance, int threads, const std::function<void()>& between) {
   const QuantFormat& format = format_of(planned.type);
   const std::vector<float> relative = importance != nullptr ? relative_weights(*importance) : std::vector<float>();
   std::vector<EncodeLoss> losses(parts_of(planned.spec));
-  QuantizedTensor out = in_parts(
-      weights, planned, threads, [&](size_t part, int64_t, const at::Tensor& rows, std::span<std::byte> bytes) {
-        losses[part] =
-            encode_rows(format, {rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())}, relative, bytes);
-      });
+  QuantizedTensor out =
+      in_parts(weights, planned, threads, between,
+               [&](size_t part, int64_t, const at::Tensor& rows, std::span<std::byte> bytes) {
+                 losses[part] = encode_rows(format, {rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())},
+                                            relative, bytes);
+               });
   EncodeLoss total;
   for (const EncodeLoss& loss : losses) total.error += loss.error, total.energy += loss.energy;
   require_held(planned, total.error);
@@ -82,16 +84,18 @@ QuantizedTensor encode_tensor(const WeightSource& weights, const PlannedTensor& 
 }
 
 QuantizedTensor encode_with_feedback(const WeightSource& weights, const PlannedTensor& planned,
-                                     const Feedback& feedback, int threads, at::Tensor* values) {
+                                     const Feedback& feedback, int threads, at::Tensor* values,
+                                     const std::function<void()>& between) {
   const QuantFormat& format = format_of(planned.type);
   std::vector<gptq::OutputError> errors(parts_of(planned.spec));
   if (values != nullptr) *values = at::empty(planned.spec.shape, at::kFloat);
-  QuantizedTensor out = in_parts(
-      weights, planned, threads, [&](size_t part, int64_t first, const at::Tensor& rows, std::span<std::byte> bytes) {
-        feedback.correction.add_to(rows, first);
-        errors[part] = gptq::encode_rows(format, feedback.inputs, feedback.search_weights, rows, bytes);
-        if (values != nullptr) values->narrow(0, first, rows.size(0)).copy_(rows);
-      });
+  QuantizedTensor out = in_parts(weights, planned, threads, between,
+                                 [&](size_t part, int64_t first, const at::Tensor& rows, std::span<std::byte> bytes) {
+                                   feedback.correction.add_to(rows, first);
+                                   errors[part] =
+                                       gptq::encode_rows(format, feedback.inputs, feedback.search_weights, rows, bytes);
+                                   if (values != nullptr) values->narrow(0, first, rows.size(0)).copy_(rows);
+                                 });
   gptq::OutputError total;
   for (const gptq::OutputError& error : errors) total += error;
   require_held(planned, total.kept);

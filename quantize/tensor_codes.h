@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -14,9 +15,10 @@
 namespace attar {
 
 // Each weight by itself; importance (in) or nullptr. Error{Input} naming the tensor for NaN or infinite weights, and
-// for those that are too large for the planned type. No bit depends on threads.
+// for those that are too large for the planned type. No bit depends on threads. `between`: run_shards.
 QuantizedTensor encode_tensor(const WeightSource& weights, const PlannedTensor& planned,
-                              const std::vector<float>* importance, int threads);
+                              const std::vector<float>* importance, int threads,
+                              const std::function<void()>& between = {});
 
 // The same under error feedback: its inputs, what the grid is searched under (in), and what the weights aim at besides.
 struct Feedback {
@@ -26,7 +28,8 @@ struct Feedback {
 };
 // `values` (out, in), where asked for: what the bytes decode to.
 QuantizedTensor encode_with_feedback(const WeightSource& weights, const PlannedTensor& planned,
-                                     const Feedback& feedback, int threads, at::Tensor* values = nullptr);
+                                     const Feedback& feedback, int threads, at::Tensor* values = nullptr,
+                                     const std::function<void()>& between = {});
 
 // What the bytes decode to. -> (out, in)
 at::Tensor decoded(const QuantizedTensor& tensor, int threads);

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "quantize/kept/text_hash.h"
+#include "compress/kept/text_hash.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "quantize/kept/kept_file.h"
+#include "compress/kept/kept_file.h"
 #include "quantize/quantize.h"
 
 namespace attar {

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
-#include "quantize/kept/text_hash.h"
+#include "compress/kept/text_hash.h"
 #include "runtime/base/error.h"
 
 namespace attar {
@@ -100,6 +100,11 @@ void KeptSensitivity::keep(const Measured& measured) const {
                      .identity = identity_,
                      .json = to_json(measured.sensitivity).dump(),
                      .tensors = {{kEmbedding, TensorType::F64, embedding.sizes().vec(), bytes}}});
+}
+
+KeptAt KeptSensitivity::partial() const {
+  if (path_.empty()) return {};
+  return {path_.substr(0, path_.rfind('.')) + ".part.safetensors", identity_};
 }
 
 }  // namespace attar

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "quantize/kept/kept_file.h"
+#include "compress/kept/kept_file.h"
 #include "quantize/measure/sensitivity.h"
 
 namespace attar {
@@ -30,6 +30,9 @@ class KeptSensitivity {
   // What is there of this identity, for a model of this config. What cannot be used is none, and `note` says why.
   std::optional<Measured> take(const ModelConfig& config, std::string& note) const;
   void keep(const Measured& measured) const;
+
+  // Where what goes before the measures is kept while they are made.
+  KeptAt partial() const;
 
   const std::string& path() const { return path_; }
 

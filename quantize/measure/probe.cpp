@@ -6,6 +6,7 @@
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <set>
 #include <span>
@@ -30,31 +31,32 @@ void each_chunk(const at::Tensor& hidden, const Work& work) {
 
 class Probe {
  public:
-  Probe(const WeightSource& weights, const Survey& survey, const std::vector<TokenBatch>& sequences, int threads)
+  Probe(const WeightSource& weights, const Survey& survey, const std::vector<TokenBatch>& sequences, int threads,
+        const Progress& progress)
       : weights_(weights),
         survey_(survey),
         own_(own_vocabulary({sequences.begin(),
                              sequences.begin() + static_cast<std::ptrdiff_t>(std::min(kSequences, sequences.size()))})),
-        threads_(threads) {
+        threads_(threads),
+        between_([this, &progress] { report(progress, now_); }) {
+    now_.total = config().n_layers() + 1;
     std::set<Role> roles;
     for (const TensorSpec& spec : tensor_specs(config()))
       if (spec.is_matrix()) roles.insert(spec.role);
     roles_.assign(roles.begin(), roles.end());
   }
 
-  std::map<Role, double> divergences(const Progress& progress) {
-    const int64_t n_layers = config().n_layers();
-    const auto said = [&](int64_t done) {
-      report(progress, {.stage = "probes", .unit = "layers", .done = done, .total = n_layers + 1});
-    };
+  std::map<Role, double> divergences() {
     start();
-    for (int64_t layer = 0; layer < n_layers; ++layer) {
+    for (int64_t layer = 0; layer < config().n_layers(); ++layer) {
       walk(layer);
-      said(layer + 1);
+      ++now_.done;
+      between_();
     }
     give_back_freed_memory();  // the head comes now, and log-probabilities
     const std::vector<std::vector<double>> sums = compare();
-    said(n_layers + 1);
+    ++now_.done;
+    between_();
     double tokens = 0.0;
     for (const TokenBatch& batch : own_.batches) tokens += static_cast<double>(batch.tokens.size(0));
     std::map<Role, double> out;
@@ -71,8 +73,9 @@ class Probe {
   template <class Work>
   void each_stream(const Work& work) {
     const size_t n = own_.batches.size();
-    run_shards(static_cast<int64_t>((whole() + 1) * n), threads_,
-               [&](int64_t part) { work(static_cast<size_t>(part) / n, static_cast<size_t>(part) % n); });
+    run_shards(
+        static_cast<int64_t>((whole() + 1) * n), threads_,
+        [&](int64_t part) { work(static_cast<size_t>(part) / n, static_cast<size_t>(part) % n); }, between_);
   }
 
   void start() {
@@ -149,12 +152,14 @@ class Probe {
     if (!is_rounded(spec)) return weights_.tensor(spec, threads_);
     at::Tensor out = at::empty(spec.shape, at::kFloat);
     auto* values = out.mutable_data_ptr<float>();
-    run_shards((out.size(0) + kRowsAShard - 1) / kRowsAShard, threads_, [&](int64_t shard) {
-      const int64_t first = shard * kRowsAShard, count = std::min(kRowsAShard, out.size(0) - first);
-      const std::span<float> rows(values + first * out.size(1), static_cast<size_t>(count * out.size(1)));
-      weights_.read_rows(spec, first, rows);
-      round(spec, rows);
-    });
+    run_shards((out.size(0) + kRowsAShard - 1) / kRowsAShard, threads_,
+               [&](int64_t shard) {
+                 const int64_t first = shard * kRowsAShard, count = std::min(kRowsAShard, out.size(0) - first);
+                 const std::span<float> rows(values + first * out.size(1), static_cast<size_t>(count * out.size(1)));
+                 weights_.read_rows(spec, first, rows);
+                 round(spec, rows);
+               },
+               between_);
     return out;
   }
   void round(const TensorSpec& spec, std::span<float> rows) const {
@@ -166,6 +171,8 @@ class Probe {
   const Survey& survey_;
   const OwnVocabulary own_;
   int threads_;
+  Event now_{.stage = "probes", .unit = "layers"};
+  std::function<void()> between_;
   std::vector<Role> roles_;
   std::vector<at::Tensor> hidden_;  // (N, C) by place
 };
@@ -174,7 +181,7 @@ class Probe {
 
 std::map<Role, double> probe_roles(const WeightSource& weights, const Survey& survey,
                                    const std::vector<TokenBatch>& sequences, int threads, const Progress& progress) {
-  return Probe(weights, survey, sequences, threads).divergences(progress);
+  return Probe(weights, survey, sequences, threads, progress).divergences();
 }
 
 }  // namespace attar

@@ -95,9 +95,11 @@ Sensitivity measure_sensitivity(const WeightSource& weights, const Survey& surve
   for (const TensorSpec& spec : tensor_specs(weights.config()))
     if (spec.is_matrix()) matrices.push_back(spec);
   std::vector<std::map<TensorType, Loss>> losses(matrices.size());
-  run_shards(static_cast<int64_t>(matrices.size()), threads, [&](int64_t i) {
+  const auto measure = [&](int64_t i) {
     losses[static_cast<size_t>(i)] = losses_of(weights, matrices[static_cast<size_t>(i)], survey, types);
-  });
+  };
+  const Event now{.stage = "probes", .unit = "layers", .total = weights.config().n_layers() + 1};
+  run_shards(static_cast<int64_t>(matrices.size()), threads, measure, [&] { report(progress, now); });
   const std::map<Role, double> found = probe_roles(weights, survey, sequences, threads, progress);
   std::map<Role, double> scales;
   for (const auto& [role, divergence] : found) {

@@ -41,11 +41,11 @@ at::Tensor frequencies(const std::vector<TokenBatch>& sequences, int64_t vocab) 
 }  // namespace
 
 Survey take_survey(const WeightSource& weights, const std::vector<TokenBatch>& sequences, int threads,
-                   const Progress& progress) {
+                   const Progress& progress, const KeptAt& kept) {
   Survey survey;
   const ModelConfig& config = weights.config();
   const OutputFisher fisher =
-      output_fisher(weights, sequences, kSeed, find_precision("auto").value(), threads, progress);
+      output_fisher(weights, sequences, kSeed, find_precision("auto").value(), threads, progress, kept);
   const bool scaled = traits(config.family).scaled_embedding;
   const at::Tensor lookups = fisher.lookups * (scaled ? static_cast<double>(config.width) : 1.0);
   const std::string embedding = tensor_name(0, Role::Embedding);

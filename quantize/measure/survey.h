@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/kept/kept_file.h"
 #include "compress/weight_source.h"
 #include "runtime/base/progress.h"
 
@@ -26,7 +27,8 @@ struct Survey {
   at::Tensor embedding;  // (C, C) f64: what the columns' errors in a row of the embedding cost, wherever it is used
 };
 
+// `kept`: of the gradients' sums, compress/fisher.h.
 Survey take_survey(const WeightSource& weights, const std::vector<TokenBatch>& sequences, int threads,
-                   const Progress& progress = {});
+                   const Progress& progress = {}, const KeptAt& kept = {});
 
 }  // namespace attar

@@ -9,6 +9,7 @@
 
 #include "recipes/cli/verbs.h"
 #include "recipes/report/report.h"
+#include "recipes/run/folder/kept_recipe.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
@@ -43,12 +44,12 @@ void print_plan(const std::string& plan_json) {
 int run(const Options& options, const GlobalOptions& global) {
   std::vector<std::string> overrides = options.overrides;
   if (global.seed) overrides.push_back("seed=" + std::to_string(*global.seed));
-  const Recipe recipe = parse_recipe(options.recipe, overrides);
-  const RunOptions how{.folder = options.out,
-                       .resume = options.resume,
-                       .threads = static_cast<int>(global.threads),
-                       .runtime_program = {},
-                       .log = options.log};
+  RunOptions how{.folder = options.out,
+                 .resume = options.resume,
+                 .threads = static_cast<int>(global.threads),
+                 .runtime_program = {},
+                 .log = options.log};
+  const Recipe recipe = recipe_to_run(options.recipe, overrides, how);
   if (options.dry_run) {
     const std::string plan = plan_recipe(recipe, how, terminal_progress(global));
     if (global.json)
@@ -75,11 +76,13 @@ Action add_run(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   command
       .add_option("RECIPE", options->recipe,
-                  "a recipe file (.yaml), or the name of one that comes with Attar (attar recipes)")
+                  "a recipe file (.yaml), the name of one that comes with Attar (attar recipes), or with --resume the "
+                  "folder of a run")
       ->required();
   command.add_option("OVERRIDES", options->overrides, "changes such as seed=3 or stages.distill.tokens=1000");
   command.add_option("--out", options->out, "run folder; runs/NAME by default");
-  command.add_flag("--resume", options->resume, "go on with the run that the folder holds");
+  command.add_flag("--resume", options->resume,
+                   "go on with the run that its folder holds, which knows its recipe and overrides");
   command.add_flag("--dry-run", options->dry_run, "print the plan with time, memory and disk, and stop");
   visit_fields(options->log, FlagAdder(command));
   return [options, &global] { return run(*options, global); };

@@ -70,18 +70,21 @@ Action logged(CLI::App& app, const GlobalOptions& global, std::shared_ptr<State>
 Action add_prune(CLI::App& app, const GlobalOptions& global) {
   struct State : Given {
     PruneOptions options;
+    bool resume = false;
   };
   const auto state = std::make_shared<State>();
   add_model_and_out(app, "MODEL", *state);
   add_data(app, state->command.data, "text to measure the model on");
   add_type(app, state->command.to);
+  add_switch(app, "--resume", state->resume,
+             "go on where a run was broken off: with the cuts that it left in OUT.steps");
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
   refuse_renamed(app, renamed_fields(state->options));
   return logged(
       app, global, state,
       [](const State& given, const CommandOptions& command, const Progress& progress) {
-        return prune_model(command, given.options, progress);
+        return prune_model(command, given.options, progress, given.resume);
       },
       print_fields);
 }

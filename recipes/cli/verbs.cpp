@@ -7,7 +7,7 @@ namespace {
 
 constexpr Verb kOwn[] = {
     {"run", "run a recipe: teacher to verified student",
-     "  attar run tiny\n  attar run tiny --resume\n  attar run recipes/smollm2-nano.yaml "
+     "  attar run tiny\n  attar run --resume runs/tiny\n  attar run recipes/smollm2-nano.yaml "
      "stages.quantize.target_size=70MB --out runs/larger --dry-run",
      add_run},
     {"prune", "remove layers, channels, heads or vocabulary",

@@ -9,6 +9,7 @@
 #include "distill/signal_source.h"
 #include "distill/training_state.h"
 #include "export/export.h"
+#include "prune/kept_cuts.h"
 #include "prune/vocabulary.h"
 #include "recipes/commands/common.h"
 #include "recipes/commands/output.h"
@@ -125,10 +126,15 @@ Json write_hf(const CommandOptions& command, const ExportTarget& target, const M
 
 }  // namespace
 
-std::string prune_model(const CommandOptions& given, const PruneOptions& options, const Progress& progress) {
+std::string prune_model(const CommandOptions& given, const PruneOptions& options, const Progress& progress,
+                        bool resume) {
   require_valid(options, "attar prune");
   const CommandOptions command = checked(given);
   check_type(command);
+  const std::string steps = command.out + ".steps";
+  check_steps_folder(steps, inputs_of(command, {}));
+  if (!resume && has_cuts(steps)) throw holds_steps(steps, "cuts");
+  if (resume && !has_cuts(steps)) note_nothing_to_resume("prune", steps, progress);
   const ModelFile source = ModelFile::open(command.model, hub_source(progress));
   CausalLM model = CausalLM::load(source);
   TokenizerData tokenizer = source.tokenizer();
@@ -137,7 +143,9 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
     data = text_data(command, tokenizer);
   else
     throw usage_error("attar prune", "needs text to measure the model on", "--data TEXT");
-  const PruneResult result = prune(model, tokenizer, data.tokens, options, thread_count(command), progress);
+  const PruneResult result = resumable(kResumeHint, [&] {
+    return prune(model, tokenizer, data.tokens, options, thread_count(command), progress, steps);
+  });
   const ExportInfo info = info_of(source);
   Json json = write_model(command, model, tokenizer, info, progress);
   if (is_gguf(command.out))
@@ -148,6 +156,9 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   for (const std::string& note : result.notes) add_note(json, note);
   for (const std::string& note : data.notes) add_note(json, note);
+  remove_cuts(steps);
+  std::error_code not_empty;
+  fs::remove(steps, not_empty);
   return document(json);
 }
 
@@ -176,7 +187,9 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   TokenizerData learned = student_file.tokenizer();  // what it has learned to answer in
   if (!text.chat_template.empty()) learned.chat_template = text.chat_template;
   if (options.signal == "cached")
-    data = with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
+    data = resumable(kResumeHint, [&] {
+      return with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
+    });
   if (!kept.empty()) data = remap_dataset(data, teacher_tokenizer, tokenizer, {tokenizer.data(), kept});
   CausalLM teacher, model = CausalLM::load(student_file);
   const bool beside = needs_teacher_beside(options, data);

@@ -27,7 +27,9 @@ struct CommandOptions {
 };
 
 // Each returns a JSON document: what was written, sizes, notes.
-std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress = {});
+// `resume`: from the cuts that a run left in OUT.steps.
+std::string prune_model(const CommandOptions& command, const PruneOptions& options, const Progress& progress = {},
+                        bool resume = false);
 // `training`: the text that preset learned learns from, "": that which it calibrates with; it calibrates with this
 // where there is no other. `resume`: from what lies in OUT.steps, where codes are kept as they are made, and
 // checkpoints.

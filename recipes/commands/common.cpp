@@ -62,6 +62,11 @@ void note_nothing_to_resume(const std::string& stage, const std::string& steps, 
   report(progress, {.stage = stage, .unit = {}, .message = line});
 }
 
+Error holds_steps(const std::string& steps, const std::string& what) {
+  return usage_error(steps, "already holds " + what + " of a run", "", "",
+                     "add --resume to go on with it, or choose another -o, or delete this folder");
+}
+
 void add_note(Json& json, const std::string& note) {
   if (!note.empty()) json["notes"].push_back(note);
 }

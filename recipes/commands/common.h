@@ -10,6 +10,8 @@
 #include "quantize/quantize.h"
 #include "recipes/commands/commands.h"
 #include "recipes/commands/output.h"
+#include "recipes/run/resumable.h"
+#include "runtime/base/error.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
 
@@ -38,8 +40,11 @@ TextData text_data(const CommandOptions& command, const TokenizerData& data);
 nlohmann::ordered_json write_gguf_file(const std::string& out, const QuantizedModel& quantized,
                                        const TokenizerData& tokenizer, const ExportInfo& info);
 
+inline constexpr const char* kResumeHint = "the same command with --resume goes on";
 // For --resume where no work lies to go on from.
 void note_nothing_to_resume(const std::string& stage, const std::string& steps, const Progress& progress);
+// For a run from the start where such work lies, which would be lost.
+Error holds_steps(const std::string& steps, const std::string& what);
 
 void add_note(nlohmann::ordered_json& json, const std::string& note);
 

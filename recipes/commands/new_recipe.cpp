@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "recipes/hub/hub_model.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/byte_size.h"
@@ -89,7 +90,9 @@ Texts split(const NewRecipe& options) {
 std::string recipe_text(const NewRecipe& options, const std::string& out, const std::string& name) {
   const fs::path folder = fs::absolute(out).parent_path();
   const Texts texts = split(options);
-  const int64_t context = std::min(kContext, ModelFile::open(options.teacher).config().context_length);
+  const Progress quiet;
+  const ModelFile teacher = ModelFile::open(options.teacher, hub_source(quiet));
+  const int64_t context = std::min(kContext, teacher.config().context_length);
   const std::string target = options.to.empty() ? "target_size: " + scalar(options.size) : "to: " + scalar(options.to);
   const std::string learned = options.distill ? ", preset: learned, qad_tokens: 200000" : "";
   const std::string gate = options.to.empty() ? "gates: {bytes: " + scalar(options.size) + "}" : "gates: {}";

@@ -202,10 +202,13 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
                   std::min(own.calibration_tokens, calibration.text.tokens.token_count()), text_paths(command.data));
   const PlanTarget target = gguf_plan_target(source.config(), source.tokenizer(), info);
   if (inputs.resume && !fs::exists(steps)) note_nothing_to_resume("quantize", steps, progress);
-  QuantizedModel quantized = inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads,
-                                                               progress, {.steps = steps, .cache = inputs.cache})
-                                                    : quantize(source, plan_quantization(source.config(), own, target),
-                                                               calibration.matrix, threads, progress);
+  const auto work = [&] {
+    return inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads, progress,
+                                             {.steps = steps, .cache = inputs.cache})
+                                  : quantize(source, plan_quantization(source.config(), own, target),
+                                             calibration.matrix, threads, progress);
+  };
+  QuantizedModel quantized = steps.empty() ? work() : resumable(kResumeHint, work);
   Json learned;
   const bool learns = options.preset == "learned";
   if (learns) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "recipes/data/kept_documents.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/thread_pool.h"
 #include "runtime/base/sha256.h"
@@ -82,15 +83,17 @@ std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const
   return "signal-" + hash.hex().substr(0, 16) + ".h5";
 }
 
+bool same_text(const TokenDocument& a, const TokenDocument& b) {
+  return a.tokens == b.tokens && a.in_loss == b.in_loss;
+}
+
 // A cache is named after all that decides it; a name alone is not believed.
 TokenDataset read_cache(const std::string& path, const TokenDataset& data, const DistillOptions& options,
                         int64_t vocab_size) {
   TokenDataset cached = read_dataset(path, data.tokenizer_hash, vocab_size);
-  const auto same = [](const TokenDocument& a, const TokenDocument& b) {
-    return a.tokens == b.tokens && a.in_loss == b.in_loss;
-  };
   if (cached.signal_numerics != options.signal_numerics || cached.documents_without_signal() > 0 ||
-      !std::equal(data.documents.begin(), data.documents.end(), cached.documents.begin(), cached.documents.end(), same))
+      !std::equal(data.documents.begin(), data.documents.end(), cached.documents.begin(), cached.documents.end(),
+                  same_text))
     throw input_error(path, "is the signal of other data", "", "", "delete it: it is made anew");
   return cached;
 }
@@ -133,13 +136,36 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   data.signal_numerics = options.signal_numerics;
   Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
   const Progress within_document = inside(progress, now);
-  for (TokenDocument& document : data.documents) {
+  const std::string steps = path.substr(0, path.rfind('.'));
+  KeptDocuments written(steps, data, teacher.config().vocab_size);
+  std::string none;
+  const std::vector<TokenDocument> before = written.take(none);
+  if (!std::equal(before.begin(), before.end(), data.documents.begin(),
+                  data.documents.begin() + static_cast<std::ptrdiff_t>(std::min(before.size(), data.documents.size())),
+                  same_text))
+    throw input_error(path, "is the signal of other data", "", "", "delete " + folder + ": it is made anew");
+  const auto ask = [&](TokenDocument& document) {
     if (document.lacks_signal()) reader.read(document, within_document);
-    now.done += static_cast<int64_t>(document.tokens.size());
-    report(progress, now);
+    written.add(document);
+    if (written.due()) written.keep("{}");
+  };
+  try {
+    for (size_t i = 0; i < data.documents.size(); ++i) {
+      TokenDocument& document = data.documents[i];
+      if (i < before.size())
+        document = before[i];
+      else
+        ask(document);
+      now.done += static_cast<int64_t>(document.tokens.size());
+      report(progress, now);
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::Interrupted) written.keep("{}");
+    throw;
   }
   std::filesystem::create_directories(folder);
   write_dataset(path, data);
+  remove_kept_documents(steps);
   return data;
 }
 

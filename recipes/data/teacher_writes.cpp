@@ -5,8 +5,10 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "recipes/data/kept_documents.h"
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/model_text.h"
@@ -15,6 +17,8 @@
 
 namespace attar {
 namespace {
+
+using Json = nlohmann::json;
 
 // A start for free text: BOS where the tokenizer wants one, then a random word (LLM-QAT, Liu et al. 2023, section 3.1).
 std::vector<int32_t> free_start(const Tokenizer& tokenizer, const CounterRandom& random, uint64_t index) {
@@ -56,6 +60,13 @@ class UserTurns {
     how_.batch.top_k_signals = 0;
   }
 
+  // Where it stands, for a run that goes on from there.
+  Json state() const { return {{"begun", begun_}, {"ready", ready_}}; }
+  void restore(const Json& state) {
+    begun_ = state.at("begun");
+    ready_ = state.at("ready").get<std::deque<std::string>>();
+  }
+
   std::string next() {
     if (ready_.empty()) write_ahead();
     std::string turn = std::move(ready_.front());
@@ -78,7 +89,13 @@ class UserTurns {
       if (turn.find_first_not_of(" \t\r\n") != std::string::npos) ready_.push_back(std::move(turn));
       return Flow::GoOn;
     };
-    runtime::generate_batch(how_.teacher, source, how_.batch, how_.work, keep, how_.progress);
+    try {
+      runtime::generate_batch(how_.teacher, source, how_.batch, how_.work, keep, how_.progress);
+    } catch (...) {  // what is on its way is begun again
+      begun_ = last - kAhead;
+      ready_.clear();
+      throw;
+    }
     if (ready_.empty())
       throw input_error(how_.teacher.source(), "the teacher ends none of the user turns that it begins", "", "",
                         "raise max_tokens, or give `prompts`");
@@ -130,10 +147,11 @@ Prompts given_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given) {
 }
 
 // Answers to user turns of the teacher's own making. A turn that leaves no room for an answer is passed over.
-Prompts own_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given, const Writing& how) {
+Prompts own_prompts(const Tokenizer& tokenizer, const TeacherPrompts& given, const Writing& how,
+                    std::shared_ptr<UserTurns>& turns) {
   const auto reader = std::make_shared<TextReader>(tokenizer, TextReaderOptions{.chat_template = given.chat_template});
-  const auto turns = std::make_shared<UserTurns>(how, encode(tokenizer, reader->user_turn_start()).ids);
-  return [reader, turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
+  turns = std::make_shared<UserTurns>(how, encode(tokenizer, reader->user_turn_start()).ids);
+  return [reader, turns = turns, limit = static_cast<size_t>(how.teacher.config().context_length)](uint64_t) {
     std::vector<int32_t> prompt;
     do prompt = reader->prompt_tokens({.text = turns->next(), .chat = true});
     while (prompt.size() >= limit);
@@ -163,17 +181,45 @@ TokenDocument to_document(const runtime::BatchResult& written, int64_t k) {
   return document;
 }
 
+// How far a writing has come: what has no document yet is written again, from the same prompts.
+struct Position {
+  int64_t written = 0;                     // tokens
+  uint64_t delivered = 0;                  // sequences that are over
+  std::deque<std::vector<int32_t>> drawn;  // prompts of those behind them that were begun
+
+  std::string state(const UserTurns* turns) const {
+    Json json = {{"written", written}, {"delivered", delivered}};
+    if (turns != nullptr) json["drawn"] = drawn, json["turns"] = turns->state();
+    return json.dump();
+  }
+  void restore(const std::string& state, UserTurns* turns, const std::string& steps) {
+    if (state.empty()) return;
+    try {
+      const Json json = Json::parse(state);
+      written = json.at("written"), delivered = json.at("delivered");
+      if (turns == nullptr) return;
+      drawn = json.at("drawn").get<std::deque<std::vector<int32_t>>>();
+      turns->restore(json.at("turns"));
+    } catch (const Json::exception&) {
+      throw input_error(steps + "-part.json", "is damaged", "", "", "delete it: what it counts is made again");
+    }
+  }
+};
+
 }  // namespace
 
 TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherPrompts& prompts,
                                 const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
-                                const Progress& progress) {
+                                const Progress& progress, const std::string& steps) {
   TokenDataset dataset = dataset_of(teacher.tokenizer());
   dataset.signal_k = std::min(options.signal_top_k, teacher.config().vocab_size);
   if (dataset.signal_k > 0) dataset.signal_numerics = options.numerics;
-  int64_t written = 0;
+  Position at;
   const Progress counted = [&](const Event&) {
-    return progress ? progress({.stage = "data", .unit = "tokens", .done = written, .total = options.tokens})
+    return progress ? progress({.stage = "data",
+                                .unit = "tokens",
+                                .done = std::min(at.written, options.tokens),
+                                .total = options.tokens})
                     : Flow::GoOn;
   };
   const Writing how{.teacher = teacher,
@@ -184,28 +230,52 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherProm
                     .split = split,
                     .work = work,
                     .progress = counted};
+  std::shared_ptr<UserTurns> turns;
   const bool chat = options.prompt == "chat", given = !prompts.documents.empty();
   const Prompts prompt_of =
-      chat    ? given ? given_prompts(teacher.tokenizer(), prompts) : own_prompts(teacher.tokenizer(), prompts, how)
-         : given ? openings(teacher.tokenizer(), prompts)
+      chat ? given ? given_prompts(teacher.tokenizer(), prompts) : own_prompts(teacher.tokenizer(), prompts, how, turns)
+      : given ? openings(teacher.tokenizer(), prompts)
               : free_prompts(how);
+  KeptDocuments kept(steps, dataset, teacher.config().vocab_size);
+  std::string state;
+  dataset.documents = kept.take(state);
+  at.restore(state, turns.get(), steps);
 
   // No more sequences than tokens are ever needed: each writes at least one, or the teacher is of no use.
-  int64_t begun = 0;
+  auto begun = at.delivered;
+  std::deque<std::vector<int32_t>> again = at.drawn;
   const auto source = [&]() -> std::optional<runtime::BatchSequence> {
-    if (begun == options.tokens) return std::nullopt;
-    const auto index = static_cast<uint64_t>(begun++);
-    return runtime::BatchSequence{how.id(index), prompt_of(index)};
+    if (static_cast<int64_t>(begun) == options.tokens) return std::nullopt;
+    const uint64_t index = begun++;
+    if (!again.empty()) {
+      std::vector<int32_t> prompt = std::move(again.front());
+      again.pop_front();
+      return runtime::BatchSequence{how.id(index), std::move(prompt)};
+    }
+    std::vector<int32_t> prompt = prompt_of(index);
+    if (turns) at.drawn.push_back(prompt);
+    return runtime::BatchSequence{how.id(index), std::move(prompt)};
   };
   const auto keep = [&](const runtime::BatchResult& result) {
-    if (!result.tokens.empty()) dataset.documents.push_back(to_document(result, dataset.signal_k));
-    written += static_cast<int64_t>(result.tokens.size());
-    return written < options.tokens ? Flow::GoOn : Flow::Stop;
+    if (turns) at.drawn.pop_front();
+    ++at.delivered;
+    at.written += static_cast<int64_t>(result.tokens.size());
+    if (!result.tokens.empty()) {
+      dataset.documents.push_back(to_document(result, dataset.signal_k));
+      kept.add(dataset.documents.back());
+    }
+    if (kept.due()) kept.keep(at.state(turns.get()));
+    return at.written < options.tokens ? Flow::GoOn : Flow::Stop;
   };
-  runtime::generate_batch(teacher, source, how.batch, work, keep, counted);
-  if (written < options.tokens)
+  try {
+    if (at.written < options.tokens) runtime::generate_batch(teacher, source, how.batch, work, keep, counted);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::Interrupted) kept.keep(at.state(turns.get()));
+    throw;
+  }
+  if (at.written < options.tokens)
     throw input_error(teacher.source(), "the teacher ends most texts at once",
-                      std::to_string(options.tokens) + " tokens", std::to_string(written), "try `prompt: none`");
+                      std::to_string(options.tokens) + " tokens", std::to_string(at.written), "try `prompt: none`");
   return dataset;
 }
 

@@ -7,6 +7,8 @@ namespace attar {
 
 // The words this process was started with, quoted for a shell.
 std::string command_line();
+// A word as a shell takes it.
+std::string shell_quoted(const std::string& word);
 
 // JSON: versions of Attar, LibTorch and the compiler; the processor, its instruction set and the threads used.
 std::string machine_json(int threads);

@@ -4,6 +4,7 @@
 
 #include "compress/checkpoint.h"
 #include "distill/train.h"
+#include "recipes/data/kept_documents.h"
 #include "recipes/data/splits.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/data/teacher_writes.h"
@@ -83,14 +84,15 @@ void make_teacher(RunState& state, const std::string& directory) {
 }
 
 void write_text(RunState& state, const runtime::Model& model, runtime::Workspace& work,
-                const std::vector<DataSource>& sources, uint64_t split, TokenDataset& dataset) {
+                const std::vector<DataSource>& sources, uint64_t split, const std::string& path,
+                TokenDataset& dataset) {
   for (size_t i = 0; i < sources.size(); ++i) {
     if (!sources[i].teacher_writes) continue;
     const TeacherWrites& options = *sources[i].teacher_writes;
     TeacherPrompts prompts{.documents = {}, .chat_template = recipe_template(state.recipe)};
     if (!options.prompts.empty()) prompts.documents = recipe_documents(state.recipe, options.prompts);
     TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(state.recipe.seed),
-                                           split * 256 + i, work, state.progress);
+                                           split * 256 + i, work, state.progress, path + "-" + std::to_string(i));
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
       throw usage_error(state.recipe.path, "teacher_writes of one split differ in signal_top_k");
     dataset.signal_k = part.signal_k;
@@ -128,7 +130,7 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
     const runtime::LoadOptions options{.numerics = numerics_of(*numerics, "teacher_writes.numerics")};
     const runtime::Model model = runtime::Model::load(*state.teacher, options, pool);
     runtime::Workspace work(model, pool);
-    write_text(state, model, work, sources, split, dataset);
+    write_text(state, model, work, sources, split, path, dataset);
     drop_overlapping(dataset, tokenizer, splits);
   }
   append(read_files(state, sources, split, tokenizer, splits), dataset);
@@ -144,6 +146,7 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
   const Json dropped = {{"in_evaluation", splits.in_evaluation}, {"in_train", splits.in_train}};
   write_file_atomically(path + ".dropped.json", dropped.dump() + "\n");
   write_dataset(path + ".h5", dataset);
+  for (size_t i = 0; i < sources.size(); ++i) remove_kept_documents(path + "-" + std::to_string(i));
   return dataset;
 }
 

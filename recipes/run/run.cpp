@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "recipes/run/folder/kept_recipe.h"
 #include "recipes/run/machine.h"
+#include "recipes/run/resumable.h"
 #include "recipes/run/run_report.h"
 #include "recipes/run/run_state.h"
 #include "recipes/schema/inputs.h"
@@ -87,18 +89,23 @@ size_t first_stage_to_run(RunState& state) {
 }
 
 // Where and how this run was started, each start a command.
-std::string environment_json(const RunFolder& folder, int threads) {
+std::string environment_json(const RunFolder& folder, const Recipe& recipe, int threads) {
   const std::string path = folder.file("env.json");
-  Json commands = Json::array();
+  Json commands = Json::array(), origin;
   if (std::filesystem::exists(path)) {
     const Json before = Json::parse(read_file(path), nullptr, false);
-    if (before.is_object()) commands = before.value("commands", Json::array());
+    if (before.is_object()) {
+      commands = before.value("commands", Json::array());
+      origin = before.value("recipe", Json());
+    }
   }
+  if (!origin.is_object()) origin = Json::parse(origin_json(origin_of(recipe)));  // a resume keeps the first
   if (const std::string command = command_line(); commands.empty() || commands.back() != command)
     commands.push_back(command);
   Json json = Json::parse(machine_json(threads));
   json["folder"] = std::filesystem::current_path().string();
   json["commands"] = commands;
+  json["recipe"] = origin;
   return json.dump(1) + "\n";
 }
 
@@ -141,7 +148,7 @@ RunOutcome run_recipe(const Recipe& given, const RunOptions& options, const Prog
   const RecipeInputs inputs = open_inputs(recipe);
   RunFolder folder(path, resolved_yaml(recipe), folder_of_paths(recipe), inputs.sha256, options.resume);
   const int threads = options.threads > 0 ? options.threads : default_threads();
-  write_file_atomically(folder.file("env.json"), environment_json(folder, threads));
+  write_file_atomically(folder.file("env.json"), environment_json(folder, recipe, threads));
 
   const RunLog log(options.log, folder.file("log.txt"));
   log.write(LogLevel::Info, "Attar " ATTAR_VERSION " runs " + recipe.name + " on " + std::to_string(threads) +
@@ -149,11 +156,15 @@ RunOutcome run_recipe(const Recipe& given, const RunOptions& options, const Prog
   StagePlace place(progress ? planned_seconds(recipe, options, inputs) : std::vector<double>());
   const Progress watched = place.watching(log.watching(progress));
   RunState state{recipe, inputs, options, folder, watched, log, threads};
+  const std::string nothing = "nothing to resume in " + path + ": it starts from the beginning";
   return log.around([&] {
-    const std::vector<StageRecord> records = run_stages(state, place);
-    RunOutcome outcome = write_report(state, records);
-    log.write(LogLevel::Info, outcome.gates_passed ? "done" : "done; a gate was missed");
-    return outcome;
+    return resumable("attar run --resume " + shell_quoted(path) + " goes on", [&] {
+      if (options.resume && folder.began_here()) report(watched, {.stage = "run", .unit = {}, .message = nothing});
+      const std::vector<StageRecord> records = run_stages(state, place);
+      RunOutcome outcome = write_report(state, records);
+      log.write(LogLevel::Info, outcome.gates_passed ? "done" : "done; a gate was missed");
+      return outcome;
+    });
   });
 }
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
+#include "prune/kept_cuts.h"
 #include "prune/vocabulary.h"
 #include "recipes/run/qad.h"
 #include "recipes/run/run_state.h"
@@ -109,10 +110,12 @@ void restore_student(RunState& state, const std::string& name) {
 StageRecord run_stage(RunState& state, const std::string& name, const PruneOptions& options) {
   const TokenDataset data =
       joined(state.in_student_vocabulary(state.calibration), state.in_student_vocabulary(state.train));
-  const PruneResult pruned = prune(state.student, state.tokenizer, data, options, state.threads, state.progress);
+  const PruneResult pruned = prune(state.student, state.tokenizer, data, options, state.threads, state.progress,
+                                   state.folder.checkpoints(name));
   if (!pruned.kept_tokens.empty()) state.kept_tokens = composed(state.kept_tokens, pruned.kept_tokens);
   write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer, state.export_info().provenance,
                    {}, kept_tokens_json(state).dump());
+  remove_cuts(state.folder.checkpoints(name));
   const Json results = {{"parameters_before", pruned.parameters_before},
                         {"parameters_after", pruned.parameters_after},
                         {"vocabulary", state.student.config.vocab_size},

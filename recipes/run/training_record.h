@@ -5,7 +5,7 @@
 #include <string>
 
 #include "distill/train.h"
-#include "recipes/run/run_folder.h"
+#include "recipes/run/folder/run_folder.h"
 
 namespace attar {
 

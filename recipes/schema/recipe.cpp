@@ -406,9 +406,10 @@ ReadRecipe read_text(const std::string& text, const std::string& path, const std
     given_values.emplace_back(apply_override(root, assignment), assignment);
   int64_t n_nodes = 0;
   check_extent(root, 0, n_nodes, path);
-  for (const auto& [node, text] : given_values) reader.note_override(node, text);
+  for (const auto& [node, assignment] : given_values) reader.note_override(node, assignment);
   Recipe recipe;
   recipe.file = recipe.path = path;
+  recipe.overrides = overrides;
   recipe.name = std::filesystem::path(path).stem().string();
   read_recipe(root, reader, recipe);
   if (const int64_t tokens = calibration_tokens(recipe);

@@ -127,6 +127,7 @@ struct Recipe {
   std::string about;  // one line, for lists
   std::string file;   // as messages call it
   std::string path;   // relative paths start at the folder of this one: of the file, or as its `paths_from` says
+  std::vector<std::string> overrides{};  // that it was read with
   int64_t seed = 0;
   ModelRecipe teacher;
   std::optional<ModelRecipe> student;

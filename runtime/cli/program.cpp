@@ -7,6 +7,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <new>
 
@@ -21,9 +23,19 @@ namespace {
 
 volatile sig_atomic_t g_signals = 0;  // set by the handler, which may touch nothing else
 
+std::atomic<const char*> g_answer{nullptr};
+static_assert(std::atomic<const char*>::is_always_lock_free, "a handler reads it");
+
 void on_signal(int) {
   g_signals = g_signals + 1;
   if (g_signals > 1) ::_exit(static_cast<int>(ErrorKind::Interrupted));
+  const char* answer = g_answer;
+  if (answer == nullptr) return;
+  const int before = errno;
+  size_t length = 0;
+  while (answer[length] != '\0') ++length;
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, answer, length);
+  errno = before;
 }
 
 // A closed standard stream gives its number to the next file that is opened: what is printed would go there, over a
@@ -149,6 +161,10 @@ void check_output() {
 
 bool interrupted() {
   return g_signals > 0;
+}
+
+void answer_interrupts_with(const char* line) {
+  g_answer = line;
 }
 
 Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)

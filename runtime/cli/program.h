@@ -68,4 +68,8 @@ void check_output();
 // True after the first Ctrl-C or SIGTERM; the second one ends the program at once.
 bool interrupted();
 
+// What the first one answers on stderr, at once: a line of this lifetime, which ends the program's progress. nullptr,
+// as at the start: nothing.
+void answer_interrupts_with(const char* line);
+
 }  // namespace attar::cli

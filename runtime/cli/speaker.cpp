@@ -28,11 +28,12 @@ Speaker::Speaker(const SpeakerOptions& options, const GlobalOptions& global)
     : options_(options),
       progress_(terminal_progress(global)),
       pool_(global.thread_count()),
-      model_(runtime::Model::load(ModelFile::open(options.model), {}, pool_)),
+      model_(runtime::Model::load(ModelFile::open(options.model, global.hub), {}, pool_)),
       work_(model_, pool_),
       cache_(model_),
       reader_(model_.tokenizer(),
               {.chat_template = options.chat_template, .special = options.special, .day = Day::Today}) {
+  answer_interrupts_with(nullptr);  // text stops at its next token
   const int64_t longest = model_.config().context_length;
   if (options.context > longest)
     throw usage_error("--context", "is longer than the model's context", "at most " + std::to_string(longest),

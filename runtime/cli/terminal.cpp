@@ -71,6 +71,7 @@ class Line {
     if (event.stage != stage_ || event.total != total_ || event.done < done_) begin(event, now);
     done_ = event.done;
     if (!event.message.empty()) note(event.message);
+    if (event.unit.empty()) return;  // no more than a message
     const bool finished = event.total > 0 && event.done >= event.total;
     if (finished ? ended_ : seconds_between(shown_, now) < (live_ ? kLiveInterval_s : kPlainInterval_s)) return;
     shown_ = now;
@@ -147,7 +148,10 @@ class Line {
 
 Progress terminal_progress(const GlobalOptions& global) {
   if (global.quiet) return [](const Event&) { return interrupted() ? Flow::Stop : Flow::GoOn; };
-  const auto line = std::make_shared<Line>(::isatty(STDERR_FILENO) == 1);
+  const bool live = ::isatty(STDERR_FILENO) == 1;
+  answer_interrupts_with(live ? "\r\033[Kstopping after this step; again to quit now\n"
+                              : "stopping after this step; again to quit now\n");
+  const auto line = std::make_shared<Line>(live);
   return [line](const Event& event) {
     line->show(event);
     if (!interrupted()) return Flow::GoOn;

@@ -1,8 +1,10 @@
 #include "runtime/judge/verify.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <functional>
+#include <span>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
@@ -10,6 +12,7 @@
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/judge/score.h"
+#include "runtime/judge/scored_so_far.h"
 #include "runtime/judge/standard_error.h"
 #include "runtime/kernels/vocabulary_math.h"
 
@@ -189,6 +192,32 @@ class Judge {
 
   Fidelity fidelity() const;
 
+  // Where the judge stands, in front of a window: `place` in the text, counts, and sums, without the positions.
+  ScoredSoFar mark(std::vector<int64_t> place) const {
+    place.insert(place.end(), {scored(), windows_, skipped_});
+    return {.counts = std::move(place),
+            .numbers = {teacher_.score.nats, teacher_.score.bytes, student_.score.nats, student_.score.bytes}};
+  }
+  // The mark with its positions, for a run that goes on from there.
+  ScoredSoFar until(ScoredSoFar mark) const {
+    const int64_t n = mark.counts[mark.counts.size() - 3];
+    for (const Position& p : std::span(positions_).first(static_cast<size_t>(n)))
+      mark.numbers.insert(mark.numbers.end(),
+                          {p.kl, p.dropped, p.teacher_nll, p.student_nll, p.overlap5, p.same_top ? 1.0 : 0.0});
+    return mark;
+  }
+  // -> the place
+  std::vector<int64_t> restore(const ScoredSoFar& scored) {
+    const size_t n = scored.counts.size();
+    assert(n >= 3 && scored.numbers.size() == 4 + 6 * static_cast<size_t>(scored.counts[n - 3]));  // its hash is right
+    windows_ = scored.counts[n - 2], skipped_ = scored.counts[n - 1];
+    const double* next = scored.numbers.data();
+    for (Side* side : {&teacher_, &student_}) side->score.nats = *next++, side->score.bytes = *next++;
+    for (int64_t i = 0; i < scored.counts[n - 3]; ++i, next += 6)
+      positions_.push_back({next[0], next[1], next[2], next[3], next[4], next[5] != 0.0});
+    return {scored.counts.begin(), scored.counts.end() - 3};
+  }
+
  private:
   // Rows are compared where both models stand at the same byte and the next token is the same for both.
   void compare_part(const TwoTokens& window, const Stretch& part) {
@@ -299,9 +328,17 @@ void add_note(const std::string& note, VerifyResults& results) {
   if (std::find(results.notes.begin(), results.notes.end(), note) == results.notes.end()) results.notes.push_back(note);
 }
 
+// All that decides what is scored.
+std::string identity_of(const ModelFile& teacher, const ModelFile& student, const VerifyOptions& options,
+                        const std::string& mode, const std::string& text_sha256) {
+  return sha256(mode + ";" + std::to_string(options.context) + ";" + std::to_string(options.max_tokens) + ";" +
+                options.chat_template + ";" + text_sha256 + ";" + teacher.content_hash() + ";" +
+                student.content_hash());
+}
+
 Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics numerics,
                   const std::vector<Document>& text, const VerifyOptions& options, ThreadPool& threads,
-                  VerifyResults& results, const Progress& progress) {
+                  VerifyResults& results, const Progress& progress, const std::string& kept) {
   const char* stage = numerics == Numerics::Fp32 ? "verify fp32" : "verify deployed";
   report(progress, {.stage = stage, .unit = "tokens"});
   Judge judge(teacher, student, numerics, threads);
@@ -322,13 +359,33 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
         progress,
         {.stage = stage, .unit = "tokens", .done = std::min(total, judge.scored() + judge.skipped()), .total = total});
   };
-  for (const TwoTokens& document : documents) {
-    Stretch at;
-    bool more = true;
-    while (more && left() > 0)
-      more = judge.score_next(
-          document, at, std::min(static_cast<size_t>(options.context), judge.window_for(document, at, left())), tell);
+  size_t document = 0;
+  Stretch at;
+  const std::string identity = kept.empty() ? "" : identity_of(teacher, student, options, stage, results.text_sha256);
+  if (const auto before = kept.empty() ? std::nullopt : take_scored(kept, identity)) {
+    const std::vector<int64_t> place = judge.restore(*before);
+    document = static_cast<size_t>(place.at(0));
+    at.teacher_end = static_cast<size_t>(place.at(1)), at.student_end = static_cast<size_t>(place.at(2));
   }
+  const auto mark = [&] {
+    return judge.mark(
+        {static_cast<int64_t>(document), static_cast<int64_t>(at.teacher_end), static_cast<int64_t>(at.student_end)});
+  };
+  ScoredSoFar whole = mark();  // in front of the window that is scored
+  try {
+    for (; document < documents.size(); ++document, at = {}) {
+      bool more = true;
+      while (more && left() > 0) {
+        whole = mark();
+        const size_t most = judge.window_for(documents[document], at, left());
+        more = judge.score_next(documents[document], at, std::min(static_cast<size_t>(options.context), most), tell);
+      }
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::Interrupted && !kept.empty()) keep_scored(kept, identity, judge.until(whole));
+    throw;
+  }
+  if (!kept.empty()) keep_scored(kept, identity, judge.until(mark()));
   if (judge.scored() == 0)
     throw input_error("--data", "holds no position that both models predict", "a text of at least two tokens");
   report(progress, {.stage = stage, .unit = "tokens", .done = total, .total = total});
@@ -349,7 +406,8 @@ bool is_verified(const VerifyOptions& options, Numerics mode) {
 }
 
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
-                     const VerifyOptions& options, ThreadPool& threads, const Progress& progress) {
+                     const VerifyOptions& options, ThreadPool& threads, const Progress& progress,
+                     const std::string& kept) {
   const FloatEnvironment floats;
   const int64_t longest = std::min(teacher.config().context_length, student.config().context_length);
   if (options.context > longest)
@@ -362,10 +420,13 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
   Sha256 hash;
   for (const Document& document : text) hash.add(document_text(document)).add("\n<|endoftext|>\n");
   results.text_sha256 = hash.hex();
+  const auto file_of = [&](const char* mode) { return kept.empty() ? kept : kept + "-" + mode; };
   if (is_verified(options, Numerics::Fp32))
-    results.fp32 = run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress);
+    results.fp32 =
+        run_mode(teacher, student, Numerics::Fp32, text, options, threads, results, progress, file_of("fp32"));
   if (is_verified(options, Numerics::Deployed))
-    results.deployed = run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress);
+    results.deployed =
+        run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress, file_of("deployed"));
   const Numerics of_tasks = is_verified(options, Numerics::Deployed) ? Numerics::Deployed : Numerics::Fp32;
   if (!options.tasks.empty())
     results.tasks = compare_on_tasks(teacher, student, options.tasks, options.task_items, of_tasks, threads, progress);

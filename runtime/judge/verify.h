@@ -74,8 +74,11 @@ struct VerifyResults {
 // A student with a trimmed vocabulary: its token texts are a subset of the teacher's, matched by text; the teacher is
 // restricted to them and renormalised for KL and top-k; perplexity is each model's own. Error{Input} when the
 // vocabularies do not match otherwise.
+// `kept`: the beginning of the names of files that keep what is scored, for a verification that is broken off and goes
+// on; whoever passes it removes them. "": nothing is kept.
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
-                     const VerifyOptions& options, ThreadPool& threads, const Progress& progress = {});
+                     const VerifyOptions& options, ThreadPool& threads, const Progress& progress = {},
+                     const std::string& kept = {});
 
 // Of many runs of the same work: the median, and how far the quartiles lie apart.
 struct Rate {

@@ -1,4 +1,4 @@
-#include "quantize/kept/kept_file.h"
+#include "compress/kept/kept_file.h"
 
 #include <gtest/gtest.h>
 

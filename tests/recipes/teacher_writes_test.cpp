@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
+#include "recipes/data/kept_documents.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/thread_pool.h"
 #include "tests/runtime/spoken_model.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -31,11 +34,11 @@ TokenizerData chat_tokenizer() {
 class TeacherWritesTest : public testing::Test {
  protected:
   TokenDataset write(const TeacherWrites& options, int threads = 1, const std::vector<Document>& prompts = {},
-                     double strength = 3.0, const Progress& progress = {}) {
+                     double strength = 3.0, const Progress& progress = {}, const std::string& steps = {}) {
     ThreadPool pool(threads);
     const runtime::Model model = runtime::Model::load(runtime::successor_model(chat_tokenizer(), strength), {}, pool);
     runtime::Workspace work(model, pool);
-    return write_with_teacher(model, {.documents = prompts}, options, 7, 1, work, progress);
+    return write_with_teacher(model, {.documents = prompts}, options, 7, 1, work, progress, steps);
   }
   static TeacherWrites chat(int64_t tokens, double temperature) {
     TeacherWrites options;
@@ -114,6 +117,42 @@ TEST_F(TeacherWritesTest, BeginsAtOnceHoweverMuchIsAsked) {
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::Interrupted);
     }
+  }
+}
+
+// Stopped twice, at each event in turn, and gone on with: what was delivered is not written again.
+TEST_F(TeacherWritesTest, GoesOnBehindWhatIsWritten) {
+  for (const char* prompt : {"chat", "none"}) {
+    TeacherWrites options = chat(150, 1.0);
+    options.prompt = prompt;
+    int events = 0;
+    const Progress count = [&](const Event&) { return ++events, Flow::GoOn; };
+    const TokenDataset whole = write(options, 1, {}, 3.0, count);
+    const int all = events;
+    int fewer = 0;
+    for (int stop = 1; stop < all; stop += 5) {
+      const TestFolder folder("writes");
+      for (const int after : {stop, stop / 2 + 1}) {
+        events = 0;
+        const Progress stopping = [&](const Event&) { return ++events == after ? Flow::Stop : Flow::GoOn; };
+        try {
+          write(options, 1, {}, 3.0, stopping, folder / "train-0");
+        } catch (const Error& error) {
+          EXPECT_EQ(error.kind(), ErrorKind::Interrupted);
+        }
+      }
+      events = 0;
+      const TokenDataset again = write(options, 2, {}, 3.0, count, folder / "train-0");
+      fewer += events < all ? 1 : 0;
+      ASSERT_EQ(again.documents.size(), whole.documents.size()) << prompt << " stopped at " << stop;
+      for (size_t i = 0; i < whole.documents.size(); ++i) {
+        EXPECT_EQ(again.documents[i].tokens, whole.documents[i].tokens) << prompt << " stopped at " << stop;
+        EXPECT_EQ(again.documents[i].signal_log_probs, whole.documents[i].signal_log_probs);
+      }
+      remove_kept_documents(folder / "train-0");
+      EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+    }
+    EXPECT_GT(fewer, 2) << prompt;
   }
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/judge/standard_error.h"
 #include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
+#include "tests/test_folder.h"
 
 namespace attar::runtime {
 namespace {
@@ -267,6 +268,45 @@ TEST(Verify, AsksWithinAWindow) {
   EXPECT_EQ(results.windows, 1);
   EXPECT_GE(done.size(), 5u) << "every 64 tokens";
   EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
+}
+
+// Stopped at each event in turn, and gone on with.
+TEST(Verify, GoesOnBehindItsLastWindow) {
+  const TestFolder folder("scored");
+  const ModelFile teacher = speaker(1), student = speaker(2);
+  ThreadPool pool(2);
+  VerifyOptions options;
+  options.context = 8;
+  const VerifyResults whole = verify(teacher, student, texts(), options, pool);
+  int stops = 0, gone_on = 0;
+  for (bool stopped = true; stopped;) {
+    const std::string kept = folder / std::to_string(++stops);
+    int events = 0, left = 0;
+    const Progress stop = [&](const Event&) { return ++events == stops ? Flow::Stop : Flow::GoOn; };
+    const Progress count = [&](const Event&) { return ++left, Flow::GoOn; };
+    try {
+      verify(teacher, student, texts(), options, pool, stop, kept);
+      stopped = false;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Interrupted);
+    }
+    const VerifyResults again = verify(teacher, student, texts(), options, pool, count, kept);
+    gone_on += left < stops ? 1 : 0;
+    EXPECT_EQ(again.windows, whole.windows);
+    EXPECT_EQ(again.scored_tokens, whole.scored_tokens);
+    for (const auto mode : {&VerifyResults::fp32, &VerifyResults::deployed}) {
+      const Fidelity &a = *(again.*mode), &b = *(whole.*mode);
+      EXPECT_EQ(a.kl_values, b.kl_values);
+      EXPECT_EQ(a.kl.stderr_, b.kl.stderr_);
+      EXPECT_EQ(a.perplexity.student, b.perplexity.student);
+      EXPECT_EQ(a.bits_per_byte.teacher, b.bits_per_byte.teacher);
+      EXPECT_EQ(a.top1_agreement, b.top1_agreement);
+      EXPECT_EQ(a.top5_overlap, b.top5_overlap);
+    }
+  }
+  EXPECT_GT(stops, 8);
+  EXPECT_GT(gone_on, 3) << "some windows are not scored again";
+  EXPECT_THROW(verify(teacher, speaker(3), texts(), options, pool, {}, folder / "1"), Error) << "of another student";
 }
 
 }  // namespace

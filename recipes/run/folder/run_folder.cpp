@@ -1,4 +1,4 @@
-#include "recipes/run/run_folder.h"
+#include "recipes/run/folder/run_folder.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "recipes/run/folder/kept_recipe.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
@@ -86,15 +87,28 @@ RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe
   lock_.fd = lock_folder(path);
   sweep_asides(path);
   if (!holds_work(path)) {
+    began_here_ = true;
     bind(resolved_recipe, paths_from, inputs);
-  } else if (bound_recipe() != resolved_recipe) {
-    throw usage_error(path, "holds the run of another recipe", "", "",
-                      "compare it with resolved.yaml there; choose another folder with --out, or delete this one");
+  } else if (const std::string differing = differing_from(resolved_recipe); !differing.empty()) {
+    throw usage_error(
+        path, "holds the run of another recipe: " + differing, "", "",
+        "resume it alone with attar run --resume " + path + ", choose another folder with --out, or delete this one");
   } else if (!resume) {
     throw usage_error(path, "already holds this run", "", "",
                       "add --resume to go on with it, or choose another folder with --out");
   } else {
     check_inputs(inputs);
+    if (bound_recipe() != resolved_recipe) write_recipe(resolved_recipe, paths_from);
+  }
+}
+
+std::string RunFolder::differing_from(const std::string& resolved_recipe) const {
+  if (bound_recipe() == resolved_recipe) return {};
+  try {
+    const std::string kept = kept_resolved_yaml(path_);
+    return kept == resolved_recipe ? "" : differing_keys(kept, resolved_recipe);
+  } catch (const Error& error) {  // keys that this version does not have
+    return error.what();
   }
 }
 
@@ -103,10 +117,14 @@ std::string RunFolder::bound_recipe() const {
   return text.rfind(kPathsFrom, 0) == 0 ? text.substr(text.find('\n') + 1) : text;
 }
 
+void RunFolder::write_recipe(const std::string& resolved_recipe, const std::string& paths_from) const {
+  write_file_atomically(file("resolved.yaml"), kPathsFrom + Json(paths_from).dump() + "\n" + resolved_recipe);
+}
+
 void RunFolder::bind(const std::string& resolved_recipe, const std::string& paths_from,
                      const std::map<std::string, std::string>& inputs) {
   for (const char* name : {"checkpoints", "env.json", "metrics.jsonl"}) fs::remove_all(file(name));
-  write_file_atomically(file("resolved.yaml"), kPathsFrom + Json(paths_from).dump() + "\n" + resolved_recipe);
+  write_recipe(resolved_recipe, paths_from);
   write_file_atomically(file("inputs.json"), Json(inputs).dump(1) + "\n");
 }
 

@@ -1,4 +1,4 @@
-#include "quantize/kept/text_hash.h"
+#include "compress/kept/text_hash.h"
 
 #include <span>
 

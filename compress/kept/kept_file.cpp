@@ -1,9 +1,11 @@
-#include "quantize/kept/kept_file.h"
+#include "compress/kept/kept_file.h"
+
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "quantize/kept/products_hash.h"
+#include "compress/kept/products_hash.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 
@@ -98,6 +100,44 @@ KeptFile read_kept(const std::string& path, const std::string& kind) {
   if (checksum(file) != text("sha256")) throw damaged_kept(path, "its checksum");
   if (file.kind != kind) throw input_error(path, "holds something else", kind, printable(file.kind));
   return file;
+}
+
+void write_kept(const std::string& path, const std::string& kind, const Identity& identity, const std::string& json,
+                const std::map<std::string, at::Tensor>& tensors) {
+  KeptFile file{.kind = kind, .identity = identity, .json = json};
+  std::vector<at::Tensor> held;  // contiguous, until they are written
+  for (const auto& [name, tensor] : tensors) {
+    held.push_back(tensor.detach().contiguous());
+    const TensorType type = tensor.scalar_type() == at::kDouble ? TensorType::F64 : TensorType::F32;
+    file.tensors.push_back(
+        {name, type, tensor.sizes().vec(),
+         std::span(static_cast<const std::byte*>(held.back().const_data_ptr()), held.back().nbytes())});
+  }
+  write_kept(path, std::move(file));
+}
+
+std::map<std::string, at::Tensor> tensors_of(const KeptFile& file, const std::string& path) {
+  std::map<std::string, at::Tensor> out;
+  for (const SafeTensor& stored : file.tensors) {
+    if (stored.type != TensorType::F32 && stored.type != TensorType::F64)
+      throw damaged_kept(path, "tensor " + printable(stored.name));
+    at::Tensor tensor = at::empty(stored.shape, stored.type == TensorType::F64 ? at::kDouble : at::kFloat);
+    std::vector<std::byte> buffer;
+    const std::span<const std::byte> bytes = stored.bytes.read(buffer);
+    std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(tensor.mutable_data_ptr()));
+    out[stored.name] = tensor;
+  }
+  return out;
+}
+
+std::vector<int64_t> number_list(const std::string& json, size_t n, const std::string& path) {
+  try {
+    auto list = Json::parse(json).get<std::vector<int64_t>>();
+    const bool whole = std::all_of(list.begin(), list.end(), [](int64_t one) { return one >= 0; });
+    if (whole && (n == 0 || list.size() == n)) return list;
+  } catch (const Json::exception&) {
+  }
+  throw damaged_kept(path, "its values");
 }
 
 Error damaged_kept(const std::string& path, const std::string& part) {

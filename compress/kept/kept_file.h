@@ -3,6 +3,10 @@
 // unchecked.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +36,19 @@ struct KeptFile {
 void write_kept(const std::string& path, KeptFile file);
 // Error{Input}: it is damaged, holds something else, or is of another version.
 KeptFile read_kept(const std::string& path, const std::string& kind);
+
+// The same of LibTorch's tensors, f32 or f64.
+void write_kept(const std::string& path, const std::string& kind, const Identity& identity, const std::string& json,
+                const std::map<std::string, at::Tensor>& tensors);
+std::map<std::string, at::Tensor> tensors_of(const KeptFile& file, const std::string& path);
+// A JSON value that is a list of `n` whole numbers >= 0; n = 0: any number of them.
+std::vector<int64_t> number_list(const std::string& json, size_t n, const std::string& path);
+
+// One file of a work that keeps no others. "": nothing is kept.
+struct KeptAt {
+  std::string path{};
+  Identity identity{};
+};
 
 // For what a checked file holds that cannot be.
 Error damaged_kept(const std::string& path, const std::string& part);

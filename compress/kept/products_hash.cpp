@@ -1,4 +1,4 @@
-#include "quantize/kept/products_hash.h"
+#include "compress/kept/products_hash.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>

@@ -18,15 +18,16 @@ struct StageRecord {
 
 class RunFolder {
  public:
-  // Creates or opens. `paths_from`: the folder at which the recipe's paths start. `inputs`: SHA-256
-  // of what the recipe takes from outside, by name. Error{Resources}: another process uses it. Error{Usage}: it holds a
-  // run and `resume` is off, a run of another recipe, or one that began with other inputs. A folder in which no work
-  // lies yet is bound anew.
+  // Creates or opens. `paths_from`: the folder at which the recipe's paths start. `inputs`: SHA-256 of what the recipe
+  // takes from outside, by name. Error{Resources}: another process uses it. Error{Usage}: it holds a run and `resume`
+  // is off, a run of another recipe (with the keys that differ), or one that began with other inputs. A folder in which
+  // no work lies yet is bound anew.
   RunFolder(const std::string& path, const std::string& resolved_recipe, const std::string& paths_from,
             const std::map<std::string, std::string>& inputs, bool resume);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
+  bool began_here() const { return began_here_; }  // no work lay there
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
   std::string checkpoints(const std::string& stage) const { return file("checkpoints/" + stage); }
@@ -40,11 +41,15 @@ class RunFolder {
 
  private:
   std::string bound_recipe() const;  // resolved.yaml without its `paths_from`
+  void write_recipe(const std::string& resolved_recipe, const std::string& paths_from) const;
   void bind(const std::string& resolved_recipe, const std::string& paths_from,
             const std::map<std::string, std::string>& inputs);
+  // Keys that the run of the folder has otherwise.
+  std::string differing_from(const std::string& resolved_recipe) const;
   void check_inputs(const std::map<std::string, std::string>& inputs) const;
 
   std::string path_;
+  bool began_here_ = false;
   struct Lock {  // let go also when the constructor refuses
     int fd = -1;
     ~Lock();

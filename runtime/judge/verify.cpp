@@ -194,27 +194,30 @@ class Judge {
 
   // Where the judge stands, in front of a window: `place` in the text, counts, and sums, without the positions.
   ScoredSoFar mark(std::vector<int64_t> place) const {
-    place.insert(place.end(), {scored(), windows_, skipped_});
+    place.insert(place.end(), {scored(), windows(), skipped_});
     return {.counts = std::move(place),
             .numbers = {teacher_.score.nats, teacher_.score.bytes, student_.score.nats, student_.score.bytes}};
   }
-  // The mark with its positions, for a run that goes on from there.
+  // The mark with its positions and the ends of its windows, for a run that goes on from there.
   ScoredSoFar until(ScoredSoFar mark) const {
-    const int64_t n = mark.counts[mark.counts.size() - 3];
+    const int64_t n = mark.counts[mark.counts.size() - 3], windows = mark.counts[mark.counts.size() - 2];
     for (const Position& p : std::span(positions_).first(static_cast<size_t>(n)))
       mark.numbers.insert(mark.numbers.end(),
                           {p.kl, p.dropped, p.teacher_nll, p.student_nll, p.overlap5, p.same_top ? 1.0 : 0.0});
+    mark.numbers.insert(mark.numbers.end(), window_ends_.begin(), window_ends_.begin() + windows);
     return mark;
   }
   // -> the place
   std::vector<int64_t> restore(const ScoredSoFar& scored) {
     const size_t n = scored.counts.size();
-    assert(n >= 3 && scored.numbers.size() == 4 + 6 * static_cast<size_t>(scored.counts[n - 3]));  // its hash is right
-    windows_ = scored.counts[n - 2], skipped_ = scored.counts[n - 1];
+    const int64_t positions = scored.counts[n - 3], windows = scored.counts[n - 2];
+    assert(scored.numbers.size() == static_cast<size_t>(4 + 6 * positions + windows));  // its hash is right
+    skipped_ = scored.counts[n - 1];
     const double* next = scored.numbers.data();
     for (Side* side : {&teacher_, &student_}) side->score.nats = *next++, side->score.bytes = *next++;
-    for (int64_t i = 0; i < scored.counts[n - 3]; ++i, next += 6)
+    for (int64_t i = 0; i < positions; ++i, next += 6)
       positions_.push_back({next[0], next[1], next[2], next[3], next[4], next[5] != 0.0});
+    for (int64_t i = 0; i < windows; ++i) window_ends_.push_back(static_cast<size_t>(*next++));
     return {scored.counts.begin(), scored.counts.end() - 3};
   }
 

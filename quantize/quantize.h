@@ -107,6 +107,10 @@ using Sensitivity = std::map<std::string, std::map<TensorType, double>>;
 QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,
                                const Sensitivity* measured = nullptr);
 
+// The whole file where each tensor takes the smallest type that a size may choose for it (options.compat, lattice,
+// keep).
+uint64_t smallest_file_bytes(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target);
+
 struct QuantizedTensor {
   TensorType type;
   std::vector<int64_t> shape;  // (out, in), rows in Hugging Face order

@@ -92,6 +92,32 @@ void add_choices(Unit& unit, const std::vector<TensorSpec>& specs, const Quantiz
   }
 }
 
+// All that a size has to choose from.
+struct Choices {
+  std::vector<TensorSpec> specs;
+  std::vector<Unit> units;
+  std::vector<knapsack::Item> items;  // of the units
+  uint64_t always_bytes = 0;          // what no choice changes
+  double all_elements = 0;
+
+  uint64_t smallest_bytes() const { return always_bytes + knapsack::smallest_bytes(items); }
+};
+
+Choices choices_of(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,
+                   const Sensitivity* measured) {
+  Choices out{.specs = tensor_specs(config), .units = {}, .items = {}, .always_bytes = target.fixed_bytes};
+  for (const TensorSpec& spec : out.specs) {
+    out.all_elements += static_cast<double>(spec.elements());
+    if (!spec.is_matrix()) out.always_bytes += stored_bytes(spec, TensorType::F32);
+  }
+  out.units = units_of(out.specs, target);
+  for (Unit& unit : out.units) {
+    add_choices(unit, out.specs, options, measured, out.all_elements);
+    out.items.push_back(unit.item);
+  }
+  return out;
+}
+
 uint64_t budget_of(const QuantizeOptions& options, double all_elements) {
   if (options.target_size) return parse_size(*options.target_size);
   return static_cast<uint64_t>(*options.target_bpw * all_elements / 8.0);
@@ -129,33 +155,22 @@ std::string compat_note(const QuantizePlan& plan) {
 
 QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,
                         const Sensitivity* measured) {
-  const std::vector<TensorSpec> specs = tensor_specs(config);
+  const Choices choices = choices_of(config, options, target, measured);
+  const auto& [specs, units, items, always_bytes, all_elements] = choices;
   QuantizePlan plan;
-  uint64_t always_bytes = target.fixed_bytes;
-  double all_elements = 0.0;
-  for (const TensorSpec& spec : specs) {
-    all_elements += static_cast<double>(spec.elements());
-    if (!spec.is_matrix()) always_bytes += stored_bytes(spec, TensorType::F32);
-  }
-  std::vector<Unit> units = units_of(specs, target);
-  std::vector<knapsack::Item> items;
-  for (Unit& unit : units) {
-    add_choices(unit, specs, options, measured, all_elements);
-    items.push_back(unit.item);
-  }
   std::optional<std::vector<size_t>> chosen;
   if (options.max_kl) {
     plan.name = "KL divergence " + std::to_string(*options.max_kl);
     chosen = knapsack::least_bytes(items, *options.max_kl);
     if (!chosen) throw usage_error("max_kl", "cannot be met", "", std::to_string(*options.max_kl), "keep F16 or F32");
   } else {
-    const uint64_t budget = budget_of(options, all_elements), smallest = always_bytes + knapsack::smallest_bytes(items);
+    const uint64_t budget = budget_of(options, all_elements);
     plan.name = "target " + (options.target_size ? *options.target_size : bpw_name(*options.target_bpw));
     plan.budget_bytes = budget;
     if (budget >= always_bytes) chosen = knapsack::least_loss(items, budget - always_bytes);
     if (!chosen)
       throw usage_error(options.target_size ? "target_size" : "target_bpw", "cannot be met",
-                        "at least " + std::to_string(smallest) + " bytes", std::to_string(budget),
+                        "at least " + std::to_string(choices.smallest_bytes()) + " bytes", std::to_string(budget),
                         "prune more, cut the vocabulary, or allow a larger file");
   }
   std::vector<TensorType> types(specs.size(), TensorType::F32);
@@ -168,6 +183,10 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
   for (size_t i = 0; i < specs.size(); ++i)
     add_entry(plan, specs[i], specs[i].is_matrix() ? kept_type(options, specs[i], types[i]) : TensorType::F32);
   return plan;
+}
+
+uint64_t smallest_file_bytes(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target) {
+  return choices_of(config, options, target, nullptr).smallest_bytes();
 }
 
 }  // namespace attar

@@ -27,6 +27,9 @@ std::vector<std::string> data_files(const Recipe& recipe) {
       const std::string& file = source.teacher_writes ? source.teacher_writes->prompts : source.file;
       if (!file.empty()) files.push_back(file);
     }
+  for (const Stage& stage : recipe.stages)
+    if (const auto* verify = std::get_if<VerifyStage>(&stage); verify != nullptr && !verify->prompts.empty())
+      files.push_back(verify->prompts);
   return files;
 }
 

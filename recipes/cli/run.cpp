@@ -39,6 +39,8 @@ void print_plan(const std::string& plan_json) {
   };
   for (const auto& stage : plan.at("stages")) row(stage, stage.at("stage"), stage.at("what"));
   row(plan.at("estimate"), "all", "estimates; nothing was run");
+  std::printf("\nThe smallest file that quantizing the teacher alone gives: %.4g MB\n",
+              plan.at("smallest_quantized_bytes").get<double>() * 1e-6);
 }
 
 int run(const Options& options, const GlobalOptions& global) {

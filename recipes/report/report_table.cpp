@@ -44,6 +44,13 @@ std::string report_table(const std::string& report_json) {
   const char* mode = results.contains("deployed") && !results.at("deployed").is_null() ? "deployed" : "fp32";
   text += "\n" + runtime::headline_title() + runtime::headline_lines(runtime::efficiency_rows(measured.dump())) +
           runtime::headline_lines(runtime::fidelity_rows(results.at(mode).dump()));
+  if (results.contains("baseline")) {
+    const Json& alone = results.at("baseline");
+    std::snprintf(line, sizeof line, "  quantizing alone, %.4g MB: KL %.5f +- %.5f, same likeliest token %.2f %%\n",
+                  alone.at("bytes").get<double>() * 1e-6, alone.at("kl").at("mean").get<double>(),
+                  alone.at("kl").at("stderr").get<double>(), 100.0 * alone.at("top1").get<double>());
+    text += line;
+  }
   for (const Json& gate : measured.value("gates", Json::array())) {
     std::snprintf(line, sizeof line, "  gate %-25s%14s %17s\n", gate.at("name").get<std::string>().c_str(),
                   ("limit " + number(gate.at("limit"))).c_str(), gate.at("pass").get<bool>() ? "passed" : "MISSED");

@@ -13,6 +13,7 @@
 #include "compress/shards.h"
 #include "export/export.h"
 #include "quantize/quantize.h"
+#include "recipes/run/baseline.h"
 #include "recipes/run/qad.h"
 #include "recipes/run/run.h"
 #include "recipes/run/run_state.h"
@@ -100,6 +101,7 @@ class Planner {
         tokenizer_(inputs.student   ? inputs.student->tokenizer()
                    : inputs.teacher ? inputs.teacher->tokenizer()
                                     : inputs.own_tokenizer),
+        teacher_tokenizer_(inputs.teacher ? inputs.teacher->tokenizer() : inputs.own_tokenizer),
         info_(export_info(recipe, inputs)),
         teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
         threads_(options.threads > 0 ? options.threads : default_threads()),
@@ -156,20 +158,7 @@ class Planner {
     const PlanTarget target = gguf_plan_target(student_, tokenizer_, info_);
     const QuantizePlan plan = plan_quantization(student_, options, target);
     gguf_bytes_ = static_cast<double>(plan.tensor_bytes() + target.fixed_bytes);
-    const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
-                                                        tokens_of(recipe_, recipe_.calibration))
-                                             : 0.0;
-    const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));
-    const bool feedback = options.preset != "fast" && tokens > 0.0;
-    Estimate estimate{.tokens = tokens,
-                      .seconds = 2.0 * (params(student_) - embedding(student_)) * tokens /
-                                     ((feedback ? kFeedbackShare : kWalkShare) * flops_) +
-                                 kSurveyPasses * params(student_) * surveyed / (kWalkShare * flops_) +
-                                 kSearchFlops * params(student_) / flops_,
-                      .memory_bytes = 4.0 * params(student_) + walk_bytes(tokens, feedback ? 2 : 1) +
-                                      (feedback ? kFitGrams * gram_bytes() : 0.0) +
-                                      static_cast<double>(plan.tensor_bytes()),
-                      .disk_bytes = 0.0};
+    Estimate estimate = quantizing(student_, options, static_cast<double>(plan.tensor_bytes()));
     std::string learned;
     if (options.preset == "learned") {
       const Estimate more = learning(qad_training(options.qad), learned);
@@ -199,15 +188,23 @@ class Planner {
     const double both = params(teacher_) + params(student_), work = 2.0 * both * tokens / flops_;
     const bool fp32 = runtime::is_verified(options, Numerics::Fp32),
                deployed = runtime::is_verified(options, Numerics::Deployed);
+    const bool baseline = options.baseline && is_more_than_quantized(recipe_);
+    const Estimate alone = baseline ? judging_baseline(tokens) : Estimate{};
     return entry("verify",
                  {.tokens = tokens,
                   .seconds = (fp32 ? work / kReadShare.fp32 : 0.0) + (deployed ? work / kReadShare.deployed : 0.0) +
-                             (options.bench ? kBenchSeconds : 0.0),
-                  .memory_bytes = (fp32 ? 4.0 : 1.0) * both + teacher_bytes_,
-                  .disk_bytes = 0.0},
-                 "about " + std::to_string(static_cast<int64_t>(tokens)) + " tokens, both models");
+                             (options.bench ? kBenchSeconds : 0.0) + alone.seconds,
+                  .memory_bytes = std::max((fp32 ? 4.0 : 1.0) * both + teacher_bytes_, alone.memory_bytes),
+                  .disk_bytes = alone.disk_bytes},
+                 "about " + std::to_string(static_cast<int64_t>(tokens)) + " tokens, both models" +
+                     (baseline ? ", and the teacher quantized alone" : ""));
   }
 
+  // The smallest file that quantizing the teacher alone gives.
+  uint64_t smallest_quantized_bytes() const {
+    return smallest_file_bytes(teacher_, quantizing_alone(recipe_),
+                               gguf_plan_target(teacher_, teacher_tokenizer_, info_));
+  }
   const Estimate& total() const { return total_; }
 
  private:
@@ -273,6 +270,28 @@ class Planner {
                             4.0 * at_once * kept * static_cast<double>(options.batch_tokens) / shards,
             .disk_bytes = (4.0 + 12.0 * checkpoints) * n};
   }
+  // Measures, a walk and a search of codes.
+  Estimate quantizing(const ModelConfig& config, const QuantizeOptions& options, double bytes) const {
+    const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
+                                                        tokens_of(recipe_, recipe_.calibration))
+                                             : 0.0;
+    const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));
+    const bool feedback = options.preset != "fast" && tokens > 0.0;
+    return {
+        .tokens = tokens,
+        .seconds =
+            2.0 * (params(config) - embedding(config)) * tokens / ((feedback ? kFeedbackShare : kWalkShare) * flops_) +
+            kSurveyPasses * params(config) * surveyed / (kWalkShare * flops_) + kSearchFlops * params(config) / flops_,
+        .memory_bytes = 4.0 * params(config) + walk_bytes(tokens, feedback ? 2 : 1) +
+                        (feedback ? kFitGrams * gram_bytes() : 0.0) + bytes,
+        .disk_bytes = 0.0};
+  }
+  // The teacher quantized to the student's size and judged, where verify does that.
+  Estimate judging_baseline(double tokens) const {
+    Estimate estimate = quantizing(teacher_, quantizing_alone(recipe_), gguf_bytes_);
+    estimate.seconds += 4.0 * params(teacher_) * tokens / (kReadShare.deployed * flops_);
+    return estimate;
+  }
   // A training of the student from the teacher or its signal, and in words what it learns from.
   Estimate learning(const DistillOptions& options, std::string& what) const {
     const bool kept =
@@ -312,6 +331,7 @@ class Planner {
   const Recipe& recipe_;
   ModelConfig teacher_, student_;
   TokenizerData tokenizer_;  // the student's
+  TokenizerData teacher_tokenizer_;
   ExportInfo info_;
   double teacher_bytes_;
   double gguf_bytes_ = 0;  // once a quantize stage was seen
@@ -346,6 +366,7 @@ std::string plan_recipe(const Recipe& recipe, const RunOptions& options, const P
                      {"name", recipe.name},
                      {"folder", options.folder.empty() ? "runs/" + recipe.name : options.folder},
                      {"stages", stages},
+                     {"smallest_quantized_bytes", planner.smallest_quantized_bytes()},
                      {"estimate",
                       {{"seconds", planner.total().seconds},
                        {"memory_bytes", planner.total().memory_bytes},

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/data/splits.h"
+#include "recipes/run/baseline.h"
 #include "recipes/run/run_state.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/model_text.h"
@@ -18,55 +19,93 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kSampleTokens = 80;
+constexpr double kRepetitionPenalty = 1.1;
 constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me three tips for sleeping well.",
                                       "Write a short story about a lost key.", "Why do leaves change colour in autumn?",
                                       "Explain what a computer program is."};
 
-// What one model answers, greedily, so that the report shows the same text each time.
-std::vector<std::string> answers(const ModelFile& file, const std::vector<std::string>& prompts, const RunState& state,
+// The beginning of a text: some words, and no line break.
+std::string beginning_of(const std::string& text) {
+  constexpr int kWords = 10;
+  size_t end = 0;
+  for (int word = 0; word < kWords && end < text.size(); ++word) end = text.find_first_of(" \n", end + 1);
+  return text.substr(0, std::min(end, text.find('\n')));
+}
+
+// What both models go on with: the recipe's own, or what fits the teacher.
+std::vector<Document> prompts_of(const RunState& state, const VerifyStage& options, bool is_chat) {
+  std::vector<Document> prompts;
+  if (!options.prompts.empty()) {
+    prompts = read_documents(recipe_relative(state.recipe, options.prompts));
+  } else if (is_chat) {
+    for (const char* question : kQuestions)
+      prompts.push_back({.text = {}, .messages = {{.role = "user", .content = question}}});
+  } else {
+    for (const Document& document : evaluation_documents(state.recipe))
+      prompts.push_back({.text = beginning_of(document_text(document))});
+  }
+  std::erase_if(prompts, [](const Document& prompt) { return prompt.text.empty() && !prompt.is_chat(); });
+  prompts.resize(std::min(prompts.size(), static_cast<size_t>(options.samples)));
+  return prompts;
+}
+
+// What one model goes on with, greedily, so that the report shows the same text each time.
+std::vector<std::string> answers(const ModelFile& file, const std::vector<Document>& prompts, const RunState& state,
                                  Event& now) {
-  const std::string chat_template = recipe_template(state.recipe);
-  const Progress& progress = state.progress;
   ThreadPool pool(state.threads);
   const runtime::Model model = runtime::Model::load(file, {}, pool);
   runtime::Workspace work(model, pool);
   const Tokenizer& tokenizer = model.tokenizer();
-  TextReader reader(tokenizer, {.chat_template = chat_template});
-  const bool is_chat = !chat_template.empty() || !tokenizer.data().chat_template.empty();
+  TextReader reader(tokenizer, {.chat_template = recipe_template(state.recipe)});
   std::vector<std::string> out;
-  for (const std::string& prompt : prompts) {
-    const std::vector<int32_t> tokens = reader.prompt_tokens({.text = prompt, .chat = is_chat});
+  for (const Document& prompt : prompts) {
+    const std::vector<int32_t> tokens = prompt.is_chat()
+                                            ? encode(tokenizer, reader.prompt(prompt.messages, prompt.tools)).ids
+                                            : reader.prompt_tokens({.text = prompt.text});
     runtime::KvCache cache(model);
     runtime::GenerateOptions options;
     const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());
     options.max_tokens = std::clamp<int64_t>(room, 0, kSampleTokens);
     options.sampling.temperature = 0.0;
-    options.sampling.repetition_penalty = 1.1;
+    options.sampling.repetition_penalty = kRepetitionPenalty;
     const auto go_on = [&](std::string_view) {
-      report(progress, now);
+      report(state.progress, now);
       return true;
     };
-    out.push_back(tokens.empty()
-                      ? ""
-                      : runtime::generate(model, cache, tokens, options, work, go_on, inside(progress, now)).text);
+    out.push_back(
+        tokens.empty()
+            ? ""
+            : runtime::generate(model, cache, tokens, options, work, go_on, inside(state.progress, now)).text);
     ++now.done;
   }
   return out;
 }
 
-Json samples_json(const RunState& state, const ModelFile& student, int64_t count) {
-  std::vector<std::string> prompts;
-  for (const char* question : kQuestions)
-    if (static_cast<int64_t>(prompts.size()) < count) prompts.emplace_back(question);
+Json samples_json(const RunState& state, const ModelFile& student, const VerifyStage& options) {
+  const bool is_chat = !recipe_template(state.recipe).empty() || !state.teacher->tokenizer().chat_template.empty();
+  const std::vector<Document> prompts = prompts_of(state, options, is_chat);
   Json samples = Json::array();
   if (prompts.empty()) return samples;
-  Event now{.stage = "samples", .unit = "answers", .total = 2 * static_cast<int64_t>(prompts.size())};
+  Event now{.stage = "samples", .unit = "texts", .total = 2 * static_cast<int64_t>(prompts.size())};
   const std::vector<std::string> a = answers(*state.teacher, prompts, state, now),
                                  b = answers(student, prompts, state, now);
   report(state.progress, now);
-  for (size_t i = 0; i < prompts.size(); ++i)
-    samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const std::string prompt = prompts[i].is_chat() ? prompts[i].messages.back().content : prompts[i].text;
+    samples.push_back({{"prompt", prompt}, {"teacher", a[i]}, {"student", b[i]}});
+  }
   return samples;
+}
+
+// The row beside the student's, and its line in metrics.jsonl.
+void add_baseline(RunState& state, const std::string& name, const runtime::VerifyOptions& how, uint64_t student_bytes,
+                  Json& results, std::vector<std::string>& notes) {
+  const Baseline baseline = measure_baseline(state, name, how, student_bytes);
+  notes.insert(notes.end(), baseline.notes.begin(), baseline.notes.end());
+  if (baseline.results.empty()) return;
+  results["baseline"] = Json::parse(baseline.results);
+  state.folder.start_metrics(name);
+  state.folder.append_metric(Json({{"stage", name}, {"baseline", results["baseline"]}}).dump());
 }
 
 std::string measuring_program(const RunOptions& options) {
@@ -94,10 +133,12 @@ StageRecord run_stage(RunState& state, const std::string& name, const VerifyStag
   how.chat_template = options.chat_template.empty() ? recipe_template(state.recipe)
                                                     : template_path(state.recipe, options.chat_template);
   for (std::string& file : how.tasks) file = recipe_relative(state.recipe, file);
+  const std::string scored = state.folder.checkpoints(name) + "/scored";
   runtime::VerifyResults results;
   {
     ThreadPool pool(state.threads);
-    results = runtime::verify(*state.teacher, student, evaluation_documents(state.recipe), how, pool, state.progress);
+    results =
+        runtime::verify(*state.teacher, student, evaluation_documents(state.recipe), how, pool, state.progress, scored);
   }
   runtime::Speeds speeds;
   if (options.bench) {
@@ -110,11 +151,17 @@ StageRecord run_stage(RunState& state, const std::string& name, const VerifyStag
   Json measurements = document.at("measurements");
   measurements["gates"] = document.at("gates");
   if (!options.bench) measurements = {{"gates", document.at("gates")}};
-  measurements["samples"] = samples_json(state, student, options.samples);
-  return {.name = name,
-          .results = document.at("results").dump(),
-          .measurements = measurements.dump(),
-          .notes = results.notes};
+  measurements["samples"] = samples_json(state, student, options);
+  measurements["samples_decoding"] = {{"temperature", 0.0},
+                                      {"repetition_penalty", kRepetitionPenalty},
+                                      {"max_tokens", kSampleTokens},
+                                      {"numerics", "deployed"}};
+  Json verified = document.at("results");
+  std::vector<std::string> notes = results.notes;
+  if (options.baseline && is_more_than_quantized(state.recipe))
+    add_baseline(state, name, how, student.size_bytes(), verified, notes);
+  for (const char* mode : {"-fp32", "-deployed"}) std::filesystem::remove(scored + mode);
+  return {.name = name, .results = verified.dump(), .measurements = measurements.dump(), .notes = notes};
 }
 
 }  // namespace attar

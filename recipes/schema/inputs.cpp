@@ -92,6 +92,9 @@ void look_at_data(Looker& look) {
       read(std::string("data.") + name + "." + std::to_string(i),
            source.teacher_writes ? source.teacher_writes->prompts : source.file);
     }
+  for (size_t i = 0; i < look.recipe.stages.size(); ++i)
+    if (const auto* verify = std::get_if<VerifyStage>(&look.recipe.stages[i]))
+      read("stages." + std::to_string(i), verify->prompts);
 }
 
 void look_at_tasks(Looker& look) {

@@ -47,8 +47,10 @@ std::vector<std::string> named_files(const Recipe& recipe) {
     for (const DataSource& source : *split)
       files.push_back(source.teacher_writes ? source.teacher_writes->prompts : source.file);
   for (const Stage& stage : recipe.stages)
-    if (const auto* verify = std::get_if<VerifyStage>(&stage))
+    if (const auto* verify = std::get_if<VerifyStage>(&stage)) {
       files.insert(files.end(), verify->tasks.begin(), verify->tasks.end());
+      files.push_back(verify->prompts);
+    }
   return files;
 }
 

@@ -38,14 +38,22 @@ void visit_fields(ExportOptions& o, Visitor&& field) {
 struct VerifyStage : runtime::VerifyOptions {
   std::map<std::string, double> gates;
   bool bench = true;
+  bool baseline = true;
   int64_t samples = 3;
+  std::string prompts{};
 };
 template <class Visitor>
 void visit_fields(VerifyStage& o, Visitor&& field) {
   visit_fields(static_cast<runtime::VerifyOptions&>(o), field);
   field(o.gates, "gates", runtime::kGatesHelp);
   field(o.bench, "bench", "measure speed and memory of both models");
-  field(o.samples, "samples", "answers of both models to show side by side in the report");
+  field(o.baseline, "baseline",
+        "judge the teacher quantized alone to the student's size too, as the recipe quantizes: what pruning and "
+        "distilling are worth; left out where the recipe does neither");
+  field(o.samples, "samples", "texts of both models to show side by side in the report");
+  field(o.prompts, "prompts",
+        "file of what the samples begin with: chats (.jsonl with messages), or beginnings of texts (.txt); without it "
+        "questions, or where the teacher has no chat template how the evaluation text begins");
 }
 
 using Stage = std::variant<PruneOptions, DistillOptions, QuantizeOptions, ExportOptions, VerifyStage>;

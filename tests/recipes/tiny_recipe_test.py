@@ -324,6 +324,54 @@ def test_the_report_page_shows_what_the_report_says(reference):
         assert chart in page
 
 
+def words_of(text):
+    return re.findall(r"[A-Za-z]+", text)
+
+
+def test_the_tiny_models_tell_stories(reference):
+    """The samples go on with the recipe's own prompts, in words that the training text has."""
+    _, report = reference
+    spoken = set(words_of((ROOT / "recipes/text/tiny_train.txt").read_text(encoding="utf-8")))
+    prompts = (ROOT / "recipes/text/tiny_prompts.txt").read_text(encoding="utf-8").split("\n<|endoftext|>\n")
+    measured = report["measurements"]["stages"][-1]["measurements"]
+    assert [sample["prompt"] for sample in measured["samples"]] == [prompts[0]] and measured["samples_decoding"]["temperature"] == 0
+    for model in ("teacher", "student"):
+        words = words_of(measured["samples"][0][model])
+        assert len(words) >= 30 and sum(word in spoken for word in words) >= 0.9 * len(words), words
+
+
+def test_samples_without_prompts_begin_as_the_evaluation_text_does(reference, tmp_path):
+    report = run(tmp_path / "run", trained(reference), "stages.verify.prompts=''", "stages.verify.samples=2", "stages.verify.baseline=false")
+    samples = report["measurements"]["stages"][-1]["measurements"]["samples"]
+    held_out = (ROOT / "recipes/text/tiny_held_out.txt").read_text(encoding="utf-8").split("\n<|endoftext|>\n")
+    assert len(samples) == 2 and all(story.startswith(sample["prompt"]) and 8 <= len(sample["prompt"].split()) <= 10 for story, sample in zip(held_out, samples, strict=False))
+    assert "baseline" not in report["results"]["stages"][-1]["results"]
+    missing = attar("run", RECIPE, "stages.verify.prompts=none.txt", "--out", tmp_path / "none", "--quiet")
+    assert missing.returncode == 3 and "none.txt" in missing.stderr
+
+
+def test_quantizing_alone_stands_beside_the_student(reference, tmp_path):
+    folder, report = reference
+    verified = report["results"]["stages"][-1]["results"]
+    alone, student_bytes = verified["baseline"], (folder / "export/model.gguf").stat().st_size
+    assert 0.9 * student_bytes < alone["bytes"] <= student_bytes and alone["kl"]["mean"] > 0 and 0 < alone["top1"] < 1
+    by_hand = tmp_path / "alone.gguf"
+    arguments = ["--target-size", f"{student_bytes}B", "--keep", "embedding=Q8_0", "--preset", "fast", "--no-importance"]
+    assert attar("quantize", folder / "checkpoints/0-teacher/final", "-o", by_hand, *arguments, "--quiet").returncode == 0
+    compared = attar(
+        "verify", folder / "checkpoints/0-teacher/final", by_hand, "--data", ROOT / "recipes/text/tiny_held_out.txt", "--context", 256, "--no-bench", "--json", "--quiet"
+    )
+    plain = json.loads(compared.stdout)["results"]["deployed"]["kl"]["mean"]
+    assert alone["kl"]["mean"] < 1.2 * plain  # the recipe's own way of quantizing is no worse than the plainest
+    assert any(line.get("baseline") == alone for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()))
+    assert re.search(r"quantizing alone, [0-9.]+ MB: KL [0-9.]+", attar("report", folder).stdout)
+    plan = json.loads(attar("run", RECIPE, *QUICK, trained(reference), "--dry-run", "--json").stdout)
+    refused = attar("quantize", folder / "checkpoints/0-teacher/final", "-o", by_hand, "--target-size", "1KB", *arguments[2:], "--quiet")
+    least = int(re.search(r"at least (\d+) bytes", refused.stderr)[1])
+    assert plan["smallest_quantized_bytes"] == pytest.approx(least, rel=0.01)
+    assert f"{plan['smallest_quantized_bytes'] * 1e-6:.4g} MB" in attar("run", RECIPE, "--dry-run").stdout
+
+
 def test_a_folder_in_use_is_left_alone(tmp_path):
     folder = tmp_path / "run"
     first = subprocess.Popen([str(BIN / "attar"), "run", RECIPE, *QUICK, "--out", str(folder), "--quiet"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -361,7 +409,7 @@ def test_distillation_mends_what_pruning_broke(reference, tmp_path):
             "--against",
             tmp_path / "run/export/model.gguf",
             "--data",
-            ROOT / "recipes/text/held_out.txt",
+            ROOT / "recipes/text/tiny_held_out.txt",
             "--context",
             "256",
             "--max-tokens",

@@ -57,11 +57,12 @@ std::string plan(py::kwargs given) {
 std::string prune_call(py::kwargs given) {
   CommandOptions command = take_command(given, "model", "data");
   command.to = take<std::string>(given, "to");
+  const bool resume = take<bool>(given, "resume");
   Watch watch = take_watch(given);
   command.text = take_options<TextDataOptions>(given);
   const auto options = take_options<PruneOptions>(given);
   refuse_rest(given, "prune");
-  return watch.call([&](const Progress& progress) { return prune_model(command, options, progress); });
+  return watch.call([&](const Progress& progress) { return prune_model(command, options, progress, resume); });
 }
 
 std::string quantize_call(py::kwargs given) {

@@ -18,6 +18,7 @@ def prune(
     out: Path,
     *,
     data: Paths = (),
+    resume: bool = False,
     force: bool = False,
     to: str = "",
     # fields of prune
@@ -41,6 +42,7 @@ def prune(
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     out: what to write: a file ending in .gguf, or a folder.
     data: text to measure the model on: files, folders or patterns (.txt or .jsonl, also .gz).
+    resume: go on behind the last cut in OUT.steps, where Ctrl-C, an exception of `progress` or a crash left it.
     force: write over an `out` that is there.
     to: the tensor type of a GGUF; F16 without it.
     seed, threads, progress: as everywhere (help(attar)).

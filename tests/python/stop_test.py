@@ -74,6 +74,20 @@ def test_quantize_goes_on_to_the_same_bytes(teacher, text, tmp_path):  # noqa: F
     assert content(tmp_path / "broken.gguf")["broken.gguf"] == content(tmp_path / "whole.gguf")["whole.gguf"]
 
 
+def test_prune_goes_on_to_the_same_bytes(teacher, text, tmp_path):  # noqa: F811
+    def prune(name, **more):
+        return attar.prune(teacher, tmp_path / name, data=text, drop_layers=1, drop_ffn=0.5, round_channels=32, **more)
+
+    with pytest.raises(Enough):
+        prune("broken", progress=raises_after(3, "prune"))
+    assert list((tmp_path / "broken.steps").glob("cuts-*"))
+    with usage("broken.steps", "already holds", "resume=True"):
+        prune("broken")
+    resumed, whole = prune("broken", resume=True), prune("whole")
+    assert resumed == {**whole, "directory": str(tmp_path / "broken")} and not (tmp_path / "broken.steps").exists()
+    assert content(tmp_path / "broken") == content(tmp_path / "whole")
+
+
 def short_run(folder, **more):
     changes = ["teacher.pretrain.tokens=3000", "stages.distill.tokens=1000", "stages.verify.gates={}", "stages.verify.max_tokens=600"]
     return attar.run(ROOT / "recipes/tiny.yaml", *QUICK, *changes, out=folder, **more)

@@ -157,7 +157,7 @@ class PyModel {
                                             .day = Day::Today});
     auto options = take_options<runtime::GenerateOptions>(given);
     options.seed = take(given, "seed", options.seed);
-    refuse_rest<runtime::GenerateOptions>(given, "generate", {"prompt", "chat", "system", "special", "seed"});
+    refuse_rest(given, "generate");
     runtime::check(options.sampling);
     if (options.max_tokens < 0)
       throw usage_error("max_tokens", "is negative", "0 or more", std::to_string(options.max_tokens));
@@ -226,7 +226,7 @@ std::string verify_call(py::kwargs given) {
   const int threads = take_threads(given);
   Watch watch = take_watch(given);
   const auto options = take_options<runtime::VerifyOptions>(given);
-  refuse_rest<runtime::VerifyOptions>(given, "verify", {"teacher", "student", "data", "gates", "bench", "threads"});
+  refuse_rest(given, "verify");
   runtime::check_gates(gates, options, bench);
   const std::string program = runtime_program();
   return watch.call([&](const Progress& progress) {

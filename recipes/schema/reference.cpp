@@ -36,14 +36,15 @@ std::string values_of(const Json& value) {
   if (value.contains("enum")) return joined(value["enum"]);
   if (value.contains("anyOf")) return values_of(value["anyOf"].back());
   if (const std::string range = range_of(value); !range.empty()) return range;
-  const Json type = value.value("type", Json());
+  const std::string type = value.contains("type") && value["type"].is_string() ? value["type"].get<std::string>() : "";
   if (type == "boolean") return "true, false";
   if (type == "integer") return "a whole number";
   if (type == "number") return "a number";
   if (type == "array") return value.contains("items") ? "a list: " + values_of(value["items"]) : "a list";
   if (type == "object") {
     Json keys = Json::array();
-    for (const auto& [key, _] : value.value("properties", Json::object()).items()) keys.push_back(key);
+    if (value.contains("properties"))
+      for (const auto& [key, _] : value["properties"].items()) keys.push_back(key);
     return keys.empty() ? "a map" : "a map: " + joined(keys);
   }
   return value.contains("pattern") ? "a size, such as 60MB" : "text";

@@ -37,7 +37,7 @@ struct StoredTensor {
 struct Provenance {
   std::string name;     // general.name or the folder's name
   std::string license;  // SPDX id, "other" with a name of its own, or ""
-  std::string license_name, license_link;
+  std::string license_name{}, license_link{};
   std::vector<std::string> base_models;  // names or links of what it was made from
   std::string author;
   std::vector<std::string> languages{};  // codes: "en"

@@ -45,9 +45,13 @@ void print_notes(const Json& json) {
 void print_fallbacks(const Json& json, Detail detail) {
   const auto all = json.value("fallbacks", std::vector<std::string>());
   if (all.empty()) return;
-  const std::vector<std::string> lines = detail == Detail::All ? all : grouped_fallbacks(all);
-  for (const std::string& fallback : lines) line("fallback", fallback);
-  if (detail == Detail::Brief) line("", "(--verbose names them)");
+  if (detail == Detail::All) {
+    for (const std::string& fallback : all) line("fallback", fallback);
+    return;
+  }
+  std::string text;
+  for (const std::string& group : grouped_fallbacks(all)) text += group + "; ";
+  line("fallbacks", text + "--verbose names them");
 }
 
 void print_tensors(const Json& tensors) {

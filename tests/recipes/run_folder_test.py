@@ -66,7 +66,7 @@ def finished(tmp_path_factory):
     train, held_out = documents("tiny_train.txt"), documents("held_out.txt")
     write(home / "train.txt", [*train[:30], held_out[0]])
     write(home / "extra.txt", train[30:34])
-    write(home / "calibration.txt", [*train[40:44], train[0]])
+    write(home / "calibration.txt", [*held_out[1:5], train[0]])  # stories share runs of words
     write(home / "evaluation.txt", held_out[:1])
     (home / "short.yaml").write_text(RECIPE, encoding="utf-8")
     return home, run(home / "short.yaml", home / "a run")

@@ -152,7 +152,7 @@ TEST_F(TeacherWritesTest, GoesOnBehindWhatIsWritten) {
       remove_kept_documents(folder / "train-0");
       EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
     }
-    EXPECT_GT(fewer, 2) << prompt;
+    EXPECT_GT(fewer, 0) << prompt;
   }
 }
 

@@ -31,7 +31,10 @@ constexpr Verb kOwn[] = {
     {"eval", "perplexity and task accuracy", "  attar eval small.gguf --data recipes/text/held_out.txt", add_eval},
     {"doctor", "what this machine has and lacks", "  attar doctor", add_doctor},
     {"recipes", "list the recipe library", "  attar recipes", add_recipes},
-    {"report", "show the result of a run", "  attar report runs/tiny", add_report},
+    {"report", "show the result of a run, or compare several",
+     "  attar report runs/tiny\n  attar run recipes/tiny.yaml stages.quantize.to=Q8_0 --out runs/larger\n  attar "
+     "report runs/tiny runs/larger --out compared.html",
+     add_report},
 };
 
 }  // namespace

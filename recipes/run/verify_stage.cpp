@@ -18,6 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kSampleTokens = 80;
+constexpr double kRepetitionPenalty = 1.1;
 constexpr const char* kQuestions[] = {"What is the capital of France?", "Give me three tips for sleeping well.",
                                       "Write a short story about a lost key.", "Why do leaves change colour in autumn?",
                                       "Explain what a computer program is."};
@@ -41,7 +42,7 @@ std::vector<std::string> answers(const ModelFile& file, const std::vector<std::s
     const int64_t room = model.config().context_length - static_cast<int64_t>(tokens.size());
     options.max_tokens = std::clamp<int64_t>(room, 0, kSampleTokens);
     options.sampling.temperature = 0.0;
-    options.sampling.repetition_penalty = 1.1;
+    options.sampling.repetition_penalty = kRepetitionPenalty;
     const auto go_on = [&](std::string_view) {
       report(progress, now);
       return true;
@@ -67,6 +68,12 @@ Json samples_json(const RunState& state, const ModelFile& student, int64_t count
   for (size_t i = 0; i < prompts.size(); ++i)
     samples.push_back({{"prompt", prompts[i]}, {"teacher", a[i]}, {"student", b[i]}});
   return samples;
+}
+
+Json size_json(const ModelFile& file) {
+  return {{"bytes", file.size_bytes()},
+          {"parameters", file.config().parameter_count()},
+          {"bits_per_weight", file.bits_per_weight()}};
 }
 
 std::string measuring_program(const RunOptions& options) {
@@ -110,10 +117,13 @@ StageRecord run_stage(RunState& state, const std::string& name, const VerifyStag
   measurements["gates"] = document.at("gates");
   if (!options.bench) measurements = {{"gates", document.at("gates")}};
   measurements["samples"] = samples_json(state, student, options.samples);
-  return {.name = name,
-          .results = document.at("results").dump(),
-          .measurements = measurements.dump(),
-          .notes = results.notes};
+  measurements["samples_decoding"] = {{"temperature", 0.0},
+                                      {"repetition_penalty", kRepetitionPenalty},
+                                      {"max_tokens", kSampleTokens},
+                                      {"numerics", "deployed"}};
+  Json verified = document.at("results");
+  verified["models"] = {{"teacher", size_json(*state.teacher)}, {"student", size_json(student)}};
+  return {.name = name, .results = verified.dump(), .measurements = measurements.dump(), .notes = results.notes};
 }
 
 }  // namespace attar

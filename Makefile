@@ -15,6 +15,7 @@ help:  ## this list
 	@echo "make demo    install, build, compress SmolLM2-135M and verify the result (recipes/smollm2-nano.yaml)"
 	@echo "make test    install, build, run every test but the slow ones"
 	@echo "make test-slow  those: the package as pip installs it"
+	@echo "make browser install Chromium, in which the tests look at the report's pages; make test does it where it may"
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
 	@echo "make bench-quantize TEACHER=F16.gguf CALIBRATION='A B' EVALUATION=C  speed of the encoders and what quantizing loses, beside llama.cpp's"
@@ -28,9 +29,14 @@ demo: build  ## the main job, on a real model
 	$(BUILD)/bin/attar run recipes/smollm2-nano.yaml --resume
 
 .PHONY: test
-test: build  ## every test but the slow ones; what was skipped is listed with its reason
+test: build browser  ## every test but the slow ones; what was skipped is listed with its reason
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	$(PYTHON) -m pytest -q -rs -n $(JOBS) --dist loadfile -m 'not slow' tests
+
+# A quarter of a minute and 440 MB, so for tests alone; without it the tests that look at the report's pages are skipped.
+.PHONY: browser
+browser:  ## Chromium, in which the tests look at the report's pages
+	@$(MAKE) --no-print-directory apt APT_LIST="chromium chromium-driver" || echo "Without Chromium the tests of the report's pages are skipped."
 
 .PHONY: test-slow
 test-slow: build  ## the package as pip installs it

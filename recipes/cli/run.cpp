@@ -1,9 +1,8 @@
-// run, report.
+// run.
 #include "recipes/run/run.h"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -12,14 +11,11 @@
 #include "recipes/run/folder/kept_recipe.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
-#include "runtime/base/input_file.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 
 namespace attar::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct Options {
   std::string recipe, out;
@@ -88,19 +84,6 @@ Action add_run(CLI::App& command, const GlobalOptions& global) {
   command.add_flag("--dry-run", options->dry_run, "print the plan with time, memory and disk, and stop");
   visit_fields(options->log, FlagAdder(command));
   return [options, &global] { return run(*options, global); };
-}
-
-Action add_report(CLI::App& command, const GlobalOptions& global) {
-  const auto folder = std::make_shared<std::string>();
-  command.add_option("RUN", *folder, "a run folder, such as runs/tiny")->required();
-  return [folder, &global] {
-    const std::string path = *folder + "/report.json";
-    if (!fs::exists(path)) throw input_error(*folder, "holds no report", "a finished run");
-    const std::string report = read_file(path);
-    std::printf("%s", global.json ? report.c_str() : report_table(report).c_str());
-    if (!global.json) std::printf("\nreport  %s/report.html\n", folder->c_str());
-    return 0;
-  };
 }
 
 }  // namespace attar::cli

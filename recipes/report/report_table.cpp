@@ -1,62 +1,63 @@
+// A run on the terminal.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "recipes/report/report.h"
+#include "recipes/report/run_summary.h"
 #include "runtime/judge/headline.h"
 
 namespace attar {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-std::string number(double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%g", value);
+std::string stage_lines(const Json& report) {
+  std::string text;
+  char line[256];
+  for (const Json& stage : report.at("measurements").at("stages")) {
+    const Json& spent = stage.at("measurements");
+    std::snprintf(line, sizeof line, "  %-14s %8.1f s %8.0f MB\n", text_at(stage, "name").c_str(),
+                  spent.value("seconds", 0.0), spent.value("peak_rss_bytes", 0.0) * 1e-6);
+    text += line;
+  }
   return text;
 }
 
-// The last verify stage of a report, or nullptr.
-const Json* last_verify(const Json& report) {
-  const Json* found = nullptr;
-  for (const Json& stage : report.at("stages"))
-    if (stage.at("kind") == "verify") found = &stage;
-  return found;
+// The numbers of the last verify stage.
+std::string verified_lines(const Json& report, const RunSummary& run) {
+  const Json& stages = report.at("results").at("stages");
+  for (size_t i = 0; i < stages.size(); ++i) {
+    if (text_at(stages[i], "name") != run.verify_stage) continue;
+    const Json& measured = report.at("measurements").at("stages").at(i).at("measurements");
+    std::vector<runtime::HeadlineRow> rows = runtime::efficiency_rows(measured.dump());
+    if (rows.empty())
+      rows.push_back(
+          runtime::size_row(static_cast<uint64_t>(run.teacher_bytes), static_cast<uint64_t>(run.student.bytes)));
+    return "\n" + runtime::headline_title() + runtime::headline_lines(rows) +
+           runtime::headline_lines(runtime::fidelity_rows(stages[i].at("results").at(run.numerics).dump())) +
+           runtime::headline_note();
+  }
+  return "";
 }
 
 }  // namespace
 
 std::string report_table(const std::string& report_json) {
   const Json report = Json::parse(report_json);
-  std::string text;
+  const RunSummary run = summary_of(report);
+  std::string text = stage_lines(report) + verified_lines(report, run);
   char line[256];
-  for (const Json& stage : report.at("measurements").at("stages")) {
-    const Json& spent = stage.at("measurements");
-    std::snprintf(line, sizeof line, "  %-14s %8.1f s %8.0f MB\n", stage.at("name").get<std::string>().c_str(),
-                  spent.value("seconds", 0.0), spent.value("peak_rss_bytes", 0.0) * 1e-6);
+  for (const ReportGate& gate : run.gates) {
+    std::snprintf(line, sizeof line, "  gate %-23s%18s %18s %9s\n", gate.name.c_str(),
+                  (gate.limit_is + " " + gate_limit(gate)).c_str(), gate_value(gate).c_str(),
+                  gate.pass ? "passed" : "MISSED");
     text += line;
   }
-  const Json* verify = last_verify(report.at("results"));
-  if (verify == nullptr) return text;
-  Json measured;
-  for (const Json& stage : report.at("measurements").at("stages"))
-    if (stage.at("name") == verify->at("name")) measured = stage.at("measurements");
-  const Json& results = verify->at("results");
-  const char* mode = results.contains("deployed") && !results.at("deployed").is_null() ? "deployed" : "fp32";
-  text += "\n" + runtime::headline_title() + runtime::headline_lines(runtime::efficiency_rows(measured.dump())) +
-          runtime::headline_lines(runtime::fidelity_rows(results.at(mode).dump()));
-  if (results.contains("baseline")) {
-    const Json& alone = results.at("baseline");
-    std::snprintf(line, sizeof line, "  quantizing alone, %.4g MB: KL %.5f +- %.5f, same likeliest token %.2f %%\n",
-                  alone.at("bytes").get<double>() * 1e-6, alone.at("kl").at("mean").get<double>(),
-                  alone.at("kl").at("stderr").get<double>(), 100.0 * alone.at("top1").get<double>());
-    text += line;
-  }
-  for (const Json& gate : measured.value("gates", Json::array())) {
-    std::snprintf(line, sizeof line, "  gate %-25s%14s %17s\n", gate.at("name").get<std::string>().c_str(),
-                  ("limit " + number(gate.at("limit"))).c_str(), gate.at("pass").get<bool>() ? "passed" : "MISSED");
-    text += line;
-  }
+  text += "\n" + run.name + ": " + verdict(run) + "\n";
+  for (const std::string& warning : warnings(run)) text += warning + "\n";
   return text;
+}
+
+bool report_passes(const std::string& report_json) {
+  return summary_of(Json::parse(report_json)).passes();
 }
 
 }  // namespace attar

@@ -4,6 +4,7 @@
 
 #include "compress/checkpoint.h"
 #include "distill/train.h"
+#include "recipes/data/data_record.h"
 #include "recipes/data/kept_documents.h"
 #include "recipes/data/splits.h"
 #include "recipes/data/teacher_signal.h"
@@ -150,13 +151,7 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
   return dataset;
 }
 
-void describe_split(const std::string& name, const TokenDataset& dataset, const Splits& splits, Json& results,
-                    StageRecord& record) {
-  results[name] = {{"documents", dataset.documents.size()},
-                   {"tokens", dataset.token_count()},
-                   {"loss_tokens", dataset.loss_token_count()},
-                   {"dropped", splits.in_evaluation + splits.in_train}};
-  if (dataset.signal_k > 0) results[name]["signal_numerics"] = dataset.signal_numerics;
+void describe_dropped(const std::string& name, const Splits& splits, StageRecord& record) {
   for (const auto& [count, other] :
        {std::pair(splits.in_evaluation, "the evaluation text"), std::pair(splits.in_train, "data.train")})
     if (count > 0)
@@ -185,7 +180,12 @@ StageRecord prepare_teacher(RunState& state) {
                              " documents dropped that share 13 words in a row with the evaluation text");
   }
   record.notes.insert(record.notes.end(), state.inputs.notes.begin(), state.inputs.notes.end());
-  results["name"] = state.teacher->provenance().name;
+  const Provenance& provenance = state.teacher->provenance();
+  results["model"] = teacher.model;
+  results["name"] = provenance.name;
+  results["license"] = provenance.license;
+  results["license_link"] = provenance.license_link;
+  results["base_models"] = provenance.base_models;
   results["sha256"] = state.teacher->content_hash();
   results["parameters"] = state.teacher->config().parameter_count();
   results["bytes"] = state.teacher->size_bytes();
@@ -199,14 +199,17 @@ StageRecord prepare_data(RunState& state) {
   Json results = Json::object();
   Splits splits{.evaluation = runs_of(evaluation_documents(state.recipe))};
   state.train = make_split(state, "train", state.recipe.train, kTrainSplit, tokenizer, splits);
-  describe_split("train", state.train, splits, results, record);
+  results["train"] = Json::parse(split_record(state.recipe.train, state.train, splits));
+  describe_dropped("train", splits, record);
   if (!state.recipe.calibration.empty()) splits.train = runs_of_learned_text(state.train, tokenizer);
   state.calibration = make_split(state, "calibration", state.recipe.calibration, kCalibrationSplit, tokenizer, splits);
-  describe_split("calibration", state.calibration, splits, results, record);
+  results["calibration"] = Json::parse(split_record(state.recipe.calibration, state.calibration, splits));
+  describe_dropped("calibration", splits, record);
   for (const DataSource& source : state.recipe.calibration)
     if (source.from_train > 0)
       record.notes.push_back("data.calibration: documents of data.train, drawn until they hold " +
                              std::to_string(source.from_train) + " tokens");
+  results["evaluation"] = Json::parse(evaluation_record(state.recipe, tokenizer, text_options(state.recipe)));
   record.results = results.dump();
   return record;
 }

@@ -36,20 +36,26 @@ Json provenance(const RunState& state) {
 }  // namespace
 
 RunOutcome write_report(const RunState& state, const std::vector<StageRecord>& records) {
-  Json stages = Json::array(), times = Json::array();
+  Json stages = Json::array(), times = Json::array(), gates = Json::array();
   RunOutcome outcome{.folder = state.folder.path()};
   for (const StageRecord& record : records) {
-    const Json results = Json::parse(record.results), measurements = Json::parse(record.measurements);
+    const Json results = Json::parse(record.results);
+    Json measurements = Json::parse(record.measurements);
+    for (Json gate : measurements.value("gates", Json::array())) {
+      outcome.gates_passed &= gate.at("pass").get<bool>();
+      gate["stage"] = record.name;
+      gates.push_back(gate);
+    }
+    measurements.erase("gates");
     stages.push_back(
         {{"name", record.name}, {"kind", stage_kind(record.name)}, {"results", results}, {"notes", record.notes}});
     times.push_back({{"name", record.name}, {"measurements", measurements}});
-    for (const Json& gate : measurements.value("gates", Json::array()))
-      outcome.gates_passed &= gate.at("pass").get<bool>();
   }
   // `results` is the same for the same recipe, seed and machine; everything that is not lives in `measurements`.
   const Json report = {
       {"schema_version", 1},
       {"name", state.recipe.name},
+      {"gates", gates},
       {"results", {{"provenance", provenance(state)}, {"recipe", resolved_yaml(state.recipe)}, {"stages", stages}}},
       {"measurements",
        {{"commands", Json::parse(read_file(state.folder.file("env.json"))).at("commands")},

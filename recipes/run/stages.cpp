@@ -1,5 +1,6 @@
 // The stages that make the student: prune, distill, quantize, export.
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
@@ -70,6 +71,13 @@ ExportInfo with_notes(ExportInfo info, const QuantizedModel& model, const std::v
   info.notes = model.plan.fallback_lines();
   info.notes.insert(info.notes.end(), notes.begin(), notes.end());
   return info;
+}
+
+uint64_t folder_bytes(const std::string& folder) {
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) bytes += entry.file_size();
+  return bytes;
 }
 
 }  // namespace
@@ -205,12 +213,14 @@ StageRecord run_stage(RunState& state, const std::string& name, const ExportOpti
     } else if (format == "compressed-tensors") {
       if (!state.quantized) throw usage_error("export", "compressed-tensors holds codes", "a quantize stage before it");
       export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer, info);
-      results[format] = {{"values", "codes"}};
+      results[format] = {{"values", "codes"}, {"bytes", folder_bytes(folder + "/compressed-tensors")}};
     } else {
       const bool codes = options.dequantized && state.quantized;
       export_hf(folder + "/hf", codes ? dequantized(*state.quantized) : state.student, state.tokenizer,
                 codes ? with_notes(info, *state.quantized, record.notes) : info, options.hf_dtype);
-      results["hf"] = {{"dtype", options.hf_dtype}, {"values", codes ? "dequantized codes" : "before quantization"}};
+      results["hf"] = {{"dtype", options.hf_dtype},
+                       {"values", codes ? "dequantized codes" : "before quantization"},
+                       {"bytes", folder_bytes(folder + "/hf")}};
     }
   }
   write_manifest(folder);

@@ -108,6 +108,12 @@ void add_baseline(RunState& state, const std::string& name, const runtime::Verif
   state.folder.append_metric(Json({{"stage", name}, {"baseline", results["baseline"]}}).dump());
 }
 
+Json size_json(const ModelFile& file) {
+  return {{"bytes", file.size_bytes()},
+          {"parameters", file.config().parameter_count()},
+          {"bits_per_weight", file.bits_per_weight()}};
+}
+
 std::string measuring_program(const RunOptions& options) {
   return options.runtime_program.empty() ? runtime::runtime_program() : options.runtime_program;
 }
@@ -157,6 +163,7 @@ StageRecord run_stage(RunState& state, const std::string& name, const VerifyStag
                                       {"max_tokens", kSampleTokens},
                                       {"numerics", "deployed"}};
   Json verified = document.at("results");
+  verified["models"] = {{"teacher", size_json(*state.teacher)}, {"student", size_json(student)}};
   std::vector<std::string> notes = results.notes;
   if (options.baseline && is_more_than_quantized(state.recipe))
     add_baseline(state, name, how, student.size_bytes(), verified, notes);

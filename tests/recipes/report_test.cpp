@@ -13,9 +13,9 @@ std::string page(const std::string& results) {
 
 // A run that an earlier version began has stages whose results say less.
 TEST(Report, ShowsAQuantizeStageWithAndWithoutBits) {
-  EXPECT_EQ(page("{}").find("bits a weight"), std::string::npos);
+  EXPECT_EQ(page("{}").find("0-quantize: bits a weight"), std::string::npos);
   const std::string shown = page(R"({"bits": {"query": [4.5, 8.5]}})");
-  EXPECT_NE(shown.find("bits a weight"), std::string::npos);
+  EXPECT_NE(shown.find("0-quantize: bits a weight"), std::string::npos);
   EXPECT_NE(shown.find("8.5 bits"), std::string::npos);
 }
 

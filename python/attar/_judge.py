@@ -38,7 +38,7 @@ def evaluate(
 
     Options:
     tasks: multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does
-    numerics: fp32 or deployed
+    numerics: deployed: int8 activations, as users run it; or fp32, the reference
     context: window length in tokens for data
     chat_template: chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or zephyr;
         without it the model's own
@@ -61,6 +61,8 @@ def verify(
     max_tokens: int = 0,
     numerics: str = "both",
     chat_template: Path = "",
+    tasks: Paths = (),
+    task_items: int = 0,
     # end of fields
     threads: int = 0,
     progress: Progress | None = None,
@@ -79,6 +81,8 @@ def verify(
     numerics: fp32, deployed or both; gates judge deployed
     chat_template: chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or zephyr;
         without it the teacher's own
+    tasks: files of multiple-choice or cloze items (.jsonl, also .gz) that both models answer: accuracy of each, how often they agree
+    task_items: items of each task; 0 for all
     """
     return Verification(call(_runtime.verify, {**locals(), "teacher": local(teacher), "student": local(student), "gates": gates or {}}))
 

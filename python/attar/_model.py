@@ -157,7 +157,7 @@ class Model:
 
         Options:
         max_tokens: most tokens of an answer
-        stop: end before this text; may be given several times
+        stop: end before one of these texts
         temperature: randomness: 0 takes the likeliest token, 1 samples the model's own distribution
         top_k: sample from the k likeliest tokens; 0 for all
         top_p: sample from the smallest set of tokens with at least this probability; 1 for all

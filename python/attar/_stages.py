@@ -22,10 +22,10 @@ def prune(
     force: bool = False,
     to: str = "",
     # fields of prune
-    layers: int = 0,
-    ffn: float = 0.0,
-    heads: float = 0.0,
-    vocab: int = 0,
+    drop_layers: int = 0,
+    drop_ffn: float = 0.0,
+    drop_heads: float = 0.0,
+    keep_vocab: int = 0,
     round_channels: int = 64,
     refit: bool = True,
     damping: float = 0.003,
@@ -48,11 +48,11 @@ def prune(
     seed, threads, progress: as everywhere (help(attar)).
 
     Options:
-    layers: number of layers to remove, those that change the hidden state least
-    ffn: share of the feed-forward channels to remove from every layer, 0 <= x < 1
-    heads: share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1; rounded to the nearest count, one group
-        stays
-    vocab: tokens to keep; 0 keeps all
+    drop_layers: number of layers to remove, those that change the hidden state least
+    drop_ffn: share of the feed-forward channels to remove from every layer, 0 <= x < 1
+    drop_heads: share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1; rounded to the nearest count, one
+        group stays
+    keep_vocab: number of tokens to keep in the vocabulary; 0 keeps all
     round_channels: feed-forward widths are multiples of this
     refit: fit what is left of each output projection to the whole model's output by least squares
     damping: share of itself added to each entry of the diagonal of X^T X before it is inverted
@@ -94,6 +94,8 @@ def distill(
     signal_top_k: int = 64,
     signal_numerics: str = "fp32",
     unsignalled: str = "cross_entropy",
+    held_out_tokens: int = 0,
+    held_out_every_steps: int = 50,
     chat_template: Path = "",
     end_of_text: bool = True,
     # end of fields
@@ -135,6 +137,8 @@ def distill(
     signal_numerics: cached: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, faster)
     unsignalled: cached: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text anew:
         cross_entropy (the text itself) or online (the teacher runs beside the student)
+    held_out_tokens: tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none
+    held_out_every_steps: steps between two looks at what is held out
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
     """
@@ -193,19 +197,22 @@ def quantize(
     seed, threads, progress: as everywhere (help(attar)).
 
     Options:
-    to: a tensor type (Q8_0, IQ4_NL, Q4_K, ...), which every matrix gets that can hold it, or a llama.cpp preset, whose plan is reproduced:
-        Q4_K_M, ...; MOSTLY_Q4_0, ... where it is named like a type
+    to: a tensor type, which every matrix gets that can hold it: Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, NVFP4,
+        MXFP4, Q3_K, IQ3_S, IQ3_XXS, Q2_K, IQ2_S, IQ2_XS, IQ2_XXS, Q2_0, TQ2_0, TQ1_0, IQ1_M, IQ1_S, Q1_0, F16, BF16 or F32; or a preset of
+        llama.cpp, whose plan is reproduced: Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, Q3_K_L, Q3_K_M, Q3_K_S, IQ3_M, IQ3_XS, IQ2_M, Q2_K_S,
+        MXFP4_MOE, or one that is named like a type, after MOSTLY_: MOSTLY_Q4_0, MOSTLY_Q2_K, ...
     target_size: largest size of the whole file, such as 60MB; each tensor gets the type that loses least in all
     target_bpw: the same as bits of the whole file a weight, such as 4.5
     max_kl: smallest file whose predicted KL divergence from the model, in nats a token, is at most this; needs text
-    keep: types by role, such as {"embedding": "Q8_0"}; roles: embedding, output, query, key, value, attention_output, gate, up, down
+    keep: types by role, such as embedding=Q8_0; roles: embedding, output, query, key, value, attention_output, gate, up, down
     compat: year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for types that a size
         chooses
     lattice: let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits in llama.cpp; Attar's own
         runtime computes with them in F32, slowly
     fallback: where a row does not divide by a type's block, take another type and say so
-    preset: fast: each weight is rounded by itself; best, where there is calibration text: each is rounded so that the others make up for it
-        (GPTQ); learned: as best, then the quantized model learns from its teacher on training text (QAD), for qad_tokens
+    preset: fast: each weight is rounded by itself, for a first look; best, the one to take, where there is text: each is rounded so that
+        the others make up for it (GPTQ); learned, where few bits lose too much and time is there: as best, then the quantized model learns
+        from its teacher (QAD), for qad_tokens
     importance: weigh errors by the mean square of each input on the calibration data
     calibration_tokens: tokens of the calibration data to use
     qad_tokens: qad: tokens to train on; the data repeats when it is shorter

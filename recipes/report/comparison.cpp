@@ -198,7 +198,7 @@ std::string comparison_html(const std::vector<NamedReport>& reports) {
           dot_chart({"Size, divergence and speed",
                      "Down and to the left is better; the larger a dot, the faster it writes.", "file, MB", "KL, nats"},
                     dots);
-  Table missed{.caption_html = "Missed gates", .head_html = {"run", "gate", "limit", "found"}};
+  Table missed{.caption_html = "Missed gates", .head_html = {"run", "gate", "limit", "found"}, .css = "numbers cards"};
   for (const RunSummary& run : runs)
     for (const ReportGate& gate : run.gates)
       if (!gate.pass)

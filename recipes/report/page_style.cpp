@@ -39,7 +39,7 @@ pre.code{max-height:30rem}
 details{margin:.6rem 0}summary{cursor:pointer}ul.notes{padding-left:1.2rem;margin:.3rem 0}
 figure{margin:1.6rem 0}figcaption{font-weight:600}figcaption span{display:block;font-size:.9rem}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;list-style:none;margin:.4rem 0;padding:0;font-size:.875rem}
-.legend svg{width:2rem;height:.7rem;margin-right:.4rem;vertical-align:middle}
+.legend li{overflow-wrap:anywhere}.legend svg{width:2rem;height:.7rem;margin-right:.4rem;vertical-align:middle}
 .ytitle,.xtitle{font-size:.875rem;color:var(--soft)}.ytitle{margin:.5rem 0 .6rem}.xtitle{text-align:right;margin-right:1.5rem}
 .area{position:relative;height:15rem;margin:0 1.5rem 1.7rem 3.6rem}
 .area>svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}

@@ -9,12 +9,12 @@
 #include <optional>
 #include <string>
 
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/progress.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/byte_size.h"
+#include "runtime/base/words/suggestion.h"
 
 namespace attar::python {
 

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "python/options.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/suggestion.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/inspect_json.h"
@@ -233,7 +233,8 @@ std::string verify_call(py::kwargs given) {
     const std::vector<Document> text = read_all_documents(data);
     const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
     ThreadPool pool(threads);
-    const runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
+    runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
+    results.tasks = runtime::verify_on_tasks(a, b, options, pool, progress);
     runtime::Speeds speeds;
     if (bench) speeds = runtime::measure_both(program, teacher, student, threads, progress);
     return runtime::verify_document(results, speeds,

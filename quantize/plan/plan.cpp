@@ -6,9 +6,9 @@
 #include "quantize/plan/preset_rules.h"
 #include "quantize/plan/sized_plan.h"
 #include "quantize/quantize.h"
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/byte_size.h"
+#include "runtime/base/words/suggestion.h"
 
 namespace attar {
 namespace {

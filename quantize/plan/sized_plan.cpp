@@ -6,8 +6,8 @@
 
 #include "quantize/plan/knapsack.h"
 #include "quantize/plan/plan_entry.h"
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/base/words/byte_size.h"
 
 namespace attar {
 namespace {

@@ -14,9 +14,9 @@
 #include "recipes/schema/library.h"
 #include "recipes/schema/recipe.h"
 #include "recipes/schema/reference.h"
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
+#include "runtime/base/words/byte_size.h"
 #include "runtime/cli/flags.h"
 
 namespace attar::cli {

@@ -5,8 +5,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "runtime/base/byte_size.h"
-#include "runtime/base/utf8.h"
+#include "runtime/base/words/byte_size.h"
+#include "runtime/base/words/utf8.h"
 
 namespace attar::cli {
 namespace {

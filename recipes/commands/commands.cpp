@@ -17,10 +17,10 @@
 #include "recipes/hub/hub_model.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu.h"
 #include "runtime/base/host/cpu_limits.h"
+#include "runtime/base/words/byte_size.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 

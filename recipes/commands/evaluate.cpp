@@ -1,5 +1,6 @@
-// eval: perplexity of a text and accuracy on task files, as JSON. What is judged, and how: runtime/judge/evaluate.h.
-#include "runtime/judge/evaluate.h"
+// eval: perplexity of a text and accuracy on task files, as JSON. What is judged, and how:
+// runtime/judge/tasks/evaluate.h.
+#include "runtime/judge/tasks/evaluate.h"
 
 #include <cmath>
 #include <nlohmann/json.hpp>

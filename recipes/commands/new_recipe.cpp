@@ -8,8 +8,8 @@
 #include "recipes/hub/hub_model.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/base/words/byte_size.h"
 #include "runtime/formats/model_file.h"
 
 namespace attar {

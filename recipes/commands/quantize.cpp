@@ -15,8 +15,8 @@
 #include "recipes/run/qad.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/schema/option_checks.h"
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/base/words/byte_size.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/text_paths.h"
 

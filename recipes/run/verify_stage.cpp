@@ -145,6 +145,7 @@ StageRecord run_stage(RunState& state, const std::string& name, const VerifyStag
     ThreadPool pool(state.threads);
     results =
         runtime::verify(*state.teacher, student, evaluation_documents(state.recipe), how, pool, state.progress, scored);
+    results.tasks = runtime::verify_on_tasks(*state.teacher, student, how, pool, state.progress);
   }
   runtime::Speeds speeds;
   if (options.bench) {

@@ -12,7 +12,7 @@
 #include "runtime/formats/jinja/known_templates.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/text_paths.h"
-#include "runtime/judge/evaluate.h"
+#include "runtime/judge/tasks/evaluate.h"
 
 namespace attar {
 namespace {

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/schema/option_checks.h"
-#include "runtime/base/byte_size.h"
+#include "runtime/base/words/byte_size.h"
 
 namespace attar {
 namespace {

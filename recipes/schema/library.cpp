@@ -11,7 +11,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/suggestion.h"
 
 namespace attar {
 namespace {

@@ -14,11 +14,11 @@
 #include "recipes/schema/option_checks.h"
 #include "recipes/schema/overrides.h"
 #include "recipes/schema/recipe_checks.h"
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/input_file.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/byte_size.h"
+#include "runtime/base/words/suggestion.h"
 
 namespace attar {
 namespace {

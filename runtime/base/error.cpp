@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "runtime/base/utf8.h"
+#include "runtime/base/words/utf8.h"
 
 namespace attar {
 namespace {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/base/words/byte_size.h"
 
 namespace attar {
 namespace {

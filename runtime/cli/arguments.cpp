@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "runtime/base/error.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/suggestion.h"
 #include "runtime/formats/text_paths.h"
 
 namespace attar::cli {

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/suggestion.h"
 #include "runtime/cli/speaker.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"

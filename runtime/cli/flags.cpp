@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <memory>
 
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
+#include "runtime/base/words/byte_size.h"
 #include "runtime/formats/text_paths.h"
 
 namespace attar::cli {

@@ -180,6 +180,7 @@ Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
   add_switch(*app, "--quiet", global->quiet, "no progress and no notes on stderr");
   if (text.hub != nullptr)
     add_switch(*app, "--offline", global->offline, "hf: models from the cache alone, as HF_HUB_OFFLINE=1 has it");
+  global->on_tasks = text.on_tasks;
   const std::string of_every_verb = help_of_options(*app);
   app->footer("Help of a verb: " + std::string(text.name) + " help VERB\n\nExamples:\n" + text.examples);
 

@@ -12,6 +12,7 @@
 
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/judge/verify.h"
 
 namespace CLI {
 class App;
@@ -20,12 +21,13 @@ class App;
 namespace attar::cli {
 
 struct GlobalOptions {
-  int64_t threads = 0;          // 0: default_threads()
-  std::optional<int64_t> seed;  // not given: 0, or the recipe's
-  bool json = false;            // one JSON document on stdout
-  bool quiet = false;           // no progress
-  bool offline = false;         // no network
-  ModelSource hub{};            // brings hf:ORG/NAME; none in attar-run
+  int64_t threads = 0;                                     // 0: default_threads()
+  std::optional<int64_t> seed;                             // not given: 0, or the recipe's
+  bool json = false;                                       // one JSON document on stdout
+  bool quiet = false;                                      // no progress
+  bool offline = false;                                    // no network
+  ModelSource hub{};                                       // brings hf:ORG/NAME; none in attar-run
+  decltype(&runtime::verify_on_tasks) on_tasks = nullptr;  // what verify --tasks asks; none in attar-run
 
   int thread_count() const;
 };
@@ -46,6 +48,7 @@ struct ProgramText {
   // Programs with a network: where models of the hub come from, and what --offline does.
   ModelSource (*hub)(const Progress& progress) = nullptr;
   void (*go_offline)() = nullptr;
+  decltype(&runtime::verify_on_tasks) on_tasks = nullptr;
 };
 
 // The parser of a program, with the flags of every verb: what runs it and what describes it (pages.h) both read.

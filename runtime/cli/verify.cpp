@@ -55,6 +55,8 @@ int run(const Options& options, const GlobalOptions& global) {
   {
     ThreadPool pool(global.thread_count());
     results = runtime::verify(teacher, student, text, how, pool, terminal_progress(global));
+    if (global.on_tasks != nullptr)
+      results.tasks = global.on_tasks(teacher, student, how, pool, terminal_progress(global));
   }
   std::optional<runtime::PairedDifference> less;
   if (!options.against.empty()) less = compared(teacher, results, text, options, how, global);
@@ -117,7 +119,7 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
            "another student: also print how much more or less STUDENT diverges, paired by position");
   add_switch(command, "--bench,!--no-bench", options->bench, "measure speed and memory of both models");
   visit_fields(options->verify, [&](auto& value, const std::string& name, const char* help) {
-    flags(value, name == "tasks" ? "task" : name.c_str(), help);  // one each time
+    if (global.on_tasks != nullptr || !name.starts_with("task")) flags(value, name.c_str(), help);
   });
   return [options, &command, &global] {
     options->context_given = is_given(command, "--context");

@@ -10,7 +10,7 @@
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/suggestion.h"
 #include "runtime/formats/container/gguf.h"
 #include "runtime/formats/container/safetensors.h"
 #include "runtime/formats/gguf_config.h"
@@ -274,7 +274,8 @@ ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
   const std::string path = resolve_model_path(model, hub);
   if (!path_exists(path))
     throw input_error(
-        printable(model), "does not exist", "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME", "",
+        printable(model), "does not exist",
+        "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME", "",
         names_hub(model) ? "attar gets it from the Hugging Face hub as hf:" + printable(model) : nearest_path(path));
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
   parts.source = model;

@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "runtime/base/error.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/suggestion.h"
 
 namespace attar {
 namespace {

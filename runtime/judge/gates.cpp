@@ -64,7 +64,7 @@ bool has(Needs needs, const Measured& m) {
 }
 const char* words(Needs needs) {
   return needs == Needs::Speed   ? "speed measured (no --no-bench)"
-         : needs == Needs::Tasks ? "items to answer (--task FILE)"
+         : needs == Needs::Tasks ? "items to answer (--tasks FILE)"
                                  : "--numerics deployed or both";
 }
 

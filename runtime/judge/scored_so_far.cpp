@@ -13,7 +13,7 @@
 namespace attar::runtime {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 std::string bytes_of(const std::vector<double>& numbers) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(numbers));

@@ -430,10 +430,15 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
   if (is_verified(options, Numerics::Deployed))
     results.deployed =
         run_mode(teacher, student, Numerics::Deployed, text, options, threads, results, progress, file_of("deployed"));
-  const Numerics of_tasks = is_verified(options, Numerics::Deployed) ? Numerics::Deployed : Numerics::Fp32;
-  if (!options.tasks.empty())
-    results.tasks = compare_on_tasks(teacher, student, options.tasks, options.task_items, of_tasks, threads, progress);
   return results;
+}
+
+std::vector<TaskComparison> verify_on_tasks(const ModelFile& teacher, const ModelFile& student,
+                                            const VerifyOptions& options, ThreadPool& threads,
+                                            const Progress& progress) {
+  if (options.tasks.empty()) return {};
+  const Numerics numerics = is_verified(options, Numerics::Deployed) ? Numerics::Deployed : Numerics::Fp32;
+  return compare_on_tasks(teacher, student, options.tasks, options.task_items, numerics, threads, progress);
 }
 
 }  // namespace attar::runtime

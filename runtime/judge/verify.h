@@ -12,7 +12,7 @@
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/numerics.h"
 #include "runtime/formats/text_file.h"
-#include "runtime/judge/task_comparison.h"
+#include "runtime/judge/tasks/task_comparison.h"
 
 namespace attar::runtime {
 
@@ -65,7 +65,7 @@ struct VerifyResults {
   int64_t windows = 0, scored_tokens = 0;
   int64_t skipped_tokens = 0;  // positions whose tokenization differs between the vocabularies
   std::optional<Fidelity> fp32, deployed;
-  std::vector<TaskComparison> tasks{};  // deployed, unless fp32 alone is asked for
+  std::vector<TaskComparison> tasks{};  // what verify_on_tasks gives, where it was asked
   std::vector<std::string> notes{};     // fallbacks that the models took, one line each
 };
 
@@ -79,6 +79,12 @@ struct VerifyResults {
 VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const std::vector<Document>& text,
                      const VerifyOptions& options, ThreadPool& threads, const Progress& progress = {},
                      const std::string& kept = {});
+
+// Both models on options.tasks, with deployed numbers unless fp32 alone is asked for. Apart from verify: the lean
+// program has no tasks.
+std::vector<TaskComparison> verify_on_tasks(const ModelFile& teacher, const ModelFile& student,
+                                            const VerifyOptions& options, ThreadPool& threads,
+                                            const Progress& progress = {});
 
 // Of many runs of the same work: the median, and how far the quartiles lie apart.
 struct Rate {

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "runtime/base/byte_size.h"
+#include "runtime/base/words/byte_size.h"
 
 namespace attar {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
-#include "runtime/base/byte_size.h"
 #include "runtime/base/error.h"
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/byte_size.h"
+#include "runtime/base/words/suggestion.h"
 #include "tests/test_folder.h"
 
 namespace attar {

@@ -50,7 +50,7 @@ def test_messages_name_keywords(number, tiny, tmp_path):  # noqa: F811
         ("add --resume to go on with it, or choose another -o, or delete this folder", "add resume=True to go on with it, or choose another out, or delete this folder"),
         ("--to Q4_0 or Q8_0, or a GGUF of attar quantize", 'to="Q4_0" or Q8_0, or a GGUF of attar.quantize'),
         ("--no-importance makes no use of --imatrix and --calibration", "importance=False makes no use of imatrix and calibration"),
-        ("--data TEXT or --task FILE.jsonl", "data=TEXT or tasks=FILE.jsonl"),
+        ("--data TEXT or --tasks FILE.jsonl", "data=TEXT or tasks=FILE.jsonl"),
         ("types by role, such as {embedding: Q8_0}", 'types by role, such as {"embedding": "Q8_0"}'),
         ("run `attar eval --help`", "run `help(attar.evaluate)`"),
         ("a well-known --- rule, 1 -o- 2", "a well-known --- rule, 1 -o- 2"),

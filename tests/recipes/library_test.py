@@ -160,7 +160,7 @@ def test_verify_scores_tasks(finished):
     (task,) = stages_of(report)["verify"]["results"]["tasks"]
     assert task["name"] == "items.jsonl" and task["items"] == 6 and task["sha256"] == digest(home / "data/items.jsonl")
     accuracy = task["accuracy"]
-    student = json.loads(attar("eval", home / "runs/a/export/model.gguf", "--task", home / "data/items.jsonl", "--json", "--quiet").stdout)
+    student = json.loads(attar("eval", home / "runs/a/export/model.gguf", "--tasks", home / "data/items.jsonl", "--json", "--quiet").stdout)
     assert accuracy["student"] == student["tasks"][0]["accuracy"]
     assert accuracy["difference"] == pytest.approx(accuracy["student"] - accuracy["teacher"])
     assert accuracy["low95"] <= accuracy["difference"] <= accuracy["high95"] and accuracy["teacher"] == 0.5
@@ -168,7 +168,7 @@ def test_verify_scores_tasks(finished):
     assert gates["agreement"]["value"] == task["agreement"] and gates["agreement"]["pass"] and gates["bytes"]["limit"] == 2_000_000
     teacher, gguf = home / "runs/a/checkpoints/0-teacher/final", home / "runs/a/export/model.gguf"
     verify = ["verify", teacher, gguf, "--data", home / "data/evaluation.txt", "--context", 128, "--no-bench", "--quiet"]
-    said = attar(*verify, "--task", home / "data/items.jsonl", "--gate", "bytes=2MB", "--gate", "agreement=1.01", code=4).stdout
+    said = attar(*verify, "--tasks", home / "data/items.jsonl", "--gate", "bytes=2MB", "--gate", "agreement=1.01", code=4).stdout
     assert "items.jsonl, 6 items: teacher" in said and "MISSED" in said
     assert "judges what was not measured (expected items to answer" in attar(*verify, "--gate", "agreement=1", code=2).stderr
     assert "a number or a size such as 60MB" in attar(*verify, "--gate", "bytes=2XB", code=2).stderr

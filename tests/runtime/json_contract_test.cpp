@@ -44,14 +44,13 @@ Fields listed_fields(const std::string& heading) {
   return fields;
 }
 
+// But for tasks, which attar alone has.
 TEST_F(Cli, ThePageListsWhatVerifyPrints) {
-  write_file_atomically(path("items.jsonl"),
-                        "{\"query\": \"a\", \"choices\": [\"b\", \"c\"], \"gold\": 0}\n"
-                        "{\"query\": \"b\", \"choices\": [\"a\", \"c\"], \"gold\": 1}\n");
-  const Json document = json(
-      "verify teacher.gguf student.gguf --data text.txt --against teacher.gguf --task items.jsonl --gate kl=100 "
-      "--threads 2 --json");
-  EXPECT_EQ(printed_fields(document), listed_fields("verify"));
+  const Json document =
+      json("verify teacher.gguf student.gguf --data text.txt --against teacher.gguf --gate kl=100 --threads 2 --json");
+  std::set<std::string> listed = listed_fields("verify");
+  EXPECT_GT(std::erase_if(listed, [](const std::string& field) { return field.starts_with("results.tasks"); }), 0u);
+  EXPECT_EQ(printed_fields(document), listed);
 }
 
 TEST_F(Cli, ThePageListsWhatBenchPrints) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/base/utf8.h"
+#include "runtime/base/words/utf8.h"
 
 namespace attar {
 

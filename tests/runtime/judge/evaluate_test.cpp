@@ -1,6 +1,6 @@
 // Accuracy and perplexity against numbers worked out by hand and the plain forward pass. tests/oracle/eval_test.py
 // compares with lm-evaluation-harness.
-#include "runtime/judge/evaluate.h"
+#include "runtime/judge/tasks/evaluate.h"
 
 #include <gtest/gtest.h>
 

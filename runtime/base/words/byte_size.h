@@ -11,8 +11,7 @@ namespace attar {
 uint64_t parse_size(const std::string& text, const std::string& where);
 
 // What parse_size takes, as a regular expression of JSON Schema.
-inline constexpr const char* kSizePattern =
-    "^(?=.*[1-9])[0-9]*\\.?[0-9]+ *([Bb]|[KkMmGg][Bb]|[KkMmGg][Ii][Bb])$";
+inline constexpr const char* kSizePattern = "^(?=.*[1-9])[0-9]*\\.?[0-9]+ *([Bb]|[KkMmGg][Bb]|[KkMmGg][Ii][Bb])$";
 
 // A number, or where the entry of that name counts bytes, a size: {"bytes": "60MB"}. Nothing: it is neither.
 bool parse_amount(const std::string& name, const std::string& text, double& value);

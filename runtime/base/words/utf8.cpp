@@ -1,4 +1,4 @@
-#include "runtime/base/utf8.h"
+#include "runtime/base/words/utf8.h"
 
 #include <cstdio>
 

@@ -1,4 +1,4 @@
-#include "runtime/judge/evaluate.h"
+#include "runtime/judge/tasks/evaluate.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,7 +15,7 @@
 namespace attar::runtime {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 std::string text_of(const Json& value, const std::string& where) {
   if (!value.is_string()) throw input_error(where, "has a choice or context that is no text");

@@ -9,7 +9,7 @@
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/numerics.h"
-#include "runtime/judge/evaluate.h"
+#include "runtime/judge/tasks/evaluate.h"
 
 namespace attar::runtime {
 

@@ -1,4 +1,4 @@
-#include "runtime/base/suggestion.h"
+#include "runtime/base/words/suggestion.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -1,4 +1,4 @@
-#include "runtime/base/byte_size.h"
+#include "runtime/base/words/byte_size.h"
 
 #include <charconv>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "runtime/judge/task_comparison.h"
+#include "runtime/judge/tasks/task_comparison.h"
 
 #include <cmath>
 #include <limits>

@@ -97,6 +97,15 @@ std::string duration(double seconds) {
 }
 
 // The facts of a stage in words.
+// What a cached signal has left open.
+std::string gaps(const Json& results) {
+  const double open = number_at(results, "unsignalled_share"), dropped = number_at(results, "dropped_mass");
+  if (!(open > 0) && !(dropped > 0)) return "";
+  const auto share = [](double value) { return with_digits(value > 0 ? 100 * value : 0, 2) + " %"; };
+  return ", which says nothing about " + share(open) + " of them and lacks " + share(dropped) +
+         " of the teacher's mass";
+}
+
 std::string facts(const Json& stage) {
   const Json& results = stage.at("results");
   const std::string kind = text_at(stage, "kind");
@@ -114,7 +123,7 @@ std::string facts(const Json& stage) {
            " layers removed, a vocabulary of " + whole(number_at(results, "vocabulary"));
   if (kind == "distill")
     return whole(number_at(results, "steps")) + " steps, " + whole(number_at(results, "tokens")) + " tokens, signal " +
-           escaped(text_at(results, "signal"));
+           escaped(text_at(results, "signal")) + gaps(results);
   if (kind == "quantize" && results.contains("bits_per_weight"))
     return escaped(text_at(results, "plan")) + ", " + escaped(text_at(results, "preset")) + ", " +
            with_digits(number_at(results, "bits_per_weight"), 3) + " bits a weight" +

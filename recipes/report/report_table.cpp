@@ -4,6 +4,7 @@
 
 #include "recipes/report/report.h"
 #include "recipes/report/run_summary.h"
+#include "runtime/judge/digits.h"
 #include "runtime/judge/headline.h"
 
 namespace attar {
@@ -44,6 +45,10 @@ std::string report_table(const std::string& report_json) {
   const Json report = Json::parse(report_json);
   const RunSummary run = summary_of(report);
   std::string text = stage_lines(report) + verified_lines(report, run);
+  if (run.baseline)
+    text += "  quantizing alone, " + megabytes(run.baseline->bytes) + ": KL " +
+            runtime::to_spread(run.baseline->kl, run.baseline->kl_stderr) + ", same likeliest token " +
+            percent(run.baseline->top1, run.baseline->top1_stderr) + "\n";
   char line[256];
   for (const ReportGate& gate : run.gates) {
     std::snprintf(line, sizeof line, "  gate %-23s%18s %18s %9s\n", gate.name.c_str(),

@@ -43,9 +43,15 @@ std::vector<std::string> long_names(const CLI::App& app, const CLI::App* verb) {
   return names;
 }
 
+// "attar recipes new"
+std::string whole_name(const CLI::App& app, const CLI::App* verb) {
+  return verb == nullptr || verb == &app ? app.get_name()
+                                         : whole_name(app, verb->get_parent()) + " " + verb->get_name();
+}
+
 [[noreturn]] void refuse_flag(const CLI::App& app, const CLI::App* verb, const std::string& word) {
   const std::string name = word.substr(0, word.find('='));
-  const std::string whole = app.get_name() + (verb != nullptr ? " " + verb->get_name() : "");
+  const std::string whole = whole_name(app, verb);
   for (const auto& [of, old, now] : kRenamed)
     if (verb != nullptr && verb->get_name() == of && name == old)
       throw usage_error(whole, std::string(old) + " is called " + now + " now");
@@ -90,6 +96,13 @@ struct Word {
   bool loose = false;  // an argument of the verb
 };
 
+// What a verb is given a name for, as `recipes new`; nullptr: nothing of that name.
+const CLI::App* form_of(const CLI::App& verb, const std::string& word) {
+  for (const CLI::App* form : verb.get_subcommands([](const CLI::App*) { return true; }))
+    if (form->get_name() == word) return form;
+  return nullptr;
+}
+
 class Reader {
  public:
   Reader(const CLI::App& app, const std::vector<std::string>& given) : app_(app), given_(given) {}
@@ -97,7 +110,8 @@ class Reader {
   Arguments read() {
     while (at_ < given_.size()) take();
     return_to_arguments();
-    Arguments out{.words = {}, .verb = verb_ != nullptr ? verb_->get_name() : ""};
+    Arguments out{.words = {},
+                  .verb = verb_ != nullptr ? whole_name(app_, verb_).substr(app_.get_name().size() + 1) : ""};
     for (const Word& word : words_) {
       if (!word.flag.empty()) out.words.push_back(word.flag);
       out.words.push_back(word.text);
@@ -115,6 +129,9 @@ class Reader {
       take_flag(word);
     } else if (verb_ == nullptr) {
       take_verb(word);
+    } else if (const CLI::App* form = form_of(*verb_, word); form != nullptr) {
+      verb_ = form;
+      words_.push_back({word});
     } else {
       words_.push_back({.text = word, .loose = true});
     }
@@ -125,8 +142,7 @@ class Reader {
       words_.push_back({"--help"});
       return;
     }
-    for (const CLI::App* verb : app_.get_subcommands([](const CLI::App*) { return true; }))
-      if (verb->get_name() == word) verb_ = verb;
+    verb_ = form_of(app_, word);
     if (verb_ == nullptr) refuse_verb(app_, word);
     // `help VERB`: the help of the verb, which stands behind it.
     const bool help = !words_.empty() && words_.back().text == "--help";

@@ -188,8 +188,11 @@ Parser::Parser(const ProgramText& text, std::span<const Verb> verbs)
     CLI::App* command = app->add_subcommand(verb.name, verb.summary);
     Action action = verb.add(*command, *global);
     // One value each time a flag is given, for the parser: arguments_of has told values from arguments.
-    for (CLI::Option* option : command->get_options())
-      if (option->nonpositional()) option->allow_extra_args(false);
+    std::vector<CLI::App*> forms = command->get_subcommands([](const CLI::App*) { return true; });
+    forms.push_back(command);
+    for (CLI::App* form : forms)
+      for (CLI::Option* option : form->get_options())
+        if (option->nonpositional()) option->allow_extra_args(false);
     command->footer(of_every_verb + "\nExamples:\n" + of_program(verb.examples, text.name));
     actions.emplace_back(command, std::move(action));
   }
@@ -215,8 +218,8 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
     if (error.get_exit_code() == 0) return parser.app->exit(error);  // --help, --version
     return refuse(parse_problem(error, *parser.app, verb));
   } catch (const Error& error) {
-    for (const auto& [command, action] : parser.actions)
-      if (error.parts().where == parser.app->get_name() + " " + command->get_name()) verb = command->get_name();
+    const std::string program = parser.app->get_name() + " ";
+    if (error.parts().where.starts_with(program)) verb = error.parts().where.substr(program.size());
     return refuse(error.what());
   }
   const Progress progress = terminal_progress(*parser.global);

@@ -12,7 +12,7 @@ MISTAKES = [
     (lambda gguf, out: attar.prune(gguf, out, drop_ffn=0.5), "attar.prune: needs text to measure the model on (expected data=TEXT)"),
     (lambda gguf, out: attar.distill(gguf, gguf, out, data=[]), "attar.distill: needs text to learn from (expected data=TEXT)"),
     (lambda gguf, out: attar.quantize(gguf, out, to="Q8_0"), "out: must end in .gguf (expected a GGUF file, got {out})"),
-    (lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", data=TEXT), 'attar.quantize: data is for preset="learned" (expected calibration, or preset="learned")'),
+    (lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", data=TEXT, train=TEXT), 'attar.quantize: train is for preset="learned" (expected data, or preset="learned")'),
     (
         lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", resume=True),
         'resume: nothing is kept of this to go on from (expected data=TEXT, or preset="learned")',

@@ -67,7 +67,7 @@ def test_stream_takes_what_generate_takes():
         ("evaluate", "task", "tasks"),
         ("quantize", "target_sise", "target_size"),
         ("quantize", "type", "to"),
-        ("prune", "calib", "calibration"),
+        ("prune", "calibration", "data"),
         ("verify", "gate", "gates"),
         ("run", "resum", "resume"),
         ("bench", "repetition", "repetitions"),

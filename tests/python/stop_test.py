@@ -32,6 +32,16 @@ def raises_after(count, stage=None, what=Enough):
     return progress
 
 
+def raises_at(stage, done):
+    """A callback that raises once so much of the stage is done; in between it is only asked."""
+
+    def progress(event):
+        if event.stage == stage and event.done >= done:
+            raise Enough
+
+    return progress
+
+
 def content(path):
     path = pathlib.Path(path)
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -67,7 +77,7 @@ def test_quantize_goes_on_to_the_same_bytes(teacher, text, tmp_path):  # noqa: F
         return attar.quantize(teacher, tmp_path / name, to="Q4_0", data=text, **more)
 
     with pytest.raises(Enough):
-        quantize("broken.gguf", progress=raises_after(3, "quantize"))
+        quantize("broken.gguf", progress=raises_at("quantize", 3))
     assert list((tmp_path / "broken.gguf.steps").glob("codes-*"))
     assert quantize("broken.gguf", resume=True).layers_taken > 0
     quantize("whole.gguf")
@@ -79,7 +89,7 @@ def test_prune_goes_on_to_the_same_bytes(teacher, text, tmp_path):  # noqa: F811
         return attar.prune(teacher, tmp_path / name, data=text, drop_layers=1, drop_ffn=0.5, round_channels=32, **more)
 
     with pytest.raises(Enough):
-        prune("broken", progress=raises_after(3, "prune"))
+        prune("broken", progress=raises_at("prune", 3))
     assert list((tmp_path / "broken.steps").glob("cuts-*"))
     with usage("broken.steps", "already holds", "resume=True"):
         prune("broken")
@@ -102,11 +112,11 @@ def test_a_run_that_breaks_off_in_every_stage_ends_in_the_same_bytes(whole, tmp_
     seen = set()
 
     def raise_once_a_stage(event):
-        if event.stage not in seen:
+        if event.stage not in seen and event.stage != "run":  # which only says that there is nothing to resume
             seen.add(event.stage)
             raise Enough(event.stage)
 
-    for broken in range(20):
+    for broken in range(60):
         try:
             done = short_run(tmp_path / "run", resume=True, progress=raise_once_a_stage)
             break

@@ -200,10 +200,10 @@ def test_a_size_is_checked_whole(tmp_path):
     """Metadata and the tokenizer count too, before anything runs."""
     teacher = f"teacher: {{config: {{layers: 2, width: 64, heads: 2, kv_heads: 2, ffn: 96}}, tokenizer: {TEXT / 'tiny_tokenizer'}}}\n"
     recipe = teacher + "stages: [{quantize: {target_size: SIZE, importance: false}}, export]\n"
-    refused(tmp_path / "size.yaml", recipe.replace("SIZE", "90KB"), "size.yaml:2:10: quantize.target_size: cannot be met (expected at least ")
+    refused(tmp_path / "size.yaml", recipe.replace("SIZE", "30KB"), "size.yaml:2:10: quantize.target_size: cannot be met (expected at least ")
     smallest = int(attar("recipes", "check", tmp_path / "size.yaml").stdout.split("at least ")[1].split()[0])
     for bytes_, right in ((smallest, True), (smallest - 1, False)):
-        (tmp_path / "edge.yaml").write_text(recipe.replace("SIZE", str(bytes_)))
+        (tmp_path / "edge.yaml").write_text(recipe.replace("SIZE", f"{bytes_}B"))
         assert (attar("recipes", "check", tmp_path / "edge.yaml").returncode == 0) == right
     vocabulary = teacher + f"data: {{calibration: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{prune: {{keep_vocab: 40}}}}, export]\n"
     refused(tmp_path / "vocabulary.yaml", vocabulary, "vocabulary.yaml:3:10: keep_vocab: is too small")
@@ -267,7 +267,7 @@ def test_a_seed_of_zero_counts(tmp_path):
 def test_verbs_refuse_a_type_before_they_work(tmp_path):
     text = TEXT / "tiny_train.txt"
     for command in (
-        ["prune", "no-such-model", "--layers", 1, "--data", text],
+        ["prune", "no-such-model", "--drop-layers", 1, "--data", text],
         ["distill", "no-such-model", "--student", "x", "--data", text],
         ["export", "no-such-model"],
         ["quantize", "no-such-model"],

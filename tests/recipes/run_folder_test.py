@@ -101,7 +101,7 @@ def test_the_report_says_how_it_was_made(finished):
     command = f"{BIN / 'attar'} run {home / 'short.yaml'} --out '{home / 'a run'}' --json --quiet"
     assert report["measurements"]["commands"] == [command]
     page = (home / "a run/report.html").read_text(encoding="utf-8")
-    assert command in page.replace("&#39;", "'") and "teacher: loss by tokens" in page
+    assert command in page.replace("&#39;", "'") and "0-teacher, pretraining: loss" in page
     for key in ("attar", "libtorch", "compiler", "cpu"):
         assert report["measurements"]["machine"][key] in page
     assert str(home) not in json.dumps(report["results"])

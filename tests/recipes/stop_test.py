@@ -34,7 +34,7 @@ data:
   calibration: [{{teacher_writes: {{tokens: 6000, prompt: none, max_tokens: 64}}}}]
   evaluation: [{TEXT / "tiny_held_out.txt"}]
 stages:
-  - prune: {{layers: 2, ffn: 0.5, round_channels: 32}}
+  - prune: {{drop_layers: 2, drop_ffn: 0.5, round_channels: 32}}
   - distill: {{tokens: 12000, signal: cached, learning_rate: 1.0e-3, batch_tokens: 512, sequence_tokens: 128}}
   - quantize: {{target_size: 300KB, preset: learned, qad_tokens: 6000, qad_batch_tokens: 512}}
   - export: {{formats: [gguf, hf]}}
@@ -163,7 +163,7 @@ def stopped_when(there, *arguments):
 
 def test_pruning_goes_on_behind_its_last_cut(unbroken, tmp_path):
     teacher, out, steps = unbroken[0] / "run/checkpoints/0-teacher/final", tmp_path / "out", tmp_path / "out.steps"
-    arguments = ["prune", teacher, "--layers", 3, "--ffn", 0.5, "--round-channels", 32, "--calibration", TEXT / "tiny_train.txt", "--calibration-tokens", 16384]
+    arguments = ["prune", teacher, "--drop-layers", 3, "--drop-ffn", 0.5, "--round-channels", 32, "--data", TEXT / "tiny_train.txt", "--calibration-tokens", 16384]
     whole = subprocess.run(command(*arguments, "-o", tmp_path / "whole", "--json", "--quiet"), capture_output=True, text=True)
     assert whole.returncode == 0, whole.stderr
     for kept, resume in (("removed", []), ("layer-0", ["--resume"]), ("layer-1", ["--resume"])):

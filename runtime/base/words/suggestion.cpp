@@ -2,73 +2,74 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <string_view>
 
 namespace attar {
 namespace {
 
 namespace fs = std::filesystem;
 
-// What llama.cpp, transformers, torchtune and lm-evaluation-harness call it, and what it is here.
-constexpr const char* kOtherNames[][2] = {
-    {"lr", "learning_rate"},
-    {"max_new_tokens", "max_tokens"},
-    {"n_predict", "max_tokens"},
-    {"num_predict", "max_tokens"},
-    {"max_length", "max_tokens"},
-    {"num_tokens", "max_tokens"},
-    {"temp", "temperature"},
-    {"repeat_penalty", "repetition_penalty"},
-    {"n_ctx", "context"},
-    {"ctx_size", "context"},
-    {"max_length", "context"},
-    {"batch_size", "batch_tokens"},
-    {"ubatch_size", "batch_tokens"},
-    {"max_seq_len", "sequence_tokens"},
-    {"block_size", "sequence_tokens"},
-    {"epochs", "tokens"},
-    {"max_steps", "tokens"},
-    {"save_steps", "checkpoint_every_steps"},
-    {"loss", "losses"},
-    {"steps", "tokens"},
-    {"num_layers", "layers"},
-    {"layers", "drop_layers"},
-    {"ffn", "drop_ffn"},
-    {"heads", "drop_heads"},
-    {"vocab", "keep_vocab"},
-    {"bits", "target_bpw"},
-    {"size", "target_size"},
-    {"type", "to"},
-    {"dtype", "to"},
-    {"gguf_type", "to"},
-    {"output", "out"},
-    {"output_dir", "out"},
-    {"output_path", "out"},
-    {"dataset", "data"},
-    {"calibration", "data"},
-    {"calibration_data", "data"},
-    {"train_data", "data"},
-    {"text", "data"},
-    {"file", "data"},
-    {"overwrite", "force"},
-    {"n_threads", "threads"},
-    {"num_threads", "threads"},
-    {"callback", "progress"},
-    {"add_special_tokens", "special"},
-    {"parse_special", "special"},
-    {"stop_strings", "stop"},
-    {"silent", "quiet"},
-    {"benchmark", "bench"},
-    {"convert", "export"},
-    {"evaluate", "eval"},
-    {"perplexity", "eval"},
-    {"ppl", "eval"},
-    {"train", "distill"},
-    {"finetune", "distill"},
-    {"compare", "verify"},
-    {"info", "inspect"},
-    {"show", "inspect"},
-    {"complete", "generate"},
-};
+// What llama.cpp, transformers, torchtune and lm-evaluation-harness call it, and what it is here: a pair a line. (A
+// table of pointers would take four times as much of the lean program.)
+constexpr std::string_view kOtherNames = R"(lr learning_rate
+max_new_tokens max_tokens
+n_predict max_tokens
+num_predict max_tokens
+max_length max_tokens
+num_tokens max_tokens
+temp temperature
+repeat_penalty repetition_penalty
+n_ctx context
+ctx_size context
+max_length context
+batch_size batch_tokens
+ubatch_size batch_tokens
+max_seq_len sequence_tokens
+block_size sequence_tokens
+epochs tokens
+max_steps tokens
+save_steps checkpoint_every_steps
+loss losses
+steps tokens
+num_layers layers
+layers drop_layers
+ffn drop_ffn
+heads drop_heads
+vocab keep_vocab
+bits target_bpw
+size target_size
+type to
+dtype to
+gguf_type to
+output out
+output_dir out
+output_path out
+dataset data
+calibration data
+calibration_data data
+train_data data
+text data
+file data
+overwrite force
+n_threads threads
+num_threads threads
+callback progress
+add_special_tokens special
+parse_special special
+stop_strings stop
+silent quiet
+benchmark bench
+convert export
+evaluate eval
+perplexity eval
+ppl eval
+train distill
+finetune distill
+compare verify
+info inspect
+show inspect
+complete generate
+)";
 
 std::string plain(std::string word) {
   std::replace(word.begin(), word.end(), '-', '_');
@@ -103,10 +104,13 @@ std::string nearest(const std::string& given, const std::vector<std::string>& kn
     const auto found = std::find_if(known.begin(), known.end(), [&](const std::string& name) { return fits(name); });
     return found == known.end() ? "" : *found;
   };
-  for (const auto& [other, own] : kOtherNames)
-    if (word == other)
-      if (std::string found = find([&](const std::string& name) { return plain(name) == own; }); !found.empty())
-        return found;
+  for (std::string_view rest = kOtherNames; !rest.empty(); rest.remove_prefix(rest.find('\n') + 1)) {
+    const size_t gap = rest.find(' ');
+    const std::string_view own = rest.substr(gap + 1, rest.find('\n') - gap - 1);
+    if (word != rest.substr(0, gap)) continue;
+    if (std::string found = find([&](const std::string& name) { return plain(name) == own; }); !found.empty())
+      return found;
+  }
   if (std::string found = find([&](const std::string& name) { return letters(name) == letters(word); }); !found.empty())
     return found;
   if (word.size() >= 3)

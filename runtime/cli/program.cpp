@@ -107,8 +107,14 @@ std::string of_program(std::string examples, const std::string& name) {
 
 // What the parser says, with an argument by the name that help shows first: PROMPT, not --prompt.
 std::string parse_problem(const CLI::ParseError& error, const CLI::App& app, const std::string& verb) {
-  if (error.get_name() == "RequiredError" && !verb.empty())
-    for (const CLI::Option* option : std::as_const(app).get_subcommand(verb)->get_options())
+  const CLI::App* of = &app;
+  for (size_t at = 0; at < verb.size();) {  // "recipes new": a verb and its form
+    const size_t end = std::min(verb.find(' ', at), verb.size());
+    of = of->get_subcommand(verb.substr(at, end - at));
+    at = end + 1;
+  }
+  if (error.get_name() == "RequiredError")
+    for (const CLI::Option* option : of->get_options())
       if (option->get_required() && option->count() == 0)
         return (option->get_positional() ? option->get_name(true) : option->get_name()) + " is required";
   return error.what();

@@ -189,8 +189,7 @@ def quantize(
     out: a file ending in .gguf.
     data: text that says which inputs matter: files, folders or patterns (.txt or .jsonl, also .gz).
     train: with preset="learned": text to learn from in place of `data`.
-    imatrix: an importance matrix of llama-imatrix (GGUF) in place of `data`.
-    imatrix_out: write what the text of `data` says as an importance matrix.
+    imatrix, imatrix_out: an importance matrix of llama-imatrix (GGUF) in place of `data`; where to write what `data` says as one.
     cache: a folder that keeps what is measured for a size or a loss: another budget of the same model and text takes it from there.
     resume: go on with the codes, measurements and checkpoints that a run left in OUT.steps when it was broken off.
     force: write over an `out` that is there.

@@ -139,7 +139,10 @@ Json stages_json() {
   Json quantize = object_of<QuantizeOptions>();
   for (const char* key : {"to", "target_size", "target_bpw", "max_kl"})
     quantize["oneOf"].push_back({{"required", Json::array({key})}});
-  add_stage(one, alone, "prune", object_of<PruneOptions>(), true);
+  Json prune = object_of<PruneOptions>();
+  for (const char* key : {"drop_layers", "drop_ffn", "drop_heads", "keep_vocab"})  // something to prune
+    prune["anyOf"].push_back({{"required", Json::array({key})}, {"properties", {{key, {{"exclusiveMinimum", 0}}}}}});
+  add_stage(one, alone, "prune", prune, false);
   add_stage(one, alone, "distill", object_of<DistillOptions>(), true);
   add_stage(one, alone, "quantize", quantize, false);
   add_stage(one, alone, "export", object_of<ExportOptions>(), true);

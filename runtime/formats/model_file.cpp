@@ -274,7 +274,7 @@ ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
   const std::string path = resolve_model_path(model, hub);
   if (!path_exists(path))
     throw input_error(
-        printable(model), "does not exist",
+        printable(model, 4096), "does not exist",
         "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME", "",
         names_hub(model) ? "attar gets it from the Hugging Face hub as hf:" + printable(model) : nearest_path(path));
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);

@@ -11,6 +11,8 @@
 namespace attar {
 namespace {
 
+constexpr size_t kLongestPath = 4096;  // that is shown
+
 namespace fs = std::filesystem;
 
 bool has_wildcard(const std::string& text) {
@@ -96,17 +98,18 @@ std::vector<std::string> text_paths(const std::string& given) {
   if (fs::is_directory(given, code)) {
     add_folder(given, {}, files);
     if (files.empty())
-      throw input_error(printable(given), "is a folder without texts",
+      throw input_error(printable(given, kLongestPath), "is a folder without texts",
                         ".txt or .jsonl files, also .gz, in it or below");
   } else if (given == kStandardInput || fs::exists(given, code)) {
     files.push_back(given);
   } else if (has_wildcard(given)) {
     add_pattern(given, files);
     if (files.empty())
-      throw input_error(printable(given), "matches no text", "a pattern of .txt or .jsonl files, also .gz");
+      throw input_error(printable(given, kLongestPath), "matches no text",
+                        "a pattern of .txt or .jsonl files, also .gz");
   } else {
-    throw input_error(printable(given), "does not exist", "a file (.txt or .jsonl, also .gz), a folder or a pattern",
-                      "", nearest_path(given));
+    throw input_error(printable(given, kLongestPath), "does not exist",
+                      "a file (.txt or .jsonl, also .gz), a folder or a pattern", "", nearest_path(given));
   }
   return files;
 }

@@ -62,7 +62,7 @@ HeadlineRow rate_row(const Quantity& quantity, const Json& teacher, const Json& 
   const double a = number(teacher, quantity.key), b = number(student, quantity.key);
   const double a_half = 0.5 * number(teacher, quantity.iqr), b_half = 0.5 * number(student, quantity.iqr);
   return {quantity.key, quantity.label, with_spread(a, a_half), with_spread(b, b_half),
-          to_spread(b / a, b / a * std::hypot(a_half / a, b_half / b))};
+          to_spread(b / a, b / a * std::sqrt(a_half / a * a_half / a + b_half / b * b_half / b))};
 }
 
 // `text` in a column of `width` characters: to the right, or to the left when the width is negative.

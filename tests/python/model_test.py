@@ -77,11 +77,11 @@ def test_a_tokenizer_alone(model, tiny):  # noqa: F811
     tokenizer = attar.Tokenizer(tiny["gguf"])
     ids = tokenizer.encode("The sea is wide")
     assert ids == model.tokenizer.encode("The sea is wide") == model.tokenize("The sea is wide") and tokenizer.decode(ids) == "The sea is wide"
-    assert len(tokenizer) == tokenizer.vocab_size == model.config.vocab_size and repr(tokenizer) == "Tokenizer(BPE, 2048 tokens)"
+    assert len(tokenizer) == tokenizer.vocab_size == model.config.vocab_size and repr(tokenizer) == "Tokenizer(BPE, 982 tokens)"
     (end,) = tokenizer.encode("<|endoftext|>", special=True, start=False)
     assert tokenizer.decode([end]) == "" and tokenizer.decode([end], special=True) == "<|endoftext|>" and end in (tokenizer.bos, tokenizer.eos)
-    with usage("tokens", "outside the vocabulary", "2048"):
-        tokenizer.decode([2048])
+    with usage("tokens", "outside the vocabulary", "982"):
+        tokenizer.decode([982])
     with usage("model", "a str or a path", "5"):
         attar.Tokenizer(5)
 

@@ -367,7 +367,7 @@ def test_quantizing_alone_stands_beside_the_student(reference, tmp_path):
     assert any(line.get("baseline") == alone for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()))
     assert re.search(r"quantizing alone, [0-9.]+ MB: KL [0-9.]+", attar("report", folder).stdout)
     plan = json.loads(attar("run", RECIPE, *QUICK, trained(reference), "--dry-run", "--json").stdout)
-    refused = attar("quantize", folder / "checkpoints/0-teacher/final", "-o", by_hand, "--target-size", "1KB", *arguments[2:], "--quiet")
+    refused = attar("quantize", folder / "checkpoints/0-teacher/final", "-o", by_hand, "--target-size", "1KB", *arguments[2:], "--force", "--quiet")
     least = int(re.search(r"at least (\d+) bytes", refused.stderr)[1])
     assert plan["smallest_quantized_bytes"] == pytest.approx(least, rel=0.01)
     assert f"{plan['smallest_quantized_bytes'] * 1e-6:.4g} MB" in attar("run", RECIPE, "--dry-run").stdout

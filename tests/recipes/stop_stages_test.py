@@ -173,7 +173,7 @@ def test_pruning_goes_on_behind_its_last_cut(unbroken, tmp_path):
     refused = subprocess.run(command(*arguments, "-o", out), capture_output=True, text=True)
     assert refused.returncode == 2 and "already holds cuts of a run" in refused.stderr
     other = subprocess.run(command(*arguments[:5], 0.25, *arguments[6:], "-o", out, "--resume"), capture_output=True, text=True)
-    assert other.returncode == 2 and "cuts of another run: ffn (0.5, not 0.25)" in other.stderr
+    assert other.returncode == 2 and "cuts of another run: drop_ffn (0.5, not 0.25)" in other.stderr
     assert kept == {path: path.stat().st_mtime_ns for path in steps.glob("cuts-layer-*")}
     done = subprocess.run(command(*arguments, "-o", out, "--resume", "--json", "--quiet"), capture_output=True, text=True)
     assert done.returncode == 0 and digest(out / "model.safetensors") == digest(tmp_path / "whole/model.safetensors"), done.stderr

@@ -1,6 +1,5 @@
 #include "prune/kept_cuts.h"
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "compress/kept/text_hash.h"
@@ -10,68 +9,46 @@
 namespace attar {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr const char *kCutsKind = "cuts", *kPrefix = "cuts-", *kRemoved = "removed";
+constexpr const char* kRemoved = "removed";
 
-std::vector<fs::path> files_of(const std::string& folder) {
-  std::vector<fs::path> files;
-  if (!fs::is_directory(folder)) return files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
-    if (entry.path().filename().string().starts_with(kPrefix)) files.push_back(entry.path());
-  return files;
+Identity identity_of(const CausalLM& model, const std::vector<TokenBatch>& text, const PruneOptions& options) {
+  Identity identity = program_identity();
+  identity.insert(identity.end(), {{"model", WeightSource(model).content_hash()}, {"text", text_hash(text)}});
+  PruneOptions given = options;
+  visit_fields(given, [&](const auto& value, const std::string& name, const char*) {
+    identity.emplace_back(name, Json(value).dump());
+  });
+  return identity;
 }
 
-bool is_aside(const fs::path& path) {
-  return path.filename().string().find(".tmp-") != std::string::npos;
+std::string part_of(int64_t layer) {
+  return "layer-" + std::to_string(layer);
 }
 
 }  // namespace
 
-KeptCuts::KeptCuts(std::string folder, const CausalLM& model, const std::vector<TokenBatch>& text,
+KeptCuts::KeptCuts(const std::string& folder, const CausalLM& model, const std::vector<TokenBatch>& text,
                    const PruneOptions& options)
-    : folder_(std::move(folder)) {
-  if (folder_.empty()) return;
-  identity_ = program_identity();
-  identity_.insert(identity_.end(), {{"model", WeightSource(model).content_hash()}, {"text", text_hash(text)}});
-  PruneOptions given = options;
-  visit_fields(given, [&](const auto& value, const std::string& name, const char*) {
-    identity_.emplace_back(name, Json(value).dump());
-  });
-  for (const fs::path& file : files_of(folder_))
-    if (is_aside(file))
-      fs::remove(file);
-    else
-      checked(file);
-}
-
-KeptFile KeptCuts::checked(const std::string& path) const {
-  KeptFile file = read_kept(path, kCutsKind);
-  if (const std::string differ = differences(file.identity, identity_); !differ.empty())
-    throw usage_error(folder_, "holds cuts of another run: " + differ, "", "",
-                      "go on with what it began with, or delete this folder");
-  return file;
-}
+    : parts_(folder, kCutsKind, folder.empty() ? Identity{} : identity_of(model, text, options)) {}
 
 std::vector<int64_t> KeptCuts::removed_layers() const {
-  const std::string from = path(kRemoved);
-  if (folder_.empty() || !fs::exists(from)) return {};
-  return number_list(checked(from).json, 0, from);
+  if (!parts_.has(kRemoved)) return {};
+  return number_list(parts_.read(kRemoved).json, 0, parts_.path(kRemoved));
 }
 
 void KeptCuts::keep_removed(const std::vector<int64_t>& layers) const {
-  if (!folder_.empty())
-    write_kept(path(kRemoved), {.kind = kCutsKind, .identity = identity_, .json = Json(layers).dump()});
+  parts_.write(kRemoved, Json(layers).dump());
 }
 
 bool KeptCuts::has(int64_t layer) const {
-  return !folder_.empty() && fs::exists(path("layer-" + std::to_string(layer)));
+  return parts_.has(part_of(layer));
 }
 
 void KeptCuts::take(int64_t layer, CausalLM& model, LayerCut& cut) const {
-  const std::string from = path("layer-" + std::to_string(layer));
-  const KeptFile file = checked(from);
+  const std::string from = parts_.path(part_of(layer));
+  const KeptFile file = parts_.read(part_of(layer));
   LayerConfig& config = model.config.layers[static_cast<size_t>(layer)];
   try {
     const Json json = Json::parse(file.json);
@@ -89,7 +66,7 @@ void KeptCuts::take(int64_t layer, CausalLM& model, LayerCut& cut) const {
 }
 
 void KeptCuts::keep(int64_t layer, const CausalLM& model, const LayerCut& cut) const {
-  if (folder_.empty()) return;
+  if (parts_.folder().empty()) return;
   const LayerConfig& config = model.config.layers[static_cast<size_t>(layer)];
   const Json json = {{"heads", config.n_heads},
                      {"kv_heads", config.n_kv_heads},
@@ -100,20 +77,7 @@ void KeptCuts::keep(int64_t layer, const CausalLM& model, const LayerCut& cut) c
   std::map<std::string, at::Tensor> tensors;
   for (const TensorSpec& spec : tensor_specs(model.config))
     if (spec.layer == layer) tensors[spec.name] = model.parameter(spec.name);
-  write_kept(path("layer-" + std::to_string(layer)), kCutsKind, identity_, json.dump(), tensors);
-}
-
-std::string KeptCuts::path(const std::string& part) const {
-  return folder_ + "/" + kPrefix + part + ".safetensors";
-}
-
-void remove_cuts(const std::string& folder) {
-  for (const fs::path& file : files_of(folder)) fs::remove(file);
-}
-
-bool has_cuts(const std::string& folder) {
-  const std::vector<fs::path> files = files_of(folder);
-  return std::any_of(files.begin(), files.end(), [](const fs::path& file) { return !is_aside(file); });
+  parts_.write(part_of(layer), json.dump(), tensors);
 }
 
 }  // namespace attar

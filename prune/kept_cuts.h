@@ -5,17 +5,18 @@
 #include <string>
 #include <vector>
 
-#include "compress/kept/kept_file.h"
+#include "compress/kept/kept_parts.h"
 #include "prune/prune.h"
 
 namespace attar {
 
+inline constexpr const char* kCutsKind = "cuts";
+
 class KeptCuts {
  public:
-  // An empty folder: nothing is kept. What was left half written there is swept, and all else is checked before time is
-  // spent. Error{Usage}, saying what differs: cuts of another model, text or options. Error{Input}: they are damaged or
-  // of another version.
-  KeptCuts(std::string folder, const CausalLM& model, const std::vector<TokenBatch>& text, const PruneOptions& options);
+  // Of this model, text and options; errors and an empty folder as KeptParts has them.
+  KeptCuts(const std::string& folder, const CausalLM& model, const std::vector<TokenBatch>& text,
+           const PruneOptions& options);
 
   // Layers in the order in which they went, by their places in the whole model.
   std::vector<int64_t> removed_layers() const;
@@ -27,16 +28,7 @@ class KeptCuts {
   void keep(int64_t layer, const CausalLM& model, const LayerCut& cut) const;
 
  private:
-  std::string path(const std::string& part) const;
-  KeptFile checked(const std::string& path) const;
-
-  std::string folder_;
-  Identity identity_;
+  KeptParts parts_;
 };
-
-// Removes what was kept, once the pruned model is written.
-void remove_cuts(const std::string& folder);
-// Whether there are any, to go on from.
-bool has_cuts(const std::string& folder);
 
 }  // namespace attar

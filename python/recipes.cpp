@@ -13,10 +13,10 @@
 namespace attar::python {
 namespace {
 
-CommandOptions take_command(py::dict& given, const char* model_name, const char* data_name) {
+CommandOptions take_command(py::dict& given, const char* model_name = "model") {
   CommandOptions command{.model = take<std::string>(given, model_name),
                          .out = take<std::string>(given, "out"),
-                         .data = take<std::vector<std::string>>(given, data_name)};
+                         .data = take<std::vector<std::string>>(given, "data")};
   command.threads = take_threads(given);
   command.seed = take<int64_t>(given, "seed");
   command.force = take<bool>(given, "force");
@@ -55,7 +55,7 @@ std::string plan(py::kwargs given) {
 }
 
 std::string prune_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "model", "data");
+  CommandOptions command = take_command(given);
   command.to = take<std::string>(given, "to");
   const bool resume = take<bool>(given, "resume");
   Watch watch = take_watch(given);
@@ -66,7 +66,7 @@ std::string prune_call(py::kwargs given) {
 }
 
 std::string quantize_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "model", "data");
+  CommandOptions command = take_command(given);
   Watch watch = take_watch(given);
   const QuantizeInputs inputs{.imatrix = take<std::string>(given, "imatrix"),
                               .imatrix_out = take<std::string>(given, "imatrix_out"),
@@ -80,7 +80,7 @@ std::string quantize_call(py::kwargs given) {
 }
 
 std::string distill_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "teacher", "data");
+  CommandOptions command = take_command(given, "teacher");
   command.to = take<std::string>(given, "to");
   Watch watch = take_watch(given);
   const auto student = take<std::string>(given, "student");
@@ -93,7 +93,7 @@ std::string distill_call(py::kwargs given) {
 }
 
 std::string export_call(py::kwargs given) {
-  CommandOptions command = take_command(given, "model", "data");
+  CommandOptions command = take_command(given);
   command.to = take<std::string>(given, "to");
   Watch watch = take_watch(given);
   const auto target = take_options<ExportTarget>(given);
@@ -102,7 +102,7 @@ std::string export_call(py::kwargs given) {
 }
 
 std::string eval_call(py::kwargs given) {
-  const CommandOptions command = take_command(given, "model", "data");
+  const CommandOptions command = take_command(given);
   Watch watch = take_watch(given);
   const auto options = take_options<EvalOptions>(given);
   refuse_rest(given, "evaluate");

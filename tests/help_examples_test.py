@@ -1,13 +1,12 @@
 """Every example that --help prints works as printed, in a folder where nothing was made before but by earlier examples."""
 
 import os
-import pathlib
 import re
 import subprocess
 
 import pytest
+from page_blocks import ROOT, like_the_root
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = ROOT / "build" / "bin"
 
 NOT_RUN = {
@@ -34,10 +33,7 @@ def examples():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("help")
-    for name in ("recipes", ".venv"):
-        (path / name).symlink_to(ROOT / name)
-    return path
+    return like_the_root(tmp_path_factory.mktemp("help"), ("recipes", ".venv"))
 
 
 def test_every_example_works_as_printed(folder):

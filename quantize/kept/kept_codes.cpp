@@ -1,7 +1,6 @@
 #include "quantize/kept/kept_codes.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "compress/kept/text_hash.h"
@@ -11,29 +10,13 @@
 namespace attar {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::json;
-
-constexpr const char* kCodesKind = "codes";
-constexpr const char* kPrefix = "codes-";
 
 std::string types_hash(const QuantizePlan& plan) {
   Sha256 hash;
   for (const PlannedTensor& planned : plan.tensors)
     hash.add(planned.spec.name + ";" + format_of(planned.type).name + ";");
   return hash.hex();
-}
-
-std::vector<fs::path> files_of(const std::string& folder) {
-  std::vector<fs::path> files;
-  if (!fs::is_directory(folder)) return files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
-    if (entry.path().filename().string().starts_with(kPrefix)) files.push_back(entry.path());
-  return files;
-}
-
-bool is_aside(const fs::path& path) {
-  return path.filename().string().find(".tmp-") != std::string::npos;
 }
 
 // The tensor as the plan has it; its errors are not in its bytes.
@@ -66,65 +49,36 @@ Identity codes_identity(const std::string& model_hash, const std::vector<TokenBa
   return identity;
 }
 
-KeptCodes::KeptCodes(std::string folder, Identity identity)
-    : folder_(std::move(folder)), identity_(std::move(identity)) {
-  for (const fs::path& file : files_of(folder_))
-    if (is_aside(file))
-      fs::remove(file);
-    else
-      checked(file);
-}
-
-KeptFile KeptCodes::checked(const std::string& path) const {
-  KeptFile file = read_kept(path, kCodesKind);
-  if (const std::string differ = differences(file.identity, identity_); !differ.empty())
-    throw usage_error(folder_, "holds codes of another run: " + differ, "", "",
-                      "go on with what it began with, or delete this folder");
-  return file;
-}
-
 bool KeptCodes::take(const std::string& part, const QuantizePlan& plan, Tensors& into) const {
-  if (folder_.empty() || !fs::exists(path(part))) return false;
-  const KeptFile file = checked(path(part));
+  if (!parts_.has(part)) return false;
+  const KeptFile file = parts_.read(part);
   try {
     const Json json = Json::parse(file.json);
     if (json.at("types") != types_hash(plan))
-      throw usage_error(folder_, "holds codes of other types of tensors", "", "", "delete this folder");
+      throw usage_error(folder(), "holds codes of other types of tensors", "", "", "delete this folder");
     for (const SafeTensor& stored : file.tensors) {
-      QuantizedTensor tensor = planned_codes(stored, plan, path(part));
+      QuantizedTensor tensor = planned_codes(stored, plan, parts_.path(part));
       const Json& errors = json.at("errors").at(stored.name);
       tensor.relative_error = errors.at(0), tensor.rounding_error = errors.at(1);
       into[stored.name] = std::move(tensor);
     }
   } catch (const Json::exception&) {
-    throw damaged_kept(path(part), "its values");
+    throw damaged_kept(parts_.path(part), "its values");
   }
   return true;
 }
 
 void KeptCodes::keep(const std::string& part, const QuantizePlan& plan, const Tensors& tensors,
                      const std::vector<std::string>& names) const {
-  if (folder_.empty()) return;
-  KeptFile file{.kind = kCodesKind, .identity = identity_, .json = {}};
+  if (folder().empty()) return;
+  std::vector<SafeTensor> kept;
   Json errors = Json::object();
   for (const std::string& name : names) {
     const QuantizedTensor& tensor = tensors.at(name);
-    file.tensors.push_back({name, TensorType::I8, {static_cast<int64_t>(tensor.bytes.size())}, tensor.bytes});
+    kept.push_back({name, TensorType::I8, {static_cast<int64_t>(tensor.bytes.size())}, tensor.bytes});
     errors[name] = {tensor.relative_error, tensor.rounding_error};
   }
-  file.json = Json({{"types", types_hash(plan)}, {"errors", errors}}).dump();
-  write_kept(path(part), std::move(file));
-}
-
-std::string KeptCodes::path(const std::string& part) const {
-  return folder_ + "/" + kPrefix + part + ".safetensors";
-}
-
-void require_no_codes(const std::string& folder) {
-  const std::vector<fs::path> files = files_of(folder);
-  if (std::any_of(files.begin(), files.end(), [](const fs::path& file) { return !is_aside(file); }))
-    throw usage_error(folder, "already holds codes of a run", "", "",
-                      "add --resume to go on with it, or choose another -o, or delete this folder");
+  parts_.write(part, Json({{"types", types_hash(plan)}, {"errors", errors}}).dump(), std::move(kept));
 }
 
 }  // namespace attar

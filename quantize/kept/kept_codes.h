@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "compress/kept/kept_file.h"
+#include "compress/kept/kept_parts.h"
 #include "quantize/quantize.h"
 
 namespace attar {
+
+inline constexpr const char* kCodesKind = "codes";
 
 // What decides the plan and the codes.
 Identity codes_identity(const std::string& model_hash, const std::vector<TokenBatch>& text,
@@ -17,10 +19,8 @@ Identity codes_identity(const std::string& model_hash, const std::vector<TokenBa
 
 class KeptCodes {
  public:
-  // An empty folder: nothing is kept. What was left half written there is swept, and all else is checked before time is
-  // spent. Error{Usage}, saying what differs: codes of another model, text or options. Error{Input}: they are damaged
-  // or of another version.
-  KeptCodes(std::string folder, Identity identity);
+  // Errors and an empty folder as KeptParts has them.
+  KeptCodes(std::string folder, Identity identity) : parts_(std::move(folder), kCodesKind, std::move(identity)) {}
 
   using Tensors = std::map<std::string, QuantizedTensor>;
   // Adds the part's tensors. -> whether it is there
@@ -29,17 +29,10 @@ class KeptCodes {
   void keep(const std::string& part, const QuantizePlan& plan, const Tensors& tensors,
             const std::vector<std::string>& names) const;
 
-  const std::string& folder() const { return folder_; }
+  const std::string& folder() const { return parts_.folder(); }
 
  private:
-  std::string path(const std::string& part) const;
-  KeptFile checked(const std::string& path) const;
-
-  std::string folder_;
-  Identity identity_;
+  KeptParts parts_;
 };
-
-// Error{Usage} when codes are there, which a run from the start would overwrite.
-void require_no_codes(const std::string& folder);
 
 }  // namespace attar

@@ -133,8 +133,8 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   check_type(command);
   const std::string steps = command.out + ".steps";
   check_steps_folder(steps, inputs_of(command, {}));
-  if (!resume && has_cuts(steps)) throw holds_steps(steps, "cuts");
-  if (resume && !has_cuts(steps)) note_nothing_to_resume("prune", steps, progress);
+  if (!resume && has_kept_parts(steps, kCutsKind)) throw holds_steps(steps, kCutsKind);
+  if (resume && !has_kept_parts(steps, kCutsKind)) note_nothing_to_resume("prune", steps, progress);
   const ModelFile source = ModelFile::open(command.model, hub_source(progress));
   CausalLM model = CausalLM::load(source);
   TokenizerData tokenizer = source.tokenizer();
@@ -156,7 +156,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   for (const std::string& note : result.notes) add_note(json, note);
   for (const std::string& note : data.notes) add_note(json, note);
-  remove_cuts(steps);
+  remove_kept_parts(steps, kCutsKind);
   std::error_code not_empty;
   fs::remove(steps, not_empty);
   return document(json);

@@ -91,7 +91,7 @@ std::string steps_folder(const CommandOptions& command, const QuantizeOptions& o
   const std::string folder = command.out + ".steps";
   check_steps_folder(folder, inputs_of(command, inputs.training));
   if (inputs.resume) return folder;
-  require_no_codes(folder);
+  if (has_kept_parts(folder, kCodesKind)) throw holds_steps(folder, kCodesKind);
   TrainingCheckpoints(folder, "").require_none();
   return folder;
 }

@@ -123,7 +123,7 @@ StageRecord run_stage(RunState& state, const std::string& name, const PruneOptio
   if (!pruned.kept_tokens.empty()) state.kept_tokens = composed(state.kept_tokens, pruned.kept_tokens);
   write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer, state.export_info().provenance,
                    {}, kept_tokens_json(state).dump());
-  remove_cuts(state.folder.checkpoints(name));
+  remove_kept_parts(state.folder.checkpoints(name), kCutsKind);
   const Json results = {{"parameters_before", pruned.parameters_before},
                         {"parameters_after", pruned.parameters_after},
                         {"vocabulary", state.student.config.vocab_size},

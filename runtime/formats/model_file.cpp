@@ -250,15 +250,6 @@ int64_t gguf_row_of_hf_row(int64_t row, int64_t head_dim) {
   return row - in_head + 2 * pair + half;
 }
 
-}  // namespace
-
-ModelFile::ModelFile(Parts parts) {
-  check_parts(parts);
-  parts_ = std::make_shared<const Parts>(std::move(parts));
-}
-
-namespace {
-
 // ORG/NAME, as the hub calls models, where no such folder is.
 bool names_hub(const std::string& model) {
   const fs::path path(model);
@@ -268,6 +259,11 @@ bool names_hub(const std::string& model) {
 }
 
 }  // namespace
+
+ModelFile::ModelFile(Parts parts) {
+  check_parts(parts);
+  parts_ = std::make_shared<const Parts>(std::move(parts));
+}
 
 ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
   const FloatEnvironment floats;  // decimals are rounded by it

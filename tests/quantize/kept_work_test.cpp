@@ -225,7 +225,7 @@ TEST(KeptWork, CodesOfAnotherRunAreRefusedWithWhatDiffersBeforeAnythingIsMeasure
   const CausalLM model = model_of(true);
   Watch broken{.stop_stage = "quantize", .stop_done = 2}, watch;
   error_of([&] { run(model, options_of("sized"), 1, kept, &broken); }, ErrorKind::Interrupted);
-  EXPECT_SAYS(error_of([&] { require_no_codes(kept.steps); }, ErrorKind::Usage), "--resume");
+  EXPECT_TRUE(has_kept_parts(kept.steps, kCodesKind));
   QuantizeOptions other = options_of("sized");
   other.target_bpw = 4.5, other.calibration_tokens = 128;
   const std::string said = error_of([&] { run(model, other, 1, kept, &watch); }, ErrorKind::Usage);

@@ -1,4 +1,4 @@
-// The module attar._toolkit: run, plan, prune, distill, quantize, export, evaluate, doctor, with_tensors. Each takes
+// The module attar._toolkit: run, plan, prune, distill, quantize, export, with_tensors. Each takes
 // keywords and returns JSON.
 #include <ATen/ops/from_blob.h>
 #include <c10/util/Exception.h>
@@ -101,14 +101,6 @@ std::string export_call(py::kwargs given) {
   return watch.call([&](const Progress& progress) { return export_model(command, target, progress); });
 }
 
-std::string eval_call(py::kwargs given) {
-  const CommandOptions command = take_command(given);
-  Watch watch = take_watch(given);
-  const auto options = take_options<EvalOptions>(given);
-  refuse_rest(given, "evaluate");
-  return watch.call([&](const Progress& progress) { return eval_model(command, options, progress); });
-}
-
 // Where a model of the Hugging Face hub lies here, once it does.
 std::string hub_path(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
@@ -169,7 +161,6 @@ py::dict fields() {
   of["quantize"] = fields_of<QuantizeOptions, TextDataOptions>();
   of["distill"] = fields_of<DistillOptions, TextDataOptions>();
   of["export"] = fields_of<ExportTarget>();
-  of["evaluate"] = fields_of<EvalOptions>();
   return of;
 }
 
@@ -186,8 +177,6 @@ PYBIND11_MODULE(_toolkit, module) {
   module.def("quantize", quantize_call);
   module.def("distill", distill_call);
   module.def("export", export_call);
-  module.def("evaluate", eval_call);
-  module.def("doctor", [] { return attar::doctor(runtime_program()); });
   module.def("with_tensors", with_tensors);
   module.def("fields", fields);
 }

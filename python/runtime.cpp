@@ -1,4 +1,4 @@
-// The module attar._runtime, which needs no LibTorch: Model, Tokenizer, verify, inspect.
+// The module attar._runtime, which needs no LibTorch: Model, Tokenizer, verify, evaluate, inspect, doctor.
 #include <algorithm>
 #include <memory>
 #include <mutex>
@@ -7,10 +7,12 @@
 #include "python/options.h"
 #include "runtime/base/words/suggestion.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/judge/doctor.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/inspect_json.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/score.h"
+#include "runtime/judge/tasks/eval_json.h"
 #include "runtime/judge/verify.h"
 #include "runtime/judge/verify_json.h"
 #include "runtime/text/generate.h"
@@ -242,6 +244,20 @@ std::string verify_call(py::kwargs given) {
   });
 }
 
+std::string eval_call(py::kwargs given) {
+  const auto model = take<std::string>(given, "model"), file = take<std::string>(given, "file");
+  const auto data = take<std::vector<std::string>>(given, "data");
+  const int threads = take_threads(given);
+  Watch watch = take_watch(given);
+  const auto options = take_options<runtime::EvalOptions>(given);
+  refuse_rest(given, "evaluate");
+  runtime::check_evaluation(data, options);
+  return watch.call([&](const Progress& progress) {
+    ThreadPool pool(threads);
+    return runtime::eval_document(model, ModelFile::open(file), data, options, pool, progress);
+  });
+}
+
 std::string inspect_call(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
   refuse_rest(given, "inspect");
@@ -251,6 +267,7 @@ std::string inspect_call(py::kwargs given) {
 py::dict fields() {
   py::dict of;
   of["generate"] = fields_of<runtime::GenerateOptions>();
+  of["evaluate"] = fields_of<runtime::EvalOptions>();
   of["verify"] = fields_of<runtime::VerifyOptions>();
   return of;
 }
@@ -283,6 +300,8 @@ PYBIND11_MODULE(_runtime, module) {
       .def("config", &PyModel::config)
       .def("notes", &PyModel::notes);
   module.def("verify", verify_call);
+  module.def("evaluate", eval_call);
+  module.def("doctor", [] { return attar::runtime::doctor_document(runtime_program()); });
   module.def("inspect", inspect_call);
   module.def("nearest", attar::nearest);  // did you mean
   module.def("fields", fields);

@@ -7,8 +7,8 @@
 
 A model is a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME". Options are the keys of recipes and the flags of the programs.
 
-Importing this is quick: Model, Tokenizer, verify, inspect and bench need no torch; run, plan, prune, distill, quantize, export, evaluate,
-doctor and with_tensors load it with their first call (2 s).
+Importing this is quick: Model, Tokenizer, verify, evaluate, inspect, bench and doctor need no torch; run, plan, prune, distill, quantize,
+export and with_tensors load it with their first call (2 s), and so does a model of the hub ("hf:...").
 
 As everywhere: `seed` is of what is drawn at random. `threads`: 0 for one a core, within the processor quota; it changes no bit.
 `progress` is called with each event, {stage, unit, done, total, metrics, message}; its answer False, an exception that it raises and

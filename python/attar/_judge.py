@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import _runtime
-from ._call import Path, Paths, Progress, call, checked, local, toolkit
+from ._call import Path, Paths, Progress, call, checked, local
 from ._error import error, usage
 from ._result import Result, Verification
 
@@ -30,7 +30,7 @@ def evaluate(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Result:
-    """Perplexity and bits per byte of a text, accuracy on task files. -> `text` and `tasks`
+    """Perplexity and bits per byte of a text, accuracy on task files. -> `text` and `tasks`; without torch
 
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     data: text for perplexity and bits per byte: .txt or .jsonl, also .gz.
@@ -45,7 +45,7 @@ def evaluate(
     limit: items of each task; 0 for all
     per_item: list each item's log-probabilities and choice too
     """
-    return Result(call(toolkit().evaluate, locals()))
+    return Result(call(_runtime.evaluate, {**locals(), "file": local(model)}))
 
 
 @checked

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from . import _runtime
 from ._call import Path, Progress, call, checked, native, toolkit
 from ._error import usage
 from ._result import Result, Run
@@ -62,5 +63,5 @@ def plan(recipe: Recipe, *overrides: str) -> Result:
 
 
 def doctor() -> Result:
-    """What this machine has and lacks."""
-    return Result(call(toolkit().doctor, {}))
+    """What this machine has and lacks; without torch."""
+    return Result(call(_runtime.doctor, {}))

@@ -7,12 +7,16 @@
 #include "recipes/cli/summary.h"
 #include "recipes/cli/verbs.h"
 #include "recipes/commands/commands.h"
+#include "recipes/hub/hub_model.h"
 #include "recipes/run/machine.h"
 #include "recipes/run/run_log.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/cpu_limits.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
+#include "runtime/judge/doctor.h"
 #include "runtime/judge/measure.h"
+#include "runtime/judge/tasks/eval_json.h"
 
 namespace attar::cli {
 namespace {
@@ -33,6 +37,8 @@ void add_model_and_out(CLI::App& app, const char* model_name, Given& given) {
   add_switch(app, "--force", given.command.force, "write over what is there");
   add_switch(app, "--verbose", given.verbose, "show every tensor and every fallback");
 }
+
+constexpr RenamedField kCalibrationRenamed[] = {{"calibration", "data"}};
 
 void add_type(CLI::App& app, std::string& to) {
   add_text(app, "--to", to, "tensor type of a GGUF; F16 without it");
@@ -81,6 +87,7 @@ Action add_prune(CLI::App& app, const GlobalOptions& global) {
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
   refuse_renamed(app, renamed_fields(state->options));
+  refuse_renamed(app, kCalibrationRenamed);
   return logged(
       app, global, state,
       [](const State& given, const CommandOptions& command, const Progress& progress) {
@@ -132,6 +139,7 @@ Action add_quantize(CLI::App& app, const GlobalOptions& global) {
            "it from there");
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
+  refuse_renamed(app, kCalibrationRenamed);
   return logged(
       app, global, state,
       [](const State& given, const CommandOptions& command, const Progress& progress) {
@@ -158,23 +166,27 @@ Action add_export(CLI::App& app, const GlobalOptions& global) {
 
 Action add_eval(CLI::App& app, const GlobalOptions& global) {
   struct State : Given {
-    EvalOptions options;
+    runtime::EvalOptions options;
   };
   const auto state = std::make_shared<State>();
   add_model(app, state->command.model);
   add_data(app, state->command.data, "text for perplexity and bits per byte, - for standard input");
   visit_fields(state->options, FlagAdder(app));
+  refuse_renamed(app, renamed_fields(state->options));
   return logged(
       app, global, state,
       [](const State& given, const CommandOptions& command, const Progress& progress) {
-        return eval_model(command, given.options, progress);
+        runtime::check_evaluation(command.data, given.options);
+        ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
+        const ModelFile file = ModelFile::open(command.model, hub_source(progress));
+        return runtime::eval_document(command.model, file, command.data, given.options, pool, progress);
       },
       [](const std::string& document, Detail) { print_eval(document); });
 }
 
 Action add_doctor(CLI::App&, const GlobalOptions& global) {
   return [&global] {
-    const std::string document = doctor(runtime::runtime_program());
+    const std::string document = runtime::doctor_document(runtime::runtime_program());
     if (global.json)
       std::fputs(document.c_str(), stdout);
     else

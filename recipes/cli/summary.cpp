@@ -7,6 +7,7 @@
 
 #include "runtime/base/words/byte_size.h"
 #include "runtime/base/words/utf8.h"
+#include "runtime/judge/digits.h"
 
 namespace attar::cli {
 namespace {
@@ -69,6 +70,18 @@ std::string accuracy_text(const Json& task, const char* value, const char* error
   return known ? share + text_of(" \u00b1 %.1f", 100.0 * task.at(error).get<double>()) : share;
 }
 
+std::string spread_text(const Json& text, const std::string& key) {
+  const Json& error = text.at(key + "_stderr");
+  return runtime::with_spread(text.at(key).get<double>(), error.is_number() ? error.get<double>() : 0.0);
+}
+
+// In a column of so many characters, of which a ± takes two bytes.
+std::string right_in(size_t columns, const std::string& text) {
+  const auto characters =
+      static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return std::string(columns - std::min(columns, characters), ' ') + text;
+}
+
 }  // namespace
 
 std::vector<std::string> grouped_fallbacks(const std::vector<std::string>& lines) {
@@ -118,7 +131,7 @@ void print_quantize(const std::string& document, Detail detail) {
   if (json.contains("preset")) plan += ", preset " + json.at("preset").get<std::string>();
   plan += ", importance: " + json.at("importance").get<std::string>();
   if (json.contains("predicted_kl"))
-    plan += text_of(", predicted KL %.4g nats a token", json.at("predicted_kl").get<double>());
+    plan += ", predicted KL " + runtime::with_digits(json.at("predicted_kl").get<double>(), 2) + " nats a token";
   line("plan", plan);
   const char* label = "types";
   for (const auto& [role, types] : json.at("chosen").items()) {
@@ -139,18 +152,20 @@ void print_eval(const std::string& document) {
               json.at("numerics").get<std::string>().c_str());
   if (json.contains("text")) {
     const Json& text = json.at("text");
-    std::printf("\n%10s %8s %12s %14s\n%10lld %8lld %12.4f %14.4f\n", "tokens", "window", "perplexity", "bits per byte",
+    std::printf("\n%10s %8s %16s %16s\n%10lld %8lld %s %s\n", "tokens", "window", "perplexity", "bits per byte",
                 text.at("tokens").get<long long>(), text.at("context").get<long long>(),
-                text.at("perplexity").get<double>(), text.at("bits_per_byte").get<double>());
+                right_in(16, spread_text(text, "perplexity")).c_str(),
+                right_in(16, spread_text(text, "bits_per_byte")).c_str());
+    std::printf("\n  \u00b1 is the standard error, from the windows.\n");
     print_notes(text);
   }
   const Json tasks = json.value("tasks", Json::array());
   if (tasks.empty()) return;
   std::printf("\n%-32s %7s %16s %16s %12s\n", "task", "items", "accuracy", "by characters", "perplexity");
   for (const Json& task : tasks) {
-    std::printf("%-32s %7lld %16s %16s %12s\n", visible(task.at("file").get<std::string>()).c_str(),
-                task.at("items").get<long long>(), accuracy_text(task, "accuracy", "stderr").c_str(),
-                accuracy_text(task, "accuracy_by_characters", "stderr_by_characters").c_str(),
+    std::printf("%-32s %7lld %s %s %12s\n", visible(task.at("file").get<std::string>()).c_str(),
+                task.at("items").get<long long>(), right_in(16, accuracy_text(task, "accuracy", "stderr")).c_str(),
+                right_in(16, accuracy_text(task, "accuracy_by_characters", "stderr_by_characters")).c_str(),
                 task.contains("perplexity") ? text_of("%.4g", task.at("perplexity").get<double>()).c_str() : "");
     for (const Json& item : task.value("per_item", Json::array())) std::printf("  %s\n", item.dump().c_str());
   }

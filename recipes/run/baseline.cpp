@@ -78,7 +78,8 @@ Baseline measure_baseline(RunState& state, const std::string& name, const runtim
   const Json results = {{"preset", options.importance ? options.preset : "fast"},
                         {"bytes", file.size_bytes()},
                         {"kl", {{"mean", fidelity.kl.mean}, {"stderr", fidelity.kl.stderr_}}},
-                        {"top1", fidelity.top1_agreement}};
+                        {"top1", fidelity.top1_agreement},
+                        {"top1_stderr", fidelity.top1_stderr}};
   fs::remove_all(folder);
   return {.results = results.dump()};
 }

@@ -12,7 +12,7 @@
 #include "runtime/judge/gates.h"
 #include "runtime/judge/headline.h"
 #include "runtime/judge/measure.h"
-#include "runtime/judge/paired_difference.h"
+#include "runtime/judge/statistics/paired_difference.h"
 #include "runtime/judge/verify_json.h"
 
 namespace attar::cli {
@@ -37,10 +37,10 @@ runtime::PairedDifference compared(const ModelFile& teacher, const runtime::Veri
                                                        pool, terminal_progress(global));
   const runtime::Fidelity& a = results.deployed ? *results.deployed : *results.fp32;
   const runtime::Fidelity& b = other.deployed ? *other.deployed : *other.fp32;
-  if (a.kl_values.size() != b.kl_values.size())
+  if (a.window_ends != b.window_ends)
     throw usage_error("--against", "is scored on other positions", "a student with the same vocabulary",
                       printable(options.against));
-  return runtime::paired_difference(a.kl_values, b.kl_values);
+  return runtime::paired_difference(a.kl_values, b.kl_values, a.window_ends);
 }
 
 int run(const Options& options, const GlobalOptions& global) {

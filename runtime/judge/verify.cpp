@@ -11,82 +11,16 @@
 #include "runtime/base/sha256.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
+#include "runtime/judge/aligned_text.h"
 #include "runtime/judge/score.h"
 #include "runtime/judge/scored_so_far.h"
-#include "runtime/judge/standard_error.h"
+#include "runtime/judge/statistics/standard_error.h"
 #include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {
 namespace {
 
 constexpr size_t kPassTokens = 64;  // teacher tokens whose logits are held at once
-
-// Some text as one model's tokens, where each of them ends in it, in bytes, and whether it is scored.
-struct Tokens {
-  std::vector<int32_t> ids;
-  std::vector<size_t> ends;
-  std::vector<uint8_t> counted;
-};
-
-Tokens tokens_of(const Tokenizer& tokenizer, const ModelText& text) {
-  EncodedText encoded = encode(tokenizer, text);
-  std::vector<uint8_t> counted = counted_tokens(encoded, text);
-  return {std::move(encoded.ids), std::move(encoded.ends), std::move(counted)};
-}
-
-// Tokens [begin, end), behind what the tokenizer begins a text with where they are not its beginning.
-Tokens window_of(const Tokenizer& tokenizer, const Tokens& tokens, size_t begin, size_t end) {
-  Tokens out;
-  const auto part = [&](const auto& values, auto& into) {
-    into.insert(into.end(), values.begin() + static_cast<std::ptrdiff_t>(begin),
-                values.begin() + static_cast<std::ptrdiff_t>(end));
-  };
-  if (begin > 0) {
-    out.ids.assign(tokenizer.start().begin(), tokenizer.start().end());
-    out.ends.assign(out.ids.size(), tokens.ends[begin - 1]);
-    out.counted.assign(out.ids.size(), 0);
-  }
-  part(tokens.ids, out.ids);
-  part(tokens.ends, out.ends);
-  part(tokens.counted, out.counted);
-  return out;
-}
-
-constexpr size_t kNone = SIZE_MAX;
-
-// The same text as both models read it.
-struct TwoTokens {
-  Tokens teacher, student;
-  std::vector<size_t> partner;  // (teacher's tokens): the student token that ends at the same byte, or kNone
-
-  TwoTokens(Tokens a, Tokens b) : teacher(std::move(a)), student(std::move(b)), partner(teacher.ids.size(), kNone) {
-    size_t s = 0;
-    for (size_t t = 0; t < partner.size(); ++t) {
-      while (s < student.ends.size() && student.ends[s] < teacher.ends[t]) ++s;
-      if (s < student.ends.size() && student.ends[s] == teacher.ends[t]) partner[t] = s++;
-    }
-  }
-};
-
-// A stretch of text that both tokenizations cut at its two ends: tokens [begin, end) of each.
-struct Stretch {
-  size_t teacher_begin = 0, teacher_end = 0, student_begin = 0, student_end = 0;
-};
-
-// The longest stretch behind `last` that has at most `most` tokens of either model; longer where they share no cut.
-// Empty when no shared cut is left.
-Stretch next_stretch(const TwoTokens& tokens, const Stretch& last, size_t most) {
-  Stretch next{last.teacher_end, last.teacher_end, last.student_end, last.student_end};
-  for (size_t t = next.teacher_begin; t < tokens.partner.size(); ++t) {
-    if (tokens.partner[t] == kNone) continue;
-    const size_t s = tokens.partner[t];
-    const bool too_long = t + 1 - next.teacher_begin > most || s + 1 - next.student_begin > most;
-    if (too_long && next.teacher_end > next.teacher_begin) break;
-    next.teacher_end = t + 1;
-    next.student_end = s + 1;
-  }
-  return next;
-}
 
 // One position that both models predict.
 struct Position {
@@ -111,7 +45,7 @@ struct Side {
       : model(Model::load(file, {.numerics = numerics}, threads)), work(model, threads) {}
 
   // Runs tokens [begin, end) of a window. Row i predicts token i + 1; the window's last row predicts nothing in it.
-  void run(KvCache& cache, const Tokens& tokens, size_t begin, size_t end) {
+  void run(KvCache& cache, const TextTokens& tokens, size_t begin, size_t end) {
     std::vector<Row> rows;
     for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens.ids[i], true});
     forward(model, rows, work);
@@ -144,13 +78,13 @@ class Judge {
 
   // Scores the next window of at most `most` tokens, its BOS included; false when the document holds no more.
   // `after_part` is called whenever some tokens of it are done.
-  bool score_next(const TwoTokens& document, Stretch& at, size_t most, const std::function<void()>& after_part) {
+  bool score_next(const AlignedText& document, Stretch& at, size_t most, const std::function<void()>& after_part) {
     const Tokenizer &teacher = teacher_.model.tokenizer(), &student = student_.model.tokenizer();
     const size_t before = at.teacher_end > 0 ? std::max(teacher.start().size(), student.start().size()) : 0;
     at = next_stretch(document, at, std::max<size_t>(1, most - before));
     if (at.teacher_end == at.teacher_begin) return false;
-    const TwoTokens window(window_of(teacher, document.teacher, at.teacher_begin, at.teacher_end),
-                           window_of(student, document.student, at.student_begin, at.student_end));
+    const AlignedText window(window_of(teacher, document.teacher, at.teacher_begin, at.teacher_end),
+                             window_of(student, document.student, at.student_begin, at.student_end));
     if (window.teacher.ids.size() < 2) return true;
     KvCache teacher_cache(teacher_.model), student_cache(student_.model);
     Stretch part;
@@ -168,7 +102,7 @@ class Judge {
 
   // Tokens of the window behind `at` in which no more than `most` are scored. The first of a window is not, unless what
   // every text begins with stands before it.
-  size_t window_for(const TwoTokens& document, const Stretch& at, int64_t most) const {
+  size_t window_for(const AlignedText& document, const Stretch& at, int64_t most) const {
     const std::vector<uint8_t>& counted = document.teacher.counted;
     const size_t before = at.teacher_end > 0 ? teacher_tokenizer().start().size() : 0;
     size_t t = at.teacher_end + (before > 0 ? 0 : 1);
@@ -176,7 +110,7 @@ class Judge {
     return t < counted.size() ? before + t - at.teacher_end : SIZE_MAX;
   }
   const Tokenizer& teacher_tokenizer() const { return teacher_.model.tokenizer(); }
-  TwoTokens read(const ModelText& text) const {
+  AlignedText read(const ModelText& text) const {
     return {tokens_of(teacher_.model.tokenizer(), text), tokens_of(student_.model.tokenizer(), text)};
   }
   int64_t scored() const { return static_cast<int64_t>(positions_.size()); }
@@ -223,7 +157,7 @@ class Judge {
 
  private:
   // Rows are compared where both models stand at the same byte and the next token is the same for both.
-  void compare_part(const TwoTokens& window, const Stretch& part) {
+  void compare_part(const AlignedText& window, const Stretch& part) {
     struct Rows {
       size_t teacher, student;
     };
@@ -231,7 +165,7 @@ class Judge {
     for (size_t t = part.teacher_begin; t < part.teacher_end && t + 1 < window.partner.size(); ++t) {
       if (window.teacher.counted[t + 1] == 0) continue;
       const size_t s = window.partner[t];
-      const bool aligned = s != kNone && window.partner[t + 1] == s + 1 &&
+      const bool aligned = s != AlignedText::kNone && window.partner[t + 1] == s + 1 &&
                            teacher_id(window.student.ids[s + 1]) == window.teacher.ids[t + 1];
       if (aligned)
         rows.push_back({t, s});
@@ -314,6 +248,7 @@ Fidelity Judge::fidelity() const {
     out.top1_agreement += same_top.back();
     out.top5_overlap += position.overlap5;
   }
+  out.window_ends = window_ends_;
   const auto n = static_cast<double>(positions_.size());
   out.kl = spread_of(out.kl_values, window_ends_);
   out.top1_agreement /= n;
@@ -345,7 +280,7 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
   const char* stage = numerics == Numerics::Fp32 ? "verify fp32" : "verify deployed";
   report(progress, {.stage = stage, .unit = "tokens"});
   Judge judge(teacher, student, numerics, threads);
-  std::vector<TwoTokens> documents;
+  std::vector<AlignedText> documents;
   int64_t total = 0;
   TextReader reader(judge.teacher_tokenizer(), {.chat_template = options.chat_template});
   for (const Document& document : text)

@@ -43,7 +43,7 @@ void visit_fields(VerifyOptions& o, Visitor&& field) {
 // Whether `mode` is among `options.numerics`. Error{Usage}: they are none of the three.
 bool is_verified(const VerifyOptions& options, Numerics mode);
 
-// `stderr_`: of the mean, from the windows (standard_error.h); NaN when there is one window alone.
+// `stderr_`: of the mean, from the windows (statistics/standard_error.h); NaN when there is one window alone.
 struct Spread {
   double mean = 0, stderr_ = 0, p50 = 0, p90 = 0, p99 = 0, max = 0;
 };
@@ -55,8 +55,10 @@ struct Fidelity {
   Spread kl;  // nats per scored token; KL(teacher || student)
   double top1_agreement = 0, top1_stderr = 0, top5_overlap = 0;
   Pair perplexity, bits_per_byte;
-  double dropped_mass = 0;        // mean teacher probability outside the student's vocabulary
-  std::vector<double> kl_values;  // (scored), for paired comparisons; not printed
+  double dropped_mass = 0;  // mean teacher probability outside the student's vocabulary
+  // For paired comparisons; not printed.
+  std::vector<double> kl_values;    // (scored)
+  std::vector<size_t> window_ends;  // (windows) how many of them the windows so far hold
 };
 
 struct VerifyResults {

@@ -51,6 +51,8 @@ assert len(list(model.stream("The", max_tokens=3, temperature=0))) >= 1
 assert model.logits("The sea").shape[1] == model.config.vocab_size
 assert attar.Tokenizer({tiny["gguf"]!r}).encode("The sea") == model.tokenize("The sea")
 assert attar.inspect({tiny["gguf"]!r}).bytes == model.config.bytes
+assert attar.doctor().cores >= 1
+assert attar.evaluate({tiny["gguf"]!r}, data={str(ROOT / "recipes/text/tiny_held_out.txt")!r}, context=64).text.perplexity > 1
 assert attar.bench({tiny["gguf"]!r}, n_prompt=8, n_gen=2, repetitions=1, threads=1).rows[0].n_prompt == 8
 assert attar.verify({tiny["gguf"]!r}, {tiny["gguf"]!r}, data={str(ROOT / "recipes/text/held_out.txt")!r}, max_tokens=200, context=64).kl < 1e-6
 try:
@@ -70,7 +72,7 @@ import sys, types
 sys.modules["torch"] = types.SimpleNamespace(__version__="1.9.0")
 import attar
 try:
-    attar.doctor()
+    attar.plan("tiny")
 except attar.Error as error:
     print(error)
 """
@@ -85,7 +87,7 @@ def test_python_m_attar_is_the_program():
         assert done.returncode == code and (code or done.stdout == own), done.stderr
 
 
-@pytest.mark.parametrize("first", ["attar.Model(GGUF)", "attar.doctor()"])
+@pytest.mark.parametrize("first", ["attar.Model(GGUF)", "attar.plan('tiny')"])
 def test_both_modules_live_in_one_process_in_any_order(first, tiny):  # noqa: F811
     code = f"""
 import attar, torch
@@ -96,7 +98,7 @@ for missing in (attar.Model, attar.inspect, lambda model: attar.export(model, "x
         missing("missing.gguf")
     except attar.Error as error:
         assert error.kind == "input" and "does not exist" in str(error), error
-attar.doctor(), attar.Model(GGUF).logits([1, 2])
+attar.plan("tiny"), attar.Model(GGUF).logits([1, 2])
 print("both")
 """
     done = python(code)

@@ -356,6 +356,7 @@ def test_quantizing_alone_stands_beside_the_student(reference, tmp_path):
     verified = report["results"]["stages"][-1]["results"]
     alone, student_bytes = verified["baseline"], (folder / "export/model.gguf").stat().st_size
     assert 0.9 * student_bytes < alone["bytes"] <= student_bytes and alone["kl"]["mean"] > 0 and 0 < alone["top1"] < 1
+    assert 0 < alone["kl"]["stderr"] < alone["kl"]["mean"] and 0 < alone["top1_stderr"] < 0.1
     by_hand = tmp_path / "alone.gguf"
     arguments = ["--target-size", f"{student_bytes}B", "--keep", "embedding=Q8_0", "--preset", "fast", "--no-importance"]
     assert attar("quantize", folder / "checkpoints/0-teacher/final", "-o", by_hand, *arguments, "--quiet").returncode == 0

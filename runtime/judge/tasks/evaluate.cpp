@@ -138,6 +138,13 @@ void read_shared_tokens(const Model& model, KvCache& cache, std::span<const Choi
   forward(model, rows, work, progress);
 }
 
+// Each item is a window of its own.
+Accuracy share_of(std::span<const WindowSum> items) {
+  double right = 0.0;
+  for (const WindowSum& item : items) right += item.value;
+  return {right / static_cast<double>(items.size()), ratio_standard_error(items)};
+}
+
 int64_t index_of_largest(const std::vector<double>& values) {
   return std::max_element(values.begin(), values.end()) - values.begin();
 }
@@ -225,23 +232,19 @@ std::vector<ItemScores> score_task(const Model& model, const Task& task, Workspa
 }
 
 TaskAccuracy accuracy_of(const Task& task, std::span<const ItemScores> scores) {
-  TaskAccuracy sum;
+  std::vector<WindowSum> plain, by_characters, by_bytes;
   double log_probs = 0.0;
   for (size_t i = 0; i < scores.size(); ++i) {
     const ItemScores& item = scores[i];
     const int64_t gold = task.items[i].gold;
-    sum.plain += task.form == TaskForm::Cloze ? item.greedy : item.best == gold;
-    sum.by_characters += item.best_by_characters == gold;
-    sum.by_bytes += item.best_by_bytes == gold;
+    const bool right = task.form == TaskForm::Cloze ? item.greedy : item.best == gold;
+    plain.push_back({right ? 1.0 : 0.0, 1.0});
+    by_characters.push_back({item.best_by_characters == gold ? 1.0 : 0.0, 1.0});
+    by_bytes.push_back({item.best_by_bytes == gold ? 1.0 : 0.0, 1.0});
     log_probs += item.log_probs[0];
   }
   const auto n = static_cast<double>(scores.size());
-  return {sum.plain / n, sum.by_characters / n, sum.by_bytes / n, std::exp(-log_probs / n)};
-}
-
-double accuracy_error(double accuracy, size_t n_items) {
-  if (n_items < 2) return std::numeric_limits<double>::quiet_NaN();
-  return std::sqrt(accuracy * (1.0 - accuracy) / static_cast<double>(n_items - 1));
+  return {share_of(plain), share_of(by_characters), share_of(by_bytes), std::exp(-log_probs / n)};
 }
 
 double TextScore::perplexity() const {
@@ -250,6 +253,14 @@ double TextScore::perplexity() const {
 
 double TextScore::bits_per_byte() const {
   return nats / std::log(2.0) / bytes;
+}
+
+double TextScore::perplexity_stderr() const {
+  return perplexity() * ratio_standard_error(by_tokens);
+}
+
+double TextScore::bits_per_byte_stderr() const {
+  return ratio_standard_error(by_bytes) / std::log(2.0);
 }
 
 TextScore score_texts(const Model& model, std::span<const ModelText> texts, int64_t context_tokens, Workspace& work,
@@ -265,12 +276,15 @@ TextScore score_texts(const Model& model, std::span<const ModelText> texts, int6
   TextScore out;
   for (const TextWindow& window : windows) {
     const std::vector<double> scores = score_tokens(model, window.ids, work, within_window);
+    double nats = 0.0, bytes = 0.0, tokens = 0.0;
     for (size_t i = 0; i < scores.size(); ++i) {
       if (window.counted[i] == 0) continue;
-      out.nats -= scores[i];
-      out.bytes += static_cast<double>(window.bytes[i]);
-      ++out.tokens;
+      nats -= scores[i];
+      bytes += static_cast<double>(window.bytes[i]);
+      ++tokens;
     }
+    out.nats += nats, out.bytes += bytes, out.tokens += static_cast<int64_t>(tokens);
+    out.by_tokens.push_back({nats, tokens}), out.by_bytes.push_back({nats, bytes});
     now.done += static_cast<int64_t>(window.ids.size()) - 1;
     report(progress, now);
   }

@@ -9,6 +9,7 @@
 
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/judge/statistics/standard_error.h"
 #include "runtime/model/model.h"
 
 namespace attar::runtime {
@@ -63,22 +64,28 @@ ItemScores score_item(const Model& model, const TaskItem& item, Workspace& work,
 std::vector<ItemScores> score_task(const Model& model, const Task& task, Workspace& work,
                                    const Progress& progress = {});
 
+// A share of a task's items, and its standard error: NaN for one item.
+struct Accuracy {
+  double share = 0.0, stderr_ = 0.0;
+};
 struct TaskAccuracy {
-  double plain = 0.0;                          // acc; of clozes the share that is greedy
-  double by_characters = 0.0, by_bytes = 0.0;  // TaskForm::Choices: acc_norm, acc_bytes
-  double perplexity = 0.0;                     // TaskForm::Cloze: exp of the mean -log p(continuation)
+  Accuracy plain;                    // acc; of clozes the share that is greedy
+  Accuracy by_characters, by_bytes;  // TaskForm::Choices: acc_norm, acc_bytes
+  double perplexity = 0.0;           // TaskForm::Cloze: exp of the mean -log p(continuation)
 };
 TaskAccuracy accuracy_of(const Task& task, std::span<const ItemScores> scores);
-// Standard error of an accuracy over n items: of the sample's deviation (n - 1). NaN for one item.
-double accuracy_error(double accuracy, size_t n_items);
 
 // Texts in windows of at most `context_tokens` (text_windows in score.h), of each what counts in it.
 struct TextScore {
-  int64_t tokens = 0;  // scored
-  double nats = 0.0;   // sum of -log p
-  double bytes = 0.0;  // of the scored tokens
+  int64_t tokens = 0;                            // scored
+  double nats = 0.0;                             // sum of -log p
+  double bytes = 0.0;                            // of the scored tokens
+  std::vector<WindowSum> by_tokens, by_bytes{};  // (windows) nats of each, with its tokens or bytes
   double perplexity() const;
   double bits_per_byte() const;
+  // Standard errors from the windows; NaN where one alone has scored tokens. Of the perplexity by the delta method.
+  double perplexity_stderr() const;
+  double bits_per_byte_stderr() const;
 };
 // Error{Input}: no token to score. `progress` counts tokens.
 TextScore score_texts(const Model& model, std::span<const ModelText> texts, int64_t context_tokens, Workspace& work,

@@ -1,14 +1,12 @@
 #include "runtime/judge/tasks/task_comparison.h"
 
-#include <cmath>
-#include <limits>
+#include <numeric>
 
 #include "runtime/base/sha256.h"
+#include "runtime/judge/statistics/paired_difference.h"
 
 namespace attar::runtime {
 namespace {
-
-constexpr double kNormal95 = 1.959964;
 
 bool is_right(const Task& task, size_t item, const ItemScores& scores) {
   return task.form == TaskForm::Cloze ? scores.greedy : scores.best == task.items[item].gold;
@@ -27,23 +25,24 @@ std::vector<std::vector<ItemScores>> scores_of(const ModelFile& file, const std:
 
 TaskComparison compare_scores(const Task& task, std::span<const ItemScores> teacher,
                               std::span<const ItemScores> student) {
-  const auto n = static_cast<double>(task.items.size());
-  double teacher_right = 0, student_right = 0, differing = 0, alike = 0;  // counts of items
+  std::vector<double> a, b;  // (items) 1 where the teacher, the student is right
+  std::vector<size_t> ends;  // each item is a window of its own
+  double alike = 0;
   for (size_t i = 0; i < task.items.size(); ++i) {
-    const bool a = is_right(task, i, teacher[i]), b = is_right(task, i, student[i]);
-    teacher_right += a, student_right += b, differing += a != b;
-    alike += task.form == TaskForm::Cloze ? a == b : teacher[i].best == student[i].best;
+    a.push_back(is_right(task, i, teacher[i]) ? 1.0 : 0.0);
+    b.push_back(is_right(task, i, student[i]) ? 1.0 : 0.0);
+    ends.push_back(i + 1);
+    alike += task.form == TaskForm::Cloze ? a[i] == b[i] : teacher[i].best == student[i].best;
   }
-  TaskComparison out{.items = static_cast<int64_t>(task.items.size()),
-                     .teacher = teacher_right / n,
-                     .student = student_right / n,
-                     .difference = (student_right - teacher_right) / n,
-                     .agreement = alike / n};
-  // Sample variance of differences in {-1, 0, 1}: their squares sum to `differing`.
-  const double error = n < 2 ? std::numeric_limits<double>::infinity()
-                             : std::sqrt((differing - n * out.difference * out.difference) / (n - 1.0) / n);
-  out.low = out.difference - kNormal95 * error, out.high = out.difference + kNormal95 * error;
-  return out;
+  const auto n = static_cast<double>(task.items.size());
+  const PairedDifference more = paired_difference(b, a, ends);
+  return {.items = static_cast<int64_t>(task.items.size()),
+          .teacher = std::accumulate(a.begin(), a.end(), 0.0) / n,
+          .student = std::accumulate(b.begin(), b.end(), 0.0) / n,
+          .difference = more.mean,
+          .low = more.low,
+          .high = more.high,
+          .agreement = alike / n};
 }
 
 std::vector<TaskComparison> compare_on_tasks(const ModelFile& teacher, const ModelFile& student,

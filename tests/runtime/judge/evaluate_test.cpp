@@ -151,8 +151,8 @@ TEST(Evaluate, TheBestByCharactersAndByBytes) {
   EXPECT_EQ(scores[0].best_by_bytes, 1);
   EXPECT_EQ(scores[3].best, 1);
   const TaskAccuracy accuracy = accuracy_of(task, scores);
-  EXPECT_DOUBLE_EQ(accuracy.plain, 0.25);
-  EXPECT_DOUBLE_EQ(accuracy.by_characters, 0.25);
+  EXPECT_DOUBLE_EQ(accuracy.plain.share, 0.25);
+  EXPECT_DOUBLE_EQ(accuracy.by_characters.share, 0.25);
   EXPECT_DOUBLE_EQ(accuracy.by_bytes, 0.25);
 }
 
@@ -176,14 +176,27 @@ TEST(Evaluate, AClozeIsRightWhenItIsGreedy) {
   EXPECT_FALSE(scores[1].greedy);
   EXPECT_TRUE(scores[2].greedy);
   const TaskAccuracy accuracy = accuracy_of(task, scores);
-  EXPECT_DOUBLE_EQ(accuracy.plain, 2.0 / 3.0);
+  EXPECT_DOUBLE_EQ(accuracy.plain.share, 2.0 / 3.0);
   EXPECT_NEAR(std::log(accuracy.perplexity), -(7 * kNext + kOther) / 3.0, kClose);
 }
 
+// Of a share p of n items sqrt(p (1 - p) / (n - 1)).
 TEST(Evaluate, TheErrorOfAnAccuracy) {
-  EXPECT_DOUBLE_EQ(accuracy_error(0.5, 101), 0.05);
-  EXPECT_DOUBLE_EQ(accuracy_error(1.0, 7), 0.0);
-  EXPECT_TRUE(std::isnan(accuracy_error(1.0, 1)));
+  const auto of = [](const std::vector<bool>& right) {
+    Task task;
+    std::vector<ItemScores> scores;
+    for (const bool one : right) {
+      task.items.push_back({.choices = {{"a", "b"}}, .gold = 1, .where = "item"});
+      scores.push_back({.log_probs = {-1.0}, .best = one ? 1 : 0, .best_by_characters = 1, .best_by_bytes = 0});
+    }
+    return accuracy_of(task, scores);
+  };
+  const TaskAccuracy three_of_four = of({true, false, true, true});
+  EXPECT_DOUBLE_EQ(three_of_four.plain.share, 0.75);
+  EXPECT_DOUBLE_EQ(three_of_four.plain.stderr_, 0.25);
+  EXPECT_DOUBLE_EQ(three_of_four.by_characters.stderr_, 0.0);
+  EXPECT_DOUBLE_EQ(three_of_four.by_bytes.share, 0.0);
+  EXPECT_TRUE(std::isnan(of({true}).plain.stderr_));
 }
 
 // Choices that share much of their tokens, little or nothing, in a model whose every number matters.
@@ -234,6 +247,15 @@ TEST(Evaluate, EachWindowOfATextBeginsWithBos) {
   EXPECT_NEAR(score.nats, nats, kClose);
   EXPECT_NEAR(score.perplexity(), std::exp(nats / 7), 10 * kClose);
   EXPECT_NEAR(score.bits_per_byte(), nats / std::log(2.0) / 8, kClose);
+  // Windows of 3, 3 and 1 tokens, 3, 4 and 1 bytes, each with what its tokens took.
+  const std::vector<double> sums{-(kOther + 2 * kNext), -(2 * kOther + kNext), -kOther};
+  const auto error = [&](const std::vector<double>& sizes, double all) {
+    double squares = 0.0;
+    for (size_t i = 0; i < 3; ++i) squares += std::pow(sums[i] - nats / all * sizes[i], 2);
+    return std::sqrt(1.5 * squares) / all;
+  };
+  EXPECT_NEAR(score.perplexity_stderr(), std::exp(nats / 7) * error({3, 3, 1}, 7), 10 * kClose);
+  EXPECT_NEAR(score.bits_per_byte_stderr(), error({3, 4, 1}, 8) / std::log(2.0), kClose);
 }
 
 TEST(Evaluate, WithoutBosTheFirstTokenOfAWindowIsNotScored) {

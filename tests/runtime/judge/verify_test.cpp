@@ -9,7 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
-#include "runtime/judge/standard_error.h"
+#include "runtime/judge/statistics/standard_error.h"
 #include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
 #include "tests/test_folder.h"

@@ -1,4 +1,4 @@
-#include "runtime/judge/standard_error.h"
+#include "runtime/judge/statistics/standard_error.h"
 
 #include <gtest/gtest.h>
 
@@ -36,6 +36,12 @@ TEST(StandardError, RepetitionInsideAWindowChangesNothing) {
     ends.push_back(values.size());
   }
   EXPECT_DOUBLE_EQ(error_of(values, ends), error_of({1, 2, 4, 5}, {1, 2, 3, 4}));
+}
+
+// Nats over bytes, 6 over 4. Windows of 2 over 1 and 4 over 3: deviations 1/2 and -1/2; sqrt(2 * 1/2) / 4.
+TEST(StandardError, OfARatioByHand) {
+  EXPECT_DOUBLE_EQ(ratio_standard_error(std::vector<WindowSum>{{2, 1}, {4, 3}}), 0.25);
+  EXPECT_TRUE(std::isnan(ratio_standard_error(std::vector<WindowSum>{{2, 1}, {0, 0}})));
 }
 
 TEST(StandardError, IsNotKnownOfOneWindow) {

@@ -10,13 +10,6 @@
 namespace attar::cli {
 namespace {
 
-// What flags were called.
-constexpr const char* kRenamed[][3] = {
-    {"prune", "--calibration", "--data"},
-    {"quantize", "--calibration", "--data"},
-    {"bench", "--fp32", "--numerics fp32"},
-    {"eval", "--task", "--tasks"},
-};
 // Verbs that attar alone has.
 constexpr const char* kToolkit[] = {"run",  "prune",  "distill", "quantize", "export",
                                     "eval", "doctor", "recipes", "report"};
@@ -39,7 +32,8 @@ std::vector<std::string> long_names(const CLI::App& app, const CLI::App* verb) {
   std::vector<std::string> names;
   for (const CLI::App* one : {verb, &app})
     for (const CLI::Option* option : one != nullptr ? one->get_options() : std::vector<const CLI::Option*>())
-      for (const std::string& name : option->get_lnames()) names.push_back(name);
+      if (!option->get_group().empty())  // shown in help
+        for (const std::string& name : option->get_lnames()) names.push_back(name);
   return names;
 }
 
@@ -52,9 +46,6 @@ std::string whole_name(const CLI::App& app, const CLI::App* verb) {
 [[noreturn]] void refuse_flag(const CLI::App& app, const CLI::App* verb, const std::string& word) {
   const std::string name = word.substr(0, word.find('='));
   const std::string whole = whole_name(app, verb);
-  for (const auto& [of, old, now] : kRenamed)
-    if (verb != nullptr && verb->get_name() == of && name == old)
-      throw usage_error(whole, std::string(old) + " is called " + now + " now");
   const std::string near = nearest(name.substr(name.find_first_not_of('-')), long_names(app, verb));
   throw usage_error(whole, "has no flag " + printable(name), "", "",
                     near.empty() ? "" : "did you mean --" + near + "?");

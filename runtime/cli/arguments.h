@@ -19,7 +19,7 @@ struct Arguments {
 // `help` and `help VERB` become --help. A list flag (expected max above 1) takes the words behind it up to the next
 // flag: numbers or NAME=VALUE where it holds those, else any text but the last ones that the verb's own arguments
 // (MODEL, ...) still need, and of these those that do not end as a text file does. Error{Usage}: a verb or flag that is
-// unknown, or has another name now.
+// unknown.
 Arguments arguments_of(const CLI::App& app, const std::vector<std::string>& given);
 
 }  // namespace attar::cli

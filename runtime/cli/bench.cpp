@@ -178,6 +178,8 @@ Action add_bench(CLI::App& command, const GlobalOptions& global) {
   FlagAdder flags(command);
   flags(bench.min_seconds, "min_seconds", "repeat each measurement until its runs took as long");
   add_numerics(command, options->numerics);
+  constexpr RenamedField kRenamed[] = {{"fp32", "numerics fp32"}};
+  refuse_renamed(command, kRenamed);
   return [options, &command, &global] {
     options->prompt_given = is_given(command, "-p"), options->generated_given = is_given(command, "-n");
     return run(*options, global);

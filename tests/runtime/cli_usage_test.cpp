@@ -119,7 +119,7 @@ TEST_F(Cli, ANameThatIsNearlyRightIsSaid) {
       {2, "generate teacher.gguf", "error: PROMPT is required\nRun 'attar-run generate --help'"},
       {2, "verify teacher.gguf --data text.txt", "error: STUDENT is required\nRun 'attar-run verify --help'"},
       {2, "help generat", "did you mean generate?"},
-      {2, "bench teacher.gguf --fp32", "attar-run bench: --fp32 is called --numerics fp32 now"},
+      {2, "bench teacher.gguf --fp32", "--fp32: is called --numerics fp32 now\nRun 'attar-run bench --help'"},
       {3, "generate teachr.gguf x", "teachr.gguf: does not exist"},
       {3, "generate teachr.gguf x", "did you mean teacher.gguf?"},
       {3, "generate HuggingFaceTB/SmolLM2-135M x", "as hf:HuggingFaceTB/SmolLM2-135M\n"},

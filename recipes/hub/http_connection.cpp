@@ -16,6 +16,7 @@
 #include <memory>
 
 #include "recipes/hub/http.h"
+#include "recipes/hub/http_proxy.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 
@@ -25,6 +26,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kTick_ms = 100;
+constexpr size_t kProxyAnswerBytes = 8192;
 constexpr uint64_t kLeastBytes = 1024;  // within the timeout, else an answer has stalled
 
 // Where systems keep the certificates they trust, for an OpenSSL that was built for another one.
@@ -56,13 +58,16 @@ void HttpWatch::step() {
 
 HttpConnection::HttpConnection(const std::string& origin, HttpWatch& watch) : origin_(origin), watch_(watch) {
   const bool secure = origin.starts_with("https:");
-  std::string host = origin.substr(origin.find("://") + 3), port = secure ? "443" : "80";
-  const size_t colon = host.rfind(':');
-  if (colon != std::string::npos && host.find(']', colon) == std::string::npos)
-    port = host.substr(colon + 1), host = host.substr(0, colon);
-  if (host.starts_with("[") && host.ends_with("]")) host = host.substr(1, host.size() - 2);
+  const auto [host, port] = host_and_port(origin.substr(origin.find("://") + 3), secure ? "443" : "80");
+  const HttpProxy proxy = secure ? proxy_for(host) : HttpProxy{};
   try {
-    connect(host, port);
+    if (proxy.authority.empty()) {
+      connect(host, port);
+    } else {
+      const auto [proxy_host, proxy_port] = host_and_port(proxy.authority, "80");
+      connect(proxy_host, proxy_port);
+      ask_proxy(connect_request(proxy, host, port), proxy.authority);
+    }
     if (secure) start_tls(host);
   } catch (...) {
     close();
@@ -117,6 +122,19 @@ void HttpConnection::connect(const std::string& host, const std::string& port) {
   }
   throw HttpBroken(
       "no connection to " + printable(origin_) + ": " + std::strerror(fault == EINPROGRESS ? ETIMEDOUT : fault), false);
+}
+
+void HttpConnection::ask_proxy(const std::string& request, const std::string& proxy) {
+  write(request);
+  std::string answer;
+  char byte = 0;  // one at a time: what follows is the other side's
+  while (!answer.ends_with("\r\n\r\n") && answer.size() < kProxyAnswerBytes && read(&byte, 1) == 1) answer += byte;
+  if (answer.starts_with("HTTP/1.") && answer.find(" 2") == 8 && answer.ends_with("\r\n\r\n")) return;
+  throw Error(ErrorKind::Failure,
+              {.where = "the proxy " + printable(proxy),
+               .what = "does not connect to " + printable(origin_) + ": " +
+                       printable(answer.empty() ? "no answer" : answer.substr(0, answer.find('\r'))),
+               .hint = "HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT names it, NO_PROXY what goes without one"});
 }
 
 void HttpConnection::start_tls(const std::string& host) {

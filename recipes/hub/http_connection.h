@@ -35,7 +35,8 @@ class HttpWatch {
 
 class HttpConnection {
  public:
-  // `origin`: https://HOST[:PORT]. HttpBroken: no connection. Error{Failure}: a certificate that is not trusted.
+  // `origin`: https://HOST[:PORT], through the proxy that the environment names for it. HttpBroken: no connection.
+  // Error{Failure}: a certificate that is not trusted, a proxy that refuses.
   HttpConnection(const std::string& origin, HttpWatch& watch);
   ~HttpConnection();
   HttpConnection(const HttpConnection&) = delete;
@@ -46,6 +47,7 @@ class HttpConnection {
 
  private:
   void connect(const std::string& host, const std::string& port);
+  void ask_proxy(const std::string& request, const std::string& proxy);
   void start_tls(const std::string& host);
   void wait(short events);
   bool wants_more(int result);  // of a TLS call: after waiting for what it wants; false: it has ended

@@ -2,11 +2,14 @@
 
 Two servers, as there: the hub answers /api/models and /resolve, and sends on to a store on another port for what lies in LFS."""
 
+import base64
 import contextlib
 import hashlib
 import http.server
 import json
 import pathlib
+import select
+import socket
 import ssl
 import subprocess
 import threading
@@ -217,6 +220,45 @@ class Hub:
         for server in self.servers:
             server.shutdown()
             server.server_close()
+
+
+class Proxy(http.server.ThreadingHTTPServer):
+    """Connects to where CONNECT says, when the caller has its name and password."""
+
+    daemon_threads = True
+
+    def __init__(self, credentials=""):
+        super().__init__(("127.0.0.1", 0), Tunnel)
+        self.credentials, self.asked = credentials, []
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+
+class Tunnel(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_CONNECT(self):
+        self.server.asked.append(self.path)
+        if self.server.credentials:
+            given = self.headers.get("Proxy-Authorization", "").removeprefix("Basic ")
+            if base64.b64decode(given).decode() != self.server.credentials:
+                return self.send_error(407)
+        host, port = self.path.rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as there:
+            self.send_response(200, "Connection established")
+            self.end_headers()
+            sides = {self.connection: there, there: self.connection}
+            while True:
+                for side in select.select(list(sides), [], [])[0]:
+                    data = side.recv(65536)
+                    if not data:
+                        self.close_connection = True
+                        return None
+                    sides[side].sendall(data)
 
 
 def certificate(folder):

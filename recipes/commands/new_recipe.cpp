@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/hub/hub_model.h"
+#include "recipes/schema/library.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
@@ -67,6 +68,12 @@ std::string list(const std::vector<fs::path>& files, const fs::path& folder) {
   return text;
 }
 
+// What the YAML servers of editors find the schema by: words at each key, and what is wrong underlined.
+std::string editors_line(const fs::path& folder) {
+  const std::string schema = schema_file();
+  return schema.empty() ? "" : "# yaml-language-server: $schema=" + seen_from(folder, schema) + "\n";
+}
+
 struct Texts {
   std::vector<fs::path> train{}, evaluation{};
 };
@@ -96,18 +103,17 @@ std::string recipe_text(const NewRecipe& options, const std::string& out, const 
   const std::string target = options.to.empty() ? "target_size: " + scalar(options.size) : "to: " + scalar(options.to);
   const std::string learned = options.distill ? ", preset: learned, qad_tokens: 200000" : "";
   const std::string gate = options.to.empty() ? "gates: {bytes: " + scalar(options.size) + "}" : "gates: {}";
-  return "# attar run " + out +
+  return editors_line(folder) + "# attar run " + out +
          "    (with --dry-run: what it would take)\n"
          "#\n"
-         "# Every key and what it means: attar recipes schema, or --help of attar prune, distill, quantize and "
-         "verify.\n"
+         "# Every key and what it means: attar recipes reference.\n"
          "version: 1\n"
          "name: " +
          scalar(name) + "\nabout: " + scalar(options.teacher + " made small for " + name) +
          "\nseed: 7\n"
          "teacher: " +
          model_scalar(options.teacher, folder) +
-         "  # a GGUF file, a Hugging Face directory or pip:PACKAGE\n"
+         "  # a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME\n"
          "data:  # paths start at this file's folder\n"
          "  train:  # your texts; documents that repeat the evaluation text are dropped\n" +
          list(texts.train, folder) +

@@ -81,6 +81,12 @@ std::vector<LibraryRecipe> library_recipes() {
   throw usage_error("attar recipes", "finds no recipes", "a folder `recipes` here or beside the program");
 }
 
+std::string schema_file() {
+  for (const fs::path& folder : library_folders())
+    if (const fs::path file = folder / "recipe.schema.json"; fs::exists(file)) return fs::canonical(file).string();
+  return "";
+}
+
 std::string recipe_file(const std::string& given) {
   const fs::path path(given);
   if (fs::exists(path) && !fs::is_directory(path)) return given;

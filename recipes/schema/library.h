@@ -14,6 +14,9 @@ struct LibraryRecipe {
 // Error{Usage}: there is no library beside the program.
 std::vector<LibraryRecipe> library_recipes();
 
+// recipe.schema.json beside the library, by which editors check recipes; "": there is none.
+std::string schema_file();
+
 // The file that `given` means: a path, or the name of a recipe of the library. Error{Usage} with the nearest name.
 std::string recipe_file(const std::string& given);
 

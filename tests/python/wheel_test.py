@@ -47,6 +47,7 @@ def works(python, folder):
     listed = json.loads(run(python.parent / "attar", "recipes", "--json", env=bare, cwd=folder))["recipes"]
     recipe = next(recipe["path"] for recipe in listed if recipe["name"] == "tiny")
     assert pathlib.Path(recipe).is_relative_to(python.parents[1])
+    assert (pathlib.Path(recipe).parent / "recipe.schema.json").read_bytes() == (ROOT / "recipes/recipe.schema.json").read_bytes()
     run(python.parent / "attar", "run", "tiny", "--quiet", env=bare, cwd=folder)
     run(python.parent / "attar-run", "generate", "runs/tiny/export/model.gguf", "-p", "The", "-n", "3", env=bare, cwd=folder)
     script = (

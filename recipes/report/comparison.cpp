@@ -45,25 +45,63 @@ constexpr Column kColumns[] = {
      }},
 };
 
+// Whether one teacher was much slower beside one run than beside another: the machine had other work too.
+bool speeds_drifted(const std::vector<RunSummary>& runs) {
+  constexpr double kDrift = 1.25;
+  for (const RunSummary& a : runs)
+    for (const RunSummary& b : runs)
+      if (a.teacher_sha256 == b.teacher_sha256 && a.machine == b.machine &&
+          a.teacher_decode.tokens_per_s > kDrift * b.teacher_decode.tokens_per_s)
+        return true;
+  return false;
+}
+
+// Whether those that were verified differ in something.
+template <class Value>
+bool differ(const std::vector<RunSummary>& runs, Value value) {
+  std::set<std::string> values;
+  for (const RunSummary& run : runs)
+    if (!run.verify_stage.empty()) values.insert(value(run));
+  return values.size() > 1;
+}
+
+struct Caveat {
+  const char* words;
+  std::string (*differing)(const RunSummary&);
+};
+// Of numbers from a teacher and a text.
+constexpr Caveat kFidelityCaveats[] = {
+    {"They have different teachers: KL and ratios are not to one standard.",
+     [](const RunSummary& run) { return run.teacher_sha256; }},
+    {"They were judged on different texts: fidelity does not compare.",
+     [](const RunSummary& run) { return run.text_sha256; }},
+    {"They were judged with windows of different length, or on more or less of the text.",
+     [](const RunSummary& run) { return whole(run.context) + " " + whole(run.scored_tokens); }},
+    {"Some were judged in fp32 numbers, some in deployed ones.", [](const RunSummary& run) { return run.numerics; }},
+};
+std::string machine_of(const RunSummary& run) {
+  return run.machine;
+}
+
+bool fidelity_compares(const std::vector<RunSummary>& runs) {
+  return std::none_of(std::begin(kFidelityCaveats), std::end(kFidelityCaveats),
+                      [&](const Caveat& caveat) { return differ(runs, caveat.differing); });
+}
+bool speeds_compare(const std::vector<RunSummary>& runs) {
+  return !differ(runs, machine_of) && !speeds_drifted(runs);
+}
+
 // What makes numbers hard to compare, a line each.
 std::vector<std::string> caveats(const std::vector<RunSummary>& runs) {
   std::vector<std::string> lines;
-  const auto differ = [&](const char* what, auto value) {
-    std::set<std::string> values;
-    for (const RunSummary& run : runs)
-      if (!run.verify_stage.empty()) values.insert(value(run));
-    if (values.size() > 1) lines.push_back(std::string(what));
-  };
-  differ("They have different teachers: KL and ratios are not to one standard.",
-         [](const RunSummary& run) { return run.teacher_sha256; });
-  differ("They were judged on different texts: fidelity does not compare.",
-         [](const RunSummary& run) { return run.text_sha256; });
-  differ("They were judged with windows of different length, or on more or less of the text.",
-         [](const RunSummary& run) { return whole(run.context) + " " + whole(run.scored_tokens); });
-  differ("Some were judged in fp32 numbers, some in deployed ones.",
-         [](const RunSummary& run) { return run.numerics; });
-  differ("They were measured on different machines or with different threads: speeds do not compare.",
-         [](const RunSummary& run) { return run.machine; });
+  for (const Caveat& caveat : kFidelityCaveats)
+    if (differ(runs, caveat.differing)) lines.emplace_back(caveat.words);
+  if (differ(runs, machine_of))
+    lines.emplace_back("They were measured on different machines or with different threads: speeds do not compare.");
+  if (speeds_drifted(runs))
+    lines.emplace_back(
+        "The same teacher wrote more than a quarter faster beside one than beside another: the machine had other work, "
+        "speeds do not compare.");
   for (const RunSummary& run : runs)
     if (run.verify_stage.empty()) lines.push_back(run.name + " was not verified.");
   return lines;
@@ -98,10 +136,12 @@ std::string comparison_verdict(const std::vector<RunSummary>& runs) {
   if (const auto* run = clearly_least(runs, bytes, [&](const RunSummary& r) { return 0.005 * bytes(r); }))
     add(run, "is the smallest (" + megabytes(run->student.bytes) + ")");
   const auto kl = [](const RunSummary& run) { return run.student.kl; };
-  if (const auto* run = clearly_least(runs, kl, [](const RunSummary& r) { return 2.0 * r.student.kl_stderr; }))
+  if (const auto* run = clearly_least(runs, kl, [](const RunSummary& r) { return 2.0 * r.student.kl_stderr; });
+      run != nullptr && fidelity_compares(runs))
     add(run, "is closest to its teacher (KL " + runtime::to_spread(run->student.kl, run->student.kl_stderr) + ")");
   const auto slowness = [](const RunSummary& run) { return -run.decode.tokens_per_s; };
-  if (const auto* run = clearly_least(runs, slowness, [](const RunSummary& r) { return 2.0 * r.decode.half_iqr; }))
+  if (const auto* run = clearly_least(runs, slowness, [](const RunSummary& r) { return 2.0 * r.decode.half_iqr; });
+      run != nullptr && speeds_compare(runs))
     add(run, "writes fastest (" + runtime::to_spread(run->decode.tokens_per_s, run->decode.half_iqr) + " tokens/s)");
   return text.empty() ? "No run stands out" : text;
 }
@@ -186,8 +226,8 @@ std::string comparison_html(const std::vector<NamedReport>& reports) {
     dots.push_back({run.student.bytes * 1e-6, run.student.kl, speed, run.name, static_cast<int>(i + 1)});
   }
   std::string body = "<header><h1>" + std::to_string(runs.size()) + " runs compared</h1><p class=\"verdict\">" +
-                     escaped(comparison_verdict(runs)) + "</p>";
-  for (const std::string& line : caveats(runs)) body += paragraph(escaped(line), "alert");
+                     unbroken(escaped(comparison_verdict(runs))) + "</p>";
+  for (const std::string& line : caveats(runs)) body += paragraph(unbroken(escaped(line)), "alert");
   const bool one_teacher = std::all_of(runs.begin(), runs.end(), [&](const RunSummary& run) {
     return run.teacher == runs[0].teacher && run.teacher_sha256 == runs[0].teacher_sha256;
   });

@@ -52,7 +52,7 @@ figure{margin:1.6rem 0}figcaption{font-weight:600}figcaption span{display:block;
 .heat>u{text-decoration:none;display:flex;justify-content:center;white-space:nowrap;color:var(--soft);font-size:.75rem}
 .scale{display:flex;align-items:center;gap:.5rem;font-size:.8125rem;color:var(--soft)}
 .scale i{width:7rem;height:.7rem;border-radius:2px;background:linear-gradient(to right,color-mix(in srgb,var(--accent) calc(8%*var(--heat)),var(--wash)),color-mix(in srgb,var(--accent) calc(100%*var(--heat)),var(--wash)))}
-.facts td,.words td:last-child{overflow-wrap:anywhere}.facts td:first-child{width:12rem}.cards td:first-child{overflow-wrap:anywhere;min-width:7rem}
+.facts td,.words td:last-child{overflow-wrap:anywhere}.facts td:first-child{width:12rem}.cards td:first-child{overflow-wrap:anywhere;min-width:9rem}
 dt{font-weight:600;margin-top:.8rem}dd{margin:.1rem 0 0;max-width:48rem}dt:target,dt:target+dd{background:var(--wash)}
 footer{margin-top:3rem;color:var(--soft);font-size:.875rem}
 @media(max-width:40rem){

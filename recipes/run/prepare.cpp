@@ -151,12 +151,15 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
   return dataset;
 }
 
+std::string dropped_words(int64_t documents) {
+  return std::to_string(documents) + (documents == 1 ? " document" : " documents") +
+         " dropped that share 13 words in a row with ";
+}
+
 void describe_dropped(const std::string& name, const Splits& splits, StageRecord& record) {
   for (const auto& [count, other] :
        {std::pair(splits.in_evaluation, "the evaluation text"), std::pair(splits.in_train, "data.train")})
-    if (count > 0)
-      record.notes.push_back("data." + name + ": " + std::to_string(count) +
-                             " documents dropped that share 13 words in a row with " + other);
+    if (count > 0) record.notes.push_back("data." + name + ": " + dropped_words(count) + other);
 }
 
 }  // namespace
@@ -176,8 +179,7 @@ StageRecord prepare_teacher(RunState& state) {
     state.teacher = ModelFile::open(state.teacher_model);
     results = Json::parse(read_file(state.teacher_model + "/state.json"));
     if (const int64_t dropped = teacher.pretrain ? results.at("pretrain").at("dropped").get<int64_t>() : 0; dropped > 0)
-      record.notes.push_back("teacher.pretrain: " + std::to_string(dropped) +
-                             " documents dropped that share 13 words in a row with the evaluation text");
+      record.notes.push_back("teacher.pretrain: " + dropped_words(dropped) + "the evaluation text");
   }
   record.notes.insert(record.notes.end(), state.inputs.notes.begin(), state.inputs.notes.end());
   const Provenance& provenance = state.teacher->provenance();

@@ -153,12 +153,22 @@ def test_runs_are_compared(written, tmp_path):
 
 
 def test_what_does_not_compare_is_said(written):
-    other = report("other", gates=[])
+    other = report("other", kl=0.01, gates=[])  # it would stand out
     other["results"]["stages"][-1]["results"]["text_sha256"] = "0" * 64
+    other["measurements"]["stages"][-1]["measurements"]["student"]["decode_tokens_per_s"] *= 2
     other["measurements"]["machine"]["threads"] = 8
     done = attar("report", written("a", report("one", gates=[])), written("b", other))
     assert "different texts" in done.stdout and "different threads" in done.stdout and "different teachers" not in done.stdout
     assert "No run stands out." in done.stdout
+    busy = report("busy", kl=0.3, gates=[])
+    for model in ("teacher", "student"):
+        busy["measurements"]["stages"][-1]["measurements"][model]["decode_tokens_per_s"] *= 0.5
+    quick = report("quick", gates=[])
+    quick["measurements"]["stages"][-1]["measurements"]["student"]["decode_tokens_per_s"] *= 2
+    idle = written("e", report("idle", gates=[]))
+    assert "quick writes fastest (1,280 tokens/s)." in attar("report", idle, written("g", quick)).stdout
+    done = attar("report", idle, written("f", busy))
+    assert "the machine had other work, speeds do not compare" in done.stdout and "fastest" not in done.stdout and "closest to its teacher" in done.stdout
     same = attar("report", written("c", report("same", gates=[])), written("d", report("same", size=70_000_000, gates=[])), "--json")
     names = [run["name"] for run in json.loads(same.stdout)["runs"]]
     assert len(set(names)) == 2 and all(name.endswith(("/c", "/d")) for name in names), names

@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build" / "python"))
 import attar
 from bad_input_test import TEXT, refused, run, tiny
-from conftest import BIN, smollm2
+from conftest import BIN, ROOT, smollm2
 
 pytestmark = pytest.mark.recipe
 
@@ -54,10 +54,10 @@ def told(*arguments):
         (["convert", "M"], 2, "did you mean export?"),
         (["help", "prun"], 2, "did you mean prune?"),
         (["quantize", "M", "-o", "x.gguf", "--target_sise", "1MB"], 2, "attar quantize: has no flag --target_sise; did you mean --target-size?\nRun 'attar quantize --help'"),
-        (["quantize", "M", "-o", "x.gguf", "--calibration", "t"], 2, "attar quantize: --calibration is called --data now"),
-        (["prune", "M", "-o", "x", "--calibration", "t"], 2, "attar prune: --calibration is called --data now"),
-        (["eval", "M", "--task", "t"], 2, "attar eval: --task is called --tasks now"),
-        (["bench", "M", "--fp32"], 2, "attar bench: --fp32 is called --numerics fp32 now"),
+        (["quantize", "M", "-o", "x.gguf", "--calibration", "t"], 2, "--calibration: is called --data now\nRun 'attar quantize --help'"),
+        (["prune", "M", "-o", "x", "--calibration", "t"], 2, "--calibration: is called --data now\nRun 'attar prune --help'"),
+        (["eval", "M", "--task", "t"], 2, "--task: is called --tasks now\nRun 'attar eval --help'"),
+        (["bench", "M", "--fp32"], 2, "--fp32: is called --numerics fp32 now\nRun 'attar bench --help'"),
         (["distill", "M", "--lr", "1"], 2, "did you mean --learning-rate?"),
         (["quantize", "M"], 2, "--out is required\nRun 'attar quantize --help'"),
         (["quantize", "MODEL", "-o", "x.gguf", "--target-size", "80"], 2, "expected 80MB, got 80"),
@@ -168,12 +168,42 @@ def test_quantize_says_what_a_size_chose_and_when_it_grew(model, tmp_path):
     assert any("larger than its source" in note for note in attar.quantize(small, tmp_path / "grown.gguf", to="Q8_0", force=True)["notes"])
 
 
+def test_the_page_lists_what_is_printed(model, texts, tmp_path):
+    """runtime/cli/JSON.md: no key that it does not have, and each that it has but those that take another run."""
+    page = (ROOT / "runtime/cli/JSON.md").read_text(encoding="utf-8")
+    items, cloze = tmp_path / "items.jsonl", tmp_path / "cloze.jsonl"
+    items.write_text('{"query": "the", "choices": ["cat", "dog"], "gold": 0}\n' * 3)
+    cloze.write_text('{"context": "the", "continuation": "cat"}\n')
+    text, quick = ["--data", texts / "a.txt"], ["--calibration-tokens", 1500]
+    documents = {
+        "doctor": [["doctor"]],
+        "inspect": [["inspect", model]],
+        "quantize": [["quantize", model, "-o", tmp_path / "q.gguf", "--target-size", "240KB", *text, *quick]],
+        "prune": [["prune", model, "-o", tmp_path / f"p{end}", "--drop-ffn", 0.5, *text, *quick] for end in ("", ".gguf")],
+        "distill": [["distill", model, "--student", model, "-o", tmp_path / f"d{end}", "--tokens", 200, *text] for end in ("", ".gguf")],
+        "export": [
+            ["export", model, "-o", tmp_path / "e.gguf"],
+            ["export", model, "-o", tmp_path / "e", "--format", "hf"],
+            ["export", model, "-o", tmp_path / "e8.gguf", "--to", "Q8_0"],
+        ],
+    }
+    rare = {"quantize": {"qad", "layers_taken", "importance_tensors", "notes"}, "prune": {"notes"}, "distill": {"notes"}}
+    for verb, commands in documents.items():
+        (row,) = re.findall(rf"^\| `{verb}` \| `{{(.*?)}}`", page, re.M)
+        listed, printed = set(re.findall(r'"(\w+)"', row)), {key for command in commands for key in told(*command)}
+        assert printed <= listed and listed - printed <= rare.get(verb, set()), (verb, printed ^ listed)
+    (row,) = re.findall(r"^\| `eval` \| `({.*?})`:", page, re.M)
+    said_of = told("eval", model, *text, "--tasks", items, cloze, "--context", 64, "--per-item")
+    printed = {*said_of, *said_of["text"], *(key for task in said_of["tasks"] for key in task)}
+    assert set(re.findall(r'"(\w+)"', row)) - printed == {"notes"} and printed <= set(re.findall(r'"(\w+)"', row))
+
+
 def test_eval_is_a_table_for_people(model, texts, tmp_path):
     items = tmp_path / "items.jsonl"
     items.write_text('{"query": "the", "choices": ["cat", "dog"], "gold": 0}\n' * 3)
     command = ["eval", model, "--data", texts / "a.txt", "--tasks", items, items, "--context", 64]
     document, text = told(*command), said(*command, "--quiet")
-    assert len(document["tasks"]) == 2 and "perplexity" in text and f"{document['text']['perplexity']:.4f}" in text
+    assert len(document["tasks"]) == 2 and "perplexity" in text and re.search(r"^ +\d+ +64 +[\d.,]+ ± [\d.]+ +[\d.]+ ± [\d.]+$", text, re.M), text
     assert len(re.findall(rf"^{re.escape(str(items))} +3 +[\d.]+ % ± [\d.]+", text, re.M)) == 2, text
 
 

@@ -100,7 +100,7 @@ def members(of):
 
 def class_of(name, of):
     prose, meanings = told(of.__doc__)
-    constructor = inspect.signature(of) if "__init__" in vars(of) and meanings else None
+    constructor = inspect.signature(of) if hasattr(vars(of).get("__init__"), "__wrapped__") else None  # what users call is checked
     lines = [f"### {called(name, constructor) if constructor else f'`{name}`'}", "", prose, "", *(arguments(constructor, meanings) if constructor else [])]
     for member_name, member in members(of):
         if isinstance(member, property):

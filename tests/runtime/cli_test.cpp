@@ -182,8 +182,8 @@ TEST_F(Cli, VerifyWritesTheDocumentedJson) {
     EXPECT_NEAR(m["bits_per_weight"].get<double>(), 8.0 * m["bytes"].get<double>() / m["parameters"].get<double>(),
                 1e-9);
     EXPECT_GE(m["peak_rss_bytes"].get<double>(), m["bytes"].get<double>());
-    EXPECT_GT(m["prefill_runs"].get<int>(), 6) << "a run of this model takes a few milliseconds";
-    EXPECT_GT(m["decode_runs"].get<int>(), 6);
+    EXPECT_GE(m["prefill_runs"].get<int>(), 6);  // two in each of three rounds, however busy the machine
+    EXPECT_GE(m["decode_runs"].get<int>(), 6);
   }
   EXPECT_EQ(got["measurements"]["student"]["bytes"].get<uint64_t>(), std::filesystem::file_size(path("student.gguf")));
   ASSERT_EQ(got["gates"].size(), 2u);

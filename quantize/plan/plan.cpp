@@ -140,7 +140,7 @@ std::vector<FieldRule> rules_of(const QuantizeOptions&) {
   }
   FieldRule keep{.field = "keep", .any_case = true, .words = "a tensor type that Attar writes, such as Q8_0"};
   for (const QuantFormat& format : quant_formats())
-    if (format.encode != nullptr) keep.choices.emplace_back(format.name);
+    if (format.written) keep.choices.emplace_back(format.name);
   keep.keys = {"embedding", "output", "query", "key", "value", "attention_output", "gate", "up", "down"};
   return {to,
           {.field = "target_size", .is_size = true},

@@ -22,7 +22,7 @@ std::string over_layers(const ModelConfig& config, Get&& get) {
   return range(low, high);
 }
 
-void print_text(const ModelFile& file) {
+void print_text(const ModelFile& file, bool resident) {
   const ModelConfig& config = file.config();
   const auto line = [](const char* label, const std::string& value) {
     std::printf("%-18s %s\n", label, visible(value).c_str());
@@ -47,23 +47,28 @@ void print_text(const ModelFile& file) {
                         std::to_string(tokenizer.tokens.size()) + " tokens");
   line("chat template", tokenizer.chat_template.empty() ? "none" : "yes");
   line("licence", file.provenance().license.empty() ? "not said" : file.provenance().license);
-  std::printf("\n%-10s %8s %14s %14s\n", "type", "tensors", "weights", "bytes");
-  for (const auto& [type, sum] : runtime::by_type(file))
-    std::printf("%-10s %8lld %14lld %14llu\n", type.c_str(), static_cast<long long>(sum.tensors),
+  std::printf("\n%-10s %8s %14s %14s%s\n", "type", "tensors", "weights", "bytes", resident ? "      in memory" : "");
+  for (const auto& [type, sum] : runtime::by_type(file)) {
+    std::printf("%-10s %8lld %14lld %14llu", type.c_str(), static_cast<long long>(sum.tensors),
                 static_cast<long long>(sum.weights), static_cast<unsigned long long>(sum.bytes));
+    if (resident) std::printf(" %14llu", static_cast<unsigned long long>(sum.resident_bytes));
+    std::printf("\n");
+  }
 }
 
 }  // namespace
 
 Action add_inspect(CLI::App& command, const GlobalOptions& global) {
   const auto model = std::make_shared<std::string>();
+  const auto runtime = std::make_shared<bool>(false);
   add_model(command, *model);
-  return [model, &global] {
+  add_switch(command, "--runtime", *runtime, "beside a type's bytes in the file, those in memory once it is loaded");
+  return [model, runtime, &global] {
     const ModelFile file = ModelFile::open(*model, global.hub);
     if (global.json)
       std::fputs(runtime::inspect_document(file).c_str(), stdout);
     else
-      print_text(file);
+      print_text(file, *runtime);
     show_notes(file.notes(), global);
     return 0;
   };

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/kernels/pack.h"
+
 namespace attar::runtime {
 
 std::map<std::string, TypeSum> by_type(const ModelFile& file) {
@@ -12,6 +14,10 @@ std::map<std::string, TypeSum> by_type(const ModelFile& file) {
     ++sum.tensors;
     sum.weights += spec.elements();
     sum.bytes += tensor.bytes.size();
+    const auto& shape = tensor.shape;
+    const int64_t resident = shape.size() == 2 ? packed_bytes(tensor.type, shape[0], shape[1], Numerics::Deployed)
+                                               : spec.elements() * static_cast<int64_t>(sizeof(float));
+    sum.resident_bytes += static_cast<uint64_t>(resident);
   }
   return sums;
 }
@@ -25,7 +31,10 @@ std::string inspect_document(const ModelFile& file) {
                       {"head_dim", layer.head_dim},
                       {"ffn_width", layer.ffn_width}});
   for (const auto& [type, sum] : by_type(file))
-    types[type] = {{"tensors", sum.tensors}, {"weights", sum.weights}, {"bytes", sum.bytes}};
+    types[type] = {{"tensors", sum.tensors},
+                   {"weights", sum.weights},
+                   {"bytes", sum.bytes},
+                   {"resident_bytes", sum.resident_bytes}};
   const nlohmann::ordered_json document = {{"schema_version", 1},
                                            {"name", file.provenance().name},
                                            {"family", traits(config.family).name},

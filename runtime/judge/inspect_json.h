@@ -12,6 +12,7 @@ namespace attar::runtime {
 struct TypeSum {
   int64_t tensors = 0, weights = 0;
   uint64_t bytes = 0;
+  uint64_t resident_bytes = 0;  // once loaded as it is deployed
 };
 std::map<std::string, TypeSum> by_type(const ModelFile& file);
 

@@ -21,67 +21,179 @@ inline constexpr int64_t kChunkTokens = 256;  // keys and values come in chunks 
 // and infinity become a scale that is not finite, so that they are never lost.
 inline constexpr float kLeastQuantized = 1e-30f, kMostQuantized = 3.4028234e38f;
 
-// How the weights of a packed matrix are stored.
+// How the weights of a packed matrix are stored: as plain values, or in the tiles that hold the tensor type of that
+// name without loss.
 enum class TileFormat : uint8_t {
   F32,
   F16,
-  BF16,  // plain values, [k][16 rows]; activations stay f32
-  U4,
-  U4Min,    // 4-bit codes - 8; or 4-bit codes with a minimum. f16 scales (Q4_0, Q4_1)
-  U4Min32,  // the same with f32 scales and minima (Q4_K)
-  Table4,
-  Table4_32,  // 4-bit indices into 16 int8 values; f16 or f32 scales (IQ4_NL; IQ4_XS, MXFP4)
-  U5,
-  U5Min,
-  U5Min32,  // 5-bit codes - 16; with minimum (Q5_0, Q5_1, Q5_K)
-  I8,
-  I8_32,  // int8 codes; f16 or f32 scales (Q8_0; types without a tile of their own)
-  I8Half,
-  I8HalfMin,  // int8 codes with f32 scales per 16 columns; with minima (Q6_K, Q3_K; Q2_K)
+  BF16,
+  Q4_0,
+  Q4_1,
+  Q4_K,
+  IQ4_NL,
+  IQ4_XS,
+  MXFP4,
+  NVFP4,
+  Q5_0,
+  Q5_1,
+  Q5_K,
+  Q6_K,
+  Q8_0,
+  Q3_K,
+  Q2_K,
+  Q2_0,
+  TQ2_0,
+  TQ1_0,
+  Q1_0,
+  IQ3_S,
+  IQ3_XXS,
+  IQ2_S,
+  IQ2_XS,
+  IQ2_XXS,
+  IQ1_M,
+  IQ1_S,
 };
-inline constexpr int kTileFormats = 15;
+inline constexpr int kTileFormats = 28;
 
+enum class CodeKind : uint8_t {
+  Plain,    // none: values of 16 or 32 bits
+  Numbers,  // whole numbers
+  Indices,  // of 4 bits, into 16 numbers: the matrix's table
+  Trits,    // -1, 0 or 1
+  Points,   // places in a codebook, the matrix's grid, whose points are several numbers
+};
+// How a point's numbers become codes: each with a sign, where eight signs are stored, or seven and the number of
+// minuses is even; or all of them an eighth of a step up or down.
+enum class SignKind : uint8_t { None, Each, Even, Shift };
+enum class ScaleKind : uint8_t {
+  None,
+  F16,
+  Multiples,  // of an F16 step
+  E8M0,
+  UE4M3,  // floats of eight bits, halved as in formats/blocks/blocks.h
+};
+
+// Codes as the inner loops see them; formats that agree in this share their loops.
+struct CodeTraits {
+  CodeKind kind;
+  uint8_t bits;  // of a number or index, or of a plain value
+  uint8_t lift;  // a number counts 2^lift
+  uint8_t bias;  // added to a code (of a table: to its numbers) to make it unsigned; 0 where codes have signs apart
+  uint8_t most;  // the largest code with its bias, or magnitude
+};
+struct ScaleTraits {
+  ScaleKind kind;
+  uint8_t blocks;  // that lie together: as many as a block of the tensor type has
+  bool half;       // two scales a block of 32
+  bool has_min;    // weight = scale * code + minimum
+  uint8_t wholes;  // Multiples: numbers w of a row in `blocks`; scale = (step * unit) * (factor * w + offset)
+  uint8_t bits;    // of such a number; 0: they are the spare bits of the codes
+  uint8_t factor;
+  int16_t offset;
+  uint8_t eighths;  // the unit
+};
 // What a format is made of; everything that reads, writes or multiplies tiles takes it from here.
 struct TileTraits {
-  uint8_t code_bits;    // 4, 5, 8; 16 or 32: plain values
-  uint8_t scale_bytes;  // 2 or 4; 0: plain values
-  uint8_t bias;         // added to a code (of a table: to its values) to make it unsigned
-  bool has_min;
-  bool half;   // two scales per block of 32
-  bool table;  // codes are indices into the matrix's table
-};
-constexpr TileTraits kTileTraits[kTileFormats] = {
-    {.code_bits = 32, .scale_bytes = 0, .bias = 0, .has_min = false, .half = false, .table = false},   // F32
-    {.code_bits = 16, .scale_bytes = 0, .bias = 0, .has_min = false, .half = false, .table = false},   // F16
-    {.code_bits = 16, .scale_bytes = 0, .bias = 0, .has_min = false, .half = false, .table = false},   // BF16
-    {.code_bits = 4, .scale_bytes = 2, .bias = 8, .has_min = false, .half = false, .table = false},    // U4
-    {.code_bits = 4, .scale_bytes = 2, .bias = 0, .has_min = true, .half = false, .table = false},     // U4Min
-    {.code_bits = 4, .scale_bytes = 4, .bias = 0, .has_min = true, .half = false, .table = false},     // U4Min32
-    {.code_bits = 4, .scale_bytes = 2, .bias = 128, .has_min = false, .half = false, .table = true},   // Table4
-    {.code_bits = 4, .scale_bytes = 4, .bias = 128, .has_min = false, .half = false, .table = true},   // Table4_32
-    {.code_bits = 5, .scale_bytes = 2, .bias = 16, .has_min = false, .half = false, .table = false},   // U5
-    {.code_bits = 5, .scale_bytes = 2, .bias = 0, .has_min = true, .half = false, .table = false},     // U5Min
-    {.code_bits = 5, .scale_bytes = 4, .bias = 0, .has_min = true, .half = false, .table = false},     // U5Min32
-    {.code_bits = 8, .scale_bytes = 2, .bias = 128, .has_min = false, .half = false, .table = false},  // I8
-    {.code_bits = 8, .scale_bytes = 4, .bias = 128, .has_min = false, .half = false, .table = false},  // I8_32
-    {.code_bits = 8, .scale_bytes = 4, .bias = 128, .has_min = false, .half = true, .table = false},   // I8Half
-    {.code_bits = 8, .scale_bytes = 4, .bias = 128, .has_min = true, .half = true, .table = false},    // I8HalfMin
+  CodeTraits codes;
+  ScaleTraits scales;
+  uint8_t point_codes = 0;  // numbers of a point: 8 or 4
+  uint8_t index_bits = 0;
+  SignKind signs = SignKind::None;
 };
 
-// A matrix (rows, columns) in tiles. A tile holds its codes, then its scales, then its minima, each for all blocks:
-//   codes   [block][code_bits * 64 bytes]     scales, minima   [block (x 2 if half)][16 rows]
-//   4 bit   register j of 4: lane r (4 bytes) = row r; low nibbles columns 8j..8j+3, high nibbles 8j+4..8j+7
-//   5 bit   the same 256 bytes, then 8 words of 64 bits: bit 4r + i of word j = fifth bit of row r, column 4j + i
-//   8 bit   register j of 8: lane r = row r, columns 4j..4j+3, as code + 128
+using enum CodeKind;
+using enum ScaleKind;
+constexpr TileTraits kTileTraits[kTileFormats] = {
+    {{Plain, 32, 0, 0, 0}, {None, 0, false, false, 0, 0, 0, 0, 0}},                                 // F32
+    {{Plain, 16, 0, 0, 0}, {None, 0, false, false, 0, 0, 0, 0, 0}},                                 // F16
+    {{Plain, 16, 0, 0, 0}, {None, 0, false, false, 0, 0, 0, 0, 0}},                                 // BF16
+    {{Numbers, 4, 0, 8, 15}, {F16, 1, false, false, 0, 0, 0, 0, 8}},                                // Q4_0
+    {{Numbers, 4, 0, 0, 15}, {F16, 1, false, true, 0, 0, 0, 0, 8}},                                 // Q4_1
+    {{Numbers, 4, 0, 0, 15}, {Multiples, 8, false, true, 8, 6, 1, 0, 8}},                           // Q4_K
+    {{Indices, 4, 0, 128, 255}, {F16, 1, false, false, 0, 0, 0, 0, 8}},                             // IQ4_NL
+    {{Indices, 4, 0, 128, 255}, {Multiples, 8, false, false, 8, 6, 1, -32, 8}},                     // IQ4_XS
+    {{Indices, 4, 0, 16, 28}, {E8M0, 1, false, false, 0, 0, 0, 0, 8}},                              // MXFP4
+    {{Indices, 4, 0, 16, 28}, {UE4M3, 2, true, false, 0, 0, 0, 0, 8}},                              // NVFP4
+    {{Numbers, 5, 0, 16, 31}, {F16, 1, false, false, 0, 0, 0, 0, 8}},                               // Q5_0
+    {{Numbers, 5, 0, 0, 31}, {F16, 1, false, true, 0, 0, 0, 0, 8}},                                 // Q5_1
+    {{Numbers, 5, 0, 0, 31}, {Multiples, 8, false, true, 8, 6, 1, 0, 8}},                           // Q5_K
+    {{Numbers, 6, 0, 32, 63}, {Multiples, 8, true, false, 16, 8, 1, -128, 8}},                      // Q6_K
+    {{Numbers, 8, 0, 128, 255}, {F16, 1, false, false, 0, 0, 0, 0, 8}},                             // Q8_0
+    {{Numbers, 3, 0, 4, 7}, {Multiples, 8, true, false, 16, 6, 1, -32, 8}},                         // Q3_K
+    {{Numbers, 2, 0, 0, 3}, {Multiples, 8, true, true, 16, 4, 1, 0, 8}},                            // Q2_K
+    {{Numbers, 2, 0, 1, 3}, {F16, 2, false, false, 0, 0, 0, 0, 8}},                                 // Q2_0
+    {{Numbers, 2, 0, 1, 3}, {F16, 8, false, false, 0, 0, 0, 0, 8}},                                 // TQ2_0
+    {{Trits, 0, 0, 1, 2}, {F16, 8, false, false, 0, 0, 0, 0, 8}},                                   // TQ1_0
+    {{Numbers, 1, 1, 1, 2}, {F16, 4, false, false, 0, 0, 0, 0, 8}},                                 // Q1_0
+    {{Points, 0, 0, 0, 62}, {Multiples, 8, true, false, 8, 4, 2, 1, 8}, 4, 9, SignKind::Each},      // IQ3_S
+    {{Points, 0, 0, 0, 62}, {Multiples, 8, true, false, 8, 0, 2, 1, 2}, 4, 8, SignKind::Even},      // IQ3_XXS
+    {{Points, 0, 0, 0, 62}, {Multiples, 8, true, false, 16, 4, 2, 1, 1}, 8, 10, SignKind::Each},    // IQ2_S
+    {{Points, 0, 0, 0, 62}, {Multiples, 8, true, false, 16, 4, 2, 1, 1}, 8, 9, SignKind::Even},     // IQ2_XS
+    {{Points, 0, 0, 0, 62}, {Multiples, 8, true, false, 8, 0, 2, 1, 1}, 8, 8, SignKind::Even},      // IQ2_XXS
+    {{Points, 0, 0, 16, 25}, {Multiples, 8, true, false, 16, 3, 2, 1, 1}, 8, 11, SignKind::Shift},  // IQ1_M
+    {{Points, 0, 0, 16, 25}, {Multiples, 8, true, false, 8, 0, 2, 1, 1}, 8, 11, SignKind::Shift},   // IQ1_S
+};
+
+// A matrix (rows, columns) in tiles: the codes of all blocks of 32 columns, then their scales.
 //   plain   [column][16 rows]
+//   codes   [block]; byte 4 r + i of register j of 8 (64 bytes) belongs to row r, column 4 j + i
+//     Numbers, Indices   8 registers in planes
+//     Trits              of 8 blocks 64 registers: five to one of 13, the last four; a byte is the least whose thirds,
+//                        taken one after another, are the codes + 1 (as in TQ1_0), but 1 for five zeros
+//     Points             the low 8 bits of each index [32 / numbers of a point][16 rows]; what is above them:
+//                          IQ3_S, IQ2_S in a plane of the indices; IQ1 in 16 bits a row: of the l-th point at bit 4 l,
+//                          three of index and a spare one; IQ2_XS in the spare bits
+//                        then of types with signs 8 registers of one bit in a plane; where the minuses are even, the
+//                        signs of columns 8 l + 7 are not stored, and their bits are spare
+//     spare bits         IQ2_XS: the ninth of each index; IQ3_XXS, IQ2_XXS: the scale's whole number; IQ1_M: the shift
+//     of
+//                        each point; IQ1_S: the shift, then the whole number
+//   scales  of `blocks` blocks together, then their minima likewise
+//     F16                [16 rows]
+//     Multiples          step [16 rows] as F16 (of minima: negated), then units of [2 whole numbers][16 rows] in planes
+//     E8M0, UE4M3        [block (x 2 if half)][16 rows]
+// Planes: n numbers of 1 to 8 bits are stored as n numbers of 8, 4, 2 and 1 bits, lowest bits first, as many as add up.
+// The i-th number of p bits is in register (or unit) i % s at bit i / s * p, where s = n * p / 8.
+struct TileLayout {
+  int16_t code_bytes;   // of a block (Trits: an eighth of eight)
+  int16_t part_bytes;   // scales of `blocks` blocks; or their minima
+  int16_t scale_bytes;  // both
+};
+consteval TileLayout layout_of(const TileTraits& t) {
+  constexpr int kRows = static_cast<int>(kTileRows);
+  const ScaleTraits& s = t.scales;
+  int codes = t.codes.bits * 64, part = 0;
+  if (t.codes.kind == Plain) codes = 0;
+  if (t.codes.kind == Trits) codes = 13 * 64 / 8;
+  if (t.codes.kind == Points) {
+    const bool above = t.index_bits > 8 && t.signs != SignKind::Even;
+    codes = 32 / t.point_codes * kRows;
+    codes += t.signs == SignKind::Shift ? 2 * kRows : 64 + (above ? kRows : 0);
+  }
+  if (s.kind == F16) part = 2 * kRows;
+  if (s.kind == Multiples) part = 2 * kRows + s.wholes * s.bits * kRows / 8;
+  if (s.kind == E8M0 || s.kind == UE4M3) part = s.blocks * (s.half ? 2 : 1) * kRows;
+  return {static_cast<int16_t>(codes), static_cast<int16_t>(part), static_cast<int16_t>(s.has_min ? 2 * part : part)};
+}
+struct TileLayouts {
+  TileLayout of[kTileFormats];  // by TileFormat
+};
+consteval TileLayouts layouts_of_all() {
+  TileLayouts layouts{};
+  for (int i = 0; i < kTileFormats; ++i) layouts.of[i] = layout_of(kTileTraits[i]);
+  return layouts;
+}
+constexpr TileLayouts kTileLayouts = layouts_of_all();
+
 struct PackedMatrix {
   const uint8_t* data = nullptr;  // 64-byte aligned
   int64_t rows = 0, columns = 0;
   int64_t n_tiles = 0;   // ceil(rows / 16)
   int64_t n_blocks = 0;  // ceil(columns / 32)
-  int64_t tile_bytes = 0, scales_offset = 0, minima_offset = 0;
+  int64_t tile_bytes = 0, scales_offset = 0;
   TileFormat format = TileFormat::F32;
-  alignas(16) uint8_t table[16] = {};  // value + 128, for the table formats
+  alignas(16) uint8_t table[16] = {};  // numbers + bias, of Indices
+  const uint8_t* grid = nullptr;       // of points: (points, 8 or 4) numbers (of Shift: times 8) + bias
 };
 
 // Quantized activations of one row: codes (n_blocks * 32), zero beyond the row's end, and one of these per block.

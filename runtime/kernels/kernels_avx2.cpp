@@ -13,6 +13,8 @@
 namespace attar::runtime {
 namespace {
 
+#include "runtime/kernels/kernels_common.inc"
+
 constexpr int kLanes = 16;
 constexpr int kPlainRows = 6, kPlainTiles = 1;  // 12 sums, 2 weights, 1 activation of 16 registers
 constexpr int kPanelRows = 4, kPanelTiles = 1;
@@ -55,9 +57,6 @@ ATTAR_INLINE void store_first(float* p, Vec v, int64_t n) {
   if (n >= 16) return store(p, v);
   _mm256_maskstore_ps(p, first_lanes(n), v.a);
   _mm256_maskstore_ps(p + 8, first_lanes(n - 8), v.b);
-}
-ATTAR_INLINE __m128i load_half(const uint8_t* p) {
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
 }
 ATTAR_INLINE Vec load_f16(const uint8_t* p) {
   return {_mm256_cvtph_ps(load_half(p)), _mm256_cvtph_ps(load_half(p + 16))};
@@ -140,9 +139,6 @@ ATTAR_INLINE float highest_magnitude(Vec x, Vec y) {
   });
 }
 
-ATTAR_INLINE __m256i load_256(const uint8_t* p) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-}
 ATTAR_INLINE Bytes load_bytes(const uint8_t* p) {
   return {load_256(p), load_256(p + 32)};
 }
@@ -150,27 +146,100 @@ ATTAR_INLINE Bytes load_table(const uint8_t* p) {
   const __m256i table = _mm256_broadcastsi128_si256(load_half(p));
   return {table, table};
 }
-ATTAR_INLINE Bytes low_nibbles(Bytes v) {
-  const __m256i mask = _mm256_set1_epi8(15);
-  return {_mm256_and_si256(v.a, mask), _mm256_and_si256(v.b, mask)};
-}
-ATTAR_INLINE Bytes high_nibbles(Bytes v) {
-  return low_nibbles({_mm256_srli_epi16(v.a, 4), _mm256_srli_epi16(v.b, 4)});
+ATTAR_INLINE void store_bytes(uint8_t* p, Bytes v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), v.b);
 }
 ATTAR_INLINE Bytes look_up(Bytes table, Bytes index) {
   return {_mm256_shuffle_epi8(table.a, index.a), _mm256_shuffle_epi8(table.b, index.b)};
 }
-// 16 in every byte whose bit is set: each byte gets the eighth of the 32 bits that it belongs to, then tests its own.
-ATTAR_INLINE __m256i sixteen_where(const uint8_t* bits) {
-  int32_t word;
-  __builtin_memcpy(&word, bits, 4);
-  const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-  const __m256i own = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
-  const __m256i eighths = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
-  return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(eighths, own), own), _mm256_set1_epi8(16));
+template <int kShift>
+ATTAR_INLINE Bytes shifted(Bytes v) {
+  return {shifted<kShift>(v.a), shifted<kShift>(v.b)};
 }
-ATTAR_INLINE Bytes set_fifth_bits(Bytes v, const uint8_t* bits) {
-  return {_mm256_or_si256(v.a, sixteen_where(bits)), _mm256_or_si256(v.b, sixteen_where(bits + 4))};
+template <int kMask>
+ATTAR_INLINE Bytes masked(Bytes v) {
+  return {masked<kMask>(v.a), masked<kMask>(v.b)};
+}
+ATTAR_INLINE Bytes either(Bytes x, Bytes y) {
+  return {either(x.a, y.a), either(x.b, y.b)};
+}
+template <class Register>
+ATTAR_INLINE Register load_register(const uint8_t* p) {
+  if constexpr (sizeof(Register) == 32)
+    return load_256(p);
+  else
+    return load_bytes(p);
+}
+
+// Trits: a byte is taken less 128, to be compared signed. Its first digit counts the thirds of 256 that it reaches.
+ATTAR_INLINE Bytes trit_start(Bytes v) {
+  const __m256i middle = _mm256_set1_epi8(-128);
+  return {_mm256_xor_si256(v.a, middle), _mm256_xor_si256(v.b, middle)};
+}
+ATTAR_INLINE __m256i trit_of(__m256i v) {
+  const __m256i one = _mm256_cmpgt_epi8(v, _mm256_set1_epi8(85 - 128));
+  const __m256i two = _mm256_cmpgt_epi8(v, _mm256_set1_epi8(170 - 128));
+  return _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(one, two));
+}
+ATTAR_INLINE Bytes trit_of(Bytes v) {
+  return {trit_of(v.a), trit_of(v.b)};
+}
+ATTAR_INLINE Bytes tripled(Bytes v) {  // 3 (v - 128) is 3 v - 128 modulo 256
+  return {_mm256_add_epi8(v.a, _mm256_add_epi8(v.a, v.a)), _mm256_add_epi8(v.b, _mm256_add_epi8(v.b, v.b))};
+}
+
+// Columns 0-3 and 4-7 of 16 rows' points of 8 numbers.
+ATTAR_INLINE void look_up_eights(const uint8_t* grid, const uint16_t* index, Bytes& first, Bytes& second) {
+  const __m256 a = four_eights(grid, index, index + 4), b = four_eights(grid, index + 2, index + 6);
+  const __m256 c = four_eights(grid, index + 8, index + 12), d = four_eights(grid, index + 10, index + 14);
+  first = {_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(c, d, 0x88))};
+  second = {_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)), _mm256_castps_si256(_mm256_shuffle_ps(c, d, 0xdd))};
+}
+ATTAR_INLINE Bytes look_up_fours(const uint8_t* grid, const uint16_t* index) {
+  return {eight_fours(grid, index), eight_fours(grid, index + 8)};
+}
+
+// Bit j of each byte as its sign: negative or positive, never zero.
+template <int j>
+ATTAR_INLINE __m256i sign_of(__m256i bits) {
+  return _mm256_or_si256(shifted<7 - j>(bits), _mm256_set1_epi8(1));
+}
+template <int j>
+ATTAR_INLINE Bytes with_signs(Bytes v, Bytes bits) {
+  return {_mm256_sign_epi8(v.a, sign_of<j>(bits.a)), _mm256_sign_epi8(v.b, sign_of<j>(bits.b))};
+}
+// v - 1 where bit j is set, else v + 1
+template <int j>
+ATTAR_INLINE __m256i one_up_or_down(__m256i v, __m256i bits) {
+  return _mm256_add_epi8(v, _mm256_sign_epi8(_mm256_set1_epi8(1), sign_of<j>(bits)));
+}
+template <int j>
+ATTAR_INLINE Bytes one_up_or_down(Bytes v, Bytes bits) {
+  return {one_up_or_down<j>(v.a, bits.a), one_up_or_down<j>(v.b, bits.b)};
+}
+
+ATTAR_INLINE Vec bytes_to_float(const uint8_t* p) {
+  const __m128i bytes = load_half(p);
+  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes)))};
+}
+ATTAR_INLINE __m256 e8m0_half(__m128i bytes) {
+  const __m256i e = _mm256_cvtepu8_epi32(bytes);
+  const __m256i low = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+  const __m256i high = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+  return _mm256_castsi256_ps(_mm256_blendv_epi8(high, low, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+}
+ATTAR_INLINE Vec e8m0_to_float(const uint8_t* p) {
+  const __m128i bytes = load_half(p);
+  return {e8m0_half(bytes), e8m0_half(_mm_unpackhi_epi64(bytes, bytes))};
+}
+// In the bits of an F16 such a number is 2^8 smaller; halved: 2^7.
+ATTAR_INLINE Vec ue4m3_to_float(const uint8_t* p) {
+  const __m256i halves = _mm256_slli_epi16(_mm256_cvtepu8_epi16(load_half(p)), 7);
+  const Vec small = {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+                     _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
+  return mul(small, set1(128.0f));
 }
 ATTAR_INLINE Vec to_float(Ints v) {
   return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)};
@@ -213,8 +282,35 @@ ATTAR_INLINE void store_panel(uint8_t* p, Bytes v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), codes.b);
 }
 
+// Into 16 bits go the sums of so many pairs of products, a code of at most kMost each; a power of two.
+constexpr int pair_sums(int most, int quads) {
+  int n = quads;
+  while (n * 2 * 127 * most > 32767) n /= 2;
+  return n;
+}
+// Sum over registers [kFrom, kTo), product<j>() giving the pair sums of one; in 16 bits, then in runs that 16 bits
+// hold.
+template <int kFrom, int kTo, class Product>
+ATTAR_INLINE Ints sum_run(const Product& product) {
+  const Ints last = product.template operator()<kTo - 1>();
+  if constexpr (kFrom + 1 == kTo) {
+    return last;
+  } else {
+    const Ints others = sum_run<kFrom, kTo - 1>(product);
+    return {_mm256_add_epi16(others.a, last.a), _mm256_add_epi16(others.b, last.b)};
+  }
+}
+template <int kRun, int kTo, class Product>
+ATTAR_INLINE Ints sum_pairs(Ints start, const Product& product) {
+  if constexpr (kTo > kRun) start = sum_pairs<kRun, kTo - kRun>(start, product);
+  const __m256i ones = _mm256_set1_epi16(1);
+  const Ints pairs = sum_run<kTo - kRun, kTo>(product);
+  return {_mm256_add_epi32(start.a, _mm256_madd_epi16(pairs.a, ones)),
+          _mm256_add_epi32(start.b, _mm256_madd_epi16(pairs.b, ones))};
+}
+
 // sum of (w - kBias) * x over kQuads registers of codes; `minus_128_sums` is -128 * sum of x.
-template <int kBias, int kQuads>
+template <int kBias, int kMost, int kQuads>
 ATTAR_INLINE Ints dot_codes(const Bytes* w, const int8_t* x, int32_t minus_128_sums) {
   if constexpr (kBias == 128) {
     Ints sums = panel_start(0);
@@ -225,24 +321,22 @@ ATTAR_INLINE Ints dot_codes(const Bytes* w, const int8_t* x, int32_t minus_128_s
     }
     return sums;
   } else {
-    // Codes below 32: four pair sums of at most 2 * 31 * 127 still fit 16 bits.
-    const __m256i ones = _mm256_set1_epi16(1);
     const __m256i start = _mm256_set1_epi32(kBias == 0 ? 0 : minus_128_sums / (128 / (kBias == 0 ? 128 : kBias)));
-    Ints sums = {start, start};
-#pragma GCC unroll 2
-    for (int j = 0; j < kQuads; j += 4) {
-      __m256i a = _mm256_setzero_si256(), b = a;
-#pragma GCC unroll 4
-      for (int i = j; i < j + 4; ++i) {
-        const Quad quad = load_quad(x + 4 * i);
-        a = _mm256_add_epi16(a, _mm256_maddubs_epi16(w[i].a, quad));
-        b = _mm256_add_epi16(b, _mm256_maddubs_epi16(w[i].b, quad));
-      }
-      sums.a = _mm256_add_epi32(sums.a, _mm256_madd_epi16(a, ones));
-      sums.b = _mm256_add_epi32(sums.b, _mm256_madd_epi16(b, ones));
-    }
-    return sums;
+    return sum_pairs<pair_sums(kMost, kQuads), kQuads>({start, start}, [&]<int j>() ATTAR_INLINE_LAMBDA {
+      const Quad quad = load_quad(x + 4 * j);
+      return Ints{_mm256_maddubs_epi16(w[j].a, quad), _mm256_maddubs_epi16(w[j].b, quad)};
+    });
   }
+}
+
+// The same over registers [kFirst, kFirst + kQuads) of magnitudes; bit j of `signs` belongs to register j.
+template <int kMost, int kQuads, int kFirst>
+ATTAR_INLINE Ints dot_signed(const Bytes* w, Bytes signs, const int8_t* x) {
+  return sum_pairs<pair_sums(kMost, kQuads), kQuads>(panel_start(0), [&]<int j>() ATTAR_INLINE_LAMBDA {
+    const Quad quad = load_quad(x + 4 * (kFirst + j));
+    return Ints{_mm256_maddubs_epi16(w[kFirst + j].a, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.a))),
+                _mm256_maddubs_epi16(w[kFirst + j].b, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.b)))};
+  });
 }
 
 // Rounds 16 values to int8 codes; -> their sum.

@@ -13,6 +13,8 @@
 namespace attar::runtime {
 namespace {
 
+#include "runtime/kernels/kernels_common.inc"
+
 constexpr int kLanes = 16;
 constexpr int kPlainRows = 12, kPlainTiles = 2;  // 24 sums, 2 weights, 1 activation of 32 registers
 constexpr int kPanelRows = 6, kPanelTiles = 2;   // 12 f32 and 12 integer sums
@@ -116,19 +118,91 @@ ATTAR_INLINE Bytes load_bytes(const uint8_t* p) {
 ATTAR_INLINE Bytes load_table(const uint8_t* p) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-ATTAR_INLINE Bytes low_nibbles(Bytes v) {
-  return _mm512_and_si512(v, _mm512_set1_epi8(15));
-}
-ATTAR_INLINE Bytes high_nibbles(Bytes v) {
-  return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+ATTAR_INLINE void store_bytes(uint8_t* p, Bytes v) {
+  _mm512_storeu_si512(p, v);
 }
 ATTAR_INLINE Bytes look_up(Bytes table, Bytes index) {
   return _mm512_shuffle_epi8(table, index);
 }
-ATTAR_INLINE Bytes set_fifth_bits(Bytes v, const uint8_t* bits) {
-  uint64_t mask;
-  __builtin_memcpy(&mask, bits, 8);
-  return _mm512_mask_add_epi8(v, mask, v, _mm512_set1_epi8(16));
+template <int kShift>
+ATTAR_INLINE Bytes shifted(Bytes v) {
+  if constexpr (kShift < 0)
+    return _mm512_srli_epi16(v, -kShift);
+  else if constexpr (kShift > 0)
+    return _mm512_slli_epi16(v, kShift);
+  else
+    return v;
+}
+template <int kMask>
+ATTAR_INLINE Bytes masked(Bytes v) {
+  return _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>(kMask)));
+}
+ATTAR_INLINE Bytes either(Bytes a, Bytes b) {
+  return _mm512_or_si512(a, b);
+}
+template <class Register>
+ATTAR_INLINE Register load_register(const uint8_t* p) {
+  if constexpr (sizeof(Register) == 32)
+    return load_256(p);
+  else
+    return load_bytes(p);
+}
+
+// Trits: the first digit of a byte counts the thirds of 256 that it reaches.
+ATTAR_INLINE Bytes trit_start(Bytes v) {
+  return v;
+}
+ATTAR_INLINE Bytes trit_of(Bytes v) {
+  const Bytes one = _mm512_set1_epi8(1);
+  const Bytes reached = _mm512_maskz_mov_epi8(_mm512_cmpgt_epu8_mask(v, _mm512_set1_epi8(85)), one);
+  return _mm512_mask_add_epi8(reached, _mm512_cmpgt_epu8_mask(v, _mm512_set1_epi8(static_cast<char>(170))), reached,
+                              one);
+}
+ATTAR_INLINE Bytes tripled(Bytes v) {
+  return _mm512_add_epi8(v, _mm512_add_epi8(v, v));
+}
+
+// Columns 0-3 and 4-7 of 16 rows' points of 8 numbers.
+ATTAR_INLINE void look_up_eights(const uint8_t* grid, const uint16_t* index, Bytes& first, Bytes& second) {
+  const auto half_of_rows = [&](const uint16_t* i) ATTAR_INLINE_LAMBDA {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(four_eights(grid, i, i + 4)), four_eights(grid, i + 8, i + 12), 1);
+  };
+  const __m512 a = half_of_rows(index), b = half_of_rows(index + 2);
+  first = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+  second = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
+}
+ATTAR_INLINE Bytes look_up_fours(const uint8_t* grid, const uint16_t* index) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(eight_fours(grid, index)), eight_fours(grid, index + 8), 1);
+}
+
+// Which bytes have bit j.
+template <int j>
+ATTAR_INLINE __mmask64 sign_of(Bytes bits) {
+  return _mm512_movepi8_mask(shifted<7 - j>(bits));
+}
+template <int j>
+ATTAR_INLINE Bytes with_signs(Bytes v, Bytes bits) {
+  return _mm512_mask_sub_epi8(v, sign_of<j>(bits), _mm512_setzero_si512(), v);
+}
+// v - 1 where bit j is set, else v + 1
+template <int j>
+ATTAR_INLINE Bytes one_up_or_down(Bytes v, Bytes bits) {
+  const Bytes one = _mm512_set1_epi8(1);
+  return _mm512_mask_sub_epi8(_mm512_add_epi8(v, one), sign_of<j>(bits), v, one);
+}
+
+ATTAR_INLINE Vec bytes_to_float(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_half(p)));
+}
+ATTAR_INLINE Vec e8m0_to_float(const uint8_t* p) {
+  const __m512i e = _mm512_cvtepu8_epi32(load_half(p));
+  const __m512i low = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+  const __m512i high = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+  return _mm512_castsi512_ps(_mm512_mask_mov_epi32(high, _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), low));
+}
+// In the bits of an F16 such a number is 2^8 smaller; halved: 2^7.
+ATTAR_INLINE Vec ue4m3_to_float(const uint8_t* p) {
+  return mul(_mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(load_half(p)), 7)), set1(128.0f));
 }
 ATTAR_INLINE Vec to_float(Ints v) {
   return _mm512_cvtepi32_ps(v);
@@ -149,7 +223,7 @@ ATTAR_INLINE Ints correction(int32_t minus_128_sums) {
 }
 
 // sum of (w - kBias) * x over kQuads registers of codes; `minus_128_sums` is -128 * sum of x.
-template <int kBias, int kQuads>
+template <int kBias, int kMost, int kQuads>
 ATTAR_INLINE Ints dot_codes(const Bytes* w, const int8_t* x, int32_t minus_128_sums) {
   Ints even = correction<kBias>(minus_128_sums), odd = _mm512_setzero_si512();
 #pragma GCC unroll 8
@@ -158,6 +232,17 @@ ATTAR_INLINE Ints dot_codes(const Bytes* w, const int8_t* x, int32_t minus_128_s
     odd = _mm512_dpbusd_epi32(odd, w[j + 1], load_quad(x + 4 * j + 4));
   }
   return _mm512_add_epi32(even, odd);
+}
+
+// The same over registers [kFirst, kFirst + kQuads) of magnitudes; bit j of `signs` belongs to register j.
+template <int kMost, int kQuads, int kFirst>
+ATTAR_INLINE Ints dot_signed(const Bytes* w, Bytes signs, const int8_t* x) {
+  Ints sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  each<kFirst, kFirst + kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
+    const Bytes quad = with_signs<j>(load_quad(x + 4 * j), signs);
+    sums[j % 2] = _mm512_dpbusd_epi32(sums[j % 2], w[j], quad);
+  });
+  return _mm512_add_epi32(sums[0], sums[1]);
 }
 
 // Panels hold codes + 128.

@@ -10,17 +10,16 @@ namespace attar::runtime {
 namespace {
 
 // The codes of one block, as signed numbers: value = scale * code + minimum.
-void unpack_codes(const PackedMatrix& m, const uint8_t* block, int8_t codes[kTileRows][kBlock]) {
+void unpack_codes(const PackedMatrix& m, const uint8_t* tile, int64_t block, int8_t codes[kTileRows][kBlock]) {
   for (int r = 0; r < kTileRows; ++r)
-    for (int k = 0; k < kBlock; ++k) codes[r][k] = static_cast<int8_t>(tile_code(m, block, r, k));
+    for (int k = 0; k < kBlock; ++k) codes[r][k] = static_cast<int8_t>(tile_code(m, tile, r, block * kBlock + k));
 }
 
 // Scales or minima of one block. -> (1 or 2, 16)
-void unpack_scales(const PackedMatrix& m, const uint8_t* tile, int64_t offset, int64_t block, float out[2][kTileRows]) {
-  const TileTraits& t = traits_of(m);
-  const int n = t.half ? 2 : 1;
+void unpack_scales(const PackedMatrix& m, const uint8_t* tile, int64_t block, bool minima, float out[2][kTileRows]) {
+  const int n = traits_of(m).scales.half ? 2 : 1;
   for (int h = 0; h < n; ++h)
-    for (int r = 0; r < kTileRows; ++r) out[h][r] = tile_scale(tile + offset, (block * n + h) * kTileRows + r, t);
+    for (int r = 0; r < kTileRows; ++r) out[h][r] = tile_scale(m, tile, r, block * n + h, minima);
 }
 
 int32_t dot(const int8_t* w, const int8_t* x, int64_t n) {
@@ -31,7 +30,7 @@ int32_t dot(const int8_t* w, const int8_t* x, int64_t n) {
 
 // One block of one tile times one activation row, onto the 16 running sums.
 void accumulate(const int8_t codes[kTileRows][kBlock], const float scales[2][kTileRows],
-                const float minima[2][kTileRows], const TileTraits& t, const int8_t* x, const BlockInfo& info,
+                const float minima[2][kTileRows], const ScaleTraits& t, const int8_t* x, const BlockInfo& info,
                 float sums[kTileRows]) {
   const int n = t.half ? 2 : 1;
   const int64_t width = kBlock / n;
@@ -77,16 +76,16 @@ void quantize(const float* x, int64_t n, int8_t* codes, BlockInfo* blocks) {
 
 void gemv(const PackedMatrix& m, int64_t first, int64_t last, const int8_t* x, const BlockInfo* info,
           const Output& out) {
-  const TileTraits& t = traits_of(m);
+  const ScaleTraits& t = traits_of(m).scales;
   for (int64_t tile = first; tile < last; ++tile) {
     const uint8_t* data = m.data + tile * m.tile_bytes;
     float sums[kTileRows] = {};
     for (int64_t b = 0; b < m.n_blocks; ++b) {
       int8_t codes[kTileRows][kBlock];
       float scales[2][kTileRows], minima[2][kTileRows] = {};
-      unpack_codes(m, data + b * t.code_bits * 64, codes);
-      unpack_scales(m, data, m.scales_offset, b, scales);
-      if (t.has_min) unpack_scales(m, data, m.minima_offset, b, minima);
+      unpack_codes(m, data, b, codes);
+      unpack_scales(m, data, b, false, scales);
+      if (t.has_min) unpack_scales(m, data, b, true, minima);
       accumulate(codes, scales, minima, t, x + b * kBlock, info[b], sums);
     }
     store(sums, out.values + tile * kTileRows, out.add);
@@ -95,25 +94,25 @@ void gemv(const PackedMatrix& m, int64_t first, int64_t last, const int8_t* x, c
 
 // Panel of the reference: signed codes [block][row][column], scales, minima.
 void unpack(const PackedMatrix& m, int64_t tile, uint8_t* panel) {
-  const TileTraits& t = traits_of(m);
+  const ScaleTraits& t = traits_of(m).scales;
   const int n = t.half ? 2 : 1;
   const uint8_t* data = m.data + tile * m.tile_bytes;
   auto* scales = reinterpret_cast<float*>(panel + m.n_blocks * kTileRows * kBlock);
   float* minima = scales + m.n_blocks * n * kTileRows;
   for (int64_t b = 0; b < m.n_blocks; ++b) {
-    unpack_codes(m, data + b * t.code_bits * 64, reinterpret_cast<int8_t(*)[kBlock]>(panel + b * kTileRows * kBlock));
+    unpack_codes(m, data, b, reinterpret_cast<int8_t(*)[kBlock]>(panel + b * kTileRows * kBlock));
     float values[2][kTileRows];
-    unpack_scales(m, data, m.scales_offset, b, values);
+    unpack_scales(m, data, b, false, values);
     std::copy_n(values[0], n * kTileRows, scales + b * n * kTileRows);
     if (!t.has_min) continue;
-    unpack_scales(m, data, m.minima_offset, b, values);
+    unpack_scales(m, data, b, true, values);
     std::copy_n(values[0], n * kTileRows, minima + b * n * kTileRows);
   }
 }
 
 void gemm(const PackedMatrix& m, const uint8_t* panels, int64_t panel_bytes, int64_t n_tiles, const QuantizedRows& x,
           int64_t n_rows, const Output& out) {
-  const TileTraits& t = traits_of(m);
+  const ScaleTraits& t = traits_of(m).scales;
   const int n = t.half ? 2 : 1;
   for (int64_t tile = 0; tile < n_tiles; ++tile) {
     const uint8_t* panel = panels + tile * panel_bytes;

@@ -52,7 +52,7 @@ void multiply(const Kernels& kernels, const Matrix& matrix, int64_t first, int64
     multiply_few(kernels, m, first, last, x, out);
     return;
   }
-  const TileTraits& t = kTileTraits[static_cast<int>(m.format)];
+  const ScaleTraits& t = kTileTraits[static_cast<int>(m.format)].scales;
   const int64_t scale_sets = (t.half ? 2 : 1) * (t.has_min ? 2 : 1);
   const int64_t panel_bytes = m.n_blocks * (kTileRows * kBlock + scale_sets * kTileRows * 4);
   for (int64_t tile = first; tile < last; tile += kernels.gemm_panel_tiles) {

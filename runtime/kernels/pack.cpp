@@ -1,96 +1,60 @@
 #include "runtime/kernels/pack.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "runtime/base/error.h"
-#include "runtime/base/half.h"
 #include "runtime/kernels/tile.h"
+#include "runtime/kernels/tile_writer.h"
 
 namespace attar::runtime {
 namespace {
 
-// Types whose codes a tile holds without loss; the others are kept as decoded values.
+// Types that a tile holds without loss; the others are kept as decoded values.
 constexpr struct {
   TensorType type;
   TileFormat tile;
 } kTiles[] = {
-    {TensorType::Q4_0, TileFormat::U4},          {TensorType::Q4_1, TileFormat::U4Min},
-    {TensorType::Q4_K, TileFormat::U4Min32},     {TensorType::IQ4_NL, TileFormat::Table4},
-    {TensorType::IQ4_XS, TileFormat::Table4_32}, {TensorType::MXFP4, TileFormat::Table4_32},
-    {TensorType::Q5_0, TileFormat::U5},          {TensorType::Q5_1, TileFormat::U5Min},
-    {TensorType::Q5_K, TileFormat::U5Min32},     {TensorType::Q8_0, TileFormat::I8},
-    {TensorType::TQ1_0, TileFormat::I8_32},      {TensorType::TQ2_0, TileFormat::I8_32},
-    {TensorType::Q2_0, TileFormat::I8_32},       {TensorType::Q1_0, TileFormat::I8_32},
-    {TensorType::Q6_K, TileFormat::I8Half},      {TensorType::Q3_K, TileFormat::I8Half},
-    {TensorType::NVFP4, TileFormat::I8Half},     {TensorType::Q2_K, TileFormat::I8HalfMin},
+    {TensorType::Q4_0, TileFormat::Q4_0},       {TensorType::Q4_1, TileFormat::Q4_1},
+    {TensorType::Q4_K, TileFormat::Q4_K},       {TensorType::IQ4_NL, TileFormat::IQ4_NL},
+    {TensorType::IQ4_XS, TileFormat::IQ4_XS},   {TensorType::MXFP4, TileFormat::MXFP4},
+    {TensorType::NVFP4, TileFormat::NVFP4},     {TensorType::Q5_0, TileFormat::Q5_0},
+    {TensorType::Q5_1, TileFormat::Q5_1},       {TensorType::Q5_K, TileFormat::Q5_K},
+    {TensorType::Q6_K, TileFormat::Q6_K},       {TensorType::Q8_0, TileFormat::Q8_0},
+    {TensorType::Q3_K, TileFormat::Q3_K},       {TensorType::Q2_K, TileFormat::Q2_K},
+    {TensorType::Q2_0, TileFormat::Q2_0},       {TensorType::TQ2_0, TileFormat::TQ2_0},
+    {TensorType::TQ1_0, TileFormat::TQ1_0},     {TensorType::Q1_0, TileFormat::Q1_0},
+    {TensorType::IQ3_S, TileFormat::IQ3_S},     {TensorType::IQ3_XXS, TileFormat::IQ3_XXS},
+    {TensorType::IQ2_S, TileFormat::IQ2_S},     {TensorType::IQ2_XS, TileFormat::IQ2_XS},
+    {TensorType::IQ2_XXS, TileFormat::IQ2_XXS}, {TensorType::IQ1_M, TileFormat::IQ1_M},
+    {TensorType::IQ1_S, TileFormat::IQ1_S},
 };
 
 constexpr int64_t kReadBytes = 256 << 10;  // of a file at once: they stay in the second-level cache
 
-void lay_out(PackedMatrix& m) {
+PackedMatrix lay_out(TileFormat format, int64_t rows, int64_t columns) {
+  PackedMatrix m;
+  m.format = format, m.rows = rows, m.columns = columns;
   const TileTraits& t = traits_of(m);
-  if (t.scale_bytes == 0) {
-    m.tile_bytes = m.columns * kTileRows * t.code_bits / 8;
-  } else {
-    const int64_t scales = m.n_blocks * (t.half ? 2 : 1) * kTileRows * t.scale_bytes;
-    m.scales_offset = m.n_blocks * t.code_bits * 64;
-    m.minima_offset = m.scales_offset + scales;
-    m.tile_bytes = m.minima_offset + (t.has_min ? scales : 0);
-  }
+  m.n_tiles = (m.rows + kTileRows - 1) / kTileRows;
+  m.n_blocks = (m.columns + kBlock - 1) / kBlock;
+  m.scales_offset = m.n_blocks * layout_of(m).code_bytes;
+  if (t.codes.kind == CodeKind::Plain)
+    m.tile_bytes = m.columns * kTileRows * t.codes.bits / 8;
+  else
+    m.tile_bytes = m.scales_offset + m.n_blocks / t.scales.blocks * layout_of(m).scale_bytes;
   m.tile_bytes = (m.tile_bytes + 63) / 64 * 64;
+  return m;
 }
 
-uint32_t four(const uint8_t* bytes) {
-  uint32_t word;
-  std::memcpy(&word, bytes, 4);
-  return word;
-}
-
-// Writes the codes of one row of one block into its tile; four columns make a lane of a register.
-void write_codes(const PackedMatrix& m, const int8_t* codes, const uint8_t* index_of, int row, uint8_t* block) {
-  const TileTraits& t = traits_of(m);
-  uint8_t biased[kBlock];
-  if (t.table) {
-    for (int k = 0; k < kBlock; ++k) biased[k] = index_of[static_cast<uint8_t>(codes[k])];
-  } else {
-    for (int k = 0; k < kBlock; ++k) biased[k] = static_cast<uint8_t>(codes[k] + t.bias);
-  }
-  if (t.code_bits == 8) {
-    for (int j = 0; j < 8; ++j) std::memcpy(block + 64 * j + 4 * row, biased + 4 * j, 4);
-    return;
-  }
-  for (int j = 0; j < 4; ++j) {
-    const uint32_t low = four(biased + 8 * j), high = four(biased + 8 * j + 4);
-    const uint32_t nibbles = (low & 0x0f0f0f0f) | (high & 0x0f0f0f0f) << 4;
-    std::memcpy(block + 64 * j + 4 * row, &nibbles, 4);
-  }
-  for (int k = 0; t.code_bits == 5 && k < kBlock; ++k) {
-    const int bit = 4 * row + k % 4;
-    block[256 + k / 4 * 8 + bit / 8] |= static_cast<uint8_t>((biased[k] >> 4) << (bit % 8));
-  }
-}
-
-void write_scale(uint8_t* tile, int64_t offset, int64_t index, int scale_bytes, float value) {
-  if (scale_bytes == 2) {
-    const uint16_t h = f32_to_f16(value);  // exact: it came from an f16
-    std::memcpy(tile + offset + index * 2, &h, 2);
-  } else {
-    std::memcpy(tile + offset + index * 4, &value, 4);
-  }
-}
-
-// Codes that a scale near the largest f32 would carry past it (MXFP4's exponent goes that far).
-bool overflows(const CodeBlock& block) {
-  constexpr float kSafe = 1e30f;  // times 128, and a minimum added: finite
-  for (int h = 0; h < 2; ++h) {
-    if (std::fabs(block.scale[h]) < kSafe && std::fabs(block.minimum[h]) < kSafe) continue;
-    for (int k = 16 * h; k < 16 * h + 16; ++k)
-      if (!std::isfinite(block.scale[h] * static_cast<float>(block.codes[k]) + block.minimum[h])) return true;
-  }
-  return false;
+// What the kernels look codes up in.
+void set_tables(PackedMatrix& m, const QuantFormat& stored) {
+  const CodeTraits& c = traits_of(m).codes;
+  for (int i = 0; c.kind == CodeKind::Indices && i < 16; ++i)
+    m.table[i] = static_cast<uint8_t>(stored.codes->table[i] + c.bias);
+  if (c.kind == CodeKind::Points) m.grid = grid_of(*stored.lattice, c.bias);
 }
 
 // Brings stored rows into the tiles of one matrix.
@@ -98,18 +62,15 @@ class RowPacker {
  public:
   RowPacker(const PackedMatrix& m, const StoredTensor& tensor, const std::string& name)
       : m_(m), stored_(format_of(tensor.type)), name_(name) {
-    if (traits_of(m).scale_bytes == 0) {
+    if (traits_of(m).codes.kind == CodeKind::Plain)
       values_.resize(static_cast<size_t>(m.columns));
-      return;
-    }
-    codes_ = stored_.codes;
-    for (int i = 15; codes_->table && i >= 0; --i)
-      index_of_[static_cast<uint8_t>(codes_->table[i])] = static_cast<uint8_t>(i);
+    else
+      codes_.emplace(m, stored_);
   }
 
   // `bytes` are those of row `source` of the tensor; `lane` is the row's place in the tile.
   void write(const std::byte* bytes, int64_t source, int lane, uint8_t* tile) {
-    const bool finite = codes_ ? write_codes_of(bytes, lane, tile) : write_values(bytes, lane, tile);
+    const bool finite = codes_ ? codes_->write(bytes, lane, tile) : write_values(bytes, lane, tile);
     if (!finite)
       throw input_error(name_, "a weight is not a finite number", "finite values",
                         "NaN or infinity in row " + std::to_string(source),
@@ -117,23 +78,6 @@ class RowPacker {
   }
 
  private:
-  bool write_codes_of(const std::byte* bytes, int lane, uint8_t* tile) const {
-    const TileTraits& t = kTileTraits[static_cast<int>(m_.format)];
-    const int halves = t.half ? 2 : 1;
-    for (int64_t b = 0; b < m_.n_blocks; ++b) {
-      CodeBlock block;
-      codes_->read(bytes, b, &block);
-      if (overflows(block)) return false;
-      write_codes(m_, block.codes, index_of_, lane, tile + b * t.code_bits * 64);
-      for (int h = 0; h < halves; ++h) {
-        const int64_t index = (b * halves + h) * kTileRows + lane;
-        write_scale(tile, m_.scales_offset, index, t.scale_bytes, block.scale[h]);
-        if (t.has_min) write_scale(tile, m_.minima_offset, index, t.scale_bytes, block.minimum[h]);
-      }
-    }
-    return true;
-  }
-
   bool write_values(const std::byte* bytes, int lane, uint8_t* tile) {
     stored_.decode(bytes, m_.columns / stored_.block_size, values_.data());
     for (int64_t k = 0; k < m_.columns; ++k) {
@@ -149,10 +93,9 @@ class RowPacker {
 
   const PackedMatrix& m_;
   const QuantFormat& stored_;
-  const BlockCodes* codes_ = nullptr;  // plain tiles have none
   const std::string& name_;
-  uint8_t index_of_[256] = {};  // of a value in the table
-  std::vector<float> values_;   // (columns) of a plain row
+  std::optional<TileWriter> codes_;  // plain tiles have none
+  std::vector<float> values_;        // (columns) of a plain row
 };
 
 // The stored rows that become rows [first, last): all that lie between them in the file, read at once.
@@ -179,21 +122,21 @@ TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded) {
   return TileFormat::F32;
 }
 
+int64_t packed_bytes(TensorType type, int64_t rows, int64_t columns, Numerics numerics) {
+  bool decoded = false;
+  const PackedMatrix m = lay_out(tile_format_for(type, numerics, &decoded), rows, columns);
+  return m.n_tiles * m.tile_bytes;
+}
+
 Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
             std::span<const int64_t> source_rows, ThreadPool& threads) {
   bool decoded = false;
   Matrix matrix;
   PackedMatrix& m = matrix.tiles;
-  m.format = tile_format_for(tensor.type, numerics, &decoded);
-  m.rows = tensor.shape[0];
-  m.columns = tensor.shape[1];
-  m.n_tiles = (m.rows + kTileRows - 1) / kTileRows;
-  m.n_blocks = (m.columns + kBlock - 1) / kBlock;
-  lay_out(m);
+  m = lay_out(tile_format_for(tensor.type, numerics, &decoded), tensor.shape[0], tensor.shape[1]);
+  set_tables(m, format_of(tensor.type));
   matrix.memory = AlignedBuffer(static_cast<size_t>(m.tile_bytes * m.n_tiles));
   m.data = matrix.memory.as<uint8_t>();
-  if (const BlockCodes* codes = format_of(tensor.type).codes; matrix.quantized() && codes->table)
-    for (int i = 0; i < 16; ++i) m.table[i] = static_cast<uint8_t>(codes->table[i] + 128);
 
   const int64_t row_bytes = format_of(tensor.type).row_bytes(m.columns);
   const int64_t tiles_at_once = std::max<int64_t>(1, kReadBytes / (kTileRows * row_bytes));
@@ -222,21 +165,19 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
 
 void unpack_row(const Matrix& matrix, int64_t row, float* values) {
   const PackedMatrix& m = matrix.tiles;
-  const TileTraits& t = traits_of(m);
+  const ScaleTraits& s = traits_of(m).scales;
   const uint8_t* tile = m.data + row / kTileRows * m.tile_bytes;
   const auto lane = static_cast<int>(row % kTileRows);
   if (!matrix.quantized()) {
     for (int64_t k = 0; k < m.columns; ++k) values[k] = tile_value(tile, k * kTileRows + lane, m.format);
     return;
   }
-  const int64_t width = t.half ? kBlock / 2 : kBlock;  // columns that share a scale
+  const int64_t width = s.half ? kBlock / 2 : kBlock;  // columns that share a scale
   for (int64_t first = 0; first < m.columns; first += width) {
-    const int64_t index = first / width * kTileRows + lane;
-    const float scale = tile_scale(tile + m.scales_offset, index, t);
-    const float minimum = t.has_min ? tile_scale(tile + m.minima_offset, index, t) : 0.0f;
-    const uint8_t* block = tile + first / kBlock * t.code_bits * 64;
+    const float scale = tile_scale(m, tile, lane, first / width);
+    const float minimum = s.has_min ? tile_scale(m, tile, lane, first / width, true) : 0.0f;
     for (int64_t k = first; k < std::min(first + width, m.columns); ++k)
-      values[k] = scale * static_cast<float>(tile_code(m, block, lane, static_cast<int>(k % kBlock))) + minimum;
+      values[k] = scale * static_cast<float>(tile_code(m, tile, lane, k)) + minimum;
   }
 }
 

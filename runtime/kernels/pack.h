@@ -19,7 +19,7 @@ struct Matrix {
   PackedMatrix tiles;
   AlignedBuffer memory;
 
-  bool quantized() const { return kTileTraits[static_cast<int>(tiles.format)].scale_bytes != 0; }
+  bool quantized() const { return kTileTraits[static_cast<int>(tiles.format)].codes.kind != CodeKind::Plain; }
   int64_t rows() const { return tiles.rows; }
   int64_t padded_rows() const { return tiles.n_tiles * kTileRows; }
 };
@@ -32,6 +32,9 @@ TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded);
 // a scale is not finite.
 Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
             std::span<const int64_t> source_rows, ThreadPool& threads);
+
+// What pack() needs for a matrix of this type, in bytes.
+int64_t packed_bytes(TensorType type, int64_t rows, int64_t columns, Numerics numerics);
 
 // Row `row` of a packed matrix: the values of the stored one, exactly. -> (columns)
 void unpack_row(const Matrix& matrix, int64_t row, float* values);

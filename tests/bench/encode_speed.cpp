@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
   for (const std::string& type : types)
     for (const std::vector<float>& w : {weights, std::vector<float>()})
       if (const QuantFormat* format = find_format(std::string_view(type));
-          format != nullptr && format->encode != nullptr)
+          format != nullptr && format->written)
         compare(*format, ggml, rows, w);
   return 0;
 }

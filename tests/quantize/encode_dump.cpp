@@ -22,7 +22,7 @@ std::vector<float> floats(const char* path) {
 int main(int argc, char** argv) {
   if (argc != 5 && argc != 6) return 2;
   const attar::QuantFormat* format = attar::find_format(std::string_view(argv[1]));
-  if (format == nullptr || format->encode == nullptr) return 2;
+  if (format == nullptr || !format->written) return 2;
   const size_t columns = std::stoul(argv[2]);
   const std::vector<float> values = floats(argv[3]), weights = argc == 6 ? floats(argv[5]) : std::vector<float>();
   const auto row_bytes = static_cast<size_t>(format->row_bytes(static_cast<int64_t>(columns)));

@@ -227,7 +227,10 @@ TEST_F(Cli, InspectShowsTheModel) {
   EXPECT_EQ(got["vocabulary"], 32);
   EXPECT_EQ(got["chat_template"], true);
   EXPECT_EQ(got["layers"].size(), 3u);
+  EXPECT_EQ(got["types"]["F32"]["resident_bytes"], got["types"]["F32"]["bytes"]);
   EXPECT_NE(run("inspect teacher.gguf").out.find("SPM"), std::string::npos);
+  EXPECT_EQ(run("inspect teacher.gguf").out.find("in memory"), std::string::npos);
+  EXPECT_NE(run("inspect teacher.gguf --runtime").out.find("in memory"), std::string::npos);
 }
 
 TEST_F(Cli, ProgressGoesToStderrAndIsQuietWhenTold) {

@@ -148,13 +148,18 @@ BlockScales fit_affine(const float* values, const SuperShape& shape, int8_t* cod
 BlockScales fit_symmetric(const float* values, const SuperShape& shape, int8_t* codes);  // (256)
 
 // blocks_lattice.cpp: codebooks of 4 or 8 values
-void decode_iq2_xxs(const std::byte*, int64_t, float*);
-void decode_iq2_xs(const std::byte*, int64_t, float*);
-void decode_iq2_s(const std::byte*, int64_t, float*);
-void decode_iq3_xxs(const std::byte*, int64_t, float*);
-void decode_iq3_s(const std::byte*, int64_t, float*);
-void decode_iq1_s(const std::byte*, int64_t, float*);
-void decode_iq1_m(const std::byte*, int64_t, float*);
+void read_iq2_xxs(const std::byte*, LatticeBlock*);
+void read_iq2_xs(const std::byte*, LatticeBlock*);
+void read_iq2_s(const std::byte*, LatticeBlock*);
+void read_iq3_xxs(const std::byte*, LatticeBlock*);
+void read_iq3_s(const std::byte*, LatticeBlock*);
+void read_iq1_s(const std::byte*, LatticeBlock*);
+void read_iq1_m(const std::byte*, LatticeBlock*);
+void decode_points(const LatticeCodes& codes, const std::byte* block, float* values);  // (256)
+template <const LatticeCodes& kCodes, int64_t kBlockBytes>
+void decode_lattice(const std::byte* block, int64_t n, float* values) {
+  for (; n > 0; --n, values += 256, block += kBlockBytes) decode_points(kCodes, block, values);
+}
 
 // lattice_write.cpp: the same written
 extern const LatticeCodes kIq2Xxs, kIq2Xs, kIq2S, kIq3Xxs, kIq3S, kIq1S, kIq1M;
@@ -174,15 +179,10 @@ void encode_q1_0(const float*, int64_t, std::byte*);
 void encode_q2_0(const float*, int64_t, std::byte*);
 
 // The decoder of a type of whole-number codes.
+void decode_numbers(const BlockCodes& codes, const std::byte* blocks, int64_t n_parts, float* values);  // (n parts, 32)
 template <const BlockCodes& kCodes, int64_t kBlockSize>
 void decode_codes(const std::byte* blocks, int64_t n, float* values) {
-  CodeBlock block;
-  for (int64_t i = 0; i < n * kBlockSize / 32; ++i, values += 32) {
-    kCodes.read(blocks, i, &block);
-    for (int half = 0; half < 2; ++half)
-      for (int j = 16 * half; j < 16 * half + 16; ++j)
-        values[j] = block.scale[half] * static_cast<float>(block.codes[j]) + block.minimum[half];
-  }
+  decode_numbers(kCodes, blocks, n * (kBlockSize / 32), values);
 }
 
 // A plain encoder of such a type: `fit` gives the scales and codes of one block.

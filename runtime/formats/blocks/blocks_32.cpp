@@ -42,6 +42,12 @@ void put_five(const int8_t* codes, int add, std::byte* qh, std::byte* qs) {
   put_nibbles(codes, add, qs);
 }
 
+void read_d(const std::byte* block, BlockScales* out) {
+  out->d = u16_at(block, 0);
+}
+void read_d_and_minimum(const std::byte* block, BlockScales* out) {
+  out->d = u16_at(block, 0), out->dmin = u16_at(block, 2);
+}
 void write_scale(const BlockScales& scales, std::byte* block) {
   put_u16(block, 0, scales.d);
 }
@@ -144,13 +150,23 @@ BlockScales fit_table(const float* values, int8_t* codes) {
 
 }  // namespace
 
-constexpr BlockCodes kQ4_0{-8, 7, nullptr, read_q4_0, write_q4_0, write_scale};
-constexpr BlockCodes kQ4_1{0, 15, nullptr, read_q4_1, write_q4_1, write_scale_and_minimum};
-constexpr BlockCodes kQ5_0{-16, 15, nullptr, read_q5_0, write_q5_0, write_scale};
-constexpr BlockCodes kQ5_1{0, 31, nullptr, read_q5_1, write_q5_1, write_scale_and_minimum};
-constexpr BlockCodes kQ8_0{-127, 127, nullptr, read_q8_0, write_q8_0, write_scale};
-constexpr BlockCodes kQ8_1{-127, 127, nullptr, read_q8_1};
-constexpr BlockCodes kIq4Nl{-127, 113, kIq4Values, read_iq4_nl, write_iq4_nl, write_scale};
+void decode_numbers(const BlockCodes& codes, const std::byte* blocks, int64_t n_parts, float* values) {
+  CodeBlock block;
+  for (int64_t i = 0; i < n_parts; ++i, values += 32) {
+    codes.read(blocks, i, &block);
+    for (int half = 0; half < 2; ++half)
+      for (int j = 16 * half; j < 16 * half + 16; ++j)
+        values[j] = block.scale[half] * static_cast<float>(block.codes[j]) + block.minimum[half];
+  }
+}
+
+constexpr BlockCodes kQ4_0{-8, 7, nullptr, read_q4_0, read_d, write_q4_0, write_scale};
+constexpr BlockCodes kQ4_1{0, 15, nullptr, read_q4_1, read_d_and_minimum, write_q4_1, write_scale_and_minimum};
+constexpr BlockCodes kQ5_0{-16, 15, nullptr, read_q5_0, read_d, write_q5_0, write_scale};
+constexpr BlockCodes kQ5_1{0, 31, nullptr, read_q5_1, read_d_and_minimum, write_q5_1, write_scale_and_minimum};
+constexpr BlockCodes kQ8_0{-127, 127, nullptr, read_q8_0, read_d, write_q8_0, write_scale};
+constexpr BlockCodes kQ8_1{-127, 127, nullptr, read_q8_1, read_d};
+constexpr BlockCodes kIq4Nl{-127, 113, kIq4Values, read_iq4_nl, read_d, write_iq4_nl, write_scale};
 
 void encode_q4_0(const float* values, int64_t n, std::byte* block) {
   encode_codes<kQ4_0, 32, 18>(values, n, block,

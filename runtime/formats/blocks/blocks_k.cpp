@@ -19,14 +19,23 @@ int group_of(int64_t i) {
 }
 
 // Scale and minimum of a group in the 12 bytes of six-bit numbers that Q4_K and Q5_K share.
+int scale_of(const std::byte* s, int group) {
+  return group < 4 ? byte_at(s, group) & 63 : (byte_at(s, group + 4) & 15) | ((byte_at(s, group - 4) >> 6) << 4);
+}
+int minimum_of(const std::byte* s, int group) {
+  return group < 4 ? byte_at(s, group + 4) & 63 : (byte_at(s, group + 4) >> 4) | ((byte_at(s, group) >> 6) << 4);
+}
 void read_scale_and_minimum(const std::byte* block, int group, CodeBlock* out) {
-  const std::byte* s = block + 4;
-  int scale = byte_at(s, group) & 63, minimum = byte_at(s, group + 4) & 63;
-  if (group >= 4) {
-    scale = (byte_at(s, group + 4) & 15) | ((byte_at(s, group - 4) >> 6) << 4);
-    minimum = (byte_at(s, group + 4) >> 4) | ((byte_at(s, group) >> 6) << 4);
+  const auto scale = static_cast<float>(scale_of(block + 4, group));
+  const auto minimum = static_cast<float>(minimum_of(block + 4, group));
+  set_scale(out, half_at(block, 0) * scale, -(half_at(block, 2) * minimum));
+}
+void read_scales_and_minimums(const std::byte* block, BlockScales* out) {
+  out->d = u16_at(block, 0), out->dmin = u16_at(block, 2);
+  for (int group = 0; group < 8; ++group) {
+    out->scales[group] = static_cast<int8_t>(scale_of(block + 4, group));
+    out->minimums[group] = static_cast<int8_t>(minimum_of(block + 4, group));
   }
-  set_scale(out, half_at(block, 0) * static_cast<float>(scale), -(half_at(block, 2) * static_cast<float>(minimum)));
 }
 
 void write_scales_and_minimums(const BlockScales& scales, std::byte* block) {
@@ -99,6 +108,10 @@ void write_q6_k(const int8_t* codes, std::byte* block) {
                                                           ((c[l + 64] >> 4) << 4) | ((c[l + 96] >> 4) << 6));
   }
 }
+void read_scales_q6_k(const std::byte* block, BlockScales* out) {
+  std::memcpy(out->scales, block + 192, 16);
+  out->d = u16_at(block, 208);
+}
 void write_scales_q6_k(const BlockScales& scales, std::byte* block) {
   std::memcpy(block + 192, scales.scales, 16);
   put_u16(block, 208, scales.d);
@@ -162,9 +175,9 @@ BlockScales fit_symmetric(const float* values, const SuperShape& shape, int8_t* 
   return fit;
 }
 
-constexpr BlockCodes kQ4K{0, 15, nullptr, read_q4_k, write_q4_k, write_scales_and_minimums};
-constexpr BlockCodes kQ5K{0, 31, nullptr, read_q5_k, write_q5_k, write_scales_and_minimums};
-constexpr BlockCodes kQ6K{-32, 31, nullptr, read_q6_k, write_q6_k, write_scales_q6_k};
+constexpr BlockCodes kQ4K{0, 15, nullptr, read_q4_k, read_scales_and_minimums, write_q4_k, write_scales_and_minimums};
+constexpr BlockCodes kQ5K{0, 31, nullptr, read_q5_k, read_scales_and_minimums, write_q5_k, write_scales_and_minimums};
+constexpr BlockCodes kQ6K{-32, 31, nullptr, read_q6_k, read_scales_q6_k, write_q6_k, write_scales_q6_k};
 
 void decode_q8_k(const std::byte* block, int64_t n, float* out) {
   for (; n > 0; --n, block += 292, out += kSuper) {

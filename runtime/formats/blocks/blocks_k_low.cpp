@@ -25,6 +25,13 @@ void read_q2_k(const std::byte* blocks, int64_t i, CodeBlock* out) {
 void write_q2_k(const int8_t* codes, std::byte* block) {
   put_two_bits(codes, 0, block + 16);
 }
+void read_scales_q2_k(const std::byte* block, BlockScales* out) {
+  out->d = u16_at(block, 80), out->dmin = u16_at(block, 82);
+  for (int g = 0; g < 16; ++g) {
+    out->scales[g] = static_cast<int8_t>(byte_at(block, g) & 15);
+    out->minimums[g] = static_cast<int8_t>(byte_at(block, g) >> 4);
+  }
+}
 void write_scales_q2_k(const BlockScales& scales, std::byte* block) {
   for (int g = 0; g < 16; ++g) block[g] = static_cast<std::byte>(scales.scales[g] | (scales.minimums[g] << 4));
   put_u16(block, 80, scales.d);
@@ -54,6 +61,10 @@ void write_q3_k(const int8_t* codes, std::byte* block) {
   }
   put_two_bits(codes, 4, block + 32);
 }
+void read_scales_q3_k(const std::byte* block, BlockScales* out) {
+  out->d = u16_at(block, 108);
+  for (int g = 0; g < 16; ++g) out->scales[g] = static_cast<int8_t>(q3_scale(block + 96, g));
+}
 void write_scales_q3_k(const BlockScales& scales, std::byte* block) {
   uint8_t packed[12] = {};
   for (int j = 0; j < 16; ++j) {
@@ -65,16 +76,24 @@ void write_scales_q3_k(const BlockScales& scales, std::byte* block) {
   put_u16(block, 108, scales.d);
 }
 
+int iq4_scale(const std::byte* block, int group) {
+  const int low = (byte_at(block, 4 + group / 2) >> (4 * (group % 2))) & 15;
+  const int high = (u16_at(block, 2) >> (2 * group)) & 3;
+  return (low | (high << 4)) - 32;
+}
+
 void read_iq4_xs(const std::byte* blocks, int64_t i, CodeBlock* out) {
   const std::byte* block = blocks + i / 8 * 136;
   const int group = group_of(i);
-  const int low = (byte_at(block, 4 + group / 2) >> (4 * (group % 2))) & 15;
-  const int high = (u16_at(block, 2) >> (2 * group)) & 3;
-  set_scale(out, half_at(block, 0) * static_cast<float>((low | (high << 4)) - 32));
+  set_scale(out, half_at(block, 0) * static_cast<float>(iq4_scale(block, group)));
   read_table(block + 8 + 16 * group, kIq4Values, out);
 }
 void write_iq4_xs(const int8_t* codes, std::byte* block) {
   for (int group = 0; group < 8; ++group) put_table(codes + 32 * group, kIq4Index, 16, block + 8 + 16 * group);
+}
+void read_scales_iq4_xs(const std::byte* block, BlockScales* out) {
+  out->d = u16_at(block, 0);
+  for (int group = 0; group < 8; ++group) out->scales[group] = static_cast<int8_t>(iq4_scale(block, group));
 }
 void write_scales_iq4_xs(const BlockScales& scales, std::byte* block) {
   int high = 0, low[4] = {};
@@ -93,9 +112,9 @@ constexpr SuperShape kShapeQ2{16, 0, 3, 0.0f, 15.0f}, kShapeQ3{16, -4, 3, -32.0f
 
 }  // namespace
 
-constexpr BlockCodes kQ2K{0, 3, nullptr, read_q2_k, write_q2_k, write_scales_q2_k};
-constexpr BlockCodes kQ3K{-4, 3, nullptr, read_q3_k, write_q3_k, write_scales_q3_k};
-constexpr BlockCodes kIq4Xs{-127, 113, kIq4Values, read_iq4_xs, write_iq4_xs, write_scales_iq4_xs};
+constexpr BlockCodes kQ2K{0, 3, nullptr, read_q2_k, read_scales_q2_k, write_q2_k, write_scales_q2_k};
+constexpr BlockCodes kQ3K{-4, 3, nullptr, read_q3_k, read_scales_q3_k, write_q3_k, write_scales_q3_k};
+constexpr BlockCodes kIq4Xs{-127, 113, kIq4Values, read_iq4_xs, read_scales_iq4_xs, write_iq4_xs, write_scales_iq4_xs};
 
 void encode_q2_k(const float* values, int64_t n, std::byte* block) {
   encode_codes<kQ2K, 256, 84>(values, n, block,

@@ -15,124 +15,100 @@
 namespace attar::blocks {
 namespace {
 
-constexpr int kSuper = 256;
-
-int with_parity(int seven_bits) {
-  return seven_bits | ((std::popcount(static_cast<unsigned>(seven_bits)) & 1) << 7);
+uint8_t with_parity(uint32_t seven_bits) {
+  return static_cast<uint8_t>(seven_bits | (static_cast<uint32_t>(std::popcount(seven_bits) & 1) << 7));
 }
 
-void put_eight(float step, uint16_t point, int signs, float* out) {
-  for (int j = 0; j < 8; ++j) {
-    const float value = step * kLevels2[(point >> (2 * j)) & 3];
-    out[j] = (signs >> j) & 1 ? -value : value;
-  }
+void read_nibbles(const std::byte* bytes, int n, uint8_t* out) {
+  for (int i = 0; i < n; ++i) out[i] = static_cast<uint8_t>((byte_at(bytes, i / 2) >> (4 * (i % 2))) & 15);
 }
 
-void put_four(float step, uint16_t point, const float* levels, int signs, float* out) {
-  for (int j = 0; j < 4; ++j) {
-    const float value = step * levels[(point >> (3 * j)) & 7];
-    out[j] = (signs >> j) & 1 ? -value : value;
-  }
-}
-
-// Sums grid point and shift first, as the reference does, then scales.
-void put_ternary(float step, uint16_t point, float shift, float* out) {
-  for (int j = 0; j < 8; ++j) out[j] = step * (kTernary[(point >> (2 * j)) & 3] + shift);
+// Seven signs of each of 32 weights' four eights, and their scale on top.
+void read_signs_and_scale(uint32_t word, int group, LatticeBlock* out) {
+  out->scales[group] = static_cast<uint8_t>(word >> 28);
+  for (int l = 0; l < 4; ++l) out->signs[4 * group + l] = with_parity((word >> (7 * l)) & 127);
 }
 
 }  // namespace
 
-void decode_iq2_xxs(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 66, out += kSuper) {
-    const float d = half_at(block, 0);
-    for (int group = 0; group < 8; ++group) {
-      const uint32_t word = u32_at(block, 2 + 8 * group + 4);
-      const float step = d * (0.5f + static_cast<float>(word >> 28)) * 0.25f;
-      for (int l = 0; l < 4; ++l)
-        put_eight(step, kIq2XxsGrid[byte_at(block, 2 + 8 * group + l)], with_parity((word >> (7 * l)) & 127),
-                  out + 32 * group + 8 * l);
-    }
+void read_iq2_xxs(const std::byte* block, LatticeBlock* out) {
+  out->d = u16_at(block, 0);
+  for (int group = 0; group < 8; ++group) {
+    for (int l = 0; l < 4; ++l) out->points[4 * group + l] = byte_at(block, 2 + 8 * group + l);
+    read_signs_and_scale(u32_at(block, 2 + 8 * group + 4), group, out);
   }
 }
 
-void decode_iq2_xs(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 74, out += kSuper) {
-    const float d = half_at(block, 0);
-    for (int i = 0; i < 32; ++i) {
-      const int code = u16_at(block, 2 + 2 * i);
-      const int scale = (byte_at(block, 66 + i / 4) >> (4 * (i / 2 % 2))) & 15;
-      const float step = d * (0.5f + static_cast<float>(scale)) * 0.25f;
-      put_eight(step, kIq2XsGrid[code & 511], with_parity(code >> 9), out + 8 * i);
-    }
+void read_iq2_xs(const std::byte* block, LatticeBlock* out) {
+  out->d = u16_at(block, 0);
+  for (int i = 0; i < 32; ++i) {
+    const uint16_t code = u16_at(block, 2 + 2 * i);
+    out->points[i] = code & 511;
+    out->signs[i] = with_parity(code >> 9);
+  }
+  read_nibbles(block + 66, 16, out->scales);
+}
+
+void read_iq2_s(const std::byte* block, LatticeBlock* out) {
+  out->d = u16_at(block, 0);
+  for (int i = 0; i < 32; ++i) {
+    const int high = (byte_at(block, 66 + i / 4) << (8 - 2 * (i % 4))) & 0x300;
+    out->points[i] = static_cast<uint16_t>(byte_at(block, 2 + i) | high);
+    out->signs[i] = byte_at(block, 34 + i);
+  }
+  read_nibbles(block + 74, 16, out->scales);
+}
+
+void read_iq3_xxs(const std::byte* block, LatticeBlock* out) {
+  out->d = u16_at(block, 0);
+  for (int i = 0; i < 64; ++i) out->points[i] = byte_at(block, 2 + i);
+  for (int group = 0; group < 8; ++group) read_signs_and_scale(u32_at(block, 66 + 4 * group), group, out);
+}
+
+void read_iq3_s(const std::byte* block, LatticeBlock* out) {
+  out->d = u16_at(block, 0);
+  for (int i = 0; i < 64; ++i) {
+    const int high = ((byte_at(block, 66 + i / 8) >> (i % 8)) & 1) << 8;
+    out->points[i] = static_cast<uint16_t>(byte_at(block, 2 + i) | high);
+  }
+  for (int i = 0; i < 32; ++i) out->signs[i] = byte_at(block, 74 + i);
+  read_nibbles(block + 106, 8, out->scales);
+}
+
+void read_iq1_s(const std::byte* block, LatticeBlock* out) {
+  out->d = u16_at(block, 0);
+  for (int i = 0; i < 32; ++i) {
+    const int high = u16_at(block, 34 + 2 * (i / 4));
+    out->scales[i / 4] = (high >> 12) & 7;
+    out->points[i] = static_cast<uint16_t>(byte_at(block, 2 + i) | (((high >> (3 * (i % 4))) & 7) << 8));
+    out->signs[i] = static_cast<uint8_t>(high >> 15);
   }
 }
 
-void decode_iq2_s(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 82, out += kSuper) {
-    const float d = half_at(block, 0);
-    for (int i = 0; i < 32; ++i) {
-      const int high = (byte_at(block, 66 + i / 4) << (8 - 2 * (i % 4))) & 0x300;
-      const int scale = (byte_at(block, 74 + i / 4) >> (4 * (i / 2 % 2))) & 15;
-      const float step = d * (0.5f + static_cast<float>(scale)) * 0.25f;
-      put_eight(step, kIq2SGrid[byte_at(block, 2 + i) | high], byte_at(block, 34 + i), out + 8 * i);
-    }
+void read_iq1_m(const std::byte* block, LatticeBlock* out) {
+  out->d = 0;
+  for (int i = 0; i < 4; ++i) out->d = static_cast<uint16_t>(out->d | ((u16_at(block, 48 + 2 * i) >> 12) << (4 * i)));
+  for (int i = 0; i < 32; ++i) {
+    const int high = byte_at(block, 32 + i / 2) >> (4 * (i % 2));
+    out->scales[i / 2] = (u16_at(block, 48 + 2 * (i / 8)) >> (3 * (i / 2 % 4))) & 7;
+    out->points[i] = static_cast<uint16_t>(byte_at(block, i) | ((high & 7) << 8));
+    out->signs[i] = (high >> 3) & 1;
   }
 }
 
-void decode_iq3_xxs(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 98, out += kSuper) {
-    const float d = half_at(block, 0);
-    for (int group = 0; group < 8; ++group) {
-      const uint32_t word = u32_at(block, 66 + 4 * group);
-      const float step = d * (0.5f + static_cast<float>(word >> 28)) * 0.5f;
-      for (int l = 0; l < 8; ++l) {
-        const int signs = with_parity((word >> (7 * (l / 2))) & 127) >> (4 * (l % 2));
-        put_four(step, kIq3XxsGrid[byte_at(block, 2 + 8 * group + l)], kLevels3Xxs, signs, out + 32 * group + 4 * l);
-      }
-    }
-  }
-}
-
-void decode_iq3_s(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 110, out += kSuper) {
-    const float d = half_at(block, 0);
-    for (int i = 0; i < 64; ++i) {
-      const int high = ((byte_at(block, 66 + i / 8) >> (i % 8)) & 1) << 8;
-      const int scale = (byte_at(block, 106 + i / 16) >> (4 * (i / 8 % 2))) & 15;
-      const float step = d * static_cast<float>(1 + 2 * scale);
-      const int signs = byte_at(block, 74 + i / 2) >> (4 * (i % 2));
-      put_four(step, kIq3SGrid[byte_at(block, 2 + i) | high], kLevels3, signs, out + 4 * i);
-    }
-  }
-}
-
-void decode_iq1_s(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 50, out += kSuper) {
-    const float d = half_at(block, 0);
-    for (int group = 0; group < 8; ++group) {
-      const int high = u16_at(block, 34 + 2 * group);
-      const float step = d * static_cast<float>(2 * ((high >> 12) & 7) + 1);
-      const float shift = high & 0x8000 ? -kShift : kShift;
-      for (int l = 0; l < 4; ++l) {
-        const int index = byte_at(block, 2 + 4 * group + l) | (((high >> (3 * l)) & 7) << 8);
-        put_ternary(step, kIq1SGrid[index], shift, out + 32 * group + 8 * l);
-      }
-    }
-  }
-}
-
-void decode_iq1_m(const std::byte* block, int64_t n, float* out) {
-  for (; n > 0; --n, block += 56, out += kSuper) {
-    uint16_t d_bits = 0;
-    for (int i = 0; i < 4; ++i) d_bits = static_cast<uint16_t>(d_bits | ((u16_at(block, 48 + 2 * i) >> 12) << (4 * i)));
-    const float d = f16_to_f32(d_bits);
-    for (int i = 0; i < 32; ++i) {
-      const int scale = (u16_at(block, 48 + 2 * (i / 8)) >> (3 * (i / 2 % 4))) & 7;
-      const int high = byte_at(block, 32 + i / 2) >> (4 * (i % 2));
-      const float shift = high & 8 ? -kShift : kShift;
-      put_ternary(d * static_cast<float>(2 * scale + 1), kIq1SGrid[byte_at(block, i) | ((high & 7) << 8)], shift,
-                  out + 8 * i);
-    }
+// A level is summed with its shift first, as the reference does, then scaled.
+void decode_points(const LatticeCodes& codes, const std::byte* bytes, float* out) {
+  LatticeBlock block;
+  codes.read(bytes, &block);
+  const float d = f16_to_f32(block.d);
+  for (int i = 0; i < 256; ++i) {
+    const float step = d * static_cast<float>(2 * block.scales[i / codes.group] + 1) * codes.unit;
+    const float level = codes.levels[codes.place(block.points[i / codes.values], i % codes.values)];
+    const int signs = block.signs[i / 8];
+    if (codes.signs == LatticeCodes::Signs::Shifts)
+      out[i] = step * (level + ((signs & 1) != 0 ? -kShift : kShift));
+    else
+      out[i] = ((signs >> (i % 8)) & 1) != 0 ? -(step * level) : step * level;
   }
 }
 

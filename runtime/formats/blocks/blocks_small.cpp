@@ -47,6 +47,11 @@ void write_tq1_0(const int8_t* codes, std::byte* block) {
     codes += run.digits * run.bytes;
   }
 }
+// The F16 that it ends with, or begins with.
+template <int kOffset>
+void read_d(const std::byte* block, BlockScales* out) {
+  out->d = u16_at(block, kOffset);
+}
 void write_scale_tq1_0(const BlockScales& scales, std::byte* block) {
   put_u16(block, 52, scales.d);
 }
@@ -71,6 +76,9 @@ void read_mxfp4(const std::byte* blocks, int64_t i, CodeBlock* out) {
 void write_mxfp4(const int8_t* codes, std::byte* block) {
   put_table(codes, kE2m1Index, 16, block + 1);
 }
+void read_scale_mxfp4(const std::byte* block, BlockScales* out) {
+  std::memcpy(out->scales, block, 1);
+}
 void write_scale_mxfp4(const BlockScales& scales, std::byte* block) {
   block[0] = static_cast<std::byte>(scales.scales[0]);
 }
@@ -90,6 +98,9 @@ void read_nvfp4(const std::byte* blocks, int64_t i, CodeBlock* out) {
 }
 void write_nvfp4(const int8_t* codes, std::byte* block) {
   for (int group = 0; group < 4; ++group) put_table(codes + 16 * group, kE2m1Index, 8, block + 4 + 8 * group);
+}
+void read_scales_nvfp4(const std::byte* block, BlockScales* out) {
+  std::memcpy(out->scales, block, 4);
 }
 void write_scales_nvfp4(const BlockScales& scales, std::byte* block) {
   std::memcpy(block, scales.scales, 4);
@@ -166,12 +177,12 @@ BlockScales fit_ue4m3(const float* values, int8_t* codes) {
 
 }  // namespace
 
-constexpr BlockCodes kTq1_0{-1, 1, nullptr, read_tq1_0, write_tq1_0, write_scale_tq1_0};
-constexpr BlockCodes kTq2_0{-1, 1, nullptr, read_tq2_0, write_tq2_0, write_scale_tq2_0};
-constexpr BlockCodes kMxfp4{-12, 12, kE2m1, read_mxfp4, write_mxfp4, write_scale_mxfp4};
-constexpr BlockCodes kNvfp4{-12, 12, kE2m1, read_nvfp4, write_nvfp4, write_scales_nvfp4};
-constexpr BlockCodes kQ1_0{-1, 1, kSigns, read_q1_0, write_q1_0, write_first_scale};
-constexpr BlockCodes kQ2_0{-1, 2, nullptr, read_q2_0, write_q2_0, write_first_scale};
+constexpr BlockCodes kTq1_0{-1, 1, nullptr, read_tq1_0, read_d<52>, write_tq1_0, write_scale_tq1_0};
+constexpr BlockCodes kTq2_0{-1, 1, nullptr, read_tq2_0, read_d<64>, write_tq2_0, write_scale_tq2_0};
+constexpr BlockCodes kMxfp4{-12, 12, kE2m1, read_mxfp4, read_scale_mxfp4, write_mxfp4, write_scale_mxfp4};
+constexpr BlockCodes kNvfp4{-12, 12, kE2m1, read_nvfp4, read_scales_nvfp4, write_nvfp4, write_scales_nvfp4};
+constexpr BlockCodes kQ1_0{-1, 1, kSigns, read_q1_0, read_d<0>, write_q1_0, write_first_scale};
+constexpr BlockCodes kQ2_0{-1, 2, nullptr, read_q2_0, read_d<0>, write_q2_0, write_first_scale};
 
 void encode_tq1_0(const float* values, int64_t n, std::byte* block) {
   encode_codes<kTq1_0, 256, 54>(values, n, block, fit_ternary<256>);

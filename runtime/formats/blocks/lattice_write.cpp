@@ -174,12 +174,18 @@ LatticeBlock fit_lattice(const LatticeCodes& codes, const float* values) {
   return out;
 }
 
-constexpr LatticeCodes kIq2Xxs{Signs::Even, 8, 32, 8, 256, kIq2XxsGrid, 2, 3, kLevels2, 15, 0.125f, write_iq2_xxs};
-constexpr LatticeCodes kIq2Xs{Signs::Even, 8, 16, 8, 512, kIq2XsGrid, 2, 3, kLevels2, 15, 0.125f, write_iq2_xs};
-constexpr LatticeCodes kIq2S{Signs::Free, 8, 16, 8, 1024, kIq2SGrid, 2, 3, kLevels2, 15, 0.125f, write_iq2_s};
-constexpr LatticeCodes kIq3Xxs{Signs::Even, 4, 32, 8, 256, kIq3XxsGrid, 3, 8, kLevels3Xxs, 15, 0.25f, write_iq3_xxs};
-constexpr LatticeCodes kIq3S{Signs::Free, 4, 32, 8, 512, kIq3SGrid, 3, 8, kLevels3, 15, 1.0f, write_iq3_s};
-constexpr LatticeCodes kIq1S{Signs::Shifts, 8, 32, 32, 2048, kIq1SGrid, 2, 3, kTernary, 7, 1.0f, write_iq1_s};
-constexpr LatticeCodes kIq1M{Signs::Shifts, 8, 16, 8, 2048, kIq1SGrid, 2, 3, kTernary, 7, 1.0f, write_iq1_m};
+constexpr LatticeCodes kIq2Xxs{Signs::Even, 8,        32, 8,      256,          kIq2XxsGrid,  2,
+                               3,           kLevels2, 15, 0.125f, read_iq2_xxs, write_iq2_xxs};
+constexpr LatticeCodes kIq2Xs{Signs::Even, 8,        16, 8,      512,         kIq2XsGrid,  2,
+                              3,           kLevels2, 15, 0.125f, read_iq2_xs, write_iq2_xs};
+constexpr LatticeCodes kIq2S{Signs::Free, 8,        16, 8,      1024,       kIq2SGrid,  2,
+                             3,           kLevels2, 15, 0.125f, read_iq2_s, write_iq2_s};
+constexpr LatticeCodes kIq3Xxs{Signs::Even, 4,           32, 8,     256,          kIq3XxsGrid,  3,
+                               8,           kLevels3Xxs, 15, 0.25f, read_iq3_xxs, write_iq3_xxs};
+constexpr LatticeCodes kIq3S{Signs::Free, 4, 32, 8, 512, kIq3SGrid, 3, 8, kLevels3, 15, 1.0f, read_iq3_s, write_iq3_s};
+constexpr LatticeCodes kIq1S{Signs::Shifts, 8, 32,   32,         2048,       kIq1SGrid, 2, 3,
+                             kTernary,      7, 1.0f, read_iq1_s, write_iq1_s};
+constexpr LatticeCodes kIq1M{Signs::Shifts, 8, 16,   8,          2048,       kIq1SGrid, 2, 3,
+                             kTernary,      7, 1.0f, read_iq1_m, write_iq1_m};
 
 }  // namespace attar::blocks

@@ -56,7 +56,7 @@ struct CodeBlock {
   float minimum[2];  // -0 where the type has none: adding it changes no bit
 };
 
-// What the bytes of a block say of its scales, for the types that Attar writes.
+// What the bytes of a block say of its scales.
 struct BlockScales {
   uint16_t d = 0, dmin = 0;  // F16 bits. Q4_1, Q5_1: dmin is the minimum itself
   int8_t scales[16] = {};    // of each group. K types, IQ4_XS: multiples of d; MXFP4: E8M0; NVFP4: UE4M3
@@ -70,6 +70,8 @@ struct BlockCodes {
   const int8_t* table;  // (16) the codes, in any order; nullptr: all whole numbers between
   // The i-th 32 weights of consecutive blocks.
   void (*read)(const std::byte* blocks, int64_t i, CodeBlock* out);
+  // What one block says of its scales.
+  void (*read_scales)(const std::byte* block, BlockScales* out);
   // The codes of one block (block_size), and its scales; nullptr where Attar writes none yet.
   void (*write_codes)(const int8_t* codes, std::byte* block) = nullptr;
   void (*write_scales)(const BlockScales& scales, std::byte* block) = nullptr;
@@ -98,6 +100,7 @@ struct LatticeCodes {
   const float* levels;
   int most_scale;
   float unit;
+  void (*read)(const std::byte* bytes, LatticeBlock* block);
   void (*write)(const LatticeBlock& block, std::byte* bytes);
 
   int place(int point, int j) const { return (points[point] >> (bits * j)) & ((1 << bits) - 1); }
@@ -110,15 +113,16 @@ struct QuantFormat {
   int64_t block_bytes;  // bytes per block
   // (n blocks) -> (n * block_size) f32. nullptr: the type holds no weights
   void (*decode)(const std::byte* blocks, int64_t n_blocks, float* values);
-  // Plain encoder: nearest value with scales from the block alone; nullptr where Attar writes none yet
-  void (*encode)(const float* values, int64_t n_blocks, std::byte* blocks);
+  bool written = false;                   // Attar has an encoder
   const BlockCodes* codes = nullptr;      // nullptr: plain values, codebooks of several values
   const LatticeCodes* lattice = nullptr;  // of such codebooks
 
   // Integers are decoded for whoever asks; as a model's weights they are a quantized checkpoint without its scales.
   bool holds_weights() const { return decode != nullptr && (type < TensorType::I8 || type > TensorType::I64); }
   // Attar writes it, and not one value after another.
-  bool written_in_blocks() const { return encode != nullptr && block_size > 1; }
+  bool written_in_blocks() const { return written && block_size > 1; }
+  // (n * block_size) f32 -> (n blocks), of a type that is written: nearest values with scales from each block alone.
+  void encode(const float* values, int64_t n_blocks, std::byte* blocks) const;
   double bits_per_weight() const { return 8.0 * static_cast<double>(block_bytes) / static_cast<double>(block_size); }
   int64_t row_bytes(int64_t columns) const { return columns / block_size * block_bytes; }
 };

@@ -38,35 +38,53 @@ std::vector<float> random_floats(size_t n, uint64_t seed, double scale = 1.0) {
 
 struct TestMatrix {
   PackedMatrix m;
-  std::vector<uint8_t> memory;
+  std::vector<uint8_t> memory, grid;
 };
 
+const TileTraits& traits_of(TileFormat format) {
+  return kTileTraits[static_cast<int>(format)];
+}
+
+// Columns in whole blocks of the tensor type: `blocks` of 32 or the next number that is.
+int64_t whole_blocks(TileFormat format, int64_t blocks) {
+  const int64_t together = traits_of(format).scales.blocks;
+  return (blocks + together - 1) / together * together;
+}
+
 // Random codes, small random scales and minima, laid out as kernels.h says.
-TestMatrix random_matrix(TileFormat format, int64_t tiles, int64_t blocks, uint64_t seed) {
-  const TileTraits& t = kTileTraits[static_cast<int>(format)];
+TestMatrix random_matrix(TileFormat format, int64_t tiles, int64_t wanted_blocks, uint64_t seed) {
+  const TileTraits& t = traits_of(format);
+  const TileLayout& layout = kTileLayouts.of[static_cast<int>(format)];
   const CounterRandom random(seed);
+  const int64_t blocks = whole_blocks(format, wanted_blocks);
   TestMatrix result;
   PackedMatrix& m = result.m;
   m = {.rows = tiles * kTileRows, .columns = blocks * kBlock, .n_tiles = tiles, .n_blocks = blocks, .format = format};
-  const int64_t scales = blocks * (t.half ? 2 : 1) * kTileRows * t.scale_bytes;
-  m.scales_offset = blocks * t.code_bits * 64;
-  m.minima_offset = m.scales_offset + scales;
-  m.tile_bytes = m.minima_offset + (t.has_min ? scales : 0);
+  m.scales_offset = blocks * layout.code_bytes;
+  m.tile_bytes = m.scales_offset + blocks / t.scales.blocks * layout.scale_bytes;
   result.memory.resize(static_cast<size_t>(tiles * m.tile_bytes));
   for (size_t i = 0; i < result.memory.size(); ++i) result.memory[i] = static_cast<uint8_t>(random.bits(i));
   for (int64_t tile = 0; tile < tiles; ++tile)
-    for (int64_t at = m.scales_offset; at < m.tile_bytes; at += t.scale_bytes) {
-      const auto value =
-          static_cast<float>(random.uniform(static_cast<uint64_t>(1000000 + tile * m.tile_bytes + at)) - 0.4);
-      uint8_t* to = result.memory.data() + tile * m.tile_bytes + at;
-      const uint16_t half = f32_to_f16(value);
-      if (t.scale_bytes == 2)
-        std::memcpy(to, &half, 2);
-      else
-        std::memcpy(to, &value, 4);
+    for (int64_t part = m.scales_offset; part < m.tile_bytes; part += layout.part_bytes) {
+      uint8_t* to = result.memory.data() + tile * m.tile_bytes + part;
+      for (int row = 0; row < kTileRows; ++row) {
+        const auto own = static_cast<uint64_t>(1000000 + tile * m.tile_bytes + part + row);
+        const uint16_t half = f32_to_f16(static_cast<float>(random.uniform(own) - 0.4));
+        if (t.scales.kind == ScaleKind::E8M0)
+          to[row] = static_cast<uint8_t>(118 + random.bits(own) % 12);
+        else if (t.scales.kind == ScaleKind::UE4M3)
+          for (int set = 0; set < 4; ++set) to[16 * set + row] &= 0x7f;
+        else
+          std::memcpy(to + 2 * row, &half, 2);
+      }
     }
-  for (int i = 0; i < 16; ++i) m.table[i] = static_cast<uint8_t>(random.bits(static_cast<uint64_t>(5000000 + i)));
+  for (int i = 0; i < 16; ++i)
+    m.table[i] = static_cast<uint8_t>(random.bits(static_cast<uint64_t>(5000000 + i)) % (t.codes.most + 1u));
+  result.grid.resize(static_cast<size_t>(t.point_codes) << t.index_bits);
+  for (size_t i = 0; i < result.grid.size(); ++i)  // a shift of one is to stay a code
+    result.grid[i] = static_cast<uint8_t>(1 + random.bits(6000000 + i) % (t.codes.most - 1u));
   m.data = result.memory.data();
+  m.grid = result.grid.data();
   return result;
 }
 
@@ -112,10 +130,12 @@ void expect_near(const std::vector<float>& got, const std::vector<float>& expect
   for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], tolerance * scale) << what << " at " << i;
 }
 
-constexpr TileFormat kCodeTiles[] = {TileFormat::U4,     TileFormat::U4Min,     TileFormat::U4Min32,
-                                     TileFormat::Table4, TileFormat::Table4_32, TileFormat::U5,
-                                     TileFormat::U5Min,  TileFormat::U5Min32,   TileFormat::I8,
-                                     TileFormat::I8_32,  TileFormat::I8Half,    TileFormat::I8HalfMin};
+std::vector<TileFormat> code_tiles() {
+  std::vector<TileFormat> formats;
+  for (int i = 0; i < kTileFormats; ++i)
+    if (kTileTraits[i].codes.kind != CodeKind::Plain) formats.push_back(static_cast<TileFormat>(i));
+  return formats;
+}
 
 TEST(Kernels, QuantizesByHand) {
   for (const Kernels* k : all_kernels()) {
@@ -185,7 +205,7 @@ TEST(Kernels, QuantizeAgrees) {
 
 // A matrix times rows, from the definition: sums of weight * activation in double.
 std::vector<float> product_reference(const TestMatrix& w, const TestRows& x, int64_t rows) {
-  const TileTraits& t = kTileTraits[static_cast<int>(w.m.format)];
+  const ScaleTraits& t = traits_of(w.m.format).scales;
   const Kernels& k = scalar_kernels();
   const int n = t.half ? 2 : 1;
   const int64_t panel_bytes = w.m.n_blocks * (512 + 4 * 64);
@@ -212,11 +232,12 @@ std::vector<float> product_reference(const TestMatrix& w, const TestRows& x, int
 }
 
 TEST(Kernels, CodeProductsAgreeInEveryFormat) {
-  for (const TileFormat format : kCodeTiles)
+  for (const TileFormat format : code_tiles())
     for (const auto& [tiles, blocks, rows] : {std::tuple{1, 1, 1}, {3, 5, 2}, {2, 18, 7}, {5, 3, 13}}) {
       const TestMatrix w = random_matrix(format, tiles, blocks, 11);
+      const int64_t columns = w.m.columns;
       const TestRows x =
-          quantize_rows(scalar_kernels(), random_floats(static_cast<size_t>(rows * blocks * 32), 4), rows, blocks * 32);
+          quantize_rows(scalar_kernels(), random_floats(static_cast<size_t>(rows * columns), 4), rows, columns);
       const std::string what = "format " + std::to_string(static_cast<int>(format));
       const std::vector<float> defined = product_reference(w, x, rows);
       for (const Kernels* k : all_kernels()) {
@@ -231,9 +252,11 @@ TEST(Kernels, CodeProductsAgreeInEveryFormat) {
 }
 
 TEST(Kernels, OneRowAndManyRowsGiveTheSameBits) {
-  for (const TileFormat format : kCodeTiles) {
+  for (const TileFormat format : code_tiles()) {
     const TestMatrix w = random_matrix(format, 3, 7, 12);
-    const TestRows x = quantize_rows(scalar_kernels(), random_floats(23 * 224, 4), 23, 224);
+    const int64_t columns = w.m.columns;
+    const TestRows x =
+        quantize_rows(scalar_kernels(), random_floats(static_cast<size_t>(23 * columns), 4), 23, columns);
     for (const Kernels* k : all_kernels())
       for (const bool add : {false, true})
         EXPECT_EQ(run_gemv(*k, w, x, 23, add), run_gemm(*k, w, x, 23, add))
@@ -244,9 +267,10 @@ TEST(Kernels, OneRowAndManyRowsGiveTheSameBits) {
 TEST(Kernels, FastInstructionSetsGiveTheSameBits) {
   const std::vector<const Kernels*> all = fast_kernels();
   if (all.size() < 2) GTEST_SKIP() << "this machine has one fast instruction set";
-  for (const TileFormat format : kCodeTiles) {
+  for (const TileFormat format : code_tiles()) {
     const TestMatrix w = random_matrix(format, 3, 7, 12);
-    const TestRows x = quantize_rows(*all[0], random_floats(9 * 224, 4), 9, 224);
+    const int64_t columns = w.m.columns;
+    const TestRows x = quantize_rows(*all[0], random_floats(static_cast<size_t>(9 * columns), 4), 9, columns);
     EXPECT_EQ(run_gemm(*all[0], w, x, 9, false), run_gemm(*all[1], w, x, 9, false)) << static_cast<int>(format);
   }
 }

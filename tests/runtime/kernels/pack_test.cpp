@@ -31,7 +31,7 @@ TEST(Pack, TilesHoldTheWeights) {
   for (const QuantFormat& format : quant_formats()) {
     bool decoded_values = false;
     const TileFormat tile = tile_format_for(format.type, Numerics::Deployed, &decoded_values);
-    if (decoded_values || kTileTraits[static_cast<int>(tile)].scale_bytes == 0) continue;
+    if (decoded_values || kTileTraits[static_cast<int>(tile)].codes.kind == CodeKind::Plain) continue;
     ++formats;
     const int64_t rows = 19, columns = 256;
     const std::vector<std::byte> bytes = random_blocks(format.type, rows * columns, 18);
@@ -57,7 +57,7 @@ TEST(Pack, TilesHoldTheWeights) {
       }
     }
   }
-  EXPECT_EQ(formats, 18);
+  EXPECT_EQ(formats, 25);
 }
 
 // What an embedding is looked up in: the tiles of every type, in both modes.
@@ -130,14 +130,30 @@ TEST(Pack, RefusesExponentsThatOverflow) {
   EXPECT_EQ(refused, 3);  // 6 * 2^126 is above the largest f32: 253, 254 and 255
 }
 
+// Memory is what bounds generation: no type may need more of it than its file.
+TEST(Pack, NeedsNoMoreThanTheFile) {
+  for (const QuantFormat& format : quant_formats()) {
+    bool decoded_values = false;
+    const TileFormat tile = tile_format_for(format.type, Numerics::Deployed, &decoded_values);
+    if (decoded_values || tile == TileFormat::F32) continue;
+    for (const int64_t columns : {768, 1536, 2048}) {
+      const auto stored = static_cast<double>(64 * format.row_bytes(columns));
+      const auto packed = static_cast<double>(packed_bytes(format.type, 64, columns, Numerics::Deployed));
+      EXPECT_LE(packed, 1.02 * stored) << format.name << " of " << columns << " columns";
+    }
+  }
+  EXPECT_EQ(packed_bytes(TensorType::Q4_K, 17, 256, Numerics::Deployed), 2 * 16 * 144);
+  EXPECT_EQ(packed_bytes(TensorType::Q4_K, 16, 256, Numerics::Fp32), 16 * 256 * 4);
+}
+
 TEST(Pack, ChoosesTiles) {
   bool decoded_values = false;
-  EXPECT_EQ(tile_format_for(TensorType::Q4_1, Numerics::Deployed, &decoded_values), TileFormat::U4Min);
+  EXPECT_EQ(tile_format_for(TensorType::Q4_1, Numerics::Deployed, &decoded_values), TileFormat::Q4_1);
   EXPECT_FALSE(decoded_values);
   EXPECT_EQ(tile_format_for(TensorType::Q4_1, Numerics::Fp32, &decoded_values), TileFormat::F32);
   EXPECT_FALSE(decoded_values);
   EXPECT_EQ(tile_format_for(TensorType::BF16, Numerics::Deployed, &decoded_values), TileFormat::BF16);
-  EXPECT_EQ(tile_format_for(TensorType::IQ2_XS, Numerics::Deployed, &decoded_values), TileFormat::F32);
+  EXPECT_EQ(tile_format_for(TensorType::Q8_K, Numerics::Deployed, &decoded_values), TileFormat::F32);
   EXPECT_TRUE(decoded_values);
 }
 

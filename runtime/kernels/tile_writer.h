@@ -1,0 +1,35 @@
+// Stored blocks into tiles: the other direction of tile.h, which says how each number lies.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/formats/blocks/quant_format.h"
+#include "runtime/kernels/kernels.h"
+
+namespace attar::runtime {
+
+// The numbers of a codebook's points as the kernels look them up, made once for all matrices. -> (points, 8 or 4)
+const uint8_t* grid_of(const LatticeCodes& codes, int bias);
+
+// For the matrices of one type of codes.
+class TileWriter {
+ public:
+  TileWriter(const PackedMatrix& m, const QuantFormat& stored);
+  // Row `row` of 16 of a tile that was zero, out of its stored bytes. -> false: a weight is not finite
+  bool write(const std::byte* bytes, int row, uint8_t* tile) const;
+
+ private:
+  bool write_codes(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
+  bool write_points(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
+  void write_block(const int8_t* codes, int row, uint8_t* block) const;
+  void write_scales(const BlockScales& scales, int row, uint8_t* part) const;
+
+  const PackedMatrix& m_;
+  const TileTraits& traits_;
+  const TileLayout& layout_;
+  const QuantFormat& stored_;
+  uint8_t index_of_[256] = {};  // of a number in the table
+};
+
+}  // namespace attar::runtime

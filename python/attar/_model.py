@@ -118,12 +118,14 @@ class Model:
 
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     numerics: "deployed" (int8 activations, as attar-run does) or "fp32" (the reference).
+    kv: keys and values of a deployed model: "f16", or "int8" (half the memory); without it what the file plans, else f16.
+    draft: a smaller model with the same vocabulary, which guesses what this one will write: the same texts, sooner where it guesses well.
     threads: 0 for one a core, within the processor quota.
     """
 
     @checked
-    def __init__(self, model: Path, *, numerics: str = "deployed", threads: int = 0) -> None:
-        self._native = _runtime.Model(model=local(model), numerics=numerics, threads=threads)
+    def __init__(self, model: Path, *, numerics: str = "deployed", kv: str = "", draft: Path | None = None, threads: int = 0) -> None:
+        self._native = _runtime.Model(model=local(model), numerics=numerics, kv=kv, draft=None if draft is None else local(draft), threads=threads)
         self._name, self._numerics = model, numerics
 
     @checked

@@ -68,9 +68,10 @@ void check_options(const CommandOptions& command, const EvalOptions& options) {
 std::string eval_model(const CommandOptions& command, const EvalOptions& options, const Progress& progress) {
   check_options(command, options);
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  const std::optional<KvFormat> kv = kv_format_of(options.kv, "--kv", numerics);
   ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
-  const runtime::Model model =
-      runtime::Model::load(ModelFile::open(command.model, hub_source(progress)), {.numerics = numerics}, pool);
+  const runtime::Model model = runtime::Model::load(ModelFile::open(command.model, hub_source(progress)),
+                                                    {.numerics = numerics, .kv = kv}, pool);
   if (!command.data.empty() && (options.context < 2 || options.context > model.config().context_length))
     throw usage_error("--context", "is impossible", "2 to " + std::to_string(model.config().context_length),
                       std::to_string(options.context));

@@ -68,6 +68,13 @@ ATTAR_INLINE __m256 widen_bf16(__m128i bits) {
 ATTAR_INLINE Vec load_bf16(const uint8_t* p) {
   return {widen_bf16(load_half(p)), widen_bf16(load_half(p + 16))};
 }
+ATTAR_INLINE __m256 widen_i8(__m128i codes) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+}
+ATTAR_INLINE Vec load_i8(const uint8_t* p) {
+  return {widen_i8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+          widen_i8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+}
 ATTAR_INLINE void store_f16(uint16_t* p, Vec v) {
   auto* to = reinterpret_cast<__m128i*>(p);
   _mm_storeu_si128(to, _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
@@ -194,6 +201,9 @@ ATTAR_INLINE PanelBytes with_magnitudes(__m256i a, __m256i b) {
 ATTAR_INLINE PanelBytes load_panel(const uint8_t* p) {
   return with_magnitudes(load_256(p), load_256(p + 32));
 }
+ATTAR_INLINE PanelBytes load_signed(const int8_t* p) {
+  return load_panel(reinterpret_cast<const uint8_t*>(p));
+}
 ATTAR_INLINE Ints panel_start(int32_t) {
   return {_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
@@ -257,6 +267,7 @@ ATTAR_INLINE int32_t store_codes(int8_t* p, Vec v) {
   return _mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 1);
 }
 
+#include "runtime/kernels/kernels_attention.inc"
 #include "runtime/kernels/kernels_codes.inc"
 #include "runtime/kernels/kernels_float.inc"
 

@@ -1,8 +1,9 @@
-// Where keys and values lie: in chunks of 256 positions, each for all layers, as tiles that the plain-tile kernel
-// reads.
+// Where keys and values lie: in chunks of 256 positions, each for all layers, as tiles that the kernels read.
 //   keys    [kv head][16 tiles][D][16 positions]        scores = tiles x queries
 //   values  [kv head][ceil(D / 16) tiles][256 positions][16 dims]   outputs = tiles x probabilities
-// f32 in fp32 mode, f16 deployed.
+// f32 in fp32 mode, f16 deployed. Or int8, with an f32 scale a head and position behind each head's codes:
+//   keys    [kv head]{[16 tiles][ceil(D / 4)][16 positions][4 dims], scales [256 positions]}
+//   values  [kv head]{[ceil(D / 16) tiles][256 positions][16 dims], scales [256 positions]}
 #pragma once
 
 #include <cstdint>
@@ -20,13 +21,15 @@ struct KvLayout {
   struct Layer {
     int64_t head_dim, dim_tiles;       // D, ceil(D / 16)
     int64_t key_offset, value_offset;  // bytes into a chunk
-    int64_t key_bytes, value_bytes;    // of one head in a chunk
+    int64_t key_bytes, value_bytes;    // of one head in a chunk, with its scales
   };
+  bool coded() const { return format == TileFormat::I8; }
+
   std::vector<Layer> layers;
   uint64_t model_id;  // whose keys and values these are
   int64_t chunk_bytes = 0;
   int64_t element_bytes = 4;
-  TileFormat format = TileFormat::F32;
+  TileFormat format = TileFormat::F32;  // F32, F16; I8: int8 with scales
 };
 
 struct KvCache::Storage {
@@ -37,7 +40,10 @@ struct KvCache::Storage {
   // Tiles of one chunk: keys with the depth D, values with the depth of the positions used.
   PlainTiles keys(int64_t layer, int64_t head, int64_t chunk) const;
   PlainTiles values(int64_t layer, int64_t head, int64_t chunk) const;
-  // Stores one position's key and value. `scratch` (2 * D) halves.
+  // The same of int8: scales of a head's keys or values in a chunk.
+  CodedKeys coded_keys(int64_t layer, int64_t head, int64_t chunk) const;
+  const float* value_scales(int64_t layer, int64_t head, int64_t chunk) const;  // (256)
+  // Stores one position's key and value. `scratch` (2 * padded D) halves.
   void write(const Kernels& kernels, int64_t layer, int64_t head, int64_t position, const float* key,
              const float* value, uint16_t* scratch);
 

@@ -123,6 +123,9 @@ struct PlainTiles {
   const void* next = nullptr;           // what is read after the tiles: brought nearer meanwhile, byte for byte
 };
 
+// What weigh_codes takes a code of 1 for: codes are widened from the top of their lanes. Whoever scales takes it out.
+inline constexpr float kCodeUnit = 16777216.0f;
+
 // A head of a query as int8: value = scale * code.
 struct HeadInfo {
   float scale;
@@ -174,7 +177,7 @@ struct Kernels {
   // Keys against n_rows queries (n_rows, stride): each score is an integer sum times the two scales.
   void (*score_codes)(const CodedKeys& keys, const int8_t* queries, int64_t stride, const HeadInfo* info,
                       int64_t n_rows, const Output& scores);
-  // gemm_plain over tiles of int8 codes.
+  // gemm_plain over tiles of int8 codes, each times kCodeUnit.
   void (*weigh_codes)(const PlainTiles& tiles, const FloatRows& x, int64_t n_rows, const Output& out);
 };
 

@@ -20,7 +20,7 @@ inline float tile_value(const uint8_t* values, int64_t index, TileFormat format)
     std::memcpy(&value, values + index * 4, 4);
     return value;
   }
-  if (format == TileFormat::I8) return static_cast<int8_t>(values[index]);
+  if (format == TileFormat::I8) return static_cast<int8_t>(values[index]) * kCodeUnit;
   uint16_t bits;
   std::memcpy(&bits, values + index * 2, 2);
   return format == TileFormat::F16 ? f16_to_f32(bits) : bf16_to_f32(bits);

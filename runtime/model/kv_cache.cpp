@@ -95,7 +95,7 @@ void write_codes(const Kernels& kernels, const KvLayout::Layer& l, std::byte* ke
   kernels.quantize_head(value, l.head_dim, scratch, &info);
   for (int64_t t = 0; t < l.dim_tiles; ++t)
     std::memcpy(values + (t * kChunkTokens + position) * kTileRows, scratch + t * kTileRows, kTileRows);
-  set_scale(values, l.value_bytes, info.scale);
+  set_scale(values, l.value_bytes, info.scale / kCodeUnit);
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ struct KvCache::Storage {
   PlainTiles values(int64_t layer, int64_t head, int64_t chunk) const;
   // The same of int8: scales of a head's keys or values in a chunk.
   CodedKeys coded_keys(int64_t layer, int64_t head, int64_t chunk) const;
-  const float* value_scales(int64_t layer, int64_t head, int64_t chunk) const;  // (256)
+  const float* value_scales(int64_t layer, int64_t head, int64_t chunk) const;  // (256), over kCodeUnit
   // Stores one position's key and value. `scratch` (2 * padded D) halves.
   void write(const Kernels& kernels, int64_t layer, int64_t head, int64_t position, const float* key,
              const float* value, uint16_t* scratch);

@@ -273,7 +273,7 @@ TEST(Kernels, PlainProductsAgreeAndDoNotDependOnGrouping) {
         const auto code = static_cast<int8_t>(weights[i] * 127.0f);
         exact[i] = format == TileFormat::F32   ? weights[i]
                    : format == TileFormat::F16 ? f16_to_f32(half)
-                   : format == TileFormat::I8  ? code
+                   : format == TileFormat::I8  ? code * kCodeUnit
                                                : bf16_to_f32(half);
         if (format == TileFormat::I8)
           memory[i] = static_cast<uint8_t>(code);

@@ -15,8 +15,9 @@ constexpr int64_t kStreamingColumns = 8;  // with so few, keys and values come f
 struct Scratch {
   float* scores;     // (columns, kScoreStride)
   float* queries;    // (columns, D)
-  int8_t* codes;     // (columns, padded D): the queries as int8, where the keys are
-  HeadInfo* heads;   // (columns), of the codes
+  int8_t* codes;     // (columns, padded D): the queries as int8, where the keys are; then what that leaves of them
+  HeadInfo* heads;   // (2 * columns), of the codes
+  float* rest;       // (columns, kScoreStride): scores of what is left
   float* part;       // (columns, padded D): one chunk's weighted values
   float* total;      // (columns, padded D)
   float* chunk_max;  // (columns), of one chunk
@@ -44,7 +45,8 @@ Scratch cut(float* memory, int64_t columns, int64_t head_dim) {
   s.max = s.chunk_sum + columns;
   s.sum = s.max + columns;
   s.heads = reinterpret_cast<HeadInfo*>(s.sum + columns);
-  s.codes = reinterpret_cast<int8_t*>(s.heads + columns);
+  s.rest = reinterpret_cast<float*>(s.heads + 2 * columns);
+  s.codes = reinterpret_cast<int8_t*>(s.rest + columns * kScoreStride);
   return s;
 }
 
@@ -109,7 +111,12 @@ void score_keys(const Kernels& kernels, const AttentionTask& task, const Scratch
     keys.scales += sight.begin;
     keys.n_tiles = sight.tiles();
     keys.next = next;
-    kernels.score_codes(keys, s.codes, padded(head_dim_of(task)), s.heads, columns, scores);
+    const int64_t width = padded(head_dim_of(task));
+    kernels.score_codes(keys, s.codes, width, s.heads, columns, scores);
+    kernels.score_codes(keys, s.codes + columns * width, width, s.heads + columns, columns,
+                        {.values = s.rest, .stride = kScoreStride});
+    for (int64_t c = 0; c < columns; ++c)
+      kernels.add(scores.values + c * kScoreStride, s.rest + c * kScoreStride, keys.n_tiles * kTileRows);
     return;
   }
   PlainTiles keys = task.cache->keys(task.layer, task.kv_head, chunk);
@@ -140,6 +147,19 @@ void attend_chunk(const Kernels& kernels, const AttentionTask& task, const Scrat
   kernels.weigh_codes(values, weights, columns, part);
 }
 
+// A query as int8 codes and, in a second row, the codes of what those leave of it: together some 15 bits, so that all
+// that is lost of a score is what the key has lost.
+void quantize_query(const Kernels& kernels, const Scratch& s, int64_t column, int64_t columns, int64_t head_dim) {
+  float* query = s.queries + column * head_dim;
+  const float unmixed = mix_head(query, head_dim) ? 1.0f / static_cast<float>(head_dim) : 1.0f;
+  for (int64_t row = column; row < 2 * columns; row += columns) {
+    int8_t* codes = s.codes + row * padded(head_dim);
+    kernels.quantize_head(query, head_dim, codes, &s.heads[row]);
+    for (int64_t d = 0; d < head_dim; ++d) query[d] -= s.heads[row].scale * static_cast<float>(codes[d]);
+    s.heads[row].scale *= unmixed;
+  }
+}
+
 Scratch begin(const Kernels& kernels, const AttentionTask& task, float* scratch) {
   const int64_t head_dim = head_dim_of(task), columns = task.n_rows * task.group;
   const Scratch s = cut(scratch, columns, head_dim);
@@ -147,8 +167,7 @@ Scratch begin(const Kernels& kernels, const AttentionTask& task, float* scratch)
     std::memcpy(s.queries + row * task.group * head_dim, task.queries + row * task.stride,
                 sizeof(float) * static_cast<size_t>(task.group * head_dim));
   if (task.cache->layout.coded())
-    for (int64_t c = 0; c < columns; ++c)
-      kernels.quantize_head(s.queries + c * head_dim, head_dim, s.codes + c * padded(head_dim), &s.heads[c]);
+    for (int64_t c = 0; c < columns; ++c) quantize_query(kernels, s, c, columns, head_dim);
   return s;
 }
 
@@ -156,8 +175,10 @@ void finish(const AttentionTask& task, const Scratch& s) {
   const int64_t head_dim = head_dim_of(task), width = padded(head_dim);
   for (int64_t column = 0; column < task.n_rows * task.group; ++column) {
     float* out = task.out + column / task.group * task.stride + column % task.group * head_dim;
-    const float inverse = 1.0f / s.sum[column];
-    for (int64_t d = 0; d < head_dim; ++d) out[d] = s.total[column * width + d] * inverse;
+    float* total = s.total + column * width;
+    float inverse = 1.0f / s.sum[column];
+    if (task.cache->layout.coded() && mix_head(total, head_dim)) inverse /= static_cast<float>(head_dim);
+    for (int64_t d = 0; d < head_dim; ++d) out[d] = total[d] * inverse;
   }
 }
 
@@ -178,7 +199,7 @@ const void* next_keys(const AttentionTask& task, int64_t chunk, int64_t last) {
 
 int64_t attention_scratch_floats(int64_t group, int64_t head_dim) {
   static_assert(sizeof(HeadInfo) == 2 * sizeof(float));
-  return kQueryRows * group * (kScoreStride + 3 * padded(head_dim) + 4 + 2 + padded(head_dim) / 4);
+  return kQueryRows * group * (2 * kScoreStride + 3 * padded(head_dim) + 4 + 4 + padded(head_dim) / 2);
 }
 
 ChunkRange chunks_of(const AttentionTask& task) {

@@ -10,6 +10,17 @@ namespace {
 constexpr int64_t kScaleBytes = sizeof(float);  // of a head and position
 }
 
+bool mix_head(float* x, int64_t n) {
+  if ((n & (n - 1)) != 0) return false;
+  for (int64_t half = 1; half < n; half *= 2)
+    for (int64_t i = 0; i < n; i += 2 * half)
+      for (int64_t j = i; j < i + half; ++j) {
+        const float a = x[j], b = x[j + half];
+        x[j] = a + b, x[j + half] = a - b;
+      }
+  return true;
+}
+
 KvLayout::KvLayout(const Model& model) : model_id(model.weights().id) {
   if (model.numerics() == Numerics::Deployed) {
     format = model.kv_format() == KvFormat::Int8 ? TileFormat::I8 : TileFormat::F16;
@@ -82,17 +93,23 @@ void scatter(T* keys, T* values, int64_t head_dim, int64_t position, const T* ke
 
 // One position's key and value as int8, with their scales at the end of the head's bytes.
 void write_codes(const Kernels& kernels, const KvLayout::Layer& l, std::byte* keys, std::byte* values, int64_t position,
-                 const float* key, const float* value, int8_t* scratch) {
+                 const float* key, const float* value, uint16_t* memory) {
+  auto* mixed = reinterpret_cast<float*>(memory);
+  auto* scratch = reinterpret_cast<int8_t*>(mixed + l.dim_tiles * kTileRows);
   const auto set_scale = [&](std::byte* head, int64_t head_bytes, float scale) {
     std::memcpy(head + head_bytes + (position - kChunkTokens) * kScaleBytes, &scale, kScaleBytes);
   };
   HeadInfo info;
-  kernels.quantize_head(key, l.head_dim, scratch, &info);
+  std::copy_n(key, l.head_dim, mixed);
+  mix_head(mixed, l.head_dim);
+  kernels.quantize_head(mixed, l.head_dim, scratch, &info);
   const int64_t quads = (l.head_dim + 3) / 4;
   std::byte* tile = keys + (position / kTileRows * quads * kTileRows + position % kTileRows) * 4;
   for (int64_t quad = 0; quad < quads; ++quad) std::memcpy(tile + quad * kTileRows * 4, scratch + quad * 4, 4);
   set_scale(keys, l.key_bytes, info.scale);
-  kernels.quantize_head(value, l.head_dim, scratch, &info);
+  std::copy_n(value, l.head_dim, mixed);
+  mix_head(mixed, l.head_dim);
+  kernels.quantize_head(mixed, l.head_dim, scratch, &info);
   for (int64_t t = 0; t < l.dim_tiles; ++t)
     std::memcpy(values + (t * kChunkTokens + position) * kTileRows, scratch + t * kTileRows, kTileRows);
   set_scale(values, l.value_bytes, info.scale / kCodeUnit);
@@ -112,7 +129,7 @@ void KvCache::Storage::write(const Kernels& kernels, int64_t layer, int64_t head
     return;
   }
   if (layout.coded()) {
-    write_codes(kernels, l, keys, values, within, key, value, reinterpret_cast<int8_t*>(scratch));
+    write_codes(kernels, l, keys, values, within, key, value, scratch);
     return;
   }
   kernels.to_f16(key, l.head_dim, scratch);

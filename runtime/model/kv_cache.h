@@ -4,6 +4,7 @@
 // f32 in fp32 mode, f16 deployed. Or int8, with an f32 scale a head and position behind each head's codes:
 //   keys    [kv head]{[16 tiles][ceil(D / 4)][16 positions][4 dims], scales [256 positions]}
 //   values  [kv head]{[ceil(D / 16) tiles][256 positions][16 dims], scales [256 positions]}
+// both mixed (mix_head) before they are rounded.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,11 @@
 #include "runtime/model/model.h"
 
 namespace attar::runtime {
+
+// The Walsh-Hadamard transform of a head, not normalized: twice gives n times what was there. It spreads a few large
+// dims over all, so that one scale serves them (Ashkboos et al., "QuaRot", 2024, section 4). Heads whose width is no
+// power of two stay as they are: then false.
+bool mix_head(float* x, int64_t n);
 
 struct KvLayout {
   explicit KvLayout(const Model& model);
@@ -43,7 +49,7 @@ struct KvCache::Storage {
   // The same of int8: scales of a head's keys or values in a chunk.
   CodedKeys coded_keys(int64_t layer, int64_t head, int64_t chunk) const;
   const float* value_scales(int64_t layer, int64_t head, int64_t chunk) const;  // (256), over kCodeUnit
-  // Stores one position's key and value. `scratch` (2 * padded D) halves.
+  // Stores one position's key and value. `scratch` (3 * padded D) halves.
   void write(const Kernels& kernels, int64_t layer, int64_t head, int64_t position, const float* key,
              const float* value, uint16_t* scratch);
 

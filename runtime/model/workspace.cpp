@@ -69,7 +69,7 @@ Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
     s.inputs.resize(1, w.input);
     s.panels = AlignedBuffer(static_cast<size_t>(w.panel_bytes * tiles));
     s.attention = AlignedBuffer(static_cast<size_t>(w.attention_floats) * sizeof(float));
-    s.halves.resize(static_cast<size_t>(2 * padded(w.head_dim, kTileRows)));
+    s.halves.resize(static_cast<size_t>(3 * padded(w.head_dim, kTileRows)));
   }
 }
 

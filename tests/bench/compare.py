@@ -1,12 +1,13 @@
 """Speed of attar-run and, where 'make peers' was run, of llama.cpp's own library on the same files, in turn.
 
-    compare.py build/bin/attar-run [--depth TOKENS] [MODEL.gguf ...]        (default: the packaged SmolLM2)
+    compare.py build/bin/attar-run [--depth TOKENS] [--threads N] [MODEL.gguf ...]        (default: the packaged SmolLM2)
 
 Prints medians of prompt (512 tokens) and generation (128 tokens) speed, and the ratio; with --depth of generation alone (32 tokens) behind
-so many tokens, for each type of keys and values. Two threads, or as many as there are.
+so many tokens, for each type of keys and values. As many threads as there are processors, unless told otherwise.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import pathlib
@@ -33,7 +34,7 @@ def attar(program, model):
 
 
 def attar_deep(program, model, depth, kv):
-    command = [program, "bench", model, "-p", "0", "-n", str(DEEP_GENERATED), "-d", str(depth), "-r", "2", "-t", str(THREADS), "--kv", kv, "--json", "--quiet"]
+    command = [program, "bench", model, "-p", "0", "-n", str(DEEP_GENERATED), "-d", str(depth), "-r", "3", "-t", str(THREADS), "--kv", kv, "--json", "--quiet"]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["rows"][0]["median_ts"]
 
 
@@ -42,6 +43,8 @@ class LlamaCpp:
 
     def __init__(self, model, n_tokens=PROMPT + GENERATED, kv="f16"):
         library = llama_cpp.library()
+        library.lib.llama_memory_seq_rm.restype = ctypes.c_bool
+        library.lib.llama_memory_seq_rm.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]
         self.lib, self.kv = library.lib, GGML_KV[kv]
         library.context_params = self.defaults
         self.model = llama_cpp.Model(library, model, n_tokens, THREADS)
@@ -58,11 +61,14 @@ class LlamaCpp:
         params.set(at, self.kv), params.set(at + 1, self.kv)
         return params
 
-    def measure_deep(self, depth):
-        """Tokens per second behind `depth` tokens."""
-        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.model.context), True)
+    def fill(self, depth):
         for first in range(0, depth, BATCH):
             self.feed(first, min(BATCH, depth - first))
+
+    def measure_deep(self, depth):
+        """Tokens per second behind the `depth` tokens that it was filled with."""
+        memory = ctypes.c_void_p(self.lib.llama_get_memory(self.model.context))
+        assert self.lib.llama_memory_seq_rm(memory, 0, depth, -1)
         start = time.perf_counter()
         for i in range(DEEP_GENERATED):
             self.feed(depth + i, 1)
@@ -102,6 +108,8 @@ def compare_deep(program, models, depth):
     print(f"{'file':40} generation behind {depth} tokens: tokens/s, medians of {REPETITIONS}, {THREADS} threads")
     for model in models:
         peers = {f"llama.cpp {kv}": peer(model, depth + DEEP_GENERATED, kv) for kv in GGML_KV}
+        for one in filter(None, peers.values()):
+            one.fill(depth)
         runs = {}
         for _ in range(REPETITIONS):
             for kv in ("f16", "int8"):
@@ -136,11 +144,14 @@ def compare(program, models):
 
 
 def main():
+    global THREADS
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
     parser.add_argument("models", nargs="*")
     parser.add_argument("--depth", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=THREADS)
     given = parser.parse_args()
+    THREADS = given.threads
     models = given.models or [smollm2()]
     if given.depth:
         compare_deep(given.program, models, given.depth)

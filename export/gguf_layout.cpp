@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
+#include "runtime/formats/gguf_config.h"
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 
 namespace attar {
@@ -207,6 +208,7 @@ void add_architecture(const ModelConfig& config, const GgufLayout& layout, std::
   };
   const int64_t head_dim = config.layers.front().head_dim;
   number("block_count", config.n_layers());
+  if (config.kv != KvFormat::F16) entries.push_back({kKvKey, GgufValue::string(name_of(config.kv))});
   number("context_length", config.context_length);
   number("embedding_length", config.width);
   entries.push_back({prefix + "feed_forward_length", widths(config, layout, &LayerConfig::ffn_width)});

@@ -86,10 +86,11 @@ class PyTokenizer {
 };
 
 struct Loaded {
-  Loaded(int threads, const std::string& path, Numerics numerics)
-      : pool(threads), model(runtime::Model::load(ModelFile::open(path), {.numerics = numerics}, pool)) {}
+  Loaded(int threads, const std::string& path, const runtime::LoadOptions& options)
+      : pool(threads), model(runtime::Model::load(ModelFile::open(path), options, pool)) {}
   ThreadPool pool;
   runtime::Model model;
+  std::optional<runtime::Draft> draft;
   std::recursive_mutex turn;  // of calls from several threads; a signal handler of Python may call in between
 };
 
@@ -120,6 +121,8 @@ class PyStream {
     out["text"] = so_far.text, out["tokens"] = so_far.tokens;
     out["stop_reason"] = continuation_.ended() ? py::object(py::str(name_of(so_far.reason))) : py::none();
     out["prompt_tokens"] = prompt_tokens_;
+    out["passes"] = so_far.speculation.passes, out["guessed_tokens"] = so_far.speculation.guessed,
+    out["accepted_tokens"] = so_far.speculation.accepted;
     return out;
   }
 
@@ -147,8 +150,17 @@ class PyModel {
     const int threads = take_threads(given);
     const auto path = take<std::string>(given, "model"), numerics = take<std::string>(given, "numerics");
     const Numerics mode = numerics_of(numerics, "numerics");
+    const runtime::LoadOptions options = {.numerics = mode,
+                                          .kv = kv_format_of(take<std::string>(given, "kv"), "kv", mode)};
+    const auto draft = take<std::optional<std::string>>(given, "draft");
     refuse_rest(given, "Model");
-    loaded_ = Watch().call([&](const Progress&) { return std::make_shared<Loaded>(threads, path, mode); });
+    loaded_ = Watch().call([&](const Progress&) {
+      auto loaded = std::make_shared<Loaded>(threads, path, options);
+      if (draft)
+        loaded->draft.emplace(runtime::Model::load(ModelFile::open(*draft), {.numerics = mode}, loaded->pool),
+                              loaded->model, loaded->pool);
+      return loaded;
+    });
   }
 
   std::unique_ptr<PyStream> stream(py::kwargs given) const {
@@ -159,6 +171,7 @@ class PyModel {
                                             .day = Day::Today});
     auto options = take_options<runtime::GenerateOptions>(given);
     options.seed = take(given, "seed", options.seed);
+    options.draft = loaded_->draft ? &*loaded_->draft : nullptr;
     refuse_rest(given, "generate");
     runtime::check(options.sampling);
     if (options.max_tokens < 0)
@@ -238,7 +251,7 @@ std::string verify_call(py::kwargs given) {
     runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
     results.tasks = runtime::verify_on_tasks(a, b, options, pool, progress);
     runtime::Speeds speeds;
-    if (bench) speeds = runtime::measure_both(program, teacher, student, threads, progress);
+    if (bench) speeds = runtime::measure_both(program, teacher, student, options.kv.value_or(""), threads, progress);
     return runtime::verify_document(results, speeds,
                                     runtime::judge(gates, results, speeds.teacher, speeds.student, b.size_bytes()));
   });

@@ -36,6 +36,7 @@ struct QuantizeOptions {
   std::optional<double> target_bpw;         // bits of the whole file a weight
   std::optional<double> max_kl;             // nats a token
   std::map<std::string, std::string> keep;  // role -> type
+  std::optional<std::string> kv{};          // f16, int8
   std::string compat = "2026";
   bool lattice = false;
   bool fallback = true;
@@ -55,6 +56,9 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.keep, "keep",
         "types by role, such as embedding=Q8_0; roles: embedding, output, query, key, value, attention_output, "
         "gate, up, down");
+  field(o.kv, "kv",
+        "how Attar's runtime keeps keys and values of the file: int8 takes half the memory and is faster far into a "
+        "text; f16; without it as the model's own file says");
   field(o.compat, "compat",
         "year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for "
         "types that a size chooses");
@@ -102,6 +106,9 @@ struct QuantizePlan {
   uint64_t tensor_bytes() const;                    // with GGUF padding
   std::vector<std::string> fallback_lines() const;  // one a fallback: "blk.0.attn_q.weight: Q4_K -> Q5_0 (...)"
 };
+
+// The model as the file will say that it is run (options.kv).
+ModelConfig planned_config(const ModelConfig& config, const QuantizeOptions& options);
 
 // What each tensor would lose in each type, in nats of KL divergence a token: by name, of the matrices.
 using Sensitivity = std::map<std::string, std::map<TensorType, double>>;

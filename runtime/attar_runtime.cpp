@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -24,13 +26,11 @@ struct attar_model {
   attar::ThreadPool pool;
   rt::Model model;
   rt::Workspace work;
-  std::mutex in_use;
+  std::optional<rt::Draft> draft{};
+  std::mutex in_use{};
 
-  attar_model(const char* name, int threads, bool fp32)
-      : pool(threads),
-        model(rt::Model::load(attar::ModelFile::open(name),
-                              {.numerics = fp32 ? attar::Numerics::Fp32 : attar::Numerics::Deployed}, pool)),
-        work(model, pool) {}
+  attar_model(const char* name, int threads, const rt::LoadOptions& options)
+      : pool(threads), model(rt::Model::load(attar::ModelFile::open(name), options, pool)), work(model, pool) {}
 };
 
 namespace {
@@ -76,7 +76,8 @@ int code_of(Call&& call) noexcept {
 
 // Members that a struct of the first version has; later ones may be missing in a caller's.
 constexpr size_t kFirstOptionsBytes = offsetof(attar_generate_options, special) + sizeof(int),
-                 kFirstGeneratedBytes = offsetof(attar_generated, generated_tokens) + sizeof(int64_t);
+                 kFirstGeneratedBytes = offsetof(attar_generated, generated_tokens) + sizeof(int64_t),
+                 kFirstOpenBytes = offsetof(attar_open_options, draft) + sizeof(const char*);
 
 void check_size(const char* name, size_t size_bytes, size_t least, size_t most) {
   if (size_bytes < least || size_bytes > most)
@@ -126,7 +127,8 @@ attar_generate_options default_options() {
           .n_stop = 0,
           .system = nullptr,
           .chat = 0,
-          .special = 0};
+          .special = 0,
+          .lookup = options.lookup};
 }
 
 // What the caller gave, and the defaults for what its header did not have yet.
@@ -142,6 +144,7 @@ rt::GenerateOptions runtime_options(const attar_generate_options& options) {
   rt::GenerateOptions how;
   how.max_tokens = options.max_tokens;
   how.seed = options.seed;
+  how.lookup = options.lookup;
   how.sampling.temperature = options.temperature;
   how.sampling.top_k = options.top_k;
   how.sampling.top_p = options.top_p;
@@ -151,6 +154,30 @@ rt::GenerateOptions runtime_options(const attar_generate_options& options) {
   if (options.n_stop > 0) given(options.stop, "stop");
   for (size_t i = 0; i < options.n_stop; ++i) how.stop.emplace_back(given(options.stop[i], "a stop string"));
   return how;
+}
+
+attar_open_options complete(const attar_open_options* given_options) {
+  attar_open_options options = {.size_bytes = sizeof options, .threads = 0, .fp32 = 0, .kv = nullptr, .draft = nullptr};
+  if (given_options == nullptr) return options;
+  check_size("options", given_options->size_bytes, kFirstOpenBytes, sizeof options);
+  std::memcpy(&options, given_options, given_options->size_bytes);
+  return options;
+}
+
+attar_model* open(const char* name, const attar_open_options& options) {
+  const int threads = options.threads;
+  if (threads < 0 || threads > attar::kMostThreads)
+    throw attar::usage_error("threads", "is out of range", "0 to " + std::to_string(attar::kMostThreads),
+                             std::to_string(threads));
+  const attar::Numerics numerics = options.fp32 != 0 ? attar::Numerics::Fp32 : attar::Numerics::Deployed;
+  const char* kv = options.kv != nullptr ? options.kv : "";
+  auto model = std::make_unique<attar_model>(
+      name, threads > 0 ? threads : attar::default_threads(),
+      rt::LoadOptions{.numerics = numerics, .kv = attar::kv_format_of(kv, "kv", numerics)});
+  if (options.draft != nullptr)
+    model->draft.emplace(rt::Model::load(attar::ModelFile::open(options.draft), {.numerics = numerics}, model->pool),
+                         model->model, model->pool);
+  return model.release();
 }
 
 int stop_code(rt::StopReason reason) {
@@ -172,7 +199,8 @@ int stop_code(rt::StopReason reason) {
 void generate(attar_model& model, const char* prompt, const attar_generate_options& options,
               const std::function<bool(std::string_view)>& go_on, attar_generated& generated) {
   const auto alone = alone_with(model);
-  const rt::GenerateOptions how = runtime_options(options);
+  rt::GenerateOptions how = runtime_options(options);
+  how.draft = model.draft ? &*model.draft : nullptr;
   const std::vector<int32_t> tokens = prompt_tokens(model.model.tokenizer(), prompt, options);
   generated.prompt_tokens = static_cast<int64_t>(tokens.size());
   rt::KvCache cache(model.model);
@@ -181,6 +209,9 @@ void generate(attar_model& model, const char* prompt, const attar_generate_optio
       [&](const attar::Event&) { return go_on("") ? attar::Flow::GoOn : attar::Flow::Stop; });
   generated.stop_reason = stop_code(out.reason);
   generated.generated_tokens = static_cast<int64_t>(out.tokens.size());
+  generated.passes = out.speculation.passes;
+  generated.guessed_tokens = out.speculation.guessed;
+  generated.accepted_tokens = out.speculation.accepted;
   if (out.reason == rt::StopReason::Interrupted)
     throw attar::Error(attar::ErrorKind::Interrupted, {.where = "generate", .what = "interrupted"});
 }
@@ -202,13 +233,24 @@ int attar_last_code(void) {
 }
 
 attar_model* attar_open(const char* model, int threads, int fp32) {
-  attar_model* opened = nullptr;
-  code_of([&] {
-    if (threads < 0 || threads > attar::kMostThreads)
-      throw attar::usage_error("threads", "is out of range", "0 to " + std::to_string(attar::kMostThreads),
-                               std::to_string(threads));
-    opened = new attar_model(given(model, "model"), threads > 0 ? threads : attar::default_threads(), fp32 != 0);
+  const attar_open_options options = {
+      .size_bytes = sizeof options, .threads = threads, .fp32 = fp32, .kv = nullptr, .draft = nullptr};
+  return attar_open_with(model, &options);
+}
+
+int attar_init_open_options(attar_open_options* options, size_t size_bytes) {
+  return code_of([&] {
+    given(options, "options");
+    check_size("options", size_bytes, kFirstOpenBytes, sizeof *options);
+    const attar_open_options defaults = {
+        .size_bytes = size_bytes, .threads = 0, .fp32 = 0, .kv = nullptr, .draft = nullptr};
+    std::memcpy(options, &defaults, size_bytes);
   });
+}
+
+attar_model* attar_open_with(const char* model, const attar_open_options* options) {
+  attar_model* opened = nullptr;
+  code_of([&] { opened = open(given(model, "model"), complete(options)); });
   return opened;
 }
 

@@ -50,6 +50,19 @@ typedef struct attar_model attar_model;
 ATTAR_API attar_model* attar_open(const char* model, int threads, int fp32);
 ATTAR_API void attar_free(attar_model* model); /* NULL is fine */
 
+typedef struct {
+  size_t size_bytes; /* of this struct, as the caller was compiled */
+  int threads;       /* as of attar_open */
+  int fp32;
+  const char* kv;    /* keys and values of a deployed model: "f16" or "int8"; NULL: what the file plans */
+  const char* draft; /* a smaller model with the same vocabulary, which guesses what attar_generate writes; or NULL */
+} attar_open_options;
+
+/* Fills in what attar_open uses for 0 and 0: attar_init_open_options(&options, sizeof options). */
+ATTAR_API int attar_init_open_options(attar_open_options* options, size_t size_bytes);
+/* attar_open with all that can be said. `options` may be NULL. */
+ATTAR_API attar_model* attar_open_with(const char* model, const attar_open_options* options);
+
 /* What is not as the model's files say or slower than it could be, a line each ("the file names no pre-tokenizer:
  * ..."), for a log. attar_note returns NULL past the last one; its text lives as long as the model. */
 ATTAR_API size_t attar_note_count(const attar_model* model);
@@ -69,6 +82,7 @@ typedef struct {
   const char* system; /* the system message of a chat, or NULL */
   int chat;           /* 1: `prompt` is a user's message, put into the model's chat template */
   int special;        /* 1: control tokens that prompt and system spell are meant; 0: they are text */
+  int64_t lookup;     /* most tokens guessed at once from the text so far (same text, sooner); 0: off */
 } attar_generate_options;
 
 /* Fills in what attar-run generate uses when nothing is said: attar_init_options(&options, sizeof options). */
@@ -87,6 +101,7 @@ typedef struct {
   size_t size_bytes; /* of this struct, set by the caller */
   int stop_reason;   /* ATTAR_STOP_...; 0 when the call failed */
   int64_t prompt_tokens, generated_tokens;
+  int64_t passes, guessed_tokens, accepted_tokens; /* of the model; of lookup and draft */
 } attar_generated;
 
 /* Called with whole UTF-8 characters as they become certain, not null-terminated, and with none (size_bytes 0) while

@@ -22,6 +22,7 @@ def evaluate(
     # fields of evaluate
     tasks: Paths = (),
     numerics: str = "deployed",
+    kv: str = "",
     context: int = 512,
     chat_template: Path = "",
     limit: int = 0,
@@ -39,6 +40,7 @@ def evaluate(
     Options:
     tasks: multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does
     numerics: deployed: int8 activations, as users run it; or fp32, the reference
+    kv: keys and values of a deployed model: f16, or int8 (half the memory); without it what the file plans, else f16
     context: window length in tokens for data
     chat_template: chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or zephyr;
         without it the model's own
@@ -60,6 +62,7 @@ def verify(
     context: int = 512,
     max_tokens: int = 0,
     numerics: str = "both",
+    kv: str | None = None,
     chat_template: Path = "",
     tasks: Paths = (),
     task_items: int = 0,
@@ -79,6 +82,7 @@ def verify(
     context: window length in tokens; windows do not overlap, every position but the first is scored
     max_tokens: score at most this many tokens of the text; 0 for all
     numerics: fp32, deployed or both; gates judge deployed
+    kv: the student's keys and values in deployed numbers: f16 or int8; without it as its file plans
     chat_template: chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or zephyr;
         without it the teacher's own
     tasks: files of multiple-choice or cloze items (.jsonl, also .gz) that both models answer: accuracy of each, how often they agree

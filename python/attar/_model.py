@@ -118,12 +118,14 @@ class Model:
 
     model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
     numerics: "deployed" (int8 activations, as attar-run does) or "fp32" (the reference).
+    kv: keys and values of a deployed model: "f16", or "int8" (half the memory); without it what the file plans, else f16.
+    draft: a smaller model with the same vocabulary, which guesses what this one will write: the same texts, sooner where it guesses well.
     threads: 0 for one a core, within the processor quota.
     """
 
     @checked
-    def __init__(self, model: Path, *, numerics: str = "deployed", threads: int = 0) -> None:
-        self._native = _runtime.Model(model=local(model), numerics=numerics, threads=threads)
+    def __init__(self, model: Path, *, numerics: str = "deployed", kv: str = "", draft: Path | None = None, threads: int = 0) -> None:
+        self._native = _runtime.Model(model=local(model), numerics=numerics, kv=kv, draft=None if draft is None else local(draft), threads=threads)
         self._name, self._numerics = model, numerics
 
     @checked
@@ -139,6 +141,7 @@ class Model:
         # fields of generate
         max_tokens: int = 256,
         stop: Texts = (),
+        lookup: int = 0,
         temperature: float = 0.8,
         top_k: int = 40,
         top_p: float = 0.95,
@@ -158,6 +161,7 @@ class Model:
         Options:
         max_tokens: most tokens of an answer
         stop: end before one of these texts
+        lookup: guess up to so many tokens at once from what the text so far says in such a place, and keep those that the model would have written: the same text sooner, where it quotes or repeats; 0 for off
         temperature: randomness: 0 takes the likeliest token, 1 samples the model's own distribution
         top_k: sample from the k likeliest tokens; 0 for all
         top_p: sample from the smallest set of tokens with at least this probability; 1 for all
@@ -182,6 +186,7 @@ class Model:
         # fields of generate
         max_tokens: int = 256,
         stop: Texts = (),
+        lookup: int = 0,
         temperature: float = 0.8,
         top_k: int = 40,
         top_p: float = 0.95,

@@ -156,6 +156,7 @@ def quantize(
     target_bpw: float | None = None,
     max_kl: float | None = None,
     keep: Mapping[str, str] = {},
+    kv: str | None = None,
     compat: str = "2026",
     lattice: bool = False,
     fallback: bool = True,
@@ -204,6 +205,7 @@ def quantize(
     target_bpw: the same as bits of the whole file a weight, such as 4.5
     max_kl: smallest file whose predicted KL divergence from the model, in nats a token, is at most this; needs text
     keep: types by role, such as embedding=Q8_0; roles: embedding, output, query, key, value, attention_output, gate, up, down
+    kv: how Attar's runtime keeps keys and values of the file: int8 takes half the memory and is faster far into a text; f16; without it as the model's own file says
     compat: year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for types that a size
         chooses
     lattice: let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits in llama.cpp; Attar's own

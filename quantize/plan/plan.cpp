@@ -147,6 +147,7 @@ std::vector<FieldRule> rules_of(const QuantizeOptions&) {
           {.field = "target_bpw", .above = 0.0, .most = 32.0, .words = "bits a weight, above 0 and at most 32"},
           {.field = "max_kl", .above = 0.0, .words = "nats a token, above 0"},
           keep,
+          {.field = "kv", .choices = {"f16", "int8"}},
           {.field = "compat", .choices = {"2024", "2025", "2026"}},
           {.field = "preset", .choices = {"fast", "best", "learned"}},
           {.field = "calibration_tokens", .least = 1},
@@ -170,6 +171,12 @@ std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
   if (o.max_kl && !o.importance)
     problems.push_back({"max_kl", "text to measure divergences on (calibration, with importance)", "", true});
   return problems;
+}
+
+ModelConfig planned_config(const ModelConfig& config, const QuantizeOptions& options) {
+  ModelConfig planned = config;
+  if (options.kv) planned.kv = *find_kv_format(*options.kv);
+  return planned;
 }
 
 QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions& options, const PlanTarget& target,

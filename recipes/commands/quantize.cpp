@@ -200,7 +200,8 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
     write_imatrix(inputs.imatrix_out,
                   collect_importance(source, calibration.text.tokens, own.calibration_tokens, threads, progress),
                   std::min(own.calibration_tokens, calibration.text.tokens.token_count()), text_paths(command.data));
-  const PlanTarget target = gguf_plan_target(source.config(), source.tokenizer(), info);
+  const ModelConfig planned = planned_config(source.config(), own);
+  const PlanTarget target = gguf_plan_target(planned, source.tokenizer(), info);
   if (inputs.resume && !fs::exists(steps)) note_nothing_to_resume("quantize", steps, progress);
   const auto work = [&] {
     return inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads, progress,
@@ -209,6 +210,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
                                              calibration.matrix, threads, progress);
   };
   QuantizedModel quantized = steps.empty() ? work() : resumable(kResumeHint, work);
+  quantized.config.kv = planned.kv;
   Json learned;
   const bool learns = options.preset == "learned";
   if (learns) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);

@@ -155,7 +155,7 @@ class Planner {
     return entry("distill", estimate, what);
   }
   Json operator()(const QuantizeOptions& options) {
-    const PlanTarget target = gguf_plan_target(student_, tokenizer_, info_);
+    const PlanTarget target = gguf_plan_target(planned_config(student_, options), tokenizer_, info_);
     const QuantizePlan plan = plan_quantization(student_, options, target);
     gguf_bytes_ = static_cast<double>(plan.tensor_bytes() + target.fixed_bytes);
     Estimate estimate = quantizing(student_, options, static_cast<double>(plan.tensor_bytes()));

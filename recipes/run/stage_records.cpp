@@ -44,7 +44,7 @@ std::string quantize_record(const QuantizedModel& model) {
   }
   for (const auto& [type, entry] : by_type) types[type] = {{"tensors", entry.first}, {"bytes", entry.second}};
   const auto tensor_bytes = model.plan.tensor_bytes();
-  nlohmann::ordered_json out = {{"plan", model.plan.name}};
+  nlohmann::ordered_json out = {{"plan", model.plan.name}, {"kv_format", name_of(model.config.kv)}};
   if (model.plan.predicted_kl) out["predicted_kl"] = *model.plan.predicted_kl;
   out["bits_per_weight"] = 8.0 * static_cast<double>(tensor_bytes + model.plan.target.fixed_bytes) / elements;
   out["bits"] = bits;

@@ -167,11 +167,13 @@ StageTraining run_qad(RunState& state, const std::string& name, const QadOptions
 }
 
 StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options) {
-  const PlanTarget target = gguf_plan_target(state.student.config, state.tokenizer, state.export_info());
+  const ModelConfig planned = planned_config(state.student.config, options);
+  const PlanTarget target = gguf_plan_target(planned, state.tokenizer, state.export_info());
   state.quantized =
       quantize(state.student, options, target,
                options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{}, state.threads,
                state.progress, {.steps = state.folder.checkpoints(name), .cache = state.folder.file("cache")});
+  state.quantized->config.kv = planned.kv;
   StageTraining learned;
   const bool qad = options.preset == "learned";
   if (qad) learned = run_qad(state, name, options.qad);

@@ -149,8 +149,8 @@ StageRecord run_stage(RunState& state, const std::string& name, const VerifyStag
   }
   runtime::Speeds speeds;
   if (options.bench) {
-    speeds = runtime::measure_both(measuring_program(state.options), state.teacher_model, path, state.threads,
-                                   state.progress);
+    speeds = runtime::measure_both(measuring_program(state.options), state.teacher_model, path, options.kv.value_or(""),
+                                   state.threads, state.progress);
   }
   const std::vector<runtime::GateResult> gates =
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());

@@ -231,7 +231,9 @@ void check_shapes(Looker& look, Shape shape) {
       look.attempt(
           key,
           [&] {
-            const PlanTarget target = shape.cut ? PlanTarget{} : gguf_plan_target(shape.config, shape.tokenizer, info);
+            const PlanTarget target =
+                shape.cut ? PlanTarget{}
+                          : gguf_plan_target(planned_config(shape.config, *quantize), shape.tokenizer, info);
             const QuantizePlan plan = plan_quantization(shape.config, *quantize, target);
             shape.gguf_bytes = quantize->to ? plan.tensor_bytes() + target.fixed_bytes
                                             : smallest_file_bytes(shape.config, *quantize, target);

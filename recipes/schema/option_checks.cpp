@@ -113,11 +113,17 @@ Problems problems_of(const ExportOptions& o) {
 Rules rules_of(const VerifyStage&) {
   FieldRule gates = at_least("gates", 0.0);
   gates.keys = runtime::gate_list();
-  return {at_least("context", 2),    at_least("max_tokens", 0), one_of("numerics", {"fp32", "deployed", "both"}), gates,
-          at_least("task_items", 0), at_least("samples", 0)};
+  return {at_least("context", 2),
+          at_least("max_tokens", 0),
+          one_of("numerics", {"fp32", "deployed", "both"}),
+          gates,
+          one_of("kv", {"f16", "int8"}),
+          at_least("task_items", 0),
+          at_least("samples", 0)};
 }
 Problems problems_of(const VerifyStage& o) {
   return checked(o, [&](auto&& need) {
+    need(!o.kv || o.numerics != "fp32", "kv", "numerics: deployed or both, which keep keys and values so");
     need(o.gates.count("decode_ratio") == 0 || o.bench, "gates.decode_ratio", "bench: true, which measures speed");
     for (const auto& [name, limit] : o.gates) {
       need(!o.tasks.empty() || !runtime::judges_tasks(name), "gates." + name, "tasks: [FILE], which it judges");

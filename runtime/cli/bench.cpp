@@ -27,13 +27,14 @@ struct Options {
   std::string model;
   runtime::BenchOptions bench;
   std::vector<int64_t> threads;  // empty: as --threads says
-  std::string numerics = "deployed";
+  std::string numerics = "deployed", kv;
   bool prompt_given = false, generated_given = false;  // otherwise as long as the context has room
 };
 
 struct Measured {
   std::vector<runtime::BenchRow> rows;
   std::vector<std::string> notes;
+  std::string kv;
   double first_token_s = 0;
 };
 
@@ -60,6 +61,7 @@ double first_token_s(const runtime::Model& model, runtime::Workspace& work,
 Measured measure_all(const Options& options, const ModelFile& file, const GlobalOptions& global,
                      std::chrono::steady_clock::time_point start) {
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  const std::optional<KvFormat> kv = kv_format_of(options.kv, "--kv", numerics);
   std::vector<int64_t> counts = options.threads;
   if (counts.empty()) counts = {global.thread_count()};
   const runtime::BenchOptions bench = lengths_of(options, file.config().context_length);
@@ -69,13 +71,14 @@ Measured measure_all(const Options& options, const ModelFile& file, const Global
   for (const int64_t count : counts) {
     ThreadPool pool(count > 0 ? static_cast<int>(count) : default_threads());
     const bool first = !model;
-    if (first) model.emplace(runtime::Model::load(file, {.numerics = numerics}, pool));
+    if (first) model.emplace(runtime::Model::load(file, {.numerics = numerics, .kv = kv}, pool));
     runtime::Workspace work(*model, pool);
     if (first) measured.first_token_s = first_token_s(*model, work, start);
     for (runtime::BenchRow& row : runtime::benchmark(*model, bench, work, progress))
       measured.rows.push_back(std::move(row));
   }
   measured.notes = model->notes();
+  measured.kv = numerics == Numerics::Fp32 ? "f32" : name_of(model->kv_format());
   return measured;
 }
 
@@ -143,6 +146,7 @@ void print_json(const ModelFile& file, const Measured& measured) {
   json["model_n_params"] = file.config().parameter_count();
   json["bits_per_weight"] = file.bits_per_weight();
   json["isa"] = isa_name(cpu_features().best_isa());
+  json["kv_format"] = measured.kv;
   json["time_to_first_token_s"] = measured.first_token_s;
   json["peak_rss_bytes"] = runtime::peak_rss_bytes();
   Json& rows = json["rows"] = Json::array();
@@ -178,6 +182,7 @@ Action add_bench(CLI::App& command, const GlobalOptions& global) {
   FlagAdder flags(command);
   flags(bench.min_seconds, "min_seconds", "repeat each measurement until its runs took as long");
   add_numerics(command, options->numerics);
+  add_kv(command, options->kv);
   constexpr RenamedField kRenamed[] = {{"fp32", "numerics fp32"}};
   refuse_renamed(command, kRenamed);
   return [options, &command, &global] {

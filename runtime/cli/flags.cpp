@@ -9,6 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/words/byte_size.h"
+#include "runtime/formats/numerics.h"
 #include "runtime/formats/text_paths.h"
 
 namespace attar::cli {
@@ -181,6 +182,10 @@ void refuse_renamed(CLI::App& command, std::span<const RenamedField> renamed) {
 
 void add_numerics(CLI::App& command, std::string& value) {
   add_text(command, "--numerics", value, "deployed: int8 activations, as users run it; or fp32, the reference");
+}
+
+void add_kv(CLI::App& command, std::string& value) {
+  add_text(command, "--kv", value, kKvHelp);
 }
 
 void FlagAdder::operator()(bool& value, const char* name, const char* help) {

@@ -49,6 +49,7 @@ void add_model(CLI::App& command, std::string& value);
 void add_chat_template(CLI::App& command, std::string& value);
 void add_special(CLI::App& command, bool& value);
 void add_numerics(CLI::App& command, std::string& value);  // --numerics
+void add_kv(CLI::App& command, std::string& value);        // --kv
 
 // Names that flags had before: refused with those of now, and shown nowhere.
 void refuse_renamed(CLI::App& command, std::span<const RenamedField> renamed);

@@ -51,7 +51,11 @@ int run_generate(const SpeakerOptions& options, const GlobalOptions& global) {
                            {"tokens", out.tokens},
                            {"stop_reason", name_of(out.reason)},
                            {"prompt_tokens", prompt.size()},
-                           {"seconds", seconds}};
+                           {"seconds", seconds},
+                           {"speculation",
+                            {{"passes", out.speculation.passes},
+                             {"guessed", out.speculation.guessed},
+                             {"accepted", out.speculation.accepted}}}};
     std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
   }
   return out.reason == runtime::StopReason::Interrupted ? static_cast<int>(ErrorKind::Interrupted) : 0;

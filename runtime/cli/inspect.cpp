@@ -41,6 +41,7 @@ void print_text(const ModelFile& file, bool resident) {
                     over_layers(config, [](const LayerConfig& l) { return l.head_dim; }));
   line("feed-forward", over_layers(config, [](const LayerConfig& l) { return l.ffn_width; }));
   line("context", std::to_string(config.context_length));
+  line("keys, values", name_of(config.kv));
   line("head", config.tied_embeddings ? "tied to the embedding" : "its own");
   const TokenizerData& tokenizer = file.tokenizer();
   line("tokenizer", std::string(tokenizer.kind == TokenizerKind::Bpe ? "BPE " + tokenizer.pre : "SPM") + ", " +

@@ -21,7 +21,7 @@ using Json = nlohmann::ordered_json;
 struct Options {
   std::string model;
   std::vector<std::string> data;
-  std::string numerics = "fp32";
+  std::string numerics = "fp32", kv;
   std::string chat_template;
   bool special = false;
   bool lines = false;  // JSON, a line a document
@@ -127,10 +127,11 @@ void print_table(const std::string& where, const Tokenizer& tokenizer, const std
 
 int run_score(const Options& options, const GlobalOptions& global) {
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  const std::optional<KvFormat> kv = kv_format_of(options.kv, "--kv", numerics);
   const std::vector<Document> documents = read_all_documents(options.data);
   ThreadPool pool(global.thread_count());
   const runtime::Model model =
-      runtime::Model::load(ModelFile::open(options.model, global.hub), {.numerics = numerics}, pool);
+      runtime::Model::load(ModelFile::open(options.model, global.hub), {.numerics = numerics, .kv = kv}, pool);
   show_notes(model.notes(), global);
   runtime::Workspace work(model, pool);
   TextReader reader = reader_of(options, model.tokenizer());
@@ -175,6 +176,7 @@ Action add_score(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();
   add_shared(command, *options);
   add_numerics(command, options->numerics);
+  add_kv(command, options->kv);
   add_switch(command, "--jsonl", options->lines, "a line of JSON a document, as each is done, in place of a table");
   return [options, &global] { return run_score(*options, global); };
 }

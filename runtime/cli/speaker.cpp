@@ -15,6 +15,10 @@ void add_speaker(CLI::App& command, SpeakerOptions& options) {
   add_text(command, "--system", options.system, "system message of a chat");
   add_chat_template(command, options.chat_template);
   add_special(command, options.special);
+  add_kv(command, options.kv);
+  add_text(command, "--draft", options.draft,
+           "a smaller model with the same vocabulary, which guesses what MODEL will write: the same text, sooner where "
+           "it guesses well");
   add_whole(command, "--context", options.context, "most tokens kept; 0 for the model's own", {.least = 0});
   FlagAdder flags(command);
   visit_fields(options.generate, [&](auto& value, const std::string& name, const char* help) {
@@ -28,7 +32,8 @@ Speaker::Speaker(const SpeakerOptions& options, const GlobalOptions& global)
     : options_(options),
       progress_(terminal_progress(global)),
       pool_(global.thread_count()),
-      model_(runtime::Model::load(ModelFile::open(options.model, global.hub), {}, pool_)),
+      model_(runtime::Model::load(ModelFile::open(options.model, global.hub), {.kv = kv_format_of(options.kv, "--kv")},
+                                  pool_)),
       work_(model_, pool_),
       cache_(model_),
       reader_(model_.tokenizer(),
@@ -39,6 +44,10 @@ Speaker::Speaker(const SpeakerOptions& options, const GlobalOptions& global)
     throw usage_error("--context", "is longer than the model's context", "at most " + std::to_string(longest),
                       std::to_string(options.context));
   show_notes(model_.notes(), global);
+  if (options.draft.empty()) return;
+  runtime::Model draft = runtime::Model::load(ModelFile::open(options.draft, global.hub), {}, pool_);
+  show_notes(draft.notes(), global);
+  draft_.emplace(std::move(draft), model_, pool_);
 }
 
 void Speaker::begin_chat(const GlobalOptions& global) {
@@ -58,6 +67,7 @@ runtime::Generated Speaker::speak(const std::vector<int32_t>& prompt, uint64_t s
   runtime::GenerateOptions how = options_.generate;
   how.max_tokens = std::min(how.max_tokens, left);
   how.seed = seed;
+  how.draft = draft_ ? &*draft_ : nullptr;
   runtime::Generated out = runtime::generate(model_, cache_, prompt, how, work_, on_text, progress_);
   if (out.reason == runtime::StopReason::MaxTokens && left < options_.generate.max_tokens)
     out.reason = runtime::StopReason::ContextFull;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +15,7 @@
 namespace attar::cli {
 
 struct SpeakerOptions {
-  std::string model, prompt, system, chat_template;
+  std::string model, prompt, system, chat_template, kv, draft;
   bool special = false;
   int64_t context = 0;
   runtime::GenerateOptions generate;
@@ -47,6 +48,7 @@ class Speaker {
   runtime::Model model_;
   runtime::Workspace work_;
   runtime::KvCache cache_;
+  std::optional<runtime::Draft> draft_;
   TextReader reader_;
   std::vector<int32_t> held_;
 };

@@ -64,8 +64,8 @@ int run(const Options& options, const GlobalOptions& global) {
   runtime::Speeds speeds;
   if (options.bench)
     speeds = runtime::measure_both(runtime::runtime_program(), resolve_model_path(options.teacher, global.hub),
-                                   resolve_model_path(options.student, global.hub), global.thread_count(),
-                                   terminal_progress(global));
+                                   resolve_model_path(options.student, global.hub), options.verify.kv.value_or(""),
+                                   global.thread_count(), terminal_progress(global));
   const std::vector<runtime::GateResult> judged =
       runtime::judge(options.gates, results, speeds.teacher, speeds.student, student.size_bytes());
   bool passed = true;

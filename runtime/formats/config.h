@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/formats/numerics.h"
+
 namespace attar {
 
 enum class Family { Llama, Qwen2, Qwen3, Gemma3 };
@@ -70,6 +72,7 @@ struct ModelConfig {
   std::optional<RopeScaling> rope_scaling;
   int64_t sliding_window = 0;    // a query at q sees keys at k with q - k < sliding_window; 0: none
   double attention_scale = 0.0;  // scores are multiplied by it; 0: 1 / sqrt(D)
+  KvFormat kv = KvFormat::F16;   // how keys and values are kept unless the user says otherwise
 
   int64_t n_layers() const { return static_cast<int64_t>(layers.size()); }
   bool uniform() const;  // all layers have the same widths

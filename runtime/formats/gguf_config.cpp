@@ -180,6 +180,12 @@ ModelConfig read_gguf_config(const GgufFile& file) {
   if (embedding == nullptr || embedding->shape.size() != 2)
     throw input_error(file.path(), "tensor token_embd.weight is missing or no matrix");
   config.vocab_size = embedding->shape[0];
+  if (const std::string kv = file.string(kKvKey, ""); !kv.empty()) {
+    const std::optional<KvFormat> known = find_kv_format(kv);
+    if (!known)
+      throw input_error(file.path(), std::string("key ") + kKvKey + " is unknown", "f16 or int8", printable(kv));
+    config.kv = *known;
+  }
   read_rope_scaling(file, keys, config);
   return config;
 }

@@ -45,6 +45,7 @@ std::string inspect_document(const ModelFile& file) {
                                            {"vocabulary", config.vocab_size},
                                            {"context", config.context_length},
                                            {"tied_embeddings", config.tied_embeddings},
+                                           {"kv_format", name_of(config.kv)},
                                            {"license", file.provenance().license},
                                            {"chat_template", !file.tokenizer().chat_template.empty()},
                                            {"content_sha256", file.content_hash()},

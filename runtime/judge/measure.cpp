@@ -22,24 +22,25 @@ struct Rounds {
   Efficiency model{};
 };
 
-Json bench(const std::string& program, const std::string& model, int threads, const Progress& progress,
-           const Event& now) {
+Json bench(const std::string& program, const std::string& model, const std::string& kv, int threads,
+           const Progress& progress, const Event& now) {
   const int64_t room = ModelFile::open(model).config().context_length;
-  const std::vector<std::string> command{program,
-                                         "bench",
-                                         "-p",
-                                         std::to_string(std::min<int64_t>(512, room)),
-                                         "-n",
-                                         std::to_string(std::min<int64_t>(64, room)),
-                                         "-r",
-                                         "2",
-                                         "--min-seconds",
-                                         "0.3",
-                                         "-t",
-                                         std::to_string(threads),
-                                         "--json",
-                                         "--quiet",
-                                         model};
+  std::vector<std::string> command{program,
+                                   "bench",
+                                   "-p",
+                                   std::to_string(std::min<int64_t>(512, room)),
+                                   "-n",
+                                   std::to_string(std::min<int64_t>(64, room)),
+                                   "-r",
+                                   "2",
+                                   "--min-seconds",
+                                   "0.3",
+                                   "-t",
+                                   std::to_string(threads),
+                                   "--json",
+                                   "--quiet",
+                                   model};
+  if (!kv.empty()) command.insert(command.end(), {"--kv", kv});
   Json json = Json::parse(output_of(command, progress, now), nullptr, false);
   if (!json.is_object() || !json.contains("rows"))
     throw Error(ErrorKind::Failure, {.where = program, .what = "printed no measurement"});
@@ -84,16 +85,17 @@ std::string runtime_program() {
   return (fs::read_symlink("/proc/self/exe", code).parent_path() / "attar-run").string();
 }
 
-Speeds measure_both(const std::string& program, const std::string& teacher, const std::string& student, int threads,
-                    const Progress& progress) {
+Speeds measure_both(const std::string& program, const std::string& teacher, const std::string& student,
+                    const std::string& kv, int threads, const Progress& progress) {
   if (!fs::exists(program))
     throw Error(ErrorKind::Failure,
                 {.where = program, .what = "is missing", .hint = "build it, or verify with --no-bench"});
   Event now{.stage = "measure", .unit = "runs", .total = 2 * kRounds};
   Rounds teacher_rounds, student_rounds;
   for (int64_t round = 0; round < kRounds; ++round)
-    for (const auto& [model, rounds] : {std::pair(&teacher, &teacher_rounds), {&student, &student_rounds}}) {
-      add_round(bench(program, *model, threads, progress, now), *rounds);
+    for (const bool is_student : {false, true}) {
+      add_round(bench(program, is_student ? student : teacher, is_student ? kv : "", threads, progress, now),
+                is_student ? student_rounds : teacher_rounds);
       ++now.done;
     }
   report(progress, now);

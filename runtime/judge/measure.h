@@ -20,8 +20,9 @@ struct Speeds {
   std::optional<Efficiency> teacher, student;
 };
 
-// Asks `progress` while a child runs; when that answers Stop, the child is killed.
-Speeds measure_both(const std::string& program, const std::string& teacher, const std::string& student, int threads,
-                    const Progress& progress);
+// `kv`: of the student's keys and values; "": as its file plans. Asks `progress` while a child runs; when that answers
+// Stop, the child is killed.
+Speeds measure_both(const std::string& program, const std::string& teacher, const std::string& student,
+                    const std::string& kv, int threads, const Progress& progress);
 
 }  // namespace attar::runtime

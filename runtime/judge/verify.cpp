@@ -41,8 +41,8 @@ struct Side {
   std::vector<double> lse;  // (rows) log-sum-exp
   ByteScore score{};
 
-  Side(const ModelFile& file, Numerics numerics, ThreadPool& threads)
-      : model(Model::load(file, {.numerics = numerics}, threads)), work(model, threads) {}
+  Side(const ModelFile& file, const LoadOptions& options, ThreadPool& threads)
+      : model(Model::load(file, options, threads)), work(model, threads) {}
 
   // Runs tokens [begin, end) of a window. Row i predicts token i + 1; the window's last row predicts nothing in it.
   void run(KvCache& cache, const TextTokens& tokens, size_t begin, size_t end) {
@@ -69,10 +69,10 @@ struct Side {
 
 class Judge {
  public:
-  Judge(const ModelFile& teacher, const ModelFile& student, Numerics numerics, ThreadPool& threads)
+  Judge(const ModelFile& teacher, const ModelFile& student, const LoadOptions& of_student, ThreadPool& threads)
       : threads_(threads),
-        teacher_(teacher, numerics, threads),
-        student_(student, numerics, threads),
+        teacher_(teacher, {.numerics = of_student.numerics}, threads),
+        student_(student, of_student, threads),
         kept_(teacher_ids(teacher_.model.tokenizer(), student_.model.tokenizer(), student.source())),
         restricted_(static_cast<size_t>(threads.size())) {}
 
@@ -116,6 +116,7 @@ class Judge {
   int64_t scored() const { return static_cast<int64_t>(positions_.size()); }
   int64_t windows() const { return static_cast<int64_t>(window_ends_.size()); }
   int64_t skipped() const { return skipped_; }
+  std::string kv_format() const { return name_of(student_.model.kv_format()); }
   // Fallbacks that the two models took.
   std::vector<std::string> notes() const {
     std::vector<std::string> lines;
@@ -262,6 +263,14 @@ Fidelity Judge::fidelity() const {
   return out;
 }
 
+// How the student is run. Error{Usage} for a kv that is none, or where only fp32 is asked for.
+LoadOptions student_options(const VerifyOptions& options, Numerics numerics) {
+  const bool deployed = is_verified(options, Numerics::Deployed);
+  const std::optional<KvFormat> kv =
+      kv_format_of(options.kv.value_or(""), "--kv", deployed ? Numerics::Deployed : Numerics::Fp32);
+  return {.numerics = numerics, .kv = kv};
+}
+
 void add_note(const std::string& note, VerifyResults& results) {
   if (std::find(results.notes.begin(), results.notes.end(), note) == results.notes.end()) results.notes.push_back(note);
 }
@@ -270,8 +279,8 @@ void add_note(const std::string& note, VerifyResults& results) {
 std::string identity_of(const ModelFile& teacher, const ModelFile& student, const VerifyOptions& options,
                         const std::string& mode, const std::string& text_sha256) {
   return sha256(mode + ";" + std::to_string(options.context) + ";" + std::to_string(options.max_tokens) + ";" +
-                options.chat_template + ";" + text_sha256 + ";" + teacher.content_hash() + ";" +
-                student.content_hash());
+                options.kv.value_or("") + ";" + options.chat_template + ";" + text_sha256 + ";" +
+                teacher.content_hash() + ";" + student.content_hash());
 }
 
 Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics numerics,
@@ -279,7 +288,7 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
                   VerifyResults& results, const Progress& progress, const std::string& kept) {
   const char* stage = numerics == Numerics::Fp32 ? "verify fp32" : "verify deployed";
   report(progress, {.stage = stage, .unit = "tokens"});
-  Judge judge(teacher, student, numerics, threads);
+  Judge judge(teacher, student, student_options(options, numerics), threads);
   std::vector<AlignedText> documents;
   int64_t total = 0;
   TextReader reader(judge.teacher_tokenizer(), {.chat_template = options.chat_template});
@@ -331,6 +340,7 @@ Fidelity run_mode(const ModelFile& teacher, const ModelFile& student, Numerics n
   results.scored_tokens = judge.scored();
   results.skipped_tokens = judge.skipped();
   for (const std::string& note : judge.notes()) add_note(note, results);
+  if (numerics == Numerics::Deployed) results.kv_format = judge.kv_format();
   return judge.fidelity();
 }
 
@@ -373,7 +383,8 @@ std::vector<TaskComparison> verify_on_tasks(const ModelFile& teacher, const Mode
                                             const Progress& progress) {
   if (options.tasks.empty()) return {};
   const Numerics numerics = is_verified(options, Numerics::Deployed) ? Numerics::Deployed : Numerics::Fp32;
-  return compare_on_tasks(teacher, student, options.tasks, options.task_items, numerics, threads, progress);
+  return compare_on_tasks(teacher, student, options.tasks, options.task_items, student_options(options, numerics),
+                          threads, progress);
 }
 
 }  // namespace attar::runtime

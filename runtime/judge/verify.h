@@ -18,8 +18,9 @@ namespace attar::runtime {
 
 struct VerifyOptions {
   int64_t context = 512;
-  int64_t max_tokens = 0;         // of the text; 0: all
-  std::string numerics = "both";  // fp32, deployed or both
+  int64_t max_tokens = 0;           // of the text; 0: all
+  std::string numerics = "both";    // fp32, deployed or both
+  std::optional<std::string> kv{};  // of the student's deployed numbers: f16, int8
   std::string chat_template{};
   std::vector<std::string> tasks{};
   int64_t task_items = 0;  // of each task; 0: all
@@ -30,6 +31,7 @@ void visit_fields(VerifyOptions& o, Visitor&& field) {
         "window length in tokens; windows do not overlap, every position but the first is scored");
   field(o.max_tokens, "max_tokens", "score at most this many tokens of the text; 0 for all");
   field(o.numerics, "numerics", "fp32, deployed or both; gates judge deployed");
+  field(o.kv, "kv", "the student's keys and values in deployed numbers: f16 or int8; without it as its file plans");
   field(o.chat_template, "chat_template",
         "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "
         "zephyr; without it the teacher's own");
@@ -66,6 +68,7 @@ struct VerifyResults {
   int64_t context = 0;  // tokens of a window
   int64_t windows = 0, scored_tokens = 0;
   int64_t skipped_tokens = 0;  // positions whose tokenization differs between the vocabularies
+  std::string kv_format{};     // of the student's deployed numbers: "f16", "int8"
   std::optional<Fidelity> fp32, deployed;
   std::vector<TaskComparison> tasks{};  // what verify_on_tasks gives, where it was asked
   std::vector<std::string> notes{};     // fallbacks that the models took, one line each

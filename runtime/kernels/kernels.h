@@ -27,6 +27,7 @@ enum class TileFormat : uint8_t {
   F32,
   F16,
   BF16,
+  I8,  // codes alone: of keys and values
   Q4_0,
   Q4_1,
   Q4_K,
@@ -53,10 +54,10 @@ enum class TileFormat : uint8_t {
   IQ1_M,
   IQ1_S,
 };
-inline constexpr int kTileFormats = 28;
+inline constexpr int kTileFormats = 29;
 
 enum class CodeKind : uint8_t {
-  Plain,    // none: values of 16 or 32 bits
+  Plain,    // none: values of 8, 16 or 32 bits
   Numbers,  // whole numbers
   Indices,  // of 4 bits, into 16 numbers: the matrix's table
   Trits,    // -1, 0 or 1
@@ -107,6 +108,7 @@ constexpr TileTraits kTileTraits[kTileFormats] = {
     {{Plain, 32, 0, 0, 0}, {None, 0, false, false, 0, 0, 0, 0, 0}},                                 // F32
     {{Plain, 16, 0, 0, 0}, {None, 0, false, false, 0, 0, 0, 0, 0}},                                 // F16
     {{Plain, 16, 0, 0, 0}, {None, 0, false, false, 0, 0, 0, 0, 0}},                                 // BF16
+    {{Plain, 8, 0, 0, 0}, {None, 0, false, false, 0, 0, 0, 0, 0}},                                  // I8
     {{Numbers, 4, 0, 8, 15}, {F16, 1, false, false, 0, 0, 0, 0, 8}},                                // Q4_0
     {{Numbers, 4, 0, 0, 15}, {F16, 1, false, true, 0, 0, 0, 0, 8}},                                 // Q4_1
     {{Numbers, 4, 0, 0, 15}, {Multiples, 8, false, true, 8, 6, 1, 0, 8}},                           // Q4_K
@@ -231,7 +233,26 @@ struct PlainTiles {
   int64_t tile_bytes = 0;
   int64_t n_tiles = 0;
   int64_t depth = 0;                    // k: columns of weights, D of keys, positions of values
-  TileFormat format = TileFormat::F32;  // F32, F16 or BF16
+  TileFormat format = TileFormat::F32;  // F32, F16 or BF16; I8: codes alone, for weigh_codes
+  const void* next = nullptr;           // what is read after the tiles: brought nearer meanwhile, byte for byte
+};
+
+// What weigh_codes takes a code of 1 for: codes are widened from the top of their lanes. Whoever scales takes it out.
+inline constexpr float kCodeUnit = 16777216.0f;
+
+// A head of a query as int8: value = scale * code.
+struct HeadInfo {
+  float scale;
+  int32_t minus_128_sum;  // -128 * sum of the codes
+};
+
+// Keys of one head as int8 with a scale each.
+struct CodedKeys {
+  const int8_t* codes = nullptr;  // [tile][quad][16 positions][4 dims]
+  const float* scales = nullptr;  // [tile][16 positions]
+  int64_t n_tiles = 0;
+  int64_t n_quads = 0;         // ceil(D / 4)
+  const void* next = nullptr;  // as PlainTiles has it
 };
 
 struct Kernels {
@@ -261,9 +282,17 @@ struct Kernels {
   void (*softmax)(float* scores, int64_t begin, int64_t end, int64_t padded, float* max, float* sum);
   // total = a * total + b * part                                                            // (n)
   void (*blend)(float* total, float a, const float* part, float b, int64_t n);
-  void (*add)(float* x, const float* y, int64_t n);  // x += y
+  void (*add)(float* x, const float* y, int64_t n);       // x += y
+  void (*multiply)(float* x, const float* y, int64_t n);  // x *= y
   // Rounded to nearest even; beyond the largest f16 the largest f16.
   void (*to_f16)(const float* x, int64_t n, uint16_t* out);
+  // x (n) as int8 under one scale. Codes are written, zero beyond n, to a multiple of 16.
+  void (*quantize_head)(const float* x, int64_t n, int8_t* codes, HeadInfo* info);
+  // Keys against n_rows queries (n_rows, stride): each score is an integer sum times the two scales.
+  void (*score_codes)(const CodedKeys& keys, const int8_t* queries, int64_t stride, const HeadInfo* info,
+                      int64_t n_rows, const Output& scores);
+  // gemm_plain over tiles of int8 codes, each times kCodeUnit.
+  void (*weigh_codes)(const PlainTiles& tiles, const FloatRows& x, int64_t n_rows, const Output& out);
 };
 
 const Kernels& scalar_kernels();  // the reference: plain loops

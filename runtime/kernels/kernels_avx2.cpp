@@ -67,6 +67,14 @@ ATTAR_INLINE __m256 widen_bf16(__m128i bits) {
 ATTAR_INLINE Vec load_bf16(const uint8_t* p) {
   return {widen_bf16(load_half(p)), widen_bf16(load_half(p + 16))};
 }
+// 16 codes times 2^24: each goes to the highest byte of its lane, which is cheaper than to extend its sign.
+ATTAR_INLINE Vec load_i8(const uint8_t* p) {
+  const __m256i both = _mm256_broadcastsi128_si256(load_half(p));
+  const __m256i first =
+      _mm256_set_epi64x(0x0780808006808080, 0x0580808004808080, 0x0380808002808080, 0x0180808000808080);
+  const __m256i second = _mm256_or_si256(first, _mm256_set1_epi32(0x08000000));
+  return {_mm256_cvtepi32_ps(_mm256_shuffle_epi8(both, first)), _mm256_cvtepi32_ps(_mm256_shuffle_epi8(both, second))};
+}
 ATTAR_INLINE void store_f16(uint16_t* p, Vec v) {
   auto* to = reinterpret_cast<__m128i*>(p);
   _mm_storeu_si128(to, _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
@@ -263,6 +271,9 @@ ATTAR_INLINE PanelBytes with_magnitudes(__m256i a, __m256i b) {
 ATTAR_INLINE PanelBytes load_panel(const uint8_t* p) {
   return with_magnitudes(load_256(p), load_256(p + 32));
 }
+ATTAR_INLINE PanelBytes load_signed(const int8_t* p) {
+  return load_panel(reinterpret_cast<const uint8_t*>(p));
+}
 ATTAR_INLINE Ints panel_start(int32_t) {
   return {_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
@@ -351,6 +362,7 @@ ATTAR_INLINE int32_t store_codes(int8_t* p, Vec v) {
   return _mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 1);
 }
 
+#include "runtime/kernels/kernels_attention.inc"
 #include "runtime/kernels/kernels_codes.inc"
 #include "runtime/kernels/kernels_float.inc"
 

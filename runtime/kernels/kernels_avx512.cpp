@@ -54,6 +54,11 @@ ATTAR_INLINE Vec load_bf16(const uint8_t* p) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
+// 16 codes times 2^24, as the AVX2 kernels have them.
+ATTAR_INLINE Vec load_i8(const uint8_t* p) {
+  const __m512i codes = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_cvtepi32_ps(_mm512_slli_epi32(codes, 24));
+}
 ATTAR_INLINE void store_f16(uint16_t* p, Vec v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
@@ -253,6 +258,9 @@ ATTAR_INLINE void store_panel(uint8_t* p, Bytes v) {
 ATTAR_INLINE PanelBytes load_panel(const uint8_t* p) {
   return _mm512_loadu_si512(p);
 }
+ATTAR_INLINE PanelBytes load_signed(const int8_t* p) {
+  return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
+}
 ATTAR_INLINE Ints panel_start(int32_t minus_128_sums) {
   return _mm512_set1_epi32(minus_128_sums);
 }
@@ -267,6 +275,7 @@ ATTAR_INLINE int32_t store_codes(int8_t* p, Vec v) {
   return _mm512_reduce_add_epi32(rounded);
 }
 
+#include "runtime/kernels/kernels_attention.inc"
 #include "runtime/kernels/kernels_codes.inc"
 #include "runtime/kernels/kernels_float.inc"
 

@@ -46,25 +46,35 @@ void store(const float* sums, float* to, bool add) {
   for (int r = 0; r < kTileRows; ++r) to[r] = add ? to[r] + sums[r] : sums[r];
 }
 
+float largest_magnitude(const float* x, int64_t n) {
+  float largest = 0.0f;
+  for (int64_t i = 0; i < n; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    if (magnitude > largest || std::isnan(magnitude)) largest = magnitude;  // nothing is above NaN
+  }
+  return largest;
+}
+
+// The code of a value among others of which `largest` is the largest magnitude, and what a code of 1 is worth.
+int8_t quantized(float value, float largest) {
+  const bool usable = largest >= kLeastQuantized && largest <= kMostQuantized;
+  return static_cast<int8_t>(usable ? std::nearbyint(value * (127.0f / largest)) : 0.0f);
+}
+float scale_of(float largest) {
+  return largest < kLeastQuantized ? 0.0f : largest / 127.0f;  // NaN and infinity stay what they are
+}
+
 void quantize(const float* x, int64_t n, int8_t* codes, BlockInfo* blocks) {
   const int64_t n_blocks = (n + kBlock - 1) / kBlock;
   for (int64_t b = 0; b < n_blocks; ++b) {
     const int64_t used = std::min(kBlock, n - b * kBlock);
-    float largest = 0.0f;
-    for (int64_t i = 0; i < used; ++i) {
-      const float magnitude = std::fabs(x[b * kBlock + i]);
-      if (magnitude > largest || std::isnan(magnitude)) largest = magnitude;  // nothing is above NaN
-    }
-    const bool usable = largest >= kLeastQuantized && largest <= kMostQuantized;
-    const float inverse = usable ? 127.0f / largest : 0.0f;
+    const float largest = largest_magnitude(x + b * kBlock, used), scale = scale_of(largest);
     int32_t half[2] = {0, 0};
     for (int64_t i = 0; i < kBlock; ++i) {
-      const float scaled = usable && i < used ? x[b * kBlock + i] * inverse : 0.0f;
-      const auto code = static_cast<int32_t>(std::nearbyint(scaled));
-      codes[b * kBlock + i] = static_cast<int8_t>(code);
+      const int8_t code = i < used ? quantized(x[b * kBlock + i], largest) : int8_t{0};
+      codes[b * kBlock + i] = code;
       half[i / 16] += code;
     }
-    const float scale = largest < kLeastQuantized ? 0.0f : largest / 127.0f;  // NaN and infinity stay what they are
     blocks[b] = {.scale = scale,
                  .minus_128_sums = -128 * (half[0] + half[1]),
                  .scaled_sum = scale * static_cast<float>(half[0] + half[1]),
@@ -194,8 +204,36 @@ void add(float* x, const float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
+void multiply(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= y[i];
+}
+
 void to_f16(const float* x, int64_t n, uint16_t* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = f32_to_f16(std::clamp(x[i], -65504.0f, 65504.0f));
+}
+
+void quantize_head(const float* x, int64_t n, int8_t* codes, HeadInfo* info) {
+  const float largest = largest_magnitude(x, n);
+  int32_t total = 0;
+  for (int64_t i = 0; i < (n + kTileRows - 1) / kTileRows * kTileRows; ++i) {
+    codes[i] = i < n ? quantized(x[i], largest) : int8_t{0};
+    total += codes[i];
+  }
+  *info = {.scale = scale_of(largest), .minus_128_sum = -128 * total};
+}
+
+void score_codes(const CodedKeys& keys, const int8_t* queries, int64_t stride, const HeadInfo* info, int64_t n_rows,
+                 const Output& scores) {
+  for (int64_t position = 0; position < keys.n_tiles * kTileRows; ++position) {
+    const int8_t* key = keys.codes + position / kTileRows * keys.n_quads * 64 + position % kTileRows * 4;
+    for (int64_t row = 0; row < n_rows; ++row) {
+      int32_t sum = 0;
+      for (int64_t quad = 0; quad < keys.n_quads; ++quad)
+        sum += dot(key + quad * 64, queries + row * stride + quad * 4, 4);
+      scores.values[row * scores.stride + position] =
+          static_cast<float>(sum) * (keys.scales[position] * info[row].scale);
+    }
+  }
 }
 
 }  // namespace
@@ -215,7 +253,11 @@ const Kernels& scalar_kernels() {
                                 .softmax = softmax,
                                 .blend = blend,
                                 .add = add,
-                                .to_f16 = to_f16};
+                                .multiply = multiply,
+                                .to_f16 = to_f16,
+                                .quantize_head = quantize_head,
+                                .score_codes = score_codes,
+                                .weigh_codes = gemm_plain};
   return table;
 }
 

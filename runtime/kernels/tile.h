@@ -28,6 +28,7 @@ Word tile_word(const uint8_t* bytes, int64_t index) {
 // A plain value, number `index` of an array.
 inline float tile_value(const uint8_t* values, int64_t index, TileFormat format) {
   if (format == TileFormat::F32) return tile_word<float>(values, index);
+  if (format == TileFormat::I8) return static_cast<int8_t>(values[index]) * kCodeUnit;
   const auto bits = tile_word<uint16_t>(values, index);
   return format == TileFormat::F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }

@@ -10,9 +10,14 @@
 namespace attar::runtime {
 namespace {
 
+constexpr int64_t kStreamingColumns = 8;  // with so few, keys and values come from memory slower than they are used
+
 struct Scratch {
   float* scores;     // (columns, kScoreStride)
   float* queries;    // (columns, D)
+  int8_t* codes;     // (columns, padded D): the queries as int8, where the keys are; then what that leaves of them
+  HeadInfo* heads;   // (2 * columns), of the codes
+  float* rest;       // (columns, kScoreStride): scores of what is left
   float* part;       // (columns, padded D): one chunk's weighted values
   float* total;      // (columns, padded D)
   float* chunk_max;  // (columns), of one chunk
@@ -25,6 +30,10 @@ int64_t padded(int64_t head_dim) {
   return (head_dim + kTileRows - 1) / kTileRows * kTileRows;
 }
 
+int64_t head_dim_of(const AttentionTask& task) {
+  return task.cache->layout.layers[static_cast<size_t>(task.layer)].head_dim;
+}
+
 Scratch cut(float* memory, int64_t columns, int64_t head_dim) {
   Scratch s{};
   s.scores = memory;
@@ -35,6 +44,9 @@ Scratch cut(float* memory, int64_t columns, int64_t head_dim) {
   s.chunk_sum = s.chunk_max + columns;
   s.max = s.chunk_sum + columns;
   s.sum = s.max + columns;
+  s.heads = reinterpret_cast<HeadInfo*>(s.sum + columns);
+  s.rest = reinterpret_cast<float*>(s.heads + 2 * columns);
+  s.codes = reinterpret_cast<int8_t*>(s.rest + columns * kScoreStride);
   return s;
 }
 
@@ -77,38 +89,85 @@ void merge(const Kernels& kernels, const Scratch& s, int64_t columns, int64_t wi
   }
 }
 
-void attend_chunk(const Kernels& kernels, const AttentionTask& task, const Scratch& s, int64_t chunk) {
-  const int64_t base = chunk * kChunkTokens, columns = task.n_rows * task.group;
+// What is in sight of a task's rows in a chunk: positions [begin, end), begin a multiple of 16.
+struct Sight {
+  int64_t begin, end;
+  int64_t tiles() const { return (end - begin + kTileRows - 1) / kTileRows; }
+};
+Sight sight_of(const AttentionTask& task, int64_t chunk) {
+  const int64_t base = chunk * kChunkTokens;
   const int64_t lowest = std::max(first_visible(task, task.first_position) - base, int64_t{0});
-  const int64_t highest = std::min(task.first_position + task.n_rows - base, kChunkTokens);
-  const int64_t first_tile = lowest / kTileRows, begin = first_tile * kTileRows;
+  return {lowest / kTileRows * kTileRows, std::min(task.first_position + task.n_rows - base, kChunkTokens)};
+}
 
+// -> scores (columns, kScoreStride), from sight.begin on
+void score_keys(const Kernels& kernels, const AttentionTask& task, const Scratch& s, int64_t chunk, Sight sight,
+                const void* next) {
+  const int64_t columns = task.n_rows * task.group, tile = sight.begin / kTileRows;
+  const Output scores = {.values = s.scores + sight.begin, .stride = kScoreStride};
+  if (task.cache->layout.coded()) {
+    CodedKeys keys = task.cache->coded_keys(task.layer, task.kv_head, chunk);
+    keys.codes += tile * keys.n_quads * 4 * kTileRows;
+    keys.scales += sight.begin;
+    keys.n_tiles = sight.tiles();
+    keys.next = next;
+    const int64_t width = padded(head_dim_of(task));
+    kernels.score_codes(keys, s.codes, width, s.heads, columns, scores);
+    kernels.score_codes(keys, s.codes + columns * width, width, s.heads + columns, columns,
+                        {.values = s.rest, .stride = kScoreStride});
+    for (int64_t c = 0; c < columns; ++c)
+      kernels.add(scores.values + c * kScoreStride, s.rest + c * kScoreStride, keys.n_tiles * kTileRows);
+    return;
+  }
   PlainTiles keys = task.cache->keys(task.layer, task.kv_head, chunk);
-  const int64_t head_dim = keys.depth, width = padded(head_dim);
-  keys.data = static_cast<const std::byte*>(keys.data) + first_tile * keys.tile_bytes;
-  keys.n_tiles = (highest + kTileRows - 1) / kTileRows - first_tile;
-  float* scores = s.scores + begin;
-  kernels.gemm_plain(keys, {s.queries, head_dim}, columns, {.values = scores, .stride = kScoreStride});
-  normalize(kernels, task, s, base + begin, keys.n_tiles * kTileRows, scores);
+  keys.data = static_cast<const std::byte*>(keys.data) + tile * keys.tile_bytes;
+  keys.n_tiles = sight.tiles();
+  keys.next = next;
+  kernels.gemm_plain(keys, {s.queries, keys.depth}, columns, scores);
+}
 
+// One chunk's weighted values. `next`: what the thread reads after them, or nullptr.
+void attend_chunk(const Kernels& kernels, const AttentionTask& task, const Scratch& s, int64_t chunk,
+                  const void* next) {
+  const int64_t columns = task.n_rows * task.group;
+  const bool coded = task.cache->layout.coded(), streams = columns <= kStreamingColumns;
+  const Sight sight = sight_of(task, chunk);
   PlainTiles values = task.cache->values(task.layer, task.kv_head, chunk);
-  const int64_t position_bytes = values.tile_bytes / kChunkTokens;
-  values.data = static_cast<const std::byte*>(values.data) + begin * position_bytes;
-  values.depth = highest - begin;
-  kernels.gemm_plain(values, {scores, kScoreStride}, columns, {.values = s.part, .stride = width});
+  values.data = static_cast<const std::byte*>(values.data) + sight.begin * (values.tile_bytes / kChunkTokens);
+  values.depth = sight.end - sight.begin;
+  score_keys(kernels, task, s, chunk, sight, streams ? values.data : nullptr);
+  float* scores = s.scores + sight.begin;
+  normalize(kernels, task, s, chunk * kChunkTokens + sight.begin, sight.tiles() * kTileRows, scores);
+  values.next = streams ? next : nullptr;
+  const FloatRows weights = {scores, kScoreStride};
+  const Output part = {.values = s.part, .stride = padded(head_dim_of(task))};
+  if (!coded) return kernels.gemm_plain(values, weights, columns, part);
+  const float* scales = task.cache->value_scales(task.layer, task.kv_head, chunk) + sight.begin;
+  for (int64_t c = 0; c < columns; ++c) kernels.multiply(scores + c * kScoreStride, scales, values.depth);
+  kernels.weigh_codes(values, weights, columns, part);
 }
 
-int64_t head_dim_of(const AttentionTask& task) {
-  return task.cache->layout.layers[static_cast<size_t>(task.layer)].head_dim;
+// A query as int8 codes and, in a second row, the codes of what those leave of it: together some 15 bits, so that all
+// that is lost of a score is what the key has lost.
+void quantize_query(const Kernels& kernels, const Scratch& s, int64_t column, int64_t columns, int64_t head_dim) {
+  float* query = s.queries + column * head_dim;
+  const float unmixed = mix_head(query, head_dim) ? 1.0f / static_cast<float>(head_dim) : 1.0f;
+  for (int64_t row = column; row < 2 * columns; row += columns) {
+    int8_t* codes = s.codes + row * padded(head_dim);
+    kernels.quantize_head(query, head_dim, codes, &s.heads[row]);
+    for (int64_t d = 0; d < head_dim; ++d) query[d] -= s.heads[row].scale * static_cast<float>(codes[d]);
+    s.heads[row].scale *= unmixed;
+  }
 }
 
-Scratch begin(const AttentionTask& task, float* scratch) {
+Scratch begin(const Kernels& kernels, const AttentionTask& task, float* scratch) {
   const int64_t head_dim = head_dim_of(task), columns = task.n_rows * task.group;
   const Scratch s = cut(scratch, columns, head_dim);
   for (int64_t row = 0; row < task.n_rows; ++row)
     std::memcpy(s.queries + row * task.group * head_dim, task.queries + row * task.stride,
                 sizeof(float) * static_cast<size_t>(task.group * head_dim));
-  std::fill_n(s.sum, columns, 0.0f);
+  if (task.cache->layout.coded())
+    for (int64_t c = 0; c < columns; ++c) quantize_query(kernels, s, c, columns, head_dim);
   return s;
 }
 
@@ -116,8 +175,10 @@ void finish(const AttentionTask& task, const Scratch& s) {
   const int64_t head_dim = head_dim_of(task), width = padded(head_dim);
   for (int64_t column = 0; column < task.n_rows * task.group; ++column) {
     float* out = task.out + column / task.group * task.stride + column % task.group * head_dim;
-    const float inverse = 1.0f / s.sum[column];
-    for (int64_t d = 0; d < head_dim; ++d) out[d] = s.total[column * width + d] * inverse;
+    float* total = s.total + column * width;
+    float inverse = 1.0f / s.sum[column];
+    if (task.cache->layout.coded() && mix_head(total, head_dim)) inverse /= static_cast<float>(head_dim);
+    for (int64_t d = 0; d < head_dim; ++d) out[d] = total[d] * inverse;
   }
 }
 
@@ -129,10 +190,16 @@ Scratch with_part(Scratch s, const AttentionTask& task, float* part) {
   return s;
 }
 
+// The keys of a chunk, which are read behind the values of the one before; nullptr behind the last.
+const void* next_keys(const AttentionTask& task, int64_t chunk, int64_t last) {
+  return chunk < last ? task.cache->keys(task.layer, task.kv_head, chunk + 1).data : nullptr;
+}
+
 }  // namespace
 
 int64_t attention_scratch_floats(int64_t group, int64_t head_dim) {
-  return kQueryRows * group * (kScoreStride + 3 * padded(head_dim) + 4);
+  static_assert(sizeof(HeadInfo) == 2 * sizeof(float));
+  return kQueryRows * group * (2 * kScoreStride + 3 * padded(head_dim) + 4 + 4 + padded(head_dim) / 2);
 }
 
 ChunkRange chunks_of(const AttentionTask& task) {
@@ -141,29 +208,35 @@ ChunkRange chunks_of(const AttentionTask& task) {
 }
 
 void attend(const Kernels& kernels, const AttentionTask& task, float* scratch) {
-  const Scratch s = begin(task, scratch);
+  const Scratch s = begin(kernels, task, scratch);
+  const int64_t columns = task.n_rows * task.group;
   const ChunkRange chunks = chunks_of(task);
+  std::fill_n(s.sum, columns, 0.0f);
   for (int64_t chunk = chunks.first; chunk <= chunks.last; ++chunk) {
-    attend_chunk(kernels, task, s, chunk);
-    merge(kernels, s, task.n_rows * task.group, padded(head_dim_of(task)));
+    attend_chunk(kernels, task, s, chunk, next_keys(task, chunk, chunks.last));
+    merge(kernels, s, columns, padded(head_dim_of(task)));
   }
   finish(task, s);
 }
 
-int64_t part_floats(int64_t group, int64_t head_dim) {
-  return (group * (padded(head_dim) + 2) + kTileRows - 1) / kTileRows * kTileRows;
+int64_t part_floats(int64_t columns, int64_t head_dim) {
+  return (columns * (padded(head_dim) + 2) + kTileRows - 1) / kTileRows * kTileRows;
 }
 
-void attend_part(const Kernels& kernels, const AttentionTask& task, int64_t chunk, float* scratch, float* part) {
-  attend_chunk(kernels, task, with_part(begin(task, scratch), task, part), chunk);
+void attend_parts(const Kernels& kernels, const AttentionTask& task, ChunkRange chunks, float* scratch, float* parts) {
+  const Scratch s = begin(kernels, task, scratch);
+  const int64_t floats = part_floats(task.n_rows * task.group, head_dim_of(task));
+  for (int64_t chunk = chunks.first; chunk <= chunks.last; ++chunk, parts += floats)
+    attend_chunk(kernels, task, with_part(s, task, parts), chunk, next_keys(task, chunk, chunks.last));
 }
 
 void merge_parts(const Kernels& kernels, const AttentionTask& task, float* scratch, float* parts) {
-  const Scratch s = begin(task, scratch);
+  const int64_t columns = task.n_rows * task.group, head_dim = head_dim_of(task);
+  const Scratch s = cut(scratch, columns, head_dim);
   const ChunkRange chunks = chunks_of(task);
+  std::fill_n(s.sum, columns, 0.0f);
   for (int64_t i = 0; i <= chunks.last - chunks.first; ++i)
-    merge(kernels, with_part(s, task, parts + i * part_floats(task.group, head_dim_of(task))), task.group,
-          padded(head_dim_of(task)));
+    merge(kernels, with_part(s, task, parts + i * part_floats(columns, head_dim)), columns, padded(head_dim));
   finish(task, s);
 }
 

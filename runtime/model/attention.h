@@ -27,14 +27,14 @@ int64_t attention_scratch_floats(int64_t group, int64_t head_dim);
 
 void attend(const Kernels& kernels, const AttentionTask& task, float* scratch);
 
-// The same for one row, its chunks of keys shared out between threads: every chunk of [first, last] by attend_part()
-// into its part, then, when all are done, merge_parts(). To the bit what attend() gives.
+// The same with its chunks of keys shared out between threads: every chunk of chunks_of() by attend_parts() into its
+// part, then, when all are done, merge_parts(). To the bit what attend() gives.
 struct ChunkRange {
   int64_t first, last;
 };
 ChunkRange chunks_of(const AttentionTask& task);
-int64_t part_floats(int64_t group, int64_t head_dim);
-void attend_part(const Kernels& kernels, const AttentionTask& task, int64_t chunk, float* scratch, float* part);
+int64_t part_floats(int64_t columns, int64_t head_dim);  // of one chunk; columns: rows * group
+void attend_parts(const Kernels& kernels, const AttentionTask& task, ChunkRange chunks, float* scratch, float* parts);
 void merge_parts(const Kernels& kernels, const AttentionTask& task, float* scratch, float* parts);
 
 }  // namespace attar::runtime

@@ -194,6 +194,9 @@ const Tokenizer& Model::tokenizer() const {
 Numerics Model::numerics() const {
   return weights_->numerics;
 }
+KvFormat Model::kv_format() const {
+  return weights_->kv;
+}
 const std::string& Model::source() const {
   return weights_->source;
 }

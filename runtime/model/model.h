@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,6 +23,7 @@ namespace attar::runtime {
 struct LoadOptions {
   Numerics numerics = Numerics::Deployed;
   Isa isa = cpu_features().best_isa();
+  std::optional<KvFormat> kv{};  // of Deployed; nothing: what the file plans, else F16
 };
 
 class Model {
@@ -35,6 +37,7 @@ class Model {
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
   Numerics numerics() const;
+  KvFormat kv_format() const;                     // of keys and values, in Deployed
   const std::string& source() const;              // what the user named
   uint64_t file_bytes() const;                    // of the file that was loaded
   const std::vector<std::string>& notes() const;  // fallbacks taken, one line each

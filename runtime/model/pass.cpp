@@ -8,6 +8,8 @@
 
 namespace attar::runtime {
 
+static constexpr int64_t kFarChunks = 2;  // that a thread takes at once, when several rows make that work enough
+
 void Pass::find_sequences() {
   positions_.resize(rows_.size());
   for (int64_t row = 0; row < n_rows_; ++row) {
@@ -181,7 +183,15 @@ AttentionTask Pass::attention_task(int64_t layer, const QueryBlock& block, int64
           .stride = b_.query.stride};
 }
 
-// One row far into its sequence: heads times chunks of keys are shared out, then merged.
+void Pass::Thread::place_all(int64_t layer) {
+  const int64_t kv_heads = pass.config_.layers[static_cast<size_t>(layer)].n_kv_heads;
+  share(pass.n_rows_ * kv_heads, alone() ? 1 : 4 * kv_heads, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
+  });
+  meet();
+}
+
+// A few rows far into their sequence: heads times chunks of keys are shared out, then merged.
 void Pass::Thread::attend_far(int64_t layer) {
   const int64_t kv_heads = pass.config_.layers[static_cast<size_t>(layer)].n_kv_heads;
   const QueryBlock& block = pass.blocks_[0];
@@ -190,16 +200,16 @@ void Pass::Thread::attend_far(int64_t layer) {
   const ChunkRange chunks = chunks_of(first_head);
   const int64_t n_chunks = chunks.last - chunks.first + 1;
   const int64_t head_dim = pass.config_.layers[static_cast<size_t>(layer)].head_dim;
-  const int64_t floats = part_floats(first_head.group, head_dim);
+  const int64_t floats = part_floats(block.n_rows * first_head.group, head_dim);
   float* parts = pass.b_.parts.as<float>();
-  share(kv_heads, 1, [&](int64_t first, int64_t last) {
-    for (int64_t head = first; head < last; ++head) place_heads(layer, 0, head);
-  });
-  meet();
-  share(kv_heads * n_chunks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i)
-      attend_part(pass.kernels_, pass.attention_task(layer, block, i / n_chunks), chunks.first + i % n_chunks, memory,
-                  parts + i * floats);
+  place_all(layer);
+  share(kv_heads * n_chunks, kFarChunks, [&](int64_t first, int64_t last) {
+    for (int64_t i = first, end; i < last; i = end) {  // the chunks of one head
+      const int64_t head = i / n_chunks;
+      end = std::min(last, (head + 1) * n_chunks);
+      attend_parts(pass.kernels_, pass.attention_task(layer, block, head),
+                   {chunks.first + i % n_chunks, chunks.first + (end - 1) % n_chunks}, memory, parts + i * floats);
+    }
   });
   meet();
   share(kv_heads, 1, [&](int64_t first, int64_t last) {
@@ -212,12 +222,7 @@ void Pass::Thread::attend_far(int64_t layer) {
 // One unit a (block of rows, key/value head).
 void Pass::Thread::attend_near(int64_t layer) {
   const int64_t kv_heads = pass.config_.layers[static_cast<size_t>(layer)].n_kv_heads;
-  if (!alone()) {
-    share(pass.n_rows_ * kv_heads, 4 * kv_heads, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
-    });
-    meet();
-  }
+  if (!alone()) place_all(layer);
   share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       if (alone()) place_heads(layer, 0, i);  // the only row: nobody else waits for this head

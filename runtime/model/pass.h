@@ -53,8 +53,8 @@ class Pass {
     find_sequences();
     for (int64_t row = 0; row < n_rows_; ++row)
       if (rows_[static_cast<size_t>(row)].wants_logits) asked_.push_back(row);
-    far_ = n_rows_ == 1 && threads_.size() > 1 && positions_[0] >= 2 * kChunkTokens;
-    if (far_) b_.reserve_parts(model, positions_[0]);
+    far_ = blocks_.size() == 1 && threads_.size() > 1 && positions_[0] >= 2 * kChunkTokens;
+    if (far_) b_.reserve_parts(model, n_rows_, positions_.back());
   }
 
   void run() {
@@ -77,6 +77,7 @@ class Pass {
     void feed_forward(int64_t layer);
     void finish();
     void place_heads(int64_t layer, int64_t row, int64_t kv_head);
+    void place_all(int64_t layer);
     void attend_near(int64_t layer);
     void attend_far(int64_t layer);
     void norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm, Inputs& inputs,
@@ -107,7 +108,7 @@ class Pass {
   int64_t width_;
   float epsilon_;
   int64_t first_asked_;
-  bool far_ = false;  // one row whose attention is worth sharing out by chunks of keys
+  bool far_ = false;  // few rows whose attention is worth sharing out by chunks of keys
   std::vector<int64_t> asked_;
   std::vector<Sequence> sequences_;
   std::vector<QueryBlock> blocks_;

@@ -31,6 +31,7 @@ struct Model::Weights {
         file_bytes(file.size_bytes()),
         tokenizer(file.tokenizer(), file.source()),
         numerics(options.numerics),
+        kv(options.kv.value_or(file.config().kv)),
         kernels(&kernels_for(options.isa)) {}
 
   // Row `token` of the embedding, as the file has it. -> (C)
@@ -44,6 +45,7 @@ struct Model::Weights {
   uint64_t file_bytes;
   Tokenizer tokenizer;
   Numerics numerics;
+  KvFormat kv;
   const Kernels* kernels;
   std::vector<LayerWeights> layers;
   Matrix embedding;  // (V, C); empty when the head is it

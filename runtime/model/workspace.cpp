@@ -69,7 +69,7 @@ Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
     s.inputs.resize(1, w.input);
     s.panels = AlignedBuffer(static_cast<size_t>(w.panel_bytes * tiles));
     s.attention = AlignedBuffer(static_cast<size_t>(w.attention_floats) * sizeof(float));
-    s.halves.resize(static_cast<size_t>(2 * w.head_dim));
+    s.halves.resize(static_cast<size_t>(3 * padded(w.head_dim, kTileRows)));
   }
 }
 
@@ -96,13 +96,14 @@ void Workspace::Buffers::reserve(const Model& model, int64_t wanted) {
   rows = wanted;
 }
 
-// For a row at `position`; grows by doubling.
-void Workspace::Buffers::reserve_parts(const Model& model, int64_t position) {
+// For rows up to `last_position`; grows by doubling.
+void Workspace::Buffers::reserve_parts(const Model& model, int64_t n_rows, int64_t last_position) {
   int64_t floats = 0;
   for (const LayerConfig& layer : model.config().layers)
     if (layer.n_kv_heads > 0)
-      floats = std::max(floats, layer.n_kv_heads * part_floats(layer.n_heads / layer.n_kv_heads, layer.head_dim));
-  const auto needed = static_cast<size_t>((position / kChunkTokens + 1) * floats) * sizeof(float);
+      floats =
+          std::max(floats, layer.n_kv_heads * part_floats(n_rows * (layer.n_heads / layer.n_kv_heads), layer.head_dim));
+  const auto needed = static_cast<size_t>((last_position / kChunkTokens + 1) * floats) * sizeof(float);
   if (parts.size_bytes() < needed) parts = AlignedBuffer(2 * needed);
 }
 

@@ -44,7 +44,7 @@ struct ThreadScratch {
 struct Workspace::Buffers {
   Buffers(const Model& model, ThreadPool& pool);
   void reserve(const Model& model, int64_t rows);
-  void reserve_parts(const Model& model, int64_t position);
+  void reserve_parts(const Model& model, int64_t n_rows, int64_t last_position);
   void reserve_outputs(int64_t asked);
   std::span<const float> answer(RowBuffer& values, int64_t row, int64_t columns) const;  // a row of logits or hidden
 
@@ -61,7 +61,7 @@ struct Workspace::Buffers {
   Inputs inputs;                          // (rows, widest input)
   std::vector<RowBuffer> cosines, sines;  // one a rope table: (rows, D/2)
   RowBuffer logits, hidden;               // (asked, V), (asked, C)
-  AlignedBuffer parts;                    // of one row's attention: [kv head][chunk][part_floats]
+  AlignedBuffer parts;                    // of far attention: [kv head][chunk][part_floats]
   std::vector<ThreadScratch> scratch;
   std::vector<std::atomic<int64_t>> tickets;  // one a phase of a pass
 };

@@ -50,13 +50,6 @@ class TextStream {
   std::string pending_;
 };
 
-void prefill(const Model& model, KvCache& cache, std::span<const int32_t> tokens, Workspace& work,
-             const Progress& progress) {
-  std::vector<Row> rows;
-  for (size_t i = 0; i < tokens.size(); ++i) rows.push_back({&cache, tokens[i], i + 1 == tokens.size()});
-  forward(model, rows, work, progress);
-}
-
 // One sequence of a batch while it is being written.
 struct Writer {
   size_t index;
@@ -102,17 +95,50 @@ struct Continuation::State {
   KvCache& cache;
   Workspace& work;
   GenerateOptions options;
-  std::vector<int32_t> history;  // prompt and what was written
+  const size_t prompt_tokens;
+  std::vector<int32_t> history;  // prompt and what was drawn
   std::vector<int32_t> unread;   // the end of the history, which the model has not seen
+  size_t given = 0;              // of the history: prompt and what was written
   TextStream stream{options.stop};
+  GuessLength looking{options.lookup}, drafting{options.draft != nullptr ? kDraftGuesses : 0};
+  GuessLength* guessing = &looking;  // who made the last guesses
   Generated out{{}, {}, StopReason::MaxTokens};
   bool long_enough = false, ended = false;
 
-  // The next token, drawn from the logits of the last pass.
-  int32_t draw() const {
-    const std::span<const float> logits = work.logits(0);
-    const double lse = finite_log_sum_exp(model, logits);
-    return sample(logits, lse, history, options.sampling, {options.seed, 0, history.size()}).token;
+  // Tokens that may come next, no more than there is room for.
+  std::vector<int32_t> guess(const Progress& progress) {
+    const int64_t room = std::min(model.config().context_length - static_cast<int64_t>(history.size()),
+                                  options.max_tokens - static_cast<int64_t>(out.tokens.size()) - 1);
+    guessing = &looking;
+    std::vector<int32_t> found = looked_up(history, std::min(looking.next(), room));
+    if (!found.empty() || options.draft == nullptr) return found;
+    guessing = &drafting;
+    return options.draft->guess(history, std::min(drafting.next(), room), options.sampling, options.seed, progress);
+  }
+
+  // Reads what is unread with some guesses behind it, and draws: one token, and as many more as guesses held.
+  void draw(const Progress& progress) {
+    const std::vector<int32_t> guessed = guess(progress);
+    std::vector<Row> rows;
+    for (const int32_t token : unread) rows.push_back({&cache, token, false});
+    rows.back().wants_logits = true;
+    for (const int32_t token : guessed) rows.push_back({&cache, token, true});
+    forward(model, rows, work, progress);
+    int64_t accepted = 0;
+    for (size_t row = 0; row <= guessed.size(); ++row) {
+      const std::span<const float> logits = work.logits(static_cast<int64_t>(row));
+      const double lse = finite_log_sum_exp(model, logits);
+      const int32_t token = sample(logits, lse, history, options.sampling, {options.seed, 0, history.size()}).token;
+      history.push_back(token);
+      if (row == guessed.size() || token != guessed[row] || model.tokenizer().ends_generation(token)) break;
+      ++accepted;
+    }
+    unread.assign(1, history.back());
+    cache.truncate(static_cast<int64_t>(history.size()) - 1);
+    guessing->saw(static_cast<int64_t>(guessed.size()), accepted);
+    ++out.speculation.passes;
+    out.speculation.guessed += static_cast<int64_t>(guessed.size());
+    out.speculation.accepted += accepted;
   }
   std::string show(const std::string& bytes) {
     std::string text = replace_invalid_utf8(bytes);
@@ -135,32 +161,39 @@ Continuation::Continuation(const Model& model, KvCache& cache, std::span<const i
                       std::to_string(prompt.size()));
   if (options.max_tokens < 0)
     throw usage_error("max_tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
+  if (options.lookup < 0 || options.lookup > kMostGuesses)
+    throw usage_error("lookup", "is out of range", "0 to " + std::to_string(kMostGuesses),
+                      std::to_string(options.lookup));
   state_.reset(new State{model,
                          cache,
                          work,
                          std::move(options),
+                         prompt.size(),
                          {prompt.begin(), prompt.end()},
-                         {prompt.begin() + static_cast<std::ptrdiff_t>(held), prompt.end()}});
+                         {prompt.begin() + static_cast<std::ptrdiff_t>(held), prompt.end()},
+                         prompt.size()});
   state_->ended = state_->options.max_tokens == 0;
 }
-Continuation::~Continuation() = default;
+
+Continuation::~Continuation() {
+  if (state_) state_->cache.truncate(static_cast<int64_t>(state_->given));  // not what was drawn and never written
+}
 
 std::optional<std::string> Continuation::next(const Progress& progress) {
   State& s = *state_;
   if (s.ended) return std::nullopt;
   if (s.long_enough) return s.end(s.out.reason, s.stream.rest());
   const FloatEnvironment floats;
-  prefill(s.model, s.cache, s.unread, s.work, progress);
+  if (s.given == s.history.size()) s.draw(progress);
   const Tokenizer& tokenizer = s.model.tokenizer();
-  const int32_t token = s.draw();
+  const int32_t token = s.history[s.given];
   if (tokenizer.ends_generation(token)) return s.end(StopReason::EndOfText, s.stream.rest());
   s.out.tokens.push_back(token);
-  s.history.push_back(token);
-  s.unread.assign(1, token);
+  const auto read = static_cast<int64_t>(s.given++);  // by the model, for this token
   std::string ready;
   if (s.stream.add(tokenizer.is_control(token) ? std::string() : tokenizer.token_bytes(token), ready))
     return s.end(StopReason::StopString, ready);
-  const bool full = s.cache.length_tokens() >= s.model.config().context_length;
+  const bool full = read >= s.model.config().context_length;
   const bool enough = static_cast<int64_t>(s.out.tokens.size()) >= s.options.max_tokens;
   s.long_enough = full || enough;
   if (full && !enough) s.out.reason = StopReason::ContextFull;

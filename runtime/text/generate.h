@@ -13,6 +13,7 @@
 #include "runtime/judge/score.h"
 #include "runtime/model/model.h"
 #include "runtime/text/sampler.h"
+#include "runtime/text/speculation.h"
 
 namespace attar::runtime {
 
@@ -21,11 +22,16 @@ struct GenerateOptions {
   SampleOptions sampling;
   uint64_t seed = 0;
   std::vector<std::string> stop;  // cut before the first occurrence; may cross tokens and UTF-8 borders
+  int64_t lookup = 0;             // most tokens guessed at once from the text so far; 0: none
+  Draft* draft = nullptr;         // guesses where nothing is looked up; must outlive the text
 };
 template <class Visitor>
 void visit_fields(GenerateOptions& o, Visitor&& field) {  // the seed is of the whole call
   field(o.max_tokens, "max_tokens", "most tokens of an answer");
   field(o.stop, "stop", "end before one of these texts");
+  field(o.lookup, "lookup",
+        "guess up to so many tokens at once from what the text so far says in such a place, and keep those that the "
+        "model would have written: the same text sooner, where it quotes or repeats; 0 for off");
   visit_fields(o.sampling, field);
 }
 
@@ -36,10 +42,12 @@ struct Generated {
   std::vector<int32_t> tokens;
   std::string text;  // whole UTF-8 sequences only
   StopReason reason;
+  Speculation speculation{};
 };
 
 // One continuation of `prompt`, piece by piece. The cache may hold the first tokens of the prompt already: the text is
-// the same either way. Model, cache and workspace must outlive it.
+// the same either way. Model, cache and workspace must outlive it; afterwards the cache holds no more than prompt and
+// text.
 class Continuation {
  public:
   // Error{Usage}: the cache holds all of the prompt.

@@ -126,6 +126,49 @@ static int says_why_it_stopped(attar_model* model) {
   return 0;
 }
 
+/* The same text with guesses of two kinds and without; int8 keys and values. */
+static int opens_as_told(const char* path, const char* other_vocabulary) {
+  attar_open_options options;
+  CHECK(attar_init_open_options(&options, sizeof options) == ATTAR_OK && options.size_bytes == sizeof options);
+  CHECK(attar_init_open_options(&options, 8) == ATTAR_BAD_ARGUMENT);
+  CHECK(attar_init_open_options(&options, sizeof options) == ATTAR_OK);
+  options.kv = "int8";
+  options.threads = 2;
+  attar_model* plain = attar_open_with(path, &options);
+  options.draft = path;
+  attar_model* guessing = attar_open_with(path, &options);
+  CHECK(plain != NULL && guessing != NULL);
+  attar_generate_options how;
+  CHECK(attar_init_options(&how, sizeof how) == ATTAR_OK);
+  how.max_tokens = 20;
+  struct collected expected = {.calls_left = 1000}, drafted = {.calls_left = 1000}, looked_up = {.calls_left = 1000};
+  attar_generated generated = {.size_bytes = sizeof generated};
+  CHECK(attar_generate(plain, "the cat", &how, collect, &expected, &generated) == ATTAR_OK);
+  CHECK(generated.guessed_tokens == 0 && generated.passes >= generated.generated_tokens);
+  CHECK(attar_generate(guessing, "the cat", &how, collect, &drafted, &generated) == ATTAR_OK);
+  CHECK(generated.accepted_tokens > 0 && generated.passes < generated.generated_tokens);
+  how.lookup = 8;
+  CHECK(attar_generate(plain, "the cat", &how, collect, &looked_up, &generated) == ATTAR_OK);
+  CHECK(expected.size > 0 && drafted.size == expected.size && looked_up.size == expected.size);
+  CHECK(memcmp(expected.text, drafted.text, expected.size) == 0);
+  CHECK(memcmp(expected.text, looked_up.text, expected.size) == 0);
+  how.lookup = -1;
+  CHECK(attar_generate(plain, "the cat", &how, NULL, NULL, NULL) == ATTAR_BAD_ARGUMENT);
+  attar_free(plain);
+  attar_free(guessing);
+  options.draft = other_vocabulary;
+  CHECK(attar_open_with(path, &options) == NULL && strstr(attar_last_error(), "another vocabulary") != NULL);
+  options.draft = NULL;
+  options.kv = "int4";
+  CHECK(attar_open_with(path, &options) == NULL && strstr(attar_last_error(), "f16 or int8") != NULL);
+  options.kv = "int8";
+  options.fp32 = 1;
+  CHECK(attar_open_with(path, &options) == NULL && attar_last_code() == ATTAR_BAD_ARGUMENT);
+  options.size_bytes = 3;
+  CHECK(attar_open_with(path, &options) == NULL && strstr(attar_last_error(), "size_bytes") != NULL);
+  return 0;
+}
+
 static int shows_notes(attar_model* model, const char* noted) {
   CHECK(attar_note_count(model) == 0 && attar_note(model, 0) == NULL);
   CHECK(attar_note_count(NULL) == 0 && attar_note(NULL, 0) == NULL);
@@ -147,6 +190,7 @@ int main(int argc, char** argv) {
   CHECK(checks_sizes(model) == 0);
   CHECK(says_why_it_stopped(model) == 0);
   CHECK(shows_notes(model, argv[2]) == 0);
+  CHECK(opens_as_told(argv[1], argv[2]) == 0);
 
   attar_generate_options options;
   CHECK(attar_init_options(&options, sizeof options) == ATTAR_OK);

@@ -76,7 +76,7 @@ void check_evaluation(const std::vector<std::string>& data, const EvalOptions& o
   if (data.empty() && options.tasks.empty())
     throw usage_error("attar eval", "needs something to evaluate on", "--data TEXT or --tasks FILE.jsonl");
   if (options.limit < 0) throw usage_error("--limit", "is negative", "at least 0", std::to_string(options.limit));
-  numerics_of(options.numerics, "--numerics");
+  kv_format_of(options.kv, "--kv", numerics_of(options.numerics, "--numerics"));
 }
 
 std::string eval_document(const std::string& name, const ModelFile& file, const std::vector<std::string>& data,
@@ -85,7 +85,9 @@ std::string eval_document(const std::string& name, const ModelFile& file, const 
   const int64_t longest = file.config().context_length;
   if (!data.empty() && (options.context < 2 || options.context > longest))
     throw usage_error("--context", "is impossible", "2 to " + std::to_string(longest), std::to_string(options.context));
-  const Model model = Model::load(file, {.numerics = numerics_of(options.numerics, "--numerics")}, threads);
+  const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  const Model model =
+      Model::load(file, {.numerics = numerics, .kv = kv_format_of(options.kv, "--kv", numerics)}, threads);
   Workspace work(model, threads);
   Json json = {{"schema_version", 1}, {"model", name}, {"numerics", options.numerics}};
   if (!data.empty()) json["text"] = text_json(model, data, options, work, progress);

@@ -11,12 +11,14 @@
 #include "runtime/base/host/thread_pool.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/numerics.h"
 
 namespace attar::runtime {
 
 struct EvalOptions {
   std::vector<std::string> tasks;
   std::string numerics = "deployed";
+  std::string kv{};
   int64_t context = 512;
   std::string chat_template{};
   int64_t limit = 0;
@@ -26,6 +28,7 @@ template <class Visitor>
 void visit_fields(EvalOptions& o, Visitor&& field) {
   field(o.tasks, "tasks", "multiple-choice or cloze items (.jsonl, also .gz), scored as lm-evaluation-harness does");
   field(o.numerics, "numerics", "deployed: int8 activations, as users run it; or fp32, the reference");
+  field(o.kv, "kv", kKvHelp);
   field(o.context, "context", "window length in tokens for --data");
   field(o.chat_template, "chat_template",
         "chat template of chats, of which what the assistant says is scored: a file, or chatml, llama3, gemma, phi3 or "

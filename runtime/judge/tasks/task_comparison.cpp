@@ -12,9 +12,10 @@ bool is_right(const Task& task, size_t item, const ItemScores& scores) {
   return task.form == TaskForm::Cloze ? scores.greedy : scores.best == task.items[item].gold;
 }
 
-std::vector<std::vector<ItemScores>> scores_of(const ModelFile& file, const std::vector<Task>& tasks, Numerics numerics,
-                                               ThreadPool& threads, const Progress& progress) {
-  const Model model = Model::load(file, {.numerics = numerics}, threads);
+std::vector<std::vector<ItemScores>> scores_of(const ModelFile& file, const std::vector<Task>& tasks,
+                                               const LoadOptions& options, ThreadPool& threads,
+                                               const Progress& progress) {
+  const Model model = Model::load(file, options, threads);
   Workspace work(model, threads);
   std::vector<std::vector<ItemScores>> scores;
   for (const Task& task : tasks) scores.push_back(score_task(model, task, work, progress));
@@ -46,12 +47,13 @@ TaskComparison compare_scores(const Task& task, std::span<const ItemScores> teac
 }
 
 std::vector<TaskComparison> compare_on_tasks(const ModelFile& teacher, const ModelFile& student,
-                                             const std::vector<std::string>& files, int64_t limit, Numerics numerics,
-                                             ThreadPool& threads, const Progress& progress) {
+                                             const std::vector<std::string>& files, int64_t limit,
+                                             const LoadOptions& of_student, ThreadPool& threads,
+                                             const Progress& progress) {
   std::vector<Task> tasks;
   for (const std::string& file : files) tasks.push_back(read_task(file, limit));
-  const auto a = scores_of(teacher, tasks, numerics, threads, progress),
-             b = scores_of(student, tasks, numerics, threads, progress);
+  const auto a = scores_of(teacher, tasks, {.numerics = of_student.numerics}, threads, progress),
+             b = scores_of(student, tasks, of_student, threads, progress);
   std::vector<TaskComparison> out;
   for (size_t i = 0; i < tasks.size(); ++i) {
     out.push_back(compare_scores(tasks[i], a[i], b[i]));

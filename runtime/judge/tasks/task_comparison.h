@@ -25,10 +25,12 @@ struct TaskComparison {
 TaskComparison compare_scores(const Task& task, std::span<const ItemScores> teacher,
                               std::span<const ItemScores> student);
 
-// Each model reads each file with its own tokenizer. `limit`: items of each file, 0 for all.
+// Each model reads each file with its own tokenizer, the teacher with the student's mode of numbers. `limit`: items of
+// each file, 0 for all.
 std::vector<TaskComparison> compare_on_tasks(const ModelFile& teacher, const ModelFile& student,
-                                             const std::vector<std::string>& files, int64_t limit, Numerics numerics,
-                                             ThreadPool& threads, const Progress& progress = {});
+                                             const std::vector<std::string>& files, int64_t limit,
+                                             const LoadOptions& of_student, ThreadPool& threads,
+                                             const Progress& progress = {});
 
 // Over several tasks: the student's mean accuracy over the teacher's (1 where that has nothing to lose), and agreement
 // over all items.

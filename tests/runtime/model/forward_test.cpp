@@ -175,6 +175,74 @@ TEST(Forward, LongSequences) {
   }
 }
 
+// How a model may be run, and so what must not change a bit.
+std::vector<LoadOptions> ways() {
+  return {{.numerics = Numerics::Fp32}, {.kv = KvFormat::F16}, {.kv = KvFormat::Int8}};
+}
+
+// Where attention is shared out by chunks of keys: one row, and a few.
+TEST(Forward, FewRowsFarIntoASequence) {
+  const std::vector<int32_t> tokens = random_tokens(545, 8);
+  for (const Family family : {Family::Llama, Family::Gemma3})
+    for (const LoadOptions& way : ways()) {
+      const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
+      ModelConfig config = tiny_config(options);
+      config.layers.resize(family == Family::Gemma3 ? 3 : 1);
+      if (family == Family::Gemma3) config.sliding_window = 300;
+      const ModelFile file = tiny_model(config, options);
+      ThreadPool one(1);
+      const Model model = Model::load(file, way, one);
+      const Logits whole = run(model, tokens, 545, one);
+      for (const int n_threads : {1, 2, 3}) {
+        ThreadPool pool(n_threads);
+        for (const size_t chunk : {1, 3, 16, 100})
+          EXPECT_EQ(run(model, tokens, chunk, pool), whole)
+              << traits(family).name << ", kv " << name_of(model.kv_format()) << ", chunks of " << chunk << ", "
+              << n_threads << " threads";
+      }
+    }
+}
+
+TEST(Forward, Int8KeysAndValues) {
+  ThreadPool pool(2);
+  const std::vector<int32_t> tokens = random_tokens(40, 9);
+  for (const Family family : kFamilies)
+    for (const Isa isa : kIsas) {
+      const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
+      const ModelFile file = tiny_model(tiny_config(options), options);
+      const Model halves = Model::load(file, {.isa = isa}, pool);
+      const Model codes = Model::load(file, {.isa = isa, .kv = KvFormat::Int8}, pool);
+      const Logits a = run(halves, tokens, 40, pool), b = run(codes, tokens, 40, pool);
+      const std::vector<std::vector<double>> expected = forward_reference(file, tokens);
+      EXPECT_NE(a, b);
+      // half a step of 1/127 of each head's largest value, on random weights
+      EXPECT_LT(distance(b, expected), distance(a, expected) + 0.02) << describe(options, isa);
+    }
+}
+
+TEST(Forward, TheFilePlansItsKeysAndValues) {
+  ThreadPool pool(1);
+  const TinyOptions options;
+  ModelConfig config = tiny_config(options);
+  config.kv = KvFormat::Int8;
+  const ModelFile file = tiny_model(config, options);
+  const Model planned = Model::load(file, {}, pool);
+  EXPECT_EQ(planned.kv_format(), KvFormat::Int8);
+  EXPECT_EQ(Model::load(file, {.kv = KvFormat::F16}, pool).kv_format(), KvFormat::F16);
+  const std::vector<int32_t> tokens = random_tokens(5, 1);
+  config.kv = KvFormat::F16;
+  const ModelFile plain = tiny_model(config, options);
+  EXPECT_EQ(run(planned, tokens, 5, pool), run(Model::load(plain, {.kv = KvFormat::Int8}, pool), tokens, 5, pool));
+  const auto bytes = [&](const Model& model) {
+    Workspace work(model, pool);
+    KvCache cache(model);
+    const Row row = {&cache, 1, false};
+    forward(model, {&row, 1}, work);
+    return static_cast<double>(cache.size_bytes());
+  };
+  EXPECT_LT(bytes(planned), 0.9 * bytes(Model::load(plain, {}, pool)));
+}
+
 TEST(Forward, OnlyAskedRowsGetLogits) {
   const TinyOptions options;
   const ModelFile file = tiny_model(tiny_config(options), options);

@@ -57,8 +57,8 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
         "types by role, such as embedding=Q8_0; roles: embedding, output, query, key, value, attention_output, "
         "gate, up, down");
   field(o.kv, "kv",
-        "how Attar's runtime keeps keys and values of the file: int8 takes half the memory and is faster far into a "
-        "text; f16; without it as the model's own file says");
+        "keys and values as Attar's runtime keeps them: int8 (half the memory) or f16; without it as the model's file "
+        "says");
   field(o.compat, "compat",
         "year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for "
         "types that a size chooses");

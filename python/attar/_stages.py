@@ -186,14 +186,12 @@ def quantize(
 ) -> Result:
     """Writes `model` as a compact GGUF. -> its size, every tensor's type and error, fallbacks, notes
 
-    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
-    out: a file ending in .gguf.
+    model, out: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME"; a file ending in .gguf.
     data: text that says which inputs matter: files, folders or patterns (.txt or .jsonl, also .gz).
     train: with preset="learned": text to learn from in place of `data`.
     imatrix, imatrix_out: an importance matrix of llama-imatrix (GGUF) in place of `data`; where to write what `data` says as one.
     cache: a folder that keeps what is measured for a size or a loss: another budget of the same model and text takes it from there.
-    resume: go on with the codes, measurements and checkpoints that a run left in OUT.steps when it was broken off.
-    force: write over an `out` that is there.
+    resume, force: go on with what a run left in OUT.steps when it was broken off; write over an `out` that is there.
     seed, threads, progress: as everywhere (help(attar)).
 
     Options:
@@ -205,7 +203,7 @@ def quantize(
     target_bpw: the same as bits of the whole file a weight, such as 4.5
     max_kl: smallest file whose predicted KL divergence from the model, in nats a token, is at most this; needs text
     keep: types by role, such as embedding=Q8_0; roles: embedding, output, query, key, value, attention_output, gate, up, down
-    kv: how Attar's runtime keeps keys and values of the file: int8 takes half the memory and is faster far into a text; f16; without it as the model's own file says
+    kv: keys and values as Attar's runtime keeps them: int8 (half the memory) or f16; without it as the model's file says
     compat: year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for types that a size
         chooses
     lattice: let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits in llama.cpp; Attar's own

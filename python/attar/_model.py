@@ -161,7 +161,7 @@ class Model:
         Options:
         max_tokens: most tokens of an answer
         stop: end before one of these texts
-        lookup: guess up to so many tokens at once from what the text so far says in such a place, and keep those that the model would have written: the same text sooner, where it quotes or repeats; 0 for off
+        lookup: most tokens guessed at once from the text so far: the answer is the same, sooner where it quotes or repeats; 0 for off
         temperature: randomness: 0 takes the likeliest token, 1 samples the model's own distribution
         top_k: sample from the k likeliest tokens; 0 for all
         top_p: sample from the smallest set of tokens with at least this probability; 1 for all

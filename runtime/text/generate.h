@@ -29,9 +29,10 @@ template <class Visitor>
 void visit_fields(GenerateOptions& o, Visitor&& field) {  // the seed is of the whole call
   field(o.max_tokens, "max_tokens", "most tokens of an answer");
   field(o.stop, "stop", "end before one of these texts");
-  field(o.lookup, "lookup",
-        "guess up to so many tokens at once from what the text so far says in such a place, and keep those that the "
-        "model would have written: the same text sooner, where it quotes or repeats; 0 for off");
+  field(
+      o.lookup, "lookup",
+      "most tokens guessed at once from the text so far: the answer is the same, sooner where it quotes or repeats; 0 "
+      "for off");
   visit_fields(o.sampling, field);
 }
 

@@ -227,7 +227,9 @@ TEST_F(Cli, InspectShowsTheModel) {
   EXPECT_EQ(got["vocabulary"], 32);
   EXPECT_EQ(got["chat_template"], true);
   EXPECT_EQ(got["layers"].size(), 3u);
-  EXPECT_EQ(got["types"]["F32"]["resident_bytes"], got["types"]["F32"]["bytes"]);
+  const Json& f32 = got["types"]["F32"];  // some of its matrices have rows that fill no tile of 16
+  EXPECT_GT(f32["resident_bytes"].get<int64_t>(), f32["bytes"].get<int64_t>());
+  EXPECT_LT(f32["resident_bytes"].get<int64_t>(), f32["bytes"].get<int64_t>() * 5 / 4);
   EXPECT_NE(run("inspect teacher.gguf").out.find("SPM"), std::string::npos);
   EXPECT_EQ(run("inspect teacher.gguf").out.find("in memory"), std::string::npos);
   EXPECT_NE(run("inspect teacher.gguf --runtime").out.find("in memory"), std::string::npos);

@@ -85,7 +85,7 @@ def test_a_mistyped_keyword_of_a_model(model):  # noqa: F811
             call("The", max_new_tokens=5)
     with usage("nonsense", "it knows", "temperature"):
         model.generate("The", nonsense=1)
-    with usage(r"attar\.Model:", "number_of_threads", "did you mean `threads`|it knows model, numerics, threads"):
+    with usage(r"attar\.Model:", "number_of_threads", "did you mean `threads`|it knows model, numerics, kv, draft, threads"):
         attar.Model("x.gguf", number_of_threads=2)
 
 

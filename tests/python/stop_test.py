@@ -181,7 +181,7 @@ CALLS = {
     "distill": "attar.distill(TEACHER, TEACHER, OUT, data=TEXT, tokens=10**7, batch_tokens=256, progress=lambda event: print(flush=True))",
     "run": "attar.run(RECIPE, 'teacher.pretrain.tokens=100000000', out=OUT, progress=lambda event: print(flush=True))",
     "generate": "[print(flush=True) for piece in attar.Model(GGUF).stream('The', max_tokens=10**6, temperature=1)] and main()",
-    "score": "model.logits([5] * 1000); print(flush=True)",  # printed after the first, which imports NumPy: a signal in there is NumPy's to answer
+    "score": "model.logits([5] * 500); print(flush=True)",  # said after the first, which imports NumPy: a signal in there is NumPy's to answer
 }
 
 

@@ -156,6 +156,7 @@ rt::GenerateOptions runtime_options(const attar_generate_options& options) {
   return how;
 }
 
+// What the caller gave, or nullptr, and the defaults.
 attar_open_options complete(const attar_open_options* given_options) {
   attar_open_options options = {.size_bytes = sizeof options, .threads = 0, .fp32 = 0, .kv = nullptr, .draft = nullptr};
   if (given_options == nullptr) return options;
@@ -233,8 +234,8 @@ int attar_last_code(void) {
 }
 
 attar_model* attar_open(const char* model, int threads, int fp32) {
-  const attar_open_options options = {
-      .size_bytes = sizeof options, .threads = threads, .fp32 = fp32, .kv = nullptr, .draft = nullptr};
+  attar_open_options options = complete(static_cast<const attar_open_options*>(nullptr));
+  options.threads = threads, options.fp32 = fp32;
   return attar_open_with(model, &options);
 }
 
@@ -242,8 +243,8 @@ int attar_init_open_options(attar_open_options* options, size_t size_bytes) {
   return code_of([&] {
     given(options, "options");
     check_size("options", size_bytes, kFirstOpenBytes, sizeof *options);
-    const attar_open_options defaults = {
-        .size_bytes = size_bytes, .threads = 0, .fp32 = 0, .kv = nullptr, .draft = nullptr};
+    attar_open_options defaults = complete(static_cast<const attar_open_options*>(nullptr));
+    defaults.size_bytes = size_bytes;
     std::memcpy(options, &defaults, size_bytes);
   });
 }

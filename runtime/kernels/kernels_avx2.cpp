@@ -172,13 +172,6 @@ ATTAR_INLINE Bytes masked(Bytes v) {
 ATTAR_INLINE Bytes either(Bytes x, Bytes y) {
   return {either(x.a, y.a), either(x.b, y.b)};
 }
-template <class Register>
-ATTAR_INLINE Register load_register(const uint8_t* p) {
-  if constexpr (sizeof(Register) == 32)
-    return load_256(p);
-  else
-    return load_bytes(p);
-}
 
 // Trits: a byte is taken less 128, to be compared signed. Its first digit counts the thirds of 256 that it reaches.
 ATTAR_INLINE Bytes trit_start(Bytes v) {

@@ -145,13 +145,6 @@ ATTAR_INLINE Bytes masked(Bytes v) {
 ATTAR_INLINE Bytes either(Bytes a, Bytes b) {
   return _mm512_or_si512(a, b);
 }
-template <class Register>
-ATTAR_INLINE Register load_register(const uint8_t* p) {
-  if constexpr (sizeof(Register) == 32)
-    return load_256(p);
-  else
-    return load_bytes(p);
-}
 
 // Trits: the first digit of a byte counts the thirds of 256 that it reaches.
 ATTAR_INLINE Bytes trit_start(Bytes v) {

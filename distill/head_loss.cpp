@@ -1,7 +1,8 @@
 #include "distill/head_loss.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -9,51 +10,166 @@
 
 #include <algorithm>
 #include <cassert>
-#include <optional>
+
+#include "distill/pass/products.h"
+#include "distill/pass/row_math.h"
 
 namespace attar {
 namespace {
 
-// The head's products, in one precision; what they give is f32.
-class Head {
- public:
-  Head(const at::Tensor& weights, Precision precision)
-      : kind_(precision == Precision::Bf16 ? at::kBFloat16 : at::kFloat), weights_(weights.to(kind_)) {}
+constexpr int64_t kRowsStep = 128;      // chunks are filled up to it with rows of 0: few shapes of products
+constexpr int64_t kRowsAtOnce = 4;      // logits of so many rows stay in a core's cache
+constexpr int64_t kWordsAtOnce = 2048;  // columns of the logits that one product reads
+constexpr int64_t kSums = 8;            // of the gradient by hidden states: each over its share of the vocabulary
 
-  at::Tensor logits(const at::Tensor& x) const { return at::mm(x.to(kind_), weights_.t()).to(at::kFloat); }
-  at::Tensor hidden_gradient(const at::Tensor& by_logits) const {
-    return at::mm(by_logits.to(kind_), weights_).to(at::kFloat);
-  }
-  void add_gradient(const at::Tensor& by_logits, const at::Tensor& x, at::Tensor& sum) const {
-    if (kind_ == at::kFloat)
-      sum.addmm_(by_logits.t(), x);
-    else
-      sum.add_(at::mm(by_logits.to(kind_).t(), x.to(kind_)));
-  }
-
- private:
-  at::ScalarType kind_;
-  at::Tensor weights_;  // (V, C)
-};
-
-RowTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, const TeacherSignal& signal,
-                      const std::optional<Head>& teacher_head) {
+// What one chunk of rows should predict; teacher_logits are left to the caller.
+RowTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, const TeacherSignal& signal) {
   RowTargets targets;
   targets.tokens = next_tokens.index_select(0, rows);
-  if (const auto* dense = std::get_if<DenseSignal>(&signal))
-    targets.teacher_logits = teacher_head->logits(dense->hidden.index_select(0, rows));
   if (const auto* top = std::get_if<TopKSignal>(&signal)) {
     targets.top_ids = top->ids.index_select(0, rows);
     targets.top_log_probs = top->log_probs.index_select(0, rows);
   }
   return targets;
 }
+RowTargets part_of(const RowTargets& all, int64_t begin, int64_t count) {
+  const auto part = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, count) : x; };
+  return {part(all.tokens), {}, part(all.top_ids), part(all.top_log_probs)};
+}
+
+// One chunk: R rows of the N, R' >= R rows of memory.
+class Chunk {
+ public:
+  Chunk(const at::Tensor& head, const DenseSignal* teacher, const HeadLossOptions& options, double denominator,
+        Team& team, HeadLossMemory& memory)
+      : kind_(options.precision == Precision::Bf16 ? at::kBFloat16 : at::kFloat),
+        head_(head.to(kind_)),
+        teacher_head_(teacher == nullptr ? at::Tensor() : teacher->head.to(kind_)),
+        teacher_(teacher),
+        options_(options),
+        denominator_(denominator),
+        team_(team),
+        memory_(memory) {}
+
+  // Rows that one chunk may have: their logits fit the memory that is meant for them.
+  int64_t most_rows() const {
+    const int64_t models = teacher_ == nullptr ? 1 : 2, width = kind_ == at::kFloat ? 4 : 2;
+    const int64_t fit = kHeadLossBytes / (models * width * head_.size(0)) / kRowsStep * kRowsStep;
+    return options_.chunk_rows > 0 ? options_.chunk_rows : std::clamp(fit, kRowsStep, int64_t{1024});
+  }
+
+  void logits(const at::Tensor& hidden, const at::Tensor& rows) {
+    rows_ = rows;
+    const int64_t n = (rows.size(0) + kRowsStep - 1) / kRowsStep * kRowsStep;
+    hidden_ = filled(hidden, n);
+    std::vector<Product> products{forward_product(logits_ = room(memory_.logits, n), hidden_, head_)};
+    if (teacher_ != nullptr)
+      products.push_back(forward_product(teacher_logits_ = room(memory_.teacher_logits, n), filled(teacher_->hidden, n),
+                                         teacher_head_));
+    multiply(team_, products);
+  }
+
+  // Losses of the rows, and in the logits' place the gradient by them.
+  void losses(const RowTargets& targets, HeadLossResult& result) {
+    const int64_t n = rows_.size(0);
+    std::map<std::string, std::vector<double>> of_rows;
+    for (const auto& [name, weight] : options_.losses)
+      if (weight != 0.0) of_rows[name].resize(static_cast<size_t>(n));
+    team_.rows(n, [&](int64_t begin, int64_t end) {
+      at::Tensor z = at::empty({kRowsAtOnce, head_.size(0)}, at::kFloat), y = at::empty_like(z), g = at::empty_like(z);
+      for (int64_t r = begin; r < end; r += kRowsAtOnce) {
+        const int64_t count = std::min(kRowsAtOnce, end - r);
+        const auto first = [&](const at::Tensor& x) { return x.narrow(0, 0, count); };
+        RowTargets part = part_of(targets, r, count);
+        const at::Tensor logits = floats(logits_, r, first(z));
+        if (teacher_ != nullptr) part.teacher_logits = floats(teacher_logits_, r, first(y));
+        at::Tensor gradient = first(g).zero_();
+        for (auto& [name, values] : of_rows) {
+          const double weight = options_.losses.at(name);
+          const LossEntry* loss = find_loss(name);
+          assert(loss != nullptr);
+          const std::vector<double> found =
+              loss->rows(logits, part, options_.temperature, weight / denominator_, gradient);
+          std::copy(found.begin(), found.end(), values.begin() + r);
+        }
+        keep(gradient, r);
+      }
+    });
+    logits_.narrow(0, n, hidden_.size(0) - n).zero_();
+    for (const auto& [name, values] : of_rows) {
+      double sum = 0.0;
+      for (const double value : values) sum += value;
+      result.sums[name] += sum;
+      result.loss += options_.losses.at(name) * sum / denominator_;
+    }
+  }
+
+  // The gradient by hidden states (N, C) f32 in these rows, and that by the head, which is added. A product reads a
+  // part of the gradient by the logits once for both.
+  void gradients(at::Tensor& by_hidden, at::Tensor& by_head) {
+    const int64_t n = hidden_.size(0), vocab_size = head_.size(0);
+    const at::Tensor by_logits = logits_.narrow(0, 0, n);
+    const at::Tensor sums = at::zeros({kSums, n, hidden_.size(1)}, at::kFloat);
+    const int64_t parts = (vocab_size + kWordsAtOnce - 1) / kWordsAtOnce;
+    team_.run(kSums, [&](int64_t s) {
+      const at::Tensor sum = sums[s];
+      for (int64_t part = s * parts / kSums; part < (s + 1) * parts / kSums; ++part) {
+        const int64_t begin = part * kWordsAtOnce, count = std::min(kWordsAtOnce, vocab_size - begin);
+        const at::Tensor by_part = by_logits.narrow(1, begin, count);
+        add_product(sum, by_part, head_.narrow(0, begin, count));
+        if (by_head.defined()) add_product(by_head.narrow(0, begin, count), by_part.t(), hidden_);
+      }
+    });
+    at::Tensor total = sums[0];
+    for (int64_t s = 1; s < kSums; ++s) total.add_(sums[s]);
+    by_hidden.index_copy_(0, rows_, total.narrow(0, 0, rows_.size(0)));
+  }
+
+ private:
+  at::Tensor filled(const at::Tensor& hidden, int64_t n) const {
+    at::Tensor out = at::zeros({n, hidden.size(1)}, kind_);
+    out.narrow(0, 0, rows_.size(0)).copy_(hidden.index_select(0, rows_));
+    return out;
+  }
+  at::Tensor room(at::Tensor& logits, int64_t n) const {
+    if (!logits.defined() || logits.size(0) < n || logits.size(1) != head_.size(0) || logits.scalar_type() != kind_)
+      logits = at::empty({n, head_.size(0)}, kind_);
+    return logits.narrow(0, 0, n);
+  }
+  // Rows from `row` on in f32: their own memory, or `copy`.
+  at::Tensor floats(const at::Tensor& logits, int64_t row, const at::Tensor& copy) const {
+    const at::Tensor part = logits.narrow(0, row, copy.size(0));
+    if (kind_ == at::kFloat) return part;
+    floats_of_bf16(reinterpret_cast<const uint16_t*>(part.const_data_ptr<at::BFloat16>()), part.numel(),
+                   copy.mutable_data_ptr<float>());
+    return copy;
+  }
+  void keep(const at::Tensor& gradient, int64_t row) {
+    const at::Tensor part = logits_.narrow(0, row, gradient.size(0));
+    if (kind_ == at::kFloat)
+      part.copy_(gradient);
+    else
+      bf16_of_floats(gradient.const_data_ptr<float>(), part.numel(),
+                     reinterpret_cast<uint16_t*>(part.mutable_data_ptr<at::BFloat16>()));
+  }
+
+  at::ScalarType kind_;
+  at::Tensor head_, teacher_head_;  // (V, C), (V, Ct)
+  const DenseSignal* teacher_;
+  const HeadLossOptions& options_;
+  double denominator_;
+  Team& team_;
+  HeadLossMemory& memory_;
+  at::Tensor rows_;                     // (R) of the N
+  at::Tensor hidden_;                   // (R', C)
+  at::Tensor logits_, teacher_logits_;  // (R', V)
+};
 
 }  // namespace
 
 HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens,
                          const at::Tensor& in_loss, const TeacherSignal& signal, const HeadLossOptions& options,
-                         double denominator, at::Tensor& head_gradient) {
+                         double denominator, at::Tensor& head_gradient, Team& team, HeadLossMemory& memory) {
   const c10::NoGradGuard no_grad;  // gradients are made here, by hand
   HeadLossResult result;
   result.hidden_gradient = at::zeros_like(hidden);
@@ -61,27 +177,13 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
   const int64_t n = wanted.size(0);
   result.rows = n;
   for (const auto& [name, weight] : options.losses) result.sums[name] = 0.0;
-  const Head own(head, options.precision);
-  std::optional<Head> teachers;
-  if (const auto* dense = std::get_if<DenseSignal>(&signal)) teachers.emplace(dense->head, options.precision);
-  for (int64_t begin = 0; begin < n; begin += options.chunk_rows) {
-    const at::Tensor rows = wanted.narrow(0, begin, std::min(options.chunk_rows, n - begin));  // (R)
-    const at::Tensor x = hidden.index_select(0, rows);                                         // (R, C)
-    const at::Tensor logits = own.logits(x);                                                   // (R, V)
-    at::Tensor gradient = at::zeros_like(logits);
-    const RowTargets targets = targets_of(rows, next_tokens, signal, teachers);
-    for (const auto& [name, weight] : options.losses) {
-      if (weight == 0.0) continue;
-      const LossEntry* loss = find_loss(name);
-      assert(loss != nullptr);
-      double sum = 0.0;
-      for (const double row : loss->rows(logits, targets, options.temperature, weight / denominator, gradient))
-        sum += row;
-      result.sums[name] += sum;
-      result.loss += weight * sum / denominator;
-    }
-    result.hidden_gradient.index_copy_(0, rows, own.hidden_gradient(gradient));
-    if (head_gradient.defined()) own.add_gradient(gradient, x, head_gradient);
+  Chunk chunk(head, std::get_if<DenseSignal>(&signal), options, denominator, team, memory);
+  const int64_t most = chunk.most_rows();
+  for (int64_t begin = 0; begin < n; begin += most) {
+    const at::Tensor rows = wanted.narrow(0, begin, std::min(most, n - begin));
+    chunk.logits(hidden, rows);
+    chunk.losses(targets_of(rows, next_tokens, signal), result);
+    chunk.gradients(result.hidden_gradient, head_gradient);
   }
   return result;
 }

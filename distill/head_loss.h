@@ -1,5 +1,6 @@
-// The head and the losses together, a chunk of rows at a time, so that logits of all N tokens never exist
-// (gradient computed in the forward pass; backward only scales).
+// The head and the losses together, a chunk of rows at a time, so that logits of all N tokens never exist: the gradient
+// takes the logits' place as soon as the loss is known, and backward only scales. The scratch is that of one chunk, at
+// any number of tokens and threads.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "compress/precision.h"
+#include "compress/team.h"
 #include "distill/loss.h"
 
 namespace attar {
@@ -24,10 +26,12 @@ struct TopKSignal {
 };
 using TeacherSignal = std::variant<std::monostate, DenseSignal, TopKSignal>;
 
+inline constexpr int64_t kHeadLossBytes = int64_t{1} << 28;
+
 struct HeadLossOptions {
   std::map<std::string, double> losses{{"forward_kl", 1.0}};  // name -> weight
   double temperature = 1.0;
-  int64_t chunk_rows = 256;
+  int64_t chunk_rows = 0;                 // 0: what logits of both models fill kHeadLossBytes with, at most 1024
   Precision precision = Precision::Fp32;  // of the products; losses and their gradients by the logits are f32
 };
 
@@ -38,10 +42,15 @@ struct HeadLossResult {
   at::Tensor hidden_gradient;          // (N, C)
 };
 
-// hidden (N, C) student's final hidden states; rows of `in_loss` (N) bool that are false are skipped. head (V, C).
-// Adds the head's gradient into head_gradient (V, C) when it is defined.
+// What a call takes and the next takes again: logits of one chunk.
+struct HeadLossMemory {
+  at::Tensor logits, teacher_logits;  // (R', V)
+};
+
+// hidden (N, C) student's final hidden states; rows of `in_loss` (N) bool that are false are skipped. Heads (V, C), f32
+// or in the products' kind already. Adds the head's gradient into head_gradient (V, C) f32 when it is defined.
 HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens,
                          const at::Tensor& in_loss, const TeacherSignal& signal, const HeadLossOptions& options,
-                         double denominator, at::Tensor& head_gradient);
+                         double denominator, at::Tensor& head_gradient, Team& team, HeadLossMemory& memory);
 
 }  // namespace attar

@@ -1,16 +1,17 @@
-// The step: loss and gradients over a batch, which is cut into parts that each run with one thread.
+// The step: loss and gradients over a batch, a slice of its documents after the other.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "compress/causal_lm.h"
 #include "compress/precision.h"
 #include "distill/head_loss.h"
 #include "distill/labels.h"
+#include "distill/pass/training_pass.h"
 #include "distill/train.h"
 #include "distill/training_batches.h"
 
@@ -22,33 +23,51 @@ struct BatchGradients {
   NamedTensors of{};                      // of each parameter of the student that is not frozen, in its shape
 };
 
-// How a student learns, the same in all steps. Inputs and options outlive it.
+// How a student learns, the same in all steps. What it is made of outlives it.
 class Learner {
  public:
-  Learner(const TrainInputs& inputs, const DistillOptions& options, SignalSource source);
+  Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source);
 
-  // The parts' gradients are added in a fixed order: no bit depends on the number of threads.
-  BatchGradients gradients(const CausalLM& student, const TrainingBatch& batch) const;
+  // What the student is given by a batch, in memory that the next call takes again. No bit depends on the number of
+  // threads.
+  BatchGradients gradients(const TrainingBatch& batch);
 
   // Mean loss over the tokens of `data` that are in it; changes nothing.
-  double loss_on(const CausalLM& student, const TokenDataset& data) const;
+  double loss_on(const TokenDataset& data);
 
  private:
-  struct Part;  // of a batch: what one thread makes of it
-  Part run_part(const CausalLM& student, const TrainingBatch& batch, const std::vector<Piece>& pieces) const;
-  at::Tensor learn(const at::Tensor& hidden, const at::Tensor& head, const TokenBatch& batch, const Labels& labels,
-                   double denominator, Part& part) const;
-  DenseSignal ask_teacher(TokenBatch batch) const;
-  at::Tensor hidden_states(const CausalLM& model, const TokenBatch& batch) const;
-  NamedTensors added(std::vector<Part>& parts) const;
+  struct LossSum {  // of one loss, over the rows that it is of
+    double sum = 0;
+    int64_t rows = 0;
+  };
+  struct Sums {
+    double loss = 0;  // as the losses are weighed, over the denominator
+    std::map<std::string, LossSum> of{};
+    void add(const HeadLossResult& result);
+  };
+  struct Side {  // a model as it is read in a pass
+    PassWeights weights;
+    TrainingPass pass;
+    Side(const CausalLM& model, Precision precision, Team& team, bool keeps);
+  };
+
+  at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, double denominator,
+                   at::Tensor& head_gradient, Sums& sums);
+  DenseSignal ask_teacher(TokenBatch batch);
+  void clear_gradients();
   bool frozen(const std::string& tensor) const;
 
   const TrainInputs& inputs_;
   const DistillOptions& options_;
   SignalSource source_;
   Precision precision_;
-  at::Tensor teacher_head_;  // (Vs, Ct) the teacher's rows of the tokens that the student has
-  at::Tensor teacher_ids_;   // (Vs) its id of each student id; undefined: the same
+  Team team_;
+  Side student_;
+  std::optional<Side> teacher_;  // from the first time that it is asked
+  at::Tensor teacher_head_;      // (Vs, Ct) the teacher's rows of the tokens that the student has
+  at::Tensor teacher_ids_;       // (Vs) its id of each student id; undefined: the same
+  NamedTensors gradients_;
+  HeadLossMemory logits_;
 };
 
 }  // namespace attar

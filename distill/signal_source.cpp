@@ -41,8 +41,6 @@ void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
 
 SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options) {
   const TokenDataset& data = *inputs.data;
-  if (options.shards < 1)
-    throw usage_error("distill.shards", "a step has at least one part", "1 or more", std::to_string(options.shards));
   for (const auto& [name, weight] : options.losses)
     if (find_loss(name) == nullptr)
       throw usage_error("distill.losses", "no such loss", "a name of losses()", printable(name));

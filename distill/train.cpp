@@ -38,7 +38,7 @@ class Trainer {
         options_(options),
         progress_(progress),
         source_(signal_source(inputs, options)),
-        learner_(inputs, options, source_),
+        learner_(student, inputs, options, source_),
         checkpoints_(inputs.checkpoint_directory,
                      inputs.checkpoint_directory.empty() ? "" : fingerprint_of(student, inputs, options)) {}
 
@@ -70,7 +70,7 @@ class Trainer {
 
   void step(const TrainingBatch& batch) {
     const auto start = std::chrono::steady_clock::now();
-    BatchGradients gradients = learner_.gradients(student_, batch);
+    BatchGradients gradients = learner_.gradients(batch);
     pull_back(reparameterized(), gradients.of, inputs_.threads);
     TrainStep done{.step = state_.step,
                    .loss = gradients.loss,
@@ -83,7 +83,7 @@ class Trainer {
     done.gaps = gaps_of(batch.tokens);
     const bool last = state_.seen.count >= options_.tokens;
     if (inputs_.held_out != nullptr && (last || state_.step % options_.held_out_every_steps == 0))
-      done.held_out = learner_.loss_on(student_, *inputs_.held_out);
+      done.held_out = learner_.loss_on(*inputs_.held_out);
     state_.history.push_back(done);
     if (inputs_.on_step) inputs_.on_step(done);
     tell(done, static_cast<double>(batch.tokens.count) /
@@ -154,7 +154,7 @@ class Trainer {
   const DistillOptions& options_;
   const Progress& progress_;
   const SignalSource source_;
-  const Learner learner_;
+  Learner learner_;
   const TrainingCheckpoints checkpoints_;
   TrainingState state_;
   Reparameterizations none_;

@@ -1,6 +1,5 @@
 // The trainer: AdamW, warm-up and cosine, accumulation with one global token denominator, clipping, atomic checkpoints,
-// exact resume. A step is cut into `shards` that each run with one thread; gradients are added in a fixed tree, so the
-// number of threads changes no bit.
+// exact resume. How a step is cut depends on its sizes alone, so the number of threads changes no bit.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +15,9 @@
 
 namespace attar {
 
+// Tokens of a batch that go through the model at once: what a pass keeps for the way back, it keeps of these.
+inline constexpr int64_t kSliceTokens = 2048;
+
 struct DistillOptions {
   int64_t tokens = 100000;  // loss tokens seen in all, over epochs
   std::map<std::string, double> losses{{"forward_kl", 1.0}};
@@ -28,7 +30,6 @@ struct DistillOptions {
   double clip_norm = 1.0;
   int64_t batch_tokens = 2048;
   int64_t sequence_tokens = 0;  // see with_sequence_tokens
-  int64_t shards = 4;
   std::string precision = "fp32";
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
@@ -54,8 +55,6 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.batch_tokens, "batch_tokens", "tokens a step that are learned to predict");
   field(o.sequence_tokens, "sequence_tokens",
         "longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter");
-  field(o.shards, "shards",
-        "parts of a step that run side by side, one thread each; part of the result, unlike threads");
   field(
       o.precision, "precision",
       "of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) "

@@ -63,8 +63,8 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
         "year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for "
         "types that a size chooses");
   field(o.lattice, "lattice",
-        "let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits in "
-        "llama.cpp; Attar's own runtime computes with them in F32, slowly");
+        "let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits but take "
+        "longer to read than others of their size");
   field(o.fallback, "fallback", "where a row does not divide by a type's block, take another type and say so");
   field(o.preset, "preset",
         "fast: each weight is rounded by itself, for a first look; best, the one to take, where there is text: each is "

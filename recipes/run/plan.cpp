@@ -11,6 +11,7 @@
 
 #include "compress/block_walk.h"
 #include "compress/shards.h"
+#include "distill/head_loss.h"
 #include "export/export.h"
 #include "quantize/quantize.h"
 #include "recipes/run/baseline.h"
@@ -253,21 +254,21 @@ class Planner {
       return source.teacher_writes && source.teacher_writes->signal_top_k > 0;
     });
   }
-  // Weights, moments, the gradients of the shards, and what two passes at once keep for the way back. A teacher of
-  // `online` parameters beside the student (0: none).
+  // Weights, moments, gradients, the weights as products read them, and what a slice of a batch keeps for the way back.
+  // A teacher of `online` parameters beside the student (0: none).
   Estimate training(const DistillOptions& options, const ModelConfig& config, double online) const {
     const double n = params(config), tokens = static_cast<double>(options.tokens);
-    const double shards = static_cast<double>(options.shards), at_once = std::min(shards, 1.0 * threads_);
+    const double at_once = static_cast<double>(std::min(options.batch_tokens, kSliceTokens));
     double kept = 0;  // f32 values a token
     for (const LayerConfig& layer : config.layers)
-      kept += 14.0 * static_cast<double>(config.width) + 4.0 * static_cast<double>(layer.ffn_width);
+      kept += 2.0 * static_cast<double>(config.width + layer.ffn_width) +
+              2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim);
     const double steps = tokens / static_cast<double>(options.batch_tokens),
                  every = static_cast<double>(options.checkpoint_every_steps),
                  checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
     return {.tokens = tokens,
             .seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
-            .memory_bytes = (12.0 + 4.0 * shards) * n + 4.0 * online +
-                            4.0 * at_once * kept * static_cast<double>(options.batch_tokens) / shards,
+            .memory_bytes = 20.0 * n + 8.0 * online + 4.0 * at_once * kept + static_cast<double>(kHeadLossBytes),
             .disk_bytes = (4.0 + 12.0 * checkpoints) * n};
   }
   // Measures, a walk and a search of codes.

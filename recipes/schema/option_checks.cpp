@@ -72,7 +72,6 @@ Rules rules_of(const DistillOptions&) {
           at_least("clip_norm", 0.0),
           at_least("batch_tokens", 2),
           {.field = "sequence_tokens", .least = 2, .or_zero = true},
-          {.field = "shards", .least = 1, .most = 256},
           one_of("precision", {"fp32", "bf16", "auto"}),
           at_least("checkpoint_every_steps", 0),
           one_of("signal", {"auto", "online", "cached"}),

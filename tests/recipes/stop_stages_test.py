@@ -167,8 +167,10 @@ def test_pruning_goes_on_behind_its_last_cut(unbroken, tmp_path):
     whole = subprocess.run(command(*arguments, "-o", tmp_path / "whole", "--json", "--quiet"), capture_output=True, text=True)
     assert whole.returncode == 0, whole.stderr
     for kept, resume in (("removed", []), ("layer-0", ["--resume"]), ("layer-1", ["--resume"])):
+        there = {path: path.stat().st_mtime_ns for path in steps.glob("cuts-*")}
         said = stopped_when((steps / f"cuts-{kept}.safetensors").exists, *arguments, "-o", out, *resume)
         assert "--resume goes on" in said and not out.exists()
+        assert there.items() <= {path: path.stat().st_mtime_ns for path in steps.glob("cuts-*")}.items(), "a cut that was there was made again"
     kept = {path: path.stat().st_mtime_ns for path in steps.glob("cuts-layer-*")}
     refused = subprocess.run(command(*arguments, "-o", out), capture_output=True, text=True)
     assert refused.returncode == 2 and "already holds cuts of a run" in refused.stderr

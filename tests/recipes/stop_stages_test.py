@@ -160,10 +160,10 @@ def test_stopped_at_drawn_moments_of_each_stage(unbroken, tmp_path, moments, run
             if broken.go_on():
                 break
         check_goes_on_to_the_same_bytes(tmp_path / "run", home / "run", report)
+        print(f"\n{broken.summary()}", flush=True)
         if broken.enough() or runs == 1:
             break
         broken.go_back()
-    print(f"\n{broken.summary()}")
     waits = [wait for of_stage in broken.waits.values() for wait in of_stage]
     assert broken.enough() if runs > 1 else len(waits) >= 2 * moments, broken.summary()
     assert max(waits) < SOON_S

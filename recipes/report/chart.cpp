@@ -123,6 +123,33 @@ Axes axes_of(const std::vector<Series>& series) {
   return axes;
 }
 
+// Where a dot's number stands; "": in the dot. Dots that touch have theirs outside: of the highest above it, of the
+// lowest below, of those between beside them.
+std::vector<std::string> number_places(const std::vector<Dot>& dots, const Axes& axes) {
+  constexpr double kTouch_permille = 120;  // two dots of the largest size on a phone
+  const auto touch = [&](const Dot& a, const Dot& b) {
+    return std::abs(axes.x(a.x) - axes.x(b.x)) < kTouch_permille &&
+           std::abs(axes.y(a.y) - axes.y(b.y)) < kTouch_permille;
+  };
+  std::vector<std::string> places(dots.size());
+  std::vector<bool> seen(dots.size(), false);
+  for (size_t first = 0; first < dots.size(); ++first) {
+    std::vector<size_t> group;
+    const auto add = [&](size_t i) { seen[i] = true, group.push_back(i); };
+    if (!seen[first]) add(first);
+    for (size_t next = 0; next < group.size(); ++next)
+      for (size_t i = 0; i < dots.size(); ++i)
+        if (!seen[i] && touch(dots[group[next]], dots[i])) add(i);
+    if (group.size() < 2) continue;
+    std::stable_sort(group.begin(), group.end(), [&](size_t a, size_t b) { return dots[a].y > dots[b].y; });
+    for (size_t rank = 0; rank < group.size(); ++rank)
+      places[group[rank]] = rank == 0                  ? "over\" style=\"--place:0"
+                            : rank + 1 == group.size() ? "under\" style=\"--place:0"
+                                                       : "beside\" style=\"--place:" + std::to_string(rank - 1);
+  }
+  return places;
+}
+
 struct HeatScale {
   std::string unit;
   size_t columns = 0;
@@ -211,17 +238,21 @@ std::string dot_chart(const ChartText& text, const std::vector<Dot>& all) {
   if (!(axes.x_high > 0)) axes.x_high = 1;
   if (!(axes.y_high > 0)) axes.y_high = 1;
   axes.y_low = -0.1 * axes.y_high;  // room for a dot at zero above the numbers
-  std::string over, legend;
+  const std::vector<std::string> places = number_places(all, axes);
+  std::string over, numbers, legend;
   for (size_t i = 0; i < all.size(); ++i) {
     const double size = heaviest > 0 && all[i].weight > 0 ? 1.3 + 1.2 * std::sqrt(all[i].weight / heaviest) : 1.5;
     const std::string number = std::to_string(all[i].number);
-    over += "<span class=\"dot\" style=\"left:" + format("%.2f%%", axes.x(all[i].x) / 10.0) +
-            ";top:" + format("%.2f%%", axes.y(all[i].y) / 10.0) + ";width:" + format("%.2frem", size) +
-            ";height:" + format("%.2frem", size) + "\" title=\"" + escaped(all[i].name) + "\">" + number + "</span>";
+    const std::string where = "left:" + format("%.2f%%", axes.x(all[i].x) / 10.0) +
+                              ";top:" + format("%.2f%%", axes.y(all[i].y) / 10.0) +
+                              ";--size:" + format("%.2frem", size);
+    over += "<span class=\"dot\" style=\"" + where + "\" title=\"" + escaped(all[i].name) + "\">" +
+            (places[i].empty() ? number : "") + "</span>";
+    if (!places[i].empty()) numbers += "<span class=\"number " + places[i] + ";" + where + "\">" + number + "</span>";
     legend += "<li><b>" + number + "</b> " + escaped(all[i].name) + "</li>";
   }
   return "<figure>" + caption(text) + "<ul class=\"legend\">" + legend + "</ul>" +
-         plot(text, axes, "", x_ticks(axes) + over) + "</figure>\n";
+         plot(text, axes, "", x_ticks(axes) + over + numbers) + "</figure>\n";
 }
 
 std::string heat_map(const ChartText& text, const std::vector<HeatRow>& rows, const std::string& unit) {

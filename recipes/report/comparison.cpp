@@ -33,7 +33,7 @@ std::string rate(const ReportedRate& rate) {
 }
 constexpr Column kColumns[] = {
     {"file", [](const RunSummary& run) { return megabytes(run.student.bytes); }},
-    {"of the teacher", [](const RunSummary& run) { return size_words(run.student.bytes, run.teacher_bytes); }},
+    {"than the teacher", [](const RunSummary& run) { return size_words(run.student.bytes, run.teacher_bytes); }},
     {"KL, nats", [](const RunSummary& run) { return with_spread(run.student.kl, run.student.kl_stderr); }},
     {"same top token", [](const RunSummary& run) { return percent(run.student.top1, run.student.top1_stderr); }},
     {"perplexity ratio", [](const RunSummary& run) { return runtime::with_digits(run.student.perplexity_ratio, 4); }},

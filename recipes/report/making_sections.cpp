@@ -19,7 +19,7 @@ std::string millions(double count) {
 
 std::string spaced(std::string name) {
   std::replace(name.begin(), name.end(), '_', ' ');
-  return name;
+  return name.ends_with(" kl") ? name.substr(0, name.size() - 2) + "KL" : name;
 }
 
 // What a part of the loss counts.
@@ -90,13 +90,12 @@ std::string quantize_html(const Json& stage) {
 
 std::string duration(double seconds) {
   if (std::isnan(seconds)) return "–";
-  if (seconds < 120.0) return with_digits(seconds, 2) + " s";
+  if (seconds < 120.0) return with_digits(seconds, 2) + "&nbsp;s";
   const long minutes = std::lround(seconds / 60.0), whole_s = std::lround(seconds);
-  if (minutes < 60) return std::to_string(whole_s / 60) + " min " + std::to_string(whole_s % 60) + " s";
-  return std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";
+  if (minutes < 60) return std::to_string(whole_s / 60) + "&nbsp;min " + std::to_string(whole_s % 60) + "&nbsp;s";
+  return std::to_string(minutes / 60) + "&nbsp;h " + std::to_string(minutes % 60) + "&nbsp;min";
 }
 
-// The facts of a stage in words.
 // What a cached signal has left open.
 std::string gaps(const Json& results) {
   const double open = number_at(results, "unsignalled_share"), dropped = number_at(results, "dropped_mass");
@@ -106,6 +105,22 @@ std::string gaps(const Json& results) {
          " of the teacher's mass";
 }
 
+std::string removed_layers(const Json& results) {
+  const size_t n = results.value("removed_layers", Json::array()).size();
+  return n == 0 ? "" : ", " + std::to_string(n) + (n == 1 ? " layer removed" : " layers removed");
+}
+
+std::string split_sizes(const Json& results) {
+  std::string text;
+  for (const auto& [split, use] : {std::pair("train", " tokens to learn from"),
+                                   {"calibration", " tokens to calibrate with"},
+                                   {"evaluation", " tokens to judge on"}})
+    if (const double tokens = number_at(results.value(split, Json::object()), "tokens"); tokens > 0)
+      text += (text.empty() ? "" : ", ") + whole(tokens) + use;
+  return text;
+}
+
+// The facts of a stage in words.
 std::string facts(const Json& stage) {
   const Json& results = stage.at("results");
   const std::string kind = text_at(stage, "kind");
@@ -118,20 +133,17 @@ std::string facts(const Json& stage) {
   }
   if (kind == "prune")
     return millions(number_at(results, "parameters_before")) + " parameters to " +
-           millions(number_at(results, "parameters_after")) + ", " +
-           whole(static_cast<double>(results.value("removed_layers", Json::array()).size())) +
-           " layers removed, a vocabulary of " + whole(number_at(results, "vocabulary"));
+           millions(number_at(results, "parameters_after")) + removed_layers(results) + ", a vocabulary of " +
+           whole(number_at(results, "vocabulary"));
   if (kind == "distill")
     return whole(number_at(results, "steps")) + " steps, " + whole(number_at(results, "tokens")) + " tokens, signal " +
            escaped(text_at(results, "signal")) + gaps(results);
   if (kind == "quantize" && results.contains("bits_per_weight"))
-    return escaped(text_at(results, "plan")) + ", " + escaped(text_at(results, "preset")) + ", " +
+    return escaped(spaced(text_at(results, "plan"))) + ", preset " + escaped(text_at(results, "preset")) + ", " +
            with_digits(number_at(results, "bits_per_weight"), 3) + " bits a weight" +
            (results.contains("predicted_kl") ? ", predicted KL " + with_digits(number_at(results, "predicted_kl"), 2)
                                              : "");
-  if (kind == "data")
-    return whole(number_at(results.value("train", Json::object()), "tokens")) + " tokens to learn from, " +
-           whole(number_at(results.value("calibration", Json::object()), "tokens")) + " to calibrate with";
+  if (kind == "data") return split_sizes(results);
   if (kind == "verify") return whole(number_at(results, "scored_tokens")) + " positions";
   std::string names;
   for (const auto& [key, value] : results.items())
@@ -157,7 +169,8 @@ std::string plain(const Json& value) {
 
 void add_rows(const Json& object, Table& table) {
   for (const auto& [key, value] : object.items())
-    table.rows.push_back({{escaped(spaced(key)), "<code>" + escaped(plain(value)) + "</code>"}});
+    table.rows.push_back({{escaped(key == "matrix_kernels" ? "MKL's kernels (MKL_CBWR)" : spaced(key)),
+                           "<code>" + escaped(plain(value)) + "</code>"}});
 }
 
 }  // namespace

@@ -45,7 +45,8 @@ figure{margin:1.6rem 0}figcaption{font-weight:600}figcaption span{display:block;
 .area>svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
 .tick{position:absolute;font-size:.8125rem;line-height:1;color:var(--soft);white-space:nowrap;font-variant-numeric:tabular-nums}
 .y{right:100%;transform:translateY(-50%);margin-right:.5rem}.x{top:100%;transform:translateX(-50%);margin-top:.5rem}
-.dot{position:absolute;transform:translate(-50%,-50%);border-radius:50%;display:grid;place-items:center;font-size:.8125rem;font-weight:600;color:var(--paper);background:var(--accent);border:2px solid var(--paper)}
+.dot{position:absolute;width:var(--size);height:var(--size);transform:translate(-50%,-50%);border-radius:50%;display:grid;place-items:center;font-size:.8125rem;font-weight:600;color:var(--paper);background:var(--accent);border:2px solid var(--paper)}
+.number{position:absolute;transform:translate(-50%,-50%);font-size:.8125rem;line-height:1;font-weight:600}.number.over{margin-top:calc(-.5*var(--size) - .5rem)}.number.under{margin-top:calc(.5*var(--size) + .5rem)}.number.beside{margin-left:calc(.5*var(--size) + .5rem + var(--place)*1.1rem)}
 .heat{display:grid;gap:2px;font-size:.8125rem;align-items:center;margin:.6rem 0}
 .heat>b{font-weight:400;padding-right:.6rem;overflow-wrap:anywhere;line-height:1.15}
 .heat>i{font-style:normal;text-align:center;min-height:1.6rem;line-height:1.6rem;border-radius:2px;overflow:hidden;font-size:.75rem;background:color-mix(in srgb,var(--accent) calc(var(--v)*var(--heat)),var(--wash))}

@@ -100,17 +100,29 @@ std::string tasks_table(const Json& results) {
   return html(table);
 }
 
+// Whether the middle half of the runs of a model is spread over more than a third of their median.
+bool varied(const Json& model) {
+  const auto wide = [&](const std::string& rate) {
+    return number_at(model, (rate + "_iqr_tokens_per_s").c_str()) >
+           number_at(model, (rate + "_tokens_per_s").c_str()) / 3.0;
+  };
+  return model.is_object() && (wide("prefill") || wide("decode"));
+}
+
 std::string speed_caption(const Json& report, const Json& measured) {
   const Json student = measured.value("student", Json::object());
   if (!student.is_object() || student.empty()) return "";
   const Json& machine = report.at("measurements").at("machine");
   const double runs = number_at(student, "decode_runs");
-  std::string about = "On " + escaped(text_at(machine, "cpu")) + " (" + escaped(text_at(machine, "isa")) + "), " +
-                      std::to_string(machine.value("threads", 0)) + " threads";
+  std::string about =
+      "On " + escaped(text_at(machine, "cpu")) + " (" + escaped(text_at(machine, "isa")) + "), " + threads_of(machine);
   if (!std::isnan(runs))
     about += "; medians of at least " + whole(std::min(runs, number_at(student, "prefill_runs"))) +
              " runs, the two models in turns, " + term("spread", "±") + " half of what lies between the quartiles";
-  return "Size and speed<span>" + about + ".</span>";
+  about += ".";
+  if (varied(student) || varied(measured.value("teacher", Json())))
+    about += " Some runs took far longer than others: the machine had other work, and these speeds say little.";
+  return "Size and speed<span>" + about + "</span>";
 }
 
 std::string samples(const Json& measured) {

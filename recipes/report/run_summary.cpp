@@ -95,6 +95,10 @@ GateUnit unit_of(const ReportGate& gate) {
   return {"", 1.0};
 }
 
+double known(double value) {
+  return std::isnan(value) ? 0.0 : value;
+}
+
 std::string gates_came_to(const std::vector<ReportGate>& gates) {
   const auto missed = std::count_if(gates.begin(), gates.end(), [](const ReportGate& gate) { return !gate.pass; });
   const size_t n = gates.size();
@@ -126,7 +130,7 @@ RunSummary summary_of(const Json& report) {
   run.name = text_at(report, "name");
   run.gates = gates_of(report);
   const Json machine = object_at(measurements, "machine");
-  run.machine = text_at(machine, "cpu") + ", " + std::to_string(machine.value("threads", 0)) + " threads";
+  run.machine = text_at(machine, "cpu") + ", " + threads_of(machine);
   const Json& stages = results.at("stages");
   for (size_t i = 0; i < stages.size(); ++i) {
     const Json& stage = stages[i];
@@ -196,12 +200,24 @@ std::vector<std::string> warnings(const RunSummary& run) {
   for (const ReportGate& gate : run.gates)
     if (!gate.pass)
       missed += (missed.empty() ? "" : "; ") + gate_words(gate.name).label + " is " + gate_value(gate) +
-                (gate.limit_is.empty() ? ", the limit " : ", " + gate.limit_is + " ") + gate_limit(gate);
+                " (gate: " + (gate.limit_is.empty() ? "" : gate.limit_is + " ") + gate_limit(gate) + ")";
   if (!missed.empty()) lines.push_back("Missed: " + missed + ".");
-  if (run.baseline && run.baseline->kl < run.student.kl)
-    lines.push_back("Quantizing alone loses less: KL " + runtime::to_spread(run.baseline->kl, run.baseline->kl_stderr) +
-                    " at " + megabytes(run.baseline->bytes) + ".");
+  if (run.baseline) {
+    const std::string alone =
+        "KL " + runtime::to_spread(run.baseline->kl, run.baseline->kl_stderr) + " at " + megabytes(run.baseline->bytes);
+    const double gain = run.baseline->kl - run.student.kl;
+    const double unsure = 2.0 * std::hypot(known(run.baseline->kl_stderr), known(run.student.kl_stderr));
+    if (gain < -unsure)
+      lines.push_back("Quantizing alone loses less: " + alone + ".");
+    else if (gain <= unsure)
+      lines.push_back("No clear gain over quantizing alone (" + alone + "): the difference is within its error.");
+  }
   return lines;
+}
+
+std::string threads_of(const Json& machine) {
+  const int threads = machine.value("threads", 0);
+  return std::to_string(threads) + (threads == 1 ? " thread" : " threads");
 }
 
 std::string megabytes(double bytes) {

@@ -57,6 +57,7 @@ RunSummary summary_of(const Json& report);
 
 double number_at(const Json& object, const char* key);  // kUnknown where there is none
 std::string text_at(const Json& object, const char* key);
+std::string threads_of(const Json& machine);  // "1 thread"
 
 // "24 % smaller, KL 0.69, gate missed"
 std::string verdict(const RunSummary& run);

@@ -3,10 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <filesystem>
-#include <set>
 
 #include "distill/loss.h"
 #include "recipes/schema/inputs.h"
@@ -14,199 +11,19 @@
 #include "recipes/schema/option_checks.h"
 #include "recipes/schema/overrides.h"
 #include "recipes/schema/recipe_checks.h"
+#include "recipes/schema/yaml_reader.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fields.h"
 #include "runtime/base/input_file.h"
-#include "runtime/base/words/byte_size.h"
 #include "runtime/base/words/suggestion.h"
 
 namespace attar {
 namespace {
 
 constexpr size_t kRecipeLimitBytes = size_t{1} << 20;
-constexpr int kDepthLimit = 16;
-constexpr int64_t kNodeLimit = 100000;  // an alias counts as all it stands for: a few lines can stand for billions
-
-std::string scalar_text(const YAML::Node& node) {
-  if (node.IsScalar()) return printable(node.Scalar(), 40);
-  return node.IsMap() ? "a map" : node.IsSequence() ? "a list" : "nothing";
-}
-
-// A number or a truth in quotes is text.
-bool is_quoted(const YAML::Node& node) {
-  return node.Tag() == "!";
-}
-
-bool parse_number(const YAML::Node& node, double& value) {
-  if (!node.IsScalar() || is_quoted(node)) return false;
-  const std::string& text = node.Scalar();
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return code == std::errc() && end == text.data() + text.size() && std::isfinite(value);
-}
-
-// "100000", or "1e5".
-bool parse_whole(const YAML::Node& node, int64_t& value) {
-  if (!node.IsScalar() || is_quoted(node)) return false;
-  const std::string& text = node.Scalar();
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code == std::errc() && end == text.data() + text.size()) return true;
-  double number = 0.0;
-  if (!parse_number(node, number) || number != std::floor(number) || std::abs(number) > 0x1p53) return false;
-  value = static_cast<int64_t>(number);
-  return true;
-}
-
-// Walks the document, fills the structs and collects every problem with its place.
-class Reader {
- public:
-  // Values given on the command line have no place in the file; they are named by their own text.
-  void note_override(const YAML::Node& node, const std::string& text) {
-    overridden_.emplace_back(node, text);
-    if (node.IsMap())
-      for (const auto& entry : node) note_override(entry.second, text);
-    else if (node.IsSequence())
-      for (const YAML::Node& item : node) note_override(item, text);
-  }
-
-  void problem(const YAML::Node& node, const std::string& text, ProblemKind kind = ProblemKind::Value) {
-    problems_.push_back({kind, place(node), text});
-  }
-  std::vector<RecipeProblem> take_problems() { return std::move(problems_); }
-
-  // Of what a null stands for.
-  void stand_at(const YAML::Node& node) { here_ = place(node); }
-
-  // What later checks find at `key` is said at the place of `node`.
-  void keep_place(const std::string& key, const YAML::Node& node) { places_[key] = place(node); }
-  RecipePlaces take_places() { return std::move(places_); }
-
-  // Checks that `node` is a map whose keys are among `known`, each once.
-  bool map(const YAML::Node& node, const std::string& key, const std::vector<std::string>& known,
-           std::span<const RenamedField> renamed = {}) {
-    if (!node.IsMap()) {
-      problem(node, (key.empty() ? "" : key + ": ") + "expected a map, got " + scalar_text(node));
-      return false;
-    }
-    std::set<std::string> seen;
-    for (const auto& entry : node) {
-      const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "";
-      const std::string full = key.empty() ? name : key + "." + name;
-      const YAML::Node at = is_override(entry.second) ? entry.second : entry.first;
-      if (!seen.insert(name).second) problem(entry.first, "duplicate key `" + printable(full) + "`");
-      if (!known.empty() && std::find(known.begin(), known.end(), name) == known.end())
-        problem(at, "unknown key `" + printable(full) + "`" + suggestion(name, known, renamed));
-    }
-    return true;
-  }
-
-  void value(const YAML::Node& node, const std::string& key, std::string& out) {
-    if (node.IsScalar())
-      out = node.Scalar();
-    else
-      wrong(node, key, "text");
-  }
-  void value(const YAML::Node& node, const std::string& key, int64_t& out) {
-    if (!parse_whole(node, out)) wrong(node, key, "a whole number");
-  }
-  void value(const YAML::Node& node, const std::string& key, double& out) {
-    if (!parse_number(node, out)) wrong(node, key, "a number");
-  }
-  void value(const YAML::Node& node, const std::string& key, bool& out) {
-    if (node.IsScalar() && !is_quoted(node) && (node.Scalar() == "true" || node.Scalar() == "false"))
-      out = node.Scalar() == "true";
-    else
-      wrong(node, key, "true or false");
-  }
-  template <class T>
-  void value(const YAML::Node& node, const std::string& key, std::optional<T>& out) {
-    value(node, key, out.emplace());
-  }
-  void value(const YAML::Node& node, const std::string& key, std::vector<std::string>& out) {
-    out.clear();
-    if (!node.IsSequence()) return wrong(node, key, "a list");
-    for (const YAML::Node& item : node) value(item, key, out.emplace_back());
-  }
-  void value(const YAML::Node& node, const std::string& key, std::map<std::string, double>& out) {
-    out.clear();
-    if (!map(node, key, {})) return;
-    for (const auto& entry : node) {
-      const std::string name = entry.first.Scalar();
-      double& number = out[name];
-      const bool size = counts_bytes(name);
-      if (!parse_number(entry.second, number) &&
-          !(size && entry.second.IsScalar() && parse_amount(name, entry.second.Scalar(), number)))
-        wrong(entry.second, key + "." + printable(name), size ? "a number or a size such as 60MB" : "a number");
-    }
-  }
-  void value(const YAML::Node& node, const std::string& key, std::map<std::string, std::string>& out) {
-    out.clear();
-    if (!map(node, key, {})) return;
-    for (const auto& entry : node) value(entry.second, key + "." + entry.first.Scalar(), out[entry.first.Scalar()]);
-  }
-
-  // An options struct: its listed fields, then what values they may have.
-  template <class Options>
-  void options(const YAML::Node& node, const std::string& key, Options& out) {
-    if (!map(node, key, field_names<Options>(), renamed_fields(out))) return;
-    const size_t before = problems_.size();
-    visit_fields(out, [&](auto& field, const char* name, const char*) {
-      if (const YAML::Node child = node[name]) value(child, key + "." + name, field);
-    });
-    if (problems_.size() != before) return;  // a wrong type has been said already
-    for (const FieldProblem& found : problems_of(out)) {
-      const YAML::Node child = value_of(node, found.field);
-      const std::string shown = child && child.IsScalar() ? " = " + scalar_text(child) : "";
-      problem(child ? child : node, key + "." + found.field + shown + ": expected " + found.expected,
-              found.across ? ProblemKind::Whole : ProblemKind::Value);
-    }
-  }
-
- private:
-  void wrong(const YAML::Node& node, const std::string& key, const char* expected) {
-    const bool quoted = node.IsScalar() && is_quoted(node);
-    problem(node, key + ": expected " + expected + ", got " + scalar_text(node) + (quoted ? " in quotes" : ""));
-  }
-
-  // Where "drop_ffn" or, of a map, "losses.forward_kl" stands.
-  static YAML::Node value_of(const YAML::Node& node, const std::string& field) {
-    const size_t dot = field.find('.');
-    const YAML::Node child = node[field.substr(0, dot)];
-    if (dot == std::string::npos || !child || !child.IsMap()) return child;
-    const YAML::Node entry = child[field.substr(dot + 1)];
-    return entry ? entry : child;
-  }
-
-  bool is_override(const YAML::Node& node) const {
-    return std::any_of(overridden_.begin(), overridden_.end(), [&](const auto& entry) { return entry.first.is(node); });
-  }
-
-  RecipePlace place(const YAML::Node& node) const {
-    for (const auto& [given, text] : overridden_)
-      if (given.is(node)) return {.given = text};
-    const YAML::Mark mark = node.Mark();
-    if (mark.line < 0) return here_;
-    return {mark.line + 1, mark.column + 1};
-  }
-
-  std::vector<RecipeProblem> problems_;
-  RecipePlaces places_;
-  RecipePlace here_;
-  std::vector<std::pair<YAML::Node, std::string>> overridden_;
-};
-
-// `n_nodes` counts those seen so far.
-void check_extent(const YAML::Node& node, int depth, int64_t& n_nodes, const std::string& file) {
-  if (depth > kDepthLimit)
-    throw usage_error(file, "is nested too deeply", "at most " + std::to_string(kDepthLimit) + " levels");
-  if (++n_nodes > kNodeLimit) throw usage_error(file, "holds too many values", "at most " + std::to_string(kNodeLimit));
-  if (node.IsMap())
-    for (const auto& entry : node) check_extent(entry.second, depth + 1, n_nodes, file);
-  else if (node.IsSequence())
-    for (const YAML::Node& item : node) check_extent(item, depth + 1, n_nodes, file);
-}
 
 template <class Options>
-Stage read_stage(const YAML::Node& node, const std::string& key, Reader& reader) {
+Stage read_stage(const YAML::Node& node, const std::string& key, YamlReader& reader) {
   Options options;
   reader.options(node, key, options);
   return options;
@@ -214,7 +31,7 @@ Stage read_stage(const YAML::Node& node, const std::string& key, Reader& reader)
 
 struct StageEntry {
   const char* name;
-  Stage (*read)(const YAML::Node&, const std::string&, Reader&);
+  Stage (*read)(const YAML::Node&, const std::string&, YamlReader&);
 };
 constexpr StageEntry kStages[] = {
     {"prune", read_stage<PruneOptions>},       {"distill", read_stage<DistillOptions>},
@@ -222,10 +39,10 @@ constexpr StageEntry kStages[] = {
     {"verify", read_stage<VerifyStage>},
 };
 
-void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& stages) {
+void read_stages(const YAML::Node& node, YamlReader& reader, std::vector<Stage>& stages) {
   std::vector<std::string> names;
   for (const StageEntry& entry : kStages) names.emplace_back(entry.name);
-  if (!node.IsSequence()) return reader.problem(node, "stages: expected a list of stages, got " + scalar_text(node));
+  if (!node.IsSequence()) return reader.problem(node, "stages: expected a list of stages, got " + shown(node));
   const auto read = [&](const StageEntry& entry, const YAML::Node& item, const YAML::Node& body) {
     reader.keep_place("stages." + std::to_string(stages.size()), item), reader.stand_at(item);
     stages.push_back(entry.read(body.IsNull() ? YAML::Node(YAML::NodeType::Map) : body, entry.name, reader));
@@ -248,13 +65,13 @@ void read_stages(const YAML::Node& node, Reader& reader, std::vector<Stage>& sta
   }
 }
 
-void read_weight(const YAML::Node& node, const std::string& key, Reader& reader, DataSource& source) {
+void read_weight(const YAML::Node& node, const std::string& key, YamlReader& reader, DataSource& source) {
   reader.value(node, key + ".weight", source.weight);
   if (!(source.weight > 0.0 && source.weight <= 1000.0))
-    reader.problem(node, key + ".weight = " + scalar_text(node) + ": expected 0 < x <= 1000");
+    reader.problem(node, key + ".weight = " + shown(node) + ": expected 0 < x <= 1000");
 }
 
-void read_source(const YAML::Node& item, const std::string& key, Reader& reader, DataSource& source) {
+void read_source(const YAML::Node& item, const std::string& key, YamlReader& reader, DataSource& source) {
   const bool evaluation = key == "data.evaluation";
   std::vector<std::string> known{"file"};
   if (!evaluation) known.insert(known.end(), {"weight", "teacher_writes"});
@@ -269,7 +86,7 @@ void read_source(const YAML::Node& item, const std::string& key, Reader& reader,
   if (const YAML::Node tokens = item["from_train"]) {
     reader.value(tokens, key + ".from_train", source.from_train);
     if (source.from_train < 1)
-      reader.problem(tokens, key + ".from_train = " + scalar_text(tokens) + ": expected a whole number of at least 1");
+      reader.problem(tokens, key + ".from_train = " + shown(tokens) + ": expected a whole number of at least 1");
   }
   if (int{item["file"].IsDefined()} + int{item["teacher_writes"].IsDefined()} + int{item["from_train"].IsDefined()} !=
       1)
@@ -278,9 +95,10 @@ void read_source(const YAML::Node& item, const std::string& key, Reader& reader,
   if (item["weight"] && !item["file"]) reader.problem(item["weight"], key + ".weight: expected beside a `file`");
 }
 
-void read_sources(const YAML::Node& node, const std::string& key, Reader& reader, std::vector<DataSource>& sources) {
+void read_sources(const YAML::Node& node, const std::string& key, YamlReader& reader,
+                  std::vector<DataSource>& sources) {
   if (!node.IsSequence())
-    return reader.problem(node, key + ": expected a list of files or {teacher_writes: ...}, got " + scalar_text(node));
+    return reader.problem(node, key + ": expected a list of files or {teacher_writes: ...}, got " + shown(node));
   for (const YAML::Node& item : node) {
     reader.keep_place(key + "." + std::to_string(sources.size()), item);
     DataSource& source = sources.emplace_back();
@@ -291,7 +109,7 @@ void read_sources(const YAML::Node& node, const std::string& key, Reader& reader
   }
 }
 
-void read_data(const YAML::Node& node, Reader& reader, Recipe& recipe) {
+void read_data(const YAML::Node& node, YamlReader& reader, Recipe& recipe) {
   std::vector<std::string> known = field_names<TextDataOptions>();
   known.insert(known.end(), {"train", "calibration", "evaluation"});
   if (!reader.map(node, "data", known)) return;
@@ -306,7 +124,7 @@ void read_data(const YAML::Node& node, Reader& reader, Recipe& recipe) {
   if (const YAML::Node split = node["evaluation"]) read_sources(split, "data.evaluation", reader, recipe.evaluation);
 }
 
-void read_model(const YAML::Node& node, const std::string& key, Reader& reader, ModelRecipe& model) {
+void read_model(const YAML::Node& node, const std::string& key, YamlReader& reader, ModelRecipe& model) {
   reader.keep_place(key, node);
   if (node.IsScalar()) {
     model.model = node.Scalar();
@@ -343,16 +161,16 @@ void read_model(const YAML::Node& node, const std::string& key, Reader& reader, 
 }
 
 // resolved.yaml lies elsewhere than the recipe that it was made of.
-void read_paths_from(const YAML::Node& node, Reader& reader, Recipe& recipe) {
+void read_paths_from(const YAML::Node& node, YamlReader& reader, Recipe& recipe) {
   std::string folder;
   reader.value(node, "paths_from", folder);
   const std::filesystem::path path(recipe.path);
   recipe.path = (path.parent_path() / folder / path.filename()).string();
 }
 
-void read_recipe(const YAML::Node& root, Reader& reader, Recipe& recipe) {
+void read_recipe(const YAML::Node& root, YamlReader& reader, Recipe& recipe) {
   if (!root.IsMap())
-    return reader.problem(root, "expected a recipe, a map with `teacher` and `stages`, got " + scalar_text(root));
+    return reader.problem(root, "expected a recipe, a map with `teacher` and `stages`, got " + shown(root));
   if (!reader.map(root, "", {"version", "name", "about", "paths_from", "seed", "teacher", "student", "data", "stages"}))
     return;
   if (const YAML::Node node = root["version"]) reader.value(node, "version", recipe.version);
@@ -393,7 +211,7 @@ struct ReadRecipe {
 };
 
 ReadRecipe read_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides) {
-  Reader reader;
+  YamlReader reader;
   YAML::Node root;
   try {
     root = YAML::Load(text);
@@ -404,8 +222,7 @@ ReadRecipe read_text(const std::string& text, const std::string& path, const std
   std::vector<std::pair<YAML::Node, std::string>> given_values;
   for (const std::string& assignment : overrides)
     given_values.emplace_back(apply_override(root, assignment), assignment);
-  int64_t n_nodes = 0;
-  check_extent(root, 0, n_nodes, path);
+  check_extent(root, path);
   for (const auto& [node, assignment] : given_values) reader.note_override(node, assignment);
   Recipe recipe;
   recipe.file = recipe.path = path;

@@ -129,8 +129,10 @@ class Line {
         line += ", " + duration_text(left_s) + " left";
         if (event.later_s > 0.0) line += ", " + duration_text(left_s + event.later_s) + " in all";
       }
-    } else {
+    } else if (done > 0) {
       line += text_of("%.*f %s", digits, done, unit.c_str());
+    } else {
+      line += "...";  // it begins, and how much there is to do is not known yet
     }
     if (rate > 0.0) line += text_of(", %.4g %s/s", rate, unit.c_str());
     for (const Metric& metric : event.metrics) line += text_of(", %s %.4g", metric.name.c_str(), metric.value);

@@ -105,8 +105,7 @@ int main(int argc, char** argv) {
   std::printf("%-18s %8s %12s %8s %12s   %6s %6s\n", "", "Mw/s", "error", "ggml", "error", "speed", "error");
   for (const std::string& type : types)
     for (const std::vector<float>& w : {weights, std::vector<float>()})
-      if (const QuantFormat* format = find_format(std::string_view(type));
-          format != nullptr && format->written)
+      if (const QuantFormat* format = find_format(std::string_view(type)); format != nullptr && format->written)
         compare(*format, ggml, rows, w);
   return 0;
 }

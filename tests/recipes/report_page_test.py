@@ -15,7 +15,7 @@ from tiny_run import copy_of_the_tiny_run
 pytestmark = [pytest.mark.recipe, pytest.mark.skipif(browser.MISSING is not None, reason=browser.MISSING or "")]
 
 LONG = "/a/folder/" + "inside/of_another/" * 6 + "file.with.a.long_name.that.has.no.break.txt"
-PAGES = ["tiny", "nano", "two", "paths", "compared"]
+PAGES = ["tiny", "nano", "two", "near", "paths", "compared"]
 WINDOWS = {"light": {}, "dark": {"dark": True}, "phone": {"width": 390, "height": 844}, "dark phone": {"width": 390, "height": 844, "dark": True}}
 
 
@@ -28,6 +28,7 @@ def pages(tmp_path_factory):
         "two": report(
             more_stages=[("export", {"gguf": {"architecture": "llama", "bytes": 5e7}}, {}), verify_stage(0.31, 50_000_000)], baseline={"kl": 0.2, "top1": 0.7, "bytes": 5.2e7}
         ),
+        "near": report(baseline={"kl": 0.181, "top1": 0.76, "bytes": 6e7}),
         "paths": report(teacher=LONG, source=LONG, name=LONG.replace("/", "_")),
         "fast": report("a-name-that-is-rather-long-for-a-phone-but-a-name", kl=0.5, size=30_000_000),
         "large": report("large", kl=0.11, size=74_700_000),
@@ -78,7 +79,7 @@ return seen"""
 
 OVERLAPS = """const clash = [];
 for (const area of document.querySelectorAll('.area')) {
-  const ticks = [...area.querySelectorAll('.tick')].map(e => [e.textContent, e.getBoundingClientRect()]);
+  const ticks = [...area.querySelectorAll('.tick, .number')].map(e => [e.textContent, e.getBoundingClientRect()]);
   for (let i = 0; i < ticks.length; ++i) for (let j = 0; j < i; ++j) {
     const [a, b] = [ticks[i][1], ticks[j][1]];
     if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1) clash.push(ticks[i][0] + ' on ' + ticks[j][0]);
@@ -105,6 +106,14 @@ def test_text_is_large_and_plain_enough_to_read(pages, window, name):
     assert len(texts) > 60
     assert not [text for text in texts if text[1] < 12], "smaller than 12 px"
     assert not [text for text in texts if text[2] < 4.5], "less contrast than WCAG's AA asks for"
+
+
+def test_dots_that_touch_have_their_numbers_outside(pages, window):
+    window.open(pages["near"])
+    inside, outside = ("return [...document.querySelectorAll('" + kind + "')].map(e => e.textContent)" for kind in (".dot", ".number"))
+    assert window.run(inside) == ["1", "", ""] and window.run(outside) == ["2", "3"]
+    window.open(pages["two"])
+    assert window.run(inside) == ["1", "2", "3"] and window.run(outside) == []
 
 
 def test_dark_is_dark_and_light_is_light(pages, window):

@@ -62,7 +62,7 @@ def test_the_verdict_says_size_fidelity_and_gates(written):
     assert done.returncode == 4
     for where in (text_of(page), done.stdout):
         assert "39 % smaller, KL 0.179, 1 of 3 gates missed" in where
-        assert "Missed: file size is 60.01 MB, at most 60 MB." in where, "as many digits as tell it from the limit"
+        assert "Missed: file size is 60.01 MB (gate: at most 60 MB)." in where, "as many digits as tell it from the limit"
     page, done = page_of(written("one", report(gates=[gate("kl", "at most", 0.1, 0.179)])))
     assert done.returncode == 4 and "gate missed" in done.stdout
     page, done = page_of(written("none", report(gates=[])))
@@ -74,7 +74,11 @@ def test_quantizing_alone_is_a_row_and_a_warning_where_it_loses_less(written):
     assert "Quantizing alone loses less: KL 0.0770 at 61.0 MB." in text_of(better)
     assert "quantize only 61.0 MB 0.0770 86.0 % this student 60.0 MB 0.179 ± 0.004 76.4 ± 0.5 %" in text_of(better)
     worse, _ = page_of(written("worse", report(baseline={"kl": {"mean": 0.31, "stderr": 0.0052}, "top1_agreement": 0.7, "bytes": 61_000_000})))
-    assert "0.310 ± 0.005" in text_of(worse) and "loses less" not in text_of(worse)
+    assert "0.310 ± 0.005" in text_of(worse) and "loses less" not in text_of(worse) and "No clear gain" not in text_of(worse)
+    for name, kl in (("below", 0.175), ("above", 0.183)):
+        near, done = page_of(written(name, report(baseline={"kl": {"mean": kl, "stderr": 0.0045}, "top1": 0.76, "bytes": 60_000_000})))
+        for where in (text_of(near), done.stdout):
+            assert f"No clear gain over quantizing alone (KL {kl} at 60.0 MB): the difference is within its error." in where and "loses less" not in where
     assert "Against quantizing alone" not in text_of(page_of(written("without", report()))[0])
 
 
@@ -87,6 +91,8 @@ def test_data_files_and_licence_are_filled(written):
     assert "export/model.gguf 60.0 MB GGUF, architecture llama" in text
     assert "export/hf/ 462 MB Hugging Face directory, float32, before quantization" in text
     assert "15,204 positions in 31 windows of at most 512 tokens; 41 more left out" in text
+    assert "33,412 tokens to learn from, 11,008 tokens to calibrate with, 15,276 tokens to judge on" in text
+    assert "135 M parameters to 116 M, a vocabulary of 16,384" in text and "target size, preset best, 4.11 bits a weight" in text
     assert "Decoded greedily (temperature 0) with a repetition penalty of 1.1, at most 80 tokens, in deployed numbers." in text
 
 
@@ -94,7 +100,12 @@ def test_numbers_have_no_more_digits_than_they_carry(written):
     text = text_of(page_of(written("nano", report()))[0])
     assert "0.179 ± 0.004" in text and "76.4 ± 0.5" in text
     assert "4,170 ± 80 3,910 ± 80 0.94 ×" in text and "518 ± 5 640 ± 6 1.235 ×" in text
-    assert "medians of at least 9 runs" in text
+    assert "medians of at least 9 runs" in text and "2 threads" in text and "these speeds say little" not in text
+    busy = report("busy")
+    busy["measurements"]["machine"]["threads"] = 1
+    busy["measurements"]["stages"][-1]["measurements"]["teacher"]["decode_iqr_tokens_per_s"] = 200.0
+    text = text_of(page_of(written("busy", busy))[0])
+    assert "1 thread;" in text and "the machine had other work, and these speeds say little." in text
 
 
 def test_tasks_are_a_table(written):
@@ -136,7 +147,7 @@ def test_whitespace_is_seen_and_text_is_text(written):
 
 def test_series_that_say_the_same_are_drawn_once(tmp_path_factory):
     page = (copy_of_the_tiny_run(tmp_path_factory) / "report.html").read_text(encoding="utf-8")
-    assert "loss = cross entropy" in page and "loss = forward kl" in page
+    assert "loss = cross entropy" in page and "loss = forward KL" in page
 
 
 def test_runs_are_compared(written, tmp_path):

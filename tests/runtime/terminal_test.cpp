@@ -14,6 +14,7 @@ TEST(Terminal, ALineSaysStageCountsAndWhatIsLeft) {
   testing::internal::CaptureStderr();
   {
     const Progress progress = terminal_progress(global);
+    progress({.stage = "verify", .unit = "tokens"});  // before it knows how much there is
     Event event{.stage = "pretrain", .unit = "tokens", .done = 0, .total = 24000};
     event.part = 3, event.parts = 6, event.later_s = 3600.0;
     progress(event);
@@ -24,6 +25,7 @@ TEST(Terminal, ALineSaysStageCountsAndWhatIsLeft) {
     progress(event);
   }
   const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(said.find("verify ...\n"), 0U) << said;
   EXPECT_NE(said.find("stage 3 of 6: pretrain   0% 0/24000 tokens\n"), std::string::npos) << said;
   EXPECT_NE(said.find("stage 3 of 6: pretrain  50% 12000/24000 tokens, 0:05 left, 1:00:05 in all"), std::string::npos)
       << said;

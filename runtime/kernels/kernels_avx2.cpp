@@ -190,15 +190,13 @@ ATTAR_INLINE Bytes tripled(Bytes v) {  // 3 (v - 128) is 3 v - 128 modulo 256
   return {_mm256_add_epi8(v.a, _mm256_add_epi8(v.a, v.a)), _mm256_add_epi8(v.b, _mm256_add_epi8(v.b, v.b))};
 }
 
-// Columns 0-3 and 4-7 of 16 rows' points of 8 numbers.
-ATTAR_INLINE void look_up_eights(const uint8_t* grid, const uint16_t* index, Bytes& first, Bytes& second) {
-  const __m256 a = four_eights(grid, index, index + 4), b = four_eights(grid, index + 2, index + 6);
-  const __m256 c = four_eights(grid, index + 8, index + 12), d = four_eights(grid, index + 10, index + 14);
-  first = {_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(c, d, 0x88))};
-  second = {_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)), _mm256_castps_si256(_mm256_shuffle_ps(c, d, 0xdd))};
-}
-ATTAR_INLINE Bytes look_up_fours(const uint8_t* grid, const uint16_t* index) {
-  return {eight_fours(grid, index), eight_fours(grid, index + 8)};
+// The even, or odd, 32-bit lanes of each 128 bits of x, then of y.
+template <bool kOdd>
+ATTAR_INLINE Bytes every_other(Bytes x, Bytes y) {
+  const auto half = [](__m256i v, __m256i w) ATTAR_INLINE_LAMBDA {
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(v), _mm256_castsi256_ps(w), kOdd ? 0xdd : 0x88));
+  };
+  return {half(x.a, y.a), half(x.b, y.b)};
 }
 
 // Bit j of each byte as its sign: negative or positive, never zero.

@@ -160,17 +160,10 @@ ATTAR_INLINE Bytes tripled(Bytes v) {
   return _mm512_add_epi8(v, _mm512_add_epi8(v, v));
 }
 
-// Columns 0-3 and 4-7 of 16 rows' points of 8 numbers.
-ATTAR_INLINE void look_up_eights(const uint8_t* grid, const uint16_t* index, Bytes& first, Bytes& second) {
-  const auto half_of_rows = [&](const uint16_t* i) ATTAR_INLINE_LAMBDA {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(four_eights(grid, i, i + 4)), four_eights(grid, i + 8, i + 12), 1);
-  };
-  const __m512 a = half_of_rows(index), b = half_of_rows(index + 2);
-  first = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
-  second = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
-}
-ATTAR_INLINE Bytes look_up_fours(const uint8_t* grid, const uint16_t* index) {
-  return _mm512_inserti64x4(_mm512_castsi256_si512(eight_fours(grid, index)), eight_fours(grid, index + 8), 1);
+// The even, or odd, 32-bit lanes of each 128 bits of x, then of y.
+template <bool kOdd>
+ATTAR_INLINE Bytes every_other(Bytes x, Bytes y) {
+  return _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(y), kOdd ? 0xdd : 0x88));
 }
 
 // Which bytes have bit j.

@@ -311,33 +311,34 @@ ATTAR_INLINE Ints sum_pairs(Ints start, const Product& product) {
           _mm256_add_epi32(start.b, _mm256_madd_epi16(pairs.b, ones))};
 }
 
-// sum of (w - kBias) * x over kQuads registers of codes; `minus_128_sums` is -128 * sum of x.
-template <int kBias, int kMost, int kQuads>
-ATTAR_INLINE Ints dot_codes(const Bytes* w, const int8_t* x, int32_t minus_128_sums) {
+// sum of (code - kBias) * x over kQuads registers, which code<j>() makes; `minus_128_sums` is -128 * sum of x.
+template <int kBias, int kMost, int kQuads, class Code>
+ATTAR_INLINE Ints dot_codes(const Code& code, const int8_t* x, int32_t minus_128_sums) {
   if constexpr (kBias == 128) {
     Ints sums = panel_start(0);
-#pragma GCC unroll 8
-    for (int j = 0; j < kQuads; ++j) {
-      const Bytes codes = without_bias<128>(w[j]);
+    each<0, kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
+      const Bytes codes = without_bias<128>(code.template operator()<j>());
       sums = panel_dot(sums, with_magnitudes(codes.a, codes.b), load_quad(x + 4 * j));
-    }
+    });
     return sums;
   } else {
     const __m256i start = _mm256_set1_epi32(kBias == 0 ? 0 : minus_128_sums / (128 / (kBias == 0 ? 128 : kBias)));
     return sum_pairs<pair_sums(kMost, kQuads), kQuads>({start, start}, [&]<int j>() ATTAR_INLINE_LAMBDA {
+      const Bytes codes = code.template operator()<j>();
       const Quad quad = load_quad(x + 4 * j);
-      return Ints{_mm256_maddubs_epi16(w[j].a, quad), _mm256_maddubs_epi16(w[j].b, quad)};
+      return Ints{_mm256_maddubs_epi16(codes.a, quad), _mm256_maddubs_epi16(codes.b, quad)};
     });
   }
 }
 
-// The same over registers [kFirst, kFirst + kQuads) of magnitudes; bit j of `signs` belongs to register j.
-template <int kMost, int kQuads, int kFirst>
-ATTAR_INLINE Ints dot_signed(const Bytes* w, Bytes signs, const int8_t* x) {
+// The same of magnitudes; bit kFirst + j of `signs` belongs to register j.
+template <int kMost, int kQuads, int kFirst, class Code>
+ATTAR_INLINE Ints dot_signed(const Code& code, Bytes signs, const int8_t* x) {
   return sum_pairs<pair_sums(kMost, kQuads), kQuads>(panel_start(0), [&]<int j>() ATTAR_INLINE_LAMBDA {
-    const Quad quad = load_quad(x + 4 * (kFirst + j));
-    return Ints{_mm256_maddubs_epi16(w[kFirst + j].a, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.a))),
-                _mm256_maddubs_epi16(w[kFirst + j].b, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.b)))};
+    const Bytes codes = code.template operator()<j>();
+    const Quad quad = load_quad(x + 4 * j);
+    return Ints{_mm256_maddubs_epi16(codes.a, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.a))),
+                _mm256_maddubs_epi16(codes.b, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.b)))};
   });
 }
 

@@ -190,15 +190,13 @@ ATTAR_INLINE Bytes tripled(Bytes v) {  // 3 (v - 128) is 3 v - 128 modulo 256
   return {_mm256_add_epi8(v.a, _mm256_add_epi8(v.a, v.a)), _mm256_add_epi8(v.b, _mm256_add_epi8(v.b, v.b))};
 }
 
-// Columns 0-3 and 4-7 of 16 rows' points of 8 numbers.
-ATTAR_INLINE void look_up_eights(const uint8_t* grid, const uint16_t* index, Bytes& first, Bytes& second) {
-  const __m256 a = four_eights(grid, index, index + 4), b = four_eights(grid, index + 2, index + 6);
-  const __m256 c = four_eights(grid, index + 8, index + 12), d = four_eights(grid, index + 10, index + 14);
-  first = {_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(c, d, 0x88))};
-  second = {_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)), _mm256_castps_si256(_mm256_shuffle_ps(c, d, 0xdd))};
-}
-ATTAR_INLINE Bytes look_up_fours(const uint8_t* grid, const uint16_t* index) {
-  return {eight_fours(grid, index), eight_fours(grid, index + 8)};
+// The even, or odd, 32-bit lanes of each 128 bits of x, then of y.
+template <bool kOdd>
+ATTAR_INLINE Bytes every_other(Bytes x, Bytes y) {
+  const auto half = [](__m256i v, __m256i w) ATTAR_INLINE_LAMBDA {
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(v), _mm256_castsi256_ps(w), kOdd ? 0xdd : 0x88));
+  };
+  return {half(x.a, y.a), half(x.b, y.b)};
 }
 
 // Bit j of each byte as its sign: negative or positive, never zero.
@@ -313,33 +311,34 @@ ATTAR_INLINE Ints sum_pairs(Ints start, const Product& product) {
           _mm256_add_epi32(start.b, _mm256_madd_epi16(pairs.b, ones))};
 }
 
-// sum of (w - kBias) * x over kQuads registers of codes; `minus_128_sums` is -128 * sum of x.
-template <int kBias, int kMost, int kQuads>
-ATTAR_INLINE Ints dot_codes(const Bytes* w, const int8_t* x, int32_t minus_128_sums) {
+// sum of (code - kBias) * x over kQuads registers, which code<j>() makes; `minus_128_sums` is -128 * sum of x.
+template <int kBias, int kMost, int kQuads, class Code>
+ATTAR_INLINE Ints dot_codes(const Code& code, const int8_t* x, int32_t minus_128_sums) {
   if constexpr (kBias == 128) {
     Ints sums = panel_start(0);
-#pragma GCC unroll 8
-    for (int j = 0; j < kQuads; ++j) {
-      const Bytes codes = without_bias<128>(w[j]);
+    each<0, kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
+      const Bytes codes = without_bias<128>(code.template operator()<j>());
       sums = panel_dot(sums, with_magnitudes(codes.a, codes.b), load_quad(x + 4 * j));
-    }
+    });
     return sums;
   } else {
     const __m256i start = _mm256_set1_epi32(kBias == 0 ? 0 : minus_128_sums / (128 / (kBias == 0 ? 128 : kBias)));
     return sum_pairs<pair_sums(kMost, kQuads), kQuads>({start, start}, [&]<int j>() ATTAR_INLINE_LAMBDA {
+      const Bytes codes = code.template operator()<j>();
       const Quad quad = load_quad(x + 4 * j);
-      return Ints{_mm256_maddubs_epi16(w[j].a, quad), _mm256_maddubs_epi16(w[j].b, quad)};
+      return Ints{_mm256_maddubs_epi16(codes.a, quad), _mm256_maddubs_epi16(codes.b, quad)};
     });
   }
 }
 
-// The same over registers [kFirst, kFirst + kQuads) of magnitudes; bit j of `signs` belongs to register j.
-template <int kMost, int kQuads, int kFirst>
-ATTAR_INLINE Ints dot_signed(const Bytes* w, Bytes signs, const int8_t* x) {
+// The same of magnitudes; bit kFirst + j of `signs` belongs to register j.
+template <int kMost, int kQuads, int kFirst, class Code>
+ATTAR_INLINE Ints dot_signed(const Code& code, Bytes signs, const int8_t* x) {
   return sum_pairs<pair_sums(kMost, kQuads), kQuads>(panel_start(0), [&]<int j>() ATTAR_INLINE_LAMBDA {
-    const Quad quad = load_quad(x + 4 * (kFirst + j));
-    return Ints{_mm256_maddubs_epi16(w[kFirst + j].a, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.a))),
-                _mm256_maddubs_epi16(w[kFirst + j].b, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.b)))};
+    const Bytes codes = code.template operator()<j>();
+    const Quad quad = load_quad(x + 4 * j);
+    return Ints{_mm256_maddubs_epi16(codes.a, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.a))),
+                _mm256_maddubs_epi16(codes.b, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.b)))};
   });
 }
 

@@ -160,17 +160,10 @@ ATTAR_INLINE Bytes tripled(Bytes v) {
   return _mm512_add_epi8(v, _mm512_add_epi8(v, v));
 }
 
-// Columns 0-3 and 4-7 of 16 rows' points of 8 numbers.
-ATTAR_INLINE void look_up_eights(const uint8_t* grid, const uint16_t* index, Bytes& first, Bytes& second) {
-  const auto half_of_rows = [&](const uint16_t* i) ATTAR_INLINE_LAMBDA {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(four_eights(grid, i, i + 4)), four_eights(grid, i + 8, i + 12), 1);
-  };
-  const __m512 a = half_of_rows(index), b = half_of_rows(index + 2);
-  first = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
-  second = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
-}
-ATTAR_INLINE Bytes look_up_fours(const uint8_t* grid, const uint16_t* index) {
-  return _mm512_inserti64x4(_mm512_castsi256_si512(eight_fours(grid, index)), eight_fours(grid, index + 8), 1);
+// The even, or odd, 32-bit lanes of each 128 bits of x, then of y.
+template <bool kOdd>
+ATTAR_INLINE Bytes every_other(Bytes x, Bytes y) {
+  return _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(y), kOdd ? 0xdd : 0x88));
 }
 
 // Which bytes have bit j.
@@ -220,25 +213,23 @@ ATTAR_INLINE Ints correction(int32_t minus_128_sums) {
     return _mm512_set1_epi32(minus_128_sums / (128 / kBias));
 }
 
-// sum of (w - kBias) * x over kQuads registers of codes; `minus_128_sums` is -128 * sum of x.
-template <int kBias, int kMost, int kQuads>
-ATTAR_INLINE Ints dot_codes(const Bytes* w, const int8_t* x, int32_t minus_128_sums) {
-  Ints even = correction<kBias>(minus_128_sums), odd = _mm512_setzero_si512();
-#pragma GCC unroll 8
-  for (int j = 0; j < kQuads; j += 2) {
-    even = _mm512_dpbusd_epi32(even, w[j], load_quad(x + 4 * j));
-    odd = _mm512_dpbusd_epi32(odd, w[j + 1], load_quad(x + 4 * j + 4));
-  }
-  return _mm512_add_epi32(even, odd);
+// sum of (code - kBias) * x over kQuads registers, which code<j>() makes; `minus_128_sums` is -128 * sum of x.
+template <int kBias, int kMost, int kQuads, class Code>
+ATTAR_INLINE Ints dot_codes(const Code& code, const int8_t* x, int32_t minus_128_sums) {
+  Ints sums[2] = {correction<kBias>(minus_128_sums), _mm512_setzero_si512()};
+  each<0, kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
+    sums[j % 2] = _mm512_dpbusd_epi32(sums[j % 2], code.template operator()<j>(), load_quad(x + 4 * j));
+  });
+  return _mm512_add_epi32(sums[0], sums[1]);
 }
 
-// The same over registers [kFirst, kFirst + kQuads) of magnitudes; bit j of `signs` belongs to register j.
-template <int kMost, int kQuads, int kFirst>
-ATTAR_INLINE Ints dot_signed(const Bytes* w, Bytes signs, const int8_t* x) {
+// The same of magnitudes; bit kFirst + j of `signs` belongs to register j.
+template <int kMost, int kQuads, int kFirst, class Code>
+ATTAR_INLINE Ints dot_signed(const Code& code, Bytes signs, const int8_t* x) {
   Ints sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-  each<kFirst, kFirst + kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
-    const Bytes quad = with_signs<j>(load_quad(x + 4 * j), signs);
-    sums[j % 2] = _mm512_dpbusd_epi32(sums[j % 2], w[j], quad);
+  each<0, kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
+    const Bytes quad = with_signs<kFirst + j>(load_quad(x + 4 * j), signs);
+    sums[j % 2] = _mm512_dpbusd_epi32(sums[j % 2], code.template operator()<j>(), quad);
   });
   return _mm512_add_epi32(sums[0], sums[1]);
 }

@@ -87,7 +87,6 @@ def distill(
     clip_norm: float = 1.0,
     batch_tokens: int = 2048,
     sequence_tokens: int = 0,
-    shards: int = 4,
     precision: str = "fp32",
     checkpoint_every_steps: int = 50,
     signal: str = "auto",
@@ -127,7 +126,6 @@ def distill(
     clip_norm: largest global norm of the gradient; 0 for off
     batch_tokens: tokens a step that are learned to predict
     sequence_tokens: longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter
-    shards: parts of a step that run side by side, one thread each; part of the result, unlike threads
     precision: of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) or auto: bf16
         where it does
     checkpoint_every_steps: steps between checkpoints; 0 for none
@@ -206,8 +204,8 @@ def quantize(
     kv: keys and values as Attar's runtime keeps them: int8 (half the memory) or f16; without it as the model's file says
     compat: year of the llama.cpp that must load the file: 2024, 2025 (adds MXFP4) or 2026 (adds NVFP4, Q2_0, Q1_0); for types that a size
         chooses
-    lattice: let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits in llama.cpp; Attar's own
-        runtime computes with them in F32, slowly
+    lattice: let a size choose the types of codebooks too (IQ1_S to IQ3_S), which keep most at two and three bits but take longer to read
+        than others of their size
     fallback: where a row does not divide by a type's block, take another type and say so
     preset: fast: each weight is rounded by itself, for a first look; best, the one to take, where there is text: each is rounded so that
         the others make up for it (GPTQ); learned, where few bits lose too much and time is there: as best, then the quantized model learns

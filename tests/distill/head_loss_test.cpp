@@ -81,9 +81,11 @@ TEST(HeadLoss, ChunksChangeOnlyRounding) {
   HeadLossOptions options;
   at::Tensor whole = at::zeros_like(c.head), chunked = at::zeros_like(c.head);
   options.chunk_rows = 256;
-  const HeadLossResult a = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, whole, two_threads, memory);
+  const HeadLossResult a =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, whole, two_threads, memory);
   options.chunk_rows = 1;
-  const HeadLossResult b = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, chunked, two_threads, memory);
+  const HeadLossResult b =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, chunked, two_threads, memory);
   EXPECT_NEAR(a.loss, b.loss, 1e-6);
   EXPECT_LT(largest_difference(whole, chunked.to(at::kDouble)), 1e-6);
 }
@@ -92,13 +94,15 @@ TEST(HeadLoss, MaskedRowsGetNothingAndTheHeadsGradientIsAddedTo) {
   const Case c;
   at::Tensor none, once = at::zeros_like(c.head), twice = at::zeros_like(c.head);
   const HeadLossOptions options;
-  const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, none, two_threads, memory);
+  const HeadLossResult got =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, none, two_threads, memory);
   EXPECT_FALSE(none.defined());
   EXPECT_EQ(got.hidden_gradient[2].abs().max().item<float>(), 0.0f);
   EXPECT_EQ(got.hidden_gradient[9].abs().max().item<float>(), 0.0f);
   EXPECT_GT(got.hidden_gradient[3].abs().max().item<float>(), 0.0f);
   head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, once, two_threads, memory);
-  for (int i = 0; i < 2; ++i) head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, twice, two_threads, memory);
+  for (int i = 0; i < 2; ++i)
+    head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, twice, two_threads, memory);
   EXPECT_LT(largest_difference(twice, once.to(at::kDouble) * 2.0), 1e-6);
 }
 
@@ -108,9 +112,10 @@ TEST(HeadLoss, ACacheOfAllTokensIsTheDenseTeacher) {
   const HeadLossOptions options;
   const auto [log_probs, ids] = at::topk(at::log_softmax(at::mm(c.teacher.hidden, c.teacher.head.t()), 1), kVocab, 1);
   at::Tensor dense = at::zeros_like(c.head), sparse = at::zeros_like(c.head);
-  const HeadLossResult a = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, dense, two_threads, memory);
-  const HeadLossResult b =
-      head_loss(c.hidden, c.head, c.next, c.in_loss, TopKSignal{ids, log_probs}, options, 9.0, sparse, two_threads, memory);
+  const HeadLossResult a =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, dense, two_threads, memory);
+  const HeadLossResult b = head_loss(c.hidden, c.head, c.next, c.in_loss, TopKSignal{ids, log_probs}, options, 9.0,
+                                     sparse, two_threads, memory);
   EXPECT_NEAR(a.loss, b.loss, 2e-6);
   EXPECT_LT(largest_difference(dense, sparse.to(at::kDouble)), 2e-6);
 }
@@ -119,7 +124,8 @@ TEST(HeadLoss, NoRowInTheLossIsNoLoss) {
   Case c;
   c.in_loss = at::zeros({kRows}, at::kBool);
   at::Tensor head_gradient = at::zeros_like(c.head);
-  const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, {}, 1.0, head_gradient, two_threads, memory);
+  const HeadLossResult got =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, {}, 1.0, head_gradient, two_threads, memory);
   EXPECT_EQ(got.loss, 0.0);
   EXPECT_TRUE(at::equal(got.hidden_gradient, at::zeros_like(c.hidden)));
 }

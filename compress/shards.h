@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "runtime/base/host/thread_pool.h"
+
 namespace attar {
 
 // While one lives, LibTorch computes with one thread on the thread that made it, then with as many as before; and where
@@ -31,6 +33,22 @@ bool multiplies_with_onednn();
 // rest.
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t part)>& work,
                 const std::function<void()>& between = {});
+
+// Threads that stay, for many short pieces of work such as the products of a training step.
+class Team {
+ public:
+  explicit Team(int threads);  // >= 1; the caller is one of them
+  // Calls work(part) for every part in [0, n_parts), each with one LibTorch thread and without recording gradients.
+  // What a part computes may not depend on which thread takes it. The first exception is rethrown. The caller holds an
+  // OwnKernels.
+  void run(int64_t n_parts, const std::function<void(int64_t part)>& work);
+  // The same over rows [0, n), kRows at a time.
+  static constexpr int64_t kRows = 32;
+  void rows(int64_t n, const std::function<void(int64_t begin, int64_t end)>& work);
+
+ private:
+  ThreadPool pool_;
+};
 
 // For main() only, before anything is computed: LibTorch's matrix library takes the same kernels wherever the numbers
 // lie (oneMKL developer guide, "Conditional Numerical Reproducibility"; no slower here), oneDNN keeps few of its own,

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "compress/precision.h"
-#include "compress/team.h"
+#include "compress/shards.h"
 #include "distill/loss.h"
 
 namespace attar {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
-#include "compress/team.h"
+#include "compress/shards.h"
 
 namespace attar {
 

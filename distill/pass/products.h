@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "compress/team.h"
+#include "compress/shards.h"
 
 namespace attar {
 

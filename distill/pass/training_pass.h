@@ -12,7 +12,7 @@
 #include "compress/causal_lm.h"
 #include "compress/precision.h"
 #include "compress/reparameterization.h"
-#include "compress/team.h"
+#include "compress/shards.h"
 #include "distill/pass/attention_pass.h"
 
 namespace attar {

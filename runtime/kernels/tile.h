@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <limits>
 
 #include "runtime/base/half.h"
 #include "runtime/formats/blocks/blocks.h"
@@ -48,20 +47,38 @@ struct Planes {
     }
     return number;
   }
-  // A number, or four in neighbouring bytes, onto zeros.
-  template <class Word>
-  void write(uint8_t* planes, int i, int at, Word numbers) const {
-    constexpr unsigned kOnes = std::numeric_limits<Word>::max() / 255;  // 1 in every byte
+  // Eight words of four numbers, which are all that share the bytes (units = 8); four of a word in neighbouring bytes.
+  void write_eight(uint8_t* planes, int at, uint32_t (&words)[8]) const {
+    planes = write_bits<8>(planes, at, words);
+    planes = write_bits<4>(planes, at, words);
+    planes = write_bits<2>(planes, at, words);
+    write_bits<1>(planes, at, words);
+  }
+  // A number onto zeros.
+  void write(uint8_t* planes, int i, int at, unsigned number) const {
     for (int p = 8; p > 0; p /= 2) {
       if ((bits & p) == 0) continue;
       const int stride = units * p / 8;
-      const unsigned mask = kOnes * ((1u << p) - 1);
-      uint8_t* to = planes + i % stride * unit_bytes + at;
-      const auto sum = static_cast<Word>(tile_word<Word>(to, 0) | (numbers & mask) << (i / stride * p));
-      std::memcpy(to, &sum, sizeof sum);
-      numbers = static_cast<Word>((numbers >> (p % 8)) & kOnes * (255u >> p));
+      const unsigned part = (number & ((1u << p) - 1)) << (i / stride * p);
+      planes[i % stride * unit_bytes + at] = static_cast<uint8_t>(planes[i % stride * unit_bytes + at] | part);
+      number >>= p;
       planes += stride * unit_bytes;
     }
+  }
+
+ private:
+  // The lowest kBits of each number, where there is a plane of so many; they are taken off. -> the next plane
+  template <int kBits>
+  uint8_t* write_bits(uint8_t* planes, int at, uint32_t (&words)[8]) const {
+    if ((bits & kBits) == 0) return planes;
+    constexpr uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
+    for (int r = 0; r < kBits; ++r, planes += unit_bytes) {
+      uint32_t sum = 0;
+      for (int k = 0; k < 8 / kBits; ++k) sum |= (words[r + k * kBits] & kMask) << (k * kBits);
+      std::memcpy(planes + at, &sum, sizeof sum);
+    }
+    for (uint32_t& word : words) word = (word & ~kMask) >> (kBits % 8);
+    return planes;
   }
 };
 inline Planes code_planes(const TileTraits& t) {

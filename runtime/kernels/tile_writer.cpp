@@ -110,11 +110,14 @@ bool TileWriter::write_codes(const std::byte* bytes, int row, uint8_t* block, ui
 // Four columns make four neighbouring bytes of a register.
 void TileWriter::write_block(const int8_t* codes, int row, uint8_t* block) const {
   uint8_t numbers[kBlock];
-  for (int k = 0; k < kBlock; ++k)
-    numbers[k] = traits_.codes.kind == CodeKind::Indices
-                     ? index_of_[static_cast<uint8_t>(codes[k])]
-                     : static_cast<uint8_t>((codes[k] + traits_.codes.bias) >> traits_.codes.lift);
-  for (int j = 0; j < 8; ++j) code_planes(traits_).write(block, j, 4 * row, tile_word<uint32_t>(numbers, j));
+  const int bias = traits_.codes.bias, lift = traits_.codes.lift;
+  if (traits_.codes.kind == CodeKind::Indices)
+    for (int k = 0; k < kBlock; ++k) numbers[k] = index_of_[static_cast<uint8_t>(codes[k])];
+  else
+    for (int k = 0; k < kBlock; ++k) numbers[k] = static_cast<uint8_t>((codes[k] + bias) >> lift);
+  uint32_t words[8];
+  std::memcpy(words, numbers, sizeof words);
+  code_planes(traits_).write_eight(block, 4 * row, words);
 }
 
 void TileWriter::write_scales(const BlockScales& scales, int row, uint8_t* part) const {

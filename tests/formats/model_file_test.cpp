@@ -11,6 +11,7 @@
 #include "runtime/base/input_file.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/container/safetensors.h"
+#include "runtime/formats/row_order.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {

@@ -1,7 +1,10 @@
 """recipes/tiny.yaml run once for all test files of a session, by the worker that needs it first; each file works on its own copy."""
 
 import fcntl
+import hashlib
+import json
 import os
+import pathlib
 import shutil
 import subprocess
 
@@ -23,3 +26,17 @@ def copy_of_the_tiny_run(tmp_path_factory):
             done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
             assert done.returncode == 0, done.stderr
     return shutil.copytree(home / "tiny_run", tmp_path_factory.mktemp("tiny") / "run")
+
+
+def attar(*arguments, **options):
+    return subprocess.run([str(BIN / "attar"), *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, **options)
+
+
+def run(folder, *more):
+    done = attar("run", RECIPE, *QUICK, "--out", folder, "--json", "--quiet", *more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def digest(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

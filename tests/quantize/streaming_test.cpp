@@ -11,6 +11,7 @@
 #include "compress/weight_source.h"
 #include "quantize/quantize.h"
 #include "runtime/base/error.h"
+#include "runtime/formats/row_order.h"
 #include "tests/compress/counted_memory.h"
 #include "tests/compress/uneven_model.h"
 

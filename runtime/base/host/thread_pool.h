@@ -1,6 +1,7 @@
-// The runtime's threads: a few workers that run one function together and meet at a barrier that spins briefly, then
-// sleeps. Never used while LibTorch computes (its own threads would fight for the cores). The process that forks keeps
-// the workers; in the child, the next run() starts others.
+// A few workers that run one function together and meet at a barrier that spins briefly, then sleeps: the runtime's
+// threads, and a training's (compress/shards.h). LibTorch's own threads would fight them for the cores: what it
+// computes meanwhile, it computes with one. The process that forks keeps the workers; in the child, the next run()
+// starts others.
 #pragma once
 
 #include <cstdint>

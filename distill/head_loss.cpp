@@ -9,8 +9,8 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <cassert>
 
+#include "distill/losses/row_losses.h"
 #include "distill/pass/products.h"
 #include "distill/pass/row_math.h"
 
@@ -22,19 +22,25 @@ constexpr int64_t kRowsAtOnce = 4;      // logits of so many rows stay in a core
 constexpr int64_t kWordsAtOnce = 2048;  // columns of the logits that one product reads
 constexpr int64_t kSums = 8;            // of the gradient by hidden states: each over its share of the vocabulary
 
-// What one chunk of rows should predict; teacher_logits are left to the caller.
-RowTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, const TeacherSignal& signal) {
-  RowTargets targets;
-  targets.tokens = next_tokens.index_select(0, rows);
+// What the rows of one chunk should predict, without a dense teacher's logits.
+struct ChunkTargets {
+  at::Tensor tokens{};            // (R) int64
+  at::Tensor ids{}, log_probs{};  // (R, k); of a sparse teacher alone
+  RowTarget row(int64_t r) const {
+    RowTarget target{.token = tokens.const_data_ptr<int64_t>()[r]};
+    if (!ids.defined()) return target;
+    const int64_t k = ids.size(1);
+    target.top = {ids.const_data_ptr<int64_t>() + r * k, log_probs.const_data_ptr<float>() + r * k, k};
+    return target;
+  }
+};
+ChunkTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, const TeacherSignal& signal) {
+  ChunkTargets targets{.tokens = next_tokens.index_select(0, rows)};
   if (const auto* top = std::get_if<TopKSignal>(&signal)) {
-    targets.top_ids = top->ids.index_select(0, rows);
-    targets.top_log_probs = top->log_probs.index_select(0, rows);
+    targets.ids = top->ids.index_select(0, rows);
+    targets.log_probs = top->log_probs.index_select(0, rows);
   }
   return targets;
-}
-RowTargets part_of(const RowTargets& all, int64_t begin, int64_t count) {
-  const auto part = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, count) : x; };
-  return {part(all.tokens), {}, part(all.top_ids), part(all.top_log_probs)};
 }
 
 // One chunk: R rows of the N, R' >= R rows of memory.
@@ -70,36 +76,32 @@ class Chunk {
   }
 
   // Losses of the rows, and in the logits' place the gradient by them.
-  void losses(const RowTargets& targets, HeadLossResult& result) {
+  void losses(const ChunkTargets& targets, HeadLossResult& result) {
     const int64_t n = rows_.size(0);
-    std::map<std::string, std::vector<double>> of_rows;
-    for (const auto& [name, weight] : options_.losses)
-      if (weight != 0.0) of_rows[name].resize(static_cast<size_t>(n));
+    const size_t terms = options_.losses.size();
+    std::vector<double> values(static_cast<size_t>(n) * terms);
     team_.rows(n, [&](int64_t begin, int64_t end) {
       at::Tensor z = at::empty({kRowsAtOnce, head_.size(0)}, at::kFloat), y = at::empty_like(z), g = at::empty_like(z);
+      RowLosses losses(options_.losses, head_.size(0));
       for (int64_t r = begin; r < end; r += kRowsAtOnce) {
         const int64_t count = std::min(kRowsAtOnce, end - r);
         const auto first = [&](const at::Tensor& x) { return x.narrow(0, 0, count); };
-        RowTargets part = part_of(targets, r, count);
-        const at::Tensor logits = floats(logits_, r, first(z));
-        if (teacher_ != nullptr) part.teacher_logits = floats(teacher_logits_, r, first(y));
-        at::Tensor gradient = first(g).zero_();
-        for (auto& [name, values] : of_rows) {
-          const double weight = options_.losses.at(name);
-          const LossEntry* loss = find_loss(name);
-          assert(loss != nullptr);
-          const std::vector<double> found =
-              loss->rows(logits, part, options_.temperature, weight / denominator_, gradient);
-          std::copy(found.begin(), found.end(), values.begin() + r);
+        const at::Tensor logits = floats(logits_, r, first(z)), gradient = first(g).zero_();
+        const at::Tensor teacher = teacher_ == nullptr ? at::Tensor() : floats(teacher_logits_, r, first(y));
+        for (int64_t i = 0; i < count; ++i) {
+          RowTarget target = targets.row(r + i);
+          if (teacher.defined()) target.teacher = row(teacher, i);
+          losses.add(row(logits, i), target, 1.0 / denominator_, gradient.data_ptr<float>() + i * head_.size(0),
+                     values.data() + static_cast<size_t>(r + i) * terms);
         }
         keep(gradient, r);
       }
     });
-    for (const auto& [name, values] : of_rows) {
+    for (size_t t = 0; t < terms; ++t) {
       double sum = 0.0;
-      for (const double value : values) sum += value;
-      result.sums[name] += sum;
-      result.loss += options_.losses.at(name) * sum / denominator_;
+      for (size_t r = 0; r < static_cast<size_t>(n); ++r) sum += values[r * terms + t];
+      result.sums[options_.losses[t].name] += sum;
+      result.loss += options_.losses[t].weight * sum / denominator_;
     }
   }
 
@@ -125,6 +127,9 @@ class Chunk {
   }
 
  private:
+  const float* row(const at::Tensor& logits, int64_t r) const {
+    return logits.const_data_ptr<float>() + r * head_.size(0);
+  }
   at::Tensor filled(const at::Tensor& hidden, int64_t n) const {
     at::Tensor out = at::zeros({n, hidden.size(1)}, kind_);
     out.narrow(0, 0, rows_.size(0)).copy_(hidden.index_select(0, rows_));
@@ -175,7 +180,7 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
   const at::Tensor wanted = in_loss.nonzero().squeeze(1);  // masked rows are left out before anything is multiplied
   const int64_t n = wanted.size(0);
   result.rows = n;
-  for (const auto& [name, weight] : options.losses) result.sums[name] = 0.0;
+  for (const LossTerm& term : options.losses) result.sums[term.name] = 0.0;
   Chunk chunk(head, std::get_if<DenseSignal>(&signal), options, denominator, team, memory);
   const int64_t most = chunk.most_rows();
   for (int64_t begin = 0; begin < n; begin += most) {

@@ -12,7 +12,7 @@
 
 #include "compress/precision.h"
 #include "compress/shards.h"
-#include "distill/loss.h"
+#include "distill/losses/loss_term.h"
 
 namespace attar {
 
@@ -29,8 +29,7 @@ using TeacherSignal = std::variant<std::monostate, DenseSignal, TopKSignal>;
 inline constexpr int64_t kHeadLossBytes = int64_t{1} << 28;
 
 struct HeadLossOptions {
-  std::map<std::string, double> losses{{"forward_kl", 1.0}};  // name -> weight
-  double temperature = 1.0;
+  std::vector<LossTerm> losses;
   int64_t chunk_rows = 0;                 // 0: what logits of both models fill kHeadLossBytes with, at most 1024
   Precision precision = Precision::Fp32;  // of the products; losses and their gradients by the logits are f32
 };

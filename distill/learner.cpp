@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "distill/loss.h"
+#include "distill/losses/loss_term.h"
 
 namespace attar {
 namespace {
@@ -26,10 +26,11 @@ std::vector<std::vector<Piece>> slices_of(const std::vector<Piece>& pieces) {
 }
 
 // Without the teacher's word: the losses that ask for it hand their weight to the text's own.
-std::map<std::string, double> losses_of_the_text(const std::map<std::string, double>& losses) {
-  std::map<std::string, double> out;
-  for (const auto& [name, weight] : losses) out[find_loss(name)->needs_teacher ? "cross_entropy" : name] += weight;
-  return out;
+std::vector<LossTerm> terms_of_the_text(const DistillOptions& options) {
+  std::map<std::string, double> weights;
+  for (const auto& [name, weight] : options.losses)
+    weights[find_loss(name)->needs_teacher ? "cross_entropy" : name] += weight;
+  return loss_terms(weights, options.loss_settings, 1.0, 1.0);
 }
 
 }  // namespace
@@ -45,6 +46,8 @@ Learner::Side::Side(const CausalLM& model, Precision precision, Team& team, bool
 Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source)
     : inputs_(inputs),
       options_(options),
+      losses_(loss_terms(options.losses, options.loss_settings, options.temperature, 1.0)),
+      losses_of_the_text_(terms_of_the_text(options)),
       source_(source),
       precision_(find_precision(options.precision).value()),
       team_(inputs.threads),
@@ -54,8 +57,9 @@ Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const Disti
   teacher_ids_ = at::tensor(rows, at::kLong);
 }
 
-BatchGradients Learner::gradients(const TrainingBatch& batch) {
+BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share) {
   const c10::NoGradGuard no_grad;  // gradients are made here, by hand
+  losses_ = loss_terms(options_.losses, options_.loss_settings, options_.temperature, taid_share);
   student_.weights.refresh(team_);
   clear_gradients();
   const ModelConfig& config = student_.weights.model().config;
@@ -93,7 +97,7 @@ double Learner::loss_on(const TokenDataset& data) {
 // -> (N, C)
 at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, double denominator,
                           at::Tensor& head_gradient, Sums& sums) {
-  HeadLossOptions options{.losses = options_.losses, .temperature = options_.temperature, .precision = precision_};
+  HeadLossOptions options{.losses = losses_, .precision = precision_};
   TeacherSignal signal;
   if (source_ == SignalSource::Cached) signal = labels.signal;
   if (source_ == SignalSource::Online) signal = ask_teacher(batch);
@@ -105,7 +109,7 @@ at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, con
   if (options_.unsignalled == "online")
     signal = ask_teacher(batch);
   else
-    options.losses = losses_of_the_text(options_.losses);
+    options.losses = losses_of_the_text_;
   const HeadLossResult rest = head_loss(hidden, head, labels.next, labels.unsignalled, signal, options, denominator,
                                         head_gradient, team_, logits_);
   sums.add(rest);

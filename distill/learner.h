@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "compress/causal_lm.h"
 #include "compress/precision.h"
@@ -29,8 +30,8 @@ class Learner {
   Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source);
 
   // What the student is given by a batch, in memory that the next call takes again. No bit depends on the number of
-  // threads.
-  BatchGradients gradients(const TrainingBatch& batch);
+  // threads. taid_share: loss_term.h.
+  BatchGradients gradients(const TrainingBatch& batch, double taid_share);
 
   // Mean loss over the tokens of `data` that are in it; changes nothing.
   double loss_on(const TokenDataset& data);
@@ -59,6 +60,7 @@ class Learner {
 
   const TrainInputs& inputs_;
   const DistillOptions& options_;
+  std::vector<LossTerm> losses_, losses_of_the_text_;  // these where no teacher is asked
   SignalSource source_;
   Precision precision_;
   Team team_;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "distill/loss.h"
+#include "distill/losses/loss_term.h"
 #include "runtime/base/error.h"
 
 namespace attar {
@@ -29,9 +29,9 @@ void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
     throw input_error("distill.signal", "part of the training data holds no teacher signal",
                       "a signal in each of " + std::to_string(data.documents.size()) + " documents",
                       std::to_string(bare) + " without one", "use signal: online");
-  if (options.temperature != 1.0)
+  if (const double t = other_temperature(options); t != 1.0)
     throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1",
-                      std::to_string(options.temperature), "use signal: online");
+                      std::to_string(t), "use signal: online");
   if (inputs.teacher == nullptr && needs_teacher_beside(options, data))
     throw usage_error("distill.unsignalled", "tokens without a signal need a teacher, and there is none",
                       "cross_entropy, or a teacher", options.unsignalled);
@@ -43,7 +43,7 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   const TokenDataset& data = *inputs.data;
   for (const auto& [name, weight] : options.losses)
     if (find_loss(name) == nullptr)
-      throw usage_error("distill.losses", "no such loss", "a name of losses()", printable(name));
+      throw usage_error("distill.losses", "no such loss", "a name of loss_kinds()", printable(name));
   if (data.loss_token_count() == 0)
     throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
   if (!asks_a_teacher(options)) return SignalSource::None;
@@ -57,9 +57,16 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   return SignalSource::Online;
 }
 
+double other_temperature(const DistillOptions& options) {
+  for (const auto& [name, weight] : options.losses)
+    if (const double t = temperature_of(name, options.loss_settings, options.temperature); weight > 0.0 && t != 1.0)
+      return t;
+  return 1.0;
+}
+
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) {
-  return options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && data.signal_k > 0 &&
-                                        data.documents_without_signal() == 0);
+  return options.signal == "cached" || (options.signal == "auto" && other_temperature(options) == 1.0 &&
+                                        data.signal_k > 0 && data.documents_without_signal() == 0);
 }
 
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {

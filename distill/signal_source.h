@@ -10,6 +10,9 @@ namespace attar {
 // learn from.
 SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options);
 
+// The temperature of a loss that a signal kept at 1 does not serve; 1 where there is none. Losses must be known.
+double other_temperature(const DistillOptions& options);
+
 // Whether the trainer takes the signal that is kept with the data and needs no teacher beside the student. auto does so
 // where all of the data has one, and at the temperature at which it was kept.
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);

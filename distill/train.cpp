@@ -9,6 +9,7 @@
 #include "compress/shards.h"
 #include "distill/adamw.h"
 #include "distill/learner.h"
+#include "distill/losses/taid.h"
 #include "distill/signal_source.h"
 #include "distill/training_batches.h"
 #include "distill/training_state.h"
@@ -70,7 +71,7 @@ class Trainer {
 
   void step(const TrainingBatch& batch) {
     const auto start = std::chrono::steady_clock::now();
-    BatchGradients gradients = learner_.gradients(batch);
+    BatchGradients gradients = learner_.gradients(batch, taid_share(state_.taid, options_.loss_settings));
     pull_back(reparameterized(), gradients.of, inputs_.threads);
     TrainStep done{.step = state_.step,
                    .loss = gradients.loss,
@@ -79,6 +80,9 @@ class Trainer {
     update(gradients.of, done);
     state_.seen += batch.tokens;
     ++state_.step;
+    if (const auto taid = done.parts.find("taid"); taid != done.parts.end())
+      advance_taid(state_.taid, options_.loss_settings, taid->second,
+                   static_cast<double>(state_.seen.count) / static_cast<double>(options_.tokens));
     done.tokens = state_.seen.count;
     done.gaps = gaps_of(batch.tokens);
     const bool last = state_.seen.count >= options_.tokens;

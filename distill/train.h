@@ -21,6 +21,7 @@ inline constexpr int64_t kSliceTokens = 2048;
 struct DistillOptions {
   int64_t tokens = 100000;  // loss tokens seen in all, over epochs
   std::map<std::string, double> losses{{"forward_kl", 1.0}};
+  std::map<std::string, double> loss_settings{};
   double temperature = 1.0;
   double learning_rate = 3e-4;
   double final_learning_rate_ratio = 0.1;
@@ -43,6 +44,8 @@ template <class Visitor>
 void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.tokens, "tokens", "tokens to train on, counted where the loss is; the data repeats when it is shorter");
   field(o.losses, "losses", "weights of the losses, such as {forward_kl: 1.0, cross_entropy: 0.1}");
+  field(o.loss_settings, "loss_settings",
+        "what losses have of their own, such as {jsd_beta: 0.3, reverse_kl_temperature: 2, label_smoothing: 0.1}");
   field(o.temperature, "temperature", "softens both distributions of the distillation losses");
   field(o.learning_rate, "learning_rate", "peak learning rate of AdamW");
   field(o.final_learning_rate_ratio, "final_learning_rate_ratio", "the cosine ends at this share of the peak");

@@ -68,6 +68,7 @@ Json to_json(const TrainingState& state, const std::string& fingerprint) {
           {"unsignalled", state.seen.unsignalled},
           {"weighed", state.seen.weighed},
           {"dropped_mass", state.seen.dropped_mass},
+          {"taid", {state.taid.share, state.taid.momentum, state.taid.last_loss}},
           {"optimizer_steps", state.optimizer.steps},
           {"options", fingerprint},
           {"history", history}};
@@ -76,6 +77,7 @@ Json to_json(const TrainingState& state, const std::string& fingerprint) {
 void read_json(const Json& json, TrainingState& state) {
   state.step = json.at("step"), state.at.epoch = json.at("epoch"), state.at.batch = json.at("batch");
   state.seen = {json.at("tokens"), json.at("unsignalled"), json.at("weighed"), json.at("dropped_mass")};
+  state.taid = {json.at("taid").at(0), json.at("taid").at(1), json.at("taid").at(2)};
   state.optimizer.steps = json.at("optimizer_steps");
   for (const Json& step : json.at("history")) state.history.push_back(step_of(step));
 }

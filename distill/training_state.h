@@ -10,6 +10,7 @@
 #include "compress/reparameterization.h"
 #include "distill/adamw.h"
 #include "distill/labels.h"
+#include "distill/losses/taid.h"
 #include "distill/train.h"
 #include "distill/training_batches.h"
 
@@ -19,6 +20,7 @@ struct TrainingState {
   int64_t step = 0;
   BatchPosition at;
   LossTokens seen;  // learned from so far
+  TaidState taid;
   AdamWState optimizer;
   std::vector<TrainStep> history;
 };

@@ -76,6 +76,7 @@ def distill(
     # fields of distill
     tokens: int = 100000,
     losses: Mapping[str, float] = {"forward_kl": 1.0},
+    loss_settings: Mapping[str, float] = {},
     temperature: float = 1.0,
     learning_rate: float = 0.0003,
     final_learning_rate_ratio: float = 0.1,
@@ -115,6 +116,7 @@ def distill(
     Options:
     tokens: tokens to train on, counted where the loss is; the data repeats when it is shorter
     losses: weights of the losses, such as {"forward_kl": 1.0, "cross_entropy": 0.1}
+    loss_settings: what losses have of their own, such as {"jsd_beta": 0.3, "reverse_kl_temperature": 2, "label_smoothing": 0.1}
     temperature: softens both distributions of the distillation losses
     learning_rate: peak learning rate of AdamW
     final_learning_rate_ratio: the cosine ends at this share of the peak

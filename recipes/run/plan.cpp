@@ -12,6 +12,7 @@
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "distill/head_loss.h"
+#include "distill/signal_source.h"
 #include "export/export.h"
 #include "quantize/quantize.h"
 #include "recipes/run/baseline.h"
@@ -298,8 +299,8 @@ class Planner {
   }
   // A training of the student from the teacher or its signal, and in words what it learns from.
   Estimate learning(const DistillOptions& options, std::string& what) const {
-    const bool kept =
-        options.signal == "cached" || (options.signal == "auto" && options.temperature == 1.0 && written_with_signal());
+    const bool kept = options.signal == "cached" ||
+                      (options.signal == "auto" && other_temperature(options) == 1.0 && written_with_signal());
     const bool captured = options.signal == "cached" && !written_with_signal();
     const bool beside = !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
     const double teacher = params(teacher_);

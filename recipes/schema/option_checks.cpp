@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "distill/loss.h"
+#include "distill/losses/loss_term.h"
+#include "distill/signal_source.h"
 #include "runtime/formats/numerics.h"
 #include "runtime/judge/gates.h"
 
@@ -58,9 +59,12 @@ Problems problems_of(const PruneOptions& o) {
 
 Rules rules_of(const DistillOptions&) {
   FieldRule losses = at_least("losses", 0.0);
-  for (const LossEntry& loss : attar::losses()) losses.keys.emplace_back(loss.name);
+  for (const LossKind& loss : loss_kinds()) losses.keys.emplace_back(loss.name);
+  FieldRule settings = at_least("loss_settings", 0.0);
+  for (const LossSetting& each : loss_settings()) settings.keys.push_back(each.name);
   return {at_least("tokens", 1),
           losses,
+          settings,
           positive("temperature"),
           positive("learning_rate"),
           fraction("final_learning_rate_ratio"),
@@ -86,7 +90,17 @@ Problems problems_of(const DistillOptions& o) {
     double total = 0.0;
     for (const auto& [name, weight] : o.losses) total += weight;
     need(total > 0.0, "losses", "at least one loss with a weight above 0");
-    need(o.signal != "cached" || o.temperature == 1.0, "temperature",
+    const auto used = [&](const std::string& loss) { return o.losses.count(loss) != 0; };
+    for (const LossSetting& each : loss_settings()) {
+      const auto given = o.loss_settings.find(each.name);
+      if (given == o.loss_settings.end()) continue;
+      need(each.holds(given->second), "loss_settings." + each.name, each.range());
+      need(std::any_of(each.of.begin(), each.of.end(), used), "loss_settings." + each.name,
+           each.of.front() + " among the losses, whose setting it is");
+    }
+    const bool known = std::all_of(o.losses.begin(), o.losses.end(),
+                                   [](const auto& loss) { return find_loss(loss.first) != nullptr; });
+    need(o.signal != "cached" || !known || other_temperature(o) == 1.0, "temperature",
          "1 beside signal: cached, which keeps the teacher at that temperature");
   });
 }

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "distill/loss.h"
+#include "distill/losses/loss_term.h"
 #include "recipes/schema/inputs.h"
 #include "recipes/schema/library.h"
 #include "recipes/schema/option_checks.h"
@@ -151,7 +151,7 @@ void read_model(const YAML::Node& node, const std::string& key, YamlReader& read
     options.losses = {{"cross_entropy", 1.0}};
     reader.options(pretrain, key + ".pretrain", options);
     for (const auto& [name, weight] : options.losses)
-      if (const LossEntry* loss = find_loss(name); loss != nullptr && loss->needs_teacher && weight != 0.0)
+      if (const LossKind* loss = find_loss(name); loss != nullptr && loss->needs_teacher && weight != 0.0)
         reader.problem(
             pretrain["losses"],
             key + ".pretrain.losses." + name + ": needs a teacher, and there is none yet; expected cross_entropy alone",

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "distill/losses/loss_term.h"
 #include "recipes/schema/json_schema.h"
 
 namespace attar {
@@ -65,6 +66,22 @@ std::string table_of(const Json& object) {
   return out;
 }
 
+std::string losses_table() {
+  std::string out =
+      "\n### losses\nOf `distill` and `pretrain`: any of them together, each with its weight. All but cross_entropy "
+      "need a "
+      "teacher; a cached signal serves all of them.\n\n| loss | |\n| --- | --- |\n";
+  for (const LossKind& kind : loss_kinds()) out += std::string("| `") + kind.name + "` | " + cell(kind.help) + " |\n";
+  out += "\n### loss_settings\n\n| setting | of | values | default | |\n| --- | --- | --- | --- | --- |\n";
+  for (const LossSetting& each : loss_settings()) {
+    std::string of;
+    for (const std::string& kind : each.of) of += (of.empty() ? "" : ", ") + kind;
+    out += "| `" + each.name + "` | " + of + " | " + each.range() + " | " + Json(each.usual).dump() + " | " +
+           each.help + " |\n";
+  }
+  return out;
+}
+
 // Of the forms that a value may have, the map with this key.
 const Json& form_with(const Json& forms, const char* key) {
   for (const Json& form : forms)
@@ -99,7 +116,7 @@ std::string recipe_reference() {
       "again.\n";
   for (const auto& [name, stage] : keys["stages"]["items"]["anyOf"].back()["properties"].items())
     out += "\n### " + name + "\n" + table_of(stage);
-  return out;
+  return out + losses_table();
 }
 
 }  // namespace attar

@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
   std::vector<double> passes, wholes;
   for (int step = 0; step < std::atoi(given["--steps"].c_str()) + 1; ++step) {
     const auto begin = std::chrono::steady_clock::now();
-    const BatchGradients gradients = learner.gradients(batch);
+    const BatchGradients gradients = learner.gradients(batch, 1.0);
     const auto middle = std::chrono::steady_clock::now();
     const double norm = global_norm(gradients.of, threads);
     adamw_step(student.parameters, gradients.of, moments, {1e-4, 0.9, 0.95, 1e-8, 0.0, {}}, std::min(1.0, 1.0 / norm),

@@ -36,6 +36,10 @@ struct Case {
   }
 };
 
+std::vector<LossTerm> forward_kl() {
+  return loss_terms({{"forward_kl", 1.0}}, {}, 1.0, 1.0);
+}
+
 struct Expected {
   double loss;
   at::Tensor hidden_gradient, head_gradient;
@@ -63,7 +67,8 @@ double largest_difference(const at::Tensor& a, const at::Tensor& b) {
 TEST(HeadLoss, EqualsAutogradOverAllLogits) {
   const Case c;
   for (const double t : {1.0, 2.0}) {
-    HeadLossOptions options{.losses = {{"forward_kl", 0.7}, {"cross_entropy", 0.3}}, .temperature = t, .chunk_rows = 4};
+    const HeadLossOptions options{.losses = loss_terms({{"forward_kl", 0.7}, {"cross_entropy", 0.3}}, {}, t, 1.0),
+                                  .chunk_rows = 4};
     at::Tensor head_gradient = at::zeros_like(c.head);
     const HeadLossResult got =
         head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, head_gradient, two_threads, memory);
@@ -78,7 +83,7 @@ TEST(HeadLoss, EqualsAutogradOverAllLogits) {
 
 TEST(HeadLoss, ChunksChangeOnlyRounding) {
   const Case c;
-  HeadLossOptions options;
+  HeadLossOptions options{.losses = forward_kl()};
   at::Tensor whole = at::zeros_like(c.head), chunked = at::zeros_like(c.head);
   options.chunk_rows = 256;
   const HeadLossResult a =
@@ -93,7 +98,7 @@ TEST(HeadLoss, ChunksChangeOnlyRounding) {
 TEST(HeadLoss, MaskedRowsGetNothingAndTheHeadsGradientIsAddedTo) {
   const Case c;
   at::Tensor none, once = at::zeros_like(c.head), twice = at::zeros_like(c.head);
-  const HeadLossOptions options;
+  const HeadLossOptions options{.losses = forward_kl()};
   const HeadLossResult got =
       head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, none, two_threads, memory);
   EXPECT_FALSE(none.defined());
@@ -109,7 +114,7 @@ TEST(HeadLoss, MaskedRowsGetNothingAndTheHeadsGradientIsAddedTo) {
 // With every token kept there is no tail: the sparse signal is the dense one.
 TEST(HeadLoss, ACacheOfAllTokensIsTheDenseTeacher) {
   const Case c;
-  const HeadLossOptions options;
+  const HeadLossOptions options{.losses = forward_kl()};
   const auto [log_probs, ids] = at::topk(at::log_softmax(at::mm(c.teacher.hidden, c.teacher.head.t()), 1), kVocab, 1);
   at::Tensor dense = at::zeros_like(c.head), sparse = at::zeros_like(c.head);
   const HeadLossResult a =
@@ -124,8 +129,8 @@ TEST(HeadLoss, NoRowInTheLossIsNoLoss) {
   Case c;
   c.in_loss = at::zeros({kRows}, at::kBool);
   at::Tensor head_gradient = at::zeros_like(c.head);
-  const HeadLossResult got =
-      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, {}, 1.0, head_gradient, two_threads, memory);
+  const HeadLossResult got = head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, {.losses = forward_kl()}, 1.0,
+                                       head_gradient, two_threads, memory);
   EXPECT_EQ(got.loss, 0.0);
   EXPECT_TRUE(at::equal(got.hidden_gradient, at::zeros_like(c.hidden)));
 }

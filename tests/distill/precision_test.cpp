@@ -22,7 +22,7 @@ class PrecisionTest : public testing::TestWithParam<Family> {
     for (int64_t d = 0; d < 6; ++d)
       batch.pieces.push_back({d, 0, static_cast<int64_t>(data.documents[static_cast<size_t>(d)].tokens.size())});
     for (const Piece& piece : batch.pieces) batch.tokens.count += piece.length - 1;
-    return Learner(student, inputs, options, SignalSource::Online).gradients(batch);
+    return Learner(student, inputs, options, SignalSource::Online).gradients(batch, 1.0);
   }
 };
 

@@ -142,3 +142,70 @@ def test_a_step_at_another_temperature(tmp_path, monkeypatch):
 def test_a_step_from_a_cached_signal(tmp_path):
     """Of eight tokens of 300: the tail is most of the mass. The signal is the runtime's in f32, kept as f32."""
     check(tmp_path, "llama_tied", 2, lambda z, y, _: top_k_loss(z, y, 8), BOUND, losses={"forward_kl": 1.0}, signal="cached", signal_top_k=8)
+
+
+def mixed(log_p, log_q, share):
+    """log of share * p + (1 - share) * q"""
+    return torch.logsumexp(torch.stack([log_p + math.log(share), log_q + math.log1p(-share)]), 0)
+
+
+def kl(log_a, log_b):
+    return torch.nn.functional.kl_div(log_b, log_a, reduction="none", log_target=True).sum(-1)
+
+
+def jsd(log_p, log_q):
+    m = mixed(log_p, log_q, 0.3)
+    return 0.3 * kl(log_p, m) + 0.7 * kl(log_q, m)
+
+
+def adaptive(log_p, log_q):
+    """Head: the likeliest tokens of the teacher until half of its mass is reached."""
+    p, order = log_p.exp().sort(-1, descending=True)
+    gap = (log_p.exp() - log_q.exp()).abs().detach().gather(-1, order)
+    head = (gap * (p.cumsum(-1) - p < 0.5)).sum(-1) / gap.sum(-1)
+    return head * kl(log_p, log_q) + (1 - head) * kl(log_q, log_p)
+
+
+def taid(log_p, log_q, share=0.4):
+    return kl(torch.log_softmax((1 - share) * log_q.detach() + share * log_p, -1), log_q)
+
+
+DIVERGENCES = {
+    "reverse_kl": (lambda log_p, log_q: kl(log_q, log_p), {}),
+    "symmetric_kl": (lambda log_p, log_q: (kl(log_p, log_q) + kl(log_q, log_p)) / 2, {}),
+    "jsd": (jsd, {"jsd_beta": 0.3}),
+    "skew_forward_kl": (lambda log_p, log_q: kl(log_p, mixed(log_p, log_q, 0.2)), {"skew_alpha": 0.2}),
+    "skew_reverse_kl": (lambda log_p, log_q: kl(log_q, mixed(log_p, log_q, 0.8)), {"skew_alpha": 0.2}),
+    "total_variation": (lambda log_p, log_q: (log_p.exp() - log_q.exp()).abs().sum(-1) / 2, {}),
+    "adaptive_kl": (adaptive, {}),
+    "taid": (taid, {}),
+}
+
+
+def bucketed(logits, teacher, k):
+    """Log-probabilities of the teacher's k likeliest tokens and of all others together."""
+    log_p, ids = torch.log_softmax(teacher, -1).topk(k)
+    log_q = torch.log_softmax(logits, -1)
+    tail = torch.logsumexp(log_q.scatter(1, ids, -torch.inf), 1, keepdim=True)
+    return torch.cat([log_p, torch.log(-torch.expm1(torch.logsumexp(log_p, 1, keepdim=True)))], 1), torch.cat([log_q.gather(1, ids), tail], 1)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_a_step_of_each_divergence(tmp_path, name):
+    """At a temperature of its own, beside the text with smoothed labels."""
+    divergence, settings = DIVERGENCES[name]
+
+    def loss(z, y, ids):
+        log_p, log_q = torch.log_softmax(y / 1.5, -1), torch.log_softmax(z / 1.5, -1)
+        text = torch.nn.functional.cross_entropy(z, ids, reduction="sum", label_smoothing=0.1) + 0.01 * (torch.logsumexp(z, -1) ** 2).sum()
+        return 2.25 * divergence(log_p, log_q).sum() + 0.25 * text
+
+    settings = settings | {f"{name}_temperature": 1.5, "label_smoothing": 0.1, "z_loss": 0.01}
+    check(tmp_path, "llama_tied", 1, loss, BOUND, losses={name: 1.0, "cross_entropy": 0.25}, loss_settings=settings, signal="online")
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_a_step_of_each_divergence_from_a_cached_signal(tmp_path, name):
+    """Where a gradient is q log(q / p), the runtime's rounding of the teacher's logits stands beside the small differences of two random models."""
+    divergence, settings = DIVERGENCES[name]
+    check(tmp_path, "llama_tied", 1, lambda z, y, _: divergence(*bucketed(z, y, 8)).sum(), 5 * BOUND, losses={name: 1.0}, loss_settings=settings, signal="cached", signal_top_k=8)

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "compress/signal/sampled_signal.h"
 #include "runtime/formats/numerics.h"
 
 namespace attar {
@@ -30,6 +31,22 @@ bool can_be_signal(std::span<const int32_t> ids, std::span<const float> log_prob
   return mass <= kMostMass && std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
 }
 
+// A row for each token, of tokens of the vocabulary that differ.
+bool can_be_sampled(const TokenDocument& document, int64_t id_bits, int64_t vocab_size, std::vector<int32_t>& sorted) {
+  std::span<const uint8_t> rest(document.sampled_signal);
+  for (size_t t = 0; t < document.tokens.size(); ++t) {
+    const std::optional<SampledRow> row = decode_row(rest, static_cast<int>(id_bits));
+    if (!row) return false;
+    sorted.clear();
+    for (const SampledRow::Exact& entry : row->exact) sorted.push_back(entry.id);
+    for (const SampledRow::Drawn& entry : row->drawn) sorted.push_back(entry.id);
+    std::sort(sorted.begin(), sorted.end());
+    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) return false;
+    if (!sorted.empty() && sorted.back() >= vocab_size) return false;
+  }
+  return rest.empty();
+}
+
 }  // namespace
 
 Error damaged_dataset(const std::string& path, const std::string& part) {
@@ -45,6 +62,9 @@ void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::s
     for (const int32_t token : document.tokens)
       if (token < 0 || token >= vocab_size) throw damaged_dataset(path, "tokens");
     if (!std::all_of(document.in_loss.begin(), document.in_loss.end(), is_mark)) throw damaged_dataset(path, "in_loss");
+    if (!document.sampled_signal.empty() &&
+        (!document.signal_ids.empty() || !can_be_sampled(document, dataset.sampled.id_bits, vocab_size, sorted)))
+      throw damaged_dataset(path, "the teacher's sampled signal");
     const std::span ids(document.signal_ids);
     const std::span log_probs(document.signal_log_probs);
     for (size_t at = 0; at < ids.size(); at += k)

@@ -1,7 +1,8 @@
 // Token data sets as HDF5: plain, unfiltered arrays, whole files renamed into place.
 //   /tokens (N) i32   /in_loss (N) u8   /lengths (documents) i64   /signal_documents (documents) u8   /signal_k (1) i64
 //   /signal_ids (M, k) i32   /signal_log_probs (M, k) f32          M: tokens of the documents that have a signal
-//   attributes of /: tokenizer_hash, signal_numerics (text)
+//   /sampled_signal (bytes) u8   /sampled_bytes (documents) i64   /sampled_form (2) i64   samples, bits of an id; where
+//   drawn attributes of /: tokenizer_hash, signal_numerics (text)
 // The first 512 bytes, HDF5's user block (HDF5 File Format Specification 3.0, section II.A), hold a line of text with
 // the SHA-256 of all bytes after them, then zeros: HDF5's own checksums cover its metadata, neither values nor gaps.
 #include <hdf5.h>
@@ -187,8 +188,8 @@ H5FD_file_image_callbacks_t keep_on_close(FileImage& image) {
 size_t make_image(const TokenDataset& dataset, const std::string& path, FileImage& image) {
   constexpr size_t kGrowthBytes = size_t{1} << 20;
   std::vector<int32_t> tokens, signal_ids;
-  std::vector<uint8_t> in_loss, has_signal;
-  std::vector<int64_t> lengths;
+  std::vector<uint8_t> in_loss, has_signal, sampled_signal;
+  std::vector<int64_t> lengths, sampled_bytes;
   std::vector<float> signal_log_probs;
   for (const TokenDocument& document : dataset.documents) {
     append(tokens, document.tokens);
@@ -197,6 +198,8 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
     has_signal.push_back(document.signal_ids.empty() ? 0 : 1);
     append(signal_ids, document.signal_ids);
     append(signal_log_probs, document.signal_log_probs);
+    append(sampled_signal, document.sampled_signal);
+    sampled_bytes.push_back(static_cast<int64_t>(document.sampled_signal.size()));
   }
   H5FD_file_image_callbacks_t calls = keep_on_close(image);
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -216,6 +219,11 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
   write_array(file, "signal_ids", signal_ids, k, path);
   write_array(file, "signal_log_probs", signal_log_probs, k, path);
   write_array(file, "signal_k", std::vector<int64_t>{dataset.signal_k}, 0, path);
+  if (dataset.sampled.samples > 0) {
+    write_array(file, "sampled_signal", sampled_signal, 0, path);
+    write_array(file, "sampled_bytes", sampled_bytes, 0, path);
+    write_array(file, "sampled_form", std::vector<int64_t>{dataset.sampled.samples, dataset.sampled.id_bits}, 0, path);
+  }
   write_text(file, "tokenizer_hash", dataset.tokenizer_hash, path);
   write_text(file, "signal_numerics", dataset.signal_numerics, path);
   const ssize_t size_bytes =
@@ -231,6 +239,26 @@ struct Arrays {
   std::vector<uint8_t> in_loss, has_signal;
   std::vector<float> signal_log_probs;
 };
+
+// The rows of a sampled signal, to the documents that they are of.
+void read_sampled(const Handle& file, TokenDataset& dataset, const std::string& path) {
+  if (H5Lexists(file.get(), "sampled_form", H5P_DEFAULT) <= 0) return;
+  const auto form = read_array<int64_t>(file, "sampled_form", path),
+             sizes = read_array<int64_t>(file, "sampled_bytes", path);
+  const auto bytes = read_array<uint8_t>(file, "sampled_signal", path);
+  constexpr int64_t kMostBits = 31;
+  if (form.size() != 2 || form[0] < 1 || form[0] > kMostSignalEntries || form[1] < 1 || form[1] > kMostBits ||
+      sizes.size() != dataset.documents.size())
+    throw damaged(path, "sampled_form");
+  dataset.sampled = {form[0], form[1]};
+  size_t at = 0;
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] < 0 || static_cast<uint64_t>(sizes[d]) > bytes.size() - at) throw damaged(path, "sampled_bytes");
+    dataset.documents[d].sampled_signal = slice(bytes, at, static_cast<size_t>(sizes[d]));
+    at += static_cast<size_t>(sizes[d]);
+  }
+  if (at != bytes.size()) throw damaged(path, "sampled_bytes");
+}
 
 // Cuts the arrays into documents; every length is checked against what is left.
 void cut_documents(const Arrays& from, TokenDataset& dataset, const std::string& path) {
@@ -297,6 +325,7 @@ TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_
     throw damaged(path, "the sizes of its arrays");
   dataset.signal_k = arrays.signal_k[0];
   cut_documents(arrays, dataset, path);
+  read_sampled(file, dataset, path);
   check_dataset(dataset, vocab_size, path);
   return dataset;
 }

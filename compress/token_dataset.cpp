@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "compress/signal/sampled_signal.h"
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 
@@ -30,7 +31,7 @@ int64_t TokenDataset::loss_token_count() const {
 }
 
 bool TokenDocument::lacks_signal() const {
-  return signal_ids.empty() && std::find(in_loss.begin(), in_loss.end(), uint8_t{1}) != in_loss.end();
+  return !has_signal() && std::find(in_loss.begin(), in_loss.end(), uint8_t{1}) != in_loss.end();
 }
 
 int64_t TokenDataset::documents_without_signal() const {
@@ -38,7 +39,7 @@ int64_t TokenDataset::documents_without_signal() const {
 }
 
 TokenDataset dataset_of(const Tokenizer& tokenizer) {
-  return {tokenizer.hash(), 0, {}, {}, tokenizer.start().empty() ? -1 : tokenizer.start()[0]};
+  return {tokenizer.hash(), 0, {}, {}, tokenizer.start().empty() ? -1 : tokenizer.start()[0], {}};
 }
 
 DocumentTokenizer::DocumentTokenizer(const Tokenizer& tokenizer, const TextDataOptions& options)
@@ -70,7 +71,8 @@ TokenDataset tokenize_documents(const std::vector<Document>& documents, const To
 namespace {
 
 // Tokens [begin, end) of a document as one of their own, behind `bos` (-1: nothing).
-TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t bos, size_t signal_k) {
+TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t bos, const TokenDataset& of) {
+  const auto signal_k = static_cast<size_t>(of.signal_k);
   TokenDocument out;
   const auto copy = [&](const auto& from, auto& to, size_t width, auto of_bos) {
     if (from.empty()) return;
@@ -82,6 +84,11 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
   copy(document.in_loss, out.in_loss, 1, uint8_t{0});
   copy(document.signal_ids, out.signal_ids, signal_k, int32_t{-1});
   copy(document.signal_log_probs, out.signal_log_probs, signal_k, -std::numeric_limits<float>::infinity());
+  if (document.sampled_signal.empty()) return out;
+  const int id_bits = static_cast<int>(of.sampled.id_bits);
+  if (bos >= 0) encode_row({}, id_bits, out.sampled_signal);
+  const std::span<const uint8_t> rows = rows_between(document.sampled_signal, id_bits, range.begin, range.end);
+  out.sampled_signal.insert(out.sampled_signal.end(), rows.begin(), rows.end());
   return out;
 }
 
@@ -89,11 +96,10 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
 
 TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens) {
   const auto most = static_cast<size_t>(std::max<int64_t>(max_tokens, dataset.bos < 0 ? 1 : 2));
-  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, dataset.signal_numerics, {}, dataset.bos};
+  TokenDataset out = dataset.without_documents();
   for (const TokenDocument& document : dataset.documents)
     for (const TokenRange range : windows_of(document.tokens.size(), most, dataset.bos < 0 ? 0 : 1))
-      out.documents.push_back(
-          part_of(document, range, range.begin > 0 ? dataset.bos : -1, static_cast<size_t>(dataset.signal_k)));
+      out.documents.push_back(part_of(document, range, range.begin > 0 ? dataset.bos : -1, dataset));
   return out;
 }
 

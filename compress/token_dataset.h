@@ -22,8 +22,18 @@ struct TokenDocument {
   // Top-k signal of the teacher for predicting token t, where known: k entries a token, or empty.
   std::vector<int32_t> signal_ids;      // (T, k); -1: not a token of this vocabulary, or an unused entry
   std::vector<float> signal_log_probs;  // (T, k); -infinity: unused. What has a probability but no id was cut away
+  // In place of those: T rows of signal/sampled_signal.h, one after another, or empty.
+  std::vector<uint8_t> sampled_signal{};
 
+  bool has_signal() const { return !signal_ids.empty() || !sampled_signal.empty(); }
   bool lacks_signal() const;  // it has something to learn from, but a cached forward KL would pass over it
+};
+
+// How the rows of a sampled signal were drawn and are written.
+struct SampledForm {
+  int64_t samples = 0;  // draws for the teacher's whole mass at a token; 0: no such signal
+  int64_t id_bits = 0;
+  bool operator==(const SampledForm&) const = default;
 };
 
 struct TokenDataset {
@@ -32,6 +42,10 @@ struct TokenDataset {
   std::string signal_numerics{};  // of the teacher whose signal it is: fp32 or deployed; "" without one
   std::vector<TokenDocument> documents{};
   int32_t bos = -1;  // Tokenizer::start(): what each part of a document that is cut begins with; -1: nothing
+  SampledForm sampled{};
+
+  bool has_signal() const { return signal_k > 0 || sampled.samples > 0; }
+  TokenDataset without_documents() const { return {tokenizer_hash, signal_k, signal_numerics, {}, bos, sampled}; }
 
   int64_t token_count() const;
   int64_t loss_token_count() const;

@@ -26,11 +26,13 @@ constexpr int64_t kSums = 8;            // of the gradient by hidden states: eac
 struct ChunkTargets {
   at::Tensor tokens{};            // (R) int64
   at::Tensor ids{}, log_probs{};  // (R, k); of a sparse teacher alone
+  at::Tensor entropies{};         // (R); of a sample alone
   RowTarget row(int64_t r) const {
     RowTarget target{.token = tokens.const_data_ptr<int64_t>()[r]};
     if (!ids.defined()) return target;
     const int64_t k = ids.size(1);
     target.top = {ids.const_data_ptr<int64_t>() + r * k, log_probs.const_data_ptr<float>() + r * k, k};
+    if (entropies.defined()) target.top.entropy = entropies.const_data_ptr<float>()[r];
     return target;
   }
 };
@@ -39,6 +41,7 @@ ChunkTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, c
   if (const auto* top = std::get_if<TopKSignal>(&signal)) {
     targets.ids = top->ids.index_select(0, rows);
     targets.log_probs = top->log_probs.index_select(0, rows);
+    if (top->entropies.defined()) targets.entropies = top->entropies.index_select(0, rows);
   }
   return targets;
 }

@@ -21,8 +21,9 @@ struct DenseSignal {
   at::Tensor head;    // (V, Ct), rows already those of the student's vocabulary
 };
 struct TopKSignal {
-  at::Tensor ids;        // (N, k) int64, student's ids, -1 unused
-  at::Tensor log_probs;  // (N, k) f32
+  at::Tensor ids;          // (N, k) int64, student's ids, -1 unused
+  at::Tensor log_probs;    // (N, k) f32
+  at::Tensor entropies{};  // (N) f32 where the entries are a sample (TopKRow::entropy)
 };
 using TeacherSignal = std::variant<std::monostate, DenseSignal, TopKSignal>;
 

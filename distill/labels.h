@@ -21,7 +21,7 @@ struct Labels {
   at::Tensor next;         // (N) int64
   at::Tensor signalled;    // (N) bool: learn as the losses say
   at::Tensor unsignalled;  // (N) bool: learn from something else
-  TopKSignal signal;       // (N, k), cached alone
+  TopKSignal signal;       // (N, k), cached alone; k of a sample: what the longest row has
 };
 Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, SignalSource source);
 

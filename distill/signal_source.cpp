@@ -22,7 +22,7 @@ bool asks_a_teacher(const DistillOptions& options) {
 
 void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
   const TokenDataset& data = *inputs.data;
-  if (data.signal_k == 0)
+  if (!data.has_signal())
     throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "",
                       "use signal: online");
   if (const int64_t bare = data.documents_without_signal(); bare > 0)
@@ -47,7 +47,7 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   if (data.loss_token_count() == 0)
     throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
   if (!asks_a_teacher(options)) return SignalSource::None;
-  const bool no_choice = options.signal == "auto" && data.signal_k > 0 && inputs.teacher == nullptr;
+  const bool no_choice = options.signal == "auto" && data.has_signal() && inputs.teacher == nullptr;
   if (no_choice || learns_from_cache(options, data)) {
     check_cache(inputs, options);
     return SignalSource::Cached;
@@ -65,8 +65,8 @@ double other_temperature(const DistillOptions& options) {
 }
 
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) {
-  return options.signal == "cached" || (options.signal == "auto" && other_temperature(options) == 1.0 &&
-                                        data.signal_k > 0 && data.documents_without_signal() == 0);
+  return keeps_signal(options) || (options.signal == "auto" && other_temperature(options) == 1.0 && data.signal_k > 0 &&
+                                   data.documents_without_signal() == 0);
 }
 
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {

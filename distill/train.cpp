@@ -9,6 +9,7 @@
 #include "compress/shards.h"
 #include "distill/adamw.h"
 #include "distill/learner.h"
+#include "distill/lora.h"
 #include "distill/losses/taid.h"
 #include "distill/signal_source.h"
 #include "distill/training_batches.h"
@@ -180,6 +181,11 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
   const DistillOptions options = with_sequence_tokens(given, student.config.context_length);
   TrainInputs of = inputs;
   TokenDataset learned, held_out, cut;
+  Reparameterizations parts;
+  if (of.reparameterized == nullptr) {
+    parts = trained_parts(student, options, of.seed);
+    of.reparameterized = &parts;
+  }
   if (options.held_out_tokens > 0) {
     learned = *inputs.data;
     held_out = cut_documents(hold_out(learned, options.held_out_tokens, inputs.seed), options.sequence_tokens);

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "compress/causal_lm.h"
 #include "compress/reparameterization.h"
@@ -35,10 +36,15 @@ struct DistillOptions {
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
   int64_t signal_top_k = 64;
+  int64_t signal_samples = 24;
   std::string signal_numerics = "fp32";
   std::string unsignalled = "cross_entropy";
   int64_t held_out_tokens = 0;
   int64_t held_out_every_steps = 50;
+  std::vector<std::string> frozen{};
+  int64_t lora_rank = 0;
+  double lora_alpha = 16.0;
+  std::vector<std::string> lora_targets{};
 };
 template <class Visitor>
 void visit_fields(DistillOptions& o, Visitor&& field) {
@@ -63,20 +69,32 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
       "of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) "
       "or auto: bf16 where it does");
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
-  field(o.signal, "signal",
-        "auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or "
-        "from one pass over it); auto: cached where all of the data has it and the temperature is 1");
+  field(
+      o.signal, "signal",
+      "auto, online (the teacher runs beside the student), cached (its top-k, kept from the writing of the data or "
+      "from one pass over it) or sampled (from one pass: an unbiased sample, about thirty bytes a token); auto: cached "
+      "where all of the data has it and the temperature is 1");
   field(o.signal_top_k, "signal_top_k", "cached: teacher probabilities kept at each token");
+  field(o.signal_samples, "signal_samples",
+        "sampled: draws at each token, as far as its likeliest tokens leave mass to draw from; 24 are about 30 bytes");
   field(
       o.signal_numerics, "signal_numerics",
-      "cached: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, faster)");
+      "cached, sampled: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, "
+      "faster)");
   field(o.unsignalled, "unsignalled",
-        "cached: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text "
+        "cached, sampled: what a token is learned by that the signal says nothing about, as where a cut vocabulary "
+        "spells text "
         "anew: cross_entropy (the text itself) or online (the teacher runs beside the student)");
   field(
       o.held_out_tokens, "held_out_tokens",
       "tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none");
   field(o.held_out_every_steps, "held_out_every_steps", "steps between two looks at what is held out");
+  field(o.frozen, "frozen", "roles of tensors that stay as they are, such as embedding, output");
+  field(o.lora_rank, "lora_rank",
+        "rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained");
+  field(o.lora_alpha, "lora_alpha", "LoRA: adapters count by this over their rank");
+  field(o.lora_targets, "lora_targets",
+        "LoRA: roles of the matrices that get adapters, such as query, value, down; all of the layers without it");
 }
 
 // What a cached signal leaves open.
@@ -115,6 +133,11 @@ struct TrainInputs {
   std::string stage = "distill";                    // what progress calls it
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
 };
+
+// Whether the teacher's signal is kept with the data, as its likeliest tokens or as a sample.
+inline bool keeps_signal(const DistillOptions& options) {
+  return options.signal == "cached" || options.signal == "sampled";
+}
 
 // The options with sequence_tokens as a model of this context has it.
 DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_tokens);

@@ -15,7 +15,7 @@ TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed) {
   std::vector<size_t> order(data.documents.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return random.bits(a) < random.bits(b); });
-  TokenDataset out{data.tokenizer_hash, data.signal_k, data.signal_numerics, {}, data.bos}, rest = out;
+  TokenDataset out = data.without_documents(), rest = out;
   int64_t held = 0;
   for (const size_t i : order) {
     const bool more = held < tokens;

@@ -122,7 +122,7 @@ std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, D
   for (const TokenDocument& document : inputs.data->documents) {
     hash.add(";" + std::to_string(document.tokens.size()));
     for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids),
-                              bytes_of(document.signal_log_probs)})
+                              bytes_of(document.signal_log_probs), bytes_of(document.sampled_signal)})
       hash.add(bytes);
   }
   return hash.hex();

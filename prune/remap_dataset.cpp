@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "compress/signal/sampled_signal.h"
 #include "compress/token_dataset.h"
 #include "prune/vocabulary.h"
 #include "runtime/formats/text_file.h"
@@ -14,8 +15,12 @@ namespace {
 // One document on its way from the old vocabulary to the new one.
 class Remapper {
  public:
-  Remapper(const Tokenizer& from, const Tokenizer& to, const VocabularyCut& cut, size_t signal_k)
-      : from_(from), to_(to), k_(signal_k), new_id_(static_cast<size_t>(from.vocab_size()), -1) {
+  Remapper(const Tokenizer& from, const Tokenizer& to, const VocabularyCut& cut, const TokenDataset& data)
+      : from_(from),
+        to_(to),
+        k_(static_cast<size_t>(data.signal_k)),
+        id_bits_(static_cast<int>(data.sampled.id_bits)),
+        new_id_(static_cast<size_t>(from.vocab_size()), -1) {
     for (size_t i = 0; i < cut.kept.size(); ++i) new_id_[static_cast<size_t>(cut.kept[i])] = static_cast<int32_t>(i);
     byte_id_.fill(-1);
     for (int32_t id = 0; id < static_cast<int32_t>(to.vocab_size()); ++id) {
@@ -26,8 +31,11 @@ class Remapper {
     }
   }
 
-  TokenDocument operator()(const TokenDocument& document) const {
+  TokenDocument operator()(const TokenDocument& document) {
     TokenDocument out;
+    rows_.clear();
+    if (!document.sampled_signal.empty())
+      rows_ = decode_rows(document.sampled_signal, id_bits_, 0, document.tokens.size());
     for (size_t begin = 0; begin < document.tokens.size();) {
       size_t end = begin + 1;
       if (is_text(document.tokens[begin]))
@@ -102,6 +110,7 @@ class Remapper {
   void append(const TokenDocument& in, size_t t, int32_t id, bool is_same, TokenDocument& out) const {
     out.tokens.push_back(id);
     out.in_loss.push_back(in.in_loss[t]);
+    if (!rows_.empty()) encode_row(is_same ? remapped(rows_[t], new_id_) : SampledRow{}, id_bits_, out.sampled_signal);
     if (in.signal_ids.empty()) return;
     for (size_t j = t * k_; j < (t + 1) * k_; ++j) {
       out.signal_ids.push_back(is_same ? mapped(in.signal_ids[j]) : -1);
@@ -112,7 +121,9 @@ class Remapper {
   const Tokenizer& from_;
   const Tokenizer& to_;
   size_t k_;
-  std::vector<int32_t> new_id_;  // (V of the old)
+  int id_bits_;
+  std::vector<int32_t> new_id_;   // (V of the old)
+  std::vector<SampledRow> rows_;  // of the document
   std::array<int32_t, 256> byte_id_;
 };
 
@@ -127,9 +138,10 @@ std::vector<int64_t> count_tokens(const TokenDataset& data, int64_t vocab_size) 
 
 TokenDataset remap_dataset(const TokenDataset& data, const Tokenizer& old_tokenizer, const Tokenizer& new_tokenizer,
                            const VocabularyCut& cut) {
-  const Remapper remap(old_tokenizer, new_tokenizer, cut, static_cast<size_t>(data.signal_k));
+  Remapper remap(old_tokenizer, new_tokenizer, cut, data);
   TokenDataset out = dataset_of(new_tokenizer);
   out.signal_k = data.signal_k;
+  out.sampled = data.sampled;
   out.signal_numerics = data.signal_numerics;
   for (const TokenDocument& document : data.documents) out.documents.push_back(remap(document));
   return out;

@@ -55,7 +55,10 @@ double head_threshold(std::vector<float>& probabilities, double mass) {
 }
 
 BucketRow::BucketRow(const float* logits, int64_t vocab_size, const TopKRow& teacher, float inverse_t)
-    : logits_(logits), vocab_size_(vocab_size), inverse_t_(inverse_t) {
+    : logits_(logits),
+      vocab_size_(vocab_size),
+      inverse_t_(inverse_t),
+      entropy_(teacher.is_sample() ? static_cast<double>(teacher.entropy) : -1.0) {
   double known = 0.0, cut = 0.0;
   for (int64_t j = 0; j < teacher.k; ++j)
     (teacher.ids[j] >= 0 ? known : cut) += std::exp(static_cast<double>(teacher.log_probs[j]));
@@ -68,7 +71,8 @@ BucketRow::BucketRow(const float* logits, int64_t vocab_size, const TopKRow& tea
   for (const int64_t id : kept_) sum += std::exp(scaled(id) - most);
   const double lse = most + std::log(sum);
   // What the student can express: the kept tokens and, where it has others, the tail.
-  const double whole = tail_sum_ == 0.0 ? known : std::max(1.0 - cut, known), p_tail = 1.0 - known / whole;
+  const double whole = tail_sum_ == 0.0 || teacher.is_sample() ? known : std::max(1.0 - cut, known),
+               p_tail = 1.0 - known / whole;
   for (int64_t j = 0; j < teacher.k; ++j) {
     if (teacher.ids[j] < 0) continue;
     const double log_p = static_cast<double>(teacher.log_probs[j]) - std::log(whole),
@@ -108,7 +112,12 @@ double BucketRow::add(const LossForm& form, double factor, float* gradient) cons
     return add_points(moved(points_, taid->share), ForwardKl{}, factor, gradient);
   if (const auto* adaptive = std::get_if<AdaptiveKl>(&form))
     return add_points(points_, adapted(points_, adaptive->head_mass), factor, gradient);
-  return add_points(points_, form, factor, gradient);
+  const double value = add_points(points_, form, factor, gradient);
+  if (entropy_ < 0.0 || !std::holds_alternative<ForwardKl>(form)) return value;
+  double cross_entropy = 0.0;
+  for (const Likelihood<double>& x : points_)
+    if (x.p > 0.0) cross_entropy -= x.p * x.log_q;
+  return cross_entropy - entropy_;
 }
 
 double BucketRow::add_points(const std::vector<Likelihood<double>>& points, const LossForm& form, double factor,

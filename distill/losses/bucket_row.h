@@ -13,6 +13,10 @@ struct TopKRow {
   const int64_t* ids = nullptr;      // (k) differ from each other, below the vocabulary's size; -1: none, or one that
   const float* log_probs = nullptr;  // (k) the student does not have: p is renormalised without it
   int64_t k = 0;
+  // Of the distribution that the entries are a sample of, which then have all of its mass: their forward KL is the
+  // cross-entropy against them less this, and right in the mean (below 0 at times). Negative: they are no sample.
+  float entropy = -1.0f;
+  bool is_sample() const { return entropy >= 0.0f; }
 };
 
 class BucketRow {
@@ -41,6 +45,7 @@ class BucketRow {
   std::vector<Stretch> off_;
   double tail_most_ = 0.0, tail_sum_ = 0.0;  // sum off the kept set of exp(z / t - most), most its own largest
   std::vector<Likelihood<double>> points_;   // of kept_, then of the tail where it has tokens
+  double entropy_;                           // as in TopKRow
 };
 
 // The least probability of the likeliest tokens whose probabilities add up to `mass`, at least one of them. Reorders.

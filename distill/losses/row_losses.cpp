@@ -41,7 +41,9 @@ double RowLosses::add_term(const LossTerm& term, const float* logits, const RowT
   const auto inverse_t = static_cast<float>(1.0 / t);
   if (target.teacher == nullptr) {
     const BucketRow row(logits, vocab_size_, target.top, inverse_t);
-    return row.empty() ? 0.0 : t * t * at_least_zero(row.add(term.form, t * scale, gradient));
+    if (row.empty()) return 0.0;
+    const double value = row.add(term.form, t * scale, gradient);
+    return t * t * (target.top.is_sample() ? value : at_least_zero(value));
   }
   const float* teacher = target.teacher;
   if (const auto* taid = std::get_if<Taid>(&term.form)) {

@@ -186,7 +186,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   TokenDataset data = text.tokens;
   TokenizerData learned = student_file.tokenizer();  // what it has learned to answer in
   if (!text.chat_template.empty()) learned.chat_template = text.chat_template;
-  if (options.signal == "cached")
+  if (keeps_signal(options))
     data = resumable(kResumeHint, [&] {
       return with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
     });

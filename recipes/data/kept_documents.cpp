@@ -24,9 +24,7 @@ std::string shard(const std::string& path, int64_t number) {
 
 KeptDocuments::KeptDocuments(std::string path, const TokenDataset& like, int64_t vocab_size)
     : path_(std::move(path)), vocab_size_(vocab_size) {
-  waiting_.tokenizer_hash = like.tokenizer_hash;
-  waiting_.signal_k = like.signal_k;
-  waiting_.signal_numerics = like.signal_numerics;
+  waiting_ = like.without_documents();
 }
 
 std::vector<TokenDocument> KeptDocuments::take(std::string& state) {
@@ -40,7 +38,8 @@ std::vector<TokenDocument> KeptDocuments::take(std::string& state) {
   state = json.at("state").dump();
   for (int64_t i = 0; i < shards_; ++i) {
     TokenDataset part = read_dataset(shard(path_, i), waiting_.tokenizer_hash, vocab_size_);
-    if (part.signal_k != waiting_.signal_k || part.signal_numerics != waiting_.signal_numerics)
+    if (part.signal_k != waiting_.signal_k || part.sampled != waiting_.sampled ||
+        part.signal_numerics != waiting_.signal_numerics)
       throw input_error(shard(path_, i), "holds a signal of another kind", "", "",
                         "delete " + index + ": what it counts is made again");
     for (TokenDocument& document : part.documents) documents.push_back(std::move(document));

@@ -133,7 +133,7 @@ TokenDataset weighted(TokenDataset dataset, double weight, uint64_t seed, uint64
   const std::vector<size_t> drawn = shuffled(n, seed, stream);
   std::vector<size_t> copies(n, n == 0 ? 0 : wanted / n);
   for (size_t i = 0; n > 0 && i < wanted % n; ++i) ++copies[drawn[i]];
-  TokenDataset out{dataset.tokenizer_hash, dataset.signal_k, dataset.signal_numerics, {}, dataset.bos};
+  TokenDataset out = dataset.without_documents();
   for (size_t i = 0; i < n; ++i) out.documents.insert(out.documents.end(), copies[i], dataset.documents[i]);
   return out;
 }

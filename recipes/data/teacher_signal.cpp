@@ -8,9 +8,11 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "compress/signal/sampled_signal.h"
 #include "recipes/data/kept_documents.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/thread_pool.h"
+#include "runtime/base/random.h"
 #include "runtime/base/sha256.h"
 #include "runtime/judge/score.h"
 #include "runtime/model/model.h"
@@ -18,62 +20,104 @@
 namespace attar {
 namespace {
 
-// The teacher over the tokens that the student has.
+// What becomes of a document's signal at each token of its loss.
 class Reader {
  public:
-  Reader(const runtime::Model& teacher, const std::vector<int32_t>& kept, int64_t k, int64_t sequence_tokens,
-         runtime::Workspace& work)
-      : teacher_(teacher), kept_(kept), k_(k), sequence_tokens_(static_cast<size_t>(sequence_tokens)), work_(work) {}
+  Reader(const runtime::Model& teacher, int64_t sequence_tokens, runtime::Workspace& work)
+      : teacher_(teacher), sequence_tokens_(static_cast<size_t>(sequence_tokens)), work_(work) {}
 
-  // Entry (t, j) of document.signal_*: the j-th likeliest token at t. Only tokens of the loss get one.
-  void read(TokenDocument& document, const Progress& progress) {
-    const size_t n = document.tokens.size(), width = static_cast<size_t>(k_);
-    document.signal_ids.assign(n * width, -1);
-    document.signal_log_probs.assign(n * width, -std::numeric_limits<float>::infinity());
+  // keep(t, prediction) at each token t of the loss, in order; the others are passed over.
+  template <class Keep>
+  void read(const TokenDocument& document, const Progress& progress, Keep&& keep) {
     const std::span<const int32_t> tokens(document.tokens);
-    for (size_t begin = 0; begin + 1 < n; begin += sequence_tokens_) {
-      const auto piece = tokens.subspan(begin, std::min(sequence_tokens_, n - begin));
+    for (size_t begin = 0; begin + 1 < tokens.size(); begin += sequence_tokens_) {
+      const auto piece = tokens.subspan(begin, std::min(sequence_tokens_, tokens.size() - begin));
       const auto visit = [&](const runtime::Prediction& p) {
         const size_t at = begin + static_cast<size_t>(p.position) + 1;
-        if (document.in_loss[at] == 0) return;
-        const runtime::TopK top = top_k(p);
-        const auto entry = static_cast<std::ptrdiff_t>(at * width);
-        std::copy(top.ids.begin(), top.ids.end(), document.signal_ids.begin() + entry);
-        std::copy(top.log_probs.begin(), top.log_probs.end(), document.signal_log_probs.begin() + entry);
+        if (document.in_loss[at] != 0) keep(at, p);
       };
       runtime::for_each_logits(teacher_, piece, work_, visit, progress);
     }
   }
 
  private:
-  runtime::TopK top_k(const runtime::Prediction& p) {
-    if (kept_.empty()) return runtime::top_k_of(p.logits, k_);
-    kept_logits_.resize(kept_.size());
-    for (size_t i = 0; i < kept_.size(); ++i) kept_logits_[i] = p.logits[static_cast<size_t>(kept_[i])];
-    const double kept_lse = runtime::finite_log_sum_exp(teacher_, kept_logits_);
-    const int64_t named = std::min(std::max<int64_t>(1, k_ - 1), static_cast<int64_t>(kept_.size()));
-    runtime::TopK top = runtime::top_k_of(kept_logits_, named);
-    for (int32_t& id : top.ids) id = kept_[static_cast<size_t>(id)];
-    for (float& log_prob : top.log_probs) log_prob += static_cast<float>(kept_lse - p.lse);
-    if (named == k_) return top;  // no room to say what was cut
-    top.ids.push_back(-1);
-    top.log_probs.push_back(static_cast<float>(std::log(std::max(0.0, -std::expm1(kept_lse - p.lse)))));
-    return top;
-  }
-
   const runtime::Model& teacher_;
-  const std::vector<int32_t>& kept_;
-  int64_t k_;
   size_t sequence_tokens_;
   runtime::Workspace& work_;
-  std::vector<float> kept_logits_;
 };
+
+// The teacher's logits over the tokens that the student has.
+class KeptTokens {
+ public:
+  KeptTokens(const runtime::Model& teacher, const std::vector<int32_t>& ids) : teacher_(teacher), ids_(ids) {}
+
+  const std::vector<int32_t>& ids() const { return ids_; }  // empty: all
+  std::span<const float> logits(const runtime::Prediction& p) {
+    if (ids_.empty()) return p.logits;
+    logits_.resize(ids_.size());
+    for (size_t i = 0; i < ids_.size(); ++i) logits_[i] = p.logits[static_cast<size_t>(ids_[i])];
+    return logits_;
+  }
+  double lse(const runtime::Prediction& p) const {  // behind logits(p)
+    return ids_.empty() ? p.lse : runtime::finite_log_sum_exp(teacher_, logits_);
+  }
+  static double cut(const runtime::Prediction& p, double lse) { return std::max(0.0, -std::expm1(lse - p.lse)); }
+
+ private:
+  const runtime::Model& teacher_;
+  const std::vector<int32_t>& ids_;
+  std::vector<float> logits_;
+};
+
+// Entry (t, j) of document.signal_*: the j-th likeliest token at t; the last one what was cut.
+void read_top_k(Reader& reader, KeptTokens& kept, int64_t k, TokenDocument& document, const Progress& progress) {
+  const auto width = static_cast<size_t>(k);
+  document.signal_ids.assign(document.tokens.size() * width, -1);
+  document.signal_log_probs.assign(document.tokens.size() * width, -std::numeric_limits<float>::infinity());
+  reader.read(document, progress, [&](size_t at, const runtime::Prediction& p) {
+    const std::span<const float> logits = kept.logits(p);
+    const int64_t named =
+        kept.ids().empty() ? k : std::min(std::max<int64_t>(1, k - 1), static_cast<int64_t>(logits.size()));
+    runtime::TopK top = runtime::top_k_of(logits, named);
+    if (!kept.ids().empty()) {
+      const double lse = kept.lse(p);
+      for (int32_t& id : top.ids) id = kept.ids()[static_cast<size_t>(id)];
+      for (float& log_prob : top.log_probs) log_prob += static_cast<float>(lse - p.lse);
+      if (named < k) top.ids.push_back(-1), top.log_probs.push_back(static_cast<float>(std::log(kept.cut(p, lse))));
+    }
+    const auto entry = static_cast<std::ptrdiff_t>(at * width);
+    std::copy(top.ids.begin(), top.ids.end(), document.signal_ids.begin() + entry);
+    std::copy(top.log_probs.begin(), top.log_probs.end(), document.signal_log_probs.begin() + entry);
+  });
+}
+
+// Rows of sampled_signal.h. Draws are keyed by the document's place and the token, so they survive a resume.
+void read_sample(Reader& reader, KeptTokens& kept, const SampledForm& form, uint64_t place, TokenDocument& document,
+                 const Progress& progress) {
+  constexpr uint64_t kSeed = 0x73616d706c65;  // of all caches alike: a cache serves trainings of any seed
+  const CounterRandom random(kSeed, place);
+  const int id_bits = static_cast<int>(form.id_bits);
+  size_t next = 0;
+  const auto skip_to = [&](size_t token) {
+    for (; next < token; ++next) encode_row({}, id_bits, document.sampled_signal);
+  };
+  reader.read(document, progress, [&](size_t at, const runtime::Prediction& p) {
+    skip_to(at);
+    const std::span<const float> logits = kept.logits(p);
+    const double lse = kept.lse(p), cut = kept.ids().empty() ? 0.0 : kept.cut(p, lse);
+    encode_row(sample_row(logits, lse, kept.ids(), cut, form.samples, random.uniform(at)), id_bits,
+               document.sampled_signal);
+    ++next;
+  });
+  skip_to(document.tokens.size());
+}
 
 std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
                        const DistillOptions& options) {
   Sha256 hash;
   hash.add(teacher.content_hash() + ";" + std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" +
            options.signal_numerics);
+  if (options.signal == "sampled") hash.add(";sampled " + std::to_string(options.signal_samples));
   hash.add(std::as_bytes(std::span(kept)));
   for (const TokenDocument& document : data.documents) {
     hash.add(";" + std::to_string(document.tokens.size()) + (document.lacks_signal() ? "" : "s"));
@@ -81,6 +125,12 @@ std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const
     hash.add(std::as_bytes(std::span(document.in_loss)));
   }
   return "signal-" + hash.hex().substr(0, 16) + ".h5";
+}
+
+void forget_signal(TokenDataset& data) {
+  data.signal_k = 0;
+  data.signal_numerics.clear();
+  for (TokenDocument& document : data.documents) document.signal_ids.clear(), document.signal_log_probs.clear();
 }
 
 bool same_text(const TokenDocument& a, const TokenDocument& b) {
@@ -91,7 +141,8 @@ bool same_text(const TokenDocument& a, const TokenDocument& b) {
 TokenDataset read_cache(const std::string& path, const TokenDataset& data, const DistillOptions& options,
                         int64_t vocab_size) {
   TokenDataset cached = read_dataset(path, data.tokenizer_hash, vocab_size);
-  if (cached.signal_numerics != options.signal_numerics || cached.documents_without_signal() > 0 ||
+  if (cached.signal_numerics != options.signal_numerics || cached.sampled != data.sampled ||
+      cached.documents_without_signal() > 0 ||
       !std::equal(data.documents.begin(), data.documents.end(), cached.documents.begin(), cached.documents.end(),
                   same_text))
     throw input_error(path, "is the signal of other data", "", "", "delete it: it is made anew");
@@ -101,6 +152,7 @@ TokenDataset read_cache(const std::string& path, const TokenDataset& data, const
 }  // namespace
 
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options) {
+  if (options.signal == "sampled") return true;  // of what the teacher wrote too, whose signal is of another kind
   return options.signal == "cached" && data.documents_without_signal() > 0;
 }
 
@@ -108,9 +160,14 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress) {
   if (data.longest_tokens() > options.sequence_tokens) data = cut_documents(data, options.sequence_tokens);
+  const bool sampled = options.signal == "sampled";
+  if (sampled) {
+    forget_signal(data);
+    data.sampled = {options.signal_samples, id_bits_of(teacher.config().vocab_size)};
+  }
   const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
-  const int64_t k = data.signal_k > 0 ? data.signal_k : own_k;
+  const int64_t k = sampled ? 0 : data.signal_k > 0 ? data.signal_k : own_k;
   const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options);
   if (data.signal_k > 0 && data.signal_numerics != options.signal_numerics)
     throw usage_error("distill.signal_numerics", "part of the data has a signal of other numerics",
@@ -131,7 +188,8 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   const Numerics numerics = numerics_of(options.signal_numerics, "distill.signal_numerics");
   const runtime::Model model = runtime::Model::load(teacher, {.numerics = numerics}, pool);
   runtime::Workspace work(model, pool);
-  Reader reader(model, kept, k, options.sequence_tokens, work);
+  Reader reader(model, options.sequence_tokens, work);
+  KeptTokens kept_tokens(model, kept);
   data.signal_k = k;
   data.signal_numerics = options.signal_numerics;
   Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
@@ -144,8 +202,11 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                   data.documents.begin() + static_cast<std::ptrdiff_t>(std::min(before.size(), data.documents.size())),
                   same_text))
     throw input_error(path, "is the signal of other data", "", "", "delete " + folder + ": it is made anew");
-  const auto ask = [&](TokenDocument& document) {
-    if (document.lacks_signal()) reader.read(document, within_document);
+  const auto ask = [&](TokenDocument& document, size_t place) {
+    if (document.lacks_signal() && sampled)
+      read_sample(reader, kept_tokens, data.sampled, place, document, within_document);
+    else if (document.lacks_signal())
+      read_top_k(reader, kept_tokens, k, document, within_document);
     written.add(document);
     if (written.due()) written.keep("{}");
   };
@@ -155,7 +216,7 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
       if (i < before.size())
         document = before[i];
       else
-        ask(document);
+        ask(document, i);
       now.done += static_cast<int64_t>(document.tokens.size());
       report(progress, now);
     }
@@ -169,15 +230,22 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   return data;
 }
 
+double sampled_bytes_per_token(const TokenDataset& data) {
+  int64_t bytes = 0;
+  for (const TokenDocument& document : data.documents) bytes += static_cast<int64_t>(document.sampled_signal.size());
+  return static_cast<double>(bytes) / static_cast<double>(std::max<int64_t>(1, data.loss_token_count()));
+}
+
 SignalRecord signal_record(const TrainResult& trained, const TokenDataset& data, const DistillOptions& options) {
   SignalRecord record;
   if (!trained.gaps) return record;
   const SignalGaps& gaps = *trained.gaps;
-  record.results = nlohmann::ordered_json({{"signal_numerics", data.signal_numerics},
-                                           {"unsignalled", options.unsignalled},
-                                           {"unsignalled_share", gaps.unsignalled},
-                                           {"dropped_mass", gaps.dropped_mass}})
-                       .dump();
+  nlohmann::ordered_json results = {{"signal_numerics", data.signal_numerics},
+                                    {"unsignalled", options.unsignalled},
+                                    {"unsignalled_share", gaps.unsignalled},
+                                    {"dropped_mass", gaps.dropped_mass}};
+  if (data.sampled.samples > 0) results["signal_bytes_per_token"] = sampled_bytes_per_token(data);
+  record.results = results.dump();
   char line[200];
   if (gaps.unsignalled > 0.0) {
     std::snprintf(line, sizeof line,

@@ -1,5 +1,5 @@
-// The teacher's distribution over text that is there already, kept as its top k: what `signal: cached` learns from
-// where the teacher did not write the text itself.
+// The teacher's distribution over text that is there already, kept as its top k (`signal: cached`, where the teacher
+// did not write the text itself) or as a sample (`signal: sampled`).
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,15 @@ namespace attar {
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options);
 
 // Adds the signal to the documents without one, in the native runtime. `data` is in the teacher's ids; `kept` are those
-// that the student has (empty: all): the signal names only those, and its last entry, without an id, holds the mass of
-// all others. A document is read in the cuts of `sequence_tokens` that the trainer makes, so the teacher sees what the
-// student will see. The result is kept
-// as HDF5 in `folder`, named after the hash of all that decides it, and read from there the next time.
+// that the student has (empty: all): the signal names only those, and says what mass all others have. A document is
+// read in the cuts of `sequence_tokens` that the trainer makes, so the teacher sees what the student will see. The
+// result is kept as HDF5 in `folder`, named after the hash of all that decides it, and read from there the next time.
 TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, const std::vector<int32_t>& kept,
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress = {});
+
+// Of a sampled signal, over the tokens that are in the loss.
+double sampled_bytes_per_token(const TokenDataset& data);
 
 // What a cached signal left open in a training: `results`, a JSON object for the report, and a note for each gap.
 // Nothing where the teacher ran beside the student.

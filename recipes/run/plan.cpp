@@ -299,16 +299,18 @@ class Planner {
   }
   // A training of the student from the teacher or its signal, and in words what it learns from.
   Estimate learning(const DistillOptions& options, std::string& what) const {
-    const bool kept = options.signal == "cached" ||
+    const bool sampled = options.signal == "sampled";
+    const bool kept = keeps_signal(options) ||
                       (options.signal == "auto" && other_temperature(options) == 1.0 && written_with_signal());
-    const bool captured = options.signal == "cached" && !written_with_signal();
+    const bool captured = sampled || (options.signal == "cached" && !written_with_signal());
     const bool beside = !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
     const double teacher = params(teacher_);
     Estimate estimate = training(options, student_, beside ? teacher : 0.0);
     if (captured) {
       const double text = tokens_of(recipe_, recipe_.train);
       estimate.seconds += 2.0 * teacher * text / (kReadShare.of(options.signal_numerics) * flops_);
-      estimate.disk_bytes += text * (5.0 + 8.0 * static_cast<double>(options.signal_top_k));
+      constexpr double kSampledBytes = 32.0;
+      estimate.disk_bytes += text * (5.0 + (sampled ? kSampledBytes : 8.0 * static_cast<double>(options.signal_top_k)));
     }
     what = std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept");
     return estimate;

@@ -46,7 +46,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
   const SignalRecord signal = signal_record(trained, data, options);
   Json results = {{"steps", trained.steps},
                   {"tokens", trained.tokens},
-                  {"signal", trained.gaps ? "cached"
+                  {"signal", trained.gaps ? (data.sampled.samples > 0 ? "sampled" : "cached")
                              : beside     ? "online"
                                           : "none"}};
   results.update(Json::parse(signal.results));

@@ -46,6 +46,7 @@ TokenDataset joined(TokenDataset first, const TokenDataset& second) {
     first.documents.push_back(document);
     first.documents.back().signal_ids.clear();
     first.documents.back().signal_log_probs.clear();
+    first.documents.back().sampled_signal.clear();
   }
   return first;
 }

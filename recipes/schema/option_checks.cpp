@@ -5,6 +5,7 @@
 #include "distill/losses/loss_term.h"
 #include "distill/signal_source.h"
 #include "runtime/formats/numerics.h"
+#include "runtime/formats/tensor_specs.h"
 #include "runtime/judge/gates.h"
 
 namespace attar {
@@ -57,6 +58,18 @@ Problems problems_of(const PruneOptions& o) {
   return problems;
 }
 
+bool is_layer_matrix(Role role) {
+  return role == Role::Query || role == Role::Key || role == Role::Value || role == Role::AttentionOutput ||
+         role == Role::Gate || role == Role::Up || role == Role::Down;
+}
+FieldRule roles(const char* field, bool matrices) {
+  FieldRule rule{.field = field};
+  for (int role = 0; role <= static_cast<int>(Role::PostFfnNorm); ++role)
+    if (!matrices || is_layer_matrix(static_cast<Role>(role)))
+      rule.choices.emplace_back(role_name(static_cast<Role>(role)));
+  return rule;
+}
+
 Rules rules_of(const DistillOptions&) {
   FieldRule losses = at_least("losses", 0.0);
   for (const LossKind& loss : loss_kinds()) losses.keys.emplace_back(loss.name);
@@ -78,12 +91,17 @@ Rules rules_of(const DistillOptions&) {
           {.field = "sequence_tokens", .least = 2, .or_zero = true},
           one_of("precision", {"fp32", "bf16", "auto"}),
           at_least("checkpoint_every_steps", 0),
-          one_of("signal", {"auto", "online", "cached"}),
+          one_of("signal", {"auto", "online", "cached", "sampled"}),
           {.field = "signal_top_k", .least = 1, .most = 4096},
+          {.field = "signal_samples", .least = 1, .most = 4096},
           one_of("signal_numerics", {"fp32", "deployed"}),
           one_of("unsignalled", {"cross_entropy", "online"}),
           at_least("held_out_tokens", 0),
-          at_least("held_out_every_steps", 1)};
+          at_least("held_out_every_steps", 1),
+          roles("frozen", false),
+          at_least("lora_rank", 0),
+          positive("lora_alpha"),
+          roles("lora_targets", true)};
 }
 Problems problems_of(const DistillOptions& o) {
   return checked(o, [&](auto&& need) {
@@ -98,10 +116,16 @@ Problems problems_of(const DistillOptions& o) {
       need(std::any_of(each.of.begin(), each.of.end(), used), "loss_settings." + each.name,
            each.of.front() + " among the losses, whose setting it is");
     }
+    need(o.lora_rank > 0 || o.lora_targets.empty(), "lora_targets", "lora_rank above 0 beside it");
+    need(o.lora_rank == 0 || o.frozen.empty(), "frozen",
+         "nothing beside lora_rank, which freezes all but its adapters");
     const bool known = std::all_of(o.losses.begin(), o.losses.end(),
                                    [](const auto& loss) { return find_loss(loss.first) != nullptr; });
-    need(o.signal != "cached" || !known || other_temperature(o) == 1.0, "temperature",
-         "1 beside signal: cached, which keeps the teacher at that temperature");
+    need(!keeps_signal(o) || !known || other_temperature(o) == 1.0, "temperature",
+         "1 beside signal: " + o.signal + ", which keeps the teacher at that temperature");
+    for (const auto& [name, weight] : o.losses)
+      need(o.signal != "sampled" || weight == 0.0 || name == "forward_kl" || name == "cross_entropy", "losses." + name,
+           "forward_kl or cross_entropy beside signal: sampled, which is right in the mean for those alone");
   });
 }
 

@@ -73,7 +73,7 @@ void check_written(const Recipe& recipe, const TellProblem& tell) {
   });
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto* distill = std::get_if<DistillOptions>(&recipe.stages[i]);
-    if (distill == nullptr || distill->signal != "cached" || !reads) continue;
+    if (distill == nullptr || distill->signal != "cached" || !reads) continue;  // a sample is drawn anew
     for (const DataSource& source : recipe.train)
       if (differs(source, distill->signal_numerics))
         return tell(stage_key(i), "distill.signal_numerics = " + distill->signal_numerics +

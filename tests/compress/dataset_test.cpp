@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "compress/checkpoint.h"
+#include "compress/signal/sampled_signal.h"
 #include "compress/token_dataset.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
@@ -32,6 +33,21 @@ TokenDataset sample() {
 
 constexpr int64_t kVocabulary = 10;  // of sample()
 
+// Rows of one sure token each, ids of four bits.
+TokenDataset sampled_sample() {
+  TokenDataset data;
+  data.tokenizer_hash = "abc";
+  data.signal_numerics = "fp32";
+  data.sampled = {.samples = 8, .id_bits = 4};
+  data.documents.push_back({{1, 2, 3}, {0, 1, 1}, {}, {}});
+  data.documents.push_back({{9, 8}, {0, 1}, {}, {}});
+  std::vector<uint8_t>& rows = data.documents[0].sampled_signal;
+  encode_row({}, 4, rows);
+  encode_row({.exact = {{5, 10}}, .drawn = {{2, 1}, {7, 3}}, .entropy = 1.0}, 4, rows);
+  encode_row({.exact = {{9, 0}}}, 4, rows);
+  return data;
+}
+
 class DatasetTest : public testing::Test {
  protected:
   void TearDown() override { fail_nth_write(0); }
@@ -53,6 +69,62 @@ TEST_F(DatasetTest, ComesBackAsItWas) {
     EXPECT_EQ(back.documents[d].signal_log_probs, sample().documents[d].signal_log_probs);
   }
   EXPECT_THROW(read_dataset(path_, "another", kVocabulary), Error);
+}
+
+TEST_F(DatasetTest, ASampledSignalComesBackAndStaysWithItsToken) {
+  TokenDataset data = sampled_sample();
+  write_dataset(path_, data);
+  const TokenDataset back = read_dataset(path_, "abc", kVocabulary);
+  EXPECT_EQ(back.sampled, data.sampled);
+  EXPECT_EQ(back.documents[0].sampled_signal, data.documents[0].sampled_signal);
+  EXPECT_TRUE(back.documents[0].has_signal());
+  EXPECT_TRUE(back.documents[1].lacks_signal());
+  data.bos = 1;  // cut into (1 2) and (bos 3)
+  const TokenDataset cut = cut_documents(data, 2);
+  ASSERT_EQ(cut.documents.size(), 3u);
+  EXPECT_EQ(cut.sampled, data.sampled);
+  const std::vector<SampledRow> first = decode_rows(cut.documents[0].sampled_signal, 4, 0, 2),
+                                second = decode_rows(cut.documents[1].sampled_signal, 4, 0, 2);
+  EXPECT_TRUE(first[0].empty() && second[0].empty());
+  EXPECT_EQ(first[1].exact[0].id, 5);
+  EXPECT_EQ(second[1].exact[0].id, 9);
+}
+
+TEST_F(DatasetTest, SampledRowsThatCannotBeAreErrors) {
+  const auto row = [](TokenDataset& d, const SampledRow& last) {
+    d.documents[0].sampled_signal.resize(d.documents[0].sampled_signal.size() - 4);  // the last row
+    encode_row(last, 4, d.documents[0].sampled_signal);
+  };
+  ASSERT_EQ(([] {
+              std::vector<uint8_t> bytes;
+              encode_row({.exact = {{9, 0}}}, 4, bytes);
+              return bytes.size();
+            }()),
+            4u);
+  const std::vector<std::function<void(TokenDataset&)>> changes{
+      [&](TokenDataset& d) {
+        row(d, {.exact = {{10, 0}}});
+      },  // outside the vocabulary
+      [&](TokenDataset& d) {
+        row(d, {.exact = {{9, 0}, {9, 0}}});
+      },  // twice
+      [&](TokenDataset& d) {
+        row(d, {.exact = {{9, 20}}, .drawn = {{9, 1}}});
+      },  // twice
+      [](TokenDataset& d) { d.documents[0].sampled_signal.pop_back(); },
+      [](TokenDataset& d) { d.documents[0].sampled_signal.push_back(0); },
+      [](TokenDataset& d) { d.sampled.id_bits = 32; }};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    TokenDataset data = sampled_sample();
+    changes[i](data);
+    write_dataset(path_, data);
+    try {
+      read_dataset(path_, "abc", kVocabulary);
+      ADD_FAILURE() << "change " << i;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Input) << i;
+    }
+  }
 }
 
 TEST_F(DatasetTest, TheSameDataIsTheSameBytes) {

@@ -159,6 +159,43 @@ def test_the_numerics_of_a_signal_are_named_and_kept_apart(written, tmp_path):
     assert attar(*command, "--signal-numerics", "int3").returncode == 2
 
 
+def test_a_sampled_signal_from_the_command_line(tmp_path):
+    """Kept beside OUT while it is made; the same bytes after a stop; in the mean the loss of the teacher beside the student."""
+    text, teacher, student = tmp_path / "text.txt", tiny(tmp_path / "teacher"), tmp_path / "student"
+    text.write_text((TEXT / "tiny_train.txt").read_text(encoding="utf-8")[:6000], encoding="utf-8")
+    assert attar("prune", teacher, "-o", student, "--drop-layers", 1, "--keep-vocab", 900, "--data", text).returncode == 0
+    command = ["--data", text, "--tokens", 900, "--batch-tokens", 256, "--sequence-tokens", 64, "--learning-rate", 1e-9, "--json", "--quiet"]
+    losses = {}
+    for name, flags in {"sampled": ["--signal-samples", 24], "online": []}.items():
+        done = attar("distill", teacher, "--student", student, "-o", tmp_path / f"{name}.gguf", "--signal", name, *command, *flags)
+        assert done.returncode == 0, done.stderr
+        losses[name] = json.loads(done.stdout)
+    assert 5 < losses["sampled"]["signal_bytes_per_token"] < 60 and "signal_bytes_per_token" not in losses["online"]
+    assert losses["sampled"]["dropped_mass"] > 0
+    assert losses["sampled"]["final_loss"] == pytest.approx(losses["online"]["final_loss"], rel=0.2)
+    again = attar("distill", teacher, "--student", student, "-o", tmp_path / "again.gguf", "--signal", "sampled", *command, "--signal-samples", 24)
+    assert again.returncode == 0 and (tmp_path / "again.gguf").read_bytes() == (tmp_path / "sampled.gguf").read_bytes()
+    refused = attar("distill", teacher, "--student", student, "-o", tmp_path / "x.gguf", "--signal", "sampled", *command, "--losses", "jsd=1")
+    assert refused.returncode == 2 and "jsd" in refused.stderr and "right in the mean" in refused.stderr
+
+
+def test_a_sampled_signal_in_a_recipe(tmp_path):
+    """Of a cut student, over text that the teacher wrote with a signal of its own; kept in the run and read again."""
+    recipe = RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace("batch_tokens: 256", "batch_tokens: 256, signal: sampled")
+    (tmp_path / "sampled.yaml").write_text(recipe)
+    stage = run(tmp_path / "sampled.yaml", tmp_path / "run")["results"]["stages"][-1]["results"]
+    assert stage["signal"] == "sampled" and 5 < stage["signal_bytes_per_token"] < 60
+    (kept,) = (tmp_path / "run/cache").glob("signal-*.h5")
+    with h5py.File(kept) as file:
+        assert list(file["sampled_form"]) == [24, 11] and file["signal_k"][0] == 0
+        assert file["sampled_bytes"][:].sum() == len(file["sampled_signal"]) > 5 * file["in_loss"][:].sum()
+    shutil.rmtree(tmp_path / "run/checkpoints/2-distill")
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    shutil.rmtree(tmp_path / "again", ignore_errors=True)
+    again = run(tmp_path / "sampled.yaml", tmp_path / "again")
+    assert again["results"]["stages"][-1]["results"] == report["results"]["stages"][-1]["results"]
+
+
 def test_a_recipe_with_two_numerics_in_one_signal_is_refused(tmp_path):
     recipe = tmp_path / "two.yaml"
     writes = "{teacher_writes: {tokens: 100, prompt: none, numerics: %s}}"

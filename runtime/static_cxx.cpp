@@ -1,8 +1,9 @@
 // Symbols that a program with the C++ library linked in defines itself.
 //
 // Left out of attar-run, which never runs them: the demangler behind the library's message about an uncaught exception
-// (main catches all), and everything of libsodium that SHA-256 does not need (its one outside call clears memory, and
-// lives beside the start-up code of every cipher).
+// (main catches all); the facets of locales that write and read money and dates, compare, translate, or serve wide
+// characters, which come whole with the first stream; and everything of libsodium that SHA-256 does not need (its one
+// outside call clears memory, and lives beside the start-up code of every cipher).
 //
 // Not asked of glibc, so that 2.34 will do (Ubuntu 22.04, RHEL 9): arc4random is of 2.36 and feeds std::random_device;
 // _dl_find_object is of 2.35 and finds the unwind table of a place in the code.
@@ -13,6 +14,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <locale>
+#include <typeinfo>
 
 namespace __gnu_cxx {
 void __verbose_terminate_handler();
@@ -20,6 +23,49 @@ void __verbose_terminate_handler() {
   std::abort();
 }
 }  // namespace __gnu_cxx
+
+// A facet of the library's strings before C++11 for one of today's, and the other way, where a locale is given another.
+const std::locale::facet* std::locale::facet::_M_cow_shim(const std::locale::id*) const {
+  std::abort();
+}
+const std::locale::facet* std::locale::facet::_M_sso_shim(const std::locale::id*) const {
+  std::abort();
+}
+
+// The table of virtual functions that those facets have instead of their own: of a facet that is of no kind, so that
+// has_facet says no and use_facet throws.
+struct NoFacet {
+  std::ptrdiff_t offset;
+  const std::type_info* type;
+  void (*functions[16])();
+};
+extern "C" const NoFacet attar_no_facet;
+extern "C" [[gnu::visibility("hidden")]] const NoFacet attar_no_facet = {0, &typeid(std::locale::facet), {}};
+__asm__(R"(
+.macro no_facet names:vararg
+.irp name, \names
+.globl _ZTV\name
+.set _ZTV\name, attar_no_facet
+.endr
+.endm
+.irp c, c, w
+no_facet St10moneypunctI\c\()Lb0EE, St10moneypunctI\c\()Lb1EE
+no_facet NSt7__cxx1110moneypunctI\c\()Lb0EEE, NSt7__cxx1110moneypunctI\c\()Lb1EEE
+no_facet St9money_getI\c\()St19istreambuf_iteratorI\c\()St11char_traitsI\c\()EEE
+no_facet St9money_putI\c\()St19ostreambuf_iteratorI\c\()St11char_traitsI\c\()EEE
+no_facet NSt7__cxx119money_getI\c\()St19istreambuf_iteratorI\c\()St11char_traitsI\c\()EEEE
+no_facet NSt7__cxx119money_putI\c\()St19ostreambuf_iteratorI\c\()St11char_traitsI\c\()EEEE
+no_facet St8time_getI\c\()St19istreambuf_iteratorI\c\()St11char_traitsI\c\()EEE
+no_facet St8time_putI\c\()St19ostreambuf_iteratorI\c\()St11char_traitsI\c\()EEE
+no_facet NSt7__cxx118time_getI\c\()St19istreambuf_iteratorI\c\()St11char_traitsI\c\()EEEE
+no_facet St7collateI\c\()E, NSt7__cxx117collateI\c\()EE, St8messagesI\c\()E, NSt7__cxx118messagesI\c\()EE
+.endr
+no_facet St7num_getIwSt19istreambuf_iteratorIwSt11char_traitsIwEEE
+no_facet St7num_putIwSt19ostreambuf_iteratorIwSt11char_traitsIwEEE
+no_facet St8numpunctIwE, NSt7__cxx118numpunctIwEE, St5ctypeIwE, St7codecvtIwc11__mbstate_tE
+no_facet St7codecvtIDsc11__mbstate_tE, St7codecvtIDic11__mbstate_tE
+no_facet St7codecvtIDsDu11__mbstate_tE, St7codecvtIDiDu11__mbstate_tE
+)");
 
 extern "C" {
 

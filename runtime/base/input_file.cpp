@@ -45,31 +45,57 @@ bool is_lfs_pointer(std::string_view bytes) {
 }  // namespace
 
 struct InputFile::Opened {
-  explicit Opened(const std::string& name) : path(name) {
-    // Without O_NONBLOCK a named pipe would wait here for its writer.
-    descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) throw input_error(path, std::string("cannot be opened: ") + std::strerror(errno));
-    const bool known = ::fstat(descriptor, &status) == 0;
-    if (known && S_ISREG(status.st_mode)) return;
-    const Error error = known ? input_error(path, "is not a regular file") : read_error(path);
-    ::close(descriptor);
-    throw error;
+  explicit Opened(const std::string& name) : path(name) {}
+  ~Opened() {
+    if (descriptor >= 0) ::close(descriptor);
   }
-  ~Opened() { ::close(descriptor); }
   Opened(const Opened&) = delete;
   Opened& operator=(const Opened&) = delete;
 
+  // The descriptor, which is closed here, or -1 with errno.
+  void take(int opened) {
+    descriptor = opened;
+    if (descriptor < 0) throw input_error(path, std::string("cannot be opened: ") + std::strerror(errno));
+    if (::fstat(descriptor, &status) != 0) throw read_error(path);
+    if (!S_ISREG(status.st_mode)) throw input_error(path, "is not a regular file");
+  }
+  void take(std::span<const std::byte> bytes) {
+    memory = bytes;
+    status.st_size = static_cast<off_t>(bytes.size());
+  }
+
   std::string path;
-  int descriptor = -1;
+  int descriptor = -1;  // none: the bytes are in memory
+  std::span<const std::byte> memory{};
   struct stat status {};
 };
 
-InputFile::InputFile(const std::string& path) : opened_(std::make_shared<const Opened>(path)) {
+InputFile::InputFile(const std::string& path) {
+  const auto opened = std::make_shared<Opened>(path);
+  // Without O_NONBLOCK a named pipe would wait here for its writer.
+  opened->take(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  opened_ = opened;
   if (size_bytes() > kMostPointerBytes) return;
   std::string text(size_bytes(), '\0');
   read(0, std::as_writable_bytes(std::span(text)));
   if (is_lfs_pointer(text))
     throw input_error(path, "is a Git LFS pointer, not the file itself", "", "", "fetch the file with `git lfs pull`");
+}
+
+InputFile InputFile::of_descriptor(int descriptor, const std::string& name) {
+  const auto opened = std::make_shared<Opened>(name);
+  opened->take(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  InputFile file;
+  file.opened_ = opened;
+  return file;
+}
+
+InputFile InputFile::of_memory(std::span<const std::byte> bytes, const std::string& name) {
+  const auto opened = std::make_shared<Opened>(name);
+  opened->take(bytes);
+  InputFile file;
+  file.opened_ = opened;
+  return file;
 }
 
 const std::string& InputFile::path() const {
@@ -81,6 +107,10 @@ uint64_t InputFile::size_bytes() const {
 }
 
 void InputFile::read(uint64_t offset, std::span<std::byte> into) const {
+  if (opened_->descriptor < 0) {
+    std::copy_n(opened_->memory.data() + offset, into.size(), into.data());
+    return;
+  }
   size_t done = 0;
   while (done < into.size()) {
     const ssize_t got =

@@ -11,13 +11,19 @@
 
 namespace attar {
 
-// An open file that stays as it was when it was opened: every read checks that nobody wrote to it since. (A file that
-// was replaced or removed is still the one that was opened.) Copies share the descriptor; threads may read at once.
+// An open file, or bytes in memory in a file's place. A file stays as it was when it was opened: every read checks
+// that nobody wrote to it since. (A file that was replaced or removed is still the one that was opened.) Copies share
+// the descriptor; threads may read at once.
 class InputFile {
  public:
   InputFile() = default;                        // no file; only assignment may follow
   explicit InputFile(const std::string& path);  // Error{Input}: it cannot be opened, is no regular file, or is a
                                                 // Git LFS pointer in the file's place
+  // The file behind a descriptor, whose place in it neither matters nor changes; it is duplicated. `name` stands in
+  // messages. Error{Input}: it is no regular file that can be read.
+  static InputFile of_descriptor(int descriptor, const std::string& name);
+  // These bytes, which must outlive every copy.
+  static InputFile of_memory(std::span<const std::byte> bytes, const std::string& name);
 
   const std::string& path() const;
   uint64_t size_bytes() const;

@@ -99,14 +99,14 @@ Provenance gguf_provenance(const GgufFile& file, const std::string& path) {
   return provenance;
 }
 
-ModelFile::Parts read_gguf(const std::string& path) {
-  const GgufFile file = GgufFile::open(path);
+ModelFile::Parts read_gguf(const GgufFile& file) {
   ModelFile::Parts parts;
+  parts.source = file.path();
   parts.config = read_gguf_config(file);
   parts.tokenizer = read_gguf_tokenizer(file);
   parts.layout = Layout::Gguf;
   parts.interleaved_rope = gguf_interleaves_rope(file);
-  parts.provenance = gguf_provenance(file, path);
+  parts.provenance = gguf_provenance(file, file.path());
   for (const GgufEntry& entry : file.entries())
     if (is_unread(entry.key, file.string("general.architecture"))) parts.unread.push_back(entry);
   const int64_t window = parts.config.sliding_window;
@@ -253,6 +253,11 @@ bool names_hub(const std::string& model) {
          !fs::exists(path.parent_path());
 }
 
+ModelFile::Parts with_tokenizer_notes(ModelFile::Parts parts) {
+  parts.notes.insert(parts.notes.end(), parts.tokenizer.notes.begin(), parts.tokenizer.notes.end());
+  return parts;
+}
+
 }  // namespace
 
 ModelFile::ModelFile(Parts parts) {
@@ -268,14 +273,18 @@ ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
         printable(model, 4096), "does not exist",
         "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME", "",
         names_hub(model) ? "attar gets it from the Hugging Face hub as hf:" + printable(model) : nearest_path(path));
-  Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(path);
+  Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(GgufFile::open(path));
   parts.source = model;
-  parts.notes.insert(parts.notes.end(), parts.tokenizer.notes.begin(), parts.tokenizer.notes.end());
   // Rows of the embedding beyond the tokenizer are padding that converters name [PADn].
   for (auto n = static_cast<int64_t>(parts.tokenizer.tokens.size());
        fs::is_directory(path) && n > 0 && n < parts.config.vocab_size; ++n)
     parts.tokenizer.tokens.push_back({"[PAD" + std::to_string(n) + "]", 0.0f, TokenKind::Unused});
-  return ModelFile(std::move(parts));
+  return ModelFile(with_tokenizer_notes(std::move(parts)));
+}
+
+ModelFile ModelFile::open(InputFile gguf) {
+  const FloatEnvironment floats;
+  return ModelFile(with_tokenizer_notes(read_gguf(GgufFile::open(std::move(gguf)))));
 }
 
 bool ModelFile::interleaved_rope() const {

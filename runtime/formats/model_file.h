@@ -52,6 +52,8 @@ class ModelFile {
   // Error{Input}: nothing there, unknown architecture, missing, unknown or wrongly shaped tensors (all listed), a
   // tokenizer of another size than the embedding. Checks shapes and sizes, not the weights themselves.
   static ModelFile open(const std::string& model, const ModelSource& hub = {});
+  // A GGUF that is whole, by a descriptor or in memory.
+  static ModelFile open(InputFile gguf);
 
   // From memory. The owner keeps alive the bytes that lie there.
   struct Parts {

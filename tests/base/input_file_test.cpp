@@ -58,6 +58,35 @@ TEST_F(InputFileTest, ReadsAnyPart) {
   EXPECT_EQ(whole, "0123456789");
 }
 
+TEST_F(InputFileTest, ADescriptorIsDuplicatedAndKeepsItsPlace) {
+  const int descriptor = ::open(path_.c_str(), O_RDONLY);
+  ASSERT_EQ(::lseek(descriptor, 7, SEEK_SET), 7);
+  const InputFile file = InputFile::of_descriptor(descriptor, "given");
+  EXPECT_EQ(::lseek(descriptor, 0, SEEK_CUR), 7);
+  ASSERT_EQ(::close(descriptor), 0);
+  EXPECT_EQ(file.path(), "given");
+  EXPECT_EQ(text_of(file), "0123456789");
+  let_the_clock_tick();
+  std::ofstream(path_) << "0123456780";
+  EXPECT_NE(complaint(file).find("given: was changed"), std::string::npos) << complaint(file);
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  for (const int wrong : {-1, ends[0]}) EXPECT_THROW(InputFile::of_descriptor(wrong, "given"), Error);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST_F(InputFileTest, BytesInMemory) {
+  const std::string bytes = "0123456789";
+  const InputFile file = InputFile::of_memory(std::as_bytes(std::span(bytes)), "memory");
+  EXPECT_EQ(file.size_bytes(), 10u);
+  EXPECT_EQ(text_of(file), bytes);
+  std::vector<std::byte> part(3), buffer;
+  file.read(4, part);
+  EXPECT_EQ(part[0], std::byte{'4'});
+  EXPECT_EQ(LazyBytes(file, 2, 3).read(buffer)[1], std::byte{'3'});
+}
+
 TEST_F(InputFileTest, VisitsLargeFilesInParts) {
   std::string text;
   for (int i = 0; i < 300000; ++i) text += std::to_string(i);

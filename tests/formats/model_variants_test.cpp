@@ -166,6 +166,24 @@ TEST_F(SplitGguf, IsReadWholeFromAnyPart) {
   EXPECT_EQ(ModelFile::open(paths_[0]).size_bytes(), bytes);
 }
 
+TEST_F(SplitGguf, OfMemoryItIsOneFile) {
+  write_parts(4096);
+  const std::string whole = read_file(folder_ / "whole.gguf"), part = read_file(paths_[0]);
+  const auto in_memory = [](const std::string& bytes) {
+    return InputFile::of_memory(std::as_bytes(std::span(bytes)), "in memory");
+  };
+  const ModelFile file = ModelFile::open(in_memory(whole));
+  EXPECT_EQ(file.content_hash(), ModelFile::open(folder_ / "whole.gguf").content_hash());
+  EXPECT_EQ(file.source(), "in memory");
+  EXPECT_EQ(file.size_bytes(), whole.size());
+  EXPECT_EQ(file.notes(), ModelFile::open(folder_ / "whole.gguf").notes());
+  EXPECT_NE(error_of([&] { ModelFile::open(in_memory(part)); }).find("in memory: is one of"), std::string::npos);
+  for (const size_t cut : {size_t{0}, size_t{3}, size_t{24}, whole.size() / 2, whole.size() - 1}) {
+    const std::string damaged = whole.substr(0, cut);
+    EXPECT_NE(error_of([&] { ModelFile::open(in_memory(damaged)); }), "") << cut;
+  }
+}
+
 TEST_F(SplitGguf, AllInOneFileKeepsItsName) {
   write_parts(uint64_t{1} << 30);
   EXPECT_EQ(paths_, std::vector<std::string>{folder_ / "m.gguf"});

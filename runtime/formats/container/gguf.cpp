@@ -253,10 +253,10 @@ double shortest_decimal(double value) {
   return value;  // NaN
 }
 
-GgufFile GgufFile::open_one(const std::string& path) {
+GgufFile GgufFile::open_one(InputFile opened) {
   GgufFile file;
-  file.path_ = path;
-  file.parts_ = {InputFile(path)};
+  const std::string path = file.path_ = opened.path();
+  file.parts_ = {std::move(opened)};
   Cursor cursor(file.parts_[0]);
   check_header(cursor);
   const uint64_t n_tensors = checked_count(cursor, "the number of tensors", kMaxTensors, 24);

@@ -84,6 +84,8 @@ class GgufFile {
  public:
   // All parts of a file that is one of several, whichever of them `path` is.
   static GgufFile open(const std::string& path);
+  // A file that is whole. Error{Input}: it is one of several.
+  static GgufFile open(InputFile file);
 
   const std::string& path() const { return path_; }
   const std::vector<GgufEntry>& entries() const { return entries_; }
@@ -99,7 +101,7 @@ class GgufFile {
   std::string string(std::string_view key, std::optional<std::string> fallback = {}) const;
 
  private:
-  static GgufFile open_one(const std::string& path);
+  static GgufFile open_one(InputFile opened);
   void add_part(GgufFile part);
 
   std::string path_;

@@ -1,5 +1,6 @@
 // GGUF in several files: their names, and reading them as one. Source: llama.cpp's gguf-split.
 #include <cstdio>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/container/gguf.h"
@@ -43,8 +44,16 @@ std::string gguf_part_path(const std::string& path, size_t part, size_t count) {
   return path.substr(0, path.size() - (ends ? kEnding.size() : 0)) + tail(part, count) + std::string(kEnding);
 }
 
+GgufFile GgufFile::open(InputFile file) {
+  GgufFile whole = open_one(std::move(file));
+  if (const int64_t count = whole.integer("split.count", 0); count > 1)
+    throw input_error(whole.path(), "is one of " + std::to_string(count) + " files", "a file that is whole", "",
+                      "open it by its path, which says where the others are");
+  return whole;
+}
+
 GgufFile GgufFile::open(const std::string& path) {
-  GgufFile given = open_one(path);
+  GgufFile given = open_one(InputFile(path));
   const int64_t declared = given.integer("split.count", 0);
   if (declared <= 1) return given;
   if (declared > static_cast<int64_t>(kMaxGgufParts))
@@ -61,7 +70,7 @@ GgufFile GgufFile::open(const std::string& path) {
     const std::string part_path = gguf_part_path(whole, i + 1, count);
     if (!path_exists(part_path))
       throw input_error(path, "is one of " + std::to_string(count) + " files, of which one is missing", part_path);
-    GgufFile part = open_one(part_path);
+    GgufFile part = open_one(InputFile(part_path));
     check_part(part, i, count);
     i == 0 ? void(all = std::move(part)) : all.add_part(std::move(part));
   }

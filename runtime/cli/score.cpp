@@ -1,4 +1,4 @@
-// score: a table of tokens; tokenize: token ids. Either as JSON, a line a document or all in one.
+// score: a table of tokens; tokenize: token ids; embed: vectors. Each as JSON, a line a document or all in one.
 #include "runtime/judge/score.h"
 
 #include <cmath>
@@ -12,6 +12,7 @@
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/text/embed.h"
 
 namespace attar::cli {
 namespace {
@@ -22,10 +23,12 @@ struct Options {
   std::string model;
   std::vector<std::string> data;
   std::string numerics = "fp32", kv;
+  std::string pooling = "mean";
   std::string chat_template;
   bool special = false;
-  bool lines = false;  // JSON, a line a document
-  bool chat = false;   // a plain text is a user's message, and the assistant is to answer
+  bool lines = false;       // JSON, a line a document
+  bool own_length = false;  // of vectors
+  bool chat = false;        // a plain text is a user's message, and the assistant is to answer
 };
 
 void add_shared(CLI::App& command, Options& options) {
@@ -162,7 +165,51 @@ int run_score(const Options& options, const GlobalOptions& global) {
   return 0;
 }
 
+// A vector as its numbers are: the shortest decimals that are those floats.
+Json vector_json(std::span<const float> vector) {
+  Json out = Json::array();
+  for (const float value : vector) out.push_back(shortest_decimal(static_cast<double>(value)));
+  return out;
+}
+
+int run_embed(const Options& options, const GlobalOptions& global) {
+  const runtime::EmbedOptions how{.pooling = runtime::pooling_of(options.pooling),
+                                  .length = options.own_length ? runtime::Length::Own : runtime::Length::One};
+  const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  const std::optional<KvFormat> kv = kv_format_of(options.kv, "--kv", numerics);
+  const std::vector<Document> documents = read_all_documents(options.data);
+  ThreadPool pool(global.thread_count());
+  const runtime::Model model =
+      runtime::Model::load(ModelFile::open(options.model, global.hub), {.numerics = numerics, .kv = kv}, pool);
+  show_notes(model.notes(), global);
+  runtime::Workspace work(model, pool);
+  TextReader reader = reader_of(options, model.tokenizer());
+  const std::vector<std::vector<int32_t>> all = tokens_of(model, reader, documents);
+  show_notes(reader.notes(), global);
+  const std::vector<float> vectors = runtime::embed(model, all, how, work, terminal_progress(global));
+  const auto width = static_cast<size_t>(model.config().width);
+  Output output(global.json);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Json vector = vector_json(std::span(vectors).subspan(i * width, width));
+    output.add({{"tokens", all[i].size()}, {"embedding", vector}}, vector);
+  }
+  output.finish();
+  return 0;
+}
+
 }  // namespace
+
+Action add_embed(CLI::App& command, const GlobalOptions& global) {
+  const auto options = std::make_shared<Options>();
+  options->numerics = "deployed";
+  add_shared(command, *options);
+  add_text(command, "--pooling", options->pooling,
+           "mean: of the last hidden states of all tokens; last: that of the last token");
+  add_switch(command, "--own-length", options->own_length, "vectors as they are, not scaled to length 1");
+  add_numerics(command, options->numerics);
+  add_kv(command, options->kv);
+  return [options, &global] { return run_embed(*options, global); };
+}
 
 Action add_tokenize(CLI::App& command, const GlobalOptions& global) {
   const auto options = std::make_shared<Options>();

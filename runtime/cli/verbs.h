@@ -12,6 +12,7 @@ Action add_chat(CLI::App& command, const GlobalOptions& global);
 Action add_bench(CLI::App& command, const GlobalOptions& global);
 Action add_verify(CLI::App& command, const GlobalOptions& global);
 Action add_score(CLI::App& command, const GlobalOptions& global);
+Action add_embed(CLI::App& command, const GlobalOptions& global);
 Action add_tokenize(CLI::App& command, const GlobalOptions& global);
 Action add_inspect(CLI::App& command, const GlobalOptions& global);
 

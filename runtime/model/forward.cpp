@@ -65,21 +65,22 @@ void check_tokens(const Model& model, std::span<const int32_t> tokens) {
   for (const int32_t token : tokens) check_token(model.config(), token);
 }
 
-void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress) {
+void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress,
+             Answers answers) {
   Workspace::Buffers& buffers = work.buffers();
   if (buffers.model_id != model.weights().id) throw usage_error("the workspace", "is of another model");
-  buffers.answered_rows = 0;
+  buffers.answered_logits = buffers.answered_hidden = 0;
   Sequences sequences(model, batch);
   check_rows(model.config(), batch);
   int64_t asked = 0;
   for (const Row& row : batch) asked += row.wants_logits;
   buffers.reserve(model, std::min<int64_t>(kMaxPassRows, static_cast<int64_t>(batch.size())));
-  buffers.reserve_outputs(asked);
+  buffers.reserve_outputs(asked, answers);
   const auto total = static_cast<int64_t>(batch.size());
   int64_t first_asked = 0;
   while (!batch.empty()) {
     const std::span<const Row> rows = batch.first(std::min<size_t>(kMaxPassRows, batch.size()));
-    Pass(model, rows, buffers, first_asked).run();
+    Pass(model, rows, buffers, first_asked, answers).run();
     for (const Row& row : rows) first_asked += row.wants_logits;
     batch = batch.subspan(rows.size());
     if (total > kMaxPassRows)
@@ -87,7 +88,8 @@ void forward(const Model& model, std::span<const Row> batch, Workspace& work, co
              {.stage = "prompt", .unit = "tokens", .done = total - static_cast<int64_t>(batch.size()), .total = total});
   }
   sequences.keep();
-  buffers.answered_rows = asked;
+  buffers.answered_hidden = asked;
+  if (answers == Answers::Logits) buffers.answered_logits = asked;
 }
 
 }  // namespace attar::runtime

@@ -79,14 +79,18 @@ struct Row {
   bool wants_logits = false;
 };
 
+// What rows that ask get: with logits hidden states too; these alone cost no multiplication with the head.
+enum class Answers { Logits, Hidden };
+
 // Scratch for a batch; grows to the largest batch seen.
 class Workspace {
  public:
   Workspace(const Model& model, ThreadPool& threads);
   ~Workspace();
 
-  // After forward(), of the rows that asked, in row order: logits (asked, V), and final hidden states after the output
-  // norm (asked, C). Error{Usage} for a row that the last forward() was not asked for; it had none when it failed.
+  // After forward(), of the rows that asked, in row order: logits (asked, V), unless it was asked for hidden states
+  // alone, and final hidden states after the output norm (asked, C). Error{Usage} for a row that the last forward() was
+  // not asked for; it had none when it failed.
   std::span<const float> logits(int64_t asked_row) const;
   std::span<const float> hidden(int64_t asked_row) const;
   ThreadPool& threads() const;
@@ -102,7 +106,8 @@ class Workspace {
 // Error{Usage} for a cache or workspace of another model, a row without a cache, a cache that stands in two places.
 // When it throws, for these or for want of memory, every cache is as long as before and all can be used again.
 // A batch of several passes (512 rows each) asks `progress` after each of them.
-void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress = {});
+void forward(const Model& model, std::span<const Row> batch, Workspace& work, const Progress& progress = {},
+             Answers answers = Answers::Logits);
 
 // Error{Input} for a token id outside [0, V).
 void check_tokens(const Model& model, std::span<const int32_t> tokens);

@@ -290,6 +290,7 @@ void Pass::Thread::finish() {
                   sizeof(float) * static_cast<size_t>(pass.width_));
     }
   });
+  if (pass.answers_ == Answers::Hidden) return;
   meet();
   Output out = b.logits.output();
   out.values = b.logits.row(pass.first_asked_);

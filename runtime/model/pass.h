@@ -38,7 +38,7 @@ struct Segment {
 
 class Pass {
  public:
-  Pass(const Model& model, std::span<const Row> rows, Workspace::Buffers& buffers, int64_t first_asked)
+  Pass(const Model& model, std::span<const Row> rows, Workspace::Buffers& buffers, int64_t first_asked, Answers answers)
       : model_(model),
         weights_(model.weights()),
         kernels_(*weights_.kernels),
@@ -49,7 +49,8 @@ class Pass {
         threads_(buffers.threads),
         width_(config_.width),
         epsilon_(static_cast<float>(config_.norm_epsilon)),
-        first_asked_(first_asked) {
+        first_asked_(first_asked),
+        answers_(answers) {
     find_sequences();
     for (int64_t row = 0; row < n_rows_; ++row)
       if (rows_[static_cast<size_t>(row)].wants_logits) asked_.push_back(row);
@@ -108,6 +109,7 @@ class Pass {
   int64_t width_;
   float epsilon_;
   int64_t first_asked_;
+  Answers answers_;
   bool far_ = false;  // few rows whose attention is worth sharing out by chunks of keys
   std::vector<int64_t> asked_;
   std::vector<Sequence> sequences_;

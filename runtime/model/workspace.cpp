@@ -42,6 +42,13 @@ Widths widths(const Model& model) {
   return w;
 }
 
+std::span<const float> answer(const char* what, RowBuffer& values, int64_t row, int64_t answered, int64_t columns) {
+  if (row < 0 || row >= answered)
+    throw usage_error(what, "the last forward() gave none for this row", "0 <= row < " + std::to_string(answered),
+                      std::to_string(row));
+  return {values.row(row), static_cast<size_t>(columns)};
+}
+
 }  // namespace
 
 void Inputs::resize(int64_t rows, int64_t columns) {
@@ -107,30 +114,26 @@ void Workspace::Buffers::reserve_parts(const Model& model, int64_t n_rows, int64
   if (parts.size_bytes() < needed) parts = AlignedBuffer(2 * needed);
 }
 
-void Workspace::Buffers::reserve_outputs(int64_t asked) {
-  if (asked <= asked_rows) return;
-  asked_rows = 0;
-  resize(logits, asked, vocab_size);
-  resize(hidden, asked, width);
-  asked_rows = asked;
-}
-
-std::span<const float> Workspace::Buffers::answer(RowBuffer& values, int64_t row, int64_t columns) const {
-  if (row < 0 || row >= answered_rows)
-    throw usage_error("logits", "the last forward() gave none for this row",
-                      "0 <= row < " + std::to_string(answered_rows), std::to_string(row));
-  return {values.row(row), static_cast<size_t>(columns)};
+void Workspace::Buffers::reserve_outputs(int64_t asked, Answers answers) {
+  const auto reserve = [&](RowBuffer& values, int64_t& rows_of, int64_t columns) {
+    if (asked <= rows_of) return;
+    rows_of = 0;
+    resize(values, asked, columns);
+    rows_of = asked;
+  };
+  reserve(hidden, hidden_rows, width);
+  if (answers == Answers::Logits) reserve(logits, logits_rows, vocab_size);
 }
 
 Workspace::Workspace(const Model& model, ThreadPool& threads) : buffers_(std::make_unique<Buffers>(model, threads)) {}
 Workspace::~Workspace() = default;
 
 std::span<const float> Workspace::logits(int64_t asked_row) const {
-  return buffers_->answer(buffers_->logits, asked_row, buffers_->vocab_size);
+  return answer("logits", buffers_->logits, asked_row, buffers_->answered_logits, buffers_->vocab_size);
 }
 
 std::span<const float> Workspace::hidden(int64_t asked_row) const {
-  return buffers_->answer(buffers_->hidden, asked_row, buffers_->width);
+  return answer("hidden states", buffers_->hidden, asked_row, buffers_->answered_hidden, buffers_->width);
 }
 
 ThreadPool& Workspace::threads() const {

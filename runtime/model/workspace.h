@@ -45,18 +45,18 @@ struct Workspace::Buffers {
   Buffers(const Model& model, ThreadPool& pool);
   void reserve(const Model& model, int64_t rows);
   void reserve_parts(const Model& model, int64_t n_rows, int64_t last_position);
-  void reserve_outputs(int64_t asked);
-  std::span<const float> answer(RowBuffer& values, int64_t row, int64_t columns) const;  // a row of logits or hidden
+  void reserve_outputs(int64_t asked, Answers answers);
 
   ThreadPool& threads;
   const uint64_t model_id;
   const int64_t vocab_size, width;
-  int64_t rows = 0, asked_rows = 0;       // there is memory for; 0 while it is being got
-  int64_t answered_rows = 0;              // that the last forward() gave logits for
-  RowBuffer residual;                     // (rows, C)
-  RowBuffer query, key, value;            // (rows, H*D), (rows, K*D), (rows, K*D)
-  RowBuffer attended;                     // (rows, H*D)
-  RowBuffer gate, up;                     // (rows, F)
+  int64_t rows = 0;                                  // there is memory for; 0 while it is being got
+  int64_t logits_rows = 0, hidden_rows = 0;          // the same of answers
+  int64_t answered_logits = 0, answered_hidden = 0;  // rows that the last forward() gave
+  RowBuffer residual;                                // (rows, C)
+  RowBuffer query, key, value;                       // (rows, H*D), (rows, K*D), (rows, K*D)
+  RowBuffer attended;                                // (rows, H*D)
+  RowBuffer gate, up;                                // (rows, F)
   RowBuffer branch;                       // (rows, C): a branch's output before its own norm (sandwich norms)
   Inputs inputs;                          // (rows, widest input)
   std::vector<RowBuffer> cosines, sines;  // one a rope table: (rows, D/2)

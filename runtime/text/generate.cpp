@@ -103,6 +103,7 @@ struct Continuation::State {
   GuessLength looking{options.lookup}, drafting{options.draft != nullptr ? kDraftGuesses : 0};
   GuessLength* guessing = &looking;  // who made the last guesses
   Generated out{{}, {}, StopReason::MaxTokens};
+  std::vector<float> changed{};  // (V) logits that on_logits may change
   bool long_enough = false, ended = false;
 
   // Tokens that may come next, no more than there is room for.
@@ -116,6 +117,15 @@ struct Continuation::State {
     return options.draft->guess(history, std::min(drafting.next(), room), options.sampling, options.seed, progress);
   }
 
+  std::span<const float> logits_of(int64_t row) {
+    const std::span<const float> logits = work.logits(row);
+    if (!options.on_logits) return logits;
+    changed.assign(logits.begin(), logits.end());
+    if (options.on_logits(changed) == Flow::Stop)
+      throw Error(ErrorKind::Interrupted, {.where = "generate", .what = "interrupted"});
+    return changed;
+  }
+
   // Reads what is unread with some guesses behind it, and draws: one token, and as many more as guesses held.
   void draw(const Progress& progress) {
     const std::vector<int32_t> guessed = guess(progress);
@@ -126,7 +136,7 @@ struct Continuation::State {
     forward(model, rows, work, progress);
     int64_t accepted = 0;
     for (size_t row = 0; row <= guessed.size(); ++row) {
-      const std::span<const float> logits = work.logits(static_cast<int64_t>(row));
+      const std::span<const float> logits = logits_of(static_cast<int64_t>(row));
       const double lse = finite_log_sum_exp(model, logits);
       const int32_t token = sample(logits, lse, history, options.sampling, {options.seed, 0, history.size()}).token;
       history.push_back(token);

@@ -24,6 +24,9 @@ struct GenerateOptions {
   std::vector<std::string> stop;  // cut before the first occurrence; may cross tokens and UTF-8 borders
   int64_t lookup = 0;             // most tokens guessed at once from the text so far; 0: none
   Draft* draft = nullptr;         // guesses where nothing is looked up; must outlive the text
+  // Sees, and may change, the logits (V) that a token is to be drawn from; the text then ends in Error{Interrupted}
+  // when it answers Stop.
+  std::function<Flow(std::span<float> logits)> on_logits{};
 };
 template <class Visitor>
 void visit_fields(GenerateOptions& o, Visitor&& field) {  // the seed is of the whole call

@@ -198,9 +198,29 @@ TEST_F(Cli, ChatObeysItsCommands) {
 }
 
 TEST_F(Cli, EveryHelpShowsTheOptionsOfAll) {
-  for (const char* verb : {"generate", "chat", "bench", "verify", "score", "tokenize", "inspect"})
+  for (const char* verb : {"generate", "chat", "bench", "verify", "score", "embed", "tokenize", "inspect"})
     for (const char* flag : {"--threads", "--seed", "--json", "--quiet"})
       EXPECT_NE(run(std::string(verb) + " --help").out.find(flag), std::string::npos) << verb << " " << flag;
+}
+
+TEST_F(Cli, EmbedsEveryDocument) {
+  const Json both = json("embed teacher.gguf --data text.txt --json"),
+             last = json("embed teacher.gguf --data text.txt --pooling last --own-length --json");
+  ASSERT_EQ(both["documents"].size(), 2u);
+  const auto squares_of = [](const Json& document) {
+    double squares = 0.0;
+    for (const double value : document["embedding"].get<std::vector<double>>()) squares += value * value;
+    return squares;
+  };
+  for (const Json& document : both["documents"]) {
+    EXPECT_EQ(document["embedding"].size(), 16u);
+    EXPECT_NEAR(squares_of(document), 1.0, 1e-6);
+  }
+  EXPECT_GT(std::abs(squares_of(last["documents"][0]) - 1.0), 1e-3);
+  const CliRun lines = run("embed teacher.gguf --data text.txt");
+  EXPECT_EQ(lines.out,
+            both["documents"][0]["embedding"].dump() + "\n" + both["documents"][1]["embedding"].dump() + "\n");
+  EXPECT_EQ(run("embed teacher.gguf --data text.txt --pooling max").code, 2);
 }
 
 TEST_F(Cli, ATooLongDocumentIsRefusedBeforeTheFirstLine) {

@@ -262,6 +262,27 @@ TEST(Forward, OnlyAskedRowsGetLogits) {
   }
 }
 
+TEST(Forward, HiddenStatesAlone) {
+  ThreadPool pool(2);
+  const Model model = Model::load(tiny_model(tiny_config({}), {}), {}, pool);
+  Workspace work(model, pool);
+  const std::vector<int32_t> tokens = random_tokens(5, 4);
+  std::vector<std::vector<float>> states[2];
+  for (const Answers answers : {Answers::Logits, Answers::Hidden}) {
+    KvCache cache(model);
+    std::vector<Row> rows;
+    for (const int32_t token : tokens) rows.push_back({&cache, token, true});
+    forward(model, rows, work, {}, answers);
+    for (int64_t row = 0; row < 5; ++row) {
+      const auto state = work.hidden(row);
+      states[static_cast<size_t>(answers)].emplace_back(state.begin(), state.end());
+    }
+  }
+  EXPECT_EQ(states[0], states[1]);
+  EXPECT_THROW(work.hidden(5), Error);
+  EXPECT_THROW(work.logits(0), Error) << "those of the call before";
+}
+
 TEST(Forward, ForksAndTruncatesTheCache) {
   const TinyOptions options;
   const ModelFile file = tiny_model(tiny_config(options), options);

@@ -57,6 +57,26 @@ TEST(Generate, StreamsWholeCharacters) {
   EXPECT_EQ(speech.say(greedy(3)).text, "ab\uFFFD") << "cut inside a character";
 }
 
+TEST(Generate, LogitsMayBeSeenAndChanged) {
+  Speech speech;
+  GenerateOptions options = greedy(4);
+  size_t seen = 0;
+  options.on_logits = [&](std::span<float> logits) {
+    if (++seen == 2) logits[kA] = 1000.0f;
+    return seen < 4 ? Flow::GoOn : Flow::Stop;
+  };
+  try {
+    speech.say(options);
+    FAIL() << "it was stopped";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Interrupted);
+  }
+  seen = 0;
+  options.max_tokens = 3;
+  EXPECT_EQ(speech.say(options).tokens, (std::vector<int32_t>{3, kA, 4}));
+  EXPECT_EQ(seen, 3u);
+}
+
 TEST(Generate, ComesPieceByPiece) {
   Speech speech;
   KvCache cache(speech.model());

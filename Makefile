@@ -115,7 +115,7 @@ check-asan:
 	cmake --preset asan && ninja -C build-asan -j $(JOBS)
 	ctest --test-dir build-asan --output-on-failure
 
-THREADED := thread_pool_test forward_test speech_test host_test tokenizer_test
+THREADED := thread_pool_test forward_test speech_test host_test tokenizer_test c_api_test
 check-tsan:
 	cmake --preset tsan && ninja -C build-tsan -j $(JOBS) $(THREADED)
 	cd build-tsan && for test in $(THREADED); do bin/$$test --gtest_brief=1; done

@@ -27,18 +27,25 @@ static int show(const char* text, size_t size_bytes, void* user) {
 }
 
 int main(int argc, char** argv) {
-  attar_model* model = attar_open(argc > 1 ? argv[1] : "", 2, 0);
-  if (model == NULL) {
+  attar_model* model = attar_open(argc > 1 ? argv[1] : "", NULL);
+  attar_session* session = attar_session_open(model);
+  if (session == NULL) {
     fprintf(stderr, "%s\\n", attar_last_error());
     return 1;
   }
   attar_generate_options options;
-  if (attar_init_options(&options, sizeof options) != ATTAR_OK) return 1;
+  if (attar_init_generate_options(&options, sizeof options) != ATTAR_OK) return 1;
   options.max_tokens = 4;
   options.temperature = 0;
+  options.on_text = show;
+  attar_prompt prompt;
+  memset(&prompt, 0, sizeof prompt);
+  prompt.size_bytes = sizeof prompt;
+  prompt.text = "The capital of France is";
   attar_generated generated;
   generated.size_bytes = sizeof generated;
-  const int code = attar_generate(model, "The capital of France is", &options, show, NULL, &generated);
+  const int code = attar_generate(session, &prompt, &options, &generated);
+  attar_session_free(session);
   attar_free(model);
   return code != ATTAR_OK || generated.stop_reason != ATTAR_STOP_MAX_TOKENS;
 }
@@ -74,10 +81,11 @@ def test_a_prefix_holds_what_a_package_has(prefix):
         "bin/attar",
         "bin/attar-run",
         f"{lib}/libattar_runtime.so",
-        f"{lib}/libattar_runtime.so.0",
+        f"{lib}/libattar_runtime.so.1",
         f"{lib}/pkgconfig/attar_runtime.pc",
         f"{lib}/cmake/attar/attar-config.cmake",
         "include/attar/attar_runtime.h",
+        "include/attar/attar_runtime.hpp",
         "share/attar/recipes/tiny.yaml",
         "share/attar/recipes/text/held_out.txt",
     }
@@ -134,7 +142,7 @@ def test_pages_say_what_help_says(prefix, name):
             assert flag in manual, (verb, flag)
 
 
-@pytest.mark.parametrize("file", ["bin/attar-run", "libattar_runtime.so.0"])
+@pytest.mark.parametrize("file", ["bin/attar-run", "libattar_runtime.so.1"])
 def test_the_runtime_needs_no_newer_glibc(prefix, file):
     path = prefix / file if "/" in file else next(prefix.rglob(file))
     needed = re.findall(r"NEEDED\s+(\S+)", run("objdump", "-p", path))

@@ -32,7 +32,8 @@ ALLOWED = {
     "runtime/model": MODEL,
     "runtime/judge": MODEL,
     "runtime/text": [*MODEL, "runtime/judge"],
-    "runtime": RUNTIME,  # the C library
+    "runtime": RUNTIME,  # the C library's header
+    "runtime/c_api": [*RUNTIME, "runtime"],
     "runtime/cli": RUNTIME,
     "compress": FORMATS,
     "distill": [*FORMATS, "compress"],

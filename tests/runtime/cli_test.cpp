@@ -262,13 +262,6 @@ TEST_F(Cli, CtrlCEndsWith130) {
   EXPECT_EQ(preserved.code, 130) << preserved.err;
 }
 
-TEST_F(Cli, TheLibraryWorksFromC) {
-  GgufParts noted = llama_gguf(tiny(Family::Llama), random_weights(tiny(Family::Llama), 1));
-  noted.erase("tokenizer.ggml.pre");
-  noted.write(path("noted.gguf"));
-  EXPECT_EQ(std::system((ATTAR_BIN_DIR "/c_api_test " + path("teacher.gguf") + " " + path("noted.gguf")).c_str()), 0);
-}
-
 // At most 2.5 MB stripped (the library, which needs no streams and so no locales, 1.75), and nothing but glibc beside
 // it. Instrumented builds are larger, and linkers that cannot fold identical functions make it a little larger.
 TEST_F(Cli, TheProgramIsLean) {

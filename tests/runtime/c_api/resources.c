@@ -1,0 +1,178 @@
+/* Memory that runs out, memory that is given back, and a forked child: resources MODEL. All allocations of program and
+ * library come through the functions below, which stand before the C library's. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/runtime/c_api/checks.h"
+
+static atomic_long left = -1;  /* allocations until one fails; negative: none does */
+static atomic_long living = 0; /* allocations that were not given back */
+
+static int fails(void) {
+  return atomic_load(&left) >= 0 && atomic_fetch_sub(&left, 1) == 0;
+}
+
+void* __libc_malloc(size_t size);
+void* __libc_calloc(size_t n, size_t size);
+void* __libc_realloc(void* memory, size_t size);
+void* __libc_memalign(size_t alignment, size_t size);
+void __libc_free(void* memory);
+
+static void* counted(void* memory) {
+  if (memory != NULL) atomic_fetch_add(&living, 1);
+  return memory;
+}
+void* malloc(size_t size) {
+  return fails() ? NULL : counted(__libc_malloc(size));
+}
+void* calloc(size_t n, size_t size) {
+  return fails() ? NULL : counted(__libc_calloc(n, size));
+}
+void* realloc(void* memory, size_t size) {
+  if (memory == NULL) return malloc(size);
+  return fails() ? NULL : __libc_realloc(memory, size);
+}
+void* aligned_alloc(size_t alignment, size_t size) {
+  return fails() ? NULL : counted(__libc_memalign(alignment, size));
+}
+void free(void* memory) {
+  if (memory != NULL) atomic_fetch_sub(&living, 1);
+  __libc_free(memory);
+}
+void* mmap(void* address, size_t size, int protection, int flags, int descriptor, off_t offset) {
+  if (fails()) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  return counted((void*)syscall(SYS_mmap, address, size, protection, flags, descriptor, offset));
+}
+int munmap(void* address, size_t size) {
+  atomic_fetch_sub(&living, 1);
+  return (int)syscall(SYS_munmap, address, size);
+}
+
+static attar_open_options two_threads(void) {
+  attar_open_options options;
+  attar_init_open_options(&options, sizeof options);
+  options.threads = 2;
+  return options;
+}
+
+/* A model, a text, a vector, all given back. */
+static int cycle(const char* path) {
+  const attar_open_options options = two_threads();
+  attar_model* model = attar_open(path, &options);
+  attar_session* session = attar_session_open(model);
+  CHECK(model != NULL && session != NULL);
+  const attar_message message = {.role = "user", .content = "the cat"};
+  const attar_prompt prompt = {.size_bytes = sizeof prompt, .messages = &message, .n_messages = 1};
+  struct collected got;
+  attar_generate_options how = collecting(&got, 3);
+  float vector[64];
+  CHECK(attar_generate(session, &prompt, &how, NULL) == ATTAR_OK && got.n_tokens == 3);
+  CHECK(attar_embed(model, &prompt, 1, NULL, vector, 64) == ATTAR_OK);
+  CHECK(attar_open("nowhere", NULL) == NULL);
+  CHECK(attar_session_free(session) == ATTAR_OK && attar_free(model) == ATTAR_OK);
+  return 0;
+}
+
+static size_t resident_bytes(void) {
+  size_t all = 0, resident = 0;
+  FILE* file = fopen("/proc/self/statm", "r");
+  if (file == NULL || fscanf(file, "%zu %zu", &all, &resident) != 2) resident = 0;
+  if (file != NULL) fclose(file);
+  return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static int leaks_nothing(const char* path) {
+  for (int i = 0; i < 20; ++i) CHECK(cycle(path) == 0);
+  const long before = atomic_load(&living);
+  const size_t resident = resident_bytes();
+  for (int i = 0; i < 1000; ++i) CHECK(cycle(path) == 0);
+  CHECK(atomic_load(&living) == before);
+  CHECK(resident > 0 && resident_bytes() < resident + (1 << 20));
+  return 0;
+}
+
+/* The n-th allocation of a call fails, for every n, until a call needs fewer. */
+static int survives_every_failure(const char* path) {
+  const attar_open_options opening = two_threads();
+  attar_model* model = attar_open(path, &opening);
+  const attar_prompt prompt = text_prompt("the cat sat on the mat");
+  struct collected expected, got;
+  attar_generate_options options = collecting(&expected, 6);
+  attar_session* session = attar_session_open(model);
+  float vector[64], other[64];
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK);
+  CHECK(attar_embed(model, &prompt, 1, NULL, vector, 64) == ATTAR_OK);
+  CHECK(attar_session_free(session) == ATTAR_OK);
+
+  int failed[3] = {0};
+  for (int call = 0; call < 3; ++call) {
+    for (long n = 0;; ++n) {
+      session = attar_session_open(model);
+      options = collecting(&got, 6);
+      attar_model* opened = NULL;
+      atomic_store(&left, n);
+      if (call == 0)
+        opened = attar_open(path, &opening);
+      else if (call == 1)
+        attar_generate(session, &prompt, &options, NULL);
+      else
+        attar_embed(model, &prompt, 1, NULL, other, 64);
+      const int needed_fewer = atomic_exchange(&left, -1) >= 0;
+      const int code = attar_last_code();
+      CHECK(code == ATTAR_OK || code == ATTAR_OUT_OF_RESOURCES);
+      CHECK(code != ATTAR_OK || call != 1 || same_text(&got, &expected));
+      CHECK((opened != NULL) == (call == 0 && code == ATTAR_OK) && attar_free(opened) == ATTAR_OK);
+      options = collecting(&got, 6);
+      CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && same_text(&got, &expected));
+      CHECK(attar_embed(model, &prompt, 1, NULL, other, 64) == ATTAR_OK);
+      CHECK(memcmp(vector, other, sizeof(float) * 16) == 0);
+      CHECK(attar_session_free(session) == ATTAR_OK);
+      if (needed_fewer) break;
+      failed[call] += code != ATTAR_OK;
+    }
+  }
+  fprintf(stderr, "failures of an open, a text, a vector: %d, %d, %d\n", failed[0], failed[1], failed[2]);
+  CHECK(failed[0] > 100 && failed[1] > 10 && failed[2] > 5);
+  CHECK(attar_free(model) == ATTAR_OK);
+  return 0;
+}
+
+static int child_uses(const char* path) {
+  const attar_open_options opening = two_threads();
+  attar_model* model = attar_open(path, &opening);
+  attar_session* session = attar_session_open(model);
+  const attar_prompt prompt = text_prompt("the cat");
+  struct collected expected, got;
+  attar_generate_options options = collecting(&expected, 6);
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK);
+  fflush(NULL);
+  const pid_t child = fork();
+  options = collecting(&got, 6);
+  if (child == 0) {
+    alarm(60);
+    _exit(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && same_text(&got, &expected) ? 0 : 1);
+  }
+  int status = 1;
+  CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && same_text(&got, &expected));
+  attar_session_free(session);
+  attar_free(model);
+  return 0;
+}
+
+int main(int argc, char** argv) {
+  CHECK(argc == 2);
+  CHECK(child_uses(argv[1]) == 0);
+  CHECK(survives_every_failure(argv[1]) == 0);
+  CHECK(leaks_nothing(argv[1]) == 0);
+  return 0;
+}

@@ -15,6 +15,7 @@
 #include "runtime/judge/tasks/eval_json.h"
 #include "runtime/judge/verify.h"
 #include "runtime/judge/verify_json.h"
+#include "runtime/text/embed.h"
 #include "runtime/text/generate.h"
 
 namespace attar::python {
@@ -216,6 +217,26 @@ class PyModel {
     return out;
   }
 
+  // A vector for each text: (texts, C)
+  py::array_t<float> embed(py::kwargs given) const {
+    const auto texts = take<std::vector<std::string>>(given, "texts");
+    const runtime::EmbedOptions options{
+        .pooling = runtime::pooling_of(take<std::string>(given, "pooling")),
+        .length = take<bool>(given, "normalize") ? runtime::Length::One : runtime::Length::Own};
+    refuse_rest(given, "embed");
+    std::vector<std::vector<int32_t>> tokens;
+    for (const std::string& text : texts) tokens.push_back(model().tokenizer().encode(text));
+    Watch signals;
+    const std::vector<float> vectors = signals.call([&](const Progress& progress) {
+      const std::lock_guard turn(loaded_->turn);
+      runtime::Workspace work(model(), loaded_->pool);
+      return runtime::embed(model(), tokens, options, work, progress);
+    });
+    const py::ssize_t shape[] = {static_cast<py::ssize_t>(texts.size()),
+                                 static_cast<py::ssize_t>(model().config().width)};
+    return py::array_t<float>(shape, vectors.data());
+  }
+
   py::dict config() const {
     const ModelConfig& c = model().config();
     py::dict out;
@@ -310,6 +331,7 @@ PYBIND11_MODULE(_runtime, module) {
       .def("tokenizer", &PyModel::tokenizer)
       .def("score", &PyModel::score)
       .def("logits", &PyModel::logits)
+      .def("embed", &PyModel::embed)
       .def("config", &PyModel::config)
       .def("notes", &PyModel::notes);
   module.def("verify", verify_call);

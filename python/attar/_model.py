@@ -225,6 +225,16 @@ class Model:
         given = rows(self.tokenize(tokens) if isinstance(tokens, str) else tokens)
         return _batched(given, self._native.logits)
 
+    @checked
+    def embed(self, texts: str | Sequence[str], *, pooling: str = "mean", normalize: bool = True) -> npt.NDArray[np.float32]:
+        """A vector for each text, from the last hidden states: (texts, width), or of one str (width).
+
+        pooling: "mean" of the states of all tokens, or that of the "last".
+        normalize: to length 1, so that the product of two vectors is their cosine.
+        """
+        vectors = self._native.embed(texts=texts, pooling=pooling, normalize=normalize)
+        return vectors[0] if isinstance(texts, str) else vectors
+
     @property
     def config(self) -> Result:
         """Sizes of the model: family, vocab_size, width, layers, context_length, parameters, bytes."""

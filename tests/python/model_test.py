@@ -56,6 +56,19 @@ def test_a_stream_outlives_the_name_of_its_model(tiny):  # noqa: F811
     assert "".join(stream)
 
 
+def test_embed_gives_a_vector_for_each_text(model):  # noqa: F811
+    texts = ["The sea is wide and blue", "A", "The sea is calm. " * 9]
+    vectors = model.embed(texts)
+    assert vectors.shape == (3, model.config.width) and vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert np.array_equal(model.embed(texts[2]), vectors[2]) and model.embed([]).shape == (0, model.config.width)
+    own, last = model.embed(texts, normalize=False), model.embed(texts, pooling="last")
+    assert np.allclose(own / np.linalg.norm(own, axis=1, keepdims=True), vectors, atol=1e-6) and not np.allclose(own, vectors)
+    assert not np.allclose(last[0], vectors[0])
+    with usage("pooling", "is unknown", "mean or last"):
+        model.embed(texts, pooling="max")
+
+
 def test_logits_keep_the_last_position_and_take_batches(model):  # noqa: F811
     ids = model.tokenize("The sea is wide and blue")
     logits = model.logits(ids)

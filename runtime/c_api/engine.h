@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -18,6 +20,26 @@
 
 namespace attar::c_api {
 
+// One at a time, in the order in which they came: a mutex would let whoever leaves come straight back.
+class Queue {
+ public:
+  void enter() {
+    std::unique_lock lock(mutex_);
+    const uint64_t mine = last_++;
+    moved_.wait(lock, [&] { return serving_ == mine; });
+  }
+  void leave() {
+    const std::lock_guard lock(mutex_);
+    ++serving_;
+    moved_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable moved_;
+  uint64_t last_ = 0, serving_ = 0;  // numbers of those who wait, and of who is inside
+};
+
 struct Engine {
   Engine(const ModelFile& file, int threads, const runtime::LoadOptions& options)
       : pool(threads), model(runtime::Model::load(file, options, pool)), work(model, pool) {
@@ -31,7 +53,7 @@ struct Engine {
   runtime::Workspace work;  // of whose turn it is
   std::optional<runtime::Draft> draft{};
 
-  std::mutex taking_turns{};
+  Queue turns{};
   std::atomic<std::thread::id> holder{};  // of the turn
 
   mutable std::mutex noting{};
@@ -43,12 +65,12 @@ class Turn {
  public:
   explicit Turn(Engine& engine) : engine_(engine) {
     if (engine.holder == std::this_thread::get_id()) throw Busy("model: is in the call that calls back");
-    engine.taking_turns.lock();
+    engine.turns.enter();
     engine.holder = std::this_thread::get_id();
   }
   ~Turn() {
     engine_.holder = std::thread::id();
-    engine_.taking_turns.unlock();
+    engine_.turns.leave();
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;

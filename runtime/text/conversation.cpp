@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <new>
 
-#include "runtime/base/host/float_environment.h"
 #include "runtime/model/workspace.h"
 
 namespace attar::runtime {
@@ -18,7 +17,6 @@ size_t Conversation::begin(std::span<const int32_t> prompt) {
 bool Conversation::read_pass(std::span<const int32_t> prompt, Workspace& work) {
   const std::span<const int32_t> left = prompt.subspan(tokens_.size());
   if (left.size() <= static_cast<size_t>(kMaxPassRows)) return false;
-  const FloatEnvironment floats;
   const std::span<const int32_t> read = left.first(static_cast<size_t>(kMaxPassRows));
   std::vector<Row> rows;
   for (const int32_t token : read) rows.push_back({&cache_, token, false});

@@ -71,6 +71,44 @@ static int share_a_model(attar_model* model, attar_model* other) {
   return 0;
 }
 
+/* Who got a token when, of two that each hold the model for a while with every token. */
+static int order[2 * kTokens], n_order;
+static int note_turn(float* logits, size_t n_logits, void* user) {
+  (void)logits, (void)n_logits;
+  order[n_order++] = ((struct talk*)user)->index;
+  usleep(3000);
+  return 0;
+}
+static void* speak_slowly(void* argument) {
+  struct talk* talk = argument;
+  const attar_prompt prompt = text_prompt("the cat");
+  attar_generate_options options;
+  attar_init_generate_options(&options, sizeof options);
+  options.max_tokens = kTokens;
+  options.user = talk;
+  options.on_logits = note_turn;
+  talk->code = attar_generate(talk->session, &prompt, &options, NULL);
+  return NULL;
+}
+
+static int takes_turns(attar_model* model) {
+  struct talk talks[2] = {{.index = 0}, {.index = 1}};
+  pthread_t threads[2];
+  for (int i = 0; i < 2; ++i) {
+    talks[i].session = attar_session_open(model);
+    CHECK(pthread_create(&threads[i], NULL, speak_slowly, &talks[i]) == 0);
+  }
+  for (int i = 0; i < 2; ++i) {
+    CHECK(pthread_join(threads[i], NULL) == 0 && talks[i].code == ATTAR_OK);
+    attar_session_free(talks[i].session);
+  }
+  int changes = 0; /* nearly one a token; few where one has the model to itself until it is done */
+  for (int i = 1; i < n_order; ++i) changes += order[i] != order[i - 1];
+  fprintf(stderr, "%d tokens, %d changes of turn\n", n_order, changes);
+  CHECK(n_order >= 20 && changes > n_order / 2);
+  return 0;
+}
+
 /* What a session holds is not read again, and changes nothing. */
 static int holds_what_it_read(attar_model* model) {
   attar_session* session = attar_session_open(model);
@@ -367,6 +405,7 @@ int main(int argc, char** argv) {
   attar_model* other = attar_open(argv[1], &options);
   CHECK(model != NULL && other != NULL);
   CHECK(share_a_model(model, other) == 0);
+  CHECK(takes_turns(model) == 0);
   CHECK(holds_what_it_read(model) == 0);
   CHECK(cancels_a_prompt(model) == 0);
   CHECK(cancels_a_text(model) == 0);

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cfenv>
-
 #include "runtime/text/generate.h"
 #include "tests/runtime/tiny_model.h"
 
@@ -64,22 +62,6 @@ TEST_F(ConversationTest, ReadsWhatIsNew) {
   EXPECT_EQ(said.cache().length_tokens(), 100);
   EXPECT_EQ(said.begin(text(3)), 2u) << "the last token is left to read";
   EXPECT_EQ(said.begin({}), 0u);
-}
-
-TEST_F(ConversationTest, TheHostsRoundingChangesNothing) {
-  Conversation said(model_), other(model_);
-  const std::vector<int32_t> prompt = text(700);
-  const std::vector<int32_t> expected = goes_on(said, prompt);
-  ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
-  other.read_pass(prompt, work_);
-  EXPECT_EQ(std::fegetround(), FE_UPWARD);
-  ASSERT_EQ(std::fesetround(FE_TONEAREST), 0);
-  said.truncate(512);
-  const Row row{&said.cache(), 5, true}, other_row{&other.cache(), 5, true};
-  forward(model_, {&row, 1}, work_);
-  const std::vector<float> logits(work_.logits(0).begin(), work_.logits(0).end());
-  forward(model_, {&other_row, 1}, work_);
-  EXPECT_EQ(std::vector<float>(work_.logits(0).begin(), work_.logits(0).end()), logits);
 }
 
 TEST_F(ConversationTest, KnowsNoMoreThanItWasTold) {

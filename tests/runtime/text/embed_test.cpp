@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cfenv>
 #include <cmath>
 #include <limits>
 
@@ -91,6 +92,15 @@ TEST_F(Embed, CompanyChangesNothing) {
                 vector_of(texts[i], {.pooling = pooling}))
           << i;
   }
+}
+
+TEST_F(Embed, TheHostsRoundingChangesNothing) {
+  const Vector expected = vector_of(text(600), {});
+  ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
+  const Vector upward = vector_of(text(600), {});
+  EXPECT_EQ(std::fegetround(), FE_UPWARD);
+  ASSERT_EQ(std::fesetround(FE_TONEAREST), 0);
+  EXPECT_EQ(upward, expected);
 }
 
 TEST_F(Embed, RefusesWhatIsNoText) {

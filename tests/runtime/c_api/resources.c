@@ -57,16 +57,16 @@ int munmap(void* address, size_t size) {
   return (int)syscall(SYS_munmap, address, size);
 }
 
-static attar_open_options two_threads(void) {
+static attar_open_options with_threads(int threads) {
   attar_open_options options;
   attar_init_open_options(&options, sizeof options);
-  options.threads = 2;
+  options.threads = threads;
   return options;
 }
 
 /* A model, a text, a vector, all given back. */
-static int cycle(const char* path) {
-  const attar_open_options options = two_threads();
+static int cycle(const char* path, int threads) {
+  const attar_open_options options = with_threads(threads);
   attar_model* model = attar_open(path, &options);
   attar_session* session = attar_session_open(model);
   CHECK(model != NULL && session != NULL);
@@ -91,10 +91,10 @@ static size_t resident_bytes(void) {
 }
 
 static int leaks_nothing(const char* path) {
-  for (int i = 0; i < 20; ++i) CHECK(cycle(path) == 0);
+  for (int i = 0; i < 20; ++i) CHECK(cycle(path, 2) == 0);
   const long before = atomic_load(&living);
   const size_t resident = resident_bytes();
-  for (int i = 0; i < 1000; ++i) CHECK(cycle(path) == 0);
+  for (int i = 0; i < 1000; ++i) CHECK(cycle(path, i % 10 == 0 ? 2 : 1) == 0);
   CHECK(atomic_load(&living) == before);
   CHECK(resident > 0 && resident_bytes() < resident + (1 << 20));
   return 0;
@@ -102,8 +102,8 @@ static int leaks_nothing(const char* path) {
 
 /* The n-th allocation of a call fails, for every n, until a call needs fewer. */
 static int survives_every_failure(const char* path) {
-  const attar_open_options opening = two_threads();
-  attar_model* model = attar_open(path, &opening);
+  const attar_open_options opening = with_threads(2), alone = with_threads(1);
+  attar_model* model = attar_open(path, &alone);
   const attar_prompt prompt = text_prompt("the cat sat on the mat");
   struct collected expected, got;
   attar_generate_options options = collecting(&expected, 6);
@@ -147,7 +147,7 @@ static int survives_every_failure(const char* path) {
 }
 
 static int child_uses(const char* path) {
-  const attar_open_options opening = two_threads();
+  const attar_open_options opening = with_threads(2);
   attar_model* model = attar_open(path, &opening);
   attar_session* session = attar_session_open(model);
   const attar_prompt prompt = text_prompt("the cat");

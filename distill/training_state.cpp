@@ -43,6 +43,7 @@ Json to_json(const TrainStep& step) {
                {"parts", step.parts}};
   if (step.held_out) json["held_out"] = *step.held_out;
   if (step.gaps) json["gaps"] = {step.gaps->unsignalled, step.gaps->dropped_mass};
+  if (step.agreement) json["agreement"] = *step.agreement;
   return json;
 }
 
@@ -55,6 +56,7 @@ TrainStep step_of(const Json& json) {
                  .parts = json.at("parts").get<std::map<std::string, double>>()};
   if (json.contains("held_out")) step.held_out = json.at("held_out").get<double>();
   if (json.contains("gaps")) step.gaps = SignalGaps{json.at("gaps").at(0), json.at("gaps").at(1)};
+  if (json.contains("agreement")) step.agreement = json.at("agreement").get<double>();
   return step;
 }
 

@@ -27,19 +27,33 @@ std::string loss_unit(const std::string& key) {
   return key == "hidden" || key == "feature" ? "" : ", nats a token";
 }
 
+// How often the student's likeliest token was the teacher's while it learned; nothing without a teacher.
+std::string agreement_curve(const std::string& stage, const Json& results) {
+  Series agreement{"agreement"};
+  for (const Json& point : results.value("curve", Json::array()))
+    if (const double share = number_at(point, "agreement"); !std::isnan(share))
+      agreement.points.emplace_back(number_at(point, "tokens"), 100.0 * share);
+  if (agreement.points.empty()) return "";
+  return line_chart({escaped(stage) + ": top-1 agreement with the teacher",
+                     "Of the tokens that a step learned from; pale: each step, bold: the mean around it.",
+                     "tokens learned from", "tokens, %"},
+                    {agreement});
+}
+
 // `results` of a training: a chart of each scale would hide one behind the other, so one a part of the loss.
 std::string training_curve(const std::string& stage, const Json& results) {
   std::vector<Series> series;
   for (const Json& point : results.value("curve", Json::array()))
     for (const auto& [key, value] : point.items()) {
-      if (key == "step" || key == "tokens" || !value.is_number()) continue;
+      if (key == "step" || key == "tokens" || key == "agreement" || !value.is_number()) continue;
       auto found = std::find_if(series.begin(), series.end(), [&](const Series& s) { return s.name == spaced(key); });
       if (found == series.end()) found = series.insert(series.end(), Series{spaced(key)});
       found->points.emplace_back(number_at(point, "tokens"), value.get<double>());
     }
   std::string about = whole(number_at(results, "tokens")) + " tokens in " + whole(number_at(results, "steps")) +
                       " steps; pale: each step, bold: the mean around it.";
-  return line_chart({escaped(stage) + ": loss", about, "tokens learned from", "loss" + loss_unit("loss")}, series);
+  return line_chart({escaped(stage) + ": loss", about, "tokens learned from", "loss" + loss_unit("loss")}, series) +
+         agreement_curve(stage, results);
 }
 
 std::string prune_html(const Json& stage) {

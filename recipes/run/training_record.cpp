@@ -23,6 +23,7 @@ std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std
                  {"learning_rate", step.learning_rate}};
     for (const auto& [part, value] : step.parts) line[part] = value;
     if (step.held_out) line["held_out"] = *step.held_out;
+    if (step.agreement) line["agreement"] = *step.agreement;
     if (step.gaps) line["unsignalled"] = step.gaps->unsignalled, line["dropped_mass"] = step.gaps->dropped_mass;
     folder.append_metric(line.dump());
   };
@@ -38,6 +39,7 @@ std::string training_curve(const TrainResult& trained) {
     Json point = {{"step", step.step}, {"tokens", step.tokens}, {"loss", step.loss}};
     for (const auto& [part, value] : step.parts) point[part] = value;
     if (step.held_out) point["held_out"] = *step.held_out;
+    if (step.agreement) point["agreement"] = *step.agreement;
     out.push_back(point);
   }
   return out.dump();

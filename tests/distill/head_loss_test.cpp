@@ -125,6 +125,30 @@ TEST(HeadLoss, ACacheOfAllTokensIsTheDenseTeacher) {
   EXPECT_LT(largest_difference(dense, sparse.to(at::kDouble)), 2e-6);
 }
 
+// Rows 0 to 4 of the teacher are the student's own, the others say what the student does not; rows 2 and 9 are masked.
+TEST(HeadLoss, CountsWhereTheLikeliestTokenIsTheTeachers) {
+  Case c;
+  c.teacher = {c.hidden.clone(), c.head};
+  c.teacher.hidden.narrow(0, 5, 6).neg_();
+  at::Tensor none;
+  const HeadLossOptions options{.losses = forward_kl(), .chunk_rows = 4};
+  const HeadLossResult dense =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 9.0, none, two_threads, memory);
+  EXPECT_EQ(dense.asked, 9);
+  EXPECT_EQ(dense.agreeing, 4);
+  auto [log_probs, ids] = at::topk(at::log_softmax(at::mm(c.teacher.hidden, c.head.t()), 1), 3, 1);
+  ids[1][0] = -1;  // the teacher's likeliest is a token that the student has not
+  ids[7].fill_(-1);
+  const HeadLossResult sparse = head_loss(c.hidden, c.head, c.next, c.in_loss, TopKSignal{ids, log_probs}, options, 9.0,
+                                          none, two_threads, memory);
+  EXPECT_EQ(sparse.asked, 7);
+  EXPECT_EQ(sparse.agreeing, 3);
+  const HeadLossResult text =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, {}, {.losses = loss_terms({{"cross_entropy", 1.0}}, {}, 1.0, 1.0)},
+                9.0, none, two_threads, memory);
+  EXPECT_EQ(text.asked, 0);
+}
+
 TEST(HeadLoss, NoRowInTheLossIsNoLoss) {
   Case c;
   c.in_loss = at::zeros({kRows}, at::kBool);

@@ -122,6 +122,17 @@ def test_a_held_out_curve_is_drawn_beside_the_loss(written):
     assert "</svg>held out</li>" in page
 
 
+def test_agreement_with_the_teacher_has_a_chart_of_its_own(written):
+    document = report()
+    title = "top-1 agreement with the teacher"
+    assert title not in page_of(written("without", document))[0]
+    curve = next(stage for stage in document["results"]["stages"] if stage["kind"] == "distill")["results"]["curve"]
+    for i, point in enumerate(curve):
+        point["agreement"] = i / len(curve)
+    page, _ = page_of(written("with", document))
+    assert f"2-distill: {title}" in page and "</svg>agreement</li>" not in page.split(title)[0]
+
+
 def test_every_term_is_explained_and_every_table_has_a_caption(written):
     page, _ = page_of(written("nano", report(baseline={"kl": 0.3, "top1": 0.7, "bytes": 6e7})))
     links, ids = set(re.findall(r'href="#([a-z0-9_]+)"', page)), set(re.findall(r'<dt id="([a-z0-9_]+)"', page))

@@ -4,13 +4,13 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <numbers>
 
 #include "compress/shards.h"
 #include "distill/adamw.h"
 #include "distill/learner.h"
 #include "distill/lora.h"
 #include "distill/losses/taid.h"
+#include "distill/schedule.h"
 #include "distill/signal_source.h"
 #include "distill/training_batches.h"
 #include "distill/training_state.h"
@@ -19,16 +19,6 @@
 
 namespace attar {
 namespace {
-
-// Linear warm-up over the first share of the tokens, then half a cosine down to the final ratio.
-double learning_rate_at(const DistillOptions& options, int64_t tokens) {
-  const double at = static_cast<double>(tokens) / static_cast<double>(options.tokens);
-  if (at < options.warmup) return options.learning_rate * std::max(at / options.warmup, 0.1);
-  const double share = std::min(1.0, (at - options.warmup) / std::max(1e-9, 1.0 - options.warmup));
-  const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * share));
-  return options.learning_rate *
-         (options.final_learning_rate_ratio + (1.0 - options.final_learning_rate_ratio) * cosine);
-}
 
 // Of this process now; 0 where the kernel does not say.
 double resident_mb() {

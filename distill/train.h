@@ -1,5 +1,5 @@
-// The trainer: AdamW, warm-up and cosine, accumulation with one global token denominator, clipping, atomic checkpoints,
-// exact resume. How a step is cut depends on its sizes alone, so the number of threads changes no bit.
+// The trainer: AdamW and a schedule, accumulation with one global token denominator, clipping, atomic
+// checkpoints, exact resume. How a step is cut depends on its sizes alone, so the number of threads changes no bit.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,10 @@ struct DistillOptions {
   std::map<std::string, double> loss_settings{};
   double temperature = 1.0;
   double learning_rate = 3e-4;
+  std::string schedule = "cosine";
   double final_learning_rate_ratio = 0.1;
   double warmup = 0.05;
+  double decay = 0.2;
   double weight_decay = 0.0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double clip_norm = 1.0;
@@ -54,8 +56,14 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
         "what losses have of their own, such as {jsd_beta: 0.3, reverse_kl_temperature: 2, label_smoothing: 0.1}");
   field(o.temperature, "temperature", "softens both distributions of the distillation losses");
   field(o.learning_rate, "learning_rate", "peak learning rate of AdamW");
-  field(o.final_learning_rate_ratio, "final_learning_rate_ratio", "the cosine ends at this share of the peak");
-  field(o.warmup, "warmup", "share of the steps that warm up linearly");
+  field(
+      o.schedule, "schedule",
+      "how the rate falls after the warm-up: cosine, wsd (stays, then falls over the last share, decay, as 1 - sqrt), "
+      "linear or constant");
+  field(o.final_learning_rate_ratio, "final_learning_rate_ratio",
+        "the schedule ends at this share of the peak; not constant");
+  field(o.warmup, "warmup", "share of the tokens over which the rate rises linearly");
+  field(o.decay, "decay", "wsd: share of the tokens, the last, over which the rate falls");
   field(o.weight_decay, "weight_decay", "decoupled weight decay of matrices");
   field(o.beta1, "beta1", "AdamW: decay of the first moment");
   field(o.beta2, "beta2", "AdamW: decay of the second moment");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "distill/losses/loss_term.h"
+#include "distill/schedule.h"
 #include "distill/signal_source.h"
 #include "runtime/formats/numerics.h"
 #include "runtime/formats/tensor_specs.h"
@@ -80,8 +81,10 @@ Rules rules_of(const DistillOptions&) {
           settings,
           positive("temperature"),
           positive("learning_rate"),
+          one_of("schedule", schedule_names()),
           fraction("final_learning_rate_ratio"),
           fraction("warmup"),
+          {.field = "decay", .above = 0.0, .most = 1.0},
           at_least("weight_decay", 0.0),
           share("beta1"),
           share("beta2"),
@@ -126,6 +129,7 @@ Problems problems_of(const DistillOptions& o) {
     for (const auto& [name, weight] : o.losses)
       need(o.signal != "sampled" || weight == 0.0 || name == "forward_kl" || name == "cross_entropy", "losses." + name,
            "forward_kl or cross_entropy beside signal: sampled, which is right in the mean for those alone");
+    need(o.schedule != "wsd" || o.warmup + o.decay <= 1.0, "decay", "beside schedule: wsd, warmup + decay at most 1");
   });
 }
 

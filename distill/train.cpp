@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <vector>
 
 #include "compress/shards.h"
 #include "distill/adamw.h"
@@ -12,6 +13,7 @@
 #include "distill/losses/taid.h"
 #include "distill/schedule.h"
 #include "distill/signal_source.h"
+#include "distill/spike_guard.h"
 #include "distill/training_batches.h"
 #include "distill/training_state.h"
 #include "runtime/base/error.h"
@@ -23,6 +25,12 @@ namespace {
 // Of this process now; 0 where the kernel does not say.
 double resident_mb() {
   return std::strtod(kernel_value(kernel_file("/proc/self/status"), "VmRSS:").c_str(), nullptr) * 1.024e-3;
+}
+
+std::string line_of(const char* format, auto... values) {
+  char line[160];
+  std::snprintf(line, sizeof line, format, values...);
+  return line;
 }
 
 // The loop: a batch from the data source, its gradients, a change of the weights, a checkpoint when it is time.
@@ -41,6 +49,18 @@ class Trainer {
                      inputs.checkpoint_directory.empty() ? "" : fingerprint_of(student, inputs, options)) {}
 
   TrainResult run() {
+    begin();
+    DatasetBatches batches(*inputs_.data, source_, options_, inputs_.seed, state_.at);
+    while (!finished()) {
+      const TrainingBatch batch = batches.next();
+      state_.at = batches.position();
+      step(batch);
+    }
+    return end();
+  }
+
+ private:
+  void begin() {
     if (inputs_.resume)
       checkpoints_.restore(student_, reparameterized(), state_);
     else
@@ -51,16 +71,19 @@ class Trainer {
     make_effective(reparameterized(), student_, inputs_.threads);
     if (inputs_.on_step)
       for (const TrainStep& done : state_.history) inputs_.on_step(done);
-    DatasetBatches batches(*inputs_.data, source_, options_, inputs_.seed, state_.at);
-    while (state_.seen.count < options_.tokens) {
-      const TrainingBatch batch = batches.next();
-      state_.at = batches.position();
-      step(batch);
-    }
-    return {.steps = state_.step, .tokens = state_.seen.count, .history = state_.history, .gaps = gaps_of(state_.seen)};
   }
 
- private:
+  TrainResult end() {
+    return {.steps = state_.step,
+            .tokens = state_.seen.count,
+            .skipped_steps = std::count_if(state_.history.begin(), state_.history.end(),
+                                           [](const TrainStep& step) { return step.skipped; }),
+            .history = state_.history,
+            .gaps = gaps_of(state_.seen)};
+  }
+
+  bool finished() const { return state_.seen.count >= options_.tokens; }
+
   std::optional<SignalGaps> gaps_of(const LossTokens& tokens) const {
     if (source_ != SignalSource::Cached) return std::nullopt;
     return SignalGaps{tokens.unsignalled_share(), tokens.mean_dropped_mass()};
@@ -72,13 +95,15 @@ class Trainer {
     pull_back(reparameterized(), gradients.of, inputs_.threads);
     TrainStep done{.step = state_.step,
                    .loss = gradients.loss,
+                   .gradient_norm = global_norm(gradients.of, inputs_.threads),
                    .learning_rate = learning_rate_at(options_, state_.seen.count),
                    .parts = gradients.parts,
                    .agreement = gradients.agreement};
-    update(gradients.of, done);
+    judge(done);
+    if (!done.skipped) update(gradients.of, done);
     state_.seen += batch.tokens;
     ++state_.step;
-    if (const auto taid = done.parts.find("taid"); taid != done.parts.end())
+    if (const auto taid = done.parts.find("taid"); taid != done.parts.end() && !done.skipped)
       advance_taid(state_.taid, options_.loss_settings, taid->second,
                    static_cast<double>(state_.seen.count) / static_cast<double>(options_.tokens));
     done.tokens = state_.seen.count;
@@ -92,14 +117,25 @@ class Trainer {
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 
+  // Whether the step is taken; ends a training whose loss stays what no weights can be learned by.
+  void judge(TrainStep& done) const {
+    const StepVerdict verdict = judge_step(state_.history, done.loss, done.gradient_norm, options_.spike_factor);
+    done.skipped = verdict != StepVerdict::Take;
+    if (verdict != StepVerdict::Stop) return;
+    const int64_t first = state_.step - not_finite_in_a_row(state_.history);
+    const std::optional<int64_t> good = checkpoints_.drop_from(first);
+    const std::string kept = good ? "; the weights before, of step " + std::to_string(*good) + ", are kept in " +
+                                        inputs_.checkpoint_directory
+                                  : "";
+    throw Error(
+        ErrorKind::Failure,
+        {.where = "distill, step " + std::to_string(first),
+         .what = "the loss is not finite, here and in the " + std::to_string(kMostNotFinite - 1) + " batches after it",
+         .hint = (first == 0 ? "a model that is trained or taught from overflows" : "lower learning_rate") + kept});
+  }
+
   // Clips, and moves what is trained.
-  void update(const NamedTensors& gradients, TrainStep& done) {
-    done.gradient_norm = global_norm(gradients, inputs_.threads);
-    if (!std::isfinite(done.loss) || !std::isfinite(done.gradient_norm))
-      throw Error(ErrorKind::Failure, {.where = "distill, step " + std::to_string(state_.step),
-                                       .what = "the loss is not finite",
-                                       .hint = state_.step == 0 ? "a model that is trained or taught from overflows"
-                                                                : "lower learning_rate"});
+  void update(const NamedTensors& gradients, const TrainStep& done) {
     const double scale = options_.clip_norm > 0.0 && done.gradient_norm > options_.clip_norm
                              ? options_.clip_norm / done.gradient_norm
                              : 1.0;
@@ -114,23 +150,30 @@ class Trainer {
   std::string save() {
     const auto start = std::chrono::steady_clock::now();
     checkpoints_.save(student_, reparameterized(), tokenizer_, state_);
-    char line[80];
-    std::snprintf(line, sizeof line, "checkpoint of step %lld written in %.2f s", static_cast<long long>(state_.step),
-                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    return line;
+    return line_of("checkpoint of step %lld written in %.2f s", static_cast<long long>(state_.step),
+                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 
-  // Reports, and writes a checkpoint when it is time or the caller stops.
+  // What people should know of a step beside its numbers.
+  std::string remark_of(const TrainStep& done) const {
+    if (done.skipped)
+      return line_of("step %lld changes nothing: its loss is %.4g, its gradient's norm %.4g",
+                     static_cast<long long>(done.step), done.loss, done.gradient_norm);
+    return {};
+  }
+
+  // Reports, and writes a checkpoint when it is time or the caller stops; none of weights that gave no finite loss.
   void tell(const TrainStep& done, double tokens_per_s) {
-    const bool finished = state_.seen.count >= options_.tokens;
-    const bool due =
-        options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0 && !finished;
-    const std::string written = due ? save() : "";
+    const bool ends = finished();
+    const bool due = options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0 &&
+                     !ends && not_finite_in_a_row(state_.history) == 0;
+    const std::string written = due ? save() : "", remark = remark_of(done);
     if (!progress_) return;
     Event event{.stage = inputs_.stage,
                 .unit = "tokens",
                 .done = state_.seen.count,
                 .total = options_.tokens,
+                .message = remark,
                 .detail = written};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
     if (done.agreement) event.metrics.push_back({"agreement", *done.agreement});
@@ -141,7 +184,7 @@ class Trainer {
     event.metrics.push_back({"tokens_per_s", tokens_per_s});
     event.metrics.push_back({"memory_mb", resident_mb()});
     if (progress_(event) == Flow::GoOn) return;
-    if (!due && !finished) save();
+    if (!due && !ends) save();
     throw Error(ErrorKind::Interrupted,
                 {.where = inputs_.stage,
                  .what = "interrupted",
@@ -162,7 +205,7 @@ class Trainer {
   const TrainingCheckpoints checkpoints_;
   TrainingState state_;
   Reparameterizations none_;
-  NamedTensors trained_;  // what AdamW moves: shares memory with the student and what is reparameterized
+  NamedTensors trained_;  // what is moved: shares memory with the student and what is reparameterized
   std::map<std::string, double> learning_rate_ratios_;
 };
 

@@ -32,6 +32,7 @@ struct DistillOptions {
   double weight_decay = 0.0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double clip_norm = 1.0;
+  double spike_factor = 0.0;
   int64_t batch_tokens = 2048;
   int64_t sequence_tokens = 0;  // see with_sequence_tokens
   std::string precision = "fp32";
@@ -69,6 +70,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.beta2, "beta2", "AdamW: decay of the second moment");
   field(o.epsilon, "epsilon", "AdamW: added to the denominator");
   field(o.clip_norm, "clip_norm", "largest global norm of the gradient; 0 for off");
+  field(o.spike_factor, "spike_factor",
+        "a step whose loss or gradient norm is more than so many times the median of the 64 steps before it changes "
+        "nothing, and is counted; 0 for never");
   field(o.batch_tokens, "batch_tokens", "tokens a step that are learned to predict");
   field(o.sequence_tokens, "sequence_tokens",
         "longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter");
@@ -119,10 +123,12 @@ struct TrainStep {
   std::optional<SignalGaps> gaps{};       // of this step; cached alone
   std::optional<double> held_out{};       // mean loss on what is held out, after this step; where it was looked at
   std::optional<double> agreement{};      // share of the tokens with a teacher whose likeliest token is the teacher's
+  bool skipped = false;                   // a spike, or not finite: it changed nothing
 };
 struct TrainResult {
   int64_t steps = 0;
   int64_t tokens = 0;
+  int64_t skipped_steps = 0;
   std::vector<TrainStep> history{};  // every step, also those before a resume
   std::optional<SignalGaps> gaps{};  // of all steps; cached alone
 };
@@ -154,7 +160,8 @@ DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_toke
 // Changes `student` in place; tensors that are reparameterized become, before each step and at the end, what their
 // parameters stand for. Each step divides by the tokens that it learns from: all those of its loss. Error{Input}:
 // no loss tokens, a cached signal asked for that the data lacks. Error{Usage}: checkpoints of an earlier training, and
-// no `resume`. Error{Failure} when the loss is not finite (with step). Error{Interrupted} after writing a checkpoint.
+// no `resume`. Error{Failure} when the loss is not finite in kMostNotFinite steps in a row (spike_guard.h): checkpoints
+// are from before. Error{Interrupted} after writing a checkpoint.
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress = {});
 

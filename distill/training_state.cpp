@@ -1,6 +1,7 @@
 #include "distill/training_state.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -34,6 +35,11 @@ Error damaged(const std::string& folder, const std::string& part) {
   return input_error(folder, "is damaged at " + part, "", "", "delete this checkpoint: the one before it is taken");
 }
 
+// JSON writes what is not finite as null.
+double number_of(const Json& json) {
+  return json.is_null() ? std::nan("") : json.get<double>();
+}
+
 Json to_json(const TrainStep& step) {
   Json json = {{"step", step.step},
                {"tokens", step.tokens},
@@ -44,19 +50,21 @@ Json to_json(const TrainStep& step) {
   if (step.held_out) json["held_out"] = *step.held_out;
   if (step.gaps) json["gaps"] = {step.gaps->unsignalled, step.gaps->dropped_mass};
   if (step.agreement) json["agreement"] = *step.agreement;
+  if (step.skipped) json["skipped"] = true;
   return json;
 }
 
 TrainStep step_of(const Json& json) {
   TrainStep step{.step = json.at("step"),
                  .tokens = json.at("tokens"),
-                 .loss = json.at("loss"),
-                 .gradient_norm = json.at("gradient_norm"),
-                 .learning_rate = json.at("learning_rate"),
-                 .parts = json.at("parts").get<std::map<std::string, double>>()};
-  if (json.contains("held_out")) step.held_out = json.at("held_out").get<double>();
+                 .loss = number_of(json.at("loss")),
+                 .gradient_norm = number_of(json.at("gradient_norm")),
+                 .learning_rate = json.at("learning_rate")};
+  for (const auto& [name, value] : json.at("parts").items()) step.parts[name] = number_of(value);
+  if (json.contains("held_out")) step.held_out = number_of(json.at("held_out"));
   if (json.contains("gaps")) step.gaps = SignalGaps{json.at("gaps").at(0), json.at("gaps").at(1)};
   if (json.contains("agreement")) step.agreement = json.at("agreement").get<double>();
+  step.skipped = json.value("skipped", false);
   return step;
 }
 
@@ -96,6 +104,21 @@ bool alike(const std::map<std::string, at::Tensor>& expected, const std::map<std
 // What is trained in place of tensors, under the names that trained_tensors gives it.
 NamedTensors parameters_of(const Reparameterizations& reparameterized) {
   return trained_tensors({}, reparameterized);
+}
+
+// The tensors of `extra` that are no parameters, by what their names begin with.
+template <class State>
+auto parts_of(State& state) {
+  return std::map<std::string, decltype(&state.optimizer.first)>{{"first.", &state.optimizer.first},
+                                                                 {"second.", &state.optimizer.second}};
+}
+
+// What a checkpoint holds of weights and of parameters in their place.
+void take(Checkpoint& checkpoint, const NamedTensors& parameters, CausalLM& student,
+          Reparameterizations& reparameterized) {
+  student.parameters = std::move(checkpoint.model.parameters);
+  for (auto& [name, own] : reparameterized)
+    for (auto& [parameter, values] : own.parameters) values = parameters.at(name + "." + parameter);
 }
 
 template <class T>
@@ -139,19 +162,17 @@ void TrainingCheckpoints::save(const CausalLM& student, const Reparameterization
                                const TokenizerData& tokenizer, const TrainingState& state) const {
   if (directory_.empty()) return;
   NamedTensors extra = parameters_of(reparameterized);
-  for (const auto& [name, tensor] : state.optimizer.first) extra["first." + name] = tensor;
-  for (const auto& [name, tensor] : state.optimizer.second) extra["second." + name] = tensor;
-  write_checkpoint(directory_ + "/step-" + std::to_string(state.step), student, tokenizer, {}, extra,
-                   to_json(state, fingerprint_).dump());
+  for (const auto& [prefix, tensors] : parts_of(state))
+    for (const auto& [name, tensor] : *tensors) extra[prefix + name] = tensor;
+  write_checkpoint(step_folder(state.step), student, tokenizer, {}, extra, to_json(state, fingerprint_).dump());
   const std::vector<int64_t> steps = saved_steps();
-  for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i)
-    fs::remove_all(directory_ + "/step-" + std::to_string(steps[i]));
+  for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(step_folder(steps[i]));
 }
 
 void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& reparameterized, TrainingState& state) const {
   const std::vector<int64_t> steps = saved_steps();
   if (steps.empty()) return;
-  const std::string folder = directory_ + "/step-" + std::to_string(steps.back());
+  const std::string folder = step_folder(steps.back());
   Checkpoint checkpoint = read_checkpoint(folder);
   try {
     const Json json = Json::parse(checkpoint.state_json);
@@ -164,19 +185,29 @@ void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& repara
   }
   NamedTensors parameters;
   for (const auto& [name, tensor] : checkpoint.extra) {
-    const bool first = name.rfind("first.", 0) == 0, second = name.rfind("second.", 0) == 0;
-    NamedTensors& of = first ? state.optimizer.first : second ? state.optimizer.second : parameters;
-    of[first || second ? name.substr(name.find('.') + 1) : name] = tensor;
+    const size_t end = name.find('.') + 1;
+    const auto parts = parts_of(state);
+    const auto part = parts.find(name.substr(0, end));
+    (part == parts.end() ? parameters[name] : (*part->second)[name.substr(end)]) = tensor;
   }
   if (!alike(student.parameters, checkpoint.model.parameters)) throw damaged(folder, "model.safetensors");
-  const NamedTensors trained = trained_tensors(student, reparameterized);
-  if (!alike(parameters_of(reparameterized), parameters) || !alike(trained, state.optimizer.first) ||
-      !alike(trained, state.optimizer.second))
+  if (!alike(parameters_of(reparameterized), parameters) ||
+      !alike(trained_tensors(student, reparameterized), state.optimizer.first) ||
+      !alike(trained_tensors(student, reparameterized), state.optimizer.second))
     throw damaged(folder, "extra.safetensors");
   if (state.at.batch < 0 || state.at.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
-  student.parameters = std::move(checkpoint.model.parameters);
-  for (auto& [name, own] : reparameterized)
-    for (auto& [parameter, values] : own.parameters) values = parameters.at(name + "." + parameter);
+  take(checkpoint, parameters, student, reparameterized);
+}
+
+std::optional<int64_t> TrainingCheckpoints::drop_from(int64_t step) const {
+  std::optional<int64_t> left;
+  for (const int64_t saved : saved_steps()) {
+    if (saved >= step)
+      fs::remove_all(step_folder(saved));
+    else
+      left = saved;
+  }
+  return left;
 }
 
 void TrainingCheckpoints::require_none() const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,11 +40,15 @@ class TrainingCheckpoints {
   // The newest whole checkpoint, if there is one. Error{Usage}: it is of other options, data or models. Error{Input}:
   // it is damaged.
   void restore(CausalLM& student, Reparameterizations& reparameterized, TrainingState& state) const;
+  // Those from this step on go, as their weights have never given a finite loss. -> the newest that is left
+  std::optional<int64_t> drop_from(int64_t step) const;
+
   // Error{Usage} when there are checkpoints, which a training from the start would overwrite.
   void require_none() const;
 
  private:
   std::vector<int64_t> saved_steps() const;  // ascending
+  std::string step_folder(int64_t step) const { return directory_ + "/step-" + std::to_string(step); }
 
   std::string directory_, fingerprint_;
 };

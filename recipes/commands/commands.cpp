@@ -16,6 +16,7 @@
 #include "recipes/data/teacher_signal.h"
 #include "recipes/hub/hub_model.h"
 #include "recipes/run/stage_records.h"
+#include "recipes/run/training_record.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu.h"
@@ -206,13 +207,12 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   const TrainResult trained = train(model, learned, inputs, options, progress);
   Json json = write_model(command, model, learned, info_of(student_file), progress);
   fs::remove_all(steps);
-  json["steps"] = trained.steps;
-  json["tokens"] = trained.tokens;
-  json["final_loss"] = trained.history.back().loss;
+  const std::string results = training_results(trained);
+  json.update(Json::parse(results));
   const SignalRecord signal = signal_record(trained, data, options);
   json.update(Json::parse(signal.results));
-  for (const std::string& note : signal.notes) json["notes"].push_back(note);
-  for (const std::string& note : text.notes) json["notes"].push_back(note);
+  for (const auto& notes : {signal.notes, training_notes(results), text.notes})
+    for (const std::string& note : notes) json["notes"].push_back(note);
   return document(json);
 }
 

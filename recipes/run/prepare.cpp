@@ -67,11 +67,10 @@ Json pretrain(RunState& state, CausalLM& model, const Tokenizer& tokenizer) {
                            .on_step = step_recorder(state.folder, "0-teacher")};
   const TrainResult trained =
       train(model, state.inputs.own_tokenizer, inputs, *state.recipe.teacher.pretrain, state.progress);
-  return {{"steps", trained.steps},
-          {"tokens", trained.tokens},
-          {"dropped", splits.in_evaluation},
-          {"final_loss", trained.history.back().loss},
-          {"curve", Json::parse(training_curve(trained))}};
+  Json figures = Json::parse(training_results(trained));
+  figures["dropped"] = splits.in_evaluation;
+  figures["curve"] = Json::parse(training_curve(trained));
+  return figures;
 }
 
 // The checkpoint is a MODEL like any other. The figures lie in its state, so that a run that is killed before the stage
@@ -180,6 +179,9 @@ StageRecord prepare_teacher(RunState& state) {
     results = Json::parse(read_file(state.teacher_model + "/state.json"));
     if (const int64_t dropped = teacher.pretrain ? results.at("pretrain").at("dropped").get<int64_t>() : 0; dropped > 0)
       record.notes.push_back("teacher.pretrain: " + dropped_words(dropped) + "the evaluation text");
+    if (teacher.pretrain)
+      for (const std::string& note : training_notes(results.at("pretrain").dump()))
+        record.notes.push_back("teacher.pretrain: " + note);
   }
   record.notes.insert(record.notes.end(), state.inputs.notes.begin(), state.inputs.notes.end());
   const Provenance& provenance = state.teacher->provenance();

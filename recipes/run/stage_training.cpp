@@ -44,14 +44,14 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
                            .on_step = step_recorder(state.folder, stage)};
   const TrainResult trained = work(inputs, options);
   const SignalRecord signal = signal_record(trained, data, options);
-  Json results = {{"steps", trained.steps},
-                  {"tokens", trained.tokens},
-                  {"signal", trained.gaps ? (data.sampled.samples > 0 ? "sampled" : "cached")
-                             : beside     ? "online"
-                                          : "none"}};
+  const std::string outcome = training_results(trained);
+  Json results = Json::parse(outcome);
+  results["signal"] = trained.gaps ? (data.sampled.samples > 0 ? "sampled" : "cached") : beside ? "online" : "none";
   results.update(Json::parse(signal.results));
   results["curve"] = Json::parse(training_curve(trained));
-  return {.results = results.dump(), .notes = signal.notes};
+  StageTraining training{.results = results.dump(), .notes = signal.notes};
+  for (const std::string& note : training_notes(outcome)) training.notes.push_back(note);
+  return training;
 }
 
 }  // namespace attar

@@ -24,6 +24,7 @@ std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std
     for (const auto& [part, value] : step.parts) line[part] = value;
     if (step.held_out) line["held_out"] = *step.held_out;
     if (step.agreement) line["agreement"] = *step.agreement;
+    if (step.skipped) line["skipped"] = true;
     if (step.gaps) line["unsignalled"] = step.gaps->unsignalled, line["dropped_mass"] = step.gaps->dropped_mass;
     folder.append_metric(line.dump());
   };
@@ -43,6 +44,21 @@ std::string training_curve(const TrainResult& trained) {
     out.push_back(point);
   }
   return out.dump();
+}
+
+std::string training_results(const TrainResult& trained) {
+  Json results = {{"steps", trained.steps}, {"tokens", trained.tokens}, {"final_loss", trained.history.back().loss}};
+  if (trained.skipped_steps > 0) results["skipped_steps"] = trained.skipped_steps;
+  return results.dump();
+}
+
+std::vector<std::string> training_notes(const std::string& results) {
+  const Json of = Json::parse(results);
+  std::vector<std::string> notes;
+  if (of.contains("skipped_steps"))
+    notes.push_back(of.at("skipped_steps").dump() + " of " + of.at("steps").dump() +
+                    " steps changed nothing: their loss or gradient leapt, or was not finite");
+  return notes;
 }
 
 }  // namespace attar

@@ -1,0 +1,160 @@
+// What a training does beside its steps: skipped ones;
+// each to the same bits after a stop.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/abs.h>
+#include <ATen/ops/max.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "compress/checkpoint.h"
+#include "distill/train.h"
+#include "runtime/base/error.h"
+#include "tests/distill/tiny_training.h"
+#include "tests/test_folder.h"
+
+namespace attar {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Outcome {
+  CausalLM model;
+  TrainResult result;
+};
+
+// Most documents count up; one in twenty says what nothing else does.
+TokenDataset with_strange_ones() {
+  TokenDataset data = countable(40);
+  for (size_t d = 0; d < data.documents.size(); d += 20)
+    for (size_t i = 0; i < data.documents[d].tokens.size(); ++i)
+      data.documents[d].tokens[i] = static_cast<int32_t>((i * i * 37 + 11) % 300);
+  return data;
+}
+
+// A stop writes a checkpoint of its own.
+DistillOptions few_writes(int64_t tokens) {
+  DistillOptions options = quick(tokens);
+  options.checkpoint_every_steps = 1000;
+  return options;
+}
+
+class TrainOptionsTest : public testing::Test {
+ protected:
+  Outcome trained(const DistillOptions& options, int threads = 2, const std::string& folder = {}, bool resume = false,
+                  const Progress& progress = {}) {
+    Outcome out{CausalLM::random(tiny_config(Family::Llama), 1), {}};
+    const TrainInputs inputs{
+        .data = &data_, .checkpoint_directory = folder, .resume = resume, .seed = 3, .threads = threads};
+    out.result = train(out.model, byte_tokenizer(), inputs, options, progress);
+    return out;
+  }
+  // Stops after so many steps, and goes on.
+  Outcome in_two_parts(const DistillOptions& options, int64_t steps) {
+    fs::remove_all(folder_);
+    int64_t done = 0;
+    EXPECT_THROW(
+        trained(options, 2, folder_, false, [&](const Event&) { return ++done >= steps ? Flow::Stop : Flow::GoOn; }),
+        Error);
+    return trained(options, 1, folder_, true);
+  }
+  void expect_the_same_after_a_stop(const DistillOptions& options, std::initializer_list<int64_t> stops) {
+    const Outcome straight = trained(options, 2, own_ / "straight");
+    for (const int64_t stop : stops) {
+      const Outcome parted = in_two_parts(options, stop);
+      EXPECT_TRUE(same(straight.model, parted.model)) << stop;
+      EXPECT_EQ(straight.result.skipped_steps, parted.result.skipped_steps) << stop;
+      EXPECT_EQ(straight.result.steps, parted.result.steps) << stop;
+    }
+    fs::remove_all(own_ / "straight");
+  }
+
+  TokenDataset data_ = countable(40);
+  const TestFolder own_{"train_options"};
+  const std::string folder_ = own_ / "checkpoints";
+};
+
+TEST_F(TrainOptionsTest, ASpikeChangesNothing) {
+  data_ = with_strange_ones();
+  DistillOptions options = few_writes(3000);
+  options.batch_tokens = 32;
+  const TrainResult all = trained(options).result;
+  options.spike_factor = 2.0;
+  const TrainResult guarded = trained(options).result;
+  EXPECT_EQ(all.skipped_steps, 0);
+  EXPECT_GT(guarded.skipped_steps, 0);
+  EXPECT_LT(guarded.skipped_steps, guarded.steps / 4);
+  EXPECT_EQ(guarded.tokens, all.tokens) << "what is skipped was read all the same";
+  for (size_t i = 0; i < guarded.history.size(); ++i) {
+    EXPECT_EQ(guarded.history[i].loss, all.history[i].loss) << i;
+    if (guarded.history[i].skipped) break;
+  }
+  expect_the_same_after_a_stop(options, {60});
+}
+
+TEST_F(TrainOptionsTest, ALossThatStaysNoNumberEndsTheTraining) {
+  DistillOptions options = quick(6000);
+  options.learning_rate = 1e30;
+  options.warmup = 0.0;
+  try {
+    trained(options, 2, folder_);
+    FAIL() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Failure);
+    EXPECT_NE(std::string(error.what()).find("not finite"), std::string::npos) << error.what();
+  }
+}
+
+// A decay by which matrices grow ninefold a step until they overflow: what was written before stays, and it alone.
+TEST_F(TrainOptionsTest, TheLastGoodCheckpointIsKept) {
+  DistillOptions options = quick(6000);
+  options.schedule = "constant", options.warmup = 0.0;
+  options.weight_decay = 10.0 / options.learning_rate;
+  options.checkpoint_every_steps = 1;
+  std::string said;
+  try {
+    trained(options, 2, folder_);
+  } catch (const Error& error) {
+    said = error.what();
+  }
+  EXPECT_NE(said.find("lower learning_rate"), std::string::npos) << said;
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(folder_)) left.push_back(entry.path().filename());
+  EXPECT_EQ(left.size(), 1u) << "of the two that are kept one was of weights that overflow";
+  for (const std::string& step : left) {
+    EXPECT_NE(said.find(step.substr(5)), std::string::npos) << step << ": " << said;
+    for (const auto& [name, tensor] : read_checkpoint(folder_ + "/" + step).model.parameters)
+      EXPECT_TRUE(std::isfinite(tensor.abs().max().item<double>())) << step << " " << name;
+  }
+}
+
+TEST_F(TrainOptionsTest, ATeacherWithoutNumbersIsSaidAtTheStart) {
+  CausalLM teacher = CausalLM::random(tiny_config(Family::Llama), 2), model = teacher.clone();
+  teacher.parameters.at("output_norm.weight").fill_(std::numeric_limits<float>::quiet_NaN());
+  DistillOptions options = quick(600);
+  options.losses = {{"forward_kl", 1.0}};
+  const CausalLM before = model.clone();
+  try {
+    train(model, byte_tokenizer(), {.teacher = &teacher, .data = &data_}, options);
+    FAIL() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("step 0"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("taught from"), std::string::npos) << error.what();
+  }
+  EXPECT_TRUE(same(model, before));
+}
+
+TEST_F(TrainOptionsTest, AgreementIsOfTokensWithATeacher) {
+  const CausalLM teacher = CausalLM::random(tiny_config(Family::Llama), 1);
+  CausalLM model = teacher.clone();
+  DistillOptions options = quick(200);
+  options.losses = {{"forward_kl", 1.0}};
+  EXPECT_EQ(train(model, byte_tokenizer(), {.teacher = &teacher, .data = &data_}, options).history.front().agreement,
+            1.0);
+  EXPECT_FALSE(trained(quick(200)).result.history.front().agreement.has_value());
+}
+
+}  // namespace
+}  // namespace attar

@@ -16,6 +16,7 @@
 #include "distill/spike_guard.h"
 #include "distill/training_batches.h"
 #include "distill/training_state.h"
+#include "distill/weight_average.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/kernel_file.h"
 
@@ -62,11 +63,14 @@ class Trainer {
  private:
   void begin() {
     if (inputs_.resume)
-      checkpoints_.restore(student_, reparameterized(), state_);
+      checkpoints_.restore(student_, reparameterized(), options_, state_);
     else
       checkpoints_.require_none();
     trained_ = trained_tensors(student_, reparameterized());
     if (trained_.empty()) throw usage_error("distill", "every part is frozen: there is nothing to train");
+    for (const auto& [name, tensor] : trained_) {
+      if (options_.ema > 0.0 && !state_.average.contains(name)) state_.average[name] = tensor.detach().clone();
+    }
     learning_rate_ratios_ = learning_rate_ratios(reparameterized());
     make_effective(reparameterized(), student_, inputs_.threads);
     if (inputs_.on_step)
@@ -74,12 +78,14 @@ class Trainer {
   }
 
   TrainResult end() {
-    return {.steps = state_.step,
-            .tokens = state_.seen.count,
-            .skipped_steps = std::count_if(state_.history.begin(), state_.history.end(),
-                                           [](const TrainStep& step) { return step.skipped; }),
-            .history = state_.history,
-            .gaps = gaps_of(state_.seen)};
+    TrainResult result{.steps = state_.step,
+                       .tokens = state_.seen.count,
+                       .skipped_steps = std::count_if(state_.history.begin(), state_.history.end(),
+                                                      [](const TrainStep& step) { return step.skipped; }),
+                       .history = state_.history,
+                       .gaps = gaps_of(state_.seen)};
+    if (options_.ema > 0.0) take_turns_with_average();
+    return result;
   }
 
   bool finished() const { return state_.seen.count >= options_.tokens; }
@@ -109,8 +115,7 @@ class Trainer {
     done.tokens = state_.seen.count;
     done.gaps = gaps_of(batch.tokens);
     const bool last = state_.seen.count >= options_.tokens;
-    if (inputs_.held_out != nullptr && (last || state_.step % options_.held_out_every_steps == 0))
-      done.held_out = learner_.loss_on(*inputs_.held_out);
+    if (inputs_.held_out != nullptr && (last || state_.step % options_.held_out_every_steps == 0)) look(done);
     state_.history.push_back(done);
     if (inputs_.on_step) inputs_.on_step(done);
     tell(done, static_cast<double>(batch.tokens.count) /
@@ -143,6 +148,21 @@ class Trainer {
                {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay,
                 learning_rate_ratios_},
                scale, inputs_.threads);
+    if (options_.ema > 0.0)
+      update_average(state_.average, trained_, average_decay(options_.ema, state_.optimizer.steps - 1),
+                     inputs_.threads);
+    make_effective(reparameterized(), student_, inputs_.threads);
+  }
+
+  // The average, where there is one, is what is judged.
+  void look(TrainStep& done) {
+    if (options_.ema > 0.0) take_turns_with_average();
+    done.held_out = learner_.loss_on(*inputs_.held_out);
+    if (options_.ema > 0.0) take_turns_with_average();
+  }
+
+  void take_turns_with_average() {
+    exchange(trained_, state_.average, inputs_.threads);
     make_effective(reparameterized(), student_, inputs_.threads);
   }
 

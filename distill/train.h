@@ -33,6 +33,7 @@ struct DistillOptions {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double clip_norm = 1.0;
   double spike_factor = 0.0;
+  double ema = 0.0;
   int64_t batch_tokens = 2048;
   int64_t sequence_tokens = 0;  // see with_sequence_tokens
   std::string precision = "fp32";
@@ -73,6 +74,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.spike_factor, "spike_factor",
         "a step whose loss or gradient norm is more than so many times the median of the 64 steps before it changes "
         "nothing, and is counted; 0 for never");
+  field(o.ema, "ema",
+        "judge by held-out tokens, and give back, the moving average of the weights that keeps this share of itself at "
+        "each step, such as 0.999 (less in the first steps); 0 for the weights themselves");
   field(o.batch_tokens, "batch_tokens", "tokens a step that are learned to predict");
   field(o.sequence_tokens, "sequence_tokens",
         "longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter");

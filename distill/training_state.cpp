@@ -109,8 +109,14 @@ NamedTensors parameters_of(const Reparameterizations& reparameterized) {
 // The tensors of `extra` that are no parameters, by what their names begin with.
 template <class State>
 auto parts_of(State& state) {
-  return std::map<std::string, decltype(&state.optimizer.first)>{{"first.", &state.optimizer.first},
-                                                                 {"second.", &state.optimizer.second}};
+  return std::map<std::string, decltype(&state.average)>{
+      {"first.", &state.optimizer.first}, {"second.", &state.optimizer.second}, {"average.", &state.average}};
+}
+
+// Whether what was read has a place for each tensor that is trained.
+bool fits(const TrainingState& state, const NamedTensors& trained, const DistillOptions& options) {
+  return alike(trained, state.optimizer.first) && alike(trained, state.optimizer.second) &&
+         alike(options.ema > 0.0 ? trained : NamedTensors{}, state.average);
 }
 
 // What a checkpoint holds of weights and of parameters in their place.
@@ -169,7 +175,8 @@ void TrainingCheckpoints::save(const CausalLM& student, const Reparameterization
   for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(step_folder(steps[i]));
 }
 
-void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& reparameterized, TrainingState& state) const {
+void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& reparameterized,
+                                  const DistillOptions& options, TrainingState& state) const {
   const std::vector<int64_t> steps = saved_steps();
   if (steps.empty()) return;
   const std::string folder = step_folder(steps.back());
@@ -192,8 +199,7 @@ void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& repara
   }
   if (!alike(student.parameters, checkpoint.model.parameters)) throw damaged(folder, "model.safetensors");
   if (!alike(parameters_of(reparameterized), parameters) ||
-      !alike(trained_tensors(student, reparameterized), state.optimizer.first) ||
-      !alike(trained_tensors(student, reparameterized), state.optimizer.second))
+      !fits(state, trained_tensors(student, reparameterized), options))
     throw damaged(folder, "extra.safetensors");
   if (state.at.batch < 0 || state.at.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
   take(checkpoint, parameters, student, reparameterized);

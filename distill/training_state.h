@@ -1,5 +1,5 @@
-// Where a training stands, and its checkpoints: DIR/step-N holds model, moments and position, and the parameters of
-// what is reparameterized: all that the next step needs.
+// Where a training stands, and its checkpoints: DIR/step-N holds model, moments and position, the weights' average, and
+// the parameters of what is reparameterized: all that the next step needs.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@ struct TrainingState {
   LossTokens seen;  // learned from so far
   TaidState taid;
   AdamWState optimizer;
+  NamedTensors average;  // of what is trained; empty without one
   std::vector<TrainStep> history;
 };
 
@@ -39,7 +40,8 @@ class TrainingCheckpoints {
             const TrainingState& state) const;
   // The newest whole checkpoint, if there is one. Error{Usage}: it is of other options, data or models. Error{Input}:
   // it is damaged.
-  void restore(CausalLM& student, Reparameterizations& reparameterized, TrainingState& state) const;
+  void restore(CausalLM& student, Reparameterizations& reparameterized, const DistillOptions& options,
+               TrainingState& state) const;
   // Those from this step on go, as their weights have never given a finite loss. -> the newest that is left
   std::optional<int64_t> drop_from(int64_t step) const;
 

@@ -255,8 +255,8 @@ class Planner {
       return source.teacher_writes && source.teacher_writes->signal_top_k > 0;
     });
   }
-  // Weights, moments, gradients, the weights as products read them, and what a slice of a batch keeps for the way back.
-  // A teacher of `online` parameters beside the student (0: none).
+  // Weights, moments, their average, gradients, the weights as products read them, and what a slice of a batch keeps
+  // for the way back. A teacher of `online` parameters beside the student (0: none).
   Estimate training(const DistillOptions& options, const ModelConfig& config, double online) const {
     const double n = params(config), tokens = static_cast<double>(options.tokens);
     const double at_once = static_cast<double>(std::min(options.batch_tokens, kSliceTokens));
@@ -270,10 +270,11 @@ class Planner {
     const double steps = tokens / static_cast<double>(options.batch_tokens),
                  every = static_cast<double>(options.checkpoint_every_steps),
                  checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
+    const double average = options.ema > 0.0 ? 4.0 : 0.0;
     return {.tokens = tokens,
             .seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
-            .memory_bytes = (16.0 + products) * n + (4.0 + products) * online + 4.0 * at_once * kept + logits,
-            .disk_bytes = (4.0 + 12.0 * checkpoints) * n};
+            .memory_bytes = (16.0 + average + products) * n + (4.0 + products) * online + 4.0 * at_once * kept + logits,
+            .disk_bytes = (4.0 + (12.0 + average) * checkpoints) * n};
   }
   // Measures, a walk and a search of codes.
   Estimate quantizing(const ModelConfig& config, const QuantizeOptions& options, double bytes) const {

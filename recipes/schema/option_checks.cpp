@@ -91,6 +91,7 @@ Rules rules_of(const DistillOptions&) {
           positive("epsilon"),
           at_least("clip_norm", 0.0),
           {.field = "spike_factor", .above = 1.0, .or_zero = true},
+          share("ema"),
           at_least("batch_tokens", 2),
           {.field = "sequence_tokens", .least = 2, .or_zero = true},
           one_of("precision", {"fp32", "bf16", "auto"}),

@@ -1,4 +1,4 @@
-// What a training does beside its steps: skipped ones;
+// What a training does beside its steps: skipped ones, averages;
 // each to the same bits after a stop.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
@@ -144,6 +144,45 @@ TEST_F(TrainOptionsTest, ATeacherWithoutNumbersIsSaidAtTheStart) {
     EXPECT_NE(std::string(error.what()).find("taught from"), std::string::npos) << error.what();
   }
   EXPECT_TRUE(same(model, before));
+}
+
+TEST_F(TrainOptionsTest, GivesTheAverageBack) {
+  DistillOptions options = few_writes(800);
+  const int64_t steps = trained(options).result.steps;
+  CausalLM mean = CausalLM::random(tiny_config(Family::Llama), 1);
+  for (int64_t n = 0; n < steps; ++n) {
+    int64_t done = 0;
+    fs::remove_all(folder_);
+    EXPECT_THROW(
+        trained(options, 2, folder_, false, [&](const Event&) { return done++ == n ? Flow::Stop : Flow::GoOn; }),
+        Error);
+    const double decay = std::min(0.8, (1.0 + static_cast<double>(n)) / (10.0 + static_cast<double>(n)));
+    const CausalLM model =
+        n + 1 == steps ? trained(options).model : read_checkpoint(folder_ + "/step-" + std::to_string(n + 1)).model;
+    for (auto& [name, tensor] : mean.parameters) tensor.add_(model.parameters.at(name) - tensor, 1.0 - decay);
+  }
+  options.ema = 0.8;
+  const Outcome averaged = trained(options);
+  for (const auto& [name, tensor] : mean.parameters)
+    EXPECT_LT((averaged.model.parameters.at(name) - tensor).abs().max().item<double>(), 1e-6) << name;
+  expect_the_same_after_a_stop(options, {1, 4});
+}
+
+// What is held out is judged by the average, and training goes on as if nothing had been looked at.
+TEST_F(TrainOptionsTest, JudgesTheAverage) {
+  DistillOptions options = few_writes(1500);
+  options.held_out_tokens = 60, options.held_out_every_steps = 5;
+  const Outcome plain = trained(options);
+  options.ema = 0.9;
+  const Outcome averaged = trained(options);
+  for (size_t i = 0; i < plain.result.history.size(); ++i) {
+    EXPECT_EQ(plain.result.history[i].loss, averaged.result.history[i].loss) << i;
+    if (plain.result.history[i].held_out) {
+      EXPECT_NE(plain.result.history[i].held_out, averaged.result.history[i].held_out) << i;
+    }
+  }
+  EXPECT_FALSE(same(plain.model, averaged.model));
+  expect_the_same_after_a_stop(options, {7});
 }
 
 TEST_F(TrainOptionsTest, AgreementIsOfTokensWithATeacher) {

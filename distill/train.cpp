@@ -62,6 +62,9 @@ class Trainer {
 
  private:
   void begin() {
+    if (options_.keep == "best" && (inputs_.held_out == nullptr || inputs_.checkpoint_directory.empty()))
+      throw usage_error("distill.keep", "the best weights have no place to lie in, or nothing to be judged by",
+                        "held_out_tokens, and a folder of checkpoints", "best");
     if (inputs_.resume)
       checkpoints_.restore(student_, reparameterized(), options_, state_);
     else
@@ -82,13 +85,24 @@ class Trainer {
                        .tokens = state_.seen.count,
                        .skipped_steps = std::count_if(state_.history.begin(), state_.history.end(),
                                                       [](const TrainStep& step) { return step.skipped; }),
+                       .stopped_early = out_of_patience(),
                        .history = state_.history,
                        .gaps = gaps_of(state_.seen)};
-    if (options_.ema > 0.0) take_turns_with_average();
+    if (const auto best = best_look(state_.history); options_.keep == "best" && best) {
+      checkpoints_.restore_best(student_, reparameterized(), best->step);
+      result.best_step = best->step;
+    } else if (options_.ema > 0.0) {
+      take_turns_with_average();
+    }
     return result;
   }
 
-  bool finished() const { return state_.seen.count >= options_.tokens; }
+  bool out_of_patience() const {
+    if (options_.patience == 0) return false;
+    const auto best = best_look(state_.history);
+    return best && best->in_vain >= options_.patience;
+  }
+  bool finished() const { return state_.seen.count >= options_.tokens || out_of_patience(); }
 
   std::optional<SignalGaps> gaps_of(const LossTokens& tokens) const {
     if (source_ != SignalSource::Cached) return std::nullopt;
@@ -154,10 +168,13 @@ class Trainer {
     make_effective(reparameterized(), student_, inputs_.threads);
   }
 
-  // The average, where there is one, is what is judged.
+  // The average, where there is one, is what is judged and kept.
   void look(TrainStep& done) {
+    const auto before = best_look(state_.history);
     if (options_.ema > 0.0) take_turns_with_average();
     done.held_out = learner_.loss_on(*inputs_.held_out);
+    if (options_.keep == "best" && std::isfinite(*done.held_out) && (!before || *done.held_out < before->loss))
+      checkpoints_.save_best(student_, reparameterized(), tokenizer_, done.step);
     if (options_.ema > 0.0) take_turns_with_average();
   }
 
@@ -179,6 +196,9 @@ class Trainer {
     if (done.skipped)
       return line_of("step %lld changes nothing: its loss is %.4g, its gradient's norm %.4g",
                      static_cast<long long>(done.step), done.loss, done.gradient_norm);
+    if (out_of_patience())
+      return line_of("stopped after step %lld: the loss on what is held out was lowest %lld looks ago",
+                     static_cast<long long>(done.step), static_cast<long long>(options_.patience));
     return {};
   }
 

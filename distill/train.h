@@ -45,6 +45,8 @@ struct DistillOptions {
   std::string unsignalled = "cross_entropy";
   int64_t held_out_tokens = 0;
   int64_t held_out_every_steps = 50;
+  std::string keep = "last";
+  int64_t patience = 0;
   std::vector<std::string> frozen{};
   int64_t lora_rank = 0;
   double lora_alpha = 16.0;
@@ -105,6 +107,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
       o.held_out_tokens, "held_out_tokens",
       "tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none");
   field(o.held_out_every_steps, "held_out_every_steps", "steps between two looks at what is held out");
+  field(o.keep, "keep", "what the training gives back: its last weights, or the best by the loss on what is held out");
+  field(o.patience, "patience",
+        "stop after so many looks at what is held out without a lower loss than before; 0 for never");
   field(o.frozen, "frozen", "roles of tensors that stay as they are, such as embedding, output");
   field(o.lora_rank, "lora_rank",
         "rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained");
@@ -133,8 +138,10 @@ struct TrainResult {
   int64_t steps = 0;
   int64_t tokens = 0;
   int64_t skipped_steps = 0;
-  std::vector<TrainStep> history{};  // every step, also those before a resume
-  std::optional<SignalGaps> gaps{};  // of all steps; cached alone
+  bool stopped_early = false;          // patience ran out
+  std::optional<int64_t> best_step{};  // keep: best; the weights are those after this step
+  std::vector<TrainStep> history{};    // every step, also those before a resume
+  std::optional<SignalGaps> gaps{};    // of all steps; cached alone
 };
 
 struct TrainInputs {

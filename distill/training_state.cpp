@@ -24,7 +24,7 @@ void sweep_asides(const std::string& directory) {
   std::vector<fs::path> asides;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
-    if (name.rfind("step-", 0) == 0 &&
+    if ((name.rfind("step-", 0) == 0 || name.rfind("best.", 0) == 0) &&
         (name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos))
       asides.push_back(entry.path());
   }
@@ -134,6 +134,18 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
 
 }  // namespace
 
+std::optional<BestLook> best_look(const std::vector<TrainStep>& history) {
+  std::optional<BestLook> best;
+  for (const TrainStep& step : history) {
+    if (!step.held_out) continue;
+    if (best && !(*step.held_out < best->loss))
+      ++best->in_vain;
+    else if (std::isfinite(*step.held_out))
+      best = BestLook{step.step, *step.held_out};
+  }
+  return best;
+}
+
 std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, DistillOptions options) {
   std::string text = std::to_string(inputs.seed) + inputs.data->tokenizer_hash + inputs.teacher_hash;
   if (!inputs.student_hash.empty()) text += ";student=" + inputs.student_hash;
@@ -214,6 +226,23 @@ std::optional<int64_t> TrainingCheckpoints::drop_from(int64_t step) const {
       left = saved;
   }
   return left;
+}
+
+void TrainingCheckpoints::save_best(const CausalLM& student, const Reparameterizations& reparameterized,
+                                    const TokenizerData& tokenizer, int64_t step) const {
+  write_checkpoint(best_folder(), student, tokenizer, {}, parameters_of(reparameterized),
+                   Json({{"step", step}, {"options", fingerprint_}}).dump());
+}
+
+void TrainingCheckpoints::restore_best(CausalLM& student, Reparameterizations& reparameterized, int64_t step) const {
+  Checkpoint checkpoint = read_checkpoint(best_folder());
+  if (checkpoint.state_json != Json({{"step", step}, {"options", fingerprint_}}).dump() ||
+      !alike(student.parameters, checkpoint.model.parameters) ||
+      !alike(parameters_of(reparameterized), checkpoint.extra))
+    throw input_error(best_folder(), "is damaged, or of another training",
+                      "the weights after step " + std::to_string(step), "",
+                      "delete it and the steps beside it: the training runs again");
+  take(checkpoint, checkpoint.extra, student, reparameterized);
 }
 
 void TrainingCheckpoints::require_none() const {

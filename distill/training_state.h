@@ -1,5 +1,5 @@
 // Where a training stands, and its checkpoints: DIR/step-N holds model, moments and position, the weights' average, and
-// the parameters of what is reparameterized: all that the next step needs.
+// the parameters of what is reparameterized: all that the next step needs. DIR/best holds the best weights so far.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,14 @@ struct TrainingState {
   std::vector<TrainStep> history;
 };
 
+// The look at what is held out with the lowest loss, and how many looks were in vain since.
+struct BestLook {
+  int64_t step = 0;  // after which it was
+  double loss = 0;
+  int64_t in_vain = 0;
+};
+std::optional<BestLook> best_look(const std::vector<TrainStep>& history);
+
 // Of all that decides the weights: options, seed, the teacher, the student, every token and signal.
 std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, DistillOptions options);
 
@@ -45,12 +53,18 @@ class TrainingCheckpoints {
   // Those from this step on go, as their weights have never given a finite loss. -> the newest that is left
   std::optional<int64_t> drop_from(int64_t step) const;
 
+  // In place of the best before. `step`: the one after which they are so good.
+  void save_best(const CausalLM& student, const Reparameterizations& reparameterized, const TokenizerData& tokenizer,
+                 int64_t step) const;
+  // Error{Input}: they are damaged, or of another training or step.
+  void restore_best(CausalLM& student, Reparameterizations& reparameterized, int64_t step) const;
   // Error{Usage} when there are checkpoints, which a training from the start would overwrite.
   void require_none() const;
 
  private:
   std::vector<int64_t> saved_steps() const;  // ascending
   std::string step_folder(int64_t step) const { return directory_ + "/step-" + std::to_string(step); }
+  std::string best_folder() const { return directory_ + "/best"; }
 
   std::string directory_, fingerprint_;
 };

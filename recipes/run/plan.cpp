@@ -270,11 +270,11 @@ class Planner {
     const double steps = tokens / static_cast<double>(options.batch_tokens),
                  every = static_cast<double>(options.checkpoint_every_steps),
                  checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
-    const double average = options.ema > 0.0 ? 4.0 : 0.0;
+    const double average = options.ema > 0.0 ? 4.0 : 0.0, best = options.keep == "best" ? 4.0 : 0.0;
     return {.tokens = tokens,
             .seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
             .memory_bytes = (16.0 + average + products) * n + (4.0 + products) * online + 4.0 * at_once * kept + logits,
-            .disk_bytes = (4.0 + (12.0 + average) * checkpoints) * n};
+            .disk_bytes = (4.0 + best + (12.0 + average) * checkpoints) * n};
   }
   // Measures, a walk and a search of codes.
   Estimate quantizing(const ModelConfig& config, const QuantizeOptions& options, double bytes) const {

@@ -49,6 +49,8 @@ std::string training_curve(const TrainResult& trained) {
 std::string training_results(const TrainResult& trained) {
   Json results = {{"steps", trained.steps}, {"tokens", trained.tokens}, {"final_loss", trained.history.back().loss}};
   if (trained.skipped_steps > 0) results["skipped_steps"] = trained.skipped_steps;
+  if (trained.stopped_early) results["stopped_early"] = true;
+  if (trained.best_step) results["best_step"] = *trained.best_step;
   return results.dump();
 }
 
@@ -58,6 +60,12 @@ std::vector<std::string> training_notes(const std::string& results) {
   if (of.contains("skipped_steps"))
     notes.push_back(of.at("skipped_steps").dump() + " of " + of.at("steps").dump() +
                     " steps changed nothing: their loss or gradient leapt, or was not finite");
+  if (of.contains("stopped_early"))
+    notes.push_back("the training ended early, after " + of.at("tokens").dump() +
+                    " tokens: the loss on what is held out fell no more");
+  if (of.contains("best_step"))
+    notes.push_back("the weights are those after step " + of.at("best_step").dump() +
+                    ", the best by the loss on what is held out");
   return notes;
 }
 

@@ -106,7 +106,9 @@ Rules rules_of(const DistillOptions&) {
           roles("frozen", false),
           at_least("lora_rank", 0),
           positive("lora_alpha"),
-          roles("lora_targets", true)};
+          roles("lora_targets", true),
+          one_of("keep", {"last", "best"}),
+          at_least("patience", 0)};
 }
 Problems problems_of(const DistillOptions& o) {
   return checked(o, [&](auto&& need) {
@@ -132,6 +134,8 @@ Problems problems_of(const DistillOptions& o) {
       need(o.signal != "sampled" || weight == 0.0 || name == "forward_kl" || name == "cross_entropy", "losses." + name,
            "forward_kl or cross_entropy beside signal: sampled, which is right in the mean for those alone");
     need(o.schedule != "wsd" || o.warmup + o.decay <= 1.0, "decay", "beside schedule: wsd, warmup + decay at most 1");
+    need(o.keep != "best" || o.held_out_tokens > 0, "keep", "last, or held_out_tokens to find the best by");
+    need(o.patience == 0 || o.held_out_tokens > 0, "patience", "0, or held_out_tokens to look at");
   });
 }
 

@@ -1,4 +1,4 @@
-// What a training does beside its steps: skipped ones, averages;
+// What a training does beside its steps: skipped ones, averages, the best weights, an early end;
 // each to the same bits after a stop.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
@@ -65,6 +65,7 @@ class TrainOptionsTest : public testing::Test {
     for (const int64_t stop : stops) {
       const Outcome parted = in_two_parts(options, stop);
       EXPECT_TRUE(same(straight.model, parted.model)) << stop;
+      EXPECT_EQ(straight.result.best_step, parted.result.best_step) << stop;
       EXPECT_EQ(straight.result.skipped_steps, parted.result.skipped_steps) << stop;
       EXPECT_EQ(straight.result.steps, parted.result.steps) << stop;
     }
@@ -183,6 +184,78 @@ TEST_F(TrainOptionsTest, JudgesTheAverage) {
   }
   EXPECT_FALSE(same(plain.model, averaged.model));
   expect_the_same_after_a_stop(options, {7});
+}
+
+// A rate that rises until all is forgotten: the best look is not the last.
+DistillOptions spoiled() {
+  DistillOptions options = few_writes(3000);
+  options.held_out_tokens = 60, options.held_out_every_steps = 4;
+  options.warmup = 1.0, options.learning_rate = 0.5;
+  return options;
+}
+
+TEST_F(TrainOptionsTest, KeepsTheBestWeights) {
+  DistillOptions options = spoiled();
+  options.keep = "best";
+  const Outcome best = trained(options, 2, folder_);
+  ASSERT_TRUE(best.result.best_step.has_value());
+  const int64_t step = *best.result.best_step;
+  EXPECT_LT(step, best.result.steps - 1);
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const TrainStep& each : best.result.history) lowest = std::min(lowest, each.held_out.value_or(lowest));
+  EXPECT_EQ(best.result.history[static_cast<size_t>(step)].held_out, lowest);
+  EXPECT_TRUE(same(best.model, read_checkpoint(folder_ + "/best").model));
+
+  // They are the weights after that step.
+  options.keep = "last";
+  int64_t done = 0;
+  EXPECT_THROW(trained(options, 2, own_ / "until", false,
+                       [&](const Event&) { return done++ == step ? Flow::Stop : Flow::GoOn; }),
+               Error);
+  EXPECT_TRUE(same(best.model, read_checkpoint(own_ / ("until/step-" + std::to_string(step + 1))).model));
+
+  options.keep = "best";
+  expect_the_same_after_a_stop(options, {3, step + 1});
+  options.ema = 0.7;
+  expect_the_same_after_a_stop(options, {12});
+}
+
+TEST_F(TrainOptionsTest, StopsWhenPatienceRunsOut) {
+  DistillOptions options = spoiled();
+  const Outcome whole = trained(options);
+  options.patience = 2;
+  const Outcome early = trained(options);
+  EXPECT_TRUE(early.result.stopped_early);
+  EXPECT_FALSE(whole.result.stopped_early);
+  EXPECT_LT(early.result.steps, whole.result.steps);
+  std::vector<double> seen;
+  for (const TrainStep& step : early.result.history)
+    if (step.held_out) seen.push_back(*step.held_out);
+  ASSERT_GE(seen.size(), 3u);
+  const double best = *std::min_element(seen.begin(), seen.end());
+  EXPECT_EQ(seen[seen.size() - 3], best);
+  expect_the_same_after_a_stop(options, {early.result.steps - 1, 5});
+}
+
+TEST_F(TrainOptionsTest, ABestThatIsDamagedIsSaid) {
+  DistillOptions options = spoiled();
+  options.keep = "best";
+  const int64_t best = *trained(options, 2, folder_).result.best_step;
+  fs::remove_all(folder_);
+  int64_t done = 0;
+  EXPECT_THROW(
+      trained(options, 2, folder_, false, [&](const Event&) { return ++done > best ? Flow::Stop : Flow::GoOn; }),
+      Error);
+  fs::remove_all(folder_ + "/best");
+  EXPECT_THROW(trained(options, 2, folder_, true), Error);
+}
+
+TEST_F(TrainOptionsTest, KeepBestNeedsAPlaceAndAJudge) {
+  DistillOptions options = spoiled();
+  options.keep = "best";
+  EXPECT_THROW(trained(options), Error);
+  options.held_out_tokens = 0;
+  EXPECT_THROW(trained(options, 2, folder_), Error);
 }
 
 TEST_F(TrainOptionsTest, AgreementIsOfTokensWithATeacher) {

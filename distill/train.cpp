@@ -11,6 +11,7 @@
 #include "distill/learner.h"
 #include "distill/lora.h"
 #include "distill/losses/taid.h"
+#include "distill/muon.h"
 #include "distill/schedule.h"
 #include "distill/signal_source.h"
 #include "distill/spike_guard.h"
@@ -71,7 +72,9 @@ class Trainer {
       checkpoints_.require_none();
     trained_ = trained_tensors(student_, reparameterized());
     if (trained_.empty()) throw usage_error("distill", "every part is frozen: there is nothing to train");
+    if (options_.optimizer == "muon") by_muon_ = muon_matrices(student_.config, trained_);
     for (const auto& [name, tensor] : trained_) {
+      if (!by_muon_.contains(name)) by_adamw_[name] = tensor;
       if (options_.ema > 0.0 && !state_.average.contains(name)) state_.average[name] = tensor.detach().clone();
     }
     learning_rate_ratios_ = learning_rate_ratios(reparameterized());
@@ -158,7 +161,11 @@ class Trainer {
     const double scale = options_.clip_norm > 0.0 && done.gradient_norm > options_.clip_norm
                              ? options_.clip_norm / done.gradient_norm
                              : 1.0;
-    adamw_step(trained_, gradients, state_.optimizer,
+    muon_step(by_muon_, gradients, state_.optimizer.first,
+              {done.learning_rate, options_.muon_momentum, options_.weight_decay,
+               find_precision(options_.precision).value(), learning_rate_ratios_},
+              scale, inputs_.threads);
+    adamw_step(by_adamw_, gradients, state_.optimizer,
                {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay,
                 learning_rate_ratios_},
                scale, inputs_.threads);
@@ -245,7 +252,8 @@ class Trainer {
   const TrainingCheckpoints checkpoints_;
   TrainingState state_;
   Reparameterizations none_;
-  NamedTensors trained_;  // what is moved: shares memory with the student and what is reparameterized
+  NamedTensors trained_;             // what is moved: shares memory with the student and what is reparameterized
+  NamedTensors by_muon_, by_adamw_;  // of that
   std::map<std::string, double> learning_rate_ratios_;
 };
 

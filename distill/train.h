@@ -1,4 +1,4 @@
-// The trainer: AdamW and a schedule, accumulation with one global token denominator, clipping, atomic
+// The trainer: an optimizer and a schedule, accumulation with one global token denominator, clipping, atomic
 // checkpoints, exact resume. How a step is cut depends on its sizes alone, so the number of threads changes no bit.
 #pragma once
 
@@ -24,6 +24,7 @@ struct DistillOptions {
   std::map<std::string, double> losses{{"forward_kl", 1.0}};
   std::map<std::string, double> loss_settings{};
   double temperature = 1.0;
+  std::string optimizer = "adamw";
   double learning_rate = 3e-4;
   std::string schedule = "cosine";
   double final_learning_rate_ratio = 0.1;
@@ -31,6 +32,7 @@ struct DistillOptions {
   double decay = 0.2;
   double weight_decay = 0.0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
+  double muon_momentum = 0.95;
   double clip_norm = 1.0;
   double spike_factor = 0.0;
   double ema = 0.0;
@@ -59,7 +61,11 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.loss_settings, "loss_settings",
         "what losses have of their own, such as {jsd_beta: 0.3, reverse_kl_temperature: 2, label_smoothing: 0.1}");
   field(o.temperature, "temperature", "softens both distributions of the distillation losses");
-  field(o.learning_rate, "learning_rate", "peak learning rate of AdamW");
+  field(
+      o.optimizer, "optimizer",
+      "adamw, or muon: matrices of the layers by steps of equal size in all directions, embeddings, head and norms by "
+      "AdamW, at the same rate");
+  field(o.learning_rate, "learning_rate", "peak learning rate");
   field(
       o.schedule, "schedule",
       "how the rate falls after the warm-up: cosine, wsd (stays, then falls over the last share, decay, as 1 - sqrt), "
@@ -72,6 +78,7 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.beta1, "beta1", "AdamW: decay of the first moment");
   field(o.beta2, "beta2", "AdamW: decay of the second moment");
   field(o.epsilon, "epsilon", "AdamW: added to the denominator");
+  field(o.muon_momentum, "muon_momentum", "Muon: decay of the sum of gradients (Nesterov's)");
   field(o.clip_norm, "clip_norm", "largest global norm of the gradient; 0 for off");
   field(o.spike_factor, "spike_factor",
         "a step whose loss or gradient norm is more than so many times the median of the 64 steps before it changes "

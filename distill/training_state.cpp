@@ -7,6 +7,7 @@
 #include <span>
 
 #include "compress/checkpoint.h"
+#include "distill/muon.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 
@@ -113,9 +114,13 @@ auto parts_of(State& state) {
       {"first.", &state.optimizer.first}, {"second.", &state.optimizer.second}, {"average.", &state.average}};
 }
 
-// Whether what was read has a place for each tensor that is trained.
-bool fits(const TrainingState& state, const NamedTensors& trained, const DistillOptions& options) {
-  return alike(trained, state.optimizer.first) && alike(trained, state.optimizer.second) &&
+// Whether what was read has a place for each tensor that is trained: Muon's have no second moment.
+bool fits(const TrainingState& state, const ModelConfig& config, const NamedTensors& trained,
+          const DistillOptions& options) {
+  NamedTensors by_adamw = trained;
+  if (options.optimizer == "muon")
+    for (const auto& [name, matrix] : muon_matrices(config, trained)) by_adamw.erase(name);
+  return alike(trained, state.optimizer.first) && alike(by_adamw, state.optimizer.second) &&
          alike(options.ema > 0.0 ? trained : NamedTensors{}, state.average);
 }
 
@@ -211,7 +216,7 @@ void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& repara
   }
   if (!alike(student.parameters, checkpoint.model.parameters)) throw damaged(folder, "model.safetensors");
   if (!alike(parameters_of(reparameterized), parameters) ||
-      !fits(state, trained_tensors(student, reparameterized), options))
+      !fits(state, student.config, trained_tensors(student, reparameterized), options))
     throw damaged(folder, "extra.safetensors");
   if (state.at.batch < 0 || state.at.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
   take(checkpoint, parameters, student, reparameterized);

@@ -22,7 +22,7 @@ struct TrainingState {
   BatchPosition at;
   LossTokens seen;  // learned from so far
   TaidState taid;
-  AdamWState optimizer;
+  AdamWState optimizer;  // `first` holds Muon's momenta too
   NamedTensors average;  // of what is trained; empty without one
   std::vector<TrainStep> history;
 };

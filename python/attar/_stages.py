@@ -78,14 +78,20 @@ def distill(
     losses: Mapping[str, float] = {"forward_kl": 1.0},
     loss_settings: Mapping[str, float] = {},
     temperature: float = 1.0,
+    optimizer: str = "adamw",
     learning_rate: float = 0.0003,
+    schedule: str = "cosine",
     final_learning_rate_ratio: float = 0.1,
     warmup: float = 0.05,
+    decay: float = 0.2,
     weight_decay: float = 0.0,
     beta1: float = 0.9,
     beta2: float = 0.95,
     epsilon: float = 1e-08,
+    muon_momentum: float = 0.95,
     clip_norm: float = 1.0,
+    spike_factor: float = 0.0,
+    ema: float = 0.0,
     batch_tokens: int = 2048,
     sequence_tokens: int = 0,
     precision: str = "fp32",
@@ -96,6 +102,8 @@ def distill(
     unsignalled: str = "cross_entropy",
     held_out_tokens: int = 0,
     held_out_every_steps: int = 50,
+    keep: str = "last",
+    patience: int = 0,
     chat_template: Path = "",
     end_of_text: bool = True,
     # end of fields
@@ -118,14 +126,24 @@ def distill(
     losses: weights of the losses, such as {"forward_kl": 1.0, "cross_entropy": 0.1}
     loss_settings: what losses have of their own, such as {"jsd_beta": 0.3, "reverse_kl_temperature": 2, "label_smoothing": 0.1}
     temperature: softens both distributions of the distillation losses
-    learning_rate: peak learning rate of AdamW
-    final_learning_rate_ratio: the cosine ends at this share of the peak
-    warmup: share of the steps that warm up linearly
+    optimizer: adamw, or muon: matrices of the layers by steps of equal size in all directions, embeddings, head and norms by AdamW, at the
+        same rate
+    learning_rate: peak learning rate
+    schedule: how the rate falls after the warm-up: cosine, wsd (stays, then falls over the last share, decay, as 1 - sqrt), linear or
+        constant
+    final_learning_rate_ratio: the schedule ends at this share of the peak; not constant
+    warmup: share of the tokens over which the rate rises linearly
+    decay: wsd: share of the tokens, the last, over which the rate falls
     weight_decay: decoupled weight decay of matrices
     beta1: AdamW: decay of the first moment
     beta2: AdamW: decay of the second moment
     epsilon: AdamW: added to the denominator
+    muon_momentum: Muon: decay of the sum of gradients (Nesterov's)
     clip_norm: largest global norm of the gradient; 0 for off
+    spike_factor: a step whose loss or gradient norm is more than so many times the median of the 64 steps before it changes nothing, and is
+        counted; 0 for never
+    ema: judge by held-out tokens, and give back, the moving average of the weights that keeps this share of itself at each step, such as
+        0.999 (less in the first steps); 0 for the weights themselves
     batch_tokens: tokens a step that are learned to predict
     sequence_tokens: longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter
     precision: of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) or auto: bf16
@@ -139,6 +157,8 @@ def distill(
         cross_entropy (the text itself) or online (the teacher runs beside the student)
     held_out_tokens: tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none
     held_out_every_steps: steps between two looks at what is held out
+    keep: what the training gives back: its last weights, or the best by the loss on what is held out
+    patience: stop after so many looks at what is held out without a lower loss than before; 0 for never
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
     """

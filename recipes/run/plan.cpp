@@ -12,6 +12,7 @@
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "distill/head_loss.h"
+#include "distill/muon.h"
 #include "distill/signal_source.h"
 #include "export/export.h"
 #include "quantize/quantize.h"
@@ -270,11 +271,15 @@ class Planner {
     const double steps = tokens / static_cast<double>(options.batch_tokens),
                  every = static_cast<double>(options.checkpoint_every_steps),
                  checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
-    const double average = options.ema > 0.0 ? 4.0 : 0.0, best = options.keep == "best" ? 4.0 : 0.0;
+    const bool muon = options.optimizer == "muon";
+    const double average = options.ema > 0.0 ? 4.0 : 0.0, best = options.keep == "best" ? 4.0 : 0.0,
+                 second = muon ? 4.0 * embedding(config) : 4.0 * n;  // moments, bytes
     return {.tokens = tokens,
-            .seconds = (6.0 * n + 2.0 * online) * tokens / (kTrainShare * flops_),
-            .memory_bytes = (16.0 + average + products) * n + (4.0 + products) * online + 4.0 * at_once * kept + logits,
-            .disk_bytes = (4.0 + best + (12.0 + average) * checkpoints) * n};
+            .seconds = ((6.0 * n + 2.0 * online) * tokens + (muon ? steps * muon_flops(config) : 0.0)) /
+                       (kTrainShare * flops_),
+            .memory_bytes =
+                (12.0 + average + products) * n + second + (4.0 + products) * online + 4.0 * at_once * kept + logits,
+            .disk_bytes = (4.0 + best + (8.0 + average) * checkpoints) * n + second * checkpoints};
   }
   // Measures, a walk and a search of codes.
   Estimate quantizing(const ModelConfig& config, const QuantizeOptions& options, double bytes) const {

@@ -1,4 +1,4 @@
-// What a training does beside its steps: skipped ones, averages, the best weights, an early end;
+// What a training does beside its steps: skipped ones, averages, the best weights, an early end, another optimizer;
 // each to the same bits after a stop.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
@@ -256,6 +256,18 @@ TEST_F(TrainOptionsTest, KeepBestNeedsAPlaceAndAJudge) {
   EXPECT_THROW(trained(options), Error);
   options.held_out_tokens = 0;
   EXPECT_THROW(trained(options, 2, folder_), Error);
+}
+
+TEST_F(TrainOptionsTest, MuonLearnsAndResumes) {
+  DistillOptions options = few_writes(2000);
+  const Outcome adamw = trained(options);
+  options.optimizer = "muon";
+  const Outcome muon = trained(options);
+  EXPECT_LT(muon.result.history.back().loss, 0.8 * muon.result.history.front().loss);
+  EXPECT_FALSE(same(muon.model, adamw.model));
+  EXPECT_TRUE(same(muon.model, trained(options, 1).model));
+  options.ema = 0.9;
+  expect_the_same_after_a_stop(options, {1, 9});
 }
 
 TEST_F(TrainOptionsTest, AgreementIsOfTokensWithATeacher) {

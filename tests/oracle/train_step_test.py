@@ -1,5 +1,5 @@
 """Whole training steps (forward, losses, gradient, clipping, schedule, AdamW) against PyTorch: transformers' model in double, its
-autograd and torch.optim.AdamW."""
+autograd and torch.optim.AdamW; Muon by its formula in double, which is torch.optim.Muon's but for the latter's bf16."""
 
 import json
 import math
@@ -20,6 +20,8 @@ sys.path.insert(0, str(BIN.parent / "python"))
 VOCABULARY = 300
 # Of each tensor's change, as 2-norms. Gradients and weights are f32 there: 1e-6 of the change at these step sizes.
 BOUND = 1e-5
+# The iteration of Muon raises small singular values up to 3.4445**5 = 485-fold, and f32's rounding with them: 1.2e-5 seen.
+MUON_BOUND = 1e-4
 OPTIONS = {
     "temperature": 1.0,
     "learning_rate": 0.3,
@@ -73,13 +75,43 @@ def top_k_loss(logits, teacher, k):
     return ((log_p.exp() * (log_p - kept)).sum(1) + tail_p * (tail_p.log() - tail_q)).sum()
 
 
-def torch_steps(student, teacher, documents, steps, loss_of):
+def orthogonal(x):
+    """Newton-Schulz with Jordan's coefficients (https://kellerjordan.github.io/posts/muon), in x's own precision."""
+    tall = x.size(0) > x.size(1)
+    x = (x.T if tall else x) / x.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.T if tall else x
+
+
+class Muon:
+    """In double. Scaled as in Liu et al. 2025, arXiv 2502.16982, section 2.2."""
+
+    def __init__(self, matrices, momentum, weight_decay):
+        self.momenta, self.momentum, self.weight_decay = [(m, torch.zeros_like(m)) for m in matrices], momentum, weight_decay
+
+    @torch.no_grad()
+    def step(self, rate):
+        for matrix, momentum in self.momenta:
+            momentum.mul_(self.momentum).add_(matrix.grad)
+            update = orthogonal(matrix.grad + self.momentum * momentum)
+            matrix.mul_(1 - rate * self.weight_decay).sub_(update, alpha=rate * 0.2 * math.sqrt(max(matrix.shape)))
+
+
+def of_the_layers(model):
+    return [p for name, p in model.named_parameters() if p.dim() == 2 and ".layers." in name]
+
+
+def torch_steps(student, teacher, documents, steps, loss_of, optimizer="adamw"):
     """The named weights after `steps` steps, each over all documents; also the loss before each."""
+    muon = Muon(of_the_layers(student) if optimizer == "muon" else [], 0.9, OPTIONS["weight_decay"])
+    by_adamw = [p for p in student.parameters() if all(p is not m for m, _ in muon.momenta)]
     groups = [
-        {"params": [p for p in student.parameters() if p.dim() == 2], "weight_decay": OPTIONS["weight_decay"]},
-        {"params": [p for p in student.parameters() if p.dim() != 2], "weight_decay": 0.0},
+        {"params": [p for p in by_adamw if p.dim() == 2], "weight_decay": OPTIONS["weight_decay"]},
+        {"params": [p for p in by_adamw if p.dim() != 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, betas=(OPTIONS["beta1"], OPTIONS["beta2"]), eps=OPTIONS["epsilon"])
+    adamw = torch.optim.AdamW(groups, betas=(OPTIONS["beta1"], OPTIONS["beta2"]), eps=OPTIONS["epsilon"])
     count, losses = sum(len(tokens) - 1 for tokens in documents), []
     for step in range(steps):
         loss = 0
@@ -89,13 +121,14 @@ def torch_steps(student, teacher, documents, steps, loss_of):
                 taught = teacher(ids).logits[0, :-1]
             loss = loss + loss_of(student(ids).logits[0, :-1], taught, ids[0, 1:])
         loss = loss / count
-        optimizer.zero_grad()
+        student.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), OPTIONS["clip_norm"])
         ratio = OPTIONS["final_learning_rate_ratio"]
-        for group in optimizer.param_groups:
+        for group in adamw.param_groups:
             group["lr"] = OPTIONS["learning_rate"] * (ratio + (1 - ratio) * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        optimizer.step()
+        adamw.step()
+        muon.step(adamw.param_groups[0]["lr"])
         losses.append(loss.item())
     return losses
 
@@ -112,7 +145,7 @@ def check(tmp_path, name, steps, loss_of, bound, **options):
     assert (taught["steps"], taught["tokens"]) == (steps, steps * count)
     before, after = (load_file(folder / "model.safetensors") for folder in (student, tmp_path / "taught"))
     model = in_double(student)
-    losses = torch_steps(model, in_double(teacher), documents, steps, loss_of)
+    losses = torch_steps(model, in_double(teacher), documents, steps, loss_of, options.get("optimizer", "adamw"))
     assert taught["final_loss"] == pytest.approx(losses[-1], rel=bound)
     expected, wrong = dict(model.named_parameters()), {}
     assert set(before) == set(after) and len(before) >= 20
@@ -131,6 +164,31 @@ def check(tmp_path, name, steps, loss_of, bound, **options):
 def test_steps_are_pytorchs(tmp_path, name, steps):
     weights = {"forward_kl": 0.7, "cross_entropy": 0.3}
     check(tmp_path, name, steps, lambda z, y, ids: dense_loss(z, y, ids, weights, OPTIONS["temperature"]), BOUND, losses=weights, signal="online")
+
+
+def test_the_formula_of_muon_is_torchs():
+    """Which multiplies in bf16: eight bits, through five products of products."""
+    generator = torch.Generator().manual_seed(1)
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64)) for shape in [(24, 40), (40, 24), (30, 30)]]
+    theirs = [torch.nn.Parameter(p.detach().float()) for p in ours]
+    muon = Muon(ours, 0.9, 0.1)
+    torchs = torch.optim.Muon(theirs, lr=0.03, weight_decay=0.1, momentum=0.9, nesterov=True, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        before = [p.detach().clone() for p in ours]
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator, dtype=torch.float64)
+            b.grad = a.grad.float()
+        muon.step(0.03)
+        torchs.step()
+    for a, b, old in zip(ours, theirs, before, strict=True):
+        assert (a - b).norm() < 0.03 * (a - old).norm()
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "llama_untied_odd_heads", "gemma3_short_window"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_steps_of_muon_are_its_formula(tmp_path, name, steps):
+    weights = {"forward_kl": 0.7, "cross_entropy": 0.3}
+    check(tmp_path, name, steps, lambda z, y, ids: dense_loss(z, y, ids, weights, 1.0), MUON_BOUND, losses=weights, signal="online", optimizer="muon", muon_momentum=0.9)
 
 
 def test_a_step_at_another_temperature(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 #include <ATen/ops/from_blob.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
@@ -42,7 +43,7 @@ std::string card(const Provenance& provenance) {
 
 void write_checkpoint(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
                       const Provenance& provenance, const std::map<std::string, at::Tensor>& extra,
-                      const std::string& state_json) {
+                      const std::string& state_json, const std::function<void()>& when_read) {
   const std::string aside = aside_path(directory);
   std::error_code code;
   fs::remove_all(aside, code);
@@ -56,8 +57,13 @@ void write_checkpoint(const std::string& directory, const CausalLM& model, const
     };
     for (const TensorSpec& spec : tensor_specs(model.config)) add(spec.hf_name, model.parameter(spec.name), tensors);
     for (const auto& [name, tensor] : extra) add(name, tensor, extras);
-    write_safetensors(aside + "/model.safetensors", tensors);
-    if (!extras.empty()) write_safetensors(aside + "/extra.safetensors", extras);
+    AtomicFile weights(aside + "/model.safetensors");
+    write_safetensors(weights, tensors);
+    std::optional<AtomicFile> more;
+    if (!extras.empty()) write_safetensors(more.emplace(aside + "/extra.safetensors"), extras);
+    if (when_read) when_read();
+    weights.commit();
+    if (more) more->commit();
     write_file_atomically(aside + "/config.json", checkpoint_config_json(model.config, tokenizer));
     write_hf_tokenizer(aside, tokenizer);
     write_file_atomically(aside + "/README.md", card(provenance));

@@ -2,6 +2,7 @@
 // it is a Hugging Face directory too, and DIR/state.json. Written aside, published whole.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -10,10 +11,11 @@
 namespace attar {
 
 // `extra` tensors (optimizer moments) go to DIR/extra.safetensors, `state_json` to DIR/state.json. Uneven layers are
-// written too (attar_layers in config.json), although other tools cannot load them.
+// written too (attar_layers in config.json), although other tools cannot load them. `when_read` is called once no
+// tensor is needed any more: what is left is to bring the bytes to the disk.
 void write_checkpoint(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
                       const Provenance& provenance, const std::map<std::string, at::Tensor>& extra,
-                      const std::string& state_json);
+                      const std::string& state_json, const std::function<void()>& when_read = {});
 
 struct Checkpoint {
   CausalLM model;

@@ -58,6 +58,13 @@ class Trainer {
       state_.at = batches.position();
       step(batch);
     }
+    checkpoints_.wait();
+    if (const std::string saved = written(); progress_ && !saved.empty())
+      progress_({.stage = inputs_.stage,
+                 .unit = "tokens",
+                 .done = state_.seen.count,
+                 .total = options_.tokens,
+                 .detail = saved});
     return end();
   }
 
@@ -123,6 +130,7 @@ class Trainer {
                    .parts = gradients.parts,
                    .agreement = gradients.agreement};
     judge(done);
+    checkpoints_.wait_until_read();  // what is written lies in the tensors that change now
     if (!done.skipped) update(gradients.of, done);
     state_.seen += batch.tokens;
     ++state_.step;
@@ -140,7 +148,7 @@ class Trainer {
   }
 
   // Whether the step is taken; ends a training whose loss stays what no weights can be learned by.
-  void judge(TrainStep& done) const {
+  void judge(TrainStep& done) {
     const StepVerdict verdict = judge_step(state_.history, done.loss, done.gradient_norm, options_.spike_factor);
     done.skipped = verdict != StepVerdict::Take;
     if (verdict != StepVerdict::Stop) return;
@@ -190,12 +198,14 @@ class Trainer {
     make_effective(reparameterized(), student_, inputs_.threads);
   }
 
-  // Writes a checkpoint and returns what the log says of it.
-  std::string save() {
-    const auto start = std::chrono::steady_clock::now();
-    checkpoints_.save(student_, reparameterized(), tokenizer_, state_);
-    return line_of("checkpoint of step %lld written in %.2f s", static_cast<long long>(state_.step),
-                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  void save() { checkpoints_.save(student_, reparameterized(), tokenizer_, state_); }
+
+  // What the log says of a checkpoint that has been written since it was last asked.
+  std::string written() {
+    const auto done = checkpoints_.written();
+    return done
+               ? line_of("checkpoint of step %lld written in %.2f s", static_cast<long long>(done->step), done->seconds)
+               : "";
   }
 
   // What people should know of a step beside its numbers.
@@ -214,14 +224,15 @@ class Trainer {
     const bool ends = finished();
     const bool due = options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0 &&
                      !ends && not_finite_in_a_row(state_.history) == 0;
-    const std::string written = due ? save() : "", remark = remark_of(done);
+    const std::string saved = written(), remark = remark_of(done);
+    if (due) save();
     if (!progress_) return;
     Event event{.stage = inputs_.stage,
                 .unit = "tokens",
                 .done = state_.seen.count,
                 .total = options_.tokens,
                 .message = remark,
-                .detail = written};
+                .detail = saved};
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
     if (done.agreement) event.metrics.push_back({"agreement", *done.agreement});
     if (done.held_out) event.metrics.push_back({"held_out", *done.held_out});
@@ -232,6 +243,7 @@ class Trainer {
     event.metrics.push_back({"memory_mb", resident_mb()});
     if (progress_(event) == Flow::GoOn) return;
     if (!due && !ends) save();
+    checkpoints_.wait();
     throw Error(ErrorKind::Interrupted,
                 {.where = inputs_.stage,
                  .what = "interrupted",
@@ -249,7 +261,7 @@ class Trainer {
   const Progress& progress_;
   const SignalSource source_;
   Learner learner_;
-  const TrainingCheckpoints checkpoints_;
+  TrainingCheckpoints checkpoints_;
   TrainingState state_;
   Reparameterizations none_;
   NamedTensors trained_;             // what is moved: shares memory with the student and what is reparameterized

@@ -1,6 +1,7 @@
 #include "distill/training_state.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -182,14 +183,37 @@ TrainingCheckpoints::TrainingCheckpoints(std::string directory, std::string fing
 }
 
 void TrainingCheckpoints::save(const CausalLM& student, const Reparameterizations& reparameterized,
-                               const TokenizerData& tokenizer, const TrainingState& state) const {
+                               const TokenizerData& tokenizer, const TrainingState& state) {
   if (directory_.empty()) return;
+  wait();
   NamedTensors extra = parameters_of(reparameterized);
   for (const auto& [prefix, tensors] : parts_of(state))
     for (const auto& [name, tensor] : *tensors) extra[prefix + name] = tensor;
-  write_checkpoint(step_folder(state.step), student, tokenizer, {}, extra, to_json(state, fingerprint_).dump());
-  const std::vector<int64_t> steps = saved_steps();
-  for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(step_folder(steps[i]));
+  last_ = {.step = state.step};
+  // The maps are copies, their tensors are the training's own.
+  writing_ = std::make_unique<BackgroundWork>(
+      [this, student, tokenizer, extra, json = to_json(state, fingerprint_)](const std::function<void()>& read) {
+        const auto start = std::chrono::steady_clock::now();
+        write_checkpoint(step_folder(last_.step), student, tokenizer, {}, extra, json.dump(), read);
+        const std::vector<int64_t> steps = saved_steps();
+        for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(step_folder(steps[i]));
+        last_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      });
+}
+
+void TrainingCheckpoints::wait_until_read() {
+  if (writing_) writing_->wait_until_passed();
+}
+
+void TrainingCheckpoints::wait() {
+  if (writing_) writing_->wait();
+}
+
+std::optional<TrainingCheckpoints::Written> TrainingCheckpoints::written() {
+  if (!writing_ || !writing_->is_done()) return std::nullopt;
+  writing_->wait();
+  writing_.reset();
+  return last_;
 }
 
 void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& reparameterized,
@@ -222,7 +246,8 @@ void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& repara
   take(checkpoint, parameters, student, reparameterized);
 }
 
-std::optional<int64_t> TrainingCheckpoints::drop_from(int64_t step) const {
+std::optional<int64_t> TrainingCheckpoints::drop_from(int64_t step) {
+  wait();
   std::optional<int64_t> left;
   for (const int64_t saved : saved_steps()) {
     if (saved >= step)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "distill/losses/taid.h"
 #include "distill/train.h"
 #include "distill/training_batches.h"
+#include "runtime/base/host/background_work.h"
 
 namespace attar {
 
@@ -44,14 +46,25 @@ class TrainingCheckpoints {
   // half written is swept.
   TrainingCheckpoints(std::string directory, std::string fingerprint);
 
+  // Begins to write, on a thread of its own; waits for the one before first. No tensor may change before
+  // wait_until_read(). Both, and wait(), throw what a write has met, the next time that they are called.
   void save(const CausalLM& student, const Reparameterizations& reparameterized, const TokenizerData& tokenizer,
-            const TrainingState& state) const;
+            const TrainingState& state);
+  void wait_until_read();
+  void wait();
+  // Once for each checkpoint that has been written: its step, and the seconds that took.
+  struct Written {
+    int64_t step = 0;
+    double seconds = 0;
+  };
+  std::optional<Written> written();
+
   // The newest whole checkpoint, if there is one. Error{Usage}: it is of other options, data or models. Error{Input}:
   // it is damaged.
   void restore(CausalLM& student, Reparameterizations& reparameterized, const DistillOptions& options,
                TrainingState& state) const;
   // Those from this step on go, as their weights have never given a finite loss. -> the newest that is left
-  std::optional<int64_t> drop_from(int64_t step) const;
+  std::optional<int64_t> drop_from(int64_t step);
 
   // In place of the best before. `step`: the one after which they are so good.
   void save_best(const CausalLM& student, const Reparameterizations& reparameterized, const TokenizerData& tokenizer,
@@ -67,6 +80,8 @@ class TrainingCheckpoints {
   std::string best_folder() const { return directory_ + "/best"; }
 
   std::string directory_, fingerprint_;
+  Written last_;                             // by `writing_`, which reads it when it is done
+  std::unique_ptr<BackgroundWork> writing_;  // nullptr: nothing is on its way, or was not told of yet
 };
 
 }  // namespace attar

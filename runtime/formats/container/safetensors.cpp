@@ -170,25 +170,30 @@ const SafeTensor* SafetensorsFile::find(const std::string& name) const {
 
 void write_safetensors(const std::string& path, const std::vector<SafeTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
+  AtomicFile file(path);
+  write_safetensors(file, tensors, metadata);
+  file.commit();
+}
+
+void write_safetensors(AtomicFile& file, const std::vector<SafeTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   uint64_t offset = 0;
   for (const SafeTensor& tensor : tensors) {
     const char* dtype = dtype_name(tensor.type);
-    if (dtype == nullptr) throw input_error(path, "safetensors cannot hold the type of " + tensor.name);
+    if (dtype == nullptr) throw input_error(printable(tensor.name), "has a type that safetensors cannot hold");
     header[tensor.name] = {
         {"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes.size()}}};
     offset += tensor.bytes.size();
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  AtomicFile file(path);
   const uint64_t length = text.size();
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
   std::vector<std::byte> buffer;
   for (const SafeTensor& tensor : tensors) file.write(tensor.bytes.read(buffer));
-  file.commit();
 }
 
 }  // namespace attar

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
 #include "runtime/base/lazy_bytes.h"
 #include "runtime/formats/blocks/quant_format.h"
@@ -44,6 +45,9 @@ class SafetensorsFile {
 };
 
 void write_safetensors(const std::string& path, const std::vector<SafeTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+// The same without bringing it to the disk: no tensor is asked for afterwards, and file.commit() does the rest.
+void write_safetensors(AtomicFile& file, const std::vector<SafeTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace attar

@@ -7,17 +7,17 @@
 #include <vector>
 
 #include "compress/shards.h"
-#include "distill/adamw.h"
 #include "distill/learner.h"
 #include "distill/lora.h"
 #include "distill/losses/taid.h"
-#include "distill/muon.h"
-#include "distill/schedule.h"
+#include "distill/optimizer/adamw.h"
+#include "distill/optimizer/muon.h"
+#include "distill/optimizer/schedule.h"
+#include "distill/optimizer/weight_average.h"
 #include "distill/signal_source.h"
 #include "distill/spike_guard.h"
 #include "distill/training_batches.h"
 #include "distill/training_state.h"
-#include "distill/weight_average.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/kernel_file.h"
 

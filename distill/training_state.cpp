@@ -8,7 +8,7 @@
 #include <span>
 
 #include "compress/checkpoint.h"
-#include "distill/muon.h"
+#include "distill/optimizer/muon.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 

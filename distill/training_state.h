@@ -10,9 +10,9 @@
 
 #include "compress/causal_lm.h"
 #include "compress/reparameterization.h"
-#include "distill/adamw.h"
 #include "distill/labels.h"
 #include "distill/losses/taid.h"
+#include "distill/optimizer/adamw.h"
 #include "distill/train.h"
 #include "distill/training_batches.h"
 #include "runtime/base/host/background_work.h"

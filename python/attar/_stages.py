@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ._call import Path, Paths, Progress, call, checked, toolkit
+from ._call import Path, Paths, Progress, Texts, call, checked, toolkit
 from ._result import Result
 
 if TYPE_CHECKING:
@@ -98,12 +98,17 @@ def distill(
     checkpoint_every_steps: int = 50,
     signal: str = "auto",
     signal_top_k: int = 64,
+    signal_samples: int = 24,
     signal_numerics: str = "fp32",
     unsignalled: str = "cross_entropy",
     held_out_tokens: int = 0,
     held_out_every_steps: int = 50,
     keep: str = "last",
     patience: int = 0,
+    frozen: Texts = (),
+    lora_rank: int = 0,
+    lora_alpha: float = 16.0,
+    lora_targets: Texts = (),
     chat_template: Path = "",
     end_of_text: bool = True,
     # end of fields
@@ -149,16 +154,22 @@ def distill(
     precision: of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) or auto: bf16
         where it does
     checkpoint_every_steps: steps between checkpoints; 0 for none
-    signal: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or from one pass over
-        it); auto: cached where all of the data has it and the temperature is 1
+    signal: auto, online (the teacher runs beside the student), cached (its top-k, kept from the writing of the data or from one pass over
+        it) or sampled (from one pass: an unbiased sample, about thirty bytes a token); auto: cached where all of the data has it and the
+        temperature is 1
     signal_top_k: cached: teacher probabilities kept at each token
-    signal_numerics: cached: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, faster)
-    unsignalled: cached: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text anew:
+    signal_samples: sampled: draws at each token, as far as its likeliest tokens leave mass to draw from; 24 are about 30 bytes
+    signal_numerics: cached, sampled: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, faster)
+    unsignalled: cached, sampled: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text anew:
         cross_entropy (the text itself) or online (the teacher runs beside the student)
     held_out_tokens: tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none
     held_out_every_steps: steps between two looks at what is held out
     keep: what the training gives back: its last weights, or the best by the loss on what is held out
     patience: stop after so many looks at what is held out without a lower loss than before; 0 for never
+    frozen: roles of tensors that stay as they are, such as embedding, output
+    lora_rank: rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained
+    lora_alpha: LoRA: adapters count by this over their rank
+    lora_targets: LoRA: roles of the matrices that get adapters, such as query, value, down; all of the layers without it
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
     """

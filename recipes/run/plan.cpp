@@ -12,7 +12,7 @@
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "distill/head_loss.h"
-#include "distill/muon.h"
+#include "distill/optimizer/muon.h"
 #include "distill/signal_source.h"
 #include "export/export.h"
 #include "quantize/quantize.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "distill/losses/loss_term.h"
-#include "distill/schedule.h"
+#include "distill/optimizer/schedule.h"
 #include "distill/signal_source.h"
 #include "runtime/formats/numerics.h"
 #include "runtime/formats/tensor_specs.h"

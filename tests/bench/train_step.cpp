@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "compress/shards.h"
-#include "distill/adamw.h"
 #include "distill/learner.h"
+#include "distill/optimizer/adamw.h"
 #include "runtime/base/random.h"
 
 namespace {

@@ -1,4 +1,4 @@
-#include "distill/adamw.h"
+#include "distill/optimizer/adamw.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>

@@ -1,4 +1,4 @@
-#include "distill/muon.h"
+#include "distill/optimizer/muon.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>

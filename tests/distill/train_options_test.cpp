@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Outcome {
+struct TrainOutcome {
   CausalLM model;
   TrainResult result;
 };
@@ -43,16 +43,16 @@ DistillOptions few_writes(int64_t tokens) {
 
 class TrainOptionsTest : public testing::Test {
  protected:
-  Outcome trained(const DistillOptions& options, int threads = 2, const std::string& folder = {}, bool resume = false,
-                  const Progress& progress = {}) {
-    Outcome out{CausalLM::random(tiny_config(Family::Llama), 1), {}};
+  TrainOutcome trained(const DistillOptions& options, int threads = 2, const std::string& folder = {},
+                       bool resume = false, const Progress& progress = {}) {
+    TrainOutcome out{CausalLM::random(tiny_config(Family::Llama), 1), {}};
     const TrainInputs inputs{
         .data = &data_, .checkpoint_directory = folder, .resume = resume, .seed = 3, .threads = threads};
     out.result = train(out.model, byte_tokenizer(), inputs, options, progress);
     return out;
   }
   // Stops after so many steps, and goes on.
-  Outcome in_two_parts(const DistillOptions& options, int64_t steps) {
+  TrainOutcome in_two_parts(const DistillOptions& options, int64_t steps) {
     fs::remove_all(folder_);
     int64_t done = 0;
     EXPECT_THROW(
@@ -61,9 +61,9 @@ class TrainOptionsTest : public testing::Test {
     return trained(options, 1, folder_, true);
   }
   void expect_the_same_after_a_stop(const DistillOptions& options, std::initializer_list<int64_t> stops) {
-    const Outcome straight = trained(options, 2, own_ / "straight");
+    const TrainOutcome straight = trained(options, 2, own_ / "straight");
     for (const int64_t stop : stops) {
-      const Outcome parted = in_two_parts(options, stop);
+      const TrainOutcome parted = in_two_parts(options, stop);
       EXPECT_TRUE(same(straight.model, parted.model)) << stop;
       EXPECT_EQ(straight.result.best_step, parted.result.best_step) << stop;
       EXPECT_EQ(straight.result.skipped_steps, parted.result.skipped_steps) << stop;
@@ -163,7 +163,7 @@ TEST_F(TrainOptionsTest, GivesTheAverageBack) {
     for (auto& [name, tensor] : mean.parameters) tensor.add_(model.parameters.at(name) - tensor, 1.0 - decay);
   }
   options.ema = 0.8;
-  const Outcome averaged = trained(options);
+  const TrainOutcome averaged = trained(options);
   for (const auto& [name, tensor] : mean.parameters)
     EXPECT_LT((averaged.model.parameters.at(name) - tensor).abs().max().item<double>(), 1e-6) << name;
   expect_the_same_after_a_stop(options, {1, 4});
@@ -173,9 +173,9 @@ TEST_F(TrainOptionsTest, GivesTheAverageBack) {
 TEST_F(TrainOptionsTest, JudgesTheAverage) {
   DistillOptions options = few_writes(1500);
   options.held_out_tokens = 60, options.held_out_every_steps = 5;
-  const Outcome plain = trained(options);
+  const TrainOutcome plain = trained(options);
   options.ema = 0.9;
-  const Outcome averaged = trained(options);
+  const TrainOutcome averaged = trained(options);
   for (size_t i = 0; i < plain.result.history.size(); ++i) {
     EXPECT_EQ(plain.result.history[i].loss, averaged.result.history[i].loss) << i;
     if (plain.result.history[i].held_out) {
@@ -197,7 +197,7 @@ DistillOptions spoiled() {
 TEST_F(TrainOptionsTest, KeepsTheBestWeights) {
   DistillOptions options = spoiled();
   options.keep = "best";
-  const Outcome best = trained(options, 2, folder_);
+  const TrainOutcome best = trained(options, 2, folder_);
   ASSERT_TRUE(best.result.best_step.has_value());
   const int64_t step = *best.result.best_step;
   EXPECT_LT(step, best.result.steps - 1);
@@ -222,9 +222,9 @@ TEST_F(TrainOptionsTest, KeepsTheBestWeights) {
 
 TEST_F(TrainOptionsTest, StopsWhenPatienceRunsOut) {
   DistillOptions options = spoiled();
-  const Outcome whole = trained(options);
+  const TrainOutcome whole = trained(options);
   options.patience = 2;
-  const Outcome early = trained(options);
+  const TrainOutcome early = trained(options);
   EXPECT_TRUE(early.result.stopped_early);
   EXPECT_FALSE(whole.result.stopped_early);
   EXPECT_LT(early.result.steps, whole.result.steps);
@@ -260,9 +260,9 @@ TEST_F(TrainOptionsTest, KeepBestNeedsAPlaceAndAJudge) {
 
 TEST_F(TrainOptionsTest, MuonLearnsAndResumes) {
   DistillOptions options = few_writes(2000);
-  const Outcome adamw = trained(options);
+  const TrainOutcome adamw = trained(options);
   options.optimizer = "muon";
-  const Outcome muon = trained(options);
+  const TrainOutcome muon = trained(options);
   EXPECT_LT(muon.result.history.back().loss, 0.8 * muon.result.history.front().loss);
   EXPECT_FALSE(same(muon.model, adamw.model));
   EXPECT_TRUE(same(muon.model, trained(options, 1).model));

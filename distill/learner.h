@@ -48,14 +48,18 @@ class Learner {
     std::map<std::string, LossSum> of{};
     void add(const HeadLossResult& result);
   };
+  struct Lesson {  // what a batch is learned by
+    SignalSource source;
+    std::vector<LossTerm> losses;
+  };
   struct Side {  // a model as it is read in a pass
     PassWeights weights;
     TrainingPass pass;
     Side(const CausalLM& model, Precision precision, Team& team, bool keeps);
   };
 
-  at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, double denominator,
-                   at::Tensor& head_gradient, Sums& sums);
+  at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
+                   double denominator, at::Tensor& head_gradient, Sums& sums);
   DenseSignal ask_teacher(TokenBatch batch);
   void clear_gradients();
   bool frozen(const std::string& tensor) const;

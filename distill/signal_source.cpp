@@ -47,6 +47,8 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   if (data.loss_token_count() == 0)
     throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
   if (!asks_a_teacher(options)) return SignalSource::None;
+  if (options.on_policy > 0.0 && inputs.teacher == nullptr)
+    throw usage_error("distill.on_policy", "what the student writes needs a teacher to judge it, and there is none");
   const bool no_choice = options.signal == "auto" && data.has_signal() && inputs.teacher == nullptr;
   if (no_choice || learns_from_cache(options, data)) {
     check_cache(inputs, options);
@@ -71,7 +73,7 @@ bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) 
 
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
   if (!asks_a_teacher(options)) return false;
-  if (!learns_from_cache(options, data)) return true;
+  if (options.on_policy > 0.0 || !learns_from_cache(options, data)) return true;
   return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;
 }
 

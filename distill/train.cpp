@@ -14,6 +14,7 @@
 #include "distill/optimizer/muon.h"
 #include "distill/optimizer/schedule.h"
 #include "distill/optimizer/weight_average.h"
+#include "distill/rollouts.h"
 #include "distill/signal_source.h"
 #include "distill/spike_guard.h"
 #include "distill/training_batches.h"
@@ -53,7 +54,12 @@ class Trainer {
   TrainResult run() {
     begin();
     DatasetBatches batches(*inputs_.data, source_, options_, inputs_.seed, state_.at);
+    Rollouts rollouts(*inputs_.data, inputs_.write_rollouts, options_, inputs_.seed, state_.rollouts);
     while (!finished()) {
+      if (rollouts.takes(state_.step)) {
+        step(next_of(rollouts));
+        continue;
+      }
       const TrainingBatch batch = batches.next();
       state_.at = batches.position();
       step(batch);
@@ -91,13 +97,15 @@ class Trainer {
   }
 
   TrainResult end() {
-    TrainResult result{.steps = state_.step,
-                       .tokens = state_.seen.count,
-                       .skipped_steps = std::count_if(state_.history.begin(), state_.history.end(),
-                                                      [](const TrainStep& step) { return step.skipped; }),
-                       .stopped_early = out_of_patience(),
-                       .history = state_.history,
-                       .gaps = gaps_of(state_.seen)};
+    TrainResult result{
+        .steps = state_.step,
+        .tokens = state_.seen.count,
+        .skipped_steps = std::count_if(state_.history.begin(), state_.history.end(),
+                                       [](const TrainStep& step) { return step.skipped; }),
+        .stopped_early = out_of_patience(),
+        .history = state_.history,
+        .gaps = gaps_of(state_.seen),
+        .rollouts = {static_cast<int64_t>(state_.rollouts.begun), state_.rollouts.tokens, state_.rollouts.ended}};
     if (const auto best = best_look(state_.history); options_.keep == "best" && best) {
       checkpoints_.restore_best(student_, reparameterized(), best->step);
       result.best_step = best->step;
@@ -105,6 +113,19 @@ class Trainer {
       take_turns_with_average();
     }
     return result;
+  }
+
+  // A stop while the student writes leaves a checkpoint as one between two steps does.
+  TrainingBatch next_of(Rollouts& rollouts) {
+    const Event now{.stage = inputs_.stage, .unit = "tokens", .done = state_.seen.count, .total = options_.tokens};
+    checkpoints_.wait();  // it and the runtime would share the processors
+    try {
+      return rollouts.next(student_, state_.step, inside(progress_, now));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::Interrupted) throw;
+      if (state_.step > 0) save();
+      throw interrupted();
+    }
   }
 
   bool out_of_patience() const {
@@ -128,7 +149,8 @@ class Trainer {
                    .gradient_norm = global_norm(gradients.of, inputs_.threads),
                    .learning_rate = learning_rate_at(options_, state_.seen.count),
                    .parts = gradients.parts,
-                   .agreement = gradients.agreement};
+                   .agreement = gradients.agreement,
+                   .on_policy = batch.by_student};
     judge(done);
     checkpoints_.wait_until_read();  // what is written lies in the tensors that change now
     if (!done.skipped) update(gradients.of, done);
@@ -138,7 +160,7 @@ class Trainer {
       advance_taid(state_.taid, options_.loss_settings, taid->second,
                    static_cast<double>(state_.seen.count) / static_cast<double>(options_.tokens));
     done.tokens = state_.seen.count;
-    done.gaps = gaps_of(batch.tokens);
+    if (!batch.by_student) done.gaps = gaps_of(batch.tokens);
     const bool last = state_.seen.count >= options_.tokens;
     if (inputs_.held_out != nullptr && (last || state_.step % options_.held_out_every_steps == 0)) look(done);
     state_.history.push_back(done);
@@ -243,11 +265,16 @@ class Trainer {
     event.metrics.push_back({"memory_mb", resident_mb()});
     if (progress_(event) == Flow::GoOn) return;
     if (!due && !ends) save();
+    throw interrupted();
+  }
+
+  // When the last checkpoint is on the disk.
+  Error interrupted() {
     checkpoints_.wait();
-    throw Error(ErrorKind::Interrupted,
-                {.where = inputs_.stage,
-                 .what = "interrupted",
-                 .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"});
+    return {ErrorKind::Interrupted,
+            {.where = inputs_.stage,
+             .what = "interrupted",
+             .hint = inputs_.checkpoint_directory.empty() ? "" : "run again with --resume to go on"}};
   }
 
   Reparameterizations& reparameterized() {

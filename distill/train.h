@@ -49,6 +49,12 @@ struct DistillOptions {
   int64_t held_out_every_steps = 50;
   std::string keep = "last";
   int64_t patience = 0;
+  double on_policy = 0.0;
+  int64_t rollouts = 64;
+  int64_t rollout_tokens = 128;
+  int64_t rollout_prompt_tokens = 32;
+  double rollout_temperature = 1.0;
+  double replay = 0.0;
   std::vector<std::string> frozen{};
   int64_t lora_rank = 0;
   double lora_alpha = 16.0;
@@ -117,6 +123,17 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.keep, "keep", "what the training gives back: its last weights, or the best by the loss on what is held out");
   field(o.patience, "patience",
         "stop after so many looks at what is held out without a lower loss than before; 0 for never");
+  field(
+      o.on_policy, "on_policy",
+      "share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for none");
+  field(o.rollouts, "rollouts", "on_policy: texts that the student writes at once, as it is at that time");
+  field(o.rollout_tokens, "rollout_tokens", "on_policy: most tokens that it writes in a text");
+  field(o.rollout_prompt_tokens, "rollout_prompt_tokens",
+        "on_policy: first tokens of a document that it goes on from; of a chat it is all before the first answer");
+  field(o.rollout_temperature, "rollout_temperature",
+        "on_policy: randomness of what it writes; 1 is its own distribution");
+  field(o.replay, "replay",
+        "on_policy: share of the texts of such a step that were learned from before, out of the last four writings");
   field(o.frozen, "frozen", "roles of tensors that stay as they are, such as embedding, output");
   field(o.lora_rank, "lora_rank",
         "rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained");
@@ -139,7 +156,13 @@ struct TrainStep {
   std::optional<SignalGaps> gaps{};       // of this step; cached alone
   std::optional<double> held_out{};       // mean loss on what is held out, after this step; where it was looked at
   std::optional<double> agreement{};      // share of the tokens with a teacher whose likeliest token is the teacher's
+  bool on_policy = false;                 // of text that the student wrote
   bool skipped = false;                   // a spike, or not finite: it changed nothing
+};
+// Text that a student wrote to learn from.
+struct RolloutCount {
+  int64_t texts = 0, tokens = 0;
+  int64_t ended = 0;  // texts that ended by themselves; the others were cut
 };
 struct TrainResult {
   int64_t steps = 0;
@@ -149,7 +172,24 @@ struct TrainResult {
   std::optional<int64_t> best_step{};  // keep: best; the weights are those after this step
   std::vector<TrainStep> history{};    // every step, also those before a resume
   std::optional<SignalGaps> gaps{};    // of all steps; cached alone
+  RolloutCount rollouts{};
 };
+
+// What a student writes behind prompts, for it to learn from: a function of its weights and of this.
+struct RolloutRequest {
+  std::vector<std::vector<int32_t>> prompts{};  // none is empty
+  uint64_t first_id = 0;                        // draws behind prompt i are keyed by the seed and first_id + i
+  uint64_t seed = 0;
+  int64_t max_tokens = 0;
+  double temperature = 1.0;
+};
+struct Rollout {
+  std::vector<int32_t> tokens;  // at least one; a token that ends the text is the last
+  bool ended = false;           // by itself
+};
+// -> one a prompt, in their order
+using RolloutWriter = std::function<std::vector<Rollout>(const CausalLM& student, const RolloutRequest& request,
+                                                         const Progress& progress)>;
 
 struct TrainInputs {
   const CausalLM* teacher = nullptr;          // for online signals; may be nullptr
@@ -157,6 +197,7 @@ struct TrainInputs {
   std::string student_hash{};                 // of the student as it starts; "": the caller keeps other ones apart
   std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
   const TokenDataset* data = nullptr;
+  RolloutWriter write_rollouts{};                  // for on_policy
   const TokenDataset* held_out = nullptr;          // of the data; train() sets it
   Reparameterizations* reparameterized = nullptr;  // what is trained in place of tensors of the student; changed
   std::string checkpoint_directory{};              // "": none. Steps go to DIR/step-N

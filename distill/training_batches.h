@@ -13,7 +13,8 @@ namespace attar {
 struct TrainingBatch {
   const TokenDataset* data;  // holds the documents of `pieces`; lives until the next batch is asked for
   std::vector<Piece> pieces;
-  LossTokens tokens;  // of the loss; at least one
+  LossTokens tokens;        // of the loss; at least one
+  bool by_student = false;  // text that the student wrote: the teacher is asked, and the text itself teaches nothing
 };
 
 // Takes documents out of `data`, drawn by the seed, until they hold `tokens` of the loss. Error{Input}: nothing is

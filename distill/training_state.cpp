@@ -53,6 +53,7 @@ Json to_json(const TrainStep& step) {
   if (step.gaps) json["gaps"] = {step.gaps->unsignalled, step.gaps->dropped_mass};
   if (step.agreement) json["agreement"] = *step.agreement;
   if (step.skipped) json["skipped"] = true;
+  if (step.on_policy) json["on_policy"] = true;
   return json;
 }
 
@@ -67,7 +68,34 @@ TrainStep step_of(const Json& json) {
   if (json.contains("gaps")) step.gaps = SignalGaps{json.at("gaps").at(0), json.at("gaps").at(1)};
   if (json.contains("agreement")) step.agreement = json.at("agreement").get<double>();
   step.skipped = json.value("skipped", false);
+  step.on_policy = json.value("on_policy", false);
   return step;
+}
+
+Json to_json(const RolloutState& state) {
+  Json kept = Json::array();
+  for (const TokenDocument& text : state.kept) kept.push_back({{"tokens", text.tokens}, {"in_loss", text.in_loss}});
+  return {{"begun", state.begun},
+          {"unread", state.unread},
+          {"tokens", state.tokens},
+          {"ended", state.ended},
+          {"kept", kept}};
+}
+
+RolloutState rollouts_of(const Json& json) {
+  RolloutState state{
+      .begun = json.at("begun"), .unread = json.at("unread"), .tokens = json.at("tokens"), .ended = json.at("ended")};
+  for (const Json& text : json.at("kept")) state.kept.push_back({text.at("tokens"), text.at("in_loss"), {}, {}});
+  return state;
+}
+
+bool sound(const RolloutState& state, int64_t vocab_size) {
+  const auto is_token = [&](int32_t id) { return id >= 0 && id < vocab_size; };
+  return state.unread >= 0 && state.unread <= static_cast<int64_t>(state.kept.size()) &&
+         std::all_of(state.kept.begin(), state.kept.end(), [&](const TokenDocument& text) {
+           return text.tokens.size() == text.in_loss.size() &&
+                  std::all_of(text.tokens.begin(), text.tokens.end(), is_token);
+         });
 }
 
 Json to_json(const TrainingState& state, const std::string& fingerprint) {
@@ -82,6 +110,7 @@ Json to_json(const TrainingState& state, const std::string& fingerprint) {
           {"dropped_mass", state.seen.dropped_mass},
           {"taid", {state.taid.share, state.taid.momentum, state.taid.last_loss}},
           {"optimizer_steps", state.optimizer.steps},
+          {"rollouts", to_json(state.rollouts)},
           {"options", fingerprint},
           {"history", history}};
 }
@@ -91,6 +120,7 @@ void read_json(const Json& json, TrainingState& state) {
   state.seen = {json.at("tokens"), json.at("unsignalled"), json.at("weighed"), json.at("dropped_mass")};
   state.taid = {json.at("taid").at(0), json.at("taid").at(1), json.at("taid").at(2)};
   state.optimizer.steps = json.at("optimizer_steps");
+  state.rollouts = rollouts_of(json.at("rollouts"));
   for (const Json& step : json.at("history")) state.history.push_back(step_of(step));
 }
 
@@ -155,8 +185,12 @@ std::optional<BestLook> best_look(const std::vector<TrainStep>& history) {
 std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, DistillOptions options) {
   std::string text = std::to_string(inputs.seed) + inputs.data->tokenizer_hash + inputs.teacher_hash;
   if (!inputs.student_hash.empty()) text += ";student=" + inputs.student_hash;
+  std::map<std::string, std::string> usual;  // an option that a later version adds orphans no checkpoint
+  DistillOptions defaults;
+  visit_fields(defaults, [&](auto& value, const char* name, const char*) { usual[name] = Json(value).dump(); });
   visit_fields(options, [&](auto& value, const char* name, const char*) {
-    text += std::string(";") + name + "=" + Json(value).dump();
+    if (const std::string given = Json(value).dump(); given != usual[name])
+      text += std::string(";") + name + "=" + given;
   });
   for (const auto& [name, tensor] : student.parameters) text += ";" + name + Json(tensor.sizes().vec()).dump();
   if (inputs.reparameterized != nullptr)
@@ -242,7 +276,9 @@ void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& repara
   if (!alike(parameters_of(reparameterized), parameters) ||
       !fits(state, student.config, trained_tensors(student, reparameterized), options))
     throw damaged(folder, "extra.safetensors");
-  if (state.at.batch < 0 || state.at.epoch < 0 || state.seen.count < 0) throw damaged(folder, "state.json");
+  if (state.at.batch < 0 || state.at.epoch < 0 || state.seen.count < 0 ||
+      !sound(state.rollouts, student.config.vocab_size))
+    throw damaged(folder, "state.json");
   take(checkpoint, parameters, student, reparameterized);
 }
 

@@ -13,6 +13,7 @@
 #include "distill/labels.h"
 #include "distill/losses/taid.h"
 #include "distill/optimizer/adamw.h"
+#include "distill/rollouts.h"
 #include "distill/train.h"
 #include "distill/training_batches.h"
 #include "runtime/base/host/background_work.h"
@@ -23,6 +24,7 @@ struct TrainingState {
   int64_t step = 0;
   BatchPosition at;
   LossTokens seen;  // learned from so far
+  RolloutState rollouts;
   TaidState taid;
   AdamWState optimizer;  // `first` holds Muon's momenta too
   NamedTensors average;  // of what is trained; empty without one

@@ -105,6 +105,12 @@ def distill(
     held_out_every_steps: int = 50,
     keep: str = "last",
     patience: int = 0,
+    on_policy: float = 0.0,
+    rollouts: int = 64,
+    rollout_tokens: int = 128,
+    rollout_prompt_tokens: int = 32,
+    rollout_temperature: float = 1.0,
+    replay: float = 0.0,
     frozen: Texts = (),
     lora_rank: int = 0,
     lora_alpha: float = 16.0,
@@ -166,6 +172,12 @@ def distill(
     held_out_every_steps: steps between two looks at what is held out
     keep: what the training gives back: its last weights, or the best by the loss on what is held out
     patience: stop after so many looks at what is held out without a lower loss than before; 0 for never
+    on_policy: share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for none
+    rollouts: on_policy: texts that the student writes at once, as it is at that time
+    rollout_tokens: on_policy: most tokens that it writes in a text
+    rollout_prompt_tokens: on_policy: first tokens of a document that it goes on from; of a chat it is all before the first answer
+    rollout_temperature: on_policy: randomness of what it writes; 1 is its own distribution
+    replay: on_policy: share of the texts of such a step that were learned from before, out of the last four writings
     frozen: roles of tensors that stay as they are, such as embedding, output
     lora_rank: rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained
     lora_alpha: LoRA: adapters count by this over their rank

@@ -13,6 +13,7 @@
 #include "prune/vocabulary.h"
 #include "recipes/commands/common.h"
 #include "recipes/commands/output.h"
+#include "recipes/data/student_writes.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/hub/hub_model.h"
 #include "recipes/run/stage_records.h"
@@ -200,6 +201,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
                            .student_hash = student_file.content_hash(),
                            .student_to_teacher = kept,
                            .data = &data,
+                           .write_rollouts = student_writer(learned, thread_count(command)),
                            .checkpoint_directory = steps,
                            .resume = resume,
                            .seed = static_cast<uint64_t>(command.seed),

@@ -273,10 +273,12 @@ class Planner {
                  checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
     const bool muon = options.optimizer == "muon";
     const double average = options.ema > 0.0 ? 4.0 : 0.0, best = options.keep == "best" ? 4.0 : 0.0,
-                 second = muon ? 4.0 * embedding(config) : 4.0 * n;  // moments, bytes
+                 second = muon ? 4.0 * embedding(config) : 4.0 * n;              // moments, bytes
+    const double written = options.on_policy * (1.0 - options.replay) * tokens;  // by the student itself
     return {.tokens = tokens,
             .seconds = ((6.0 * n + 2.0 * online) * tokens + (muon ? steps * muon_flops(config) : 0.0)) /
-                       (kTrainShare * flops_),
+                           (kTrainShare * flops_) +
+                       2.0 * n * written / (kWriteShare.deployed * flops_),
             .memory_bytes =
                 (12.0 + average + products) * n + second + (4.0 + products) * online + 4.0 * at_once * kept + logits,
             .disk_bytes = (4.0 + best + (8.0 + average) * checkpoints) * n + second * checkpoints};

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "distill/signal_source.h"
+#include "recipes/data/student_writes.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/run/training_record.h"
 
@@ -37,6 +38,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
                            .student_hash = named_student_hash(state),
                            .student_to_teacher = state.kept_tokens,
                            .data = &data,
+                           .write_rollouts = student_writer(state.tokenizer, state.threads),
                            .checkpoint_directory = state.folder.checkpoints(stage),
                            .resume = true,
                            .seed = static_cast<uint64_t>(state.recipe.seed),

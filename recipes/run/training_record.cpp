@@ -24,6 +24,7 @@ std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std
     for (const auto& [part, value] : step.parts) line[part] = value;
     if (step.held_out) line["held_out"] = *step.held_out;
     if (step.agreement) line["agreement"] = *step.agreement;
+    if (step.on_policy) line["on_policy"] = true;
     if (step.skipped) line["skipped"] = true;
     if (step.gaps) line["unsignalled"] = step.gaps->unsignalled, line["dropped_mass"] = step.gaps->dropped_mass;
     folder.append_metric(line.dump());
@@ -49,6 +50,8 @@ std::string training_curve(const TrainResult& trained) {
 std::string training_results(const TrainResult& trained) {
   Json results = {{"steps", trained.steps}, {"tokens", trained.tokens}, {"final_loss", trained.history.back().loss}};
   if (trained.skipped_steps > 0) results["skipped_steps"] = trained.skipped_steps;
+  if (const RolloutCount& by_student = trained.rollouts; by_student.texts > 0)
+    results["rollouts"] = {{"texts", by_student.texts}, {"tokens", by_student.tokens}, {"ended", by_student.ended}};
   if (trained.stopped_early) results["stopped_early"] = true;
   if (trained.best_step) results["best_step"] = *trained.best_step;
   return results.dump();
@@ -60,6 +63,10 @@ std::vector<std::string> training_notes(const std::string& results) {
   if (of.contains("skipped_steps"))
     notes.push_back(of.at("skipped_steps").dump() + " of " + of.at("steps").dump() +
                     " steps changed nothing: their loss or gradient leapt, or was not finite");
+  if (of.contains("rollouts"))
+    notes.push_back("it learned from " + of.at("rollouts").at("texts").dump() + " texts of its own, " +
+                    of.at("rollouts").at("tokens").dump() + " tokens; " + of.at("rollouts").at("ended").dump() +
+                    " of them ended by themselves, the others were cut at rollout_tokens");
   if (of.contains("stopped_early"))
     notes.push_back("the training ended early, after " + of.at("tokens").dump() +
                     " tokens: the loss on what is held out fell no more");

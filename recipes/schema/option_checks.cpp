@@ -105,6 +105,12 @@ Rules rules_of(const DistillOptions&) {
           one_of("unsignalled", {"cross_entropy", "online"}),
           at_least("held_out_tokens", 0),
           at_least("held_out_every_steps", 1),
+          fraction("on_policy"),
+          at_least("rollouts", 1),
+          at_least("rollout_tokens", 1),
+          at_least("rollout_prompt_tokens", 1),
+          at_least("rollout_temperature", 0.0),
+          share("replay"),
           roles("frozen", false),
           at_least("lora_rank", 0),
           positive("lora_alpha"),
@@ -135,6 +141,12 @@ Problems problems_of(const DistillOptions& o) {
     for (const auto& [name, weight] : o.losses)
       need(o.signal != "sampled" || weight == 0.0 || name == "forward_kl" || name == "cross_entropy", "losses." + name,
            "forward_kl or cross_entropy beside signal: sampled, which is right in the mean for those alone");
+    const bool taught = std::any_of(o.losses.begin(), o.losses.end(), [](const auto& loss) {
+      return loss.second > 0.0 && find_loss(loss.first) != nullptr && find_loss(loss.first)->needs_teacher;
+    });
+    need(o.on_policy == 0.0 || taught, "on_policy", "a loss that asks a teacher, such as reverse_kl, beside it");
+    need(o.on_policy == 0.0 || o.sequence_tokens == 0 || o.rollout_tokens + 1 <= o.sequence_tokens, "rollout_tokens",
+         "fewer than sequence_tokens, which hold the prompt too");
     need(o.schedule != "wsd" || o.warmup + o.decay <= 1.0, "decay", "beside schedule: wsd, warmup + decay at most 1");
     need(o.keep != "best" || o.held_out_tokens > 0, "keep", "last, or held_out_tokens to find the best by");
     need(o.patience == 0 || o.held_out_tokens > 0, "patience", "0, or held_out_tokens to look at");

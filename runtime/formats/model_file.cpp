@@ -17,6 +17,7 @@
 #include "runtime/formats/hf_directory.h"
 #include "runtime/formats/row_order.h"
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/files/padding_token.h"
 
 namespace attar {
 namespace {
@@ -276,9 +277,9 @@ ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(GgufFile::open(path));
   parts.source = model;
   // Rows of the embedding beyond the tokenizer are padding that converters name [PADn].
-  for (auto n = static_cast<int64_t>(parts.tokenizer.tokens.size());
-       fs::is_directory(path) && n > 0 && n < parts.config.vocab_size; ++n)
-    parts.tokenizer.tokens.push_back({"[PAD" + std::to_string(n) + "]", 0.0f, TokenKind::Unused});
+  for (size_t n = parts.tokenizer.tokens.size();
+       fs::is_directory(path) && n > 0 && n < static_cast<size_t>(parts.config.vocab_size); ++n)
+    parts.tokenizer.tokens.push_back(padding_token(n));
   return ModelFile(with_tokenizer_notes(std::move(parts)));
 }
 

@@ -5,6 +5,7 @@
 #include "runtime/base/error.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
+#include "runtime/formats/tokenizer/files/padding_token.h"
 #include "runtime/formats/tokenizer/models/spm.h"
 #include "tests/formats/tiny_tokenizers.h"
 #include "tests/test_folder.h"
@@ -108,6 +109,23 @@ TEST_F(TokenizerFiles, AddedTokensBehindTheEmbeddingAreLeftOut) {
   }
   write_file_atomically(folder_ + "/config.json", R"({"vocab_size": 100})");
   EXPECT_EQ(read_hf_tokenizer(folder_).tokens.size(), 258u);  // a real token is not: the model does not fit
+}
+
+// What stands for an id without a token is none when it is read again: a student written as a directory reads as its
+// teacher does.
+TEST_F(TokenizerFiles, PaddingIsNotWrittenAsAToken) {
+  TokenizerData data = byte_level({{"t", "h"}});
+  const size_t hole = data.tokens.size();
+  data.tokens.push_back(padding_token(hole));
+  data.tokens.push_back({"word", 0.0f, TokenKind::Normal});
+  data.tokens.push_back(padding_token(data.tokens.size()));
+  write_hf_tokenizer(folder_, data);
+  const TokenizerData again = read_hf_tokenizer(folder_);
+  ASSERT_EQ(again.tokens.size(), data.tokens.size() - 1) << "behind the last token the embedding's rows say how many";
+  for (size_t id = 0; id < again.tokens.size(); ++id) {
+    EXPECT_EQ(again.tokens[id].text, data.tokens[id].text);
+    EXPECT_EQ(again.tokens[id].kind, data.tokens[id].kind) << data.tokens[id].text;
+  }
 }
 
 TEST_F(TokenizerFiles, UnknownTokenizerJsonIsRefusedByName) {

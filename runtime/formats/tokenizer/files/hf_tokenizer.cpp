@@ -7,6 +7,7 @@
 #include "runtime/formats/tokenizer/end_tokens.h"
 #include "runtime/formats/tokenizer/files/hf_json.h"
 #include "runtime/formats/tokenizer/files/hf_steps.h"
+#include "runtime/formats/tokenizer/files/padding_token.h"
 #include "runtime/formats/tokenizer/files/spm_scores.h"
 #include "runtime/formats/tokenizer/models/bpe.h"
 #include "runtime/formats/tokenizer/models/spm.h"
@@ -71,7 +72,7 @@ void read_vocabulary(const Json& json, const std::string& where, size_t n_rows, 
   // Gemma 3 without vision lists <image_soft_token> behind the last row of its embedding.
   while (data.tokens.size() > n_rows && data.tokens.back().kind != TokenKind::Normal) data.tokens.pop_back();
   for (size_t id = 0; id < data.tokens.size(); ++id)  // ids that no token has
-    if (data.tokens[id].text.empty()) data.tokens[id] = {"[PAD" + std::to_string(id) + "]", 0.0f, TokenKind::Unused};
+    if (data.tokens[id].text.empty()) data.tokens[id] = padding_token(id);
 }
 
 std::pair<std::string, std::string> merge_of(const Json& merge, const std::string& where) {

@@ -10,6 +10,7 @@
 #include "runtime/formats/tokenizer/end_tokens.h"
 #include "runtime/formats/tokenizer/files/hf_json.h"
 #include "runtime/formats/tokenizer/files/hf_pre_tokenizers.h"
+#include "runtime/formats/tokenizer/files/padding_token.h"
 #include "runtime/formats/tokenizer/models/spm.h"
 #include "runtime/formats/tokenizer/models/text_index.h"
 #include "runtime/formats/tokenizer/split.h"
@@ -184,7 +185,7 @@ std::string tokenizer_json(const TokenizerData& data) {
   std::string out = opened(head) + ",\n\"model\":" + opened(model) + ",\"vocab\":{";
   bool first = true;
   for (size_t id = 0; id < data.tokens.size(); ++id) {
-    if (data.tokens[id].rule.unmerged) continue;
+    if (data.tokens[id].rule.unmerged || is_padding(data.tokens[id], id)) continue;  // no token is read as one
     out += (first ? "\n" : ",\n") + quoted(data.tokens[id].text) + ":" + std::to_string(id);
     first = false;
   }

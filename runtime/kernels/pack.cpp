@@ -129,14 +129,17 @@ int64_t packed_bytes(TensorType type, int64_t rows, int64_t columns, Numerics nu
 }
 
 Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
-            std::span<const int64_t> source_rows, ThreadPool& threads) {
+            std::span<const int64_t> source_rows, ThreadPool& threads, uint8_t* place) {
   bool decoded = false;
   Matrix matrix;
   PackedMatrix& m = matrix.tiles;
   m = lay_out(tile_format_for(tensor.type, numerics, &decoded), tensor.shape[0], tensor.shape[1]);
   set_tables(m, format_of(tensor.type));
-  matrix.memory = AlignedBuffer(static_cast<size_t>(m.tile_bytes * m.n_tiles));
-  m.data = matrix.memory.as<uint8_t>();
+  if (place == nullptr) {
+    matrix.memory = AlignedBuffer(static_cast<size_t>(m.tile_bytes * m.n_tiles));
+    place = matrix.memory.as<uint8_t>();
+  }
+  m.data = place;
 
   const int64_t row_bytes = format_of(tensor.type).row_bytes(m.columns);
   const int64_t tiles_at_once = std::max<int64_t>(1, kReadBytes / (kTileRows * row_bytes));
@@ -156,7 +159,7 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
       for (int64_t row = first_row; row < last_row; ++row) {
         const int64_t source = source_rows.empty() ? row : source_rows[static_cast<size_t>(row)];
         packer.write(bytes.data() + (source - sources.begin) * row_bytes, source, static_cast<int>(row % kTileRows),
-                     matrix.memory.as<uint8_t>() + row / kTileRows * m.tile_bytes);
+                     place + row / kTileRows * m.tile_bytes);
       }
     }
   });

@@ -14,10 +14,10 @@
 
 namespace attar::runtime {
 
-// A packed matrix and its memory.
+// A packed matrix, and its memory where that is its own.
 struct Matrix {
   PackedMatrix tiles;
-  AlignedBuffer memory;
+  AlignedBuffer memory{};
 
   bool quantized() const { return kTileTraits[static_cast<int>(tiles.format)].codes.kind != CodeKind::Plain; }
   int64_t rows() const { return tiles.rows; }
@@ -29,9 +29,10 @@ struct Matrix {
 TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded);
 
 // Row r of the result is row source_rows[r] of the tensor; empty: in order. Error{Input} naming `name` when a value or
-// a scale is not finite.
+// a scale is not finite. `place`: packed_bytes() of zeros, aligned to 64, which outlive the matrix; nullptr: it has
+// memory of its own.
 Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
-            std::span<const int64_t> source_rows, ThreadPool& threads);
+            std::span<const int64_t> source_rows, ThreadPool& threads, uint8_t* place = nullptr);
 
 // What pack() needs for a matrix of this type, in bytes.
 int64_t packed_bytes(TensorType type, int64_t rows, int64_t columns, Numerics numerics);

@@ -71,7 +71,7 @@ const uint8_t* grid_of(const LatticeCodes& codes, int bias) {
 }
 
 TileWriter::TileWriter(const PackedMatrix& m, const QuantFormat& stored)
-    : m_(m), traits_(traits_of(m)), layout_(layout_of(m)), stored_(stored) {
+    : m_(m), traits_(traits_of(m)), layout_(layout_of(m)), stored_(stored), plain_(blocks::plain_codes(stored.type)) {
   for (int i = 15; traits_.codes.kind == CodeKind::Indices && i >= 0; --i)
     index_of_[static_cast<uint8_t>(stored.codes->table[i])] = static_cast<uint8_t>(i);
 }
@@ -81,11 +81,27 @@ bool TileWriter::write(const std::byte* bytes, int row, uint8_t* tile) const {
   uint8_t* part = tile + m_.scales_offset;
   for (int64_t b = 0; b < m_.n_blocks; b += together, bytes += stored_.block_bytes, part += layout_.scale_bytes) {
     uint8_t* block = tile + b * layout_.code_bytes;
-    const bool finite =
-        stored_.lattice != nullptr ? write_points(bytes, row, block, part) : write_codes(bytes, row, block, part);
+    const bool finite = plain_.at >= 0               ? write_plain(bytes, row, block, part)
+                        : stored_.lattice != nullptr ? write_points(bytes, row, block, part)
+                                                     : write_codes(bytes, row, block, part);
     if (!finite) return false;
   }
   return true;
+}
+
+// Planes of eight and of four bits have codes in the same order: four bytes are a word of them.
+bool TileWriter::write_plain(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const {
+  const uint32_t flips = plain_.flips * 0x01010101u;
+  for (int r = 0; r < plain_.bytes / 4; ++r) {
+    uint32_t word;
+    std::memcpy(&word, bytes + plain_.at + 4 * r, sizeof word);
+    word ^= flips;
+    std::memcpy(block + 64 * r + 4 * row, &word, sizeof word);
+  }
+  BlockScales scales;
+  stored_.codes->read_scales(bytes, &scales);
+  write_scales(scales, row, part);
+  return std::isfinite(f16_to_f32(scales.d)) && std::isfinite(f16_to_f32(scales.dmin));
 }
 
 bool TileWriter::write_codes(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const {
@@ -134,8 +150,9 @@ void TileWriter::write_scales(const BlockScales& scales, int row, uint8_t* part)
   put_half(part, row, scales.d);
   if (s.has_min)
     put_half(part + layout_.part_bytes, row, static_cast<uint16_t>(scales.dmin ^ (multiples ? 0x8000 : 0)));
+  if (s.bits == 0) return;
   const Planes planes = multiple_planes(traits_);
-  for (int i = 0; s.bits != 0 && i < s.wholes; ++i) {
+  for (int i = 0; i < s.wholes; ++i) {
     uint8_t* units = part + 2 * kTileRows;
     const int at = i % 2 * static_cast<int>(kTileRows) + row;
     planes.write(units, i / 2, at, static_cast<uint8_t>((scales.scales[i] - s.offset) / s.factor));

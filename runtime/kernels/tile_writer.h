@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "runtime/formats/blocks/blocks.h"
 #include "runtime/formats/blocks/quant_format.h"
 #include "runtime/kernels/kernels.h"
 
@@ -20,6 +21,7 @@ class TileWriter {
   bool write(const std::byte* bytes, int row, uint8_t* tile) const;
 
  private:
+  bool write_plain(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
   bool write_codes(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
   bool write_points(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
   void write_block(const int8_t* codes, int row, uint8_t* block) const;
@@ -29,6 +31,7 @@ class TileWriter {
   const TileTraits& traits_;
   const TileLayout& layout_;
   const QuantFormat& stored_;
+  const blocks::PlainCodes plain_;
   uint8_t index_of_[256] = {};  // of a number in the table
 };
 

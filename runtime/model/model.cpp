@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
@@ -36,6 +37,7 @@ class Loader {
       layer.window = config.layers[i].kind == LayerKind::SlidingAttention ? config.sliding_window : 0;
     }
     weights_.notes = file_.notes();
+    reserve();
     for (const TensorSpec& spec : tensor_specs(config)) load(spec);
     if (!fallbacks_.empty())
       for (const std::string& type : fallbacks_)
@@ -46,11 +48,7 @@ class Loader {
   void load(const TensorSpec& spec) {
     const ModelConfig& config = file_.config();
     if (spec.role == Role::Embedding) {
-      if (config.tied_embeddings)
-        weights_.head = matrix(spec, {});
-      else
-        weights_.embedding =
-            packed(spec, Numerics::Deployed, {});  // looked up, never multiplied with: exact in any tile
+      (config.tied_embeddings ? weights_.head : weights_.embedding) = matrix(spec, {});
       return;
     }
     if (spec.role == Role::OutputNorm) {
@@ -120,20 +118,34 @@ class Loader {
     }
   }
 
+  // One that is looked up and never multiplied with is exact in any tile.
+  Numerics numerics_of(const TensorSpec& spec) const {
+    const bool looked_up = spec.role == Role::Embedding && !file_.config().tied_embeddings;
+    return looked_up ? Numerics::Deployed : weights_.numerics;
+  }
+
+  uint64_t bytes_of(const TensorSpec& spec) const {
+    const StoredTensor& tensor = file_.tensor(spec.name);
+    return static_cast<uint64_t>(packed_bytes(tensor.type, tensor.shape[0], tensor.shape[1], numerics_of(spec)));
+  }
+
+  void reserve() {
+    uint64_t bytes = 0;
+    for (const TensorSpec& spec : tensor_specs(file_.config()))
+      if (spec.shape.size() == 2) bytes += bytes_of(spec);
+    weights_.memory = AlignedBuffer(bytes);
+  }
+
   Matrix matrix(const TensorSpec& spec, const std::vector<int64_t>& rows) {
     const StoredTensor& tensor = file_.tensor(spec.name);
     bool decoded = false;
-    tile_format_for(tensor.type, weights_.numerics, &decoded);
+    tile_format_for(tensor.type, numerics_of(spec), &decoded);
     const std::string type = format_of(tensor.type).name;
     if (decoded && std::find(fallbacks_.begin(), fallbacks_.end(), type) == fallbacks_.end())
       fallbacks_.push_back(type);
-    return packed(spec, weights_.numerics, rows);
-  }
-
-  Matrix packed(const TensorSpec& spec, Numerics numerics, const std::vector<int64_t>& rows) {
-    Matrix matrix = pack(file_.tensor(spec.name), spec.name, numerics, rows, threads_);
-    weights_.packed_bytes += matrix.memory.size_bytes();
-    return matrix;
+    uint8_t* place = weights_.memory.as<uint8_t>() + weights_.packed_bytes;
+    weights_.packed_bytes += bytes_of(spec);
+    return pack(tensor, spec.name, numerics_of(spec), rows, threads_, place);
   }
 
   // A norm or bias: one row of values; norms become the factor that is multiplied with.
@@ -181,7 +193,11 @@ Model Model::load(const ModelFile& file, const LoadOptions& options, ThreadPool&
   const FloatEnvironment floats;
   Model model;
   model.weights_ = std::make_unique<Weights>(file, options);
+  // The tables of the tokenizer are made while matrices are packed: neither waits for the other.
+  auto tokenizer = std::async(std::launch::async | std::launch::deferred,
+                              [&] { return std::make_unique<const Tokenizer>(file.tokenizer(), file.source()); });
   Loader(file, *model.weights_, threads).load();
+  model.weights_->tokenizer = tokenizer.get();
   return model;
 }
 
@@ -189,7 +205,7 @@ const ModelConfig& Model::config() const {
   return weights_->config;
 }
 const Tokenizer& Model::tokenizer() const {
-  return weights_->tokenizer;
+  return *weights_->tokenizer;
 }
 Numerics Model::numerics() const {
   return weights_->numerics;

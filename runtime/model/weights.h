@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,6 @@ struct Model::Weights {
       : config(file.config()),
         source(file.source()),
         file_bytes(file.size_bytes()),
-        tokenizer(file.tokenizer(), file.source()),
         numerics(options.numerics),
         kv(options.kv.value_or(file.config().kv)),
         kernels(&kernels_for(options.isa)) {}
@@ -43,10 +43,11 @@ struct Model::Weights {
   ModelConfig config;
   std::string source;
   uint64_t file_bytes;
-  Tokenizer tokenizer;
+  std::unique_ptr<const Tokenizer> tokenizer;
   Numerics numerics;
   KvFormat kv;
   const Kernels* kernels;
+  AlignedBuffer memory;  // of all matrices, in the order of tensor_specs
   std::vector<LayerWeights> layers;
   Matrix embedding;  // (V, C); empty when the head is it
   float embedding_scale = 1.0f;

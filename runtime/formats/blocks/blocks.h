@@ -42,6 +42,15 @@ inline void read_table(const std::byte* qs, const int8_t* table, CodeBlock* out)
   }
 }
 
+// Where a block of 32 keeps its codes, if they lie in bytes of their own: column j as a byte, or columns j and j + 16
+// as the low and the high half of one.
+struct PlainCodes {
+  int at = -1;        // byte of the block; -1: they lie otherwise
+  int bytes = 0;      // 32, or 16 of halves
+  uint8_t flips = 0;  // bits of each byte that make it a number without a sign
+};
+PlainCodes plain_codes(TensorType type);
+
 // Which four bits stand for a value of a table: the first of them.
 struct TableIndex {
   int8_t of[256] = {};

@@ -150,6 +150,20 @@ BlockScales fit_table(const float* values, int8_t* codes) {
 
 }  // namespace
 
+PlainCodes plain_codes(TensorType type) {
+  switch (type) {
+    case TensorType::Q4_0:
+    case TensorType::IQ4_NL:
+      return {.at = 2, .bytes = 16};
+    case TensorType::Q4_1:
+      return {.at = 4, .bytes = 16};
+    case TensorType::Q8_0:
+      return {.at = 2, .bytes = 32, .flips = 0x80};
+    default:
+      return {};
+  }
+}
+
 void decode_numbers(const BlockCodes& codes, const std::byte* blocks, int64_t n_parts, float* values) {
   CodeBlock block;
   for (int64_t i = 0; i < n_parts; ++i, values += 32) {

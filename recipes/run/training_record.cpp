@@ -1,7 +1,10 @@
 #include "recipes/run/training_record.h"
 
 #include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
+
+#include "recipes/run/folder/event_file.h"
 
 namespace attar {
 namespace {
@@ -14,7 +17,8 @@ constexpr size_t kCurvePoints = 200;
 
 std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std::string& stage) {
   folder.start_metrics(stage);
-  return [&folder, stage](const TrainStep& step) {
+  const auto events = std::make_shared<EventFile>(folder.file("tensorboard/" + stage + "/events.out.tfevents.attar"));
+  return [&folder, stage, events](const TrainStep& step) {
     Json line = {{"stage", stage},
                  {"step", step.step},
                  {"tokens", step.tokens},
@@ -28,6 +32,10 @@ std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std
     if (step.skipped) line["skipped"] = true;
     if (step.gaps) line["unsignalled"] = step.gaps->unsignalled, line["dropped_mass"] = step.gaps->dropped_mass;
     folder.append_metric(line.dump());
+    std::vector<Scalar> scalars;
+    for (const auto& [name, value] : line.items())
+      if (value.is_number() && name != "step") scalars.push_back({name, value.get<double>()});
+    events->add(step.step, scalars);
   };
 }
 

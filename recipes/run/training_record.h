@@ -10,7 +10,7 @@
 
 namespace attar {
 
-// TrainInputs::on_step that writes the steps of `stage`; lines that an interrupted run left are dropped at once, since
+// TrainInputs::on_step that writes the steps of `stage`, for TensorBoard too (tensorboard/STAGE); lines that an interrupted run left are dropped at once, since
 // the trainer tells the steps of its checkpoint again.
 std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std::string& stage);
 

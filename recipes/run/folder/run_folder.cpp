@@ -67,10 +67,12 @@ bool holds_work(const std::string& path) {
                                            "log.txt",
                                            "metrics.jsonl",
                                            "checkpoints/0-teacher/stage.json"};
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file() &&
-        std::find(std::begin(kStart), std::end(kStart), fs::relative(entry.path(), path).string()) == std::end(kStart))
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
+    const std::string name = fs::relative(entry.path(), path).string();
+    if (entry.is_regular_file() && !name.starts_with("tensorboard/") &&
+        std::find(std::begin(kStart), std::end(kStart), name) == std::end(kStart))
       return true;
+  }
   return false;
 }
 
@@ -123,7 +125,7 @@ void RunFolder::write_recipe(const std::string& resolved_recipe, const std::stri
 
 void RunFolder::bind(const std::string& resolved_recipe, const std::string& paths_from,
                      const std::map<std::string, std::string>& inputs) {
-  for (const char* name : {"checkpoints", "env.json", "metrics.jsonl"}) fs::remove_all(file(name));
+  for (const char* name : {"checkpoints", "env.json", "metrics.jsonl", "tensorboard"}) fs::remove_all(file(name));
   write_recipe(resolved_recipe, paths_from);
   write_file_atomically(file("inputs.json"), Json(inputs).dump(1) + "\n");
 }

@@ -16,6 +16,7 @@ namespace attar::runtime {
 
 inline constexpr int64_t kTileRows = 16;
 inline constexpr int64_t kBlock = 32;         // columns that share an activation scale
+inline constexpr int64_t kSkinnyRows = 8;     // that are taken together without unpacking tiles
 inline constexpr int64_t kChunkTokens = 256;  // keys and values come in chunks of this many positions
 // A block is quantized when its largest magnitude lies between these; 127 / less would overflow. Less counts as 0; NaN
 // and infinity become a scale that is not finite, so that they are never lost.
@@ -262,6 +263,9 @@ struct Kernels {
   // One activation row against tiles [first, last) of a quantized matrix; out points at row 0 of the matrix.
   void (*gemv)(const PackedMatrix& m, int64_t first, int64_t last, const int8_t* codes, const BlockInfo* blocks,
                const Output& out);
+  // The same of 1 to kSkinnyRows rows: each tile is read once for all of them.
+  void (*skinny)(const PackedMatrix& m, int64_t first, int64_t last, const QuantizedRows& x, int64_t n_rows,
+                 const Output& out);
   // Unpacks one tile for gemm: panel holds n_blocks * 512 code bytes, then n_blocks (x 2 if half) * 16 f32 scales, and
   // as many minima. Its code bytes are this instruction set's own business.
   void (*unpack)(const PackedMatrix& m, int64_t tile, uint8_t* panel);

@@ -18,6 +18,7 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kPlainRows = 6, kPlainTiles = 1;  // 12 sums, 2 weights, 1 activation of 16 registers
 constexpr int kPanelRows = 4, kPanelTiles = 1;
+constexpr bool kKeepsBlocks = false;  // too few registers: each row makes a block anew, from the cache
 
 struct Vec {
   __m256 a, b;  // lanes 0-7 and 8-15

@@ -18,6 +18,7 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kPlainRows = 12, kPlainTiles = 2;  // 24 sums, 2 weights, 1 activation of 32 registers
 constexpr int kPanelRows = 6, kPanelTiles = 2;   // 12 f32 and 12 integer sums
+constexpr bool kKeepsBlocks = true;
 
 using Vec = __m512;
 using Ints = __m512i;

@@ -103,6 +103,13 @@ void gemv(const PackedMatrix& m, int64_t first, int64_t last, const int8_t* x, c
 }
 
 // Panel of the reference: signed codes [block][row][column], scales, minima.
+void skinny(const PackedMatrix& m, int64_t first, int64_t last, const QuantizedRows& x, int64_t n_rows,
+            const Output& out) {
+  for (int64_t row = 0; row < n_rows; ++row)
+    gemv(m, first, last, x.codes + row * x.code_stride, x.blocks + row * x.n_blocks,
+         {out.values + row * out.stride, out.stride, out.add});
+}
+
 void unpack(const PackedMatrix& m, int64_t tile, uint8_t* panel) {
   const ScaleTraits& t = traits_of(m).scales;
   const int n = t.half ? 2 : 1;
@@ -242,6 +249,7 @@ const Kernels& scalar_kernels() {
   static const Kernels table = {.isa = Isa::Scalar,
                                 .quantize = quantize,
                                 .gemv = gemv,
+                                .skinny = skinny,
                                 .unpack = unpack,
                                 .gemm_panel_tiles = 1,
                                 .gemm = gemm,

@@ -1,4 +1,4 @@
-// A packed matrix times rows: chooses between the one-row kernel, the panel kernel and plain tiles.
+// A packed matrix times rows: chooses between the kernels of one row, of a few and of many, and plain tiles.
 #pragma once
 
 #include <cstdint>

@@ -93,6 +93,12 @@ std::vector<float> run_gemv(const Kernels& k, const TestMatrix& w, const TestRow
   return out;
 }
 
+std::vector<float> run_skinny(const Kernels& k, const TestMatrix& w, const TestRows& x, int64_t rows, bool add) {
+  std::vector<float> out = random_floats(static_cast<size_t>(rows * w.m.rows), 5);
+  k.skinny(w.m, 0, w.m.n_tiles, x.view, rows, {out.data(), w.m.rows, add});
+  return out;
+}
+
 std::vector<float> run_gemm(const Kernels& k, const TestMatrix& w, const TestRows& x, int64_t rows, bool add) {
   std::vector<float> out = random_floats(static_cast<size_t>(rows * w.m.rows), 5);
   const int64_t panel_bytes = w.m.n_blocks * (512 + 4 * 64);
@@ -242,6 +248,21 @@ TEST(Kernels, OneRowAndManyRowsGiveTheSameBits) {
         EXPECT_EQ(run_gemv(*k, w, x, 23, add), run_gemm(*k, w, x, 23, add))
             << static_cast<int>(format) << " " << isa_name(k->isa);
   }
+}
+
+TEST(Kernels, OneRowAndAFewGiveTheSameBits) {
+  for (const TileFormat format : code_tiles())
+    for (const int64_t blocks : {1, 7, 8, 19}) {
+      const TestMatrix w = random_matrix(format, 3, blocks, 12);
+      for (int64_t rows = 1; rows <= kSkinnyRows; ++rows) {
+        const TestRows x = quantize_rows(scalar_kernels(), random_floats(static_cast<size_t>(rows * w.m.columns), 4),
+                                         rows, w.m.columns);
+        for (const Kernels* k : all_kernels())
+          for (const bool add : {false, true})
+            ASSERT_EQ(run_skinny(*k, w, x, rows, add), run_gemv(*k, w, x, rows, add))
+                << static_cast<int>(format) << " " << isa_name(k->isa) << ", " << rows << " rows";
+      }
+    }
 }
 
 TEST(Kernels, FastInstructionSetsGiveTheSameBits) {

@@ -113,7 +113,7 @@ TEST(Forward, ChunksAndThreadsNeverChangeABit) {
         const Logits expected = run(model, tokens, 37, one);
         for (const int n_threads : {1, 2, 3}) {
           ThreadPool pool(n_threads);
-          for (const size_t chunk : {1, 2, 3, 5, 16, 37})
+          for (const size_t chunk : {1, 2, 3, 5, 8, 9, 16, 17, 37})
             EXPECT_EQ(run(model, tokens, chunk, pool), expected)
                 << describe(options, isa) << ", chunks of " << chunk << ", " << n_threads << " threads";
         }

@@ -86,11 +86,11 @@ void print_table(const ModelFile& file, const Measured& measured) {
   std::printf("%s, %.1f MB, %.1f M parameters, %s\n", visible(file.provenance().name).c_str(),
               static_cast<double>(file.size_bytes()) * 1e-6,
               static_cast<double>(file.config().parameter_count()) * 1e-6, isa_name(cpu_features().best_isa()));
-  std::printf("%-10s %8s %8s %14s %10s\n", "test", "depth", "threads", "tokens/s", "+-");
+  std::printf("%-10s %8s %8s %8s %14s %10s\n", "test", "batch", "depth", "threads", "tokens/s", "+-");
   for (const runtime::BenchRow& row : measured.rows)
-    std::printf("%s%-8lld %8lld %8d %14.2f %10.2f\n", row.n_prompt > 0 ? "pp" : "tg",
-                static_cast<long long>(row.n_prompt + row.n_gen), static_cast<long long>(row.n_depth), row.n_threads,
-                row.avg_ts, row.stddev_ts);
+    std::printf("%s%-8lld %8lld %8lld %8d %14.2f %10.2f\n", row.n_prompt > 0 ? "pp" : "tg",
+                static_cast<long long>(row.n_prompt + row.n_gen), static_cast<long long>(row.n_parallel),
+                static_cast<long long>(row.n_depth), row.n_threads, row.avg_ts, row.stddev_ts);
   std::printf("first token after %.3f s, peak memory %.1f MB\n", measured.first_token_s,
               static_cast<double>(runtime::peak_rss_bytes()) * 1e-6);
 }
@@ -127,6 +127,7 @@ Json row_json(const ModelFile& file, const runtime::BenchRow& row) {
   json["n_prompt"] = row.n_prompt;
   json["n_gen"] = row.n_gen;
   json["n_depth"] = row.n_depth;
+  json["n_parallel"] = row.n_parallel;
   json["test_time"] = now_utc();
   json["avg_ns"] = std::llround(row.avg_ns);
   json["stddev_ns"] = std::llround(row.stddev_ns);
@@ -177,6 +178,8 @@ Action add_bench(CLI::App& command, const GlobalOptions& global) {
   add_wholes(command, "-p,--n-prompt", bench.prompt_tokens, "prompt lengths to measure; 0 for none", {.least = 0});
   add_wholes(command, "-n,--n-gen", bench.generated_tokens, "generation lengths to measure; 0 for none", {.least = 0});
   add_wholes(command, "-d,--n-depth", bench.depth_tokens, "tokens of context before each measurement", {.least = 0});
+  add_wholes(command, "--batch", bench.parallel_sequences, "sequences that generate together: tokens/s of all of them",
+             {.least = 1, .most = 4096});
   add_wholes(command, "-t", options->threads, "thread counts to measure; without it --threads", kThreads);
   add_whole(command, "-r,--repetitions", bench.repetitions, "runs of each measurement", {.least = 1});
   FlagAdder flags(command);

@@ -30,13 +30,17 @@ void run_prompt(const Model& model, KvCache& cache, int64_t n, Workspace& work, 
   if (!rows.empty()) forward(model, rows, work, progress);
 }
 
-void run_generation(const Model& model, KvCache& cache, int64_t n, Workspace& work, const Progress& progress) {
-  int32_t token = 1 % static_cast<int32_t>(model.config().vocab_size);
+void run_generation(const Model& model, std::vector<KvCache>& caches, int64_t n, Workspace& work,
+                    const Progress& progress) {
+  std::vector<Row> rows;
+  for (KvCache& cache : caches)
+    rows.push_back(
+        {&cache, static_cast<int32_t>(static_cast<int64_t>(rows.size() + 1) % model.config().vocab_size), true});
   for (int64_t i = 0; i < n; ++i) {
-    const Row row{&cache, token, true};
-    forward(model, std::span(&row, 1), work);
+    forward(model, rows, work);
     report(progress, {.stage = "bench", .unit = "tokens"});
-    token = static_cast<int32_t>(argmax(work.logits(0)));
+    for (size_t row = 0; row < rows.size(); ++row)
+      rows[row].token = static_cast<int32_t>(argmax(work.logits(static_cast<int64_t>(row))));
   }
 }
 
@@ -56,6 +60,8 @@ void check(const BenchOptions& options, int64_t context) {
   };
   if (std::min({least(options.prompt_tokens), least(options.generated_tokens), least(options.depth_tokens)}) < 0)
     throw usage_error("-p, -n, -d", "count tokens", "at least 0", "a negative number");
+  if (least(options.parallel_sequences) < 1 && !options.parallel_sequences.empty())
+    throw usage_error("--batch", "counts sequences", "at least 1", std::to_string(least(options.parallel_sequences)));
   const auto most = [](const std::vector<int64_t>& values) {
     return values.empty() ? int64_t{0} : *std::max_element(values.begin(), values.end());
   };
@@ -79,7 +85,8 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
     for (const int64_t n : options.prompt_tokens)
       if (n > 0) rows.push_back({.n_prompt = n, .n_depth = depth, .n_threads = n_threads});
     for (const int64_t n : options.generated_tokens)
-      if (n > 0) rows.push_back({.n_gen = n, .n_depth = depth, .n_threads = n_threads});
+      for (const int64_t sequences : options.parallel_sequences)
+        if (n > 0) rows.push_back({.n_gen = n, .n_depth = depth, .n_parallel = sequences, .n_threads = n_threads});
   }
   Event runs{.stage = "bench", .unit = "runs", .total = static_cast<int64_t>(rows.size()) * options.repetitions};
   const Progress between = inside(progress, runs);
@@ -88,17 +95,17 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
     run_prompt(model, filled, row.n_depth, work, between);
     double spent_s = 0.0;
     for (int64_t repetition = -1; repetition < options.repetitions || spent_s < options.min_seconds; ++repetition) {
-      KvCache cache(filled);
+      std::vector<KvCache> caches(static_cast<size_t>(row.n_parallel), filled);
       const double seconds = seconds_of([&] {
         if (row.n_prompt > 0)
-          run_prompt(model, cache, row.n_prompt, work, between);
+          run_prompt(model, caches[0], row.n_prompt, work, between);
         else
-          run_generation(model, cache, row.n_gen, work, between);
+          run_generation(model, caches, row.n_gen, work, between);
       });
       if (repetition < 0) continue;  // one warm-up
       spent_s += seconds;
       row.samples_ns.push_back(1e9 * seconds);
-      row.samples_ts.push_back(static_cast<double>(row.n_prompt + row.n_gen) / seconds);
+      row.samples_ts.push_back(static_cast<double>(row.tokens()) / seconds);
       if (repetition < options.repetitions) ++runs.done;
       report(progress, runs);
     }

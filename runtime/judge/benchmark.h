@@ -1,5 +1,5 @@
-// Speed of one model, as llama-bench measures it: prompt processing of n_prompt tokens, generation of n_gen tokens,
-// each after n_depth tokens of context, means over repetitions, one warm-up.
+// Speed of one model, as llama-bench measures it: prompt processing of n_prompt tokens, generation of n_gen tokens by
+// each of n_parallel sequences, each after n_depth tokens of context, means over repetitions, one warm-up.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,19 @@ struct BenchOptions {
   std::vector<int64_t> prompt_tokens{512};
   std::vector<int64_t> generated_tokens{128};
   std::vector<int64_t> depth_tokens{0};
+  std::vector<int64_t> parallel_sequences{1};  // that generate together, a token each a pass
   int64_t repetitions = 5;
   double min_seconds = 0;  // repeated further until the repetitions took as long; a short run says little
 };
 
 struct BenchRow {
-  int64_t n_prompt = 0, n_gen = 0, n_depth = 0;
+  int64_t n_prompt = 0, n_gen = 0, n_depth = 0;  // n_gen of each sequence
+  int64_t n_parallel = 1;                        // sequences
   int n_threads = 0;
-  std::vector<double> samples_ts{}, samples_ns{};  // tokens per second, and the time taken; one a repetition
+  std::vector<double> samples_ts{}, samples_ns{};  // tokens per second of all, and the time; one a repetition
   double avg_ts = 0, stddev_ts = 0, avg_ns = 0, stddev_ns = 0;
+
+  int64_t tokens() const { return n_prompt + n_gen * n_parallel; }
 };
 
 // Error{Usage} when a depth and a length together go past the model's context.

@@ -216,6 +216,10 @@ TEST_F(Cli, BenchWritesLlamaBenchRows) {
     EXPECT_NEAR(row["avg_ns"].get<double>(), 0.5 * static_cast<double>(a + b), 2.0);
     EXPECT_TRUE(row["stddev_ns"].is_number_integer());
   }
+  const Json batches = json("bench teacher.gguf -p 0 -n 2 -r 1 --batch 1,3 --json")["rows"];
+  ASSERT_EQ(batches.size(), 2u);
+  EXPECT_EQ(batches[1]["n_parallel"], 3);
+  EXPECT_NEAR(batches[1]["samples_ts"][0].get<double>() * batches[1]["samples_ns"][0].get<double>(), 6e9, 1e7);
   const Json threads = json("bench teacher.gguf -p 8 -n 0 -t 1,2 -r 1 --json")["rows"];
   ASSERT_EQ(threads.size(), 2u);
   EXPECT_EQ(threads[1]["n_threads"], 2);

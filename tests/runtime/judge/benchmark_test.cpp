@@ -48,6 +48,26 @@ TEST(Benchmark, GivesARowForEveryTestAndDepth) {
   EXPECT_GT(peak_rss_bytes(), uint64_t{1} << 20);
 }
 
+TEST(Benchmark, CountsTheTokensOfAllSequences) {
+  ThreadPool pool(1);
+  const Model model = Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool);
+  Workspace work(model, pool);
+  const std::vector<BenchRow> rows = benchmark(model,
+                                               {.prompt_tokens = {5},
+                                                .generated_tokens = {3},
+                                                .depth_tokens = {2},
+                                                .parallel_sequences = {1, 4},
+                                                .repetitions = 2},
+                                               work);
+  ASSERT_EQ(rows.size(), 3u);
+  const int64_t parallel[] = {1, 1, 4}, tokens[] = {5, 3, 12};
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i].n_parallel, parallel[i]);
+    EXPECT_NEAR(rows[i].samples_ns[0] * rows[i].samples_ts[0], 1e9 * static_cast<double>(tokens[i]), 1.0);
+  }
+  EXPECT_THROW(benchmark(model, {.parallel_sequences = {0}}, work), Error);
+}
+
 TEST(Benchmark, RepeatsShortRunsUntilTheyTookLongEnough) {
   ThreadPool pool(1);
   const Model model = Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool);

@@ -13,7 +13,7 @@
 #include "runtime/base/random.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/tokenizer/unicode.h"
-#include "runtime/text/generate.h"
+#include "runtime/text/generate_batch.h"
 
 namespace attar {
 namespace {

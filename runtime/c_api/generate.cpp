@@ -4,6 +4,7 @@
 
 #include "runtime/c_api/prompts.h"
 #include "runtime/formats/tokenizer/unicode.h"
+#include "runtime/text/generate_batch.h"
 
 namespace attar::c_api {
 namespace {

@@ -8,7 +8,11 @@
 namespace attar::runtime {
 namespace {
 constexpr int64_t kScaleBytes = sizeof(float);  // of a head and position
+
+int64_t chunks_of(int64_t length_tokens) {
+  return (length_tokens + kChunkTokens - 1) / kChunkTokens;
 }
+}  // namespace
 
 bool mix_head(float* x, int64_t n) {
   if ((n & (n - 1)) != 0) return false;
@@ -143,15 +147,20 @@ KvCache::KvCache(KvCache&&) noexcept = default;
 KvCache& KvCache::operator=(KvCache&&) noexcept = default;
 KvCache::~KvCache() = default;
 
-KvCache::KvCache(const KvCache& other) : storage_(nullptr) {
+KvCache::KvCache(const KvCache& other) : KvCache(other, other.storage_->length_tokens) {}
+
+KvCache::KvCache(const KvCache& other, int64_t length_tokens) : storage_(nullptr) {
   const Storage& from = *other.storage_;
   storage_ = std::unique_ptr<Storage>(new Storage(from.layout));
-  storage_->length_tokens = from.length_tokens;
-  const int64_t used = (from.length_tokens + kChunkTokens - 1) / kChunkTokens;
-  storage_->reserve(from.length_tokens);
-  for (int64_t i = 0; i < used; ++i)
+  storage_->length_tokens = std::clamp<int64_t>(length_tokens, 0, from.length_tokens);
+  storage_->reserve(storage_->length_tokens);
+  for (int64_t i = 0; i < chunks_of(storage_->length_tokens); ++i)
     std::memcpy(storage_->chunks[static_cast<size_t>(i)].data(), from.chunks[static_cast<size_t>(i)].data(),
                 static_cast<size_t>(from.layout.chunk_bytes));
+}
+
+uint64_t kv_bytes(const Model& model, int64_t length_tokens) {
+  return static_cast<uint64_t>(chunks_of(length_tokens) * KvLayout(model).chunk_bytes);
 }
 
 bool KvCache::belongs_to(const Model& model) const {

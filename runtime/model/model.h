@@ -56,6 +56,7 @@ class KvCache {
  public:
   explicit KvCache(const Model& model);
   KvCache(const KvCache&);
+  KvCache(const KvCache& other, int64_t length_tokens);  // a fork of its first tokens, at most as many as it holds
   KvCache(KvCache&&) noexcept;
   KvCache& operator=(KvCache&&) noexcept;
   ~KvCache();
@@ -71,6 +72,9 @@ class KvCache {
  private:
   std::unique_ptr<Storage> storage_;
 };
+
+// What a cache of so many tokens takes at most.
+uint64_t kv_bytes(const Model& model, int64_t length_tokens);
 
 // One token to process. Rows of one sequence stand together: consecutive positions, from its cache's length on.
 struct Row {

@@ -13,7 +13,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/model/model.h"
-#include "runtime/text/generate.h"
+#include "runtime/text/batch_engine.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace {
@@ -205,6 +205,61 @@ TEST_F(Allocation, OfAGenerate) {
                   kind, [&] { written(); }, check),
               20);
   }
+}
+
+// A step that finds no memory has done nothing: the texts are the same in the end.
+TEST_F(Allocation, OfAnEngine) {
+  Workspace work(model_, pool_);
+  const auto written = [&](const std::function<void(BatchEngine&)>& run) {
+    BatchEngine engine(model_, work, {.max_sequences = 2, .prompt_tokens = 64});
+    std::vector<std::vector<int32_t>> texts(3);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      BatchRequest request;
+      request.prompt.assign(i == 1 ? 200 : 20, 7);
+      request.options.max_tokens = 4;
+      request.options.stop = {"xyz"};
+      request.options.lookup = 2;
+      texts[i].reserve(4);
+      request.on_end = [&texts, i](const Ended& ended) { texts[i] = ended.text.tokens; };
+      engine.submit(request);
+    }
+    run(engine);
+    while (engine.step()) continue;
+    return texts;
+  };
+  const auto expected = written([](BatchEngine&) {});
+  for (const auto& text : expected) ASSERT_EQ(text.size(), 4u);
+  for (const int64_t step : {0, 1, 2, 4, 6}) {  // that fails
+    int64_t failed = 0;
+    for (int64_t n = 0;; ++n) {
+      bool untouched = false;
+      const auto texts = written([&](BatchEngine& engine) {
+        for (int64_t i = 0; i < step; ++i) engine.step();
+        how = Fail::One;
+        allocations_left = n;
+        try {
+          engine.step();
+        } catch (const Error& error) {
+          EXPECT_EQ(error.kind(), ErrorKind::Resources) << error.what();
+          ++failed;
+        } catch (const std::bad_alloc&) {
+          ++failed;
+        }
+        untouched = allocations_left >= 0;
+        allocations_left = -1;
+      });
+      ASSERT_EQ(texts, expected) << "step " << step << ", allocation " << n;
+      if (untouched) break;
+    }
+    EXPECT_GT(failed, 2) << step;
+  }
+  const auto submit = [&] {
+    BatchEngine engine(model_, work, {});
+    BatchRequest request;
+    request.prompt = short_text_;
+    engine.submit(request);
+  };
+  EXPECT_GT(fail_each(Fail::One, submit, [] {}), 4);
 }
 
 TEST_F(Allocation, OfAPool) {

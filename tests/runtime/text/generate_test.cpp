@@ -1,4 +1,4 @@
-#include "runtime/text/generate.h"
+#include "runtime/text/generate_batch.h"
 
 #include <gtest/gtest.h>
 

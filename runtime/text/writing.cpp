@@ -1,0 +1,151 @@
+#include "runtime/text/writing.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/base/error.h"
+#include "runtime/formats/tokenizer/unicode.h"
+#include "runtime/judge/score.h"
+
+namespace attar::runtime {
+namespace {
+
+// Length of the longest end of what is pending that begins `stop`.
+size_t overlap(const std::string& pending, const std::string& stop) {
+  for (size_t n = std::min(stop.size() - (stop.empty() ? 0 : 1), pending.size()); n > 0; --n)
+    if (pending.compare(pending.size() - n, n, stop, 0, n) == 0) return n;
+  return 0;
+}
+
+void check(const GenerateOptions& options) {
+  if (options.max_tokens < 0)
+    throw usage_error("max_tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
+  if (options.lookup < 0 || options.lookup > kMostGuesses)
+    throw usage_error("lookup", "is out of range", "0 to " + std::to_string(kMostGuesses),
+                      std::to_string(options.lookup));
+}
+
+}  // namespace
+
+bool TextStream::add(const std::vector<std::string>& stop, const std::string& bytes, std::string& ready) {
+  pending_ += bytes;
+  size_t cut = std::string::npos;
+  for (const std::string& text : stop)
+    if (!text.empty()) cut = std::min(cut, pending_.find(text));
+  if (cut != std::string::npos) {
+    ready = pending_.substr(0, cut);
+    pending_.clear();
+    return true;
+  }
+  size_t safe = complete_utf8_prefix(pending_);
+  for (const std::string& text : stop) safe = std::min(safe, pending_.size() - overlap(pending_, text));
+  ready = pending_.substr(0, safe);
+  pending_.erase(0, safe);
+  return false;
+}
+
+Writing::Writing(const Model& model, std::span<const int32_t> prompt, GenerateOptions options, uint64_t sequence)
+    : model_(model),
+      options_(std::move(options)),
+      sequence_(sequence),
+      prompt_tokens_(static_cast<int64_t>(prompt.size())),
+      given_(prompt_tokens_),
+      looking_(options_.lookup),
+      drafting_(options_.draft != nullptr ? kDraftGuesses : 0) {
+  check(options_);
+  check_tokens(model, prompt);
+  // All that it may become, so that no draw and no token fails for want of memory.
+  const int64_t room = std::max<int64_t>(0, model.config().context_length - prompt_tokens_) + 1;
+  const int64_t most = std::min(options_.max_tokens, room);
+  history_.reserve(prompt.size() + static_cast<size_t>(most + kMostGuesses + 1));
+  history_.assign(prompt.begin(), prompt.end());
+  out_.tokens.reserve(static_cast<size_t>(most));
+  ended_ = options_.max_tokens == 0;
+}
+
+std::vector<int32_t> Writing::guess(const Progress& progress) {
+  const int64_t room = std::min(model_.config().context_length - static_cast<int64_t>(history_.size()),
+                                options_.max_tokens - static_cast<int64_t>(out_.tokens.size()) - 1);
+  guessing_ = &looking_;
+  std::vector<int32_t> found = looked_up(history_, std::min(looking_.next(), room));
+  if (!found.empty() || options_.draft == nullptr) return found;
+  guessing_ = &drafting_;
+  return options_.draft->guess(history_, std::min(drafting_.next(), room), options_.sampling, options_.seed, progress);
+}
+
+std::span<const float> Writing::changed(std::span<const float> logits) {
+  if (!options_.on_logits) return logits;
+  changed_.assign(logits.begin(), logits.end());
+  if (options_.on_logits(changed_) == Flow::Stop)
+    throw Error(ErrorKind::Interrupted, {.where = "generate", .what = "interrupted"});
+  return changed_;
+}
+
+void Writing::draw(std::span<const int32_t> guessed, const std::function<std::span<const float>(int64_t i)>& logits) {
+  const auto before = static_cast<int64_t>(history_.size());
+  int64_t accepted = 0;
+  try {
+    for (size_t i = 0; i <= guessed.size(); ++i) {
+      const std::span<const float> row = changed(logits(static_cast<int64_t>(i)));
+      const double lse = finite_log_sum_exp(model_, row);
+      const Draw key{options_.seed, sequence_, history_.size()};
+      const int32_t token = sample(row, lse, history_, options_.sampling, key).token;
+      history_.push_back(token);
+      if (i == guessed.size() || token != guessed[i] || model_.tokenizer().ends_generation(token)) break;
+      ++accepted;
+    }
+  } catch (...) {
+    forget(before);
+    throw;
+  }
+  guessing_->saw(static_cast<int64_t>(guessed.size()), accepted);
+  ++out_.speculation.passes;
+  out_.speculation.guessed += static_cast<int64_t>(guessed.size());
+  out_.speculation.accepted += accepted;
+}
+
+// What may fail comes first.
+std::string Writing::show(const std::string& bytes) {
+  std::string text = replace_invalid_utf8(bytes);
+  out_.text.reserve(out_.text.size() + text.size());
+  out_.text += text;
+  return text;
+}
+
+std::string Writing::finish(StopReason reason, const std::string& bytes) {
+  std::string text = show(bytes);
+  end(reason);
+  return text;
+}
+
+void Writing::end(StopReason reason) {
+  out_.reason = reason;
+  ended_ = true;
+}
+
+std::optional<std::string> Writing::write() {
+  if (ended_) return std::nullopt;
+  if (long_enough_) return finish(out_.reason, stream_.pending());
+  const Tokenizer& tokenizer = model_.tokenizer();
+  const int32_t token = history_[static_cast<size_t>(given_)];
+  if (tokenizer.ends_generation(token)) return finish(StopReason::EndOfText, stream_.pending());
+  TextStream next = stream_;
+  std::string ready;
+  const bool stops =
+      next.add(options_.stop, tokenizer.is_control(token) ? std::string() : tokenizer.token_bytes(token), ready);
+  std::string text = show(ready);
+  std::swap(stream_, next);
+  out_.tokens.push_back(token);
+  const int64_t read = given_++;  // by the model, for this token
+  if (stops) {
+    end(StopReason::StopString);
+    return text;
+  }
+  const bool full = read >= model_.config().context_length;
+  const bool enough = static_cast<int64_t>(out_.tokens.size()) >= options_.max_tokens;
+  long_enough_ = full || enough;
+  if (full && !enough) out_.reason = StopReason::ContextFull;
+  return text;
+}
+
+}  // namespace attar::runtime

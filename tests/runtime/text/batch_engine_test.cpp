@@ -1,0 +1,286 @@
+// BatchEngine: each text as generate() alone gives it, whatever else is under way; what is bounded stays so.
+#include "runtime/text/batch_engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "runtime/base/error.h"
+#include "runtime/base/random.h"
+#include "tests/runtime/tiny_model.h"
+
+namespace attar::runtime {
+namespace {
+
+struct Heard {
+  std::vector<int32_t> tokens;
+  std::string text;
+  std::vector<int64_t> read;
+  std::optional<Ended> ended;
+};
+
+class Engine : public ::testing::Test {
+ protected:
+  Engine()
+      : pool_(2),
+        model_(Model::load(tiny_model(config(), {.matrix_type = TensorType::Q8_0}), {}, pool_)),
+        work_(model_, pool_) {}
+
+  static ModelConfig config() {
+    ModelConfig config = tiny_config({.matrix_type = TensorType::Q8_0});
+    config.context_length = 2048;
+    return config;
+  }
+  static std::vector<int32_t> tokens(int64_t n, uint64_t seed) {
+    const CounterRandom random(seed);
+    std::vector<int32_t> out;
+    for (uint64_t i = 0; i < static_cast<uint64_t>(n); ++i) out.push_back(static_cast<int32_t>(random.below(i, 32)));
+    return out;
+  }
+  // Of all kinds: greedy and not, with stop texts, penalties, guesses, short and longer than a pass.
+  static BatchRequest request(uint64_t i) {
+    BatchRequest r;
+    const int64_t lengths[] = {1, 700, 3, 40, 300, 17, 9, 1200};
+    r.prompt = tokens(lengths[i % 8], 50 + i);
+    r.options.max_tokens = 5 + static_cast<int64_t>(7 * i % 30);
+    r.options.seed = i;
+    r.options.sampling.temperature = i % 3 == 0 ? 0.0 : 1.0;
+    r.options.sampling.repetition_penalty = i % 4 == 1 ? 1.3 : 1.0;
+    r.options.lookup = i % 2 == 1 ? 4 : 0;
+    if (i % 5 == 2) r.options.stop = {"b", "xyz"};
+    return r;
+  }
+  Generated alone(const BatchRequest& r) {
+    KvCache cache(model_);
+    return generate(model_, cache, r.prompt, r.options, work_);
+  }
+  uint64_t submit(BatchEngine& engine, BatchRequest r) {
+    auto heard = std::make_shared<Heard>();
+    r.on_token = [heard](int32_t token) { return heard->tokens.push_back(token), Flow::GoOn; };
+    r.on_text = [heard](std::string_view text) { return heard->text += text, Flow::GoOn; };
+    r.on_prompt = [heard](int64_t read, int64_t) { return heard->read.push_back(read), Flow::GoOn; };
+    r.on_end = [heard](const Ended& ended) {
+      EXPECT_FALSE(heard->ended.has_value()) << "once";
+      heard->ended = ended;
+    };
+    const uint64_t id = engine.submit(std::move(r));
+    heard_[id] = heard;
+    return id;
+  }
+  void expect_as_alone(uint64_t id, const Generated& expected) {
+    const Heard& heard = *heard_.at(id);
+    ASSERT_TRUE(heard.ended.has_value()) << id;
+    EXPECT_EQ(heard.ended->text.tokens, expected.tokens) << id;
+    EXPECT_EQ(heard.ended->text.text, expected.text) << id;
+    EXPECT_EQ(heard.ended->text.reason, expected.reason) << id;
+    EXPECT_EQ(heard.tokens, expected.tokens) << id;
+    EXPECT_EQ(heard.text, expected.text) << id;
+  }
+
+  ThreadPool pool_;
+  Model model_;
+  Workspace work_;
+  std::map<uint64_t, std::shared_ptr<Heard>> heard_;
+};
+
+TEST_F(Engine, WritesWhatGenerateWrites) {
+  constexpr uint64_t kRequests = 24;
+  std::vector<Generated> expected;
+  for (uint64_t i = 0; i < kRequests; ++i) expected.push_back(alone(request(i)));
+  for (const EngineOptions& options :
+       {EngineOptions{}, EngineOptions{.max_sequences = 1}, EngineOptions{.max_sequences = 3, .prompt_tokens = 7},
+        EngineOptions{.max_sequences = 5, .max_kv_bytes = kv_bytes(model_, 2048), .kept_bytes = 0},
+        EngineOptions{.max_sequences = 40, .prompt_tokens = 512}}) {
+    BatchEngine engine(model_, work_, options);
+    std::vector<uint64_t> ids;
+    for (uint64_t i = 0; i < kRequests / 2; ++i) ids.push_back(submit(engine, request(i)));
+    while (engine.step()) {
+      const BatchEngine::Load load = engine.load();
+      EXPECT_LE(load.active, options.max_sequences);
+      if (options.max_kv_bytes > 0) {
+        EXPECT_LE(load.kv_bytes + load.kept_bytes, options.max_kv_bytes);
+      }
+      EXPECT_LE(load.kept_bytes, options.kept_bytes);
+      if (ids.size() < kRequests) ids.push_back(submit(engine, request(ids.size())));  // others come meanwhile
+    }
+    ASSERT_EQ(ids.size(), kRequests);
+    for (uint64_t i = 0; i < kRequests; ++i) expect_as_alone(ids[i], expected[i]);
+    EXPECT_EQ(engine.load().active + engine.load().waiting, 0);
+    EXPECT_EQ(engine.load().kv_bytes, 0u);
+  }
+}
+
+TEST_F(Engine, LongPromptsLetOthersSpeak) {
+  BatchEngine engine(model_, work_, {.prompt_tokens = 16});
+  BatchRequest talk = request(0), book = request(7), note = request(0);
+  talk.options.max_tokens = 200;
+  note.prompt = tokens(20, 3);
+  const uint64_t first = submit(engine, talk);
+  engine.step();
+  const uint64_t second = submit(engine, book);
+  submit(engine, book);  // the same, which waits for what the first reads
+  const uint64_t late = submit(engine, note);
+  for (int i = 0; i < 3; ++i) engine.step();
+  EXPECT_EQ(heard_[first]->tokens.size(), 4u) << "a token a step";
+  EXPECT_EQ(heard_[second]->read, (std::vector<int64_t>{8, 16, 28})) << "half of the steps, then what the note leaves";
+  EXPECT_EQ(heard_[late]->tokens.size(), 1u) << "a short prompt beside a long one";
+  while (engine.step()) continue;
+  EXPECT_EQ(heard_[second]->ended->text.tokens, alone(book).tokens);
+}
+
+TEST_F(Engine, SharesBeginnings) {
+  const std::vector<int32_t> start = tokens(500, 1);
+  const auto with_end = [&](uint64_t seed) {
+    BatchRequest r = request(0);
+    r.prompt = start;
+    for (const int32_t token : tokens(5, seed)) r.prompt.push_back(token);
+    return r;
+  };
+  BatchEngine engine(model_, work_, {.max_sequences = 3});
+  std::vector<uint64_t> ids;
+  for (uint64_t i = 0; i < 6; ++i) ids.push_back(submit(engine, with_end(60 + i)));
+  while (engine.step()) continue;
+  for (uint64_t i = 0; i < 6; ++i) {
+    expect_as_alone(ids[i], alone(with_end(60 + i)));
+    EXPECT_GE(heard_[ids[i]]->ended->held_tokens, i == 0 ? 0 : 500) << "of one under way, or of one that ended";
+    EXPECT_EQ(heard_[ids[i]]->ended->held_tokens == 0, i == 0);
+  }
+  // A conversation goes on: all but the last token of what was said is held.
+  BatchRequest more = with_end(60);
+  const Generated said = alone(more);
+  more.prompt.insert(more.prompt.end(), said.tokens.begin(), said.tokens.end());
+  more.prompt.push_back(5);
+  const uint64_t id = submit(engine, more);
+  while (engine.step()) continue;
+  expect_as_alone(id, alone(more));
+  EXPECT_EQ(heard_[id]->ended->held_tokens, static_cast<int64_t>(more.prompt.size()) - 2);
+  // The oldest goes: with room for one text, only the last one is known.
+  BatchEngine small(model_, work_, {.kept_bytes = kv_bytes(model_, 600)});
+  for (const uint64_t seed : {1, 2, 1}) {
+    BatchRequest r = request(0);
+    r.prompt = tokens(500, seed);
+    const uint64_t one = submit(small, r);
+    while (small.step()) continue;
+    EXPECT_EQ(heard_[one]->ended->held_tokens, 0);
+    EXPECT_LE(small.load().kept_bytes, kv_bytes(model_, 600));
+    EXPECT_GT(small.load().kept_bytes, 0u);
+  }
+}
+
+// At any moment, from outside and out of callbacks: memory is free, and the others' texts are what they were.
+TEST_F(Engine, CancelledRequestsLeaveNothing) {
+  constexpr uint64_t kRequests = 8;
+  std::vector<Generated> expected;
+  for (uint64_t i = 0; i < kRequests; ++i) expected.push_back(alone(request(i)));
+  const CounterRandom random(4);
+  for (uint64_t trial = 0; trial < 40; ++trial) {
+    BatchEngine engine(model_, work_, {.max_sequences = 4, .kept_bytes = 0, .prompt_tokens = 32});
+    std::vector<uint64_t> ids;
+    for (uint64_t i = 0; i < kRequests; ++i) ids.push_back(submit(engine, request(i)));
+    const uint64_t victim = ids[random.below(2 * trial, kRequests)];
+    const uint64_t when = random.below(2 * trial + 1, 60);
+    bool there = false;
+    for (uint64_t step = 0; step < when && engine.step(); ++step) continue;
+    const bool over = heard_[victim]->ended.has_value();
+    const uint64_t before = engine.load().kv_bytes;
+    there = engine.cancel(victim);
+    EXPECT_EQ(there, !over);
+    EXPECT_LE(engine.load().kv_bytes, before);
+    EXPECT_FALSE(engine.cancel(victim)) << "twice";
+    const size_t told = heard_[victim]->tokens.size();
+    while (engine.step()) continue;
+    EXPECT_EQ(heard_[victim]->tokens.size(), told) << "nothing more is heard of it";
+    EXPECT_EQ(heard_[victim]->ended.has_value(), over);
+    for (uint64_t i = 0; i < kRequests; ++i)
+      if (ids[i] != victim) expect_as_alone(ids[i], expected[i]);
+    EXPECT_EQ(engine.load().kv_bytes + engine.load().kept_bytes, 0u);
+  }
+}
+
+TEST_F(Engine, CallbacksMaySubmitCancelAndStop) {
+  BatchEngine engine(model_, work_, {.kept_bytes = 0});
+  BatchRequest other = request(0), first = request(0);
+  other.options.max_tokens = first.options.max_tokens = 30;
+  const uint64_t cancelled = submit(engine, other);
+  uint64_t submitted = 0, own = 0;
+  int tokens = 0;
+  bool ended = false;
+  first.on_token = [&](int32_t) {
+    if (++tokens == 3) {
+      EXPECT_TRUE(engine.cancel(cancelled));
+      submitted = submit(engine, request(2));
+      EXPECT_THROW(engine.step(), Error);
+    }
+    if (tokens == 5) {
+      EXPECT_TRUE(engine.cancel(own));
+    }
+    return Flow::GoOn;
+  };
+  first.on_end = [&](const Ended&) { ended = true; };
+  own = engine.submit(first);
+  BatchRequest stopping = request(0);
+  stopping.options.max_tokens = 30;
+  std::optional<Ended> stopped;
+  stopping.on_token = [&, n = 0](int32_t) mutable { return ++n == 2 ? Flow::Stop : Flow::GoOn; };
+  stopping.on_end = [&](const Ended& end) { stopped = end; };
+  engine.submit(stopping);
+  while (engine.step()) continue;
+  EXPECT_EQ(tokens, 5);
+  EXPECT_FALSE(ended);
+  EXPECT_LE(heard_[cancelled]->tokens.size(), 3u);
+  EXPECT_FALSE(heard_[cancelled]->ended.has_value());
+  expect_as_alone(submitted, alone(request(2)));
+  ASSERT_TRUE(stopped.has_value());
+  EXPECT_EQ(stopped->text.reason, StopReason::Interrupted);
+  EXPECT_EQ(stopped->error, nullptr);
+  EXPECT_EQ(engine.load().kv_bytes, 0u);
+}
+
+// What goes wrong with one text ends that one.
+TEST_F(Engine, ErrorsEndOneText) {
+  BatchEngine engine(model_, work_, {});
+  BatchRequest wrong = request(0), stopped = request(3);
+  wrong.options.on_logits = [n = 0](std::span<float> logits) mutable {
+    if (++n == 3) logits[0] = std::numeric_limits<float>::quiet_NaN();
+    return Flow::GoOn;
+  };
+  stopped.options.on_logits = [](std::span<float>) -> Flow { throw std::runtime_error("of the caller's"); };
+  const uint64_t first = submit(engine, wrong), second = submit(engine, stopped), third = submit(engine, request(2));
+  while (engine.step()) continue;
+  ASSERT_TRUE(heard_[first]->ended && heard_[second]->ended);
+  EXPECT_EQ(heard_[first]->tokens.size(), 2u);
+  EXPECT_EQ(heard_[first]->ended->text.reason, StopReason::Interrupted);
+  EXPECT_THROW(std::rethrow_exception(heard_[first]->ended->error), Error);
+  EXPECT_THROW(std::rethrow_exception(heard_[second]->ended->error), std::runtime_error);
+  expect_as_alone(third, alone(request(2)));
+}
+
+TEST_F(Engine, RefusesWhatCannotBe) {
+  BatchEngine engine(model_, work_, {.max_kv_bytes = kv_bytes(model_, 300)});
+  const auto refused = [&](const std::function<void(BatchRequest&)>& spoil) {
+    BatchRequest r = request(0);
+    r.prompt = tokens(10, 1);
+    spoil(r);
+    try {
+      engine.submit(r);
+      return std::string("nothing");
+    } catch (const Error& error) {
+      return error.parts().where;
+    }
+  };
+  EXPECT_EQ(refused([](BatchRequest& r) { r.prompt.clear(); }), "the prompt");
+  EXPECT_EQ(refused([](BatchRequest& r) { r.prompt.push_back(32); }), "token");
+  EXPECT_EQ(refused([](BatchRequest& r) { r.prompt.assign(2049, 1); }), "the prompt");
+  EXPECT_EQ(refused([](BatchRequest& r) { r.options.max_tokens = 600; }), "the prompt") << "more than there may be";
+  EXPECT_EQ(refused([](BatchRequest& r) { r.options.max_tokens = -1; }), "max_tokens");
+  EXPECT_EQ(refused([](BatchRequest& r) { r.options.lookup = 65; }), "lookup");
+  EXPECT_EQ(refused([](BatchRequest& r) { r.options.sampling.top_p = 2; }), "--top-p");
+  EXPECT_FALSE(engine.step()) << "nothing was taken";
+  EXPECT_THROW(BatchEngine(model_, work_, {.max_sequences = 0}), Error);
+  EXPECT_THROW(BatchEngine(model_, work_, {.prompt_tokens = 513}), Error);
+}
+
+}  // namespace
+}  // namespace attar::runtime

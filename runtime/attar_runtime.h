@@ -1,17 +1,17 @@
 /* The runtime for programs in C and for everything that can call C: libattar_runtime.so, version 1 of its interface
  * (attar_runtime.hpp wraps it for C++). tests/runtime/c_api/examples/ has programs to begin from: chat.c, embed.c,
- * batch.c.
+ * batch.c, engine.c.
  *
- * A model holds weights, a tokenizer and threads; a session is one conversation with it. One model serves any number of
- * sessions, and they share its weights and threads.
+ * A model holds weights, a tokenizer and threads; a session is one conversation with it; an engine writes many texts at
+ * once. One model serves any number of sessions and engines, and they share its weights and threads.
  *
  * Failures. Nothing throws and nothing aborts: a call that fails returns a code (ATTAR_...), -1 or NULL, and
  * attar_last_error() says why. Whatever fails, for want of memory too, models and sessions work on as before.
  *
- * Handles. attar_open... and attar_session_open give one; attar_free and attar_session_free take it back. One that was
- * taken back, or is of the other kind, is refused with ATTAR_BAD_ARGUMENT, not followed. A session keeps what it needs
- * of its model, so the two may be freed in any order, also while another thread is inside a call, which then ends as if
- * nothing had happened.
+ * Handles. attar_open..., attar_session_open and attar_engine_open give one; attar_free, attar_session_free and
+ * attar_engine_free take it back. One that was taken back, or is of another kind, is refused with ATTAR_BAD_ARGUMENT,
+ * not followed. Sessions and engines keep what they need of their model, so all may be freed in any order, also while
+ * another thread is inside a call, which then ends as if nothing had happened.
  *
  * Memory. What a caller gives is read during the call alone, but for the bytes of attar_open_memory, which are not
  * needed once it has returned either. What a callback is given is valid until it returns. Nothing is to be freed by the
@@ -22,7 +22,8 @@
  * already fails with ATTAR_BUSY, and so does a call on a model out of a callback that holds it (on_logits, and all
  * callbacks of attar_batch and attar_embed). Models do not wait for each other. A result depends on its own arguments
  * alone: not on the number of threads, nor on what else is computed meanwhile. The threads of a model take no signals
- * of the host's.
+ * of the host's. A step of an engine is a turn; its callbacks hold the model, and may submit to their engine and
+ * cancel.
  *
  * fork. A child may go on with models and sessions that no other thread of its parent was using then; its first call
  * starts threads of its own. Parent and child then share nothing.
@@ -235,6 +236,66 @@ typedef int (*attar_on_answer)(const attar_answer* answer, void* user);
  * on_progress are not for this (ATTAR_BAD_ARGUMENT). `user` is on_answer's. */
 ATTAR_API int attar_batch(attar_model* model, const attar_prompt* prompts, size_t n,
                           const attar_generate_options* options, attar_on_answer on_answer, void* user);
+
+/* ---- Many texts at once ---- */
+
+typedef struct attar_engine attar_engine;
+
+typedef struct {
+  size_t size_bytes;
+  int64_t max_texts;     /* read or written at once, 1 to 512; the others wait in their order */
+  uint64_t max_kv_bytes; /* keys and values, each text counted as long as it may become; 0: any number */
+  uint64_t kept_bytes;   /* of texts that ended, for prompts that begin as they did; what was used longest ago goes */
+  int64_t prompt_tokens; /* that a step reads while texts are written, 1 to 512, in even parts: fewer, and these come
+                            more evenly; more, and prompts are read sooner */
+} attar_engine_options;
+
+/* Fills in 16 texts, any number of bytes, 256 MiB kept, 256 tokens. */
+ATTAR_API int attar_init_engine_options(attar_engine_options* options, size_t size_bytes);
+
+/* NULL on failure. */
+ATTAR_API attar_engine* attar_engine_open(attar_model* model, const attar_engine_options* options);
+/* What is under way is cancelled. NULL is fine. */
+ATTAR_API int attar_engine_free(attar_engine* engine);
+
+typedef struct {
+  size_t size_bytes;
+  int64_t id;
+  int stop_reason;   /* ATTAR_STOP_... */
+  int code;          /* ATTAR_OK; ATTAR_CANCELLED by a callback's answer; what went wrong with this text */
+  const char* error; /* one line, "" for none */
+  int64_t prompt_tokens;
+  int64_t held_tokens;                             /* of the prompt, which another text had read already */
+  int64_t passes, guessed_tokens, accepted_tokens; /* of the model; of lookup */
+  const int32_t* tokens;                           /* generated, without one that ends the text */
+  size_t n_tokens;
+  const char* text; /* UTF-8, null-terminated */
+  size_t text_bytes;
+} attar_ended;
+
+typedef void (*attar_on_end)(const attar_ended* ended, void* user);
+
+/* Puts a text in the queue: the one that attar_generate gives, to the bit, with these options in a new session
+ * (batch_size and a model's draft are not used). Nothing is called yet; attar_engine_step calls what `options` and
+ * `on_end` have, with options.user, on_end last and once. on_progress: tokens of a prompt that takes several steps. ->
+ * its number, from 1 on, never given twice by this engine; or -1: also when it alone needs more than max_kv_bytes. */
+ATTAR_API int64_t attar_engine_submit(attar_engine* engine, const attar_prompt* prompt,
+                                      const attar_generate_options* options, attar_on_end on_end);
+/* One pass of the model: a token (with lookup, some) of every text that is written, and a part of prompts. -> how many
+ * texts are under way or waiting; or -1. What happens to one text ends that text; out of memory, nothing has happened,
+ * and the next call goes on. */
+ATTAR_API int64_t attar_engine_step(attar_engine* engine);
+/* Nothing more is heard of a text, and its memory is given back; out of a callback, when the step is done.
+ * ATTAR_BAD_ARGUMENT: there is none of that number any more. */
+ATTAR_API int attar_engine_cancel(attar_engine* engine, int64_t id);
+
+typedef struct {
+  size_t size_bytes;
+  int64_t active, waiting;       /* texts */
+  uint64_t kv_bytes, kept_bytes; /* keys and values of the active; of texts that ended */
+} attar_engine_load;
+
+ATTAR_API int attar_engine_get_load(attar_engine* engine, attar_engine_load* load);
 
 /* ---- Numbers of texts ---- */
 

@@ -7,6 +7,7 @@
 #ifndef ATTAR_RUNTIME_HPP
 #define ATTAR_RUNTIME_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -47,6 +48,7 @@ Handle* opened(Handle* handle) {
 struct Free {
   void operator()(attar_model* model) const { attar_free(model); }
   void operator()(attar_session* session) const { attar_session_free(session); }
+  void operator()(attar_engine* engine) const { attar_engine_free(engine); }
 };
 // Asks how much there is, then for all of it.
 template <class Values, class Call>
@@ -71,6 +73,12 @@ inline attar_generate_options generate_options() {
 inline attar_embed_options embed_options() {
   attar_embed_options options;
   detail::check(attar_init_embed_options(&options, sizeof options));
+  return options;
+}
+
+inline attar_engine_options engine_options() {
+  attar_engine_options options;
+  detail::check(attar_init_engine_options(&options, sizeof options));
   return options;
 }
 
@@ -245,6 +253,96 @@ class Session {
   }
 
   std::unique_ptr<attar_session, detail::Free> handle_;
+};
+
+// Many texts at once: submit them, then run(), or step() as often as it suits.
+class Engine {
+ public:
+  using OnText = std::function<bool(const std::string& piece)>;  // false ends the text
+  using OnEnd = std::function<void(const attar_ended& ended)>;
+
+  explicit Engine(const Model& model, const attar_engine_options& options = engine_options())
+      : handle_(detail::opened(attar_engine_open(model.handle(), &options))) {}
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  attar_engine* handle() const { return handle_.get(); }
+
+  // -> its number. What the callbacks throw comes out of step(). Callbacks in `options` are not called.
+  int64_t submit(const Prompt& prompt, attar_generate_options options = generate_options(), OnText on_text = {},
+                 OnEnd on_end = {}) {
+    std::vector<attar_message> messages;
+    const attar_prompt view = prompt.view(messages);
+    auto listener = std::make_unique<Listener>(Listener{this, 0, std::move(on_text), std::move(on_end)});
+    options.user = listener.get();
+    options.on_text = take;
+    options.on_token = nullptr;
+    options.on_logits = nullptr;
+    options.on_progress = nullptr;
+    listeners_.push_back(std::move(listener));  // what may fail comes first
+    const int64_t id = attar_engine_submit(handle(), &view, &options, end);
+    if (id < 0) {
+      listeners_.pop_back();
+      throw Failure();
+    }
+    return listeners_.back()->id = id;
+  }
+  void cancel(int64_t id) {
+    detail::check(attar_engine_cancel(handle(), id));
+    for (auto& listener : listeners_)
+      if (listener->id == id) listener->over = true;  // it may be what calls
+  }
+  // -> whether there is more to do
+  bool step() {
+    const int64_t left = attar_engine_step(handle());
+    listeners_.erase(std::remove_if(listeners_.begin(), listeners_.end(), [](const auto& one) { return one->over; }),
+                     listeners_.end());
+    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+    return detail::counted(left) > 0;
+  }
+  void run() {
+    while (step()) continue;
+  }
+  attar_engine_load load() const {
+    attar_engine_load load{};
+    load.size_bytes = sizeof load;
+    detail::check(attar_engine_get_load(handle(), &load));
+    return load;
+  }
+
+ private:
+  struct Listener {
+    Engine* engine;
+    int64_t id;
+    OnText on_text;
+    OnEnd on_end;
+    bool over = false;
+  };
+  template <class Call>
+  static int guarded(Listener& listener, Call&& call) {  // an exception must not go through C
+    try {
+      return call() ? 0 : 1;
+    } catch (...) {
+      listener.engine->thrown_ = std::current_exception();
+      return 1;
+    }
+  }
+  static int take(const char* text, size_t size_bytes, void* user) {
+    auto& listener = *static_cast<Listener*>(user);
+    return guarded(listener, [&] { return !listener.on_text || listener.on_text(std::string(text, size_bytes)); });
+  }
+  static void end(const attar_ended* ended, void* user) {
+    auto& listener = *static_cast<Listener*>(user);
+    listener.over = true;
+    guarded(listener, [&] {
+      if (listener.on_end) listener.on_end(*ended);
+      return true;
+    });
+  }
+
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::exception_ptr thrown_;
+  std::unique_ptr<attar_engine, detail::Free> handle_;  // goes first
 };
 
 }  // namespace attar

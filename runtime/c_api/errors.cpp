@@ -27,6 +27,24 @@ int remember(int code, const char* message) noexcept {
   return code;
 }
 
+int remember_exception() noexcept {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return remember(error.exit_code(), error.what());
+  } catch (const Busy& error) {
+    return remember(ATTAR_BUSY, error.what());
+  } catch (const std::bad_alloc&) {
+    return remember(ATTAR_OUT_OF_RESOURCES, "out of memory");
+  } catch (const std::system_error& error) {  // no thread to be had
+    return remember(ATTAR_OUT_OF_RESOURCES, error.what());
+  } catch (const std::exception& error) {
+    return remember(ATTAR_FAILED, error.what());
+  } catch (...) {  // of a callback
+    return remember(ATTAR_FAILED, "an exception that is no std::exception");
+  }
+}
+
 Error cancelled() {
   return {ErrorKind::Interrupted, {.where = "the call", .what = "was cancelled"}};
 }

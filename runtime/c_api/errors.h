@@ -23,24 +23,17 @@ class Busy : public std::runtime_error {
 // For attar_last_code() and attar_last_error(). -> the code
 int remember(int code, const char* message) noexcept;
 
+// The same of the exception that is being handled.
+int remember_exception() noexcept;
+
 // Runs a call; -> its code, remembered after whatever a callback called meanwhile.
 template <class Call>
 int code_of(Call&& call) noexcept {
   try {
     call();
     return remember(ATTAR_OK, "");
-  } catch (const Error& error) {
-    return remember(error.exit_code(), error.what());
-  } catch (const Busy& error) {
-    return remember(ATTAR_BUSY, error.what());
-  } catch (const std::bad_alloc&) {
-    return remember(ATTAR_OUT_OF_RESOURCES, "out of memory");
-  } catch (const std::system_error& error) {  // no thread to be had
-    return remember(ATTAR_OUT_OF_RESOURCES, error.what());
-  } catch (const std::exception& error) {
-    return remember(ATTAR_FAILED, error.what());
-  } catch (...) {  // of a callback
-    return remember(ATTAR_FAILED, "an exception that is no std::exception");
+  } catch (...) {
+    return remember_exception();
   }
 }
 

@@ -2,6 +2,7 @@
 #include <functional>
 #include <string_view>
 
+#include "runtime/c_api/options.h"
 #include "runtime/c_api/prompts.h"
 #include "runtime/formats/tokenizer/unicode.h"
 #include "runtime/text/generate_batch.h"
@@ -11,68 +12,7 @@ namespace {
 
 namespace rt = attar::runtime;
 
-constexpr size_t kFirstOptionsBytes = offsetof(attar_generate_options, batch_size) + sizeof(int64_t),
-                 kFirstGeneratedBytes = offsetof(attar_generated, accepted_tokens) + sizeof(int64_t);
-
-attar_generate_options default_options() {
-  const rt::GenerateOptions options;
-  attar_generate_options out{};
-  out.size_bytes = sizeof out;
-  out.max_tokens = options.max_tokens;
-  out.temperature = options.sampling.temperature;
-  out.top_k = options.sampling.top_k;
-  out.top_p = options.sampling.top_p;
-  out.min_p = options.sampling.min_p;
-  out.repetition_penalty = options.sampling.repetition_penalty;
-  out.repetition_window_tokens = options.sampling.repetition_window_tokens;
-  out.seed = options.seed;
-  out.lookup = options.lookup;
-  out.batch_size = rt::BatchOptions{}.batch_size;
-  return out;
-}
-
-rt::SampleOptions sampling_of(const attar_generate_options& options) {
-  const rt::SampleOptions sampling{.temperature = options.temperature,
-                                   .top_k = options.top_k,
-                                   .top_p = options.top_p,
-                                   .min_p = options.min_p,
-                                   .repetition_penalty = options.repetition_penalty,
-                                   .repetition_window_tokens = options.repetition_window_tokens};
-  rt::check(sampling);
-  return sampling;
-}
-
-rt::GenerateOptions runtime_options(const attar_generate_options& options, Engine& engine) {
-  rt::GenerateOptions how;
-  how.max_tokens = options.max_tokens;
-  how.sampling = sampling_of(options);
-  how.seed = options.seed;
-  how.lookup = options.lookup;
-  how.draft = engine.draft ? &*engine.draft : nullptr;
-  if (options.n_stop > 0) given(options.stop, "stop");
-  for (size_t i = 0; i < options.n_stop; ++i) how.stop.emplace_back(given(options.stop[i], "a stop text"));
-  if (options.on_logits != nullptr)
-    how.on_logits = [&options](std::span<float> logits) {
-      return options.on_logits(logits.data(), logits.size(), options.user) == 0 ? Flow::GoOn : Flow::Stop;
-    };
-  return how;
-}
-
-int stop_code(rt::StopReason reason) {
-  switch (reason) {
-    case rt::StopReason::EndOfText:
-      return ATTAR_STOP_END_OF_TEXT;
-    case rt::StopReason::StopString:
-      return ATTAR_STOP_TEXT;
-    case rt::StopReason::MaxTokens:
-      return ATTAR_STOP_MAX_TOKENS;
-    case rt::StopReason::ContextFull:
-      return ATTAR_STOP_CONTEXT_FULL;
-    case rt::StopReason::Interrupted:
-      return ATTAR_STOP_CANCELLED;
-  }
-  return 0;
-}
+constexpr size_t kFirstGeneratedBytes = offsetof(attar_generated, accepted_tokens) + sizeof(int64_t);
 
 // One attar_generate. Callbacks but on_logits are called between turns.
 class Generation {
@@ -93,8 +33,9 @@ class Generation {
   void run() {
     if (options_.max_tokens > 0) read_prompt();
     const Held held{*this};
-    rt::Continuation text(engine_.model, session_.said.cache(), prompt_, runtime_options(options_, engine_),
-                          engine_.work);
+    rt::GenerateOptions how = runtime_options(options_);
+    how.draft = engine_.draft ? &*engine_.draft : nullptr;
+    rt::Continuation text(engine_.model, session_.said.cache(), prompt_, std::move(how), engine_.work);
     while (const std::optional<std::string> piece = next(text)) {
       give(text);
       const bool go_on = piece->empty() || options_.on_text == nullptr ||
@@ -223,10 +164,6 @@ using namespace attar::c_api;
 
 extern "C" {
 
-int attar_init_generate_options(attar_generate_options* options, size_t size_bytes) {
-  return code_of([&] { write_defaults(options, size_bytes, default_options(), kFirstOptionsBytes); });
-}
-
 int attar_generate(attar_session* session, const attar_prompt* prompt, const attar_generate_options* options,
                    attar_generated* generated) {
   attar_generated out{};
@@ -237,7 +174,7 @@ int attar_generate(attar_session* session, const attar_prompt* prompt, const att
     }
     const auto of = sessions().at(session);
     const SessionCall call(*of);
-    const attar_generate_options how = complete("options", options, default_options(), kFirstOptionsBytes);
+    const attar_generate_options how = completed(options);
     Generation(*of, tokens_of(*of->engine, prompt), how, out).run();
   });
   if (code == ATTAR_CANCELLED) out.stop_reason = ATTAR_STOP_CANCELLED;
@@ -250,7 +187,7 @@ int attar_batch(attar_model* model, const attar_prompt* prompts, size_t n, const
   return code_of([&] {
     const auto engine = models().at(model);
     given(on_answer, "on_answer");
-    const attar_generate_options how = complete("options", options, default_options(), kFirstOptionsBytes);
+    const attar_generate_options how = completed(options);
     generate_batch(*engine, tokens_of(*engine, prompts, n), how, on_answer, user);
   });
 }

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
@@ -52,6 +53,10 @@ TEST_F(CApi, SingleCalls) {
   check("contract", "model.gguf noted.gguf");
 }
 
+TEST_F(CApi, ManyTextsAtOnce) {
+  check("engines", "model.gguf");
+}
+
 TEST_F(CApi, SessionsShareAModel) {
   check("sessions", "model.gguf");
 }
@@ -95,6 +100,20 @@ TEST_F(CApi, ABatch) {
   EXPECT_NE(out.find("\na bat"), std::string::npos);
   const Json alone = json("generate model.gguf 'a bat' -n 24 --temperature 0 --json");
   EXPECT_NE(out.find("\na bat" + alone["text"].get<std::string>() + "\n"), std::string::npos) << out << alone;
+}
+
+TEST_F(CApi, AnEngine) {
+  compile("cc -std=c11", "examples/engine.c", "engine");
+  EXPECT_EQ(shell("./engine model.gguf 'the cat' 'a bat' 'the mat'"), 0) << said();
+  std::istringstream lines(read_file(path("out")));
+  std::string bat;
+  int done = 0;
+  for (std::string line; std::getline(lines, line);) {
+    done += line.find(": is done, 24 tokens") != std::string::npos ? 1 : 0;
+    if (line.rfind("a bat |", 0) == 0) bat += line.substr(7, line.size() - 8);
+  }
+  EXPECT_EQ(done, 3) << said();
+  EXPECT_EQ(bat, json("generate model.gguf 'a bat' -n 24 --temperature 0 --json")["text"].get<std::string>());
 }
 
 #endif

@@ -77,6 +77,12 @@ static int cycle(const char* path, int threads) {
   float vector[64];
   CHECK(attar_generate(session, &prompt, &how, NULL) == ATTAR_OK && got.n_tokens == 3);
   CHECK(attar_embed(model, &prompt, 1, NULL, vector, 64) == ATTAR_OK);
+  attar_engine* engine = attar_engine_open(model, NULL);
+  how = collecting(&got, 3);
+  CHECK(attar_engine_submit(engine, &prompt, &how, NULL) == 1 && attar_engine_submit(engine, &prompt, NULL, NULL) == 2);
+  CHECK(attar_engine_step(engine) == 2 && attar_engine_cancel(engine, 2) == ATTAR_OK);
+  while (attar_engine_step(engine) > 0) continue;
+  CHECK(got.n_tokens == 3 && attar_engine_free(engine) == ATTAR_OK);
   CHECK(attar_open("nowhere", NULL) == NULL);
   CHECK(attar_session_free(session) == ATTAR_OK && attar_free(model) == ATTAR_OK);
   return 0;
@@ -146,6 +152,37 @@ static int survives_every_failure(const char* path) {
   return 0;
 }
 
+/* The same of an engine: each allocation of opening, submitting and all steps. What had no memory is called again. */
+static int engine_survives(const char* path) {
+  const attar_open_options alone = with_threads(1);
+  attar_model* model = attar_open(path, &alone);
+  const attar_prompt prompt = text_prompt("the cat sat on the mat");
+  struct collected expected, got;
+  attar_generate_options options = collecting(&expected, 6);
+  attar_session* session = attar_session_open(model);
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK);
+  int failed = 0;
+  for (long n = 0;; ++n) {
+    options = collecting(&got, 6);
+    atomic_store(&left, n);
+    attar_engine* engine = attar_engine_open(model, NULL);
+    for (; engine == NULL; engine = attar_engine_open(model, NULL), ++failed)
+      CHECK(attar_last_code() == ATTAR_OUT_OF_RESOURCES);
+    while (attar_engine_submit(engine, &prompt, &options, NULL) < 0)
+      CHECK(attar_last_code() == ATTAR_OUT_OF_RESOURCES && ++failed);
+    int64_t waiting = 1;
+    while ((waiting = attar_engine_step(engine)) != 0)
+      CHECK(waiting > 0 || (attar_last_code() == ATTAR_OUT_OF_RESOURCES && ++failed));
+    const int needed_fewer = atomic_exchange(&left, -1) >= 0;
+    CHECK(same_text(&got, &expected) && attar_engine_free(engine) == ATTAR_OK);
+    if (needed_fewer) break;
+  }
+  fprintf(stderr, "failures of an engine: %d\n", failed);
+  CHECK(failed > 20);
+  CHECK(attar_session_free(session) == ATTAR_OK && attar_free(model) == ATTAR_OK);
+  return 0;
+}
+
 static int child_uses(const char* path) {
   const attar_open_options opening = with_threads(2);
   attar_model* model = attar_open(path, &opening);
@@ -173,6 +210,7 @@ int main(int argc, char** argv) {
   CHECK(argc == 2);
   CHECK(child_uses(argv[1]) == 0);
   CHECK(survives_every_failure(argv[1]) == 0);
+  CHECK(engine_survives(argv[1]) == 0);
   CHECK(leaks_nothing(argv[1]) == 0);
   return 0;
 }

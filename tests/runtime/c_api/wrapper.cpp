@@ -52,6 +52,40 @@ static int generates(const attar::Model& model) {
   return 0;
 }
 
+static int writes_many(const attar::Model& model) {
+  attar::Session session(model);
+  attar_generate_options options = attar::generate_options();
+  options.max_tokens = 8;
+  const char* const prompts[] = {"the cat", "a bat", "the mat"};
+  attar::Engine engine(model);
+  std::string texts[3], whole[3];
+  for (int i = 0; i < 3; ++i) {
+    const auto add = [&texts, i](const std::string& piece) {
+      texts[i] += piece;
+      return true;
+    };
+    engine.submit(attar::Prompt::text(prompts[i]), options, add,
+                  [&whole, i](const attar_ended& ended) { whole[i] = ended.text; });
+  }
+  CHECK(engine.load().waiting == 3);
+  const int64_t unwanted = engine.submit(attar::Prompt::text("the"), options);
+  engine.cancel(unwanted);
+  CHECK(code_of([&] { engine.cancel(unwanted); }) == ATTAR_BAD_ARGUMENT);
+  engine.run();
+  for (int i = 0; i < 3; ++i)
+    CHECK(texts[i] == whole[i] && texts[i] == attar::Session(model).generate(attar::Prompt::text(prompts[i]), options));
+  engine.submit(attar::Prompt::text("the"), options,
+                [](const std::string&) -> bool { throw std::runtime_error("of mine"); });
+  try {
+    engine.run();
+    CHECK(false);
+  } catch (const std::runtime_error& error) {
+    CHECK(std::string(error.what()) == "of mine");
+  }
+  CHECK(!engine.step() && engine.load().active == 0);
+  return 0;
+}
+
 int main(int argc, char** argv) {
   CHECK(argc == 2);
   CHECK(code_of([] { attar::Model("/nowhere"); }) == ATTAR_BAD_FILE);
@@ -70,5 +104,6 @@ int main(int argc, char** argv) {
   CHECK(std::isnan(same.score(prompt)[0]) && same.score(prompt)[1] == model.score(prompt)[1]);
   const auto vectors = model.embed({prompt, attar::Prompt::text("a bat")});
   CHECK(vectors.size() == 2 && vectors[0] == same.embed({prompt})[0] && vectors[0] != vectors[1]);
+  CHECK(writes_many(model) == 0);
   return generates(model);
 }

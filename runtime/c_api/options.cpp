@@ -1,0 +1,88 @@
+#include "runtime/c_api/options.h"
+
+#include "runtime/c_api/errors.h"
+#include "runtime/text/generate_batch.h"
+
+namespace attar::c_api {
+namespace {
+
+namespace rt = attar::runtime;
+
+constexpr size_t kFirstOptionsBytes = offsetof(attar_generate_options, batch_size) + sizeof(int64_t);
+
+attar_generate_options default_options() {
+  const rt::GenerateOptions options;
+  attar_generate_options out{};
+  out.size_bytes = sizeof out;
+  out.max_tokens = options.max_tokens;
+  out.temperature = options.sampling.temperature;
+  out.top_k = options.sampling.top_k;
+  out.top_p = options.sampling.top_p;
+  out.min_p = options.sampling.min_p;
+  out.repetition_penalty = options.sampling.repetition_penalty;
+  out.repetition_window_tokens = options.sampling.repetition_window_tokens;
+  out.seed = options.seed;
+  out.lookup = options.lookup;
+  out.batch_size = rt::BatchOptions{}.batch_size;
+  return out;
+}
+
+}  // namespace
+
+attar_generate_options completed(const attar_generate_options* given_options) {
+  return complete("options", given_options, default_options(), kFirstOptionsBytes);
+}
+
+rt::SampleOptions sampling_of(const attar_generate_options& options) {
+  const rt::SampleOptions sampling{.temperature = options.temperature,
+                                   .top_k = options.top_k,
+                                   .top_p = options.top_p,
+                                   .min_p = options.min_p,
+                                   .repetition_penalty = options.repetition_penalty,
+                                   .repetition_window_tokens = options.repetition_window_tokens};
+  rt::check(sampling);
+  return sampling;
+}
+
+rt::GenerateOptions runtime_options(const attar_generate_options& options) {
+  rt::GenerateOptions how;
+  how.max_tokens = options.max_tokens;
+  how.sampling = sampling_of(options);
+  how.seed = options.seed;
+  how.lookup = options.lookup;
+  if (options.n_stop > 0) given(options.stop, "stop");
+  for (size_t i = 0; i < options.n_stop; ++i) how.stop.emplace_back(given(options.stop[i], "a stop text"));
+  if (options.on_logits != nullptr)
+    how.on_logits = [&options](std::span<float> logits) {
+      return options.on_logits(logits.data(), logits.size(), options.user) == 0 ? Flow::GoOn : Flow::Stop;
+    };
+  return how;
+}
+
+int stop_code(rt::StopReason reason) {
+  switch (reason) {
+    case rt::StopReason::EndOfText:
+      return ATTAR_STOP_END_OF_TEXT;
+    case rt::StopReason::StopString:
+      return ATTAR_STOP_TEXT;
+    case rt::StopReason::MaxTokens:
+      return ATTAR_STOP_MAX_TOKENS;
+    case rt::StopReason::ContextFull:
+      return ATTAR_STOP_CONTEXT_FULL;
+    case rt::StopReason::Interrupted:
+      return ATTAR_STOP_CANCELLED;
+  }
+  return 0;
+}
+
+}  // namespace attar::c_api
+
+using namespace attar::c_api;
+
+extern "C" {
+
+int attar_init_generate_options(attar_generate_options* options, size_t size_bytes) {
+  return code_of([&] { write_defaults(options, size_bytes, default_options(), kFirstOptionsBytes); });
+}
+
+}  // extern "C"

@@ -1,0 +1,17 @@
+// attar_generate_options as the runtime has them.
+#pragma once
+
+#include "runtime/attar_runtime.h"
+#include "runtime/text/generate.h"
+
+namespace attar::c_api {
+
+// What the caller gave, or nullptr, with the defaults of what its header does not have.
+attar_generate_options completed(const attar_generate_options* given_options);
+
+runtime::SampleOptions sampling_of(const attar_generate_options& options);
+// Of one text, but for a model's draft; on_logits reads `options`, which must outlive it.
+runtime::GenerateOptions runtime_options(const attar_generate_options& options);
+int stop_code(runtime::StopReason reason);
+
+}  // namespace attar::c_api

@@ -15,6 +15,7 @@
 #include "runtime/judge/tasks/eval_json.h"
 #include "runtime/judge/verify.h"
 #include "runtime/judge/verify_json.h"
+#include "runtime/text/batch_engine.h"
 #include "runtime/text/embed.h"
 #include "runtime/text/generate.h"
 
@@ -95,6 +96,16 @@ struct Loaded {
   std::recursive_mutex turn;  // of calls from several threads; a signal handler of Python may call in between
 };
 
+py::dict dict_of(const runtime::Generated& text, size_t prompt_tokens, bool ended) {
+  py::dict out;
+  out["text"] = text.text, out["tokens"] = text.tokens;
+  out["stop_reason"] = ended ? py::object(py::str(name_of(text.reason))) : py::none();
+  out["prompt_tokens"] = prompt_tokens;
+  out["passes"] = text.speculation.passes, out["guessed_tokens"] = text.speculation.guessed,
+  out["accepted_tokens"] = text.speculation.accepted;
+  return out;
+}
+
 // A text while it is being written. Between two pieces its model may serve other calls: each has a workspace of its
 // own.
 class PyStream {
@@ -116,16 +127,7 @@ class PyStream {
     while (step()) {
     }
   }
-  py::dict result() const {
-    const runtime::Generated& so_far = continuation_.result();
-    py::dict out;
-    out["text"] = so_far.text, out["tokens"] = so_far.tokens;
-    out["stop_reason"] = continuation_.ended() ? py::object(py::str(name_of(so_far.reason))) : py::none();
-    out["prompt_tokens"] = prompt_tokens_;
-    out["passes"] = so_far.speculation.passes, out["guessed_tokens"] = so_far.speculation.guessed,
-    out["accepted_tokens"] = so_far.speculation.accepted;
-    return out;
-  }
+  py::dict result() const { return dict_of(continuation_.result(), prompt_tokens_, continuation_.ended()); }
 
  private:
   std::optional<std::string> step() {
@@ -165,21 +167,38 @@ class PyModel {
   }
 
   std::unique_ptr<PyStream> stream(py::kwargs given) const {
-    Prompt asked{.text = take<std::string>(given, "prompt"), .chat = take<bool>(given, "chat")};
-    if (auto system = take<std::string>(given, "system"); !system.empty()) asked.system = std::move(system);
-    TextReader reader(model().tokenizer(), {.chat_template = take<std::string>(given, "chat_template"),
-                                            .special = take<bool>(given, "special"),
-                                            .day = Day::Today});
-    auto options = take_options<runtime::GenerateOptions>(given);
-    options.seed = take(given, "seed", options.seed);
-    options.draft = loaded_->draft ? &*loaded_->draft : nullptr;
-    refuse_rest(given, "generate");
-    runtime::check(options.sampling);
-    if (options.max_tokens < 0)
-      throw usage_error("max_tokens", "is negative", "0 or more", std::to_string(options.max_tokens));
-    const std::vector<int32_t> tokens = reader.prompt_tokens(asked);
-    if (tokens.empty()) throw usage_error("prompt", "is empty");
-    return std::make_unique<PyStream>(loaded_, tokens, options);
+    const std::vector<std::string> prompts{take<std::string>(given, "prompt")};
+    Asked asked = asked_of(given, prompts);
+    asked.options.draft = loaded_->draft ? &*loaded_->draft : nullptr;
+    return std::make_unique<PyStream>(loaded_, asked.prompts[0], asked.options);
+  }
+
+  // The texts that generate() gives for each prompt, many at once.
+  std::vector<py::dict> generate_all(py::kwargs given) const {
+    const auto prompts = take<std::vector<std::string>>(given, "prompt");
+    const Asked asked = asked_of(given, prompts);
+    std::vector<std::optional<runtime::Ended>> ended(prompts.size());
+    Watch signals;
+    signals.call([&](const Progress& progress) {
+      const std::lock_guard turn(loaded_->turn);
+      runtime::Workspace work(model(), loaded_->pool);
+      runtime::BatchEngine engine(model(), work, {.kept_bytes = 0});
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        runtime::BatchRequest request;
+        request.prompt = asked.prompts[i];
+        request.options = asked.options;
+        request.on_end = [&ended, i](const runtime::Ended& end) { ended[i] = end; };
+        engine.submit(std::move(request));
+      }
+      while (engine.step(progress)) report(progress, {.stage = "generate", .unit = "steps"});
+      return 0;
+    });
+    std::vector<py::dict> results;
+    for (const std::optional<runtime::Ended>& end : ended) {
+      if (end->error) std::rethrow_exception(end->error);
+      results.push_back(dict_of(end->text, static_cast<size_t>(end->prompt_tokens), true));
+    }
+    return results;
   }
 
   PyTokenizer tokenizer() const { return PyTokenizer(std::shared_ptr<const Tokenizer>(loaded_, &model().tokenizer())); }
@@ -250,6 +269,32 @@ class PyModel {
 
  private:
   const runtime::Model& model() const { return loaded_->model; }
+
+  // The tokens of prompts, and how to go on from them.
+  struct Asked {
+    std::vector<std::vector<int32_t>> prompts;
+    runtime::GenerateOptions options;
+  };
+  Asked asked_of(py::dict& given, const std::vector<std::string>& texts) const {
+    const bool chat = take<bool>(given, "chat");
+    const auto system = take<std::string>(given, "system");
+    TextReader reader(model().tokenizer(), {.chat_template = take<std::string>(given, "chat_template"),
+                                            .special = take<bool>(given, "special"),
+                                            .day = Day::Today});
+    Asked asked{{}, take_options<runtime::GenerateOptions>(given)};
+    asked.options.seed = take(given, "seed", asked.options.seed);
+    refuse_rest(given, "generate");
+    runtime::check(asked.options.sampling);
+    if (asked.options.max_tokens < 0)
+      throw usage_error("max_tokens", "is negative", "0 or more", std::to_string(asked.options.max_tokens));
+    for (const std::string& text : texts) {
+      Prompt prompt{.text = text, .chat = chat};
+      if (!system.empty()) prompt.system = system;
+      asked.prompts.push_back(reader.prompt_tokens(prompt));
+      if (asked.prompts.back().empty()) throw usage_error("prompt", "is empty");
+    }
+    return asked;
+  }
 
   std::shared_ptr<Loaded> loaded_;
 };
@@ -328,6 +373,7 @@ PYBIND11_MODULE(_runtime, module) {
   py::class_<PyModel>(module, "Model")
       .def(py::init<py::kwargs>())
       .def("stream", &PyModel::stream)
+      .def("generate_all", &PyModel::generate_all)
       .def("tokenizer", &PyModel::tokenizer)
       .def("score", &PyModel::score)
       .def("logits", &PyModel::logits)

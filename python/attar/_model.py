@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from . import _runtime
 from ._call import Path, Texts, checked, local
@@ -128,10 +128,14 @@ class Model:
         self._native = _runtime.Model(model=local(model), numerics=numerics, kv=kv, draft=None if draft is None else local(draft), threads=threads)
         self._name, self._numerics = model, numerics
 
+    @overload
+    def generate(self, prompt: str, **options: Any) -> Generated: ...
+    @overload
+    def generate(self, prompt: list[str] | tuple[str, ...], **options: Any) -> list[Generated]: ...
     @checked
     def generate(
         self,
-        prompt: str,
+        prompt: str | Sequence[str],
         *,
         chat: bool = False,
         system: str = "",
@@ -149,9 +153,10 @@ class Model:
         repetition_penalty: float = 1.0,
         repetition_window_tokens: int = 64,
         # end of fields
-    ) -> Generated:
+    ) -> Generated | list[Generated]:
         """Continues `prompt`, or answers it with chat=True or a system message. -> text, tokens, stop_reason; str() of it is the text.
 
+        prompt: of a list of them each is continued, many at once: a list in their order, of what each gives alone.
         chat: the prompt is a user's message, put into the model's chat template.
         system: the system message of a chat.
         special: control tokens that the texts spell, such as <|im_end|>, are meant; without it they are text.
@@ -169,7 +174,10 @@ class Model:
         repetition_penalty: divide the logits of recent tokens by this; 1 for off
         repetition_window_tokens: how many recent tokens the penalty looks at
         """
-        stream = self._native.stream(**_without_self(locals()))
+        arguments = _without_self(locals())
+        if not isinstance(prompt, str):
+            return [Generated(text) for text in self._native.generate_all(**arguments)]
+        stream = self._native.stream(**arguments)
         stream.finish()
         return Generated(stream.result())
 

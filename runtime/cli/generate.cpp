@@ -1,4 +1,5 @@
-// generate: streaming text on stdout.
+// generate: streaming text on stdout; or many prompts of a file, several at once.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -24,8 +25,64 @@ std::string whole_input() {
   return text;
 }
 
+struct Options {
+  SpeakerOptions speaker;
+  std::string prompts;
+  int64_t batch = 16;
+};
+
+// Of a .jsonl file its texts and chats, of any other its lines.
+std::vector<Document> prompts_of(const std::string& path) {
+  if (path.ends_with(".jsonl") || path.ends_with(".jsonl.gz")) return read_documents(path);
+  const std::string text = path == kStandardInput ? read_standard_input() : read_text_file(path);
+  std::vector<Document> prompts;
+  for (size_t begin = 0, line = 1; begin < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string prompt = text.substr(begin, end - begin);
+    if (!prompt.empty() && prompt.back() == '\r') prompt.pop_back();
+    begin = end + 1;
+    if (!prompt.empty()) prompts.push_back({.text = std::move(prompt), .where = path + ":" + std::to_string(line)});
+  }
+  if (prompts.empty()) throw input_error(path, "holds no prompts", "one a line");
+  return prompts;
+}
+
+// One document of JSON a line, or prompts with their texts as a text file has documents.
+int run_prompts(const Options& options, const GlobalOptions& global) {
+  const std::vector<Document> given = prompts_of(options.prompts);
+  Speaker speaker(options.speaker, global);
+  if (!options.speaker.system.empty() || given[0].is_chat()) speaker.begin_chat(global);
+  std::vector<std::vector<int32_t>> prompts;
+  for (const Document& prompt : given) {
+    prompts.push_back(speaker.prompt_tokens(prompt));
+    if (static_cast<int64_t>(prompts.back().size()) >= speaker.room())
+      throw input_error(prompt.where, "the prompt is longer than the context",
+                        "fewer than " + std::to_string(speaker.room()) + " tokens",
+                        std::to_string(prompts.back().size()), "shorten it");
+  }
+  const auto tell = [&](size_t index, const runtime::Ended& ended) {
+    if (!global.json) {
+      if (index > 0) show("<|endoftext|>\n");
+      if (options.speaker.system.empty()) show(given[index].text);
+      show(ended.text.text);
+      show("\n");
+      return;
+    }
+    const Json line = {{"schema_version", 1},
+                       {"index", index},
+                       {"text", ended.text.text},
+                       {"tokens", ended.text.tokens},
+                       {"stop_reason", name_of(ended.text.reason)},
+                       {"prompt_tokens", ended.prompt_tokens},
+                       {"held_tokens", ended.held_tokens}};
+    show(line.dump(-1, ' ', false, nlohmann::detail::error_handler_t::replace) + "\n");
+    std::fflush(stdout);
+  };
+  const bool whole = speaker.speak_all(prompts, static_cast<uint64_t>(global.seed.value_or(0)), options.batch, tell);
+  return whole ? 0 : static_cast<int>(ErrorKind::Interrupted);
+}
+
 int run_generate(const SpeakerOptions& options, const GlobalOptions& global) {
-  runtime::check(options.generate.sampling);
   const std::string text = options.prompt == kStandardInput ? whole_input() : options.prompt;
   Speaker speaker(options, global);
   Prompt asked{.text = text};
@@ -64,12 +121,22 @@ int run_generate(const SpeakerOptions& options, const GlobalOptions& global) {
 }  // namespace
 
 Action add_generate(CLI::App& command, const GlobalOptions& global) {
-  const auto options = std::make_shared<SpeakerOptions>();
-  add_speaker(command, *options);
-  add_text(command, "PROMPT,-p,--prompt", options->prompt,
+  const auto options = std::make_shared<Options>();
+  add_speaker(command, options->speaker);
+  add_text(command, "PROMPT,-p,--prompt", options->speaker.prompt,
            "text to continue, or with --system the user's message; - for standard input");
-  require(command, "--prompt");
-  return [options, &global] { return run_generate(*options, global); };
+  add_text(command, "--prompts", options->prompts,
+           "many instead: a file with one a line, or .jsonl with texts and chats; - for standard input");
+  add_whole(command, "--batch", options->batch, "of --prompts: texts at once; no text depends on it",
+            {.least = 1, .most = 512});
+  return [options, &command, &global] {
+    const bool one = is_given(command, "--prompt"), many = is_given(command, "--prompts");
+    if (one == many)
+      throw usage_error("generate", one ? "has two kinds of prompts" : "has no prompt", "--prompt or --prompts");
+    if (!many && is_given(command, "--batch")) throw usage_error("--batch", "is of --prompts, which is not given");
+    runtime::check(options->speaker.generate.sampling);
+    return many ? run_prompts(*options, global) : run_generate(options->speaker, global);
+  };
 }
 
 }  // namespace attar::cli

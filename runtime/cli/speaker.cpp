@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
+#include <map>
 #include <type_traits>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
@@ -55,22 +58,71 @@ void Speaker::begin_chat(const GlobalOptions& global) {
   show_notes(reader_.notes(), global);
 }
 
-runtime::Generated Speaker::speak(const std::vector<int32_t>& prompt, uint64_t seed,
-                                  const std::function<bool(std::string_view)>& on_text) {
-  const int64_t left = room() - static_cast<int64_t>(prompt.size());
+std::vector<int32_t> Speaker::prompt_tokens(const Document& prompt) {
+  if (prompt.is_chat()) return encode(model_.tokenizer(), reader_.prompt(prompt.messages, prompt.tools)).ids;
+  Prompt asked{.text = prompt.text};
+  if (!options_.system.empty()) asked.system = options_.system;
+  return prompt_tokens(asked);
+}
+
+// As they were given, as far as the context has room.
+runtime::GenerateOptions Speaker::options_for(size_t prompt_tokens, uint64_t seed) const {
+  const int64_t left = room() - static_cast<int64_t>(prompt_tokens);
   if (left < 1)
     throw usage_error("the prompt", "is longer than the context", "fewer than " + std::to_string(room()) + " tokens",
-                      std::to_string(prompt.size()), "shorten it");
-  said_.begin(prompt);
+                      std::to_string(prompt_tokens), "shorten it");
   runtime::GenerateOptions how = options_.generate;
   how.max_tokens = std::min(how.max_tokens, left);
   how.seed = seed;
-  how.draft = draft_ ? &*draft_ : nullptr;
-  runtime::Generated out = runtime::generate(model_, said_.cache(), prompt, how, work_, on_text, progress_);
+  return how;
+}
+
+// A text that the room for it ended.
+void Speaker::say_why(runtime::Generated& out, size_t prompt_tokens) const {
+  const int64_t left = room() - static_cast<int64_t>(prompt_tokens);
   if (out.reason == runtime::StopReason::MaxTokens && left < options_.generate.max_tokens)
     out.reason = runtime::StopReason::ContextFull;
+}
+
+runtime::Generated Speaker::speak(const std::vector<int32_t>& prompt, uint64_t seed,
+                                  const std::function<bool(std::string_view)>& on_text) {
+  runtime::GenerateOptions how = options_for(prompt.size(), seed);
+  how.draft = draft_ ? &*draft_ : nullptr;
+  said_.begin(prompt);
+  runtime::Generated out = runtime::generate(model_, said_.cache(), prompt, how, work_, on_text, progress_);
+  say_why(out, prompt.size());
   said_.hold(prompt, out.tokens);
   return out;
+}
+
+bool Speaker::speak_all(const std::vector<std::vector<int32_t>>& prompts, uint64_t seed, int64_t at_once,
+                        const std::function<void(size_t index, const runtime::Ended& ended)>& on_end) {
+  if (draft_) throw usage_error("--draft", "serves one text at a time", "none beside --prompts");
+  std::map<uint64_t, runtime::Ended> ended;  // waiting for earlier ones
+  runtime::BatchEngine engine(model_, work_, {.max_sequences = at_once});
+  for (const std::vector<int32_t>& prompt : prompts) {
+    runtime::BatchRequest request;
+    request.prompt = prompt;
+    request.options = options_for(prompt.size(), seed);
+    request.on_token = [](int32_t) { return interrupted() ? Flow::Stop : Flow::GoOn; };
+    request.on_prompt = [](int64_t, int64_t) { return interrupted() ? Flow::Stop : Flow::GoOn; };
+    request.on_end = [&ended](const runtime::Ended& one) { ended.emplace(one.id, one); };
+    engine.submit(std::move(request));
+  }
+  size_t told = 0;
+  Event texts{.stage = "generate", .unit = "texts", .total = static_cast<int64_t>(prompts.size())};
+  for (bool more = true; more && !interrupted();) {
+    more = engine.step();
+    for (auto next = ended.find(told + 1); next != ended.end() && !interrupted(); next = ended.find(told + 1)) {
+      if (next->second.error) std::rethrow_exception(next->second.error);
+      say_why(next->second.text, prompts[told].size());
+      on_end(told++, next->second);
+      ended.erase(next);
+    }
+    texts.done = static_cast<int64_t>(told);
+    report(progress_, texts);
+  }
+  return !interrupted();
 }
 
 bool show(std::string_view text) {

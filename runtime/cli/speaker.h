@@ -10,6 +10,7 @@
 #include "runtime/base/progress.h"
 #include "runtime/cli/program.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/text/batch_engine.h"
 #include "runtime/text/conversation.h"
 #include "runtime/text/generate.h"
 
@@ -32,6 +33,8 @@ class Speaker {
     return encode(model_.tokenizer(), reader_.prompt(messages)).ids;
   }
   std::vector<int32_t> prompt_tokens(const Prompt& prompt) { return reader_.prompt_tokens(prompt); }
+  // A chat that stands in `messages`, or a text behind the system message.
+  std::vector<int32_t> prompt_tokens(const Document& prompt);
   // Before anything is said: the template of a chat is there, and whose it is.
   void begin_chat(const GlobalOptions& global);
 
@@ -41,8 +44,15 @@ class Speaker {
   // Continues `prompt`; what the cache already holds of it is not computed again.
   runtime::Generated speak(const std::vector<int32_t>& prompt, uint64_t seed,
                            const std::function<bool(std::string_view)>& on_text);
+  // Continues each prompt, `at_once` together: the texts that speak() gives. `on_end` is called in the order of the
+  // prompts. False after Ctrl-C.
+  bool speak_all(const std::vector<std::vector<int32_t>>& prompts, uint64_t seed, int64_t at_once,
+                 const std::function<void(size_t index, const runtime::Ended& ended)>& on_end);
 
  private:
+  runtime::GenerateOptions options_for(size_t prompt_tokens, uint64_t seed) const;
+  void say_why(runtime::Generated& out, size_t prompt_tokens) const;
+
   const SpeakerOptions& options_;
   Progress progress_;
   ThreadPool pool_;

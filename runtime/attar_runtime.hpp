@@ -211,6 +211,8 @@ class Session {
   attar_session* handle() const { return handle_.get(); }
   Session fork() const { return Session(attar_session_fork(handle())); }
   void cancel() const { detail::check(attar_cancel(handle())); }
+  void save(const std::string& path) const { detail::check(attar_session_save(handle(), path.c_str())); }
+  void restore(const std::string& path) { detail::check(attar_session_restore(handle(), path.c_str())); }
 
   // The whole text. `on_text` sees each piece and returns false to stop; what it throws comes out here. Callbacks in
   // `options` are not called: who wants them calls attar_generate with this handle().

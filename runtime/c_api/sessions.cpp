@@ -1,5 +1,6 @@
-// Sessions: opened, copied, cut, cancelled, freed.
+// Sessions: opened, copied, cut, saved, restored, cancelled, freed.
 #include "runtime/c_api/engine.h"
+#include "runtime/text/session_file.h"
 
 namespace attar::c_api {
 
@@ -54,6 +55,26 @@ int attar_session_truncate(attar_session* session, int64_t n_tokens) {
     if (n_tokens < 0 || n_tokens > most)
       throw attar::usage_error("n_tokens", "is out of range", "0 to " + std::to_string(most), std::to_string(n_tokens));
     held->said.truncate(static_cast<size_t>(n_tokens));
+  });
+}
+
+int attar_session_save(attar_session* session, const char* path) {
+  return code_of([&] {
+    const auto held = sessions().at(session);
+    given(path, "path");
+    const SessionCall call(*held);
+    const Turn turn(*held->engine);
+    attar::runtime::save_session(path, held->engine->model, held->said, "", held->engine->pool);
+  });
+}
+
+int attar_session_restore(attar_session* session, const char* path) {
+  return code_of([&] {
+    const auto held = sessions().at(session);
+    given(path, "path");
+    const SessionCall call(*held);
+    const Turn turn(*held->engine);
+    attar::runtime::restore_session(path, held->engine->model, held->said, held->engine->pool);
   });
 }
 

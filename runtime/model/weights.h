@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,8 @@ struct Model::Weights {
   std::vector<std::vector<float>> ropes;  // distinct angular frequencies, each (D/2)
   std::vector<std::string> notes;         // fallbacks taken
   uint64_t packed_bytes = 0;
+  mutable std::mutex identifying{};
+  mutable std::string identity{};  // identity_of(), once somebody asked
 
  private:
   static uint64_t next_id() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "runtime/model/workspace.h"
 
@@ -35,6 +36,11 @@ void Conversation::hold(std::span<const int32_t> prompt, std::span<const int32_t
   } catch (const std::bad_alloc&) {
     truncate(0);
   }
+}
+
+void Conversation::replace(std::vector<int32_t> tokens, KvCache cache) noexcept {
+  tokens_ = std::move(tokens);
+  cache_ = std::move(cache);
 }
 
 void Conversation::truncate(size_t n_tokens) {

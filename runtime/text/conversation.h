@@ -25,6 +25,8 @@ class Conversation {
   // forgotten.
   void hold(std::span<const int32_t> prompt, std::span<const int32_t> text) noexcept;
   void truncate(size_t n_tokens);  // at most as many as it holds
+  // From now on these, which the cache holds.
+  void replace(std::vector<int32_t> tokens, KvCache cache) noexcept;
 
  private:
   const Model& model_;

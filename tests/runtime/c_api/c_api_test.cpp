@@ -58,7 +58,7 @@ TEST_F(CApi, ManyTextsAtOnce) {
 }
 
 TEST_F(CApi, SessionsShareAModel) {
-  check("sessions", "model.gguf");
+  check("sessions", "model.gguf session");
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

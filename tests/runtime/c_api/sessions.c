@@ -1,4 +1,4 @@
-/* Several sessions over one model, callbacks, cancelling, batches: sessions MODEL. */
+/* Several sessions over one model, callbacks, cancelling, batches, files: sessions MODEL FILE. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -394,8 +394,43 @@ static int embeds(attar_model* model) {
   return 0;
 }
 
+/* Another process's model, as it were: opened anew, with other threads. */
+static int saves_and_restores(attar_model* model, attar_model* other, const char* path) {
+  attar_session *first = attar_session_open(model), *second = attar_session_open(other);
+  const attar_prompt prompt = text_prompt(long_text);
+  struct collected said, unbroken, restored;
+  int32_t before[4096], after[4096];
+  attar_generate_options options = collecting(&said, 9);
+  CHECK(attar_generate(first, &prompt, &options, NULL) == ATTAR_OK);
+  CHECK(attar_session_save(first, path) == ATTAR_OK && attar_session_restore(second, path) == ATTAR_OK);
+  const int64_t n = attar_session_tokens(first, before, 4096);
+  CHECK(n > 512 && n < 4000 && attar_session_tokens(second, after, 4096) == n);
+  CHECK(memcmp(before, after, (size_t)n * sizeof before[0]) == 0);
+  for (int i = 0; i < 3; ++i) before[n + i] = 4 + i;
+  const attar_prompt more = {.size_bytes = sizeof more, .tokens = before, .n_tokens = (size_t)n + 3};
+  attar_generated generated = {.size_bytes = sizeof generated};
+  options = collecting(&unbroken, 20);
+  CHECK(attar_generate(first, &more, &options, NULL) == ATTAR_OK);
+  options = collecting(&restored, 20);
+  CHECK(attar_generate(second, &more, &options, &generated) == ATTAR_OK && generated.held_tokens == n);
+  CHECK(same_text(&unbroken, &restored));
+
+  FILE* file = fopen(path, "r+b");
+  CHECK(file != NULL && fseek(file, 1000, SEEK_SET) == 0 && fputc(0x55, file) != EOF && fclose(file) == 0);
+  const int64_t held = attar_session_tokens(second, NULL, 0);
+  CHECK(attar_session_restore(second, path) == ATTAR_BAD_FILE && strstr(attar_last_error(), "damaged") != NULL);
+  CHECK(attar_session_restore(second, "/nowhere/else") == ATTAR_BAD_FILE &&
+        attar_session_tokens(second, NULL, 0) == held);
+  CHECK(attar_session_save(second, "/proc/nowhere/else") == ATTAR_OUT_OF_RESOURCES);
+  CHECK(attar_session_save(second, NULL) == ATTAR_BAD_ARGUMENT &&
+        attar_session_restore(NULL, path) == ATTAR_BAD_ARGUMENT);
+  CHECK(attar_session_free(first) == ATTAR_OK && attar_session_save(first, path) == ATTAR_BAD_ARGUMENT);
+  CHECK(attar_session_free(second) == ATTAR_OK && remove(path) == 0);
+  return 0;
+}
+
 int main(int argc, char** argv) {
-  CHECK(argc == 2);
+  CHECK(argc == 3);
   for (int i = 0; i < kLongWords; ++i) memcpy(long_text + 4 * i, "cab ", 4);
   attar_open_options options;
   CHECK(attar_init_open_options(&options, sizeof options) == ATTAR_OK);
@@ -412,6 +447,7 @@ int main(int argc, char** argv) {
   CHECK(serves_one_call(model, argv[1]) == 0);
   CHECK(answers_batches(model) == 0);
   CHECK(embeds(model) == 0);
+  CHECK(saves_and_restores(model, other, argv[2]) == 0);
   CHECK(attar_free(model) == ATTAR_OK && attar_free(other) == ATTAR_OK);
   return 0;
 }

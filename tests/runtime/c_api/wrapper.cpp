@@ -39,6 +39,11 @@ static int generates(const attar::Model& model) {
   const std::string text = session.generate(chat, options, add, &generated);
   CHECK(!text.empty() && text == pieces && generated.stop_reason == ATTAR_STOP_MAX_TOKENS);
   CHECK(session.fork().generate(chat, options) == text);
+  session.save("wrapped");
+  attar::Session restored(model);
+  restored.restore("wrapped");
+  CHECK(attar_session_tokens(restored.handle(), nullptr, 0) == attar_session_tokens(session.handle(), nullptr, 0));
+  CHECK(code_of([&] { restored.restore("nowhere"); }) == ATTAR_BAD_FILE);
   CHECK(code_of([&] { session.generate(chat, options, [](const std::string&) { return false; }); }) == ATTAR_CANCELLED);
   try {
     session.generate(chat, options, [](const std::string&) -> bool { throw std::runtime_error("of mine"); });

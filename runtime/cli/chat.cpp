@@ -8,6 +8,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/words/suggestion.h"
+#include "runtime/cli/flags.h"
 #include "runtime/cli/speaker.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
@@ -58,6 +59,32 @@ class Chat {
          {"stop_reason", reason_name(out.reason)}});
     return out.reason != runtime::StopReason::Interrupted;
   }
+
+  // As text, to go on from another time; `next_turn` counts lines.
+  std::string state(uint64_t next_turn) const {
+    Json seen = Json::array();
+    for (const ChatMessage& message : seen_) seen.push_back({{"role", message.role}, {"content", message.content}});
+    const Json document = {{"system", system_}, {"turn", next_turn}, {"seen", seen}, {"messages", transcript_}};
+    return document.dump(-1, ' ', false, nlohmann::detail::error_handler_t::replace);
+  }
+  // -> the next turn. Error{Input}: it is no state; Error{Usage}: --system says something else.
+  uint64_t go_on(const std::string& state, const std::string& where) {
+    const Json document = Json::parse(state, nullptr, false);
+    try {
+      const std::string system = document.at("system");
+      if (!system_.empty() && system != system_)
+        throw usage_error("--system", "is not what the session began with", printable(system), printable(system_),
+                          "leave it out, or name another file");
+      system_ = system;
+      seen_.clear();
+      for (const Json& message : document.at("seen")) seen_.push_back({message.at("role"), message.at("content")});
+      transcript_ = document.at("messages");
+      return document.at("turn");
+    } catch (const Json::exception&) {
+      throw input_error(where, "the session holds no chat", "a file of attar-run chat --session");
+    }
+  }
+  size_t messages() const { return transcript_.size(); }
 
   void print() const {
     const Json document = {{"schema_version", 1}, {"messages", transcript_}};
@@ -139,15 +166,31 @@ Said obey(const std::string& line, Chat& chat) {
   return Said::Command;
 }
 
-int run_chat(const SpeakerOptions& options, const GlobalOptions& global) {
-  runtime::check(options.generate.sampling);
-  Speaker speaker(options, global);
+struct Options {
+  SpeakerOptions speaker;
+  std::string session;
+};
+
+// The session that was left, where there is one. -> its next turn
+uint64_t begin(const Options& options, const GlobalOptions& global, Speaker& speaker, Chat& chat) {
+  if (options.session.empty()) return 0;
+  const std::optional<std::string> state = speaker.restore(options.session);
+  if (!state) return 0;
+  const uint64_t turn = chat.go_on(*state, options.session);
+  show_notes({"goes on behind " + std::to_string(chat.messages()) + " messages of " + options.session}, global);
+  return turn;
+}
+
+int run_chat(const Options& options, const GlobalOptions& global) {
+  runtime::check(options.speaker.generate.sampling);
+  Speaker speaker(options.speaker, global);
   speaker.begin_chat(global);
-  Chat chat(speaker, options, global);
+  Chat chat(speaker, options.speaker, global);
+  uint64_t turn = begin(options, global, speaker, chat);
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal && !global.quiet) std::fprintf(stderr, "Type a message. %s", kChatHelp);
   bool going = true;
-  for (uint64_t turn = 0; going; ++turn) {
+  for (; going; ++turn) {
     if (terminal) std::fprintf(stderr, "\n> ");
     std::string line;
     if (!std::getline(std::cin, line) || interrupted()) break;
@@ -155,6 +198,7 @@ int run_chat(const SpeakerOptions& options, const GlobalOptions& global) {
     if (said == Said::End) break;
     if (said == Said::Message) going = chat.answer(line, static_cast<uint64_t>(global.seed.value_or(0)) + turn);
   }
+  if (!options.session.empty()) speaker.keep(options.session, chat.state(turn));
   if (global.json) chat.print();
   return interrupted() || !going ? static_cast<int>(ErrorKind::Interrupted) : 0;
 }
@@ -162,8 +206,10 @@ int run_chat(const SpeakerOptions& options, const GlobalOptions& global) {
 }  // namespace
 
 Action add_chat(CLI::App& command, const GlobalOptions& global) {
-  const auto options = std::make_shared<SpeakerOptions>();
-  add_speaker(command, *options);
+  const auto options = std::make_shared<Options>();
+  add_speaker(command, options->speaker);
+  add_text(command, "--session", options->session,
+           "a file that keeps the conversation at its end, and goes on with it where it is there");
   return [options, &global] { return run_chat(*options, global); };
 }
 

@@ -27,7 +27,7 @@ std::string whole_input() {
 
 struct Options {
   SpeakerOptions speaker;
-  std::string prompts;
+  std::string prompts, prompt_cache;
   int64_t batch = 16;
 };
 
@@ -82,7 +82,7 @@ int run_prompts(const Options& options, const GlobalOptions& global) {
   return whole ? 0 : static_cast<int>(ErrorKind::Interrupted);
 }
 
-int run_generate(const SpeakerOptions& options, const GlobalOptions& global) {
+int run_generate(const SpeakerOptions& options, const std::string& prompt_cache, const GlobalOptions& global) {
   const std::string text = options.prompt == kStandardInput ? whole_input() : options.prompt;
   Speaker speaker(options, global);
   Prompt asked{.text = text};
@@ -92,6 +92,8 @@ int run_generate(const SpeakerOptions& options, const GlobalOptions& global) {
   }
   const std::vector<int32_t> prompt = speaker.prompt_tokens(asked);
   if (prompt.empty()) throw usage_error("--prompt", "is empty and the model has no BOS token", "some text");
+  std::string added;  // by a chat whose session it is
+  if (!prompt_cache.empty()) added = speaker.restore(prompt_cache).value_or("");
   const auto start = std::chrono::steady_clock::now();
   std::string echo = options.system.empty() ? text : "";  // shown once the prompt is read
   const auto on_text = [&](std::string_view piece) {
@@ -115,6 +117,7 @@ int run_generate(const SpeakerOptions& options, const GlobalOptions& global) {
                              {"accepted", out.speculation.accepted}}}};
     std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
   }
+  if (!prompt_cache.empty()) speaker.keep(prompt_cache, added);
   return out.reason == runtime::StopReason::Interrupted ? static_cast<int>(ErrorKind::Interrupted) : 0;
 }
 
@@ -129,13 +132,17 @@ Action add_generate(CLI::App& command, const GlobalOptions& global) {
            "many instead: a file with one a line, or .jsonl with texts and chats; - for standard input");
   add_whole(command, "--batch", options->batch, "of --prompts: texts at once; no text depends on it",
             {.least = 1, .most = 512});
+  add_text(
+      command, "--prompt-cache", options->prompt_cache,
+      "a file that keeps what was read and written: a prompt that begins likewise is gone on with, not read again");
   return [options, &command, &global] {
     const bool one = is_given(command, "--prompt"), many = is_given(command, "--prompts");
     if (one == many)
       throw usage_error("generate", one ? "has two kinds of prompts" : "has no prompt", "--prompt or --prompts");
     if (!many && is_given(command, "--batch")) throw usage_error("--batch", "is of --prompts, which is not given");
+    if (many && is_given(command, "--prompt-cache")) throw usage_error("--prompt-cache", "is of one prompt");
     runtime::check(options->speaker.generate.sampling);
-    return many ? run_prompts(*options, global) : run_generate(options->speaker, global);
+    return many ? run_prompts(*options, global) : run_generate(options->speaker, options->prompt_cache, global);
   };
 }
 

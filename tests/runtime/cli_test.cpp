@@ -199,6 +199,41 @@ TEST_F(Cli, VerifyWritesTheDocumentedJson) {
   EXPECT_EQ(again.out, run("verify teacher.gguf student.gguf --data text.txt --no-bench --json --threads 3").out);
 }
 
+// A chat in two processes is the chat in one.
+TEST_F(Cli, GoesOnWithAChat) {
+  const auto chat = [](const std::string& lines, const std::string& how) {
+    return run("chat teacher.gguf -n 6 --seed 4 " + how, "printf '" + lines + "' | ");
+  };
+  const CliRun whole = chat("the cat\\na bat\\nthe mat\\n", "--system abc"),
+               first = chat("the cat\\n", "--session talk --system abc"),
+               second = chat("a bat\\nthe mat\\n", "--session talk");
+  ASSERT_EQ(whole.code + first.code + second.code, 0) << whole.err << first.err << second.err;
+  EXPECT_EQ(first.out + second.out, whole.out);
+  EXPECT_NE(second.err.find("goes on behind 3 messages"), std::string::npos) << second.err;
+  EXPECT_EQ(Json::parse(chat("the\\n", "--session talk --json").out)["messages"].size(), 9u);
+  EXPECT_EQ(chat("the\\n", "--session talk --system other").code, 2);
+  const CliRun other = run("chat student.gguf --session talk", "printf 'the\\n' | ");
+  EXPECT_EQ(other.code, 3);
+  EXPECT_NE(other.err.find("of another model"), std::string::npos) << other.err;
+  EXPECT_EQ(chat("the\\n", "--session /proc/nowhere/talk").code, 5);
+  write_file_atomically(path("talk"), "no session");
+  EXPECT_EQ(chat("the\\n", "--session talk").code, 3);
+  EXPECT_EQ(read_file(path("talk")), "no session") << "a file that is none is left alone";
+}
+
+TEST_F(Cli, KeepsAPromptInAFile) {
+  const std::string how = "generate teacher.gguf -n 9 --seed 3 --json -p 'the cat sat on", longer = " the mat'";
+  const auto text = [](const CliRun& got) { return got.code == 0 ? Json::parse(got.out)["tokens"] : Json(got.err); };
+  const Json expected = text(run(how + longer));
+  EXPECT_EQ(text(run(how + "' --prompt-cache read")), text(run(how + "'")));
+  const std::string before = read_file(path("read"));
+  EXPECT_EQ(text(run(how + longer + " --prompt-cache read")), expected);
+  EXPECT_NE(read_file(path("read")), before);
+  EXPECT_EQ(text(run(how + longer + " --prompt-cache read")), expected) << "all of it is there";
+  EXPECT_EQ(run("generate student.gguf -p x --prompt-cache read").code, 3);
+  EXPECT_EQ(run("generate teacher.gguf --prompts text.txt --prompt-cache read").code, 2);
+}
+
 TEST_F(Cli, GeneratesFromAFileOfPrompts) {
   write_file_atomically(path("prompts.txt"), "the cat\r\n\na bat\nthe cat sat on the mat\n");
   const std::string how = " -n 9 --seed 3 --lookup 2";

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "python/options.h"
+#include "runtime/base/input_file.h"
 #include "runtime/base/words/suggestion.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/doctor.h"
@@ -18,6 +19,7 @@
 #include "runtime/text/batch_engine.h"
 #include "runtime/text/embed.h"
 #include "runtime/text/generate.h"
+#include "runtime/text/session_file.h"
 
 namespace attar::python {
 namespace {
@@ -110,12 +112,21 @@ py::dict dict_of(const runtime::Generated& text, size_t prompt_tokens, bool ende
 // own.
 class PyStream {
  public:
-  PyStream(std::shared_ptr<Loaded> loaded, const std::vector<int32_t>& prompt, const runtime::GenerateOptions& options)
+  // `file`: of what was read and written, to go on from and to write at the end; "": none.
+  PyStream(std::shared_ptr<Loaded> loaded, std::vector<int32_t> prompt, const runtime::GenerateOptions& options,
+           std::string file)
       : loaded_(std::move(loaded)),
-        prompt_tokens_(prompt.size()),
-        cache_(loaded_->model),
-        work_(loaded_->model, loaded_->pool),
-        continuation_(loaded_->model, cache_, prompt, options, work_) {}
+        prompt_(std::move(prompt)),
+        file_(std::move(file)),
+        said_(loaded_->model),
+        work_(loaded_->model, loaded_->pool) {
+    if (!file_.empty() && path_exists(file_)) {
+      const std::lock_guard turn(loaded_->turn);
+      added_ = runtime::restore_session(file_, loaded_->model, said_, loaded_->pool);
+    }
+    said_.begin(prompt_);
+    continuation_.emplace(loaded_->model, said_.cache(), prompt_, options, work_);
+  }
 
   // Some characters; raises StopIteration behind the last.
   std::string next() {
@@ -127,24 +138,33 @@ class PyStream {
     while (step()) {
     }
   }
-  py::dict result() const { return dict_of(continuation_.result(), prompt_tokens_, continuation_.ended()); }
+  py::dict result() const { return dict_of(continuation_->result(), prompt_.size(), continuation_->ended()); }
 
  private:
   std::optional<std::string> step() {
     Watch signals;
     std::optional<std::string> piece = signals.call([&](const Progress& progress) {
       const std::lock_guard turn(loaded_->turn);
-      return continuation_.next(progress);
+      std::optional<std::string> next = continuation_->next(progress);
+      if (continuation_->ended()) save();
+      return next;
     });
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     return piece;
   }
 
+  void save() {
+    if (file_.empty()) return;
+    said_.hold(prompt_, continuation_->result().tokens);
+    runtime::save_session(std::exchange(file_, {}), loaded_->model, said_, added_, loaded_->pool);
+  }
+
   std::shared_ptr<Loaded> loaded_;
-  size_t prompt_tokens_;
-  runtime::KvCache cache_;
+  const std::vector<int32_t> prompt_;
+  std::string file_, added_;  // added: by a chat of attar-run, whose session the file is
+  runtime::Conversation said_;
   runtime::Workspace work_;
-  runtime::Continuation continuation_;
+  std::optional<runtime::Continuation> continuation_{};
 };
 
 class PyModel {
@@ -168,14 +188,21 @@ class PyModel {
 
   std::unique_ptr<PyStream> stream(py::kwargs given) const {
     const std::vector<std::string> prompts{take<std::string>(given, "prompt")};
+    auto file = take<std::string>(given, "prompt_cache");
     Asked asked = asked_of(given, prompts);
     asked.options.draft = loaded_->draft ? &*loaded_->draft : nullptr;
-    return std::make_unique<PyStream>(loaded_, asked.prompts[0], asked.options);
+    std::unique_ptr<PyStream> made;
+    Watch().call([&](const Progress&) {
+      made = std::make_unique<PyStream>(loaded_, std::move(asked.prompts[0]), asked.options, std::move(file));
+      return 0;
+    });
+    return made;
   }
 
   // The texts that generate() gives for each prompt, many at once.
   std::vector<py::dict> generate_all(py::kwargs given) const {
     const auto prompts = take<std::vector<std::string>>(given, "prompt");
+    if (!take<std::string>(given, "prompt_cache").empty()) throw usage_error("prompt_cache", "is of one prompt");
     const Asked asked = asked_of(given, prompts);
     std::vector<std::optional<runtime::Ended>> ended(prompts.size());
     Watch signals;

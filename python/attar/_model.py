@@ -142,6 +142,7 @@ class Model:
         special: bool = False,
         chat_template: Path = "",
         seed: int = 0,
+        prompt_cache: Path = "",
         # fields of generate
         max_tokens: int = 256,
         stop: Texts = (),
@@ -162,6 +163,8 @@ class Model:
         special: control tokens that the texts spell, such as <|im_end|>, are meant; without it they are text.
         chat_template: a file, or chatml, llama3, gemma, phi3 or zephyr, in place of the model's own.
         seed: of what is drawn at random.
+        prompt_cache: a file that keeps what was read and written: a prompt that begins likewise is gone on with, not read again. Of this model
+            alone, or it is refused; the text is the same either way.
 
         Options:
         max_tokens: most tokens of an answer
@@ -191,6 +194,7 @@ class Model:
         special: bool = False,
         chat_template: Path = "",
         seed: int = 0,
+        prompt_cache: Path = "",
         # fields of generate
         max_tokens: int = 256,
         stop: Texts = (),

@@ -34,6 +34,23 @@ def test_generate_continues_many_prompts_at_once(model):  # noqa: F811
         model.generate(["The", 3], **options)
 
 
+def test_a_prompt_cache_changes_no_text(model, tiny, tmp_path):  # noqa: F811
+    options = {"max_tokens": 6, "temperature": 1.0, "seed": 3}
+    file = tmp_path / "said"
+    first = model.generate("The sea is", **options, prompt_cache=file)
+    assert first == model.generate("The sea is", **options) and file.stat().st_size > 100
+    longer = f"The sea is{first.text}"
+    assert model.generate(longer, **options, prompt_cache=file) == model.generate(longer, **options)
+    assert "".join(attar.Model(tiny["gguf"]).stream("The sea is", **options, prompt_cache=file)) == first.text, "by another object of the same model"
+    with pytest.raises(attar.Error, match="of another model"):
+        attar.Model(tiny["gguf"], numerics="fp32").generate("The", **options, prompt_cache=file)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(attar.Error, match="damaged"):
+        model.generate("The", **options, prompt_cache=file)
+    with usage("prompt_cache"):
+        model.generate(["The"], prompt_cache=file)
+
+
 def test_a_stream_is_the_same_text_piece_by_piece(model):  # noqa: F811
     options = {"max_tokens": 30, "temperature": 1.0, "seed": 7}
     stream = model.stream("The", **options)

@@ -1,10 +1,11 @@
-#include "runtime/text/generate_batch.h"
+#include "runtime/text/generate.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "runtime/base/error.h"
+#include "runtime/text/generate_batch.h"
 #include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
 

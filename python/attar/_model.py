@@ -132,7 +132,7 @@ class Model:
     def generate(self, prompt: str, **options: Any) -> Generated: ...
     @overload
     def generate(self, prompt: list[str] | tuple[str, ...], **options: Any) -> list[Generated]: ...
-    @checked
+    @checked  # type: ignore[misc]  # the options of both are the ones below
     def generate(
         self,
         prompt: str | Sequence[str],

@@ -184,10 +184,12 @@ TEST_F(Engine, CancelledRequestsLeaveNothing) {
     bool there = false;
     for (uint64_t step = 0; step < when && engine.step(); ++step) continue;
     const bool over = heard_[victim]->ended.has_value();
-    const uint64_t before = engine.load().kv_bytes;
+    const BatchEngine::Load before = engine.load();
     there = engine.cancel(victim);
     EXPECT_EQ(there, !over);
-    EXPECT_LE(engine.load().kv_bytes, before);
+    const BatchEngine::Load after = engine.load();
+    EXPECT_EQ(after.active + after.waiting, before.active + before.waiting - (there ? 1 : 0)) << "at once";
+    EXPECT_LE(after.kv_bytes, before.kv_bytes);
     EXPECT_FALSE(engine.cancel(victim)) << "twice";
     const size_t told = heard_[victim]->tokens.size();
     while (engine.step()) continue;

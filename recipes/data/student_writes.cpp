@@ -5,7 +5,7 @@
 
 #include "runtime/formats/blocks/quant_format.h"
 #include "runtime/model/model.h"
-#include "runtime/text/generate.h"
+#include "runtime/text/generate_batch.h"
 
 namespace attar {
 namespace {

@@ -160,13 +160,18 @@ class Reader {
     }
   }
 
+  // By its flag, or by one that takes its place.
+  bool is_given(const CLI::Option& argument) const {
+    return std::any_of(given_flags_.begin(), given_flags_.end(), [&](const CLI::Option* flag) {
+      return flag == &argument || argument.get_excludes().contains(const_cast<CLI::Option*>(flag));
+    });
+  }
+
   // What the verb's arguments still need was no value of a list: of each run of values the last ones.
   void return_to_arguments() {
     int64_t missing = -std::count_if(words_.begin(), words_.end(), [](const Word& word) { return word.loose; });
     for (const CLI::Option* option : verb_ != nullptr ? verb_->get_options() : std::vector<const CLI::Option*>())
-      if (option->get_positional() && option->get_required() &&
-          std::find(given_flags_.begin(), given_flags_.end(), option) == given_flags_.end())
-        ++missing;
+      if (option->get_positional() && option->get_required() && !is_given(*option)) ++missing;
     for (size_t i = words_.size(); i-- > 0 && missing > 0;) {
       const bool last = i + 1 == words_.size() || words_[i + 1].flag.empty();
       if (words_[i].flag.empty() || !last || names_text(words_[i].text)) continue;

@@ -151,6 +151,12 @@ void require(CLI::App& command, const std::string& name) {
   command.get_option(name)->required();
 }
 
+void require_one(CLI::App& command, const std::string& argument, const std::string& instead) {
+  CLI::Option* needed = command.get_option(argument);
+  needed->required()->excludes(command.get_option(instead));
+  command.get_option(instead)->trigger_on_parse()->each([needed](const std::string&) { needed->required(false); });
+}
+
 bool is_given(const CLI::App& command, const std::string& name) {
   return command.count(name) > 0;
 }

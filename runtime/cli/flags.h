@@ -37,6 +37,8 @@ void add_text(CLI::App& command, const std::string& names, std::string& value, c
 void add_texts(CLI::App& command, const std::string& names, std::vector<std::string>& value, const char* help);
 void add_switch(CLI::App& command, const std::string& names, bool& value, const char* help);
 void require(CLI::App& command, const std::string& name);
+// The argument is required unless the flag is given, which takes its place.
+void require_one(CLI::App& command, const std::string& argument, const std::string& instead);
 bool is_given(const CLI::App& command, const std::string& name);
 
 // --data: text_paths.h. `what` it is for: "text to judge on".

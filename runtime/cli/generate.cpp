@@ -135,10 +135,9 @@ Action add_generate(CLI::App& command, const GlobalOptions& global) {
   add_text(
       command, "--prompt-cache", options->prompt_cache,
       "a file that keeps what was read and written: a prompt that begins likewise is gone on with, not read again");
+  require_one(command, "--prompt", "--prompts");
   return [options, &command, &global] {
-    const bool one = is_given(command, "--prompt"), many = is_given(command, "--prompts");
-    if (one == many)
-      throw usage_error("generate", one ? "has two kinds of prompts" : "has no prompt", "--prompt or --prompts");
+    const bool many = is_given(command, "--prompts");
     if (!many && is_given(command, "--batch")) throw usage_error("--batch", "is of --prompts, which is not given");
     if (many && is_given(command, "--prompt-cache")) throw usage_error("--prompt-cache", "is of one prompt");
     runtime::check(options->speaker.generate.sampling);

@@ -263,8 +263,8 @@ TEST_F(Cli, GeneratesFromAFileOfPrompts) {
   EXPECT_EQ(chat.code, 0) << chat.err;
   EXPECT_EQ(Json::parse(chat.out)["tokens"].size(), 4u);
   for (const auto& [arguments, words] :
-       {std::pair{"generate teacher.gguf", "has no prompt"},
-        {"generate teacher.gguf -p x --prompts prompts.txt", "two kinds of prompts"},
+       {std::pair{"generate teacher.gguf", "PROMPT is required"},
+        {"generate teacher.gguf -p x --prompts prompts.txt", "--prompt excludes --prompts"},
         {"generate teacher.gguf -p x --batch 2", "--batch: is of --prompts"},
         {"generate teacher.gguf --prompts prompts.txt --draft student.gguf", "serves one text at a time"}}) {
     const CliRun refused = run(arguments);

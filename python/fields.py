@@ -12,7 +12,8 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "python" / "attar").glob("*.py"))
-PATHS = {"chat_template", "log_file", "tasks"}  # texts that name a file
+PATHS = {"chat_template", "grammar", "log_file", "tasks"}  # texts that name a file
+ALSO = {"json_schema": "Path | Mapping[str, Any]", "logit_bias": "Mapping[int | str, float]"}  # what the package takes beside them
 OF_PATHS = {"str": "Path", "Texts": "Paths"}
 WIDTH = 140
 
@@ -29,6 +30,7 @@ def listed():
 def parameter(indent, name, annotation, default):
     if name in PATHS:
         annotation = OF_PATHS[annotation]
+    annotation = ALSO.get(name, annotation)
     value = tuple(default) if isinstance(default, list) else default
     return f"{indent}{name}: {annotation} = {str(value) if isinstance(value, bool) else double_quoted(value)},\n"
 

@@ -95,6 +95,7 @@ struct Loaded {
   ThreadPool pool;
   runtime::Model model;
   std::optional<runtime::Draft> draft;
+  runtime::Grammars grammars{model.tokenizer()};
   std::recursive_mutex turn;  // of calls from several threads; a signal handler of Python may call in between
 };
 
@@ -312,6 +313,7 @@ class PyModel {
     asked.options.seed = take(given, "seed", asked.options.seed);
     refuse_rest(given, "generate");
     runtime::check(asked.options.sampling);
+    asked.options.keeps_to = runtime::grammar_of(asked.options, loaded_->grammars);
     if (asked.options.max_tokens < 0)
       throw usage_error("max_tokens", "is negative", "0 or more", std::to_string(asked.options.max_tokens));
     for (const std::string& text : texts) {

@@ -192,12 +192,22 @@ typedef struct {
   int (*on_text)(const char* text, size_t size_bytes, void* user);
   /* Every token of the text, before its characters. */
   int (*on_token)(int32_t token, void* user);
-  /* What the next token is drawn from; may change it (-INFINITY: never). Holds the model. */
+  /* What the next token is drawn from, before biases and grammar; may change it (-INFINITY: never). Holds the model. */
   int (*on_logits)(float* logits, size_t n_logits, void* user);
   /* Tokens of a long prompt that were read; texts of a batch that are done (there it holds the model). */
   int (*on_progress)(int64_t done, int64_t total, void* user);
 
   int64_t batch_size; /* of attar_batch: most texts at once; no result depends on it */
+
+  /* What the text must be, from its first byte on: GBNF, or a JSON Schema, as text; at most one of the two, or NULL.
+   * The text ends where nothing more may come, and may be unfinished where it is cut short. A model keeps the last
+   * eight that it was given. */
+  const char* grammar;
+  const char* json_schema;
+  /* Added to the logits of these tokens, before grammar and sampling: -INFINITY for never, at most 1000. */
+  const int32_t* bias_tokens; /* n_biases of them */
+  const float* biases;        /* one for each */
+  size_t n_biases;
 } attar_generate_options;
 
 /* Fills in what attar-run generate uses when nothing is said. */
@@ -205,7 +215,7 @@ ATTAR_API int attar_init_generate_options(attar_generate_options* options, size_
 
 /* Why a text ended. */
 enum {
-  ATTAR_STOP_END_OF_TEXT = 1,  /* the model ended it */
+  ATTAR_STOP_END_OF_TEXT = 1,  /* the model ended it, or the grammar lets nothing more come */
   ATTAR_STOP_TEXT = 2,         /* one of options.stop, which is not part of the text */
   ATTAR_STOP_MAX_TOKENS = 3,   /* as long as was asked for */
   ATTAR_STOP_CONTEXT_FULL = 4, /* the model can attend to no more */

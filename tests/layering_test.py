@@ -12,7 +12,8 @@ CONTAINERS = [*BASE, "runtime/formats/blocks", "runtime/formats/container"]
 JINJA = ["runtime/formats/tokenizer", "runtime/formats/jinja/values", "runtime/formats/jinja/syntax"]
 FORMATS = [*CONTAINERS, "runtime/formats/tokenizer", "runtime/formats/jinja", "runtime/formats"]
 MODEL = [*FORMATS, "runtime/kernels", "runtime/model"]
-RUNTIME = [*MODEL, "runtime/text", "runtime/judge"]
+GRAMMAR = [*FORMATS, "runtime/text/grammar", "runtime/text/grammar/schema"]
+RUNTIME = [*MODEL, *GRAMMAR, "runtime/text", "runtime/judge"]
 TOOLKIT = [*FORMATS, "compress", "distill", "prune", "quantize", "export"]
 SCHEMA = TOOLKIT + RUNTIME + ["runtime/cli", "recipes/hub", "recipes/schema"]
 RUN = [*SCHEMA, "recipes/data", "recipes/report", "recipes/run"]
@@ -31,7 +32,9 @@ ALLOWED = {
     "runtime/kernels": FORMATS,
     "runtime/model": MODEL,
     "runtime/judge": MODEL,
-    "runtime/text": [*MODEL, "runtime/judge"],
+    "runtime/text": [*MODEL, *GRAMMAR, "runtime/judge"],
+    "runtime/text/grammar": GRAMMAR,
+    "runtime/text/grammar/schema": GRAMMAR,
     "runtime": RUNTIME,  # the C library's header
     "runtime/c_api": [*RUNTIME, "runtime"],
     "runtime/cli": RUNTIME,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,8 +18,14 @@ Message = Mapping[str, str]
 """{"role": "user", "content": ...}, as Hugging Face has them; roles: system, user, assistant, tool."""
 
 
-def _without_self(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if name != "self"}
+def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a text as the module takes them: a schema as JSON, tokens of biases by name."""
+    given = {name: value for name, value in arguments.items() if name != "self"}
+    if isinstance(given["json_schema"], Mapping):
+        given["json_schema"] = json.dumps(given["json_schema"], ensure_ascii=False)
+    if isinstance(given["logit_bias"], Mapping):
+        given["logit_bias"] = {str(token): bias for token, bias in given["logit_bias"].items()}
+    return given
 
 
 def _batched(tokens: npt.NDArray[np.int32], of_row: Callable[[npt.NDArray[np.int32]], npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -147,6 +154,9 @@ class Model:
         max_tokens: int = 256,
         stop: Texts = (),
         lookup: int = 0,
+        grammar: Path = "",
+        json_schema: Path | Mapping[str, Any] = "",
+        logit_bias: Mapping[int | str, float] = {},
         temperature: float = 0.8,
         top_k: int = 40,
         top_p: float = 0.95,
@@ -170,6 +180,9 @@ class Model:
         max_tokens: most tokens of an answer
         stop: end before one of these texts
         lookup: most tokens guessed at once from the text so far: the answer is the same, sooner where it quotes or repeats; 0 for off
+        grammar: what the answer must be, from beginning to end: a file of GBNF, llama.cpp's grammars, or GBNF itself
+        json_schema: answer with JSON under this schema: a file, or the schema itself
+        logit_bias: added to the logit of a token, named by its id or its text: -1000 for never, above 0 for sooner
         temperature: randomness: 0 takes the likeliest token, 1 samples the model's own distribution
         top_k: sample from the k likeliest tokens; 0 for all
         top_p: sample from the smallest set of tokens with at least this probability; 1 for all
@@ -177,7 +190,7 @@ class Model:
         repetition_penalty: divide the logits of recent tokens by this; 1 for off
         repetition_window_tokens: how many recent tokens the penalty looks at
         """
-        arguments = _without_self(locals())
+        arguments = _asked(locals())
         if not isinstance(prompt, str):
             return [Generated(text) for text in self._native.generate_all(**arguments)]
         stream = self._native.stream(**arguments)
@@ -199,6 +212,9 @@ class Model:
         max_tokens: int = 256,
         stop: Texts = (),
         lookup: int = 0,
+        grammar: Path = "",
+        json_schema: Path | Mapping[str, Any] = "",
+        logit_bias: Mapping[int | str, float] = {},
         temperature: float = 0.8,
         top_k: int = 40,
         top_p: float = 0.95,
@@ -208,7 +224,7 @@ class Model:
         # end of fields
     ) -> Stream:
         """The same text as `generate` gives, with the same options, as an iterator over its pieces: for piece in model.stream("The sea is"): ..."""
-        return Stream(self._native.stream(**_without_self(locals())))
+        return Stream(self._native.stream(**_asked(locals())))
 
     @property
     def tokenizer(self) -> Tokenizer:

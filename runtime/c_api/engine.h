@@ -52,6 +52,7 @@ struct Engine {
   runtime::Model model;
   runtime::Workspace work;  // of whose turn it is
   std::optional<runtime::Draft> draft{};
+  runtime::Grammars grammars{model.tokenizer()};
 
   Queue turns{};
   std::atomic<std::thread::id> holder{};  // of the turn

@@ -86,13 +86,13 @@ void tell_end(const rt::Ended& ended, attar_on_end on_end, void* user) {
   on_end(&out, user);
 }
 
-rt::BatchRequest request_of(std::vector<int32_t> prompt, const attar_generate_options& given_options,
+rt::BatchRequest request_of(Engine& engine, std::vector<int32_t> prompt, const attar_generate_options& given_options,
                             attar_on_end on_end) {
   const auto options = std::make_shared<const attar_generate_options>(given_options);
   const auto flow = [](int answer) { return answer == 0 ? Flow::GoOn : Flow::Stop; };
   rt::BatchRequest request;
   request.prompt = std::move(prompt);
-  request.options = runtime_options(*options);
+  request.options = runtime_options(*options, engine);
   if (options->on_logits != nullptr)
     request.options.on_logits = [options, flow](std::span<float> logits) {
       return flow(options->on_logits(logits.data(), logits.size(), options->user));
@@ -143,7 +143,7 @@ int64_t attar_engine_submit(attar_engine* engine, const attar_prompt* prompt, co
   int64_t id = -1;
   code_of([&] {
     const auto texts = engines().at(engine);
-    auto request = request_of(tokens_of(*texts->engine, prompt), completed(options), on_end);
+    auto request = request_of(*texts->engine, tokens_of(*texts->engine, prompt), completed(options), on_end);
     const std::lock_guard lock(texts->mutex);
     id = static_cast<int64_t>(texts->batch.submit(std::move(request)));
   });

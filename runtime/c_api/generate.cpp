@@ -33,7 +33,7 @@ class Generation {
   void run() {
     if (options_.max_tokens > 0) read_prompt();
     const Held held{*this};
-    rt::GenerateOptions how = runtime_options(options_);
+    rt::GenerateOptions how = runtime_options(options_, engine_);
     how.draft = engine_.draft ? &*engine_.draft : nullptr;
     rt::Continuation text(engine_.model, session_.said.cache(), prompt_, std::move(how), engine_.work);
     while (const std::optional<std::string> piece = next(text)) {
@@ -100,7 +100,7 @@ void refuse_in_batch(bool asked, const char* name) {
   if (asked) throw usage_error(name, "is not for a batch");
 }
 
-rt::BatchOptions batch_options(const attar_generate_options& options) {
+rt::BatchOptions batch_options(const attar_generate_options& options, Engine& engine) {
   refuse_in_batch(options.n_stop > 0, "stop");
   refuse_in_batch(options.lookup != 0, "lookup");
   refuse_in_batch(options.on_text != nullptr, "on_text");
@@ -109,7 +109,8 @@ rt::BatchOptions batch_options(const attar_generate_options& options) {
   return {.max_tokens = options.max_tokens,
           .sampling = sampling_of(options),
           .seed = options.seed,
-          .batch_size = options.batch_size};
+          .batch_size = options.batch_size,
+          .keeps_to = grammar_of(options, engine)};
 }
 
 std::string text_of(const Tokenizer& tokenizer, std::span<const int32_t> tokens) {
@@ -120,7 +121,7 @@ std::string text_of(const Tokenizer& tokenizer, std::span<const int32_t> tokens)
 }
 
 int give(const Tokenizer& tokenizer, size_t index, rt::BatchResult result, attar_on_answer on_answer, void* user) {
-  if (result.reason == rt::StopReason::EndOfText) result.tokens.pop_back();
+  if (!result.tokens.empty() && tokenizer.ends_generation(result.tokens.back())) result.tokens.pop_back();
   const std::string text = text_of(tokenizer, result.tokens);
   const attar_answer answer{.size_bytes = sizeof answer,
                             .index = index,
@@ -135,7 +136,7 @@ int give(const Tokenizer& tokenizer, size_t index, rt::BatchResult result, attar
 
 void generate_batch(Engine& engine, const std::vector<std::vector<int32_t>>& prompts,
                     const attar_generate_options& options, attar_on_answer on_answer, void* user) {
-  const rt::BatchOptions how = batch_options(options);
+  const rt::BatchOptions how = batch_options(options, engine);
   const auto total = static_cast<int64_t>(prompts.size());
   size_t asked = 0, given_answers = 0;
   bool stopped = false;

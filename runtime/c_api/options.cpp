@@ -34,22 +34,30 @@ attar_generate_options completed(const attar_generate_options* given_options) {
 }
 
 rt::SampleOptions sampling_of(const attar_generate_options& options) {
-  const rt::SampleOptions sampling{.temperature = options.temperature,
-                                   .top_k = options.top_k,
-                                   .top_p = options.top_p,
-                                   .min_p = options.min_p,
-                                   .repetition_penalty = options.repetition_penalty,
-                                   .repetition_window_tokens = options.repetition_window_tokens};
+  rt::SampleOptions sampling{.temperature = options.temperature,
+                             .top_k = options.top_k,
+                             .top_p = options.top_p,
+                             .min_p = options.min_p,
+                             .repetition_penalty = options.repetition_penalty,
+                             .repetition_window_tokens = options.repetition_window_tokens};
+  if (options.n_biases > 0) given(options.bias_tokens, "bias_tokens"), given(options.biases, "biases");
+  for (size_t i = 0; i < options.n_biases; ++i) sampling.bias.push_back({options.bias_tokens[i], options.biases[i]});
   rt::check(sampling);
   return sampling;
 }
 
-rt::GenerateOptions runtime_options(const attar_generate_options& options) {
+std::shared_ptr<rt::TokenGrammar> grammar_of(const attar_generate_options& options, Engine& engine) {
+  const auto text = [](const char* given_text) { return std::string(given_text != nullptr ? given_text : ""); };
+  return engine.grammars.of_either({text(options.grammar), "grammar"}, {text(options.json_schema), "json_schema"});
+}
+
+rt::GenerateOptions runtime_options(const attar_generate_options& options, Engine& engine) {
   rt::GenerateOptions how;
   how.max_tokens = options.max_tokens;
   how.sampling = sampling_of(options);
   how.seed = options.seed;
   how.lookup = options.lookup;
+  how.keeps_to = grammar_of(options, engine);
   if (options.n_stop > 0) given(options.stop, "stop");
   for (size_t i = 0; i < options.n_stop; ++i) how.stop.emplace_back(given(options.stop[i], "a stop text"));
   if (options.on_logits != nullptr)

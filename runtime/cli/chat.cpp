@@ -182,7 +182,7 @@ uint64_t begin(const Options& options, const GlobalOptions& global, Speaker& spe
 }
 
 int run_chat(const Options& options, const GlobalOptions& global) {
-  runtime::check(options.speaker.generate.sampling);
+  runtime::check(options.speaker.generate);
   Speaker speaker(options.speaker, global);
   speaker.begin_chat(global);
   Chat chat(speaker, options.speaker, global);

@@ -140,7 +140,7 @@ Action add_generate(CLI::App& command, const GlobalOptions& global) {
     const bool many = is_given(command, "--prompts");
     if (!many && is_given(command, "--batch")) throw usage_error("--batch", "is of --prompts, which is not given");
     if (many && is_given(command, "--prompt-cache")) throw usage_error("--prompt-cache", "is of one prompt");
-    runtime::check(options->speaker.generate.sampling);
+    runtime::check(options->speaker.generate);
     return many ? run_prompts(*options, global) : run_generate(options->speaker, options->prompt_cache, global);
   };
 }

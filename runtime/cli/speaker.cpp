@@ -41,6 +41,8 @@ Speaker::Speaker(const SpeakerOptions& options, const GlobalOptions& global)
                                   pool_)),
       work_(model_, pool_),
       said_(model_),
+      grammars_(model_.tokenizer()),
+      grammar_(runtime::grammar_of(options.generate, grammars_)),
       reader_(model_.tokenizer(),
               {.chat_template = options.chat_template, .special = options.special, .day = Day::Today}) {
   answer_interrupts_with(nullptr);  // text stops at its next token
@@ -76,6 +78,7 @@ runtime::GenerateOptions Speaker::options_for(size_t prompt_tokens, uint64_t see
   runtime::GenerateOptions how = options_.generate;
   how.max_tokens = std::min(how.max_tokens, left);
   how.seed = seed;
+  how.keeps_to = grammar_;
   return how;
 }
 

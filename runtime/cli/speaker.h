@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -63,6 +64,8 @@ class Speaker {
   runtime::Workspace work_;
   runtime::Conversation said_;
   std::optional<runtime::Draft> draft_;
+  runtime::Grammars grammars_;
+  std::shared_ptr<runtime::TokenGrammar> grammar_;  // that every answer keeps to, or nullptr
   TextReader reader_;
 };
 

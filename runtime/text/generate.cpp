@@ -6,6 +6,18 @@
 
 namespace attar::runtime {
 
+void check(const GenerateOptions& options) {
+  check(options.sampling);
+  check_grammar(read_grammar(GrammarKind::Gbnf, options.grammar, "--grammar"),
+                read_grammar(GrammarKind::JsonSchema, options.json_schema, "--json-schema"));
+}
+
+std::shared_ptr<TokenGrammar> grammar_of(const GenerateOptions& options, Grammars& grammars) {
+  if (options.keeps_to != nullptr) return options.keeps_to;
+  return grammars.of_either(read_grammar(GrammarKind::Gbnf, options.grammar, "--grammar"),
+                            read_grammar(GrammarKind::JsonSchema, options.json_schema, "--json-schema"));
+}
+
 const char* name_of(StopReason reason) {
   static constexpr const char* kNames[] = {"end_of_text", "stop_string", "max_tokens", "context_full", "interrupted"};
   return kNames[static_cast<size_t>(reason)];

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "runtime/base/progress.h"
 #include "runtime/model/model.h"
+#include "runtime/text/grammar/grammars.h"
 #include "runtime/text/sampler.h"
 #include "runtime/text/speculation.h"
 
@@ -23,8 +25,14 @@ struct GenerateOptions {
   std::vector<std::string> stop;  // cut before the first occurrence; may cross tokens and UTF-8 borders
   int64_t lookup = 0;             // most tokens guessed at once from the text so far; 0: none
   Draft* draft = nullptr;         // guesses where nothing is looked up; must outlive the text
-  // Sees, and may change, the logits (V) that a token is to be drawn from; the text then ends in Error{Interrupted}
-  // when it answers Stop.
+  // What the text must be, from its first byte on, as users give it: read_grammar(). It ends where nothing more may
+  // come; cut short it may be unfinished.
+  std::string grammar{}, json_schema{};
+  // The same, read already: Grammars keeps what is found out about it for the texts that come after.
+  std::shared_ptr<TokenGrammar> keeps_to{};
+  std::map<std::string, double> logit_bias{};  // by token id, or text of a token
+  // Sees, and may change, the logits (V) that a token is to be drawn from, before biases and grammar; the text then
+  // ends in Error{Interrupted} when it answers Stop.
   std::function<Flow(std::span<float> logits)> on_logits{};
 };
 template <class Visitor>
@@ -35,8 +43,19 @@ void visit_fields(GenerateOptions& o, Visitor&& field) {  // the seed is of the 
       o.lookup, "lookup",
       "most tokens guessed at once from the text so far: the answer is the same, sooner where it quotes or repeats; 0 "
       "for off");
+  field(o.grammar, "grammar",
+        "what the answer must be, from beginning to end: a file of GBNF, llama.cpp's grammars, or GBNF itself");
+  field(o.json_schema, "json_schema", "answer with JSON under this schema: a file, or the schema itself");
+  field(o.logit_bias, "logit_bias",
+        "added to the logit of a token, named by its id or its text: -1000 for never, above 0 for sooner");
   visit_fields(o.sampling, field);
 }
+
+// Error{Usage} for options that no text could be written with, before there is a model: sampling, and a grammar with
+// the place in it.
+void check(const GenerateOptions& options);
+// The grammar that the options ask for, or nullptr. `grammars` are of the model.
+std::shared_ptr<TokenGrammar> grammar_of(const GenerateOptions& options, Grammars& grammars);
 
 enum class StopReason { EndOfText, StopString, MaxTokens, ContextFull, Interrupted };
 const char* name_of(StopReason reason);  // "end_of_text", ...

@@ -40,6 +40,7 @@ class Batch {
     request.options.max_tokens = options_.max_tokens;
     request.options.sampling = options_.sampling;
     request.options.seed = options_.seed;
+    request.options.keeps_to = options_.keeps_to;
     result.prompt = std::move(sequence.prompt);
     if (options_.top_k_signals > 0)
       request.on_drawn = [&result, k = options_.top_k_signals](std::span<const float> logits) {
@@ -72,7 +73,8 @@ class Batch {
     results_.erase(index);
     result.tokens = ended.text.tokens;
     result.reason = ended.text.reason;
-    if (result.reason == StopReason::EndOfText) result.tokens.push_back(ended.last_token);
+    if (result.reason == StopReason::EndOfText && model_.tokenizer().ends_generation(ended.last_token))
+      result.tokens.push_back(ended.last_token);
     const auto length = static_cast<int64_t>(result.prompt.size() + result.tokens.size());
     if (result.reason == StopReason::MaxTokens && length > model_.config().context_length)
       result.reason = StopReason::ContextFull;

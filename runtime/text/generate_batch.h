@@ -18,7 +18,7 @@ struct BatchSequence {
 };
 struct BatchResult {
   std::vector<int32_t> prompt;
-  std::vector<int32_t> tokens;  // generated, without the prompt; a token that ends the text is the last
+  std::vector<int32_t> tokens;  // generated, without the prompt; a token that the model ends the text with is the last
   std::vector<TopK> signals;    // one a generated token when top_k_signals > 0: the distribution it was drawn from
   StopReason reason;
 };
@@ -28,6 +28,7 @@ struct BatchOptions {
   uint64_t seed = 0;
   int64_t batch_size = 16;  // sequences at once; results do not depend on it
   int64_t top_k_signals = 0;
+  std::shared_ptr<TokenGrammar> keeps_to{};  // of each text, as in GenerateOptions
 };
 
 // The sequences to write, asked for one at a time as there is room; nothing ends them. It may use the workspace itself.

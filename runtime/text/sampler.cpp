@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "runtime/base/error.h"
@@ -13,10 +14,22 @@ namespace {
 
 constexpr float kNegligible = 1e-9f;  // of the likeliest token's probability: never reached by a draw that was cut
 constexpr double kMostScale = 1e38;   // of 1 / temperature: a float's range
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kMostBias = 1000.0f;
+constexpr size_t kAskedFor = 32;  // tokens beside top-k that a grammar may refuse before all are asked for
 
-std::vector<float> penalized(std::span<const float> logits, std::span<const int32_t> history,
-                             const SampleOptions& options) {
+float& logit_at(std::vector<float>& logits, int32_t id) {
+  if (id < 0 || static_cast<size_t>(id) >= logits.size())
+    throw input_error("token", "a token id is outside the vocabulary", "0 to " + std::to_string(logits.size() - 1),
+                      std::to_string(id));
+  return logits[static_cast<size_t>(id)];
+}
+
+// With biases, then penalties.
+std::vector<float> changed_logits(std::span<const float> logits, std::span<const int32_t> history,
+                                  const SampleOptions& options) {
   std::vector<float> changed(logits.begin(), logits.end());
+  for (const TokenBias& bias : options.bias) logit_at(changed, bias.token) += bias.bias;
   if (options.repetition_penalty == 1.0) return changed;
   const auto window = static_cast<size_t>(std::max<int64_t>(0, options.repetition_window_tokens));
   const auto recent = history.last(std::min(window, history.size()));
@@ -25,13 +38,39 @@ std::vector<float> penalized(std::span<const float> logits, std::span<const int3
   std::sort(seen.begin(), seen.end());
   seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
   for (const int32_t id : seen) {
-    if (id < 0 || static_cast<size_t>(id) >= changed.size())
-      throw input_error("token", "a token id is outside the vocabulary", "0 to " + std::to_string(changed.size() - 1),
-                        std::to_string(id));
-    float& logit = changed[static_cast<size_t>(id)];
+    float& logit = logit_at(changed, id);
     logit = logit > 0.0f ? logit / penalty : logit * penalty;
   }
   return changed;
+}
+
+void keep_only(std::span<float> logits, const TokenSet& allowed) {
+  const std::span<const uint64_t> words = allowed.words();
+  for (size_t first = 0; first < logits.size(); first += 64) {
+    const size_t n = std::min<size_t>(64, logits.size() - first);
+    const uint64_t word = first / 64 < words.size() ? words[first / 64] : 0;
+    if (word == ~uint64_t{0}) continue;
+    for (size_t i = 0; i < n; ++i)
+      if ((word >> i & 1) == 0) logits[first + i] = kNever;
+  }
+}
+
+// Takes away what the grammar forbids, where all of that is known or has to be. -> the grammar, where tokens are still
+// to be asked for one by one: the likeliest is allowed, and the few likely ones of top-k are cheaper than all.
+const GrammarCursor* restricted(std::vector<float>& logits, const SampleOptions& options,
+                                const GrammarCursor* grammar) {
+  if (grammar == nullptr) return nullptr;
+  std::shared_ptr<const TokenSet> allowed = grammar->known();
+  if (allowed == nullptr) {
+    const bool few = options.temperature <= 0.0 || options.top_k > 0;
+    if (few && grammar->allows(static_cast<int32_t>(argmax(logits)))) return grammar;
+    allowed = grammar->allowed();
+  }
+  keep_only(logits, *allowed);
+  if (*std::max_element(logits.begin(), logits.end()) == kNever)
+    throw input_error(grammar->where(), "no token of the vocabulary goes on with the grammar", "", "",
+                      "the vocabulary lacks what must come next, biases forbid it, or rules nest too deeply");
+  return nullptr;
 }
 
 struct Candidate {
@@ -39,18 +78,38 @@ struct Candidate {
   int32_t id;
 };
 
+// The k likeliest of these that the grammar allows, likeliest first. Asks for some more than k, and only where that was
+// not enough for all that may come.
+void keep_likeliest(std::vector<Candidate>& kept, size_t k, const GrammarCursor* grammar) {
+  const auto before = [](const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+  };
+  const auto sort_first = [&](size_t n) {
+    std::partial_sort(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(n), kept.end(), before);
+  };
+  if (grammar != nullptr) {
+    const size_t asked = std::min(k + kAskedFor, kept.size());
+    sort_first(asked);
+    std::vector<Candidate> allowed;
+    for (size_t i = 0; i < asked && allowed.size() < k; ++i)
+      if (grammar->allows(kept[i].id)) allowed.push_back(kept[i]);
+    if (allowed.size() == k || asked == kept.size()) return kept.swap(allowed);
+    const std::shared_ptr<const TokenSet> all = grammar->allowed();
+    std::erase_if(kept, [&](const Candidate& c) { return !all->has(static_cast<size_t>(c.id)); });
+  }
+  k = std::min(k, kept.size());
+  sort_first(k);
+  kept.resize(k);
+}
+
 // What top-k, top-p and min-p leave, likeliest first. Only the likely tokens are sorted.
-std::vector<Candidate> candidates(const std::vector<float>& weights, const SampleOptions& options) {
+std::vector<Candidate> candidates(const std::vector<float>& weights, const SampleOptions& options,
+                                  const GrammarCursor* grammar) {
   const double floor = std::max(static_cast<double>(kNegligible), options.min_p);
   std::vector<Candidate> kept;
   for (size_t i = 0; i < weights.size(); ++i)
     if (static_cast<double>(weights[i]) >= floor) kept.push_back({weights[i], static_cast<int32_t>(i)});
-  const auto before = [](const Candidate& a, const Candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
-  };
-  const size_t k = options.top_k > 0 ? std::min(static_cast<size_t>(options.top_k), kept.size()) : kept.size();
-  std::partial_sort(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(k), kept.end(), before);
-  kept.resize(k);
+  keep_likeliest(kept, options.top_k > 0 ? static_cast<size_t>(options.top_k) : kept.size(), grammar);
   if (options.top_p >= 1.0) return kept;
   double total = 0.0, held = 0.0;
   for (const Candidate& c : kept) total += static_cast<double>(c.weight);
@@ -86,12 +145,14 @@ void check(const SampleOptions& o) {
   need(o.min_p >= 0.0 && o.min_p <= 1.0, "--min-p", "0 <= x <= 1");
   need(o.repetition_penalty >= 0.01 && o.repetition_penalty <= 100.0, "--repetition-penalty", "0.01 to 100");
   need(o.repetition_window_tokens >= 0, "--repetition-window-tokens", "at least 0");
+  for (const TokenBias& bias : o.bias) need(bias.bias <= kMostBias, "--logit-bias", "at most 1000; -inf for never");
 }
 
 Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
-               const SampleOptions& options, const Draw& draw) {
+               const SampleOptions& options, const Draw& draw, const GrammarCursor* grammar) {
   if (!std::isfinite(lse)) throw input_error("logits", "their log-sum-exp is not finite");
-  const std::vector<float> changed = penalized(logits, history, options);
+  std::vector<float> changed = changed_logits(logits, history, options);
+  grammar = restricted(changed, options, grammar);
   const auto best = static_cast<size_t>(argmax(changed));
   int32_t token = static_cast<int32_t>(best);
   if (options.temperature > 0.0) {
@@ -102,7 +163,7 @@ Sampled sample(std::span<const float> logits, double lse, std::span<const int32_
     if (options.top_k <= 0 && options.top_p >= 1.0 && options.min_p <= 0.0) {
       token = draw_all(weights, uniform);
     } else {
-      const std::vector<Candidate> kept = candidates(weights, options);
+      const std::vector<Candidate> kept = candidates(weights, options, grammar);
       double total = 0.0;
       for (const Candidate& c : kept) total += static_cast<double>(c.weight);
       double left = uniform * total;

@@ -7,7 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "runtime/text/grammar/token_grammar.h"
+
 namespace attar::runtime {
+
+// Added to a token's logit before anything else is done; -infinity: never.
+struct TokenBias {
+  int32_t token;
+  float bias;
+};
 
 struct SampleOptions {
   double temperature = 0.8;  // 0: the likeliest token, ties to the lowest id
@@ -16,6 +24,7 @@ struct SampleOptions {
   double min_p = 0.0;        // drops tokens below min_p times the likeliest
   double repetition_penalty = 1.0;
   int64_t repetition_window_tokens = 64;
+  std::vector<TokenBias> bias{};  // no option of recipes: tokens are a model's own
 };
 template <class Visitor>
 void visit_fields(SampleOptions& o, Visitor&& field) {
@@ -41,9 +50,11 @@ struct Draw {
   uint64_t seed = 0, sequence = 0, position = 0;
 };
 
-// logits (V) are not changed; `lse` is their log-sum-exp. `history` is the sequence so far. Error{Input} when `lse` is
-// not finite or the history holds an id outside [0, V).
+// logits (V) are not changed; `lse` is their log-sum-exp. `history` is the sequence so far. Where there is a grammar,
+// what it does not allow is as if its logit were -infinity, before anything is cut: the draw is from the model's own
+// distribution over what is allowed, and then as the options say. Error{Input} when `lse` is not finite, the history or
+// a bias holds an id outside [0, V), or nothing may come next.
 Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
-               const SampleOptions& options, const Draw& draw);
+               const SampleOptions& options, const Draw& draw, const GrammarCursor* grammar = nullptr);
 
 }  // namespace attar::runtime

@@ -1,6 +1,7 @@
 #include "runtime/text/speculation.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "runtime/base/error.h"
 #include "runtime/judge/score.h"
@@ -71,7 +72,7 @@ Draft::Draft(Model model, const Model& of, ThreadPool& threads) {
 Draft::~Draft() = default;
 
 std::vector<int32_t> Draft::guess(std::span<const int32_t> text, int64_t most, const SampleOptions& sampling,
-                                  uint64_t seed, const Progress& progress) {
+                                  uint64_t seed, const GrammarCursor* grammar, const Progress& progress) {
   State& s = *state_;
   const int64_t room = s.model.config().context_length - static_cast<int64_t>(text.size()) + 1;
   most = std::min(most, room);
@@ -82,12 +83,18 @@ std::vector<int32_t> Draft::guess(std::span<const int32_t> text, int64_t most, c
   s.held.resize(common);
   s.read(text.subspan(common), progress);
   std::vector<int32_t> all(text.begin(), text.end());
+  std::optional<GrammarCursor> ahead;
+  if (grammar != nullptr) ahead.emplace(*grammar);
   while (true) {
     const std::span<const float> logits = s.work.logits(0);
     const double lse = finite_log_sum_exp(s.model, logits);
+    const Draw key{seed, 0, all.size()};
     const int32_t token =
-        sample(logits.first(static_cast<size_t>(s.vocab_size)), lse, all, sampling, {seed, 0, all.size()}).token;
+        sample(logits.first(static_cast<size_t>(s.vocab_size)), lse, all, sampling, key, ahead ? &*ahead : nullptr)
+            .token;
     all.push_back(token);
+    if (ahead) ahead->advance(token);
+    if (ahead && ahead->must_end()) break;
     if (static_cast<int64_t>(all.size() - text.size()) >= most || s.model.tokenizer().ends_generation(token)) break;
     s.read(std::span(&token, 1), progress);
   }

@@ -48,9 +48,10 @@ class Draft {
   Draft(Model model, const Model& of, ThreadPool& threads);
   ~Draft();
 
-  // At most `most` tokens behind `text`, drawn as the model's own tokens will be; fewer where its context ends.
+  // At most `most` tokens behind `text`, drawn as the model's own tokens will be; fewer where its context, or the
+  // grammar, ends. `grammar`: where the text is in it, or nullptr.
   std::vector<int32_t> guess(std::span<const int32_t> text, int64_t most, const SampleOptions& sampling, uint64_t seed,
-                             const Progress& progress = {});
+                             const GrammarCursor* grammar = nullptr, const Progress& progress = {});
 
  private:
   struct State;

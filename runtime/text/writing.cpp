@@ -17,12 +17,36 @@ size_t overlap(const std::string& pending, const std::string& stop) {
   return 0;
 }
 
-void check(const GenerateOptions& options) {
+void check_lengths(const GenerateOptions& options) {
   if (options.max_tokens < 0)
     throw usage_error("max_tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
   if (options.lookup < 0 || options.lookup > kMostGuesses)
     throw usage_error("lookup", "is out of range", "0 to " + std::to_string(kMostGuesses),
                       std::to_string(options.lookup));
+}
+
+// The token of an id in digits, or of its bytes or, a control token's, its name.
+int32_t token_named(const std::string& name, const Tokenizer& tokenizer) {
+  const auto n = static_cast<int32_t>(tokenizer.vocab_size());
+  if (!name.empty() && name.find_first_not_of("0123456789") == std::string::npos) {
+    if (name.size() < 10 && std::stoll(name) < n) return static_cast<int32_t>(std::stoll(name));
+    throw usage_error("--logit-bias", "names a token outside the vocabulary", "below " + std::to_string(n),
+                      printable(name));
+  }
+  for (int32_t id = 0; id < n; ++id)
+    if (tokenizer.is_control(id) ? tokenizer.data().tokens[static_cast<size_t>(id)].text == name
+                                 : tokenizer.token_bytes(id) == name)
+      return id;
+  std::string ids;
+  for (const int32_t id : tokenizer.encode(name, {.add_special = false})) ids += " " + std::to_string(id);
+  throw usage_error("--logit-bias", "\"" + printable(name) + "\" is not one token", "a token's id, or its text",
+                    "tokens" + ids);
+}
+
+void add_biases(GenerateOptions& options, const Tokenizer& tokenizer) {
+  for (const auto& [name, bias] : options.logit_bias)
+    options.sampling.bias.push_back({token_named(name, tokenizer), static_cast<float>(bias)});
+  check(options.sampling);
 }
 
 }  // namespace
@@ -52,8 +76,12 @@ Writing::Writing(const Model& model, std::span<const int32_t> prompt, GenerateOp
       given_(prompt_tokens_),
       looking_(options_.lookup),
       drafting_(options_.draft != nullptr ? kDraftGuesses : 0) {
-  check(options_);
+  check_lengths(options_);
   check_tokens(model, prompt);
+  Grammars grammars(model.tokenizer());
+  options_.keeps_to = grammar_of(options_, grammars);
+  add_biases(options_, model.tokenizer());
+  if (options_.keeps_to != nullptr) cursor_ = std::make_unique<GrammarCursor>(options_.keeps_to);
   // All that it may become, so that no draw and no token fails for want of memory.
   const int64_t room = std::max<int64_t>(0, model.config().context_length - prompt_tokens_) + 1;
   const int64_t most = std::min(options_.max_tokens, room);
@@ -67,10 +95,26 @@ std::vector<int32_t> Writing::guess(const Progress& progress) {
   const int64_t room = std::min(model_.config().context_length - static_cast<int64_t>(history_.size()),
                                 options_.max_tokens - static_cast<int64_t>(out_.tokens.size()) - 1);
   guessing_ = &looking_;
-  std::vector<int32_t> found = looked_up(history_, std::min(looking_.next(), room));
+  std::vector<int32_t> found = allowed(looked_up(history_, std::min(looking_.next(), room)));
   if (!found.empty() || options_.draft == nullptr) return found;
   guessing_ = &drafting_;
-  return options_.draft->guess(history_, std::min(drafting_.next(), room), options_.sampling, options_.seed, progress);
+  return options_.draft->guess(history_, std::min(drafting_.next(), room), options_.sampling, options_.seed,
+                               cursor_.get(), progress);
+}
+
+// As many of the guesses as the grammar lets come.
+std::vector<int32_t> Writing::allowed(std::vector<int32_t> guesses) const {
+  if (cursor_ == nullptr) return guesses;
+  GrammarCursor ahead(*cursor_);
+  size_t n = 0;
+  for (; n < guesses.size() && ahead.allows(guesses[n]); ++n) ahead.advance(guesses[n]);
+  guesses.resize(n);
+  return guesses;
+}
+
+void Writing::forget(int64_t history_tokens) noexcept {
+  if (history_tokens < static_cast<int64_t>(history_.size()) && before_ != nullptr) cursor_ = std::move(before_);
+  history_.resize(static_cast<size_t>(history_tokens));
 }
 
 std::span<const float> Writing::changed(std::span<const float> logits) {
@@ -84,15 +128,18 @@ std::span<const float> Writing::changed(std::span<const float> logits) {
 void Writing::draw(std::span<const int32_t> guessed, const std::function<std::span<const float>(int64_t i)>& logits) {
   const auto before = static_cast<int64_t>(history_.size());
   int64_t accepted = 0;
+  if (cursor_ != nullptr) before_ = std::make_unique<GrammarCursor>(*cursor_);
   try {
     for (size_t i = 0; i <= guessed.size(); ++i) {
       const std::span<const float> row = changed(logits(static_cast<int64_t>(i)));
       const double lse = finite_log_sum_exp(model_, row);
       const Draw key{options_.seed, sequence_, history_.size()};
-      const int32_t token = sample(row, lse, history_, options_.sampling, key).token;
+      const int32_t token = sample(row, lse, history_, options_.sampling, key, cursor_.get()).token;
       history_.push_back(token);
+      if (cursor_ != nullptr) cursor_->advance(token);
       if (i == guessed.size() || token != guessed[i] || model_.tokenizer().ends_generation(token)) break;
       ++accepted;
+      if (must_end()) break;
     }
   } catch (...) {
     forget(before);
@@ -125,6 +172,7 @@ void Writing::end(StopReason reason) {
 
 std::optional<std::string> Writing::write() {
   if (ended_) return std::nullopt;
+  if (all_written() && must_end()) return finish(StopReason::EndOfText, stream_.pending());
   if (long_enough_) return finish(out_.reason, stream_.pending());
   const Tokenizer& tokenizer = model_.tokenizer();
   const int32_t token = history_[static_cast<size_t>(given_)];

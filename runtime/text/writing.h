@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,7 +41,7 @@ class Writing {
   const Generated& result() const { return out_; }
   bool ended() const { return ended_; }
   // Nothing that was drawn is left to write.
-  bool wants_draw() const { return !ended_ && !long_enough_ && given_ == static_cast<int64_t>(history_.size()); }
+  bool wants_draw() const { return !ended_ && !long_enough_ && all_written() && !must_end(); }
 
   // Tokens that may come next, no more than there is room for.
   std::vector<int32_t> guess(const Progress& progress);
@@ -48,13 +49,16 @@ class Writing {
   // guesses. For whatever it throws nothing was drawn.
   void draw(std::span<const int32_t> guessed, const std::function<std::span<const float>(int64_t i)>& logits);
   // Takes back what was drawn since the history was so long, which must not have been written.
-  void forget(int64_t history_tokens) { history_.resize(static_cast<size_t>(history_tokens)); }
+  void forget(int64_t history_tokens) noexcept;
   // Writes the next drawn token; at the end once more what was held back. -> whole UTF-8 characters, or nullopt behind
   // the end. When it throws, for want of memory, it was not called.
   std::optional<std::string> write();
   void end(StopReason reason);  // here
 
  private:
+  bool all_written() const { return given_ == static_cast<int64_t>(history_.size()); }
+  bool must_end() const { return cursor_ != nullptr && cursor_->must_end(); }  // the grammar lets nothing more come
+  std::vector<int32_t> allowed(std::vector<int32_t> guesses) const;
   std::span<const float> changed(std::span<const float> logits);
   std::string show(const std::string& bytes);
   std::string finish(StopReason reason, const std::string& bytes);
@@ -68,6 +72,8 @@ class Writing {
   GuessLength looking_, drafting_;
   GuessLength* guessing_ = &looking_;  // who made the last guesses
   Generated out_{{}, {}, StopReason::MaxTokens};
+  // Where the grammar is behind all that was drawn, and where it was before the last draw; nullptr: there is none.
+  std::unique_ptr<GrammarCursor> cursor_{}, before_{};
   std::vector<float> changed_{};  // (V) logits that on_logits may change
   bool long_enough_ = false, ended_ = false;
 };

@@ -18,6 +18,7 @@ ROOMS = {
     "model": "pass, attention, cache",
     "judge": "score, verify, benchmark",
     "text": "generate, sampler",
+    "grammar": "grammars, JSON Schema",
     "jinja": "chat templates",
     "tokenizer": "tokenizers",
     "blocks": "tensor types",

@@ -169,6 +169,18 @@ RECIPES = {
     "wrong": "#=stages.quantize.to=Q4_K\nversion: 2\nstages:\n  - quantise: {to: Q4_K_M}\n  - quantize: {to: 'Q4_K_M', bits: 4}\nname: |\n  a/b\n",
 }
 
+GRAMMARS = {
+    "json": 'root ::= object\nvalue ::= object | array | string | "true" # a comment\nobject ::= "{" ws (string ":" ws value ("," ws string ":" ws value)*)? "}"\n'
+    'array ::= "[" ws (value ("," ws value)*)? "]"\nstring ::= "\\"" ([^"\\\\\\x00-\\x1F] | "\\\\" (["\\\\bfnrt] | "u" [0-9a-fA-F]{4}))* "\\""\n'
+    'ws ::= | " " | "\\n" [ \\t]{0,20}\n',
+    "counts": 'root ::= (a{2,} | [^b-é\\u65e5]{1,3}? | .)+ | x\n  | \na ::= "\\U0001F600"* x x\nx ::= "a" root "t" |',
+    "object": '{"$defs": {"t": {"type": "object", "properties": {"a": {"type": "integer", "minimum": -7, "exclusiveMaximum": 120}, "b": {"$ref": "#/$defs/t"}},'
+    ' "required": ["a"], "additionalProperties": {"enum": [1, "x", null, [1]]}}}, "oneOf": [{"$ref": "#/$defs/t"}, {"type": ["null", "boolean"]}]}',
+    "array": '{"type": "array", "prefixItems": [{"type": "number", "maximum": 3}, {"const": {"k": 1.5}}], "items": {"type": "string", "minLength": 1, "maxLength": 9},'
+    ' "minItems": 2, "maxItems": 4, "title": "t"}',
+    "pattern": '{"anyOf": [{"type": "string", "pattern": "^(a|[^\\\\d\\\\s]{2,3}?|\\\\u00e9)+b$|c"}, {"format": "date-time"}, {"allOf": [{}]}]}',
+}
+
 CHATS = {
     "text": '{"text": "one"}\n\n{"text": "two \\u00e9\\ud83d\\ude00"}\r\n',
     "chat": '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}\n',
@@ -205,6 +217,8 @@ def main():
     make_tokenizers()
     for name, source in TEMPLATES.items():
         put("template", name, source)
+    for name, grammar in GRAMMARS.items():
+        put("grammar", name, grammar)
     for name, recipe in RECIPES.items():
         put("recipe", name, recipe)
     put("recipe", "tiny", (ROOT / "recipes" / "tiny.yaml").read_bytes())

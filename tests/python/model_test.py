@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 import threading
 
 import numpy as np
@@ -60,6 +61,38 @@ def test_a_stream_is_the_same_text_piece_by_piece(model):  # noqa: F811
     whole = model.generate("The", **options)
     assert "".join(pieces) == whole.text and stream.result == whole and len(pieces) > 3
     assert list(stream) == [] and all(piece.encode() for piece in pieces)
+
+
+def test_a_text_keeps_to_a_grammar_or_a_schema(model, tmp_path):  # noqa: F811
+    options = {"max_tokens": 60, "temperature": 1.0}
+    for seed in range(3):
+        said = model.generate("The", grammar='root ::= [a-z]{2,5} " " ("sea" | "cat")', seed=seed, **options)
+        assert re.fullmatch("[a-z]{2,5} (sea|cat)", said.text) and said.stop_reason == "end_of_text"
+        schema = {"type": "object", "properties": {"a": {"enum": [1, "é"]}, "b": {"type": "boolean"}}, "required": ["a", "b"]}
+        answer = model.generate("The", json_schema=schema, seed=seed, **options)
+        assert json.loads(answer.text)["a"] in (1, "é") and model.generate("The", json_schema=json.dumps(schema), seed=seed, **options) == answer
+        assert "".join(model.stream("The", json_schema=schema, seed=seed, **options)) == answer.text
+    path = tmp_path / "yes.gbnf"
+    path.write_text('root ::= "yes"')
+    assert model.generate("The", grammar=path).text == "yes"
+    with usage("grammar:1:10", "the rule `yse` is not defined", "did you mean `yes`?"):
+        model.generate("The", grammar='root ::= yse\nyes ::= "y"')
+    with usage("json_schema at #/items", "the keyword tpye cannot be honoured", "did you mean `type`?"):
+        model.generate("The", json_schema={"items": {"tpye": "string"}})
+    with usage("json_schema", "is given beside a grammar"):
+        model.generate("The", json_schema={}, grammar="root ::= [a]")
+
+
+def test_biases_are_added_to_tokens_by_id_or_text(model):  # noqa: F811
+    first = model.generate("The", max_tokens=1, temperature=0).tokens[0]
+    second = model.generate("The", max_tokens=1, temperature=0, logit_bias={first: -1000}).tokens[0]
+    assert second != first
+    name = model.detokenize([second])
+    assert model.generate("The", max_tokens=1, temperature=0, logit_bias={name: 1000}).tokens == [second]
+    assert model.generate("The", max_tokens=1, temperature=0, logit_bias={first: float("-inf")}).tokens == [second]
+    for wrong, said in [({10**8: 1}, "outside the vocabulary"), ({"no such token": 1}, "is not one token"), ({first: 2000}, "at most 1000"), ({first: "x"}, "another type")]:
+        with usage("logit_bias", said):
+            model.generate("The", max_tokens=1, logit_bias=wrong)
 
 
 def test_a_model_serves_others_between_two_pieces(model):  # noqa: F811

@@ -171,6 +171,67 @@ static int says_why_it_stopped(attar_session* session) {
   return 0;
 }
 
+static int take_answer(const attar_answer* answer, void* user) {
+  struct collected* into = user;
+  return answer->stop_reason != ATTAR_STOP_END_OF_TEXT || collect(answer->text, answer->text_bytes, into);
+}
+
+static int keeps_to_grammars(attar_model* model, attar_session* session) {
+  const attar_prompt prompt = text_prompt("the cat");
+  struct collected out;
+  attar_generated generated = {.size_bytes = sizeof generated};
+  attar_generate_options options = collecting(&out, 20);
+  options.grammar = "root ::= (\"a\" | \"e\") \" \" (\"mat\" | \"hat\")";
+  options.temperature = 1.0;
+  for (options.seed = 0; options.seed < 8; ++options.seed) {
+    memset(&out, 0, sizeof out);
+    CHECK(attar_generate(session, &prompt, &options, &generated) == ATTAR_OK);
+    CHECK(generated.stop_reason == ATTAR_STOP_END_OF_TEXT && out.size == 5);
+    CHECK((out.text[0] == 'a' || out.text[0] == 'e') && (out.text[2] == 'm' || out.text[2] == 'h'));
+    CHECK(memcmp(out.text + 3, "at", 2) == 0);
+  }
+  struct collected batch;
+  memset(&batch, 0, sizeof batch);
+  attar_generate_options together = options;
+  together.on_text = NULL;
+  together.on_token = NULL;
+  const attar_prompt both[] = {prompt, prompt};
+  CHECK(attar_batch(model, both, 2, &together, take_answer, &batch) == ATTAR_OK && batch.size == 10);
+  memset(&out, 0, sizeof out);
+  options.seed = together.seed;
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && memcmp(out.text, batch.text, 5) == 0);
+
+  int32_t tokens[16];
+  const attar_prompt letter = text_prompt("e");
+  const int64_t n = attar_tokenize(model, &letter, tokens, 16);
+  const float never = -INFINITY;
+  CHECK(n > 0 && n <= 16);
+  options.grammar = "root ::= [ae]";
+  options.bias_tokens = &tokens[n - 1];
+  options.biases = &never;
+  options.n_biases = 1;
+  for (options.seed = 0; options.seed < 8; ++options.seed) {
+    memset(&out, 0, sizeof out);
+    CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && out.size == 1 && out.text[0] == 'a');
+  }
+  options.biases = NULL;
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_ARGUMENT);
+  options.n_biases = 0;
+  options.grammar = "root ::= [ae";
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_ARGUMENT);
+  CHECK(strstr(attar_last_error(), "grammar:1:10") != NULL);
+  options.json_schema = "{\"not\": {}}";
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_ARGUMENT);
+  CHECK(strstr(attar_last_error(), "beside a grammar") != NULL);
+  options.grammar = NULL;
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_ARGUMENT);
+  CHECK(strstr(attar_last_error(), "json_schema at #: the keyword not") != NULL);
+  options.json_schema = "{\"type\": \"object\"}"; /* no token of this vocabulary has a bracket */
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_FILE);
+  CHECK(strstr(attar_last_error(), "no token of the vocabulary") != NULL);
+  return 0;
+}
+
 /* The same text with guesses of two kinds and without; int8 keys and values. */
 static int opens_as_told(const char* path, const char* other_vocabulary) {
   attar_open_options options;
@@ -280,6 +341,7 @@ int main(int argc, char** argv) {
   CHECK(refuses_prompts(model) == 0);
   CHECK(reads_and_writes_tokens(model) == 0);
   CHECK(shows_notes(model, argv[2]) == 0);
+  CHECK(keeps_to_grammars(model, session) == 0);
   CHECK(opens_as_told(argv[1], argv[2]) == 0);
   CHECK(opens_from_anywhere(argv[1], model) == 0);
   CHECK(attar_free(model) == ATTAR_OK && attar_free(model) == ATTAR_BAD_ARGUMENT);

@@ -111,17 +111,24 @@ static int survives_every_failure(const char* path) {
   const attar_open_options opening = with_threads(2), alone = with_threads(1);
   attar_model* model = attar_open(path, &alone);
   const attar_prompt prompt = text_prompt("the cat sat on the mat");
-  struct collected expected, got;
+  struct collected expected, kept, got;
   attar_generate_options options = collecting(&expected, 6);
   attar_session* session = attar_session_open(model);
   float vector[64], other[64];
   CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK);
+  attar_generate_options keeping = collecting(&kept, 6);
+  keeping.grammar = "root ::= (\"a\" root \"t\" | [a-n ]{1,20}){1,3}";
+  CHECK(attar_generate(session, &prompt, &keeping, NULL) == ATTAR_OK && !same_text(&kept, &expected));
+  keeping.user = &got;
   CHECK(attar_embed(model, &prompt, 1, NULL, vector, 64) == ATTAR_OK);
   CHECK(attar_session_free(session) == ATTAR_OK);
 
-  int failed[3] = {0};
-  for (int call = 0; call < 3; ++call) {
+  int failed[4] = {0};
+  for (int call = 0; call < 4; ++call) {
     for (long n = 0;; ++n) {
+      char grammar[96]; /* another each time, so that the model does not know it yet */
+      snprintf(grammar, sizeof grammar, "root ::= (\"a\" root \"t\" | [a-n ]{1,20}){1,3} # %ld", n);
+      keeping.grammar = grammar;
       session = attar_session_open(model);
       options = collecting(&got, 6);
       attar_model* opened = NULL;
@@ -130,12 +137,17 @@ static int survives_every_failure(const char* path) {
         opened = attar_open(path, &opening);
       else if (call == 1)
         attar_generate(session, &prompt, &options, NULL);
-      else
+      else if (call == 2)
         attar_embed(model, &prompt, 1, NULL, other, 64);
+      else
+        attar_generate(session, &prompt, &keeping, NULL);
       const int needed_fewer = atomic_exchange(&left, -1) >= 0;
       const int code = attar_last_code();
       CHECK(code == ATTAR_OK || code == ATTAR_OUT_OF_RESOURCES);
       CHECK(code != ATTAR_OK || call != 1 || same_text(&got, &expected));
+      CHECK(code != ATTAR_OK || call != 3 || same_text(&got, &kept));
+      memset(&got, 0, sizeof got);
+      CHECK(attar_generate(session, &prompt, &keeping, NULL) == ATTAR_OK && same_text(&got, &kept));
       CHECK((opened != NULL) == (call == 0 && code == ATTAR_OK) && attar_free(opened) == ATTAR_OK);
       options = collecting(&got, 6);
       CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && same_text(&got, &expected));
@@ -146,8 +158,9 @@ static int survives_every_failure(const char* path) {
       failed[call] += code != ATTAR_OK;
     }
   }
-  fprintf(stderr, "failures of an open, a text, a vector: %d, %d, %d\n", failed[0], failed[1], failed[2]);
-  CHECK(failed[0] > 100 && failed[1] > 10 && failed[2] > 5);
+  fprintf(stderr, "failures of an open, a text, a vector, a text under a grammar: %d, %d, %d, %d\n", failed[0],
+          failed[1], failed[2], failed[3]);
+  CHECK(failed[0] > 100 && failed[1] > 10 && failed[2] > 5 && failed[3] > 100);
   CHECK(attar_free(model) == ATTAR_OK);
   return 0;
 }

@@ -14,7 +14,11 @@
 namespace attar::runtime {
 namespace {
 
+// What a text was drawn from, row by row: tiny models say the same to many prompts, but not by the same bits.
+using Logits = std::vector<std::vector<float>>;
+
 struct Heard {
+  Logits logits;
   std::vector<int32_t> tokens;
   std::string text;
   std::vector<int64_t> read;
@@ -52,12 +56,24 @@ class Engine : public ::testing::Test {
     if (i % 5 == 2) r.options.stop = {"b", "xyz"};
     return r;
   }
-  Generated alone(const BatchRequest& r) {
+  struct Alone {
+    Generated text;
+    Logits logits;
+  };
+  Alone alone(const BatchRequest& r) {
     KvCache cache(model_);
-    return generate(model_, cache, r.prompt, r.options, work_);
+    GenerateOptions options = r.options;
+    Logits logits;
+    options.on_logits = [&](std::span<float> row) {
+      logits.emplace_back(row.begin(), row.end());
+      return Flow::GoOn;
+    };
+    Generated text = generate(model_, cache, r.prompt, options, work_);
+    return {std::move(text), std::move(logits)};
   }
   uint64_t submit(BatchEngine& engine, BatchRequest r) {
     auto heard = std::make_shared<Heard>();
+    r.on_drawn = [heard](std::span<const float> row) { heard->logits.emplace_back(row.begin(), row.end()); };
     r.on_token = [heard](int32_t token) { return heard->tokens.push_back(token), Flow::GoOn; };
     r.on_text = [heard](std::string_view text) { return heard->text += text, Flow::GoOn; };
     r.on_prompt = [heard](int64_t read, int64_t) { return heard->read.push_back(read), Flow::GoOn; };
@@ -69,9 +85,11 @@ class Engine : public ::testing::Test {
     heard_[id] = heard;
     return id;
   }
-  void expect_as_alone(uint64_t id, const Generated& expected) {
+  void expect_as_alone(uint64_t id, const Alone& by_itself) {
+    const Generated& expected = by_itself.text;
     const Heard& heard = *heard_.at(id);
     ASSERT_TRUE(heard.ended.has_value()) << id;
+    EXPECT_EQ(heard.logits, by_itself.logits) << id;
     EXPECT_EQ(heard.ended->text.tokens, expected.tokens) << id;
     EXPECT_EQ(heard.ended->text.text, expected.text) << id;
     EXPECT_EQ(heard.ended->text.reason, expected.reason) << id;
@@ -87,7 +105,7 @@ class Engine : public ::testing::Test {
 
 TEST_F(Engine, WritesWhatGenerateWrites) {
   constexpr uint64_t kRequests = 24;
-  std::vector<Generated> expected;
+  std::vector<Alone> expected;
   for (uint64_t i = 0; i < kRequests; ++i) expected.push_back(alone(request(i)));
   for (const EngineOptions& options :
        {EngineOptions{}, EngineOptions{.max_sequences = 1}, EngineOptions{.max_sequences = 3, .prompt_tokens = 7},
@@ -127,7 +145,7 @@ TEST_F(Engine, LongPromptsLetOthersSpeak) {
   EXPECT_EQ(heard_[second]->read, (std::vector<int64_t>{8, 16, 28})) << "half of the steps, then what the note leaves";
   EXPECT_EQ(heard_[late]->tokens.size(), 1u) << "a short prompt beside a long one";
   while (engine.step()) continue;
-  EXPECT_EQ(heard_[second]->ended->text.tokens, alone(book).tokens);
+  EXPECT_EQ(heard_[second]->ended->text.tokens, alone(book).text.tokens);
 }
 
 TEST_F(Engine, SharesBeginnings) {
@@ -149,7 +167,7 @@ TEST_F(Engine, SharesBeginnings) {
   }
   // A conversation goes on: all but the last token of what was said is held.
   BatchRequest more = with_end(60);
-  const Generated said = alone(more);
+  const Generated said = alone(more).text;
   more.prompt.insert(more.prompt.end(), said.tokens.begin(), said.tokens.end());
   more.prompt.push_back(5);
   const uint64_t id = submit(engine, more);
@@ -172,7 +190,7 @@ TEST_F(Engine, SharesBeginnings) {
 // At any moment, from outside and out of callbacks: memory is free, and the others' texts are what they were.
 TEST_F(Engine, CancelledRequestsLeaveNothing) {
   constexpr uint64_t kRequests = 8;
-  std::vector<Generated> expected;
+  std::vector<Alone> expected;
   for (uint64_t i = 0; i < kRequests; ++i) expected.push_back(alone(request(i)));
   const CounterRandom random(4);
   for (uint64_t trial = 0; trial < 40; ++trial) {

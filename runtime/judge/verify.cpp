@@ -239,21 +239,21 @@ Spread spread_of(std::vector<double> values, std::span<const size_t> window_ends
 Fidelity Judge::fidelity() const {
   Fidelity out;
   double teacher_nll = 0, student_nll = 0;
-  std::vector<double> same_top;
   for (const Position& position : positions_) {
     out.kl_values.push_back(position.kl);
-    same_top.push_back(position.same_top ? 1.0 : 0.0);
+    out.nll_values.push_back(position.student_nll);
+    out.same_top.push_back(position.same_top ? 1.0 : 0.0);
     teacher_nll += position.teacher_nll;
     student_nll += position.student_nll;
     out.dropped_mass += position.dropped;
-    out.top1_agreement += same_top.back();
+    out.top1_agreement += out.same_top.back();
     out.top5_overlap += position.overlap5;
   }
   out.window_ends = window_ends_;
   const auto n = static_cast<double>(positions_.size());
   out.kl = spread_of(out.kl_values, window_ends_);
   out.top1_agreement /= n;
-  out.top1_stderr = window_standard_error(same_top, window_ends_);
+  out.top1_stderr = window_standard_error(out.same_top, window_ends_);
   out.top5_overlap /= n;
   out.dropped_mass /= n;
   const auto pair = [](double teacher, double student) { return Pair{teacher, student, student / teacher}; };

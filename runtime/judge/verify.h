@@ -60,6 +60,8 @@ struct Fidelity {
   double dropped_mass = 0;  // mean teacher probability outside the student's vocabulary
   // For paired comparisons; not printed.
   std::vector<double> kl_values;    // (scored)
+  std::vector<double> nll_values;   // (scored) nats that the student gives the text's own token
+  std::vector<double> same_top;     // (scored) 1: both find the same token likeliest
   std::vector<size_t> window_ends;  // (windows) how many of them the windows so far hold
 };
 

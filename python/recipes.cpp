@@ -59,7 +59,7 @@ std::string prune_call(py::kwargs given) {
   command.to = take<std::string>(given, "to");
   const bool resume = take<bool>(given, "resume");
   Watch watch = take_watch(given);
-  command.text = take_options<TextDataOptions>(given);
+  command.text = take_options<DataOptions>(given);
   const auto options = take_options<PruneOptions>(given);
   refuse_rest(given, "prune");
   return watch.call([&](const Progress& progress) { return prune_model(command, options, progress, resume); });
@@ -73,7 +73,7 @@ std::string quantize_call(py::kwargs given) {
                               .training = take<std::vector<std::string>>(given, "train"),
                               .resume = take<bool>(given, "resume"),
                               .cache = take<std::string>(given, "cache")};
-  command.text = take_options<TextDataOptions>(given);
+  command.text = take_options<DataOptions>(given);
   const auto options = take_options<QuantizeOptions>(given);
   refuse_rest(given, "quantize");
   return watch.call([&](const Progress& progress) { return quantize_model(command, options, inputs, progress); });
@@ -85,7 +85,7 @@ std::string distill_call(py::kwargs given) {
   Watch watch = take_watch(given);
   const auto student = take<std::string>(given, "student");
   const bool resume = take<bool>(given, "resume");
-  command.text = take_options<TextDataOptions>(given);
+  command.text = take_options<DataOptions>(given);
   const auto options = take_options<DistillOptions>(given);
   refuse_rest(given, "distill");
   return watch.call(
@@ -157,9 +157,9 @@ std::optional<Error> of_libtorch(const std::exception_ptr& pointer) {
 py::dict fields() {
   py::dict of;
   of["run"] = fields_of<LogOptions>();
-  of["prune"] = fields_of<PruneOptions, TextDataOptions>();
-  of["quantize"] = fields_of<QuantizeOptions, TextDataOptions>();
-  of["distill"] = fields_of<DistillOptions, TextDataOptions>();
+  of["prune"] = fields_of<PruneOptions, DataOptions>();
+  of["quantize"] = fields_of<QuantizeOptions, DataOptions>();
+  of["distill"] = fields_of<DistillOptions, DataOptions>();
   of["export"] = fields_of<ExportTarget>();
   return of;
 }

@@ -32,6 +32,7 @@ def prune(
     calibration_tokens: int = 8192,
     chat_template: Path = "",
     end_of_text: bool = True,
+    deduplicate: float = 0.0,
     # end of fields
     seed: int = 0,
     threads: int = 0,
@@ -59,6 +60,8 @@ def prune(
     calibration_tokens: tokens of the calibration data to use
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
+    deduplicate: drop documents that share this part of their runs of five words with an earlier one (Jaccard similarity), such as 0.8; 1
+        for the same words alone, 0 for none
     """
     return Result(call(toolkit().prune, locals()))
 
@@ -117,6 +120,7 @@ def distill(
     lora_targets: Texts = (),
     chat_template: Path = "",
     end_of_text: bool = True,
+    deduplicate: float = 0.0,
     # end of fields
     seed: int = 0,
     threads: int = 0,
@@ -184,6 +188,8 @@ def distill(
     lora_targets: LoRA: roles of the matrices that get adapters, such as query, value, down; all of the layers without it
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
+    deduplicate: drop documents that share this part of their runs of five words with an earlier one (Jaccard similarity), such as 0.8; 1
+        for the same words alone, 0 for none
     """
     return Result(call(toolkit().distill, locals()))
 
@@ -215,6 +221,7 @@ def quantize(
     qad_precision: str = "auto",
     chat_template: Path = "",
     end_of_text: bool = True,
+    deduplicate: float = 0.0,
     # end of fields
     data: Paths = (),
     train: Paths = (),
@@ -267,6 +274,8 @@ def quantize(
     qad_precision: qad: of matrix products: fp32, bf16 (sums and all else fp32) or auto: bf16 where the processor multiplies it
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
+    deduplicate: drop documents that share this part of their runs of five words with an earlier one (Jaccard similarity), such as 0.8; 1
+        for the same words alone, 0 for none
     """
     return Result(call(toolkit().quantize, locals()))
 

@@ -142,7 +142,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   TokenizerData tokenizer = source.tokenizer();
   TextData data;
   if (!command.data.empty())
-    data = text_data(command, tokenizer);
+    data = text_data(command, tokenizer, progress);
   else
     throw usage_error("attar prune", "needs text to measure the model on", "--data TEXT");
   const PruneResult result = resumable(kResumeHint, [&] {
@@ -157,6 +157,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["removed_layers"] = result.removed_layers;
   json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   for (const std::string& note : result.notes) add_note(json, note);
+  add_near_duplicates(json, data);
   for (const std::string& note : data.notes) add_note(json, note);
   remove_kept_parts(steps, kCutsKind);
   std::error_code not_empty;
@@ -184,7 +185,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   const DistillOptions options =
       with_sequence_tokens(asked, std::min(teacher_file.config().context_length, student_file.config().context_length));
   const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
-  const TextData text = text_data(command, teacher_file.tokenizer());
+  const TextData text = text_data(command, teacher_file.tokenizer(), progress);
   TokenDataset data = text.tokens;
   TokenizerData learned = student_file.tokenizer();  // what it has learned to answer in
   if (!text.chat_template.empty()) learned.chat_template = text.chat_template;
@@ -213,6 +214,7 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   json.update(Json::parse(results));
   const SignalRecord signal = signal_record(trained, data, options);
   json.update(Json::parse(signal.results));
+  add_near_duplicates(json, text);
   for (const auto& notes : {signal.notes, training_notes(results), text.notes})
     for (const std::string& note : notes) json["notes"].push_back(note);
   return document(json);

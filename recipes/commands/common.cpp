@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/commands/output.h"
+#include "recipes/schema/option_checks.h"
 #include "runtime/base/host/cpu_limits.h"
 
 namespace attar {
@@ -24,6 +25,7 @@ Existing existing(const CommandOptions& command) {
 }
 
 CommandOptions checked(const CommandOptions& command, const std::vector<std::string>& more) {
+  require_valid(command.text, "attar");
   CommandOptions out = command;
   out.out = checked_out(command.out, inputs_of(command, more), existing(command));
   return out;
@@ -38,11 +40,20 @@ ExportInfo info_of(const ModelFile& source) {
   return info;
 }
 
-TextData text_data(const CommandOptions& command, const TokenizerData& data) {
+TextData text_data(const CommandOptions& command, const TokenizerData& data, const Progress& progress) {
   const Tokenizer tokenizer(data);
   DocumentTokenizer tokenize(tokenizer, command.text);
-  TokenDataset tokens = tokenize(read_all_documents(command.data));
-  return {std::move(tokens), tokenize.reader().chat_template(), tokenize.reader().notes()};
+  std::vector<TokenDataset> parts{tokenize(read_all_documents(command.data))};
+  const NearDuplicates found =
+      drop_near_duplicates(parts, tokenizer, command.text.deduplicate, thread_count(command), progress);
+  TextData text{std::move(parts[0]), tokenize.reader().chat_template(), tokenize.reader().notes(), found};
+  if (found.dropped > 0) text.notes.push_back(to_words(found));
+  return text;
+}
+
+void add_near_duplicates(Json& json, const TextData& text) {
+  if (text.near_duplicates.threshold > 0.0)
+    json["near_duplicates"] = Json::parse(near_duplicates_record(text.near_duplicates));
 }
 
 Json write_gguf_file(const std::string& out, const QuantizedModel& quantized, const TokenizerData& tokenizer,

@@ -10,6 +10,7 @@
 #include "quantize/quantize.h"
 #include "recipes/commands/commands.h"
 #include "recipes/commands/output.h"
+#include "recipes/data/near_duplicates.h"
 #include "recipes/run/resumable.h"
 #include "runtime/base/error.h"
 #include "runtime/base/progress.h"
@@ -34,8 +35,11 @@ struct TextData {
   TokenDataset tokens;
   std::string chat_template{};  // source; empty: there were no chats
   std::vector<std::string> notes{};
+  NearDuplicates near_duplicates{};
 };
-TextData text_data(const CommandOptions& command, const TokenizerData& data);
+TextData text_data(const CommandOptions& command, const TokenizerData& data, const Progress& progress);
+// What a document says of them, where somebody looked.
+void add_near_duplicates(nlohmann::ordered_json& json, const TextData& text);
 
 nlohmann::ordered_json write_gguf_file(const std::string& out, const QuantizedModel& quantized,
                                        const TokenizerData& tokenizer, const ExportInfo& info);

@@ -102,7 +102,7 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
            const Progress& progress) {
   CommandOptions of_text = command;
   if (!inputs.training.empty()) of_text.data = inputs.training;
-  TextData text = text_data(of_text, source.tokenizer());
+  TextData text = text_data(of_text, source.tokenizer(), progress);
   const DistillOptions training = with_sequence_tokens(qad_training(options.qad), model.config.context_length);
   if (training.signal == "cached")
     text.tokens =
@@ -126,10 +126,10 @@ struct Calibration {
   TextData text{};
 };
 Calibration read_calibration(const CommandOptions& command, const QuantizeOptions& options,
-                             const QuantizeInputs& inputs, const ModelFile& source) {
+                             const QuantizeInputs& inputs, const ModelFile& source, const Progress& progress) {
   Calibration out;
   if (inputs.imatrix.empty()) {
-    if (options.importance) out.text = text_data(command, source.tokenizer());
+    if (options.importance) out.text = text_data(command, source.tokenizer(), progress);
     return out;
   }
   out.matrix = read_imatrix(inputs.imatrix);
@@ -146,6 +146,7 @@ void add_source(Json& json, const QuantizeOptions& options, const QuantizeInputs
   if ((options.importance && !matrix) || options.preset == "learned") json["preset"] = options.preset;
   json["importance"] = matrix ? "matrix" : options.importance ? "calibration text" : "none";
   if (matrix) json["importance_tensors"] = known_matrices(config, given.matrix);
+  add_near_duplicates(json, given.text);
   for (const std::string& note : given.text.notes) add_note(json, note);
 }
 
@@ -194,7 +195,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   const ExportInfo info = info_of(source);
   QuantizeOptions own = options;
   own.importance = options.importance && (!inputs.imatrix.empty() || !command.data.empty());
-  const Calibration calibration = read_calibration(command, own, inputs, source);
+  const Calibration calibration = read_calibration(command, own, inputs, source, progress);
   const int threads = thread_count(command);
   if (!inputs.imatrix_out.empty())
     write_imatrix(inputs.imatrix_out,

@@ -31,6 +31,8 @@ std::string split_record(const std::vector<DataSource>& sources, const TokenData
                  {"dropped", splits.in_evaluation + splits.in_train},
                  {"dropped_in_evaluation", splits.in_evaluation},
                  {"dropped_in_train", splits.in_train}};
+  if (splits.near_duplicates.threshold > 0.0)
+    record["near_duplicates"] = Json::parse(near_duplicates_record(splits.near_duplicates));
   if (dataset.signal_k > 0) record["signal_numerics"] = dataset.signal_numerics;
   return record.dump();
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/token_dataset.h"
+#include "recipes/data/near_duplicates.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/formats/text_file.h"
 #include "runtime/formats/tokenizer/tokenizer.h"
@@ -33,6 +34,7 @@ WordRuns runs_of_learned_text(const TokenDataset& dataset, const Tokenizer& toke
 struct Splits {
   WordRuns evaluation{}, train{};
   int64_t in_evaluation = 0, in_train = 0;
+  NearDuplicates near_duplicates{};
 };
 void drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, Splits& splits);
 

@@ -50,6 +50,9 @@ constexpr Term kTerms[] = {
     {"time_to_first_token_s", "time to first token", "From the start of the program to its first token, with loading."},
     {"peak_rss_bytes", "peak memory", "The most memory that the process held which ran this model alone."},
     {"gate", "gate", "A limit that the recipe sets. A run that misses one ends with exit code 4."},
+    {"near_duplicates", "near-duplicate",
+     "A document that shares at least the part of its runs of five words that data.deduplicate names with one before "
+     "it (the Jaccard similarity of both sets, whatever case and punctuation)."},
     {"baseline", "quantize only",
      "The teacher quantized to the nearest size that quantizing alone allows, and judged on the same text: what "
      "pruning and distilling have to beat."},

@@ -187,6 +187,14 @@ void add_rows(const Json& object, Table& table) {
                            "<code>" + escaped(plain(value)) + "</code>"}});
 }
 
+// A cell: what of a split was dropped, and why.
+std::string dropped_documents(const Json& split) {
+  const Json near = split.value("near_duplicates", Json::object());
+  if (near.empty()) return whole(number_at(split, "dropped"));
+  return whole(number_at(split, "dropped")) + ", and " + whole(number_at(near, "dropped")) + " of " +
+         whole(number_at(near, "of")) + " as " + term("near_duplicates", "near-duplicates");
+}
+
 }  // namespace
 
 std::string curves_html(const Json& report) {
@@ -224,7 +232,7 @@ std::string data_html(const Json& report) {
       for (const Json& source : of.value("sources", Json::array()))
         sources += (sources.empty() ? "" : "; ") + escaped(source.get<std::string>());
       table.rows.push_back({{escaped(split), whole(number_at(of, "documents")), whole(number_at(of, "tokens")),
-                             split == "evaluation" ? "" : whole(number_at(of, "dropped")), sources}});
+                             split == "evaluation" ? "" : dropped_documents(of), sources}});
     }
   }
   return section("Data", html(table));

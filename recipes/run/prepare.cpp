@@ -36,25 +36,34 @@ TextDataOptions text_options(const Recipe& recipe) {
   return options;
 }
 
-// The plain files of a split, tokenized, without what other splits hold.
-TokenDataset read_files(const RunState& state, const std::vector<DataSource>& sources, uint64_t split,
-                        const Tokenizer& tokenizer, Splits& splits) {
-  TokenDataset dataset = dataset_of(tokenizer);
+// `written` and the plain files of a split, tokenized, without what other splits hold and without near-duplicates;
+// those are dropped before a weight repeats documents.
+TokenDataset with_files(const RunState& state, TokenDataset written, const std::vector<DataSource>& sources,
+                        uint64_t split, const Tokenizer& tokenizer, Splits& splits) {
+  std::vector<TokenDataset> parts{std::move(written)};
+  std::vector<size_t> of{0};  // the source of each part
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].file.empty()) continue;
-    TokenDataset part =
-        tokenize_documents(recipe_documents(state.recipe, sources[i].file), tokenizer, text_options(state.recipe));
-    drop_overlapping(part, tokenizer, splits);
-    append(weighted(std::move(part), sources[i].weight, static_cast<uint64_t>(state.recipe.seed), split * 256 + i),
-           dataset);
+    parts.push_back(
+        tokenize_documents(recipe_documents(state.recipe, sources[i].file), tokenizer, text_options(state.recipe)));
+    drop_overlapping(parts.back(), tokenizer, splits);
+    of.push_back(i);
   }
+  splits.near_duplicates =
+      drop_near_duplicates(parts, tokenizer, state.recipe.text.deduplicate, state.threads, state.progress);
+  TokenDataset dataset = std::move(parts[0]);
+  for (size_t p = 1; p < parts.size(); ++p)
+    append(weighted(std::move(parts[p]), sources[of[p]].weight, static_cast<uint64_t>(state.recipe.seed),
+                    split * 256 + of[p]),
+           dataset);
   return dataset;
 }
 
 // Trains the recipe's own teacher on the train split's files; -> what the report says.
 Json pretrain(RunState& state, CausalLM& model, const Tokenizer& tokenizer) {
   Splits splits{.evaluation = runs_of(evaluation_documents(state.recipe))};
-  const TokenDataset text = read_files(state, state.recipe.train, kTrainSplit, tokenizer, splits);
+  const TokenDataset text =
+      with_files(state, dataset_of(tokenizer), state.recipe.train, kTrainSplit, tokenizer, splits);
   if (text.documents.empty())
     throw usage_error(state.recipe.path, "teacher.pretrain has no text",
                       "a file in data.train that does not repeat the evaluation text");
@@ -69,6 +78,8 @@ Json pretrain(RunState& state, CausalLM& model, const Tokenizer& tokenizer) {
       train(model, state.inputs.own_tokenizer, inputs, *state.recipe.teacher.pretrain, state.progress);
   Json figures = Json::parse(training_results(trained));
   figures["dropped"] = splits.in_evaluation;
+  if (splits.near_duplicates.threshold > 0.0)
+    figures["near_duplicates"] = Json::parse(near_duplicates_record(splits.near_duplicates));
   figures["curve"] = Json::parse(training_curve(trained));
   return figures;
 }
@@ -116,6 +127,7 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
   if (fs::exists(path + ".h5")) {
     const Json dropped = Json::parse(read_file(path + ".dropped.json"));
     splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
+    splits.near_duplicates = near_duplicates_of(dropped.value("near_duplicates", Json::object()).dump());
     TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
     if (kept.signal_k > 0 && kept.signal_numerics != numerics)
       throw input_error(path + ".h5", "holds a signal of other numerics", numerics.value_or("none"),
@@ -133,7 +145,7 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
     write_text(state, model, work, sources, split, path, dataset);
     drop_overlapping(dataset, tokenizer, splits);
   }
-  append(read_files(state, sources, split, tokenizer, splits), dataset);
+  dataset = with_files(state, std::move(dataset), sources, split, tokenizer, splits);
   for (size_t i = 0; i < sources.size(); ++i)  // of the training text, which has lost what other splits hold
     if (sources[i].from_train > 0)
       append(
@@ -143,7 +155,9 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
     throw input_error(std::string("data.") + name, "no document is left", "text that does not repeat another split",
                       std::to_string(splits.in_evaluation) + " that share 13 words with the evaluation text, " +
                           std::to_string(splits.in_train) + " with data.train");
-  const Json dropped = {{"in_evaluation", splits.in_evaluation}, {"in_train", splits.in_train}};
+  Json dropped = {{"in_evaluation", splits.in_evaluation}, {"in_train", splits.in_train}};
+  if (splits.near_duplicates.threshold > 0.0)
+    dropped["near_duplicates"] = Json::parse(near_duplicates_record(splits.near_duplicates));
   write_file_atomically(path + ".dropped.json", dropped.dump() + "\n");
   write_dataset(path + ".h5", dataset);
   for (size_t i = 0; i < sources.size(); ++i) remove_kept_documents(path + "-" + std::to_string(i));
@@ -159,6 +173,8 @@ void describe_dropped(const std::string& name, const Splits& splits, StageRecord
   for (const auto& [count, other] :
        {std::pair(splits.in_evaluation, "the evaluation text"), std::pair(splits.in_train, "data.train")})
     if (count > 0) record.notes.push_back("data." + name + ": " + dropped_words(count) + other);
+  if (splits.near_duplicates.dropped > 0)
+    record.notes.push_back("data." + name + ": " + to_words(splits.near_duplicates));
 }
 
 }  // namespace

@@ -178,7 +178,7 @@ Json sources_json(const char* words, bool written, bool from_train) {
 }
 
 Json data_json() {
-  Json json = object_of<TextDataOptions>();
+  Json json = object_of<DataOptions>();
   json["properties"]["train"] =
       sources_json("what is learned: text and chat files, or what the teacher writes", true, false);
   json["properties"]["calibration"] =

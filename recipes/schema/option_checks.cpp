@@ -227,8 +227,11 @@ Problems problems_of(const Architecture& o) {
       o, [&](auto&& need) { need(o.kv_heads < 1 || o.heads % o.kv_heads == 0, "kv_heads", "a divisor of heads"); });
 }
 
-Rules rules_of(const TextDataOptions&) {
-  return {};
+Rules rules_of(const DataOptions&) {
+  return {{.field = "deduplicate", .above = 0.0, .most = 1.0, .or_zero = true}};
+}
+Problems problems_of(const DataOptions& o) {
+  return broken_rules(o, rules_of(o));
 }
 
 }  // namespace attar

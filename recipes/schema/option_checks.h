@@ -19,7 +19,7 @@ std::vector<FieldRule> rules_of(const ExportOptions& options);
 std::vector<FieldRule> rules_of(const VerifyStage& options);
 std::vector<FieldRule> rules_of(const TeacherWrites& options);
 std::vector<FieldRule> rules_of(const Architecture& options);
-std::vector<FieldRule> rules_of(const TextDataOptions& options);
+std::vector<FieldRule> rules_of(const DataOptions& options);
 
 // What breaks a rule, and what several values say together.
 std::vector<FieldProblem> problems_of(const PruneOptions& options);
@@ -29,6 +29,7 @@ std::vector<FieldProblem> problems_of(const ExportOptions& options);
 std::vector<FieldProblem> problems_of(const VerifyStage& options);
 std::vector<FieldProblem> problems_of(const TeacherWrites& options);
 std::vector<FieldProblem> problems_of(const Architecture& options);
+std::vector<FieldProblem> problems_of(const DataOptions& options);
 
 // What is wrong with the length of the sequences of a training for a model of `context` tokens; "": nothing.
 std::string sequence_problem(const DistillOptions& options, int64_t context);

@@ -110,7 +110,7 @@ void read_sources(const YAML::Node& node, const std::string& key, YamlReader& re
 }
 
 void read_data(const YAML::Node& node, YamlReader& reader, Recipe& recipe) {
-  std::vector<std::string> known = field_names<TextDataOptions>();
+  std::vector<std::string> known = field_names<DataOptions>();
   known.insert(known.end(), {"train", "calibration", "evaluation"});
   if (!reader.map(node, "data", known)) return;
   visit_fields(recipe.text, [&](auto& field, const char* name, const char*) {
@@ -119,6 +119,9 @@ void read_data(const YAML::Node& node, YamlReader& reader, Recipe& recipe) {
       reader.value(child, std::string("data.") + name, field);
     }
   });
+  for (const FieldProblem& problem : problems_of(recipe.text))
+    if (const YAML::Node child = node[problem.field])
+      reader.problem(child, "data." + problem.field + " = " + shown(child) + ": expected " + problem.expected);
   if (const YAML::Node split = node["train"]) read_sources(split, "data.train", reader, recipe.train);
   if (const YAML::Node split = node["calibration"]) read_sources(split, "data.calibration", reader, recipe.calibration);
   if (const YAML::Node split = node["evaluation"]) read_sources(split, "data.evaluation", reader, recipe.evaluation);

@@ -85,6 +85,19 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.numerics, "numerics", "of the teacher, and so of its signal: fp32, or deployed (int8 activations, faster)");
 }
 
+// How texts are read, and what of them is left out.
+struct DataOptions : TextDataOptions {
+  double deduplicate = 0.0;
+};
+template <class Visitor>
+void visit_fields(DataOptions& o, Visitor&& field) {
+  visit_fields(static_cast<TextDataOptions&>(o), field);
+  field(
+      o.deduplicate, "deduplicate",
+      "drop documents that share this part of their runs of five words with an earlier one (Jaccard similarity), such "
+      "as 0.8; 1 for the same words alone, 0 for none");
+}
+
 // One source of a split: texts (a file, a folder or a pattern, relative to the recipe), as often as `weight` says (2 is
 // twice, 0.25 a quarter of its documents), text that the teacher writes, or of calibration documents of data.train,
 // drawn by the recipe's seed until they hold `from_train` tokens.
@@ -140,7 +153,7 @@ struct Recipe {
   ModelRecipe teacher;
   std::optional<ModelRecipe> student;
   std::vector<DataSource> train, calibration, evaluation;
-  TextDataOptions text;  // keys of `data` beside the splits
+  DataOptions text;  // keys of `data` beside the splits
   std::vector<Stage> stages;
   RecipePlaces places{};  // of teacher, student, stages.N, data.SPLIT.N, ...
 };

@@ -109,7 +109,7 @@ std::string resolved_yaml(const Recipe& recipe) {
   emit_model(out, "teacher", recipe.teacher);
   if (recipe.student) emit_model(out, "student", *recipe.student);
   out << YAML::Key << "data" << YAML::Value << YAML::BeginMap;
-  TextDataOptions text = recipe.text;
+  DataOptions text = recipe.text;
   visit_fields(text, [&](auto& field, const char* name, const char*) {
     out << YAML::Key << name << YAML::Value;
     emit(out, field);

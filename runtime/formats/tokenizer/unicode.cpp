@@ -100,6 +100,10 @@ LetterCase letter_case(uint32_t c) {
   }
 }
 
+uint32_t small_letter(uint32_t c) {
+  return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
+
 void append_utf8(std::string& out, uint32_t c) {
   const auto put = [&](uint32_t byte) { out += static_cast<char>(byte); };
   if (c < 0x80) return put(c);

@@ -27,6 +27,8 @@ bool is_word(uint32_t code_point);         // \w of the regex crate: letters, ma
 enum class LetterCase : uint8_t { Upper, Lower, Either, None };
 LetterCase letter_case(uint32_t code_point);
 
+uint32_t small_letter(uint32_t code_point);  // of a capital that has one, else the character itself
+
 void append_utf8(std::string& out, uint32_t code_point);
 
 // Canonical composition; text that is composed already is returned as it is.

@@ -83,13 +83,13 @@ std::string distill_call(py::kwargs given) {
   CommandOptions command = take_command(given, "teacher");
   command.to = take<std::string>(given, "to");
   Watch watch = take_watch(given);
-  const auto student = take<std::string>(given, "student");
-  const bool resume = take<bool>(given, "resume");
+  const DistillInputs inputs{.student = take<std::string>(given, "student"),
+                             .evaluation = take<std::vector<std::string>>(given, "evaluation"),
+                             .resume = take<bool>(given, "resume")};
   command.text = take_options<DataOptions>(given);
-  const auto options = take_options<DistillOptions>(given);
+  const auto options = take_options<DistillStage>(given);
   refuse_rest(given, "distill");
-  return watch.call(
-      [&](const Progress& progress) { return distill_model(command, student, options, resume, progress); });
+  return watch.call([&](const Progress& progress) { return distill_model(command, inputs, options, progress); });
 }
 
 std::string export_call(py::kwargs given) {
@@ -159,7 +159,7 @@ py::dict fields() {
   of["run"] = fields_of<LogOptions>();
   of["prune"] = fields_of<PruneOptions, DataOptions>();
   of["quantize"] = fields_of<QuantizeOptions, DataOptions>();
-  of["distill"] = fields_of<DistillOptions, DataOptions>();
+  of["distill"] = fields_of<DistillStage, DataOptions>();
   of["export"] = fields_of<ExportTarget>();
   return of;
 }

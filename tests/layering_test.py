@@ -16,7 +16,7 @@ GRAMMAR = [*FORMATS, "runtime/text/grammar", "runtime/text/grammar/schema"]
 RUNTIME = [*MODEL, *GRAMMAR, "runtime/text", "runtime/judge"]
 TOOLKIT = [*FORMATS, "compress", "distill", "prune", "quantize", "export"]
 SCHEMA = TOOLKIT + RUNTIME + ["runtime/cli", "recipes/hub", "recipes/schema"]
-RUN = [*SCHEMA, "recipes/data", "recipes/report", "recipes/run"]
+RUN = [*SCHEMA, "recipes/data", "recipes/arms", "recipes/report", "recipes/run"]
 RECIPES = [*RUN, "recipes/commands"]
 
 # room -> the rooms it may include; its own always. Longest prefix wins.
@@ -46,6 +46,7 @@ ALLOWED = {
     "recipes/hub": FORMATS,
     "recipes/schema": SCHEMA,
     "recipes/data": SCHEMA,
+    "recipes/arms": [*SCHEMA, "recipes/data"],
     "recipes/report": RUNTIME,
     "recipes/run": RUN,
     "recipes/commands": RUN,

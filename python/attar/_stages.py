@@ -73,6 +73,7 @@ def distill(
     out: Path,
     *,
     data: Paths,
+    evaluation: Paths = (),
     resume: bool = False,
     force: bool = False,
     to: str = "",
@@ -118,6 +119,8 @@ def distill(
     lora_rank: int = 0,
     lora_alpha: float = 16.0,
     lora_targets: Texts = (),
+    arms: bool = False,
+    arm_seeds: int = 1,
     chat_template: Path = "",
     end_of_text: bool = True,
     deduplicate: float = 0.0,
@@ -126,11 +129,12 @@ def distill(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Result:
-    """Teaches `student` what `teacher` thinks of a text. -> steps, tokens, final_loss, notes
+    """Teaches `student` what `teacher` thinks of a text. -> steps, tokens, final_loss, notes; with arms=True the controls: arms
 
     teacher, student: GGUF files, Hugging Face directories or "pip:PACKAGE".
     out: what to write: a file ending in .gguf, or a folder.
     data: text to learn from: files, folders or patterns (.txt or .jsonl, also .gz).
+    evaluation: with arms=True: text to judge on, which nobody learns from.
     resume: go on from the last checkpoint in OUT.steps, where Ctrl-C, an exception of `progress` or a crash left it.
     force: write over an `out` that is there.
     to: the tensor type of a GGUF; F16 without it.
@@ -186,6 +190,9 @@ def distill(
     lora_rank: rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained
     lora_alpha: LoRA: adapters count by this over their rank
     lora_targets: LoRA: roles of the matrices that get adapters, such as query, value, down; all of the layers without it
+    arms: does distilling pay: train four arms at the same tokens and seed, from random weights and from the student, each by cross-entropy
+        alone and by the losses, and judge them on the evaluation text; the last one goes on
+    arm_seeds: arms: seeds that every arm is trained with; the student is that of the first
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
     deduplicate: drop documents that share this part of their runs of five words with an earlier one (Jaccard similarity), such as 0.8; 1

@@ -98,25 +98,25 @@ Action add_prune(CLI::App& app, const GlobalOptions& global) {
 
 Action add_distill(CLI::App& app, const GlobalOptions& global) {
   struct State : Given {
-    DistillOptions options;
-    std::string student;
-    bool resume = false;
+    DistillStage options;
+    DistillInputs inputs;
   };
   const auto state = std::make_shared<State>();
   add_model_and_out(app, "TEACHER", *state);
-  add_text(app, "--student", state->student, "the model that learns");
+  add_text(app, "--student", state->inputs.student, "the model that learns");
   add_data(app, state->command.data, "text to learn from");
   for (const char* name : {"--student", "--data"}) require(app, name);
+  add_texts(app, "--evaluation", state->inputs.evaluation, "arms: text to judge on, which nobody learns from");
   add_type(app, state->command.to);
-  add_switch(app, "--resume", state->resume, "go on from the last checkpoint beside OUT");
+  add_switch(app, "--resume", state->inputs.resume, "go on from the last checkpoint beside OUT");
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
   return logged(
       app, global, state,
       [](const State& given, const CommandOptions& command, const Progress& progress) {
-        return distill_model(command, given.student, given.options, given.resume, progress);
+        return distill_model(command, given.inputs, given.options, progress);
       },
-      print_fields);
+      print_distill);
 }
 
 Action add_quantize(CLI::App& app, const GlobalOptions& global) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "recipes/report/report.h"
 #include "runtime/base/words/byte_size.h"
 #include "runtime/base/words/utf8.h"
 #include "runtime/judge/digits.h"
@@ -118,6 +119,14 @@ void print_fields(const std::string& document, Detail detail) {
   }
   print_fallbacks(json, detail);
   print_notes(json);
+}
+
+void print_distill(const std::string& document, Detail detail) {
+  auto json = Json::parse(document);
+  const Json arms = json.value("arms", Json());
+  json.erase("arms");
+  print_fields(json.dump(), detail);
+  if (!arms.is_null()) std::printf("\n%s", arms_lines(arms.dump()).c_str());
 }
 
 void print_quantize(const std::string& document, Detail detail) {

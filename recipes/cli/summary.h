@@ -13,6 +13,7 @@ std::vector<std::string> grouped_fallbacks(const std::vector<std::string>& lines
 
 // The fields of any document, a line each; of lists the first few, unless all are asked for.
 void print_fields(const std::string& document, Detail detail);
+void print_distill(const std::string& document, Detail detail);   // its arms as a table
 void print_quantize(const std::string& document, Detail detail);  // All: each tensor too
 void print_eval(const std::string& document);
 

@@ -11,8 +11,10 @@
 #include "export/export.h"
 #include "prune/kept_cuts.h"
 #include "prune/vocabulary.h"
+#include "recipes/arms/arms.h"
 #include "recipes/commands/common.h"
 #include "recipes/commands/output.h"
+#include "recipes/data/splits.h"
 #include "recipes/data/student_writes.h"
 #include "recipes/data/teacher_signal.h"
 #include "recipes/hub/hub_model.h"
@@ -126,6 +128,30 @@ Json write_hf(const CommandOptions& command, const ExportTarget& target, const M
   return {{"directory", command.out}, {"notes", info.notes}};
 }
 
+// Text to judge arms on, which nobody learns from: documents of `text` that share 13 words with it are dropped.
+std::vector<Document> evaluation_text(const std::vector<std::string>& files, const Tokenizer& tokenizer,
+                                      TextData& text) {
+  std::vector<Document> documents = read_all_documents(files);
+  Splits splits{.evaluation = runs_of(documents)};
+  drop_overlapping(text.tokens, tokenizer, splits);
+  const std::string count = std::to_string(splits.in_evaluation);
+  if (text.tokens.documents.empty())
+    throw input_error("--data", "no document is left", "text that does not repeat --evaluation", count + " that do");
+  if (splits.in_evaluation > 0)
+    text.notes.push_back(count + " documents dropped that share 13 words in a row with --evaluation");
+  return documents;
+}
+
+void check_arms(const DistillInputs& inputs, const DistillStage& asked, const std::string& steps) {
+  if (asked.arms && inputs.evaluation.empty())
+    throw usage_error("--arms", "are judged on text that nobody learns from, and there is none", "--evaluation TEXT");
+  if (!asked.arms && !inputs.evaluation.empty())
+    throw usage_error("--evaluation", "is the text that arms are judged on", "--arms beside it");
+  if (inputs.resume) return;
+  TrainingCheckpoints(steps, "").require_none();
+  if (fs::exists(steps + "/arms")) throw holds_steps(steps, "arms");
+}
+
 }  // namespace
 
 std::string prune_model(const CommandOptions& given, const PruneOptions& options, const Progress& progress,
@@ -165,14 +191,18 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   return document(json);
 }
 
-std::string distill_model(const CommandOptions& given, const std::string& student, const DistillOptions& asked,
-                          bool resume, const Progress& progress) {
+std::string distill_model(const CommandOptions& given, const DistillInputs& from, const DistillStage& asked,
+                          const Progress& progress) {
   require_valid(asked, "attar distill");
-  const CommandOptions command = checked(given, {student});
+  const std::string& student = from.student;
+  const bool resume = from.resume;
+  std::vector<std::string> read = from.evaluation;
+  read.push_back(student);
+  const CommandOptions command = checked(given, read);
   check_type(command);
   const std::string steps = command.out + ".steps";
-  check_steps_folder(steps, inputs_of(command, {student}));
-  if (!resume) TrainingCheckpoints(steps, "").require_none();
+  check_steps_folder(steps, inputs_of(command, read));
+  check_arms(from, asked, steps);
   if (resume && !fs::exists(steps)) note_nothing_to_resume("distill", steps, progress);
   if (command.data.empty()) throw usage_error("attar distill", "needs text to learn from", "--data TEXT");
   const ModelFile teacher_file = ModelFile::open(command.model, hub_source(progress)),
@@ -185,7 +215,9 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
   const DistillOptions options =
       with_sequence_tokens(asked, std::min(teacher_file.config().context_length, student_file.config().context_length));
   const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
-  const TextData text = text_data(command, teacher_file.tokenizer(), progress);
+  TextData text = text_data(command, teacher_file.tokenizer(), progress);
+  std::vector<Document> evaluation;
+  if (asked.arms) evaluation = evaluation_text(from.evaluation, teacher_tokenizer, text);
   TokenDataset data = text.tokens;
   TokenizerData learned = student_file.tokenizer();  // what it has learned to answer in
   if (!text.chat_template.empty()) learned.chat_template = text.chat_template;
@@ -207,15 +239,27 @@ std::string distill_model(const CommandOptions& given, const std::string& studen
                            .resume = resume,
                            .seed = static_cast<uint64_t>(command.seed),
                            .threads = thread_count(command)};
-  const TrainResult trained = train(model, learned, inputs, options, progress);
+  ArmsOutcome arms;
+  if (asked.arms)
+    arms = resumable(kResumeHint, [&] {
+      return train_with_arms(model, learned,
+                             {.teacher = teacher_file,
+                              .text = evaluation,
+                              .chat_template = command.text.chat_template,
+                              .seeds = asked.arm_seeds,
+                              .folder = steps + "/arms"},
+                             inputs, options, progress);
+    });
+  const TrainResult trained = asked.arms ? std::move(arms.trained) : train(model, learned, inputs, options, progress);
   Json json = write_model(command, model, learned, info_of(student_file), progress);
   fs::remove_all(steps);
   const std::string results = training_results(trained);
   json.update(Json::parse(results));
   const SignalRecord signal = signal_record(trained, data, options);
   json.update(Json::parse(signal.results));
+  if (asked.arms) json["arms"] = Json::parse(arms.results);
   add_near_duplicates(json, text);
-  for (const auto& notes : {signal.notes, training_notes(results), text.notes})
+  for (const auto& notes : {signal.notes, training_notes(results), arms.notes, text.notes})
     for (const std::string& note : notes) json["notes"].push_back(note);
   return document(json);
 }

@@ -42,8 +42,15 @@ struct QuantizeInputs {
 };
 std::string quantize_model(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs,
                            const Progress& progress = {});
-std::string distill_model(const CommandOptions& command, const std::string& student, const DistillOptions& options,
-                          bool resume, const Progress& progress = {});
+// `evaluation`: the text that arms are judged on; what shares 13 words with it is not learned from. `resume`: from the
+// checkpoints in OUT.steps.
+struct DistillInputs {
+  std::string student{};
+  std::vector<std::string> evaluation{};
+  bool resume = false;
+};
+std::string distill_model(const CommandOptions& command, const DistillInputs& inputs, const DistillStage& options,
+                          const Progress& progress = {});
 
 struct ExportTarget {
   std::string format = "gguf", dtype{};

@@ -39,12 +39,13 @@ bool holds_own_model(const std::string& folder) {
   return fs::is_regular_file(card) && read_file(card).find("Attar") != std::string::npos;
 }
 
-// Checkpoints, teacher signal, codes, sensitivities and cuts, and what a killed process left of them.
+// Checkpoints, the arms' own, teacher signal, codes, sensitivities and cuts, and what a killed process left of them.
 bool holds_own_steps(const std::string& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    static constexpr const char* kKept[] = {"step-", "signal-", "codes-", "sensitivity-", "cuts-"};
-    if (std::none_of(std::begin(kKept), std::end(kKept), [&](const char* own) { return name.starts_with(own); }))
+    static constexpr const char* kKept[] = {"step-", "best", "signal-", "codes-", "sensitivity-", "cuts-"};
+    if (name != "arms" &&
+        std::none_of(std::begin(kKept), std::end(kKept), [&](const char* own) { return name.starts_with(own); }))
       return false;
   }
   return true;

@@ -50,6 +50,11 @@ constexpr Term kTerms[] = {
     {"time_to_first_token_s", "time to first token", "From the start of the program to its first token, with loading."},
     {"peak_rss_bytes", "peak memory", "The most memory that the process held which ran this model alone."},
     {"gate", "gate", "A limit that the recipe sets. A run that misses one ends with exit code 4."},
+    {"arms", "arms",
+     "A training and its controls: from random weights (scratch) and from the student that was there (initialised), "
+     "each by cross-entropy on the text alone (CE) and by the losses that ask the teacher (KD). What KD has less than "
+     "CE of the same start is what the teacher was worth; what initialised has less than scratch, what the weights "
+     "were."},
     {"near_duplicates", "near-duplicate",
      "A document that shares at least the part of its runs of five words that data.deduplicate names with one before "
      "it (the Jaccard similarity of both sets, whatever case and punctuation)."},

@@ -12,6 +12,9 @@ std::string report_html(const std::string& report_json);
 // -> the table that ends a run on the terminal.
 std::string report_table(const std::string& report_json);
 
+// The `arms` of a training's results as a table for the terminal, and the sentence that they come to.
+std::string arms_lines(const std::string& arms_json);
+
 // Whether every gate of the run was met.
 bool report_passes(const std::string& report_json);
 

@@ -34,8 +34,8 @@ std::string report_html(const std::string& report_json) {
   const std::string version = text_at(report.at("results").at("provenance"), "attar_version");
   return page(run.name + ": " + verdict(run),
               header_html(run) + section("Against quantizing alone", comparison_with_baseline(run)) +
-                  verifications(report, run) + curves_html(report) + compression_html(report) + data_html(report) +
-                  files_html(report) + stages_html(report) + provenance_html(report),
+                  verifications(report, run) + arms_html(report) + curves_html(report) + compression_html(report) +
+                  data_html(report) + files_html(report) + stages_html(report) + provenance_html(report),
               "Made and judged by Attar " + escaped(version) + ".");
 }
 

@@ -39,12 +39,20 @@ std::string verified_lines(const Json& report, const RunSummary& run) {
   return "";
 }
 
+std::string arms_of_stages(const Json& report) {
+  std::string text;
+  for (const Json& stage : report.at("results").at("stages"))
+    if (const Json& results = stage.at("results"); results.contains("arms"))
+      text += "\n" + text_at(stage, "name") + ": does distilling pay?\n" + arms_lines(results.at("arms").dump());
+  return text;
+}
+
 }  // namespace
 
 std::string report_table(const std::string& report_json) {
   const Json report = Json::parse(report_json);
   const RunSummary run = summary_of(report);
-  std::string text = stage_lines(report) + verified_lines(report, run);
+  std::string text = stage_lines(report) + verified_lines(report, run) + arms_of_stages(report);
   if (run.baseline)
     text += "  quantizing alone, " + megabytes(run.baseline->bytes) + ": KL " +
             runtime::to_spread(run.baseline->kl, run.baseline->kl_stderr) + ", same likeliest token " +

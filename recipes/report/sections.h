@@ -14,6 +14,9 @@ std::string comparison_with_baseline(const RunSummary& run);
 // Of one verify stage; `heading` tells two of them apart.
 std::string verification_html(const Json& report, size_t stage, const std::string& heading, const RunSummary& run);
 
+// Of each training that was compared with its controls (arms_section.cpp).
+std::string arms_html(const Json& report);
+
 // How it was made (making_sections.cpp).
 std::string curves_html(const Json& report);
 std::string compression_html(const Json& report);

@@ -41,7 +41,7 @@ void make_file(const RunState& state, const std::string& folder, const std::stri
 
 bool is_more_than_quantized(const Recipe& recipe) {
   return recipe.student || std::any_of(recipe.stages.begin(), recipe.stages.end(), [](const Stage& stage) {
-           return std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
+           return std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillStage>(stage);
          });
 }
 

@@ -16,6 +16,7 @@
 #include "distill/signal_source.h"
 #include "export/export.h"
 #include "quantize/quantize.h"
+#include "recipes/arms/arms.h"
 #include "recipes/run/baseline.h"
 #include "recipes/run/qad.h"
 #include "recipes/run/run.h"
@@ -152,9 +153,11 @@ class Planner {
                   .disk_bytes = 4.0 * params(student_)},
                  millions(before) + " -> " + millions(params(student_)) + " parameters");
   }
-  Json operator()(const DistillOptions& options) {
+  Json operator()(const DistillStage& options) {
     std::string what;
-    const Estimate estimate = learning(options, what);
+    Estimate estimate = learning(options, what);
+    if (options.arms) add_arms(options, estimate, what);
+    taught_ = true;
     return entry("distill", estimate, what);
   }
   Json operator()(const QuantizeOptions& options) {
@@ -305,13 +308,15 @@ class Planner {
     estimate.seconds += 4.0 * params(teacher_) * tokens / (kReadShare.deployed * flops_);
     return estimate;
   }
-  // A training of the student from the teacher or its signal, and in words what it learns from.
-  Estimate learning(const DistillOptions& options, std::string& what) const {
-    const bool sampled = options.signal == "sampled";
+  bool is_beside(const DistillOptions& options) const {
     const bool kept = keeps_signal(options) ||
                       (options.signal == "auto" && other_temperature(options) == 1.0 && written_with_signal());
+    return !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
+  }
+  // A training of the student from the teacher or its signal, and in words what it learns from.
+  Estimate learning(const DistillOptions& options, std::string& what) const {
+    const bool sampled = options.signal == "sampled", beside = is_beside(options);
     const bool captured = sampled || (options.signal == "cached" && !written_with_signal());
-    const bool beside = !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);
     const double teacher = params(teacher_);
     Estimate estimate = training(options, student_, beside ? teacher : 0.0);
     if (captured) {
@@ -322,6 +327,20 @@ class Planner {
     }
     what = std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept");
     return estimate;
+  }
+  // The trainings beside the one that was asked for, one after another, and all of them judged. The stage's tokens stay
+  // those of the student.
+  void add_arms(const DistillStage& options, Estimate& estimate, std::string& what) const {
+    const bool from_scratch = recipe_.student && recipe_.student->model.empty() && !taught_;
+    const double kinds = from_scratch ? 1.0 : 2.0, seeds = static_cast<double>(options.arm_seeds);
+    const Estimate taught = training(options, student_, is_beside(options) ? params(teacher_) : 0.0),
+                   plain = training(cross_entropy_alone(options), student_, 0.0);
+    const double judged = 2.0 * (params(teacher_) + params(student_)) * tokens_of(recipe_, recipe_.evaluation) /
+                          (kReadShare.fp32 * flops_);
+    estimate.seconds += (seeds * kinds - 1.0) * taught.seconds + seeds * kinds * (plain.seconds + 2.0 * judged);
+    estimate.memory_bytes = std::max(estimate.memory_bytes + 4.0 * params(student_),
+                                     4.0 * (params(teacher_) + 2.0 * params(student_)) + teacher_bytes_);
+    what += ", and " + std::to_string(static_cast<int64_t>(2.0 * seeds * kinds)) + " arms";
   }
   static std::string millions(double n) {
     char text[32];
@@ -353,6 +372,7 @@ class Planner {
   int threads_;
   double flops_;
   bool multiplied_ = false;  // by a stage so far
+  bool taught_ = false;
   Estimate total_;
 };
 

@@ -24,7 +24,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 bool changes_student(const Stage& stage) {
-  return std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
+  return std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillStage>(stage);
 }
 
 std::string numbered_name(const Recipe& recipe, size_t index) {

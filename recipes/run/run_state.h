@@ -57,7 +57,7 @@ void restore_student(RunState& state, const std::string& name);
 
 // One stage: changes the state, writes what lasts into the run folder, returns what the report says.
 StageRecord run_stage(RunState& state, const std::string& name, const PruneOptions& options);
-StageRecord run_stage(RunState& state, const std::string& name, const DistillOptions& options);
+StageRecord run_stage(RunState& state, const std::string& name, const DistillStage& options);
 StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOptions& options);
 StageRecord run_stage(RunState& state, const std::string& name, const ExportOptions& options);
 StageRecord run_stage(RunState& state, const std::string& name, const VerifyStage& options);

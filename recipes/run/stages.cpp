@@ -6,10 +6,13 @@
 #include "compress/checkpoint.h"
 #include "prune/kept_cuts.h"
 #include "prune/vocabulary.h"
+#include "recipes/arms/arms.h"
+#include "recipes/data/splits.h"
 #include "recipes/run/qad.h"
 #include "recipes/run/run_state.h"
 #include "recipes/run/stage_records.h"
 #include "recipes/run/stage_training.h"
+#include "recipes/run/training_record.h"
 #include "recipes/schema/option_checks.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
@@ -61,7 +64,7 @@ std::vector<int32_t> composed(const std::vector<int32_t>& before, std::vector<in
 // A student that has learned is no longer what its file holds; distill comes before quantize.
 std::string requantization_note(const RunState& state, const QuantizePlan& plan) {
   const bool learned = std::any_of(state.recipe.stages.begin(), state.recipe.stages.end(),
-                                   [](const Stage& stage) { return std::holds_alternative<DistillOptions>(stage); });
+                                   [](const Stage& stage) { return std::holds_alternative<DistillStage>(stage); });
   const bool made_here = state.recipe.student && !state.inputs.student;
   if (learned || made_here) return {};
   return attar::requantization_note(state.inputs.student ? *state.inputs.student : *state.teacher, plan);
@@ -133,14 +136,51 @@ StageRecord run_stage(RunState& state, const std::string& name, const PruneOptio
   return {.name = name, .results = results.dump(), .notes = pruned.notes};
 }
 
-StageRecord run_stage(RunState& state, const std::string& name, const DistillOptions& given) {
-  const StageTraining training =
+// Whether nothing has taught the student of this stage yet.
+bool is_random(const RunState& state, const std::string& name) {
+  const auto before = static_cast<std::ptrdiff_t>(std::stoul(name)) - 1;  // "2-distill" is the second
+  const std::vector<Stage>& stages = state.recipe.stages;
+  return state.recipe.student && !state.inputs.student &&
+         std::none_of(stages.begin(), stages.begin() + before,
+                      [](const Stage& stage) { return std::holds_alternative<DistillStage>(stage); });
+}
+
+ArmsOutcome train_arms(RunState& state, const std::string& name, int64_t seeds, const TrainInputs& inputs,
+                       const DistillOptions& options) {
+  const std::vector<Document> text = evaluation_documents(state.recipe);
+  const ArmsInputs arms{
+      .teacher = *state.teacher,
+      .text = text,
+      .chat_template = recipe_template(state.recipe),
+      .from_scratch = is_random(state, name),
+      .seeds = seeds,
+      .folder = state.folder.checkpoints(name) + "/arms",
+      .recorder = [&](const std::string& arm) { return step_recorder(state.folder, name + " " + arm); }};
+  ArmsOutcome out = train_with_arms(state.student, state.tokenizer, arms, inputs, options, state.progress);
+  const auto is_written = [](const DataSource& source) { return source.teacher_writes.has_value(); };
+  if (std::any_of(state.recipe.train.begin(), state.recipe.train.end(), is_written))
+    out.notes.emplace_back(
+        "arms: the teacher wrote text of data.train, so that plain training learns from the teacher too");
+  return out;
+}
+
+StageRecord run_stage(RunState& state, const std::string& name, const DistillStage& given) {
+  ArmsOutcome arms;
+  StageTraining training =
       train_in_run(state, name, given, [&](const TrainInputs& inputs, const DistillOptions& options) {
-        TrainResult trained = train(state.student, state.tokenizer, inputs, options, state.progress);
+        if (given.arms) arms = train_arms(state, name, given.arm_seeds, inputs, options);
+        TrainResult trained = given.arms ? std::move(arms.trained)
+                                         : train(state.student, state.tokenizer, inputs, options, state.progress);
         write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer,
                          state.export_info().provenance, {}, kept_tokens_json(state).dump());
         return trained;
       });
+  if (given.arms) {
+    Json results = Json::parse(training.results);
+    results["arms"] = Json::parse(arms.results);
+    training.results = results.dump();
+    training.notes.insert(training.notes.end(), arms.notes.begin(), arms.notes.end());
+  }
   return {.name = name, .results = training.results, .notes = training.notes};
 }
 

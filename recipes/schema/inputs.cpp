@@ -182,7 +182,7 @@ void check_lengths(Looker& look, int64_t context) {
       look.problem("teacher.pretrain", ProblemKind::Whole, "teacher.pretrain." + wrong);
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const std::string key = "stages." + std::to_string(i);
-    if (const auto* distill = std::get_if<DistillOptions>(&recipe.stages[i]))
+    if (const auto* distill = std::get_if<DistillStage>(&recipe.stages[i]))
       if (const std::string wrong = sequence_problem(*distill, context); !wrong.empty())
         look.problem(key, ProblemKind::Whole, "distill." + wrong);
     if (const auto* verify = std::get_if<VerifyStage>(&recipe.stages[i]);

@@ -143,7 +143,7 @@ Json stages_json() {
   for (const char* key : {"drop_layers", "drop_ffn", "drop_heads", "keep_vocab"})  // something to prune
     prune["anyOf"].push_back({{"required", Json::array({key})}, {"properties", {{key, {{"exclusiveMinimum", 0}}}}}});
   add_stage(one, alone, "prune", prune, false);
-  add_stage(one, alone, "distill", object_of<DistillOptions>(), true);
+  add_stage(one, alone, "distill", object_of<DistillStage>(), true);
   add_stage(one, alone, "quantize", quantize, false);
   add_stage(one, alone, "export", object_of<ExportOptions>(), true);
   add_stage(one, alone, "verify", object_of<VerifyStage>(), true);

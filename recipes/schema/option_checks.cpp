@@ -153,6 +153,28 @@ Problems problems_of(const DistillOptions& o) {
   });
 }
 
+Rules rules_of(const DistillStage& o) {
+  Rules rules = rules_of(static_cast<const DistillOptions&>(o));
+  rules.push_back({.field = "arm_seeds", .least = 1, .most = 20});
+  return rules;
+}
+Problems problems_of(const DistillStage& o) {
+  Problems problems = problems_of(static_cast<const DistillOptions&>(o));
+  const auto need = [&](bool right, const std::string& field, const std::string& expected) {
+    if (!right) problems.push_back({field, expected, "", true});
+  };
+  for (const FieldProblem& problem : broken_rules(o, rules_of(o)))
+    if (problem.field == "arm_seeds") problems.push_back(problem);
+  const bool asks = std::any_of(o.losses.begin(), o.losses.end(), [](const auto& loss) {
+    const LossKind* kind = find_loss(loss.first);
+    return kind == nullptr || (kind->needs_teacher && loss.second > 0.0);
+  });
+  need(o.arms || o.arm_seeds <= 1, "arm_seeds", "1, or arms beside it");
+  need(!o.arms || asks, "losses", "a loss that asks the teacher, since arms compare it with cross_entropy alone");
+  need(!o.arms || o.patience == 0, "patience", "0 beside arms, which learn from the same number of tokens");
+  return problems;
+}
+
 std::string sequence_problem(const DistillOptions& options, int64_t context) {
   if (options.sequence_tokens <= context) return {};
   return "sequence_tokens = " + std::to_string(options.sequence_tokens) + ": expected at most " +

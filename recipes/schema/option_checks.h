@@ -15,6 +15,7 @@ namespace attar {
 // What one value may be, as data (quantize.h has those of QuantizeOptions).
 std::vector<FieldRule> rules_of(const PruneOptions& options);
 std::vector<FieldRule> rules_of(const DistillOptions& options);
+std::vector<FieldRule> rules_of(const DistillStage& options);
 std::vector<FieldRule> rules_of(const ExportOptions& options);
 std::vector<FieldRule> rules_of(const VerifyStage& options);
 std::vector<FieldRule> rules_of(const TeacherWrites& options);
@@ -24,6 +25,7 @@ std::vector<FieldRule> rules_of(const DataOptions& options);
 // What breaks a rule, and what several values say together.
 std::vector<FieldProblem> problems_of(const PruneOptions& options);
 std::vector<FieldProblem> problems_of(const DistillOptions& options);
+std::vector<FieldProblem> problems_of(const DistillStage& options);
 std::vector<FieldProblem> problems_of(const QuantizeOptions& options);
 std::vector<FieldProblem> problems_of(const ExportOptions& options);
 std::vector<FieldProblem> problems_of(const VerifyStage& options);

@@ -34,7 +34,7 @@ struct StageEntry {
   Stage (*read)(const YAML::Node&, const std::string&, YamlReader&);
 };
 constexpr StageEntry kStages[] = {
-    {"prune", read_stage<PruneOptions>},       {"distill", read_stage<DistillOptions>},
+    {"prune", read_stage<PruneOptions>},       {"distill", read_stage<DistillStage>},
     {"quantize", read_stage<QuantizeOptions>}, {"export", read_stage<ExportOptions>},
     {"verify", read_stage<VerifyStage>},
 };

@@ -35,6 +35,20 @@ void visit_fields(ExportOptions& o, Visitor&& field) {
         "write the quantized codes' values to the Hugging Face directory, not the student before quantization");
 }
 
+// A training as a stage and a verb: what is learned, and by what the gain of a teacher is measured (recipes/arms).
+struct DistillStage : DistillOptions {
+  bool arms = false;
+  int64_t arm_seeds = 1;
+};
+template <class Visitor>
+void visit_fields(DistillStage& o, Visitor&& field) {
+  visit_fields(static_cast<DistillOptions&>(o), field);
+  field(o.arms, "arms",
+        "does distilling pay: train four arms at the same tokens and seed, from random weights and from the student, "
+        "each by cross-entropy alone and by the losses, and judge them on the evaluation text; the last one goes on");
+  field(o.arm_seeds, "arm_seeds", "arms: seeds that every arm is trained with; the student is that of the first");
+}
+
 struct VerifyStage : runtime::VerifyOptions {
   std::map<std::string, double> gates;
   bool bench = true;
@@ -56,7 +70,7 @@ void visit_fields(VerifyStage& o, Visitor&& field) {
         "questions, or where the teacher has no chat template how the evaluation text begins");
 }
 
-using Stage = std::variant<PruneOptions, DistillOptions, QuantizeOptions, ExportOptions, VerifyStage>;
+using Stage = std::variant<PruneOptions, DistillStage, QuantizeOptions, ExportOptions, VerifyStage>;
 const char* stage_name(const Stage& stage);  // "prune", "distill", ...
 
 // Text that the teacher writes. `prompt`: chat (answers to the user turns of `prompts`, or of its own making), or none

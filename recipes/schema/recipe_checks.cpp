@@ -72,7 +72,7 @@ void check_written(const Recipe& recipe, const TellProblem& tell) {
     return !source.teacher_writes || source.teacher_writes->signal_top_k == 0;
   });
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    const auto* distill = std::get_if<DistillOptions>(&recipe.stages[i]);
+    const auto* distill = std::get_if<DistillStage>(&recipe.stages[i]);
     if (distill == nullptr || distill->signal != "cached" || !reads) continue;  // a sample is drawn anew
     for (const DataSource& source : recipe.train)
       if (differs(source, distill->signal_numerics))
@@ -109,9 +109,13 @@ void check_stage(const Recipe& recipe, size_t index, Made& made, const TellProbl
     tell(stage_key(index), std::string(stage_name(stage)) + ": " + what);
   };
   const bool changes_weights =
-      std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillOptions>(stage);
+      std::holds_alternative<PruneOptions>(stage) || std::holds_alternative<DistillStage>(stage);
   if (changes_weights && made.quantized) wrong("cannot follow quantize; move it before");
-  if (std::holds_alternative<DistillOptions>(stage) && recipe.train.empty()) wrong("needs data.train");
+  if (const auto* distill = std::get_if<DistillStage>(&stage)) {
+    if (recipe.train.empty()) wrong("needs data.train");
+    if (distill->arms && recipe.evaluation.empty())
+      wrong("arms: needs data.evaluation, the text that arms are judged on");
+  }
   if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty())
     wrong("needs data.calibration, or data.train to take some of");
   if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {

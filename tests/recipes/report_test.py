@@ -113,6 +113,15 @@ def test_tasks_are_a_table(written):
     assert "stories 80 61.3 % 57.5 % -3.8 (-9.1 to 1.6) points 88.8 %" in text
 
 
+def test_a_training_stands_beside_its_controls(written):
+    text = text_of(page_of(written("nano", report()))[0])
+    assert "Does distilling pay? Distilling beat plain training in KL to the teacher by 0.045 nats a token" in text
+    assert "means over seeds 7, 8, 9" in text and "the teacher's own cross-entropy is 2.00." in text
+    assert "initialised-CE 204,800 0.35 +0.05 (-0.00 to 0.10) 2.22 +1.92 (1.87 to 1.97) 72 +42 (38 to 48)" in text
+    assert "scratch-CE 204,800 3.71 +3.41 6.05" in text, "an interval without an end is none"
+    assert "initialised-KD 204,800 0.302 2.23 78.5" in text and "scratch-KD 3.65 3.65 3.65" in text
+
+
 def test_a_held_out_curve_is_drawn_beside_the_loss(written):
     document = report()
     curve = next(stage for stage in document["results"]["stages"] if stage["kind"] == "distill")["results"]["curve"]

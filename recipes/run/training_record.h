@@ -10,8 +10,8 @@
 
 namespace attar {
 
-// TrainInputs::on_step that writes the steps of `stage`, for TensorBoard too (tensorboard/STAGE); lines that an interrupted run left are dropped at once, since
-// the trainer tells the steps of its checkpoint again.
+// TrainInputs::on_step that writes the steps of `stage`, for TensorBoard too (tensorboard/STAGE); lines that an
+// interrupted run left are dropped at once, since the trainer tells the steps of its checkpoint again.
 std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std::string& stage);
 
 // JSON: at most 200 steps of a training, evenly, the last one included.

@@ -39,6 +39,7 @@ Rollouts::Rollouts(const TokenDataset& data, const RolloutWriter& write, const D
                    RolloutState& state)
     : write_(write), options_(options), seed_(seed), state_(state), batch_{.tokenizer_hash = data.tokenizer_hash} {
   if (options.on_policy == 0.0) return;
+  if (!write) throw usage_error("distill.on_policy", "nothing here can write with the student");
   for (const TokenDocument& document : data.documents)
     if (std::vector<int32_t> prompt = prompt_of(document, options); !prompt.empty())
       prompts_.push_back(std::move(prompt));

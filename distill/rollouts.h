@@ -24,7 +24,8 @@ struct RolloutState {
 // the weights at that time, the seed and the number of texts before it alone.
 class Rollouts {
  public:
-  // All of it outlives this. Error{Input}: no document of `data` begins with what the student could go on from.
+  // All of it outlives this. Error{Usage}: there is no writer. Error{Input}: no document of `data` begins with what the
+  // student could go on from.
   Rollouts(const TokenDataset& data, const RolloutWriter& write, const DistillOptions& options, uint64_t seed,
            RolloutState& state);
 

@@ -1,6 +1,5 @@
 #include "recipes/data/student_writes.h"
 
-#include <algorithm>
 #include <memory>
 
 #include "runtime/formats/blocks/quant_format.h"

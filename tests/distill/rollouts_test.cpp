@@ -161,6 +161,7 @@ TEST_F(RolloutsTest, PromptsLeaveRoomForAText) {
   Rollouts(data, keep, half(), 1, state).next(teacher_, 0, {});
   EXPECT_EQ(prompts, std::vector<std::vector<int32_t>>(6, {chat.tokens.begin(), chat.tokens.begin() + 7}));
 
+  EXPECT_THROW(Rollouts(data, {}, half(), 1, state), Error) << "nobody to write";
   DistillOptions narrow = half();
   narrow.rollout_tokens = narrow.sequence_tokens - 6;
   EXPECT_THROW(Rollouts(data, keep, narrow, 1, state), Error);

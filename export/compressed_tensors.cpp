@@ -99,7 +99,7 @@ bool is_linear(const TensorSpec& spec) {
 }  // namespace
 
 void export_compressed_tensors(const std::string& directory, const QuantizedModel& model,
-                               const TokenizerData& tokenizer, const ExportInfo& info) {
+                               const TokenizerData& tokenizer, const ExportInfo& info, const Progress& progress) {
   std::map<IntegerForm, std::vector<std::string>> targets;
   Store store;
   for (const TensorSpec& spec : tensor_specs(model.config)) {
@@ -125,7 +125,7 @@ void export_compressed_tensors(const std::string& directory, const QuantizedMode
                                    {"ignore", Json::array({"lm_head"})},
                                    {"config_groups", groups}};
   const HfFolder folder{model.config, tokenizer, info, "integers with float32 scales", config.dump(2) + "\n"};
-  write_hf_folder(directory, folder, [&](const std::string& path) { write_safetensors(path, store.tensors); });
+  write_hf_folder(directory, folder, store.tensors, progress);
 }
 
 QuantizedModel stored_codes(const ModelFile& file) {

@@ -9,6 +9,7 @@
 
 #include "export/export.h"
 #include "export/gguf_layout.h"
+#include "export/watched_bytes.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/error.h"
 #include "runtime/base/lazy_bytes.h"
@@ -152,7 +153,7 @@ TensorType main_type(const Source& source) {
 
 // `unread`: keys of the file that is repacked.
 GgufExport write(const std::string& path, const Source& source, const TokenizerData& tokenizer, const ExportInfo& info,
-                 const std::vector<GgufEntry>& unread) {
+                 const std::vector<GgufEntry>& unread, const Progress& progress) {
   check_tokenizer(tokenizer, path);
   const GgufLayout layout = gguf_layout(source.config);
   const TensorList list(source, layout);
@@ -162,7 +163,9 @@ GgufExport write(const std::string& path, const Source& source, const TokenizerD
   GgufExport out;
   out.architecture = layout.architecture, out.notes = layout.notes;
   for (std::string& note : gguf_tokenizer_notes(tokenizer)) out.notes.push_back(std::move(note));
-  out.files = write_gguf_split(path, entries, list.tensors(), info.split_bytes);
+  uint64_t bytes = 0;
+  for (const GgufTensor& tensor : list.tensors()) bytes += tensor.bytes.size();
+  out.files = write_gguf_split(path, entries, list.tensors(), info.split_bytes, watched_bytes(progress, bytes));
   for (const std::string& file : out.files) out.size_bytes += std::filesystem::file_size(file);
   return out;
 }
@@ -174,24 +177,25 @@ uint64_t padded(uint64_t bytes) {
 }  // namespace
 
 GgufExport export_gguf(const std::string& path, const QuantizedModel& model, const TokenizerData& tokenizer,
-                       const ExportInfo& info) {
+                       const ExportInfo& info, const Progress& progress) {
   const Source source{model.config, false, false,
                       [&](const TensorSpec& spec) {
                         const QuantizedTensor& tensor = model.tensors.at(spec.name);
                         return StoredBytes{tensor.type, tensor.bytes};
                       },
                       model.plan.file_type};
-  return write(path, source, tokenizer, info, {});
+  return write(path, source, tokenizer, info, {}, progress);
 }
 
-GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info) {
+GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info,
+                       const Progress& progress) {
   for (const TensorSpec& spec : tensor_specs(model.config())) require_finite(spec.name, model.values(spec));
   const Source source{model.config(), model.interleaved_rope(), model.layout() == Layout::Gguf,
                       [&](const TensorSpec& spec) {
                         const StoredTensor& tensor = model.tensor(spec.name);
                         return StoredBytes{tensor.type, tensor.bytes};
                       }};
-  return write(path, source, model.tokenizer(), info, model.unread());
+  return write(path, source, model.tokenizer(), info, model.unread(), progress);
 }
 
 PlanTarget gguf_plan_target(const ModelConfig& config, const TokenizerData& tokenizer, const ExportInfo& info) {

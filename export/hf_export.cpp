@@ -7,6 +7,7 @@
 #include "export/export.h"
 #include "export/hf_folder.h"
 #include "export/model_card.h"
+#include "export/watched_bytes.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/half.h"
@@ -32,47 +33,54 @@ std::vector<std::byte> to_bf16(const std::string& tensor, std::span<const float>
   return bytes;
 }
 
-void write_weights(const std::string& path, const CausalLM& model, TensorType type) {
+// A model's tensors as they are written; what is not in the model's memory is held here.
+struct Weights {
   std::vector<SafeTensor> tensors;
   std::vector<at::Tensor> held;
   std::deque<std::vector<std::byte>> halves;
+};
+Weights weights_of(const CausalLM& model, TensorType type) {
+  Weights out;
   for (const TensorSpec& spec : tensor_specs(model.config)) {
-    const at::Tensor& tensor = held.emplace_back(model.parameters.at(spec.name).detach().contiguous());
+    const at::Tensor& tensor = out.held.emplace_back(model.parameters.at(spec.name).detach().contiguous());
     const std::span<const float> values(tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel()));
     require_finite(spec.name, values);
     const auto bytes = type == TensorType::BF16
-                           ? std::span<const std::byte>(halves.emplace_back(to_bf16(spec.name, values)))
+                           ? std::span<const std::byte>(out.halves.emplace_back(to_bf16(spec.name, values)))
                            : std::as_bytes(values);
-    tensors.push_back({spec.hf_name, type, spec.shape, bytes});
+    out.tensors.push_back({spec.hf_name, type, spec.shape, bytes});
   }
-  write_safetensors(path, tensors);
+  return out;
 }
 
 }  // namespace
 
 void export_hf(const std::string& directory, const CausalLM& model, const TokenizerData& tokenizer,
-               const ExportInfo& info, const std::string& dtype) {
+               const ExportInfo& info, const std::string& dtype, const Progress& progress) {
   if (dtype != "float32" && dtype != "bfloat16")
     throw usage_error("export", "the number type is not supported", "float32 or bfloat16", printable(dtype));
   const HfFolder folder{model.config, tokenizer, info, dtype, hf_config_json(model.config, dtype, tokenizer)};
-  write_hf_folder(directory, folder, [&](const std::string& path) {
-    write_weights(path, model, dtype == "bfloat16" ? TensorType::BF16 : TensorType::F32);
-  });
+  check_tokenizer(tokenizer, directory);
+  const Weights weights = weights_of(model, dtype == "bfloat16" ? TensorType::BF16 : TensorType::F32);
+  write_hf_folder(directory, folder, weights.tensors, progress);
 }
 
-void write_hf_folder(const std::string& directory, const HfFolder& folder,
-                     const std::function<void(const std::string& path)>& write_tensors) {
+void write_hf_folder(const std::string& directory, const HfFolder& folder, const std::vector<SafeTensor>& tensors,
+                     const Progress& progress) {
   check_tokenizer(folder.tokenizer, directory);
+  uint64_t bytes = 0;
+  for (const SafeTensor& tensor : tensors) bytes += tensor.bytes.size();
+  const auto done = watched_bytes(progress, 2 * bytes);  // written, then hashed
   const std::string aside = aside_path(directory);
   std::error_code code;
   fs::remove_all(aside, code);
   fs::create_directories(aside, code);
   try {
     const std::string weights = aside + "/model.safetensors";
-    write_tensors(weights);
+    write_safetensors(weights, tensors, {{"format", "pt"}}, done);
     write_hf_tokenizer(aside, folder.tokenizer);
     write_file_atomically(aside + "/config.json", folder.config_json);
-    const CardFacts facts{CardFormat::HuggingFace, folder.numbers, "model.safetensors", sha256_of_file(weights),
+    const CardFacts facts{CardFormat::HuggingFace, folder.numbers, "model.safetensors", sha256_of_file(weights, done),
                           fs::file_size(weights)};
     write_file_atomically(aside + "/README.md", model_card(folder.config, folder.info, facts));
     publish(aside, directory);

@@ -1,10 +1,11 @@
 // A Hugging Face directory: weights, config.json, tokenizer files, model card; written aside and renamed.
 #pragma once
 
-#include <functional>
 #include <string>
+#include <vector>
 
 #include "export/export.h"
+#include "runtime/formats/container/safetensors.h"
 
 namespace attar {
 
@@ -16,8 +17,8 @@ struct HfFolder {
   std::string config_json;  // made before anything is written, for it may refuse
 };
 
-// `write_tensors` makes the file model.safetensors at its path.
-void write_hf_folder(const std::string& directory, const HfFolder& folder,
-                     const std::function<void(const std::string& path)>& write_tensors);
+// The tensors become model.safetensors.
+void write_hf_folder(const std::string& directory, const HfFolder& folder, const std::vector<SafeTensor>& tensors,
+                     const Progress& progress);
 
 }  // namespace attar

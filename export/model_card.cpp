@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "export/watched_bytes.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/hf_directory.h"
@@ -79,10 +80,12 @@ std::string model_card(const ModelConfig& config, const ExportInfo& info, const 
   return text;
 }
 
-void write_gguf_card(const std::string& gguf, const QuantizedModel& model, const ExportInfo& info) {
+void write_gguf_card(const std::string& gguf, const QuantizedModel& model, const ExportInfo& info,
+                     const Progress& progress) {
   const std::filesystem::path path(gguf);
-  const CardFacts facts{CardFormat::Gguf, model.plan.name, path.filename().string(), sha256_of_file(gguf),
-                        std::filesystem::file_size(path)};
+  const uint64_t bytes = std::filesystem::file_size(path);
+  const CardFacts facts{CardFormat::Gguf, model.plan.name, path.filename().string(),
+                        sha256_of_file(gguf, watched_bytes(progress, bytes)), bytes};
   write_file_atomically((path.parent_path() / "README.md").string(), model_card(model.config, info, facts));
 }
 

@@ -64,12 +64,12 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
     if (!model.config.uniform())
       write_checkpoint(command.out, model, tokenizer, info.provenance, {}, "{}");
     else
-      export_hf(command.out, model, tokenizer, info, "float32");
+      export_hf(command.out, model, tokenizer, info, "float32", progress);
     return {{"directory", command.out}};
   }
   const QuantizedModel quantized =
       quantize(model, plain_plan(command, model.config, tokenizer, info), {}, thread_count(command), progress);
-  return write_gguf_file(command.out, quantized, tokenizer, info);
+  return write_gguf_file(command.out, quantized, tokenizer, info, progress);
 }
 
 void check_target(const CommandOptions& command, const ExportTarget& target) {
@@ -105,7 +105,7 @@ Json write_compressed_tensors(const CommandOptions& command, const ModelFile& so
     info.notes = model.plan.fallback_lines();
     if (const std::string note = requantization_note(source, plan); !note.empty()) info.notes.push_back(note);
   }
-  export_compressed_tensors(command.out, model, source.tokenizer(), info);
+  export_compressed_tensors(command.out, model, source.tokenizer(), info, progress);
   return {{"directory", command.out}, {"notes", info.notes}};
 }
 
@@ -124,7 +124,7 @@ Json write_hf(const CommandOptions& command, const ExportTarget& target, const M
       info.notes.insert(info.notes.begin(), note);
     info.notes.insert(info.notes.begin(), "the weights are the values of " + plan.name + " codes");
   }
-  export_hf(command.out, model, source.tokenizer(), info, target.dtype.empty() ? "float32" : target.dtype);
+  export_hf(command.out, model, source.tokenizer(), info, target.dtype.empty() ? "float32" : target.dtype, progress);
   return {{"directory", command.out}, {"notes", info.notes}};
 }
 
@@ -275,7 +275,7 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
   if (target.format == "hf") return document(write_hf(command, target, source, info, progress));
   if (target.format == "compressed-tensors") return document(write_compressed_tensors(command, source, info, progress));
   if (command.to.empty()) {
-    const GgufExport written = repack_gguf(command.out, source, info);
+    const GgufExport written = repack_gguf(command.out, source, info, progress);
     return document({{"file", command.out},
                      {"files", written.files},
                      {"bytes", written.size_bytes},

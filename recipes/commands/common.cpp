@@ -57,8 +57,8 @@ void add_near_duplicates(Json& json, const TextData& text) {
 }
 
 Json write_gguf_file(const std::string& out, const QuantizedModel& quantized, const TokenizerData& tokenizer,
-                     const ExportInfo& info) {
-  const GgufExport written = export_gguf(out, quantized, tokenizer, info);
+                     const ExportInfo& info, const Progress& progress) {
+  const GgufExport written = export_gguf(out, quantized, tokenizer, info, progress);
   return {{"file", out},
           {"files", written.files},
           {"bytes", written.size_bytes},

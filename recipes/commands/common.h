@@ -42,7 +42,8 @@ TextData text_data(const CommandOptions& command, const TokenizerData& data, con
 void add_near_duplicates(nlohmann::ordered_json& json, const TextData& text);
 
 nlohmann::ordered_json write_gguf_file(const std::string& out, const QuantizedModel& quantized,
-                                       const TokenizerData& tokenizer, const ExportInfo& info);
+                                       const TokenizerData& tokenizer, const ExportInfo& info,
+                                       const Progress& progress);
 
 inline constexpr const char* kResumeHint = "the same command with --resume goes on";
 // For --resume where no work lies to go on from.

@@ -215,7 +215,8 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   Json learned;
   const bool learns = options.preset == "learned";
   if (learns) learned = learn(command, own, inputs, steps, source, CausalLM::load(source), quantized, progress);
-  Json json = write_gguf_file(command.out, quantized, source.tokenizer(), info);
+  const auto write = [&] { return write_gguf_file(command.out, quantized, source.tokenizer(), info, progress); };
+  Json json = steps.empty() ? write() : resumable(kResumeHint, write);
   json.update(Json::parse(quantize_record(quantized)));
   add_sizes(json, own, source.size_bytes());
   add_note(json, requantization_note(source, quantized.plan));

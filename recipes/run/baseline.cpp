@@ -34,7 +34,7 @@ void make_file(const RunState& state, const std::string& folder, const std::stri
   const QuantizedModel model =
       quantize(*state.teacher, options, target, options.importance ? state.calibration : TokenDataset{}, state.threads,
                named, {.steps = folder, .cache = state.folder.file("cache")});
-  export_gguf(path, model, state.teacher->tokenizer(), info);
+  export_gguf(path, model, state.teacher->tokenizer(), info, named);
 }
 
 }  // namespace

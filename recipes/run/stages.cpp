@@ -247,26 +247,29 @@ StageRecord run_stage(RunState& state, const std::string& name, const ExportOpti
                                    state.progress);
         record.notes.push_back("no quantize stage before export: the GGUF holds F16");
       }
-      const GgufExport written = export_gguf(folder + "/model.gguf", *state.quantized, state.tokenizer, info);
+      const GgufExport written =
+          export_gguf(folder + "/model.gguf", *state.quantized, state.tokenizer, info, state.progress);
       results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
-      write_gguf_card(folder + "/model.gguf", *state.quantized, with_notes(info, *state.quantized, record.notes));
+      write_gguf_card(folder + "/model.gguf", *state.quantized, with_notes(info, *state.quantized, record.notes),
+                      state.progress);
       if (plain_type)  // no quantize stage has told them
         for (const std::string& line : state.quantized->plan.fallback_lines()) record.notes.push_back(line);
     } else if (format == "compressed-tensors") {
       if (!state.quantized) throw usage_error("export", "compressed-tensors holds codes", "a quantize stage before it");
-      export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer, info);
+      export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer, info,
+                                state.progress);
       results[format] = {{"values", "codes"}, {"bytes", folder_bytes(folder + "/compressed-tensors")}};
     } else {
       const bool codes = options.dequantized && state.quantized;
       export_hf(folder + "/hf", codes ? dequantized(*state.quantized) : state.student, state.tokenizer,
-                codes ? with_notes(info, *state.quantized, record.notes) : info, options.hf_dtype);
+                codes ? with_notes(info, *state.quantized, record.notes) : info, options.hf_dtype, state.progress);
       results["hf"] = {{"dtype", options.hf_dtype},
                        {"values", codes ? "dequantized codes" : "before quantization"},
                        {"bytes", folder_bytes(folder + "/hf")}};
     }
   }
-  write_manifest(folder);
+  write_manifest(folder, state.progress);
   record.results = results.dump();
   return record;
 }

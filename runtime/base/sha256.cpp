@@ -46,9 +46,12 @@ std::string sha256(std::string_view text) {
   return Sha256().add(text).hex();
 }
 
-std::string sha256_of_file(const std::string& path) {
+std::string sha256_of_file(const std::string& path, const std::function<void(uint64_t)>& read) {
   Sha256 hash;
-  InputFile(path).visit([&](std::span<const std::byte> part) { hash.add(part); });
+  InputFile(path).visit([&](std::span<const std::byte> part) {
+    hash.add(part);
+    if (read) read(part.size());
+  });
   return hash.hex();
 }
 

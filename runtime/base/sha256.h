@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +23,7 @@ class Sha256 {
 };
 
 std::string sha256(std::string_view text);
-std::string sha256_of_file(const std::string& path);
+// `read` is told of the bytes of each part; what it throws comes out.
+std::string sha256_of_file(const std::string& path, const std::function<void(uint64_t bytes)>& read = {});
 
 }  // namespace attar

@@ -9,6 +9,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
 #include "tests/base/failing_writes.h"
+#include "tests/export/stops.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {
@@ -83,6 +84,19 @@ std::vector<Case> cases() {
   linear.config.rope_scaling = RopeScaling{.type = "linear", .factor = 4.0};
   list.push_back(linear);
   return list;
+}
+
+TEST(GgufExport, StoppedAnywhereLosesNothing) {
+  const TestFolder folder("gguf_export_test");
+  const ModelConfig config = tiny(Family::Llama);
+  const QuantizedModel model = encoded(config, random_weights(config, 1), TensorType::Q8_0);
+  expect_stops_lose_nothing(folder.path(), [&](const Progress& progress) {
+    export_gguf(folder / "m.gguf", model, tiny_tokenizer(config.vocab_size), some_info(), progress);
+  });
+  const ModelFile file = ModelFile::open(folder / "m.gguf");
+  expect_stops_lose_nothing(folder.path(), [&](const Progress& progress) {
+    repack_gguf(folder / "again.gguf", file, some_info(), progress);
+  });
 }
 
 TEST(GgufExport, WhatIsWrittenIsReadBack) {

@@ -10,6 +10,7 @@
 #include "export/model_card.h"
 #include "runtime/base/input_file.h"
 #include "runtime/base/sha256.h"
+#include "tests/export/stops.h"
 #include "tests/formats/tiny_files.h"
 
 namespace attar {
@@ -57,6 +58,16 @@ TEST(HfExport, DirectoriesReadBack) {
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), std::filesystem::directory_iterator()),
               1);
   }
+}
+
+TEST(HfExport, StoppedAnywhereLosesNothing) {
+  const TestFolder folder("hf_export_test");
+  const ModelConfig config = tiny(Family::Llama);
+  const CausalLM model = random_model(config);
+  expect_stops_lose_nothing(folder.path(), [&](const Progress& progress) {
+    export_hf(folder / "out", model, tiny_tokenizer(config.vocab_size), some_info(), "float32", progress);
+  });
+  expect_stops_lose_nothing(folder.path(), [&](const Progress& progress) { write_manifest(folder.path(), progress); });
 }
 
 TEST(HfExport, Bfloat16RoundsToNearest) {

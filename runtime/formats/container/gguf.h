@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -120,13 +121,16 @@ inline constexpr size_t kMaxGgufParts = 65535;  // split.count has 16 bits
 uint64_t gguf_header_bytes(const std::vector<GgufEntry>& entries);
 uint64_t gguf_tensor_info_bytes(const std::string& name, size_t dimensions);
 
-// Writes version 3, aside and renamed. Tensors are read one at a time. Same input, same bytes.
-void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries, const std::vector<GgufTensor>& tensors);
+// Writes version 3, aside and renamed. Tensors are read one at a time. Same input, same bytes. `written` is told of
+// each tensor's bytes once they are in the file; what it throws ends the writing, of which nothing is left.
+void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries, const std::vector<GgufTensor>& tensors,
+                const std::function<void(uint64_t bytes)>& written = {});
 
 // Files of at most `limit_bytes` (0: of any size), but for tensors that are larger alone; one file of that name when
 // all fits into it.
 // -> the paths written.
 std::vector<std::string> write_gguf_split(const std::string& path, const std::vector<GgufEntry>& entries,
-                                          const std::vector<GgufTensor>& tensors, uint64_t limit_bytes);
+                                          const std::vector<GgufTensor>& tensors, uint64_t limit_bytes,
+                                          const std::function<void(uint64_t bytes)>& written = {});
 
 }  // namespace attar

@@ -139,8 +139,8 @@ void pad(AtomicFile& file, uint64_t alignment) {
 
 }  // namespace
 
-void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries,
-                const std::vector<GgufTensor>& tensors) {
+void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries, const std::vector<GgufTensor>& tensors,
+                const std::function<void(uint64_t bytes)>& written) {
   AtomicFile file(path);
   file.write("GGUF");
   put<uint32_t>(file, 3);
@@ -166,6 +166,7 @@ void write_gguf(const std::string& path, const std::vector<GgufEntry>& entries,
   for (const GgufTensor& tensor : tensors) {
     file.write(tensor.bytes.read(buffer));
     pad(file, alignment);
+    if (written) written(tensor.bytes.size());
   }
   file.commit();
 }
@@ -187,7 +188,8 @@ uint64_t gguf_tensor_info_bytes(const std::string& name, size_t dimensions) {
 }
 
 std::vector<std::string> write_gguf_split(const std::string& path, const std::vector<GgufEntry>& entries,
-                                          const std::vector<GgufTensor>& tensors, uint64_t limit_bytes) {
+                                          const std::vector<GgufTensor>& tensors, uint64_t limit_bytes,
+                                          const std::function<void(uint64_t bytes)>& written) {
   const auto split_entries = [&](size_t part, size_t count) {
     return std::vector<GgufEntry>{{"split.no", GgufValue::u16(static_cast<uint16_t>(part))},
                                   {"split.count", GgufValue::u16(static_cast<uint16_t>(count))},
@@ -207,7 +209,7 @@ std::vector<std::string> write_gguf_split(const std::string& path, const std::ve
     bytes += size;
   }
   if (parts.size() == 1) {
-    write_gguf(path, entries, tensors);
+    write_gguf(path, entries, tensors, written);
     return {path};
   }
   if (parts.size() > kMaxGgufParts)
@@ -218,7 +220,7 @@ std::vector<std::string> write_gguf_split(const std::string& path, const std::ve
     std::vector<GgufEntry> own = i == 0 ? entries : std::vector<GgufEntry>{};
     for (GgufEntry& entry : split_entries(i, parts.size())) own.push_back(std::move(entry));
     paths.push_back(gguf_part_path(path, i + 1, parts.size()));
-    write_gguf(paths.back(), own, parts[i]);
+    write_gguf(paths.back(), own, parts[i], written);
   }
   return paths;
 }

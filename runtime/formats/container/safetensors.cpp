@@ -169,14 +169,16 @@ const SafeTensor* SafetensorsFile::find(const std::string& name) const {
 }
 
 void write_safetensors(const std::string& path, const std::vector<SafeTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata,
+                       const std::function<void(uint64_t)>& written) {
   AtomicFile file(path);
-  write_safetensors(file, tensors, metadata);
+  write_safetensors(file, tensors, metadata, written);
   file.commit();
 }
 
 void write_safetensors(AtomicFile& file, const std::vector<SafeTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata,
+                       const std::function<void(uint64_t)>& written) {
   Json header = Json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   uint64_t offset = 0;
@@ -193,7 +195,10 @@ void write_safetensors(AtomicFile& file, const std::vector<SafeTensor>& tensors,
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
   std::vector<std::byte> buffer;
-  for (const SafeTensor& tensor : tensors) file.write(tensor.bytes.read(buffer));
+  for (const SafeTensor& tensor : tensors) {
+    file.write(tensor.bytes.read(buffer));
+    if (written) written(tensor.bytes.size());
+  }
 }
 
 }  // namespace attar

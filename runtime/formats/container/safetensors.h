@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -44,10 +45,13 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
+// `written`: told of each tensor's bytes once they are written; what it throws ends the writing.
 void write_safetensors(const std::string& path, const std::vector<SafeTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}},
+                       const std::function<void(uint64_t bytes)>& written = {});
 // The same without bringing it to the disk: no tensor is asked for afterwards, and file.commit() does the rest.
 void write_safetensors(AtomicFile& file, const std::vector<SafeTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}},
+                       const std::function<void(uint64_t bytes)>& written = {});
 
 }  // namespace attar

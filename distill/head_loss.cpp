@@ -129,6 +129,16 @@ class Chunk {
     }
   }
 
+  // Entropies of the rows into their places of the N.
+  void entropies(float* of) {
+    team_.rows(rows_.size(0), [&](int64_t begin, int64_t end) {
+      at::Tensor z = at::empty({1, head_.size(0)}, at::kFloat);
+      for (int64_t r = begin; r < end; ++r)
+        of[rows_.const_data_ptr<int64_t>()[r]] =
+            static_cast<float>(row_entropy(row(floats(logits_, r, z), 0), head_.size(0)));
+    });
+  }
+
   // The gradient by hidden states (N, C) f32 in these rows, and that by the head, which is added. A product reads a
   // part of the gradient by the logits once for both.
   void gradients(at::Tensor& by_hidden, at::Tensor& by_head) {
@@ -214,6 +224,19 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
     chunk.gradients(result.hidden_gradient, head_gradient);
   }
   return result;
+}
+
+at::Tensor student_entropies(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
+                             const HeadLossOptions& options, Team& team, HeadLossMemory& memory) {
+  const c10::NoGradGuard no_grad;
+  at::Tensor entropies = at::zeros({hidden.size(0)}, at::kFloat);
+  const at::Tensor wanted = in_loss.nonzero().squeeze(1);
+  Chunk chunk(head, nullptr, options, 1.0, team, memory);
+  for (int64_t begin = 0, most = chunk.most_rows(); begin < wanted.size(0); begin += most) {
+    chunk.logits(hidden, wanted.narrow(0, begin, std::min(most, wanted.size(0) - begin)));
+    chunk.entropies(entropies.mutable_data_ptr<float>());
+  }
+  return entropies;
 }
 
 }  // namespace attar

@@ -54,4 +54,9 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
                          const at::Tensor& in_loss, const TeacherSignal& signal, const HeadLossOptions& options,
                          double denominator, at::Tensor& head_gradient, Team& team, HeadLossMemory& memory);
 
+// How unsure the student is of the next token: the entropy of its own distribution (temperature 1), in nats, (N) f32;
+// 0 in rows of `in_loss` (N) bool that are false.
+at::Tensor student_entropies(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
+                             const HeadLossOptions& options, Team& team, HeadLossMemory& memory);
+
 }  // namespace attar

@@ -6,6 +6,8 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "distill/losses/loss_term.h"
@@ -31,6 +33,23 @@ std::vector<LossTerm> terms_of_the_text(const DistillOptions& options) {
   for (const auto& [name, weight] : options.losses)
     weights[find_loss(name)->needs_teacher ? "cross_entropy" : name] += weight;
   return loss_terms(weights, options.loss_settings, 1.0, 1.0);
+}
+
+// Of so many tokens of the loss those that count: a share, at least one.
+int64_t chosen_of(int64_t count, double share) {
+  return static_cast<int64_t>(std::ceil(share * static_cast<double>(count)));
+}
+
+// Leaves in the labels the rows of highest entropy, the first of equals.
+void keep_unsure(Labels& labels, const at::Tensor& entropies, double share) {
+  const auto* entropy = entropies.const_data_ptr<float>();
+  auto *signalled = labels.signalled.data_ptr<bool>(), *unsignalled = labels.unsignalled.data_ptr<bool>();
+  std::vector<int64_t> rows;
+  for (int64_t r = 0; r < labels.next.size(0); ++r)
+    if (signalled[r] || unsignalled[r]) rows.push_back(r);
+  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return entropy[a] > entropy[b]; });
+  const int64_t count = chosen_of(static_cast<int64_t>(rows.size()), share);
+  for (size_t i = static_cast<size_t>(count); i < rows.size(); ++i) signalled[rows[i]] = unsignalled[rows[i]] = false;
 }
 
 // Of what the student wrote: the losses that ask the teacher.
@@ -79,11 +98,24 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
   const auto head = gradients_.find(tensor_name(0, config.tied_embeddings ? Role::Embedding : Role::Output));
   at::Tensor head_gradient = head == gradients_.end() ? at::Tensor() : head->second;
   Sums sums;
-  for (const std::vector<Piece>& slice : slices_of(batch.pieces)) {
+  const std::vector<std::vector<Piece>> slices = slices_of(batch.pieces);
+  const double share = options_.position_share;
+  int64_t count = batch.tokens.count;
+  if (share < 1.0) {
+    count = 0;
+    for (const auto& slice : slices)
+      count += chosen_of(loss_tokens(*batch.data, slice, SignalSource::None).count, share);
+  }
+  for (const std::vector<Piece>& slice : slices) {
     const TokenBatch tokens = to_batch(*batch.data, slice);
     const at::Tensor hidden = student_.pass.forward(tokens);
-    const at::Tensor by_hidden = learn(hidden, tokens, labels_of(*batch.data, slice, lesson.source), lesson,
-                                       static_cast<double>(batch.tokens.count), head_gradient, sums);
+    Labels labels = labels_of(*batch.data, slice, lesson.source);
+    if (share < 1.0)
+      keep_unsure(labels,
+                  student_entropies(hidden, student_.weights.head(), labels.signalled.logical_or(labels.unsignalled),
+                                    {.losses = {}, .precision = precision_}, team_, logits_),
+                  share);
+    const at::Tensor by_hidden = learn(hidden, tokens, labels, lesson, static_cast<double>(count), head_gradient, sums);
     student_.pass.backward(by_hidden, gradients_);
   }
   BatchGradients out{.loss = sums.loss, .of = gradients_};

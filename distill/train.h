@@ -49,6 +49,7 @@ struct DistillOptions {
   int64_t held_out_every_steps = 50;
   std::string keep = "last";
   int64_t patience = 0;
+  double position_share = 1.0;
   double on_policy = 0.0;
   int64_t rollouts = 64;
   int64_t rollout_tokens = 128;
@@ -67,15 +68,13 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.loss_settings, "loss_settings",
         "what losses have of their own, such as {jsd_beta: 0.3, reverse_kl_temperature: 2, label_smoothing: 0.1}");
   field(o.temperature, "temperature", "softens both distributions of the distillation losses");
-  field(
-      o.optimizer, "optimizer",
-      "adamw, or muon: matrices of the layers by steps of equal size in all directions, embeddings, head and norms by "
-      "AdamW, at the same rate");
+  field(o.optimizer, "optimizer",
+        "adamw, or muon: matrices of the layers by steps of equal size in all directions, embeddings, head and norms "
+        "by AdamW, at the same rate");
   field(o.learning_rate, "learning_rate", "peak learning rate");
-  field(
-      o.schedule, "schedule",
-      "how the rate falls after the warm-up: cosine, wsd (stays, then falls over the last share, decay, as 1 - sqrt), "
-      "linear or constant");
+  field(o.schedule, "schedule",
+        "how the rate falls after the warm-up: cosine, wsd (stays, then falls over the last share, decay, as 1 - "
+        "sqrt), linear or constant");
   field(o.final_learning_rate_ratio, "final_learning_rate_ratio",
         "the schedule ends at this share of the peak; not constant");
   field(o.warmup, "warmup", "share of the tokens over which the rate rises linearly");
@@ -95,16 +94,14 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.batch_tokens, "batch_tokens", "tokens a step that are learned to predict");
   field(o.sequence_tokens, "sequence_tokens",
         "longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter");
-  field(
-      o.precision, "precision",
-      "of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) "
-      "or auto: bf16 where it does");
+  field(o.precision, "precision",
+        "of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies "
+        "it) or auto: bf16 where it does");
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
-  field(
-      o.signal, "signal",
-      "auto, online (the teacher runs beside the student), cached (its top-k, kept from the writing of the data or "
-      "from one pass over it) or sampled (from one pass: an unbiased sample, about thirty bytes a token); auto: cached "
-      "where all of the data has it and the temperature is 1");
+  field(o.signal, "signal",
+        "auto, online (the teacher runs beside the student), cached (its top-k, kept from the writing of the data or "
+        "from one pass over it) or sampled (from one pass: an unbiased sample, about thirty bytes a token); auto: "
+        "cached where all of the data has it and the temperature is 1");
   field(o.signal_top_k, "signal_top_k", "cached: teacher probabilities kept at each token");
   field(o.signal_samples, "signal_samples",
         "sampled: draws at each token, as far as its likeliest tokens leave mass to draw from; 24 are about 30 bytes");
@@ -114,18 +111,20 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
       "faster)");
   field(o.unsignalled, "unsignalled",
         "cached, sampled: what a token is learned by that the signal says nothing about, as where a cut vocabulary "
-        "spells text "
-        "anew: cross_entropy (the text itself) or online (the teacher runs beside the student)");
-  field(
-      o.held_out_tokens, "held_out_tokens",
-      "tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none");
+        "spells text anew: cross_entropy (the text itself) or online (the teacher runs beside the student)");
+  field(o.held_out_tokens, "held_out_tokens",
+        "tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for "
+        "none");
   field(o.held_out_every_steps, "held_out_every_steps", "steps between two looks at what is held out");
   field(o.keep, "keep", "what the training gives back: its last weights, or the best by the loss on what is held out");
   field(o.patience, "patience",
         "stop after so many looks at what is held out without a lower loss than before; 0 for never");
-  field(
-      o.on_policy, "on_policy",
-      "share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for none");
+  field(o.position_share, "position_share",
+        "share of the tokens of a step that the losses look at, such as 0.25: those where the student is least sure, "
+        "by the entropy of what it predicts (SE-KD); 1 for all");
+  field(o.on_policy, "on_policy",
+        "share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for "
+        "none");
   field(o.rollouts, "rollouts", "on_policy: texts that the student writes at once, as it is at that time");
   field(o.rollout_tokens, "rollout_tokens", "on_policy: most tokens that it writes in a text");
   field(o.rollout_prompt_tokens, "rollout_prompt_tokens",

@@ -101,6 +101,26 @@ ATTAR_VECTOR_CLONES float chunk_sum(const float* x, int64_t n) {
   return sum;
 }
 
+struct EntropySums {
+  float mass = 0.0f, energy = 0.0f;  // sum e, sum e (x - most) of e = exp(x - most)
+};
+ATTAR_VECTOR_CLONES EntropySums entropy_chunk(const float* x, int64_t n, float most) {
+  float masses[kLanes] = {}, energies[kLanes] = {};
+  EntropySums sums;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int64_t l = 0; l < kLanes; ++l) {
+      const float below = x[i + l] - most, e = fast_exp(below);
+      masses[l] += e, energies[l] += e * below;
+    }
+  for (int64_t l = 0; l < kLanes; ++l) sums.mass += masses[l], sums.energy += energies[l];
+  for (; i < n; ++i) {
+    const float below = x[i] - most, e = fast_exp(below);
+    sums.mass += e, sums.energy += e * below;
+  }
+  return sums;
+}
+
 // Adds up `chunk(begin, end)` over a row.
 template <class Chunk>
 void for_each_chunk(int64_t n, Chunk&& chunk) {
@@ -120,6 +140,16 @@ double row_sum_exp(const float* x, int64_t n, float inverse_t, float most) {
 double row_lse(const float* x, int64_t n, float inverse_t) {
   const float most = maximum(x, n) * inverse_t;
   return static_cast<double>(most) + std::log(row_sum_exp(x, n, inverse_t, most));
+}
+
+double row_entropy(const float* x, int64_t n) {
+  const float most = maximum(x, n);
+  double mass = 0.0, energy = 0.0;
+  for_each_chunk(n, [&](int64_t begin, int64_t end) {
+    const EntropySums part = entropy_chunk(x + begin, end - begin, most);
+    mass += static_cast<double>(part.mass), energy += static_cast<double>(part.energy);
+  });
+  return std::log(mass) - energy / mass;
 }
 
 double row_sum(const float* x, int64_t n) {

@@ -13,6 +13,9 @@ double row_lse(const float* x, int64_t n, float inverse_t);
 // sum exp(x * inverse_t - most)
 double row_sum_exp(const float* x, int64_t n, float inverse_t, float most);
 
+// of softmax(x), in nats
+double row_entropy(const float* x, int64_t n);
+
 // gradient += factor * exp(x * inverse_t - offset) + constant
 void add_softmax(const float* x, int64_t n, float inverse_t, float offset, float factor, float constant,
                  float* gradient);

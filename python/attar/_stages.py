@@ -109,6 +109,7 @@ def distill(
     held_out_every_steps: int = 50,
     keep: str = "last",
     patience: int = 0,
+    position_share: float = 1.0,
     on_policy: float = 0.0,
     rollouts: int = 64,
     rollout_tokens: int = 128,
@@ -180,6 +181,8 @@ def distill(
     held_out_every_steps: steps between two looks at what is held out
     keep: what the training gives back: its last weights, or the best by the loss on what is held out
     patience: stop after so many looks at what is held out without a lower loss than before; 0 for never
+    position_share: share of the tokens of a step that the losses look at, such as 0.25: those where the student is least sure, by the
+        entropy of what it predicts (SE-KD); 1 for all
     on_policy: share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for none
     rollouts: on_policy: texts that the student writes at once, as it is at that time
     rollout_tokens: on_policy: most tokens that it writes in a text

@@ -105,6 +105,7 @@ Rules rules_of(const DistillOptions&) {
           one_of("unsignalled", {"cross_entropy", "online"}),
           at_least("held_out_tokens", 0),
           at_least("held_out_every_steps", 1),
+          {.field = "position_share", .above = 0.0, .most = 1.0},
           fraction("on_policy"),
           at_least("rollouts", 1),
           at_least("rollout_tokens", 1),

@@ -1,5 +1,6 @@
 // Speed of a training step: forward, losses, backward, AdamW, on two threads or as many as are said.
 //   train_step [--shape smollm2|30m|10m] [--precision fp32|bf16] [--tokens N] [--threads N] [--loss kl|ce] [--steps N]
+//              [--position-share S]
 // A student with random weights of that shape, documents of 256 random tokens; with kl a teacher of the same shape runs
 // beside it. Prints the median seconds of a step and its tokens a second. tests/bench/train_step.py does the same in
 // PyTorch with Hugging Face's model.
@@ -57,8 +58,9 @@ TokenDataset random_text(int64_t tokens, int64_t vocab_size) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::map<std::string, std::string> given{{"--shape", "smollm2"}, {"--precision", "fp32"}, {"--tokens", "1024"},
-                                           {"--threads", "2"},     {"--loss", "ce"},        {"--steps", "7"}};
+  std::map<std::string, std::string> given{{"--shape", "smollm2"},   {"--precision", "fp32"}, {"--tokens", "1024"},
+                                           {"--threads", "2"},       {"--loss", "ce"},        {"--steps", "7"},
+                                           {"--position-share", "1"}};
   for (int i = 1; i + 1 < argc; i += 2) given[argv[i]] = argv[i + 1];
   prepare_libtorch();
   const OwnKernels own;
@@ -72,6 +74,7 @@ int main(int argc, char** argv) {
   DistillOptions options;
   options.losses = {{kl ? "forward_kl" : "cross_entropy", 1.0}};
   options.precision = given["--precision"];
+  options.position_share = std::atof(given["--position-share"].c_str());
   TrainInputs inputs{.teacher = kl ? &teacher : nullptr, .data = &data, .threads = threads};
   Learner learner(student, inputs, options, kl ? SignalSource::Online : SignalSource::None);
   TrainingBatch batch{&data, {}, {}};

@@ -166,7 +166,7 @@ ATTAR_API int attar_session_save(attar_session* session, const char* path);
 /* Holds what a file holds, in place of what it held: what it then writes is what the session that was saved would have
  * written, to the bit. ATTAR_BAD_FILE, and all is as before: the file is none of attar_session_save, is damaged, or is
  * of another model, numerics or format of keys and values. The number of threads and the processor's instruction set
- * (AVX2 or AVX-512) may be others. */
+ * (AVX2 or AVX-512; any of arm64) may be others. */
 ATTAR_API int attar_session_restore(attar_session* session, const char* path);
 /* The attar_generate that this session is in, or if it is in none the next, ends with ATTAR_CANCELLED: before its next
  * token, or within a prompt before the next 512. What was read is kept. */

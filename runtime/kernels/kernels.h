@@ -300,8 +300,13 @@ struct Kernels {
 };
 
 const Kernels& scalar_kernels();  // the reference: plain loops
-const Kernels* avx2_kernels();    // nullptr where this build has none
-const Kernels* avx512_kernels();
+// In builds for x86-64.
+const Kernels& avx2_kernels() noexcept;
+const Kernels& avx512_kernels() noexcept;
+// In builds for arm64.
+const Kernels& neon_kernels() noexcept;
+const Kernels& neon_dot_kernels() noexcept;
+const Kernels& neon_i8mm_kernels() noexcept;
 // The table for an instruction set; the next lower one where the build or the machine lacks it.
 const Kernels& kernels_for(Isa isa);
 

@@ -13,7 +13,7 @@
 namespace attar::runtime {
 namespace {
 
-#include "runtime/kernels/kernels_common.inc"
+#include "runtime/kernels/kernels_x86.inc"
 
 constexpr int kLanes = 16;
 constexpr int kPlainRows = 6, kPlainTiles = 1;  // 12 sums, 2 weights, 1 activation of 16 registers
@@ -363,8 +363,8 @@ constexpr Kernels kTable = table_for(Isa::Avx2);
 
 }  // namespace
 
-const Kernels* avx2_kernels() {
-  return &kTable;
+const Kernels& avx2_kernels() noexcept {
+  return kTable;
 }
 
 }  // namespace attar::runtime

@@ -13,7 +13,7 @@
 namespace attar::runtime {
 namespace {
 
-#include "runtime/kernels/kernels_common.inc"
+#include "runtime/kernels/kernels_x86.inc"
 
 constexpr int kLanes = 16;
 constexpr int kPlainRows = 12, kPlainTiles = 2;  // 24 sums, 2 weights, 1 activation of 32 registers
@@ -268,8 +268,8 @@ constexpr Kernels kTable = table_for(Isa::Avx512Vnni);
 
 }  // namespace
 
-const Kernels* avx512_kernels() {
-  return &kTable;
+const Kernels& avx512_kernels() noexcept {
+  return kTable;
 }
 
 }  // namespace attar::runtime

@@ -269,13 +269,4 @@ const Kernels& scalar_kernels() {
   return table;
 }
 
-#if !defined(ATTAR_X86_KERNELS)
-const Kernels* avx2_kernels() {
-  return nullptr;
-}
-const Kernels* avx512_kernels() {
-  return nullptr;
-}
-#endif
-
 }  // namespace attar::runtime

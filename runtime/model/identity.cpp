@@ -38,6 +38,16 @@ void add_number(std::string& text, double value) {
   text.append(bytes, sizeof bytes);
 }
 
+// How results are rounded. NEON's kernels give AVX2's bits, but cosines come from the C library of the architecture.
+int64_t rounding_of(const Kernels& kernels) {
+#if defined(__aarch64__)
+  constexpr int64_t kArchitecture = 2;
+#else
+  constexpr int64_t kArchitecture = 0;
+#endif
+  return kArchitecture + int64_t{kernels.isa == Isa::Scalar};
+}
+
 // What is not among the weights.
 std::string sizes_of(const Model& model) {
   const ModelConfig& c = model.config();
@@ -46,7 +56,7 @@ std::string sizes_of(const Model& model) {
   const KvFormat kv = model.numerics() == Numerics::Deployed ? model.kv_format() : KvFormat::F16;
   for (const int64_t n : {static_cast<int64_t>(c.family), c.vocab_size, c.width, c.n_layers(), c.sliding_window,
                           int64_t{c.tied_embeddings}, static_cast<int64_t>(model.numerics()), static_cast<int64_t>(kv),
-                          int64_t{w.kernels->isa == Isa::Scalar}})
+                          rounding_of(*w.kernels)})
     text += ' ' + std::to_string(n);
   for (const LayerConfig& layer : c.layers) {
     for (const int64_t n :

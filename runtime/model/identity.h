@@ -10,8 +10,8 @@
 namespace attar::runtime {
 
 // SHA-256, as hexadecimal, of sizes, packed weights, numerics, the format of keys and values, and how sums are rounded
-// (AVX2 and AVX-512 alike, the scalar kernels otherwise). Not of names, paths and tokenizer. The first call reads all
-// weights, with all threads.
+// (AVX2 and AVX-512 alike, all of NEON alike, the scalar kernels otherwise). Not of names, paths and tokenizer. The
+// first call reads all weights, with all threads.
 const std::string& identity_of(const Model& model, ThreadPool& threads);
 
 }  // namespace attar::runtime

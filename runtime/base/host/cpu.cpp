@@ -2,6 +2,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include <string>
@@ -12,8 +15,10 @@ namespace attar {
 namespace {
 
 std::string cpu_model() {
-  const std::string name = kernel_value(kernel_file("/proc/cpuinfo"), "model name");
-  return name.empty() ? "unknown" : name;
+  const std::string text = kernel_file("/proc/cpuinfo"), name = kernel_value(text, "model name");
+  if (!name.empty()) return name;
+  const std::string part = kernel_value(text, "CPU part");  // arm64 has numbers alone
+  return part.empty() ? "unknown" : "arm64, implementer " + kernel_value(text, "CPU implementer") + ", part " + part;
 }
 
 #if defined(__x86_64__)
@@ -41,6 +46,10 @@ CpuFeatures detect() {
   features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
   features.avx512_vbmi = features.avx512 && __builtin_cpu_supports("avx512vbmi");
   features.avx_vnni = features.avx2 && has_avx_vnni();
+#elif defined(__aarch64__)
+  features.neon = true;
+  features.dot_product = (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  features.i8mm = features.dot_product && (::getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
 #endif
   return features;
 }
@@ -50,6 +59,9 @@ CpuFeatures detect() {
 Isa CpuFeatures::best_isa() const {
   if (avx512_vnni) return Isa::Avx512Vnni;
   if (avx2) return Isa::Avx2;
+  if (i8mm) return Isa::NeonI8mm;
+  if (dot_product) return Isa::NeonDot;
+  if (neon) return Isa::Neon;
   return Isa::Scalar;
 }
 
@@ -64,6 +76,12 @@ const char* isa_name(Isa isa) {
       return "avx512_vnni";
     case Isa::Avx2:
       return "avx2";
+    case Isa::NeonI8mm:
+      return "neon_i8mm";
+    case Isa::NeonDot:
+      return "neon_dot";
+    case Isa::Neon:
+      return "neon";
     case Isa::Scalar:
       return "scalar";
   }

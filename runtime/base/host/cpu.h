@@ -1,4 +1,4 @@
-// What this processor can do, found at run time (cpuid and the operating system's register state).
+// What this processor can do, found at run time: cpuid and the operating system's register state, or its list (arm64).
 #pragma once
 
 #include <string>
@@ -15,6 +15,9 @@ struct CpuFeatures {
   bool avx512_bf16 = false;
   bool avx512_vbmi = false;
   bool avx_vnni = false;
+  bool neon = false;         // of arm64: always
+  bool dot_product = false;  // FEAT_DotProd
+  bool i8mm = false;         // FEAT_I8MM with it
 
   Isa best_isa() const;
 };

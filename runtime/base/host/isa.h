@@ -5,6 +5,8 @@
 
 namespace attar {
 
-enum class Isa { Scalar, Avx2, Avx512Vnni };  // a higher one implies the lower ones
+// Of x86-64; of arm64, where the second has the dot-product extension and the third int8 matrix products too. A higher
+// one of an architecture implies its lower ones, and Scalar.
+enum class Isa { Scalar, Avx2, Avx512Vnni, Neon, NeonDot, NeonI8mm };
 
 }  // namespace attar

@@ -11,7 +11,7 @@ namespace attar::runtime {
 
 inline std::vector<const Kernels*> fast_kernels() {
   std::vector<const Kernels*> all;
-  for (const Isa isa : {Isa::Avx2, Isa::Avx512Vnni})
+  for (const Isa isa : {Isa::Avx2, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDot, Isa::NeonI8mm})
     if (kernels_for(isa).isa == isa) all.push_back(&kernels_for(isa));
   return all;
 }
@@ -19,6 +19,12 @@ inline std::vector<const Kernels*> fast_kernels() {
 inline std::vector<const Kernels*> all_kernels() {
   std::vector<const Kernels*> all = fast_kernels();
   all.push_back(&scalar_kernels());
+  return all;
+}
+
+inline std::vector<Isa> all_isas() {
+  std::vector<Isa> all;
+  for (const Kernels* k : all_kernels()) all.push_back(k->isa);
   return all;
 }
 

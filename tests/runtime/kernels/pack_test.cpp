@@ -11,6 +11,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/model/model.h"
+#include "tests/runtime/kernels/kernel_tables.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {
@@ -46,8 +47,8 @@ TEST(Pack, TilesHoldTheWeights) {
       x[static_cast<size_t>(column)] = 1.0f;
       std::vector<int8_t> q(static_cast<size_t>(columns));
       std::vector<BlockInfo> info(static_cast<size_t>(columns / kBlock));
-      for (const Isa isa : {Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni}) {
-        const Kernels& k = kernels_for(isa);
+      for (const Kernels* own : all_kernels()) {
+        const Kernels& k = *own;
         k.quantize(x.data(), columns, q.data(), info.data());
         k.gemv(m.tiles, 0, 2, q.data(), info.data(), {y.data(), 32, false});
         for (int64_t r = 0; r < 32; ++r) {

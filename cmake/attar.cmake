@@ -17,7 +17,9 @@ if(ATTAR_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${ATTAR_CCACHE})
   set(CMAKE_C_COMPILER_LAUNCHER ${ATTAR_CCACHE})
 endif()
-find_program(ATTAR_MOLD mold)
+if(NOT CMAKE_CROSSCOMPILING)  # Debian's cross compilers do not find it
+  find_program(ATTAR_MOLD mold)
+endif()
 if(ATTAR_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
@@ -63,7 +65,7 @@ function(attar_library name)
 endfunction()
 
 # attar_find_library(name MODULE): a system library by its pkg-config module, as the target attar_NAME: shared, or the
-# archive in targets whose ATTAR_STATIC is on.
+# archive in targets whose ATTAR_STATIC is on, and in all that are cross-compiled.
 function(attar_find_library name module)
   string(TOUPPER ATTAR_${name} prefix)
   pkg_check_modules(${prefix} REQUIRED IMPORTED_TARGET GLOBAL ${module})
@@ -71,7 +73,7 @@ function(attar_find_library name module)
   add_library(attar_${name} INTERFACE)
   target_include_directories(attar_${name} SYSTEM INTERFACE ${${prefix}_INCLUDE_DIRS})
   target_link_libraries(attar_${name} INTERFACE
-    "$<IF:$<BOOL:$<TARGET_PROPERTY:ATTAR_STATIC>>,${${prefix}_ARCHIVE},PkgConfig::${prefix}>")
+    "$<IF:$<OR:$<BOOL:${CMAKE_CROSSCOMPILING}>,$<BOOL:$<TARGET_PROPERTY:ATTAR_STATIC>>>,${${prefix}_ARCHIVE},PkgConfig::${prefix}>")
 endfunction()
 
 # attar_pages(program): the manual page and the shell completions of a program, which its twin PROGRAM-pages writes out of
@@ -93,6 +95,23 @@ function(attar_pages program)
   endforeach()
 endfunction()
 
+# attar_emulated(program ...): where programs are cross-compiled, a script beside the tests' other files that runs each under the
+# emulator, for tests that start them by a shell.
+set(ATTAR_TEST_BIN_DIR ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+if(CMAKE_CROSSCOMPILING)
+  set(ATTAR_TEST_BIN_DIR ${CMAKE_BINARY_DIR}/emulated)
+endif()
+function(attar_emulated)
+  if(NOT CMAKE_CROSSCOMPILING)
+    return()
+  endif()
+  list(JOIN CMAKE_CROSSCOMPILING_EMULATOR " " emulator)
+  foreach(program IN LISTS ARGN)
+    file(GENERATE OUTPUT ${ATTAR_TEST_BIN_DIR}/${program} CONTENT "#!/bin/sh\nexec ${emulator} $<TARGET_FILE:${program}> \"$@\"\n"
+         FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
+  endforeach()
+endfunction()
+
 # attar_test(name LABELS unit ... SOURCES a_test.cpp ... LIBRARIES x ... [TORCH] [TIMEOUT s])
 # One GoogleTest program, one ctest entry. Tests find shared files by ATTAR_TEST_DATA and the programs by ATTAR_BIN.
 function(attar_test name)
@@ -100,7 +119,7 @@ function(attar_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} attar_options GTest::gtest_main GTest::gtest)
   target_compile_definitions(${name} PRIVATE ATTAR_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-                             ATTAR_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+                             ATTAR_BIN_DIR="${ATTAR_TEST_BIN_DIR}")
   if(ARG_TORCH)
     set_target_properties(${name} PROPERTIES UNITY_BUILD ${ATTAR_UNITY} UNITY_BUILD_BATCH_SIZE 6)
   endif()

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "recipes/hub/http.h"
 #include "recipes/hub/hub_cache.h"
 #include "recipes/hub/hub_listing.h"
 #include "recipes/hub/hub_settings.h"
+#include "recipes/net/http.h"
 #include "runtime/base/error.h"
 #include "runtime/base/progress.h"
 

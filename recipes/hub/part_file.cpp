@@ -8,7 +8,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "recipes/hub/http.h"
+#include "recipes/net/http.h"
 #include "runtime/base/error.h"
 
 namespace attar {

@@ -1,4 +1,4 @@
-#include "recipes/hub/http_connection.h"
+#include "recipes/net/http_connection.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -15,8 +15,8 @@
 #include <cstring>
 #include <memory>
 
-#include "recipes/hub/http.h"
-#include "recipes/hub/http_proxy.h"
+#include "recipes/net/http.h"
+#include "recipes/net/http_proxy.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 

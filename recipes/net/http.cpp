@@ -1,10 +1,10 @@
-#include "recipes/hub/http.h"
+#include "recipes/net/http.h"
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
 
-#include "recipes/hub/http_connection.h"
+#include "recipes/net/http_connection.h"
 #include "runtime/base/error.h"
 
 namespace attar {
@@ -51,8 +51,21 @@ Url redirected(const Url& from, const std::string& location) {
   return to;
 }
 
-bool has_body(int status) {
+bool is_success(int status) {
   return status == 200 || status == 206;
+}
+
+// Whether `head` sends a request for `from` on to where it is asked again.
+bool leads_on(const HttpHead& head, HttpMethod method, const Url& from) {
+  const std::string location = head.header("location");
+  if (head.status <= 300 || head.status >= 309 || head.status == 304 || location.empty()) return false;
+  if (method == HttpMethod::Get) return true;
+  if (method == HttpMethod::Post && head.status != 307 && head.status != 308) return false;
+  return redirected(from, location).origin == from.origin;
+}
+
+const char* name_of(HttpMethod method) {
+  return method == HttpMethod::Get ? "GET " : method == HttpMethod::Head ? "HEAD " : "POST ";
 }
 
 // An answer as it comes: lines, then a body of a told length, in chunks, or up to the end of the connection (RFC 9112).
@@ -157,17 +170,19 @@ HttpHead exchange(const Url& url, const std::string& headers, const HttpRequest&
                   const std::function<void()>& tick) {
   HttpWatch watch(tick, request.timeout_s);
   HttpConnection connection(url.origin, watch);
-  const bool is_head = request.method == HttpMethod::Head;
-  connection.write((is_head ? "HEAD " : "GET ") + url.target + " HTTP/1.1\r\nHost: " +
-                   url.origin.substr(url.origin.find("://") + 3) + "\r\n" + headers + "Connection: close\r\n\r\n");
+  connection.write(name_of(request.method) + url.target +
+                   " HTTP/1.1\r\nHost: " + url.origin.substr(url.origin.find("://") + 3) + "\r\n" + headers +
+                   "Connection: close\r\n\r\n" + request.json);
   Answer answer(connection, watch);
   HttpHead head = answer.head();
-  if (is_head || head.status == 204 || head.status == 304) return head;
-  if (has_body(head.status)) {
+  if (request.method == HttpMethod::Head || head.status == 204 || head.status == 304) return head;
+  if (is_success(head.status)) {
     if (sink.head) sink.head(head);
     answer.body(head, [&](std::string_view bytes) {
       if (sink.body) sink.body(bytes);
     });
+  } else if (sink.refusal && !leads_on(head, request.method, url)) {
+    answer.body(head, sink.refusal);
   }
   return head;
 }
@@ -190,16 +205,14 @@ HttpHead http_request(const HttpRequest& request, const HttpSink& sink, const st
     std::string headers = "User-Agent: attar/" ATTAR_VERSION "\r\nAccept: */*\r\nAccept-Encoding: identity\r\n";
     if (with_token) headers += "Authorization: Bearer " + request.token + "\r\n";
     if (request.from_byte > 0) headers += "Range: bytes=" + std::to_string(request.from_byte) + "-\r\n";
+    if (request.method == HttpMethod::Post)
+      headers += "Content-Type: application/json\r\nContent-Length: " + std::to_string(request.json.size()) + "\r\n";
     HttpHead head = exchange(url, headers, request, sink, tick);
     for (const auto& [name, value] : head.headers)
       if (name.starts_with("x-")) hub_headers.emplace(name, value);
     for (const auto& [name, value] : hub_headers) head.headers[name] = value;
-    const std::string location = head.header("location");
-    const bool leads_on = head.status > 300 && head.status < 309 && head.status != 304 && !location.empty();
-    if (!leads_on) return head;
-    const Url next = redirected(url, location);
-    if (request.method == HttpMethod::Head && next.origin != url.origin) return head;
-    url = next;
+    if (!leads_on(head, request.method, url)) return head;
+    url = redirected(url, head.header("location"));
   }
   throw Error(ErrorKind::Failure, {.where = printable(request.url, 200), .what = "is redirected again and again"});
 }

@@ -1,6 +1,6 @@
-// HTTP/1.1 and HTTPS, GET and HEAD: one request, its redirects followed, its body handed on as it comes, stopped within
-// a tenth of a second when the caller wants to. Of our own, on OpenSSL: cpp-httplib (0.11 of Debian 12) decodes the
-// Location of a redirect, which breaks the signed addresses that a hub sends to, and cannot be stopped while it
+// HTTP/1.1 and HTTPS, GET, HEAD and POST: one request, its redirects followed, its body handed on as it comes, stopped
+// within a tenth of a second when the caller wants to. Of our own, on OpenSSL: cpp-httplib (0.11 of Debian 12) decodes
+// the Location of a redirect, which breaks the signed addresses that a hub sends to, and cannot be stopped while it
 // connects.
 #pragma once
 
@@ -13,14 +13,16 @@
 
 namespace attar {
 
-enum class HttpMethod { Get, Head };
+enum class HttpMethod { Get, Head, Post };
 
 struct HttpRequest {
   std::string url;
-  HttpMethod method = HttpMethod::Get;  // of Head no redirect to another host is followed
-  std::string token{};                  // goes to the host and port of `url`, never to another one
-  uint64_t from_byte = 0;               // above 0: only the rest is asked for
-  double timeout_s = 10.0;              // without a connection, an answer, or 1 KiB more of it
+  // Of Head no redirect to another host is followed; of Post only one that keeps host and method (307, 308).
+  HttpMethod method = HttpMethod::Get;
+  std::string token{};      // goes to the host and port of `url`, never to another one
+  std::string json{};       // of Post: what is sent
+  uint64_t from_byte = 0;   // above 0: only the rest is asked for
+  double timeout_s = 10.0;  // without a connection, an answer, or 1 KiB more of it
 };
 
 struct HttpHead {
@@ -30,10 +32,11 @@ struct HttpHead {
   std::string header(const std::string& name) const;  // "" when absent
 };
 
-// What an answer goes into. Of 200 and 206 alone; what they throw comes out of http_request.
+// What an answer goes into; what they throw comes out of http_request.
 struct HttpSink {
-  std::function<void(const HttpHead&)> head{};
+  std::function<void(const HttpHead&)> head{};  // of 200 and 206 alone, and `body`
   std::function<void(std::string_view)> body{};
+  std::function<void(std::string_view)> refusal{};  // the body of any other answer but a redirect that is followed
 };
 
 // There was no whole answer; another try may bring it.

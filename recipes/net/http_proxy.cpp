@@ -1,4 +1,4 @@
-#include "recipes/hub/http_proxy.h"
+#include "recipes/net/http_proxy.h"
 
 #include <openssl/evp.h>
 

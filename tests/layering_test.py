@@ -16,7 +16,7 @@ GRAMMAR = [*FORMATS, "runtime/text/grammar", "runtime/text/grammar/schema"]
 RUNTIME = [*MODEL, *GRAMMAR, "runtime/text", "runtime/judge"]
 TOOLKIT = [*FORMATS, "compress", "distill", "prune", "quantize", "export"]
 SCHEMA = TOOLKIT + RUNTIME + ["runtime/cli", "recipes/hub", "recipes/schema"]
-RUN = [*SCHEMA, "recipes/data", "recipes/arms", "recipes/report", "recipes/run"]
+RUN = [*SCHEMA, "recipes/endpoint", "recipes/data", "recipes/arms", "recipes/report", "recipes/run"]
 RECIPES = [*RUN, "recipes/commands"]
 
 # room -> the rooms it may include; its own always. Longest prefix wins.
@@ -44,9 +44,10 @@ ALLOWED = {
     "quantize": [*FORMATS, "compress"],
     "export": [*FORMATS, "compress", "quantize"],
     "recipes/net": BASE,
+    "recipes/endpoint": [*BASE, "recipes/net"],
     "recipes/hub": [*FORMATS, "recipes/net"],
     "recipes/schema": SCHEMA,
-    "recipes/data": SCHEMA,
+    "recipes/data": [*SCHEMA, "recipes/endpoint"],
     "recipes/arms": [*SCHEMA, "recipes/data"],
     "recipes/report": RUNTIME,
     "recipes/run": RUN,

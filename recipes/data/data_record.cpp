@@ -10,6 +10,10 @@ using Json = nlohmann::ordered_json;
 Json source_names(const std::vector<DataSource>& sources) {
   Json names = Json::array();
   for (const DataSource& source : sources) {
+    if (const auto& endpoint = source.endpoint_writes) {
+      names.push_back("written by " + endpoint->model + " at " + endpoint->url + ": answers to " + endpoint->prompts);
+      continue;
+    }
     if (!source.teacher_writes) {
       names.push_back(source.from_train > 0 ? "drawn from data.train" : source.file);
       continue;
@@ -33,7 +37,9 @@ std::string split_record(const std::vector<DataSource>& sources, const TokenData
                  {"dropped_in_train", splits.in_train}};
   if (splits.near_duplicates.threshold > 0.0)
     record["near_duplicates"] = Json::parse(near_duplicates_record(splits.near_duplicates));
-  if (dataset.signal_k > 0) record["signal_numerics"] = dataset.signal_numerics;
+  for (const EndpointRecord& endpoint : splits.endpoints)
+    record["endpoints"].push_back(Json::parse(endpoint_record(endpoint)));
+  if (!dataset.signal_numerics.empty()) record["signal_numerics"] = dataset.signal_numerics;
   return record.dump();
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/token_dataset.h"
+#include "recipes/data/endpoint_writes.h"
 #include "recipes/data/near_duplicates.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/formats/text_file.h"
@@ -30,11 +31,12 @@ WordRuns runs_of(const std::vector<Document>& documents);
 // Of the text that is learned from: a chat's frame and system prompt are the same in every document.
 WordRuns runs_of_learned_text(const TokenDataset& dataset, const Tokenizer& tokenizer);
 
-// What other splits hold, and how many documents were dropped for it.
+// What other splits hold, how many documents were dropped for it, and what endpoints wrote.
 struct Splits {
   WordRuns evaluation{}, train{};
   int64_t in_evaluation = 0, in_train = 0;
   NearDuplicates near_duplicates{};
+  std::vector<EndpointRecord> endpoints{};
 };
 void drop_overlapping(TokenDataset& dataset, const Tokenizer& tokenizer, Splits& splits);
 

@@ -169,6 +169,9 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
   const int64_t k = sampled ? 0 : data.signal_k > 0 ? data.signal_k : own_k;
   const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options);
+  if (data.signal_k > 0 && data.signal_numerics.empty())
+    throw usage_error("distill.signal", "part of the data has the signal of an endpoint, part has none",
+                      "online, or text of that endpoint alone");
   if (data.signal_k > 0 && data.signal_numerics != options.signal_numerics)
     throw usage_error("distill.signal_numerics", "part of the data has a signal of other numerics",
                       data.signal_numerics, options.signal_numerics);
@@ -240,18 +243,21 @@ SignalRecord signal_record(const TrainResult& trained, const TokenDataset& data,
   SignalRecord record;
   if (!trained.gaps) return record;
   const SignalGaps& gaps = *trained.gaps;
-  nlohmann::ordered_json results = {{"signal_numerics", data.signal_numerics},
-                                    {"unsignalled", options.unsignalled},
-                                    {"unsignalled_share", gaps.unsignalled},
-                                    {"dropped_mass", gaps.dropped_mass}};
+  nlohmann::ordered_json results = nlohmann::ordered_json::object();
+  if (!data.signal_numerics.empty()) results["signal_numerics"] = data.signal_numerics;
+  results["unsignalled"] = options.unsignalled;
+  results["unsignalled_share"] = gaps.unsignalled;
+  results["dropped_mass"] = gaps.dropped_mass;
   if (data.sampled.samples > 0) results["signal_bytes_per_token"] = sampled_bytes_per_token(data);
   record.results = results.dump();
   char line[200];
   if (gaps.unsignalled > 0.0) {
     std::snprintf(line, sizeof line,
-                  "the signal says nothing about %.2f %% of the tokens, whose text the student spells in another way; "
+                  "the signal says nothing about %.2f %% of the tokens, whose text %s in another way; "
                   "they are learned by %s",
-                  100.0 * gaps.unsignalled, options.unsignalled == "online" ? "the online teacher" : "cross_entropy");
+                  100.0 * gaps.unsignalled,
+                  data.signal_numerics.empty() ? "student or endpoint spell" : "the student spells",
+                  options.unsignalled == "online" ? "the online teacher" : "cross_entropy");
     record.notes.emplace_back(line);
   }
   if (gaps.dropped_mass > 0.0) {

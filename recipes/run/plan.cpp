@@ -71,8 +71,18 @@ struct RuntimeShare {
 constexpr RuntimeShare kWriteShare{.fp32 = 0.34, .deployed = 0.65};  // the teacher writes text, 16 sequences at once
 constexpr RuntimeShare kReadShare{.fp32 = 0.53, .deployed = 1.27};   // over whole texts
 
+// Requests to an endpoint, if its answers are as long as they may be.
+double requests_of(const Recipe& recipe, const EndpointWrites& options) {
+  const double all =
+      static_cast<double>(recipe_documents(recipe, options.prompts).size()) * static_cast<double>(options.samples);
+  return std::min(all, std::ceil(static_cast<double>(options.tokens) / static_cast<double>(options.max_tokens)));
+}
+
 double tokens_of(const Recipe& recipe, const DataSource& source) {
   if (source.teacher_writes) return static_cast<double>(source.teacher_writes->tokens);
+  if (const auto& options = source.endpoint_writes)
+    return std::min(static_cast<double>(options->tokens),
+                    requests_of(recipe, *options) * static_cast<double>(options->max_tokens));
   if (source.from_train > 0) {
     double train = 0;
     for (const DataSource& one : recipe.train) train += tokens_of(recipe, one);
@@ -119,7 +129,8 @@ class Planner {
         std::to_string(recipe_.teacher.pretrain->tokens) + " tokens, " + millions(params(teacher_)) + " parameters");
   }
   Json data() {
-    double written = 0, stored = 0, work = 0;
+    double written = 0, stored = 0, work = 0, waiting_s = 0;
+    std::string endpoints;
     for (const auto* split : {&recipe_.train, &recipe_.calibration})
       for (const DataSource& source : *split) {
         const double tokens = tokens_of(recipe_, source);
@@ -127,15 +138,22 @@ class Planner {
           written += tokens;
           work += tokens / kWriteShare.of(source.teacher_writes->numerics);
         }
-        const auto k = source.teacher_writes ? static_cast<double>(source.teacher_writes->signal_top_k) : 0.0;
-        stored += tokens * (5.0 + 8.0 * k);
+        if (const auto& options = source.endpoint_writes) {
+          const double requests = requests_of(recipe_, *options);
+          if (options->requests_per_minute > 0)
+            waiting_s += 60.0 * requests / static_cast<double>(options->requests_per_minute);
+          endpoints += ", " + std::to_string(static_cast<int64_t>(tokens)) + " by " + options->model + " at " +
+                       options->url + " in at least " + std::to_string(static_cast<int64_t>(requests)) + " requests";
+        }
+        stored += tokens * (5.0 + 8.0 * static_cast<double>(source.signal_k()));
       }
-    return entry("data",
-                 {.tokens = tokens_of(recipe_, recipe_.train) + tokens_of(recipe_, recipe_.calibration),
-                  .seconds = 2.0 * params(teacher_) * work / flops_,
-                  .memory_bytes = 3.0 * stored + (written > 0 ? writing_bytes() : 0.0),
-                  .disk_bytes = stored},
-                 std::to_string(static_cast<int64_t>(written)) + " tokens written by the teacher" + drawn_note());
+    return entry(
+        "data",
+        {.tokens = tokens_of(recipe_, recipe_.train) + tokens_of(recipe_, recipe_.calibration),
+         .seconds = 2.0 * params(teacher_) * work / flops_ + waiting_s,
+         .memory_bytes = 3.0 * stored + (written > 0 ? writing_bytes() : 0.0),
+         .disk_bytes = stored},
+        std::to_string(static_cast<int64_t>(written)) + " tokens written by the teacher" + endpoints + drawn_note());
   }
   Json operator()(const PruneOptions& options) {
     const double before = params(student_), body = before - embedding(student_);
@@ -255,9 +273,8 @@ class Planner {
            (fp32 ? 4.0 : 2.0) * kWrittenAtOnce * longest * values;
   }
   bool written_with_signal() const {
-    return std::all_of(recipe_.train.begin(), recipe_.train.end(), [](const DataSource& source) {
-      return source.teacher_writes && source.teacher_writes->signal_top_k > 0;
-    });
+    return std::all_of(recipe_.train.begin(), recipe_.train.end(),
+                       [](const DataSource& source) { return source.signal_k() > 0; });
   }
   // Weights, moments, their average, gradients, the weights as products read them, and what a slice of a batch keeps
   // for the way back. A teacher of `online` parameters beside the student (0: none).

@@ -112,6 +112,29 @@ void write_text(RunState& state, const runtime::Model& model, runtime::Workspace
   }
 }
 
+// What endpoints answer. Their answers lie in a cache of their own, where a broken run and the next one find them.
+void ask_endpoints(RunState& state, const std::vector<DataSource>& sources, const Tokenizer& tokenizer, Splits& splits,
+                   TokenDataset& dataset) {
+  for (const DataSource& source : sources) {
+    if (!source.endpoint_writes) continue;
+    const EndpointWrites& options = *source.endpoint_writes;
+    const TeacherPrompts prompts{.documents = recipe_documents(state.recipe, options.prompts),
+                                 .chat_template = recipe_template(state.recipe)};
+    const std::string cache = options.cache.empty() ? "" : recipe_relative(state.recipe, options.cache);
+    TokenDataset part = write_with_endpoint(tokenizer, prompts, options, state.recipe.seed, cache,
+                                            splits.endpoints.emplace_back(), state.progress);
+    dataset.signal_k = std::max(dataset.signal_k, part.signal_k);  // a recipe has one for all that give any
+    append(std::move(part), dataset);
+  }
+}
+
+// The numerics of the signal that the teacher of a split writes; "" where it writes none.
+std::string numerics_of_signal(const std::vector<DataSource>& sources) {
+  for (const DataSource& source : sources)
+    if (source.teacher_writes && source.signal_k() > 0) return source.teacher_writes->numerics;
+  return {};
+}
+
 // What the teacher of a split writes with; nothing when it does not. A recipe has one for all of a split.
 std::optional<std::string> numerics_of_writing(const std::vector<DataSource>& sources) {
   for (const DataSource& source : sources)
@@ -128,23 +151,28 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
     const Json dropped = Json::parse(read_file(path + ".dropped.json"));
     splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
     splits.near_duplicates = near_duplicates_of(dropped.value("near_duplicates", Json::object()).dump());
+    splits.endpoints.clear();
+    for (const Json& one : dropped.value("endpoints", Json::array()))
+      splits.endpoints.push_back(endpoint_record_of(one.dump()));
     TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
-    if (kept.signal_k > 0 && kept.signal_numerics != numerics)
-      throw input_error(path + ".h5", "holds a signal of other numerics", numerics.value_or("none"),
+    if (const std::string wanted = numerics_of_signal(sources); kept.signal_k > 0 && kept.signal_numerics != wanted)
+      throw input_error(path + ".h5", "holds a signal of other numerics", wanted.empty() ? "none" : wanted,
                         kept.signal_numerics, "delete it: it is made anew");
     kept.bos = dataset_of(tokenizer).bos;
     return kept;
   }
   TokenDataset dataset = dataset_of(tokenizer);
   splits.in_evaluation = splits.in_train = 0;
+  splits.endpoints.clear();
   if (numerics) {
     ThreadPool pool(state.threads);
     const runtime::LoadOptions options{.numerics = numerics_of(*numerics, "teacher_writes.numerics")};
     const runtime::Model model = runtime::Model::load(*state.teacher, options, pool);
     runtime::Workspace work(model, pool);
     write_text(state, model, work, sources, split, path, dataset);
-    drop_overlapping(dataset, tokenizer, splits);
   }
+  ask_endpoints(state, sources, tokenizer, splits, dataset);
+  drop_overlapping(dataset, tokenizer, splits);
   dataset = with_files(state, std::move(dataset), sources, split, tokenizer, splits);
   for (size_t i = 0; i < sources.size(); ++i)  // of the training text, which has lost what other splits hold
     if (sources[i].from_train > 0)
@@ -158,6 +186,7 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
   Json dropped = {{"in_evaluation", splits.in_evaluation}, {"in_train", splits.in_train}};
   if (splits.near_duplicates.threshold > 0.0)
     dropped["near_duplicates"] = Json::parse(near_duplicates_record(splits.near_duplicates));
+  for (const EndpointRecord& one : splits.endpoints) dropped["endpoints"].push_back(Json::parse(endpoint_record(one)));
   write_file_atomically(path + ".dropped.json", dropped.dump() + "\n");
   write_dataset(path + ".h5", dataset);
   for (size_t i = 0; i < sources.size(); ++i) remove_kept_documents(path + "-" + std::to_string(i));
@@ -173,6 +202,8 @@ void describe_dropped(const std::string& name, const Splits& splits, StageRecord
   for (const auto& [count, other] :
        {std::pair(splits.in_evaluation, "the evaluation text"), std::pair(splits.in_train, "data.train")})
     if (count > 0) record.notes.push_back("data." + name + ": " + dropped_words(count) + other);
+  for (const EndpointRecord& endpoint : splits.endpoints)
+    for (const std::string& note : notes_of(endpoint)) record.notes.push_back("data." + name + ": " + note);
   if (splits.near_duplicates.dropped > 0)
     record.notes.push_back("data." + name + ": " + to_words(splits.near_duplicates));
 }

@@ -157,10 +157,9 @@ ArmsOutcome train_arms(RunState& state, const std::string& name, int64_t seeds, 
       .folder = state.folder.checkpoints(name) + "/arms",
       .recorder = [&](const std::string& arm) { return step_recorder(state.folder, name + " " + arm); }};
   ArmsOutcome out = train_with_arms(state.student, state.tokenizer, arms, inputs, options, state.progress);
-  const auto is_written = [](const DataSource& source) { return source.teacher_writes.has_value(); };
+  const auto is_written = [](const DataSource& source) { return source.is_written(); };
   if (std::any_of(state.recipe.train.begin(), state.recipe.train.end(), is_written))
-    out.notes.emplace_back(
-        "arms: the teacher wrote text of data.train, so that plain training learns from the teacher too");
+    out.notes.emplace_back("arms: a teacher wrote text of data.train, so that plain training learns from it too");
   return out;
 }
 

@@ -69,10 +69,21 @@ TokenizerData read_own_tokenizer(const Recipe& recipe, const Progress& progress)
   return fs::is_directory(path) ? read_hf_tokenizer(path) : ModelFile::open(path).tokenizer();
 }
 
+// An endpoint is asked only for what it can answer.
+void check_prompts(Looker& look, const std::string& key, const std::string& file) {
+  if (file.empty()) return;  // said
+  look.attempt(key, [&] {
+    for (const Document& prompt : recipe_documents(look.recipe, file))
+      if (prompt.is_chat() && prompt.messages.back().role != "user")
+        throw input_error(prompt.where, "does not end with a user turn", "user",
+                          printable(prompt.messages.back().role));
+  });
+}
+
 void look_at_data(Looker& look) {
   const auto read = [&](const std::string& key, const std::string& file) {
-    if (file.empty() || look.inputs.sha256.contains(file)) return;
-    look.attempt(key, [&] {
+    if (file.empty() || look.inputs.sha256.contains(file)) return true;
+    return look.attempt(key, [&] {
       if (const std::string path = recipe_relative(look.recipe, file), meant = meant_path(file, path); !meant.empty())
         throw input_error(path, "does not exist" + meant);
       for (const auto& [text, path] : recipe_texts(look.recipe, file)) {
@@ -88,9 +99,8 @@ void look_at_data(Looker& look) {
                                     {"calibration", &look.recipe.calibration},
                                     {"evaluation", &look.recipe.evaluation}})
     for (size_t i = 0; i < split->size(); ++i) {
-      const DataSource& source = (*split)[i];
-      read(std::string("data.") + name + "." + std::to_string(i),
-           source.teacher_writes ? source.teacher_writes->prompts : source.file);
+      const std::string key = std::string("data.") + name + "." + std::to_string(i);
+      if (read(key, (*split)[i].texts()) && (*split)[i].endpoint_writes) check_prompts(look, key, (*split)[i].texts());
     }
   for (size_t i = 0; i < look.recipe.stages.size(); ++i)
     if (const auto* verify = std::get_if<VerifyStage>(&look.recipe.stages[i]))

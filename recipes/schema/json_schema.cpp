@@ -170,6 +170,11 @@ Json sources_json(const char* words, bool written, bool from_train) {
                      {"properties", {{key, value}}}});
   };
   if (written) add("teacher_writes", object_of<TeacherWrites>());
+  if (written) {
+    Json endpoint = object_of<EndpointWrites>();
+    endpoint["required"] = {"url", "model", "prompts"};
+    add("endpoint_writes", endpoint);
+  }
   if (from_train)
     add("from_train", {{"type", "integer"},
                        {"minimum", 1},
@@ -180,7 +185,7 @@ Json sources_json(const char* words, bool written, bool from_train) {
 Json data_json() {
   Json json = object_of<DataOptions>();
   json["properties"]["train"] =
-      sources_json("what is learned: text and chat files, or what the teacher writes", true, false);
+      sources_json("what is learned: text and chat files, or what the teacher or an endpoint writes", true, false);
   json["properties"]["calibration"] =
       sources_json("what inputs and errors are measured on; without it, part of train", true, true);
   json["properties"]["evaluation"] = sources_json("what verify judges on: files", false, false);

@@ -44,8 +44,7 @@ std::vector<std::string> named_files(const Recipe& recipe) {
   std::vector<std::string> files{recipe.teacher.model, recipe.teacher.tokenizer, recipe.text.chat_template};
   if (recipe.student) files.push_back(recipe.student->model);
   for (const auto* split : {&recipe.train, &recipe.calibration, &recipe.evaluation})
-    for (const DataSource& source : *split)
-      files.push_back(source.teacher_writes ? source.teacher_writes->prompts : source.file);
+    for (const DataSource& source : *split) files.push_back(source.texts());
   for (const Stage& stage : recipe.stages)
     if (const auto* verify = std::get_if<VerifyStage>(&stage)) {
       files.insert(files.end(), verify->tasks.begin(), verify->tasks.end());

@@ -230,6 +230,34 @@ Problems problems_of(const TeacherWrites& o) {
   return broken_rules(o, rules_of(o));
 }
 
+Rules rules_of(const EndpointWrites&) {
+  return {at_least("tokens", 1),
+          {.field = "samples", .least = 1, .most = 128},
+          at_least("max_tokens", 1),
+          at_least("temperature", 0.0),
+          {.field = "top_p", .above = 0.0, .most = 1.0},
+          {.field = "top_logprobs", .least = 0, .most = 20},
+          {.field = "concurrency", .least = 1, .most = 256},
+          at_least("requests_per_minute", 0),
+          positive("timeout_s")};
+}
+Problems problems_of(const EndpointWrites& o) {
+  Problems problems = checked(o, [&](auto&& need) {
+    need(!o.model.empty(), "model", "the name of a model");
+    need(!o.prompts.empty(), "prompts", "a file of chats (.jsonl) or beginnings of texts (.txt)");
+    need(o.temperature > 0.0 || o.samples == 1, "samples",
+         "1 beside temperature: 0, at which all answers are the same");
+  });
+  const std::string address = o.url.substr(std::min(o.url.size(), o.url.find("://") + 3));
+  const bool is_address = (o.url.starts_with("http://") || o.url.starts_with("https://")) && !address.empty() &&
+                          address.find_first_of("@?# ") == std::string::npos && !o.url.ends_with("/completions");
+  if (!is_address)
+    problems.push_back({"url", "http://HOST[:PORT]/v1 or https://..., without a name, a query or the path of a call"});
+  if (o.key.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != std::string::npos)
+    problems.push_back({"key", "the name of an environment variable, such as OPENAI_API_KEY, never a key itself"});
+  return problems;
+}
+
 Rules rules_of(const Architecture&) {
   FieldRule family{.field = "family"};
   for (const FamilyTraits& row : families()) family.choices.emplace_back(row.name);

@@ -19,6 +19,7 @@ std::vector<FieldRule> rules_of(const DistillStage& options);
 std::vector<FieldRule> rules_of(const ExportOptions& options);
 std::vector<FieldRule> rules_of(const VerifyStage& options);
 std::vector<FieldRule> rules_of(const TeacherWrites& options);
+std::vector<FieldRule> rules_of(const EndpointWrites& options);
 std::vector<FieldRule> rules_of(const Architecture& options);
 std::vector<FieldRule> rules_of(const DataOptions& options);
 
@@ -30,6 +31,7 @@ std::vector<FieldProblem> problems_of(const QuantizeOptions& options);
 std::vector<FieldProblem> problems_of(const ExportOptions& options);
 std::vector<FieldProblem> problems_of(const VerifyStage& options);
 std::vector<FieldProblem> problems_of(const TeacherWrites& options);
+std::vector<FieldProblem> problems_of(const EndpointWrites& options);
 std::vector<FieldProblem> problems_of(const Architecture& options);
 std::vector<FieldProblem> problems_of(const DataOptions& options);
 

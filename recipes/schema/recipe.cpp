@@ -74,31 +74,35 @@ void read_weight(const YAML::Node& node, const std::string& key, YamlReader& rea
 void read_source(const YAML::Node& item, const std::string& key, YamlReader& reader, DataSource& source) {
   const bool evaluation = key == "data.evaluation";
   std::vector<std::string> known{"file"};
-  if (!evaluation) known.insert(known.end(), {"weight", "teacher_writes"});
+  if (!evaluation) known.insert(known.end(), {"weight", "teacher_writes", "endpoint_writes"});
   if (key == "data.calibration") known.emplace_back("from_train");
-  if (evaluation && item.IsMap() && item["teacher_writes"])
+  if (evaluation && item.IsMap() && (item["teacher_writes"] || item["endpoint_writes"]))
     return reader.problem(item, "data.evaluation: expected files: a teacher cannot write the text it is judged on");
   if (!reader.map(item, key, known)) return;
   if (const YAML::Node file = item["file"]) reader.value(file, key + ".file", source.file);
   if (const YAML::Node weight = item["weight"]) read_weight(weight, key, reader, source);
   if (const YAML::Node writes = item["teacher_writes"])
     reader.options(writes, key + ".teacher_writes", source.teacher_writes.emplace());
+  if (const YAML::Node writes = item["endpoint_writes"])
+    reader.options(writes, key + ".endpoint_writes", source.endpoint_writes.emplace());
   if (const YAML::Node tokens = item["from_train"]) {
     reader.value(tokens, key + ".from_train", source.from_train);
     if (source.from_train < 1)
       reader.problem(tokens, key + ".from_train = " + shown(tokens) + ": expected a whole number of at least 1");
   }
-  if (int{item["file"].IsDefined()} + int{item["teacher_writes"].IsDefined()} + int{item["from_train"].IsDefined()} !=
-      1)
-    reader.problem(item, key + ": expected one of `file`" +
-                             (evaluation ? "" : ", `teacher_writes` and in calibration `from_train`"));
+  const std::vector<std::string> kinds{"file", "teacher_writes", "endpoint_writes", "from_train"};
+  if (std::count_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return item[kind].IsDefined(); }) != 1)
+    reader.problem(item,
+                   key + ": expected one of `file`" +
+                       (evaluation ? "" : ", `teacher_writes`, `endpoint_writes` and in calibration `from_train`"));
   if (item["weight"] && !item["file"]) reader.problem(item["weight"], key + ".weight: expected beside a `file`");
 }
 
 void read_sources(const YAML::Node& node, const std::string& key, YamlReader& reader,
                   std::vector<DataSource>& sources) {
   if (!node.IsSequence())
-    return reader.problem(node, key + ": expected a list of files or {teacher_writes: ...}, got " + shown(node));
+    return reader.problem(
+        node, key + ": expected a list of files, {teacher_writes: ...} or {endpoint_writes: ...}, got " + shown(node));
   for (const YAML::Node& item : node) {
     reader.keep_place(key + "." + std::to_string(sources.size()), item);
     DataSource& source = sources.emplace_back();

@@ -99,6 +99,53 @@ void visit_fields(TeacherWrites& o, Visitor&& field) {
   field(o.numerics, "numerics", "of the teacher, and so of its signal: fp32, or deployed (int8 activations, faster)");
 }
 
+// Answers of a model behind an OpenAI-compatible endpoint, to `samples` requests a prompt.
+struct EndpointWrites {
+  std::string url{};
+  std::string model{};
+  std::string prompts{};
+  int64_t tokens = 24000;
+  int64_t samples = 4;
+  int64_t max_tokens = 256;  // of one answer
+  double temperature = 1.0;
+  double top_p = 1.0;
+  int64_t top_logprobs = 5;
+  bool send_seed = true;
+  std::string system{};
+  int64_t concurrency = 4;
+  int64_t requests_per_minute = 0;
+  double timeout_s = 300.0;
+  std::string key{};    // the name of an environment variable
+  std::string cache{};  // a folder
+};
+template <class Visitor>
+void visit_fields(EndpointWrites& o, Visitor&& field) {
+  field(o.url, "url", "address of the API up to its version, such as http://localhost:8080/v1");
+  field(o.model, "model", "the model that it is asked for");
+  field(o.prompts, "prompts",
+        "file of what it answers: chats that end with a user turn (.jsonl with messages), or beginnings of texts that "
+        "it goes on with (.txt)");
+  field(o.tokens, "tokens", "budget: it is asked until its answers have so many tokens, dropped ones too");
+  field(o.samples, "samples", "answers to each prompt; those that nearly repeat another one are dropped");
+  field(o.max_tokens, "max_tokens", "longest answer, in tokens of its own");
+  field(o.temperature, "temperature", "1 samples the model's own distribution");
+  field(o.top_p, "top_p", "nucleus; 1 for all");
+  field(o.top_logprobs, "top_logprobs",
+        "likeliest tokens whose probabilities it is asked for, a signal where its tokens are the recipe's teacher's; 0 "
+        "for none");
+  field(o.send_seed, "send_seed",
+        "a seed with each request, of the recipe's seed and the number of the sample, by which many servers write the "
+        "same again; some refuse it");
+  field(o.system, "system", "system message of chats that have none");
+  field(o.concurrency, "concurrency", "requests on their way at once; what is written does not depend on it");
+  field(o.requests_per_minute, "requests_per_minute", "at most; 0 for any number");
+  field(o.timeout_s, "timeout_s", "seconds without an answer after which it is asked again");
+  field(o.key, "key", "environment variable that holds the key, such as OPENAI_API_KEY; without it none is sent");
+  field(o.cache, "cache",
+        "folder in which answers are kept, so that nothing is asked twice; without it attar/answers in the user's "
+        "cache folder");
+}
+
 // How texts are read, and what of them is left out.
 struct DataOptions : TextDataOptions {
   double deduplicate = 0.0;
@@ -113,13 +160,25 @@ void visit_fields(DataOptions& o, Visitor&& field) {
 }
 
 // One source of a split: texts (a file, a folder or a pattern, relative to the recipe), as often as `weight` says (2 is
-// twice, 0.25 a quarter of its documents), text that the teacher writes, or of calibration documents of data.train,
-// drawn by the recipe's seed until they hold `from_train` tokens.
+// twice, 0.25 a quarter of its documents), text that the teacher or an endpoint writes, or of calibration documents of
+// data.train, drawn by the recipe's seed until they hold `from_train` tokens.
 struct DataSource {
   std::string file{};
   double weight = 1.0;
   std::optional<TeacherWrites> teacher_writes{};
+  std::optional<EndpointWrites> endpoint_writes{};
   int64_t from_train = 0;
+
+  bool is_written() const { return teacher_writes || endpoint_writes; }
+  // The texts that it names: its own, or the prompts of what is written; "": none.
+  const std::string& texts() const {
+    return teacher_writes ? teacher_writes->prompts : endpoint_writes ? endpoint_writes->prompts : file;
+  }
+  // Entries of the signal that comes with what is written; 0: none comes.
+  int64_t signal_k() const {
+    if (teacher_writes) return teacher_writes->signal_top_k;
+    return endpoint_writes && endpoint_writes->top_logprobs > 0 ? endpoint_writes->top_logprobs + 1 : 0;
+  }
 };
 
 // The shape of a model that is trained here; the vocabulary comes from its tokenizer.

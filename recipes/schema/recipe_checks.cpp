@@ -50,6 +50,37 @@ void check_disjoint(const Recipe& recipe, const TellProblem& tell) {
   refuse("calibration", recipe.calibration, "train", recipe.train);
 }
 
+// The signal of a split is of one kind and of one teacher: the recipe's, or that behind an endpoint.
+void check_signals(const Recipe& recipe, const TellProblem& tell) {
+  for (const auto& [name, split] : {std::pair("train", &recipe.train), std::pair("calibration", &recipe.calibration)}) {
+    const DataSource* first = nullptr;
+    for (size_t i = 0; i < split->size(); ++i) {
+      const DataSource& source = (*split)[i];
+      if (source.signal_k() == 0) continue;
+      if (first == nullptr) first = &source;
+      if (source.endpoint_writes.has_value() != first->endpoint_writes.has_value())
+        tell(source_key(name, i), std::string("data.") + name +
+                                      ": expected signal_top_k: 0 in teacher_writes, or top_logprobs: 0 in "
+                                      "endpoint_writes; the signal of a split is of one teacher");
+      else if (source.endpoint_writes && source.signal_k() != first->signal_k())
+        tell(source_key(name, i), std::string("data.") + name + ": expected the same `top_logprobs` in each " +
+                                      "endpoint_writes of a split, " + std::to_string(first->signal_k() - 1) +
+                                      " before");
+    }
+  }
+  const auto of_endpoint = [](const DataSource& source) { return source.endpoint_writes && source.signal_k() > 0; };
+  const auto without = [](const DataSource& source) { return source.signal_k() == 0; };
+  if (std::none_of(recipe.train.begin(), recipe.train.end(), of_endpoint) ||
+      std::none_of(recipe.train.begin(), recipe.train.end(), without))
+    return;
+  for (size_t i = 0; i < recipe.stages.size(); ++i)
+    if (const auto* distill = std::get_if<DistillStage>(&recipe.stages[i]);
+        distill != nullptr && distill->signal == "cached")
+      tell(stage_key(i),
+           "distill.signal = cached: expected top_logprobs: 0 in endpoint_writes, or no other text in data.train, of "
+           "which the recipe's teacher would give the signal");
+}
+
 // One teacher writes all of a split with one kind of signal, and all of a kept signal is of one kind.
 void check_written(const Recipe& recipe, const TellProblem& tell) {
   const auto differs = [](const DataSource& source, const std::string& numerics) {
@@ -68,9 +99,8 @@ void check_written(const Recipe& recipe, const TellProblem& tell) {
       if (source.teacher_writes && first == nullptr) first = &*source.teacher_writes;
     }
   }
-  const bool reads = std::any_of(recipe.train.begin(), recipe.train.end(), [](const DataSource& source) {
-    return !source.teacher_writes || source.teacher_writes->signal_top_k == 0;
-  });
+  const bool reads = std::any_of(recipe.train.begin(), recipe.train.end(),
+                                 [](const DataSource& source) { return source.signal_k() == 0; });
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto* distill = std::get_if<DistillStage>(&recipe.stages[i]);
     if (distill == nullptr || distill->signal != "cached" || !reads) continue;  // a sample is drawn anew
@@ -152,6 +182,7 @@ void check_recipe(const Recipe& recipe, const TellProblem& tell) {
       tell(source_key("calibration", i), "data.calibration.from_train: needs data.train");
   check_disjoint(recipe, tell);
   check_written(recipe, tell);
+  check_signals(recipe, tell);
 }
 
 }  // namespace attar

@@ -33,9 +33,21 @@ std::string range_of(const Json& value) {
   return low.empty() && high.empty() ? "" : low + "x" + high;
 }
 
+// The keys of all maps among the forms that a value may have.
+Json keys_of(const Json& forms) {
+  Json keys = Json::array();
+  for (const Json& form : forms)
+    if (form.contains("properties"))
+      for (const auto& [key, _] : form["properties"].items()) keys.push_back(key);
+  return keys;
+}
+
 std::string values_of(const Json& value) {
   if (value.contains("enum")) return joined(value["enum"]);
-  if (value.contains("anyOf")) return values_of(value["anyOf"].back());
+  if (value.contains("anyOf")) {
+    const Json keys = keys_of(value["anyOf"]);
+    return keys.empty() ? values_of(value["anyOf"].back()) : "text, or a map: " + joined(keys);
+  }
   if (const std::string range = range_of(value); !range.empty()) return range;
   const std::string type = value.contains("type") && value["type"].is_string() ? value["type"].get<std::string>() : "";
   if (type == "boolean") return "true, false";
@@ -43,9 +55,7 @@ std::string values_of(const Json& value) {
   if (type == "number") return "a number";
   if (type == "array") return value.contains("items") ? "a list: " + values_of(value["items"]) : "a list";
   if (type == "object") {
-    Json keys = Json::array();
-    if (value.contains("properties"))
-      for (const auto& [key, _] : value["properties"].items()) keys.push_back(key);
+    const Json keys = keys_of(Json::array({value}));
     return keys.empty() ? "a map" : "a map: " + joined(keys);
   }
   return value.contains("pattern") ? "a size, such as 60MB" : "text";
@@ -107,10 +117,14 @@ std::string recipe_reference() {
   out += "\n### teacher.pretrain\n" + table_of(made["properties"]["pretrain"]);
   out +=
       "\n## data\nEach split is a list of texts (files, folders or patterns), of maps such as `{file: a.txt, weight: "
-      "0.5}`, or of what the teacher writes.\n" +
+      "0.5}`, or of what the teacher or an endpoint writes.\n" +
       table_of(keys["data"]);
   const Json& forms = keys["data"]["properties"]["train"]["items"]["anyOf"];
   out += "\n### teacher_writes\n" + table_of(form_with(forms, "teacher_writes")["properties"]["teacher_writes"]);
+  out +=
+      "\n### endpoint_writes\nAnswers of a model behind an OpenAI-compatible API; `url`, `model` and `prompts` must be "
+      "there.\n" +
+      table_of(form_with(forms, "endpoint_writes")["properties"]["endpoint_writes"]);
   out +=
       "\n## stages\nA list; each is a map with one of these keys, in the order in which they run. Any may come "
       "again.\n";

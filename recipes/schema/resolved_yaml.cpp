@@ -79,19 +79,22 @@ void emit_sources(YAML::Emitter& out, const char* key, const std::vector<DataSou
           << YAML::EndMap;
       continue;
     }
-    if (!source.teacher_writes && source.weight == 1.0) {
+    if (!source.is_written() && source.weight == 1.0) {
       out << source.file;
       continue;
     }
-    if (!source.teacher_writes) {
+    if (!source.is_written()) {
       out << YAML::Flow << YAML::BeginMap << YAML::Key << "file" << YAML::Value << source.file << YAML::Key << "weight"
           << YAML::Value;
       emit(out, source.weight);
       out << YAML::EndMap;
       continue;
     }
-    out << YAML::BeginMap << YAML::Key << "teacher_writes" << YAML::Value;
-    emit_options(out, *source.teacher_writes);
+    out << YAML::BeginMap << YAML::Key << (source.teacher_writes ? "teacher_writes" : "endpoint_writes") << YAML::Value;
+    if (source.teacher_writes)
+      emit_options(out, *source.teacher_writes);
+    else
+      emit_options(out, *source.endpoint_writes);
     out << YAML::EndMap;
   }
   out << YAML::EndSeq;

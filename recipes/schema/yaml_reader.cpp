@@ -61,6 +61,11 @@ void check_extent(const YAML::Node& node, int depth, int64_t& n_nodes, const std
     for (const YAML::Node& item : node) check_extent(item, depth + 1, n_nodes, file);
 }
 
+// What somebody may have put a key or a password into, which no message repeats.
+bool may_be_secret(const std::string& field) {
+  return field == "key" || field == "url";
+}
+
 }  // namespace
 
 std::string shown(const YAML::Node& node) {
@@ -181,7 +186,7 @@ bool YamlReader::read_fields(const YAML::Node& node, const std::string& key, con
 void YamlReader::note_problems(const YAML::Node& node, const std::string& key, const std::vector<FieldProblem>& found) {
   for (const FieldProblem& each : found) {
     const YAML::Node child = value_of(node, each.field);
-    const std::string got = child && child.IsScalar() ? " = " + shown(child) : "";
+    const std::string got = child && child.IsScalar() && !may_be_secret(each.field) ? " = " + shown(child) : "";
     problem(child ? child : node, key + "." + each.field + got + ": expected " + each.expected,
             each.across ? ProblemKind::Whole : ProblemKind::Value);
   }

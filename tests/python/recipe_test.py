@@ -31,6 +31,19 @@ def test_a_dict_is_a_recipe(tmp_path, monkeypatch):
         attar.run(RECIPE)
 
 
+def test_a_dict_names_an_endpoint(tmp_path):
+    (tmp_path / "prompts.txt").write_text("Once upon a time\n<|endoftext|>\nOne day")
+    source = {"url": "http://127.0.0.1:9/v1", "model": "box", "prompts": tmp_path / "prompts.txt", "tokens": 700, "max_tokens": 100}
+    data, *_ = (
+        stage
+        for stage in attar.plan(recipe(data={"train": [{"endpoint_writes": source}, *RECIPE["data"]["train"]], "evaluation": RECIPE["data"]["evaluation"]})).stages
+        if stage["stage"] == "data"
+    )
+    assert "700 by box at http://127.0.0.1:9/v1 in at least 7 requests" in data["what"]
+    with usage("endpoint_writes", "key: expected the name of an environment variable"):
+        attar.plan(recipe(data={"train": [{"endpoint_writes": source | {"key": "sk-secret"}}]}))
+
+
 def test_what_is_wrong_with_a_dict_has_no_line_numbers():
     with usage("(?m)^recipe: (stages.)?quantize.to = Q99: expected") as caught:
         attar.plan(recipe(stages=[{"quantize": {"to": "Q99"}}], seed="x"))

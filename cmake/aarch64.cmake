@@ -15,5 +15,5 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${packages})
 set(ENV{PKG_CONFIG_LIBDIR} ${packages}/usr/lib/aarch64-linux-gnu/pkgconfig)
 
-# QEMU_CPU in the environment says which processor it is: max by default; cortex-a57 has no dot product.
+# QEMU_CPU in the environment says which processor it is: max, the default, has everything, cortex-a57 no dot product.
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu)

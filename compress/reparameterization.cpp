@@ -36,7 +36,7 @@ void make_effective(const Reparameterizations& reparameterizations, CausalLM& mo
 
 void pull_back(const Reparameterizations& reparameterizations, NamedTensors& gradients, int threads) {
   for (const auto& [name, reparameterization] : reparameterizations) {
-    if (reparameterization.frozen()) continue;
+    if (!reparameterization.pull_back) continue;
     auto by_weights = gradients.extract(name);
     assert(!by_weights.empty());
     const NamedTensors pulled =

@@ -1,6 +1,7 @@
 // What is trained in place of a tensor (DESIGN.md, decision 10): parameters of its own, from which the weights that the
-// model computes with are made anew each step, and to which the weights' gradient is pulled back. Packed grids and
-// frozen parts are this; LoRA and masks can be. A tensor without one is trained itself.
+// model computes with are made anew each step, and to which the weights' gradient is pulled back. Packed grids, LoRA
+// and frozen parts are this. A tensor without one is trained itself. One under a name that no tensor has holds what is
+// trained beside the model and never part of it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,7 +21,8 @@ struct Reparameterization {
   std::map<std::string, double> learning_rate_ratios{};  // of a parameter's rate to the training's; 1 where absent
   // Writes the weights that `parameters` stand for. Not set: they stay what they are.
   std::function<void(const NamedTensors& parameters, at::Tensor& weights, int threads)> effective{};
-  // The gradient by each parameter, in its shape, from that by the weights, whose memory may be taken.
+  // The gradient by each parameter, in its shape, from that by the weights, whose memory may be taken. Not set: there
+  // are no parameters, or their gradients are made by name.
   std::function<NamedTensors(const NamedTensors& parameters, const at::Tensor& gradient, int threads)> pull_back{};
 
   bool frozen() const { return parameters.empty(); }

@@ -60,6 +60,12 @@ std::map<std::string, double> weights_of_the_teacher(const DistillOptions& optio
   return weights;
 }
 
+std::optional<FeatureMatch> features_of(const CausalLM& student, const TrainInputs& inputs,
+                                        const DistillOptions& options) {
+  if (!asks_features(options)) return std::nullopt;
+  return FeatureMatch(options, student.config, inputs.teacher->config);
+}
+
 }  // namespace
 
 void Learner::Sums::add(const HeadLossResult& result) {
@@ -68,8 +74,13 @@ void Learner::Sums::add(const HeadLossResult& result) {
   for (const auto& [name, sum] : result.sums) of[name].sum += sum, of[name].rows += result.rows;
 }
 
-Learner::Side::Side(const CausalLM& model, Precision precision, Team& team, bool keeps)
-    : weights(model, precision, team), pass(weights, team, keeps) {}
+void Learner::Sums::add(const FeatureMatch::Result& result) {
+  loss += result.loss;
+  for (const auto& [name, sum] : result.of) of[name].sum += sum, of[name].rows += result.rows;
+}
+
+Learner::Side::Side(const CausalLM& model, Precision precision, Team& team, bool keeps, TapPlan plan)
+    : weights(model, precision, team), pass(weights, team, keeps, std::move(plan)) {}
 
 Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source)
     : inputs_(inputs),
@@ -79,7 +90,8 @@ Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const Disti
       source_(source),
       precision_(find_precision(options.precision).value()),
       team_(inputs.threads),
-      student_(student, precision_, team_, true) {
+      features_(features_of(student, inputs, options)),
+      student_(student, precision_, team_, true, features_ ? features_->student_taps() : TapPlan{}) {
   if (inputs.student_to_teacher.empty()) return;
   const std::vector<int64_t> rows(inputs.student_to_teacher.begin(), inputs.student_to_teacher.end());
   teacher_ids_ = at::tensor(rows, at::kLong);
@@ -115,8 +127,10 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
                   student_entropies(hidden, student_.weights.head(), labels.signalled.logical_or(labels.unsignalled),
                                     {.losses = {}, .precision = precision_}, team_, logits_),
                   share);
-    const at::Tensor by_hidden = learn(hidden, tokens, labels, lesson, static_cast<double>(count), head_gradient, sums);
-    student_.pass.backward(by_hidden, gradients_);
+    const auto denominator = static_cast<double>(count);
+    const at::Tensor by_hidden = learn(hidden, tokens, labels, lesson, denominator, head_gradient, sums);
+    const LayerTaps by_taps = compare_features(tokens, labels, lesson, denominator, sums);
+    student_.pass.backward(by_hidden, gradients_, by_taps);
   }
   BatchGradients out{.loss = sums.loss, .of = gradients_};
   if (sums.asked > 0) out.agreement = static_cast<double>(sums.agreeing) / static_cast<double>(sums.asked);
@@ -133,7 +147,10 @@ double Learner::loss_on(const TokenDataset& data) {
   at::Tensor none;
   for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, options_.batch_tokens, 0, 0)) {
     const TokenBatch tokens = to_batch(data, pieces);
-    learn(student_.pass.forward(tokens), tokens, labels_of(data, pieces, source_), {source_, losses_}, 1.0, none, sums);
+    const Labels labels = labels_of(data, pieces, source_);
+    const Lesson lesson{source_, losses_};
+    learn(student_.pass.forward(tokens), tokens, labels, lesson, 1.0, none, sums);
+    compare_features(tokens, labels, lesson, 1.0, sums);
     count += loss_tokens(data, pieces, source_).count;
   }
   return sums.loss / static_cast<double>(count);
@@ -162,9 +179,22 @@ at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, con
   return taught.hidden_gradient + rest.hidden_gradient;
 }
 
+// Of the student's last pass. -> the gradient by its layers
+LayerTaps Learner::compare_features(const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
+                                    double denominator, Sums& sums) {
+  if (!features_) return {};
+  if (lesson.source != SignalSource::Online) ask_teacher(batch);
+  FeatureMatch::Result compared =
+      features_->compare(team_, student_.pass.taps(), teacher_->pass.taps(),
+                         {batch.lengths, labels.signalled.logical_or(labels.unsignalled), denominator},
+                         student_.weights.kind(), *inputs_.reparameterized, gradients_);
+  sums.add(compared);
+  return std::move(compared.by_student);
+}
+
 DenseSignal Learner::ask_teacher(TokenBatch batch) {
   if (!teacher_) {
-    teacher_.emplace(*inputs_.teacher, precision_, team_, false);
+    teacher_.emplace(*inputs_.teacher, precision_, team_, false, features_ ? features_->teacher_taps() : TapPlan{});
     teacher_head_ = teacher_->weights.head();
     if (teacher_ids_.defined()) teacher_head_ = teacher_head_.index_select(0, teacher_ids_);
   }
@@ -176,6 +206,13 @@ void Learner::clear_gradients() {
   if (gradients_.empty())
     for (const auto& [name, tensor] : student_.weights.model().parameters)
       if (!frozen(name)) gradients_[name] = at::zeros_like(tensor.detach());
+  if (features_)
+    for (const LayerPair& pair : features_->projected()) {
+      at::Tensor& gradient = gradients_[projection_name(pair.student)];
+      if (!gradient.defined())
+        gradient =
+            at::zeros_like(inputs_.reparameterized->at(kProjections).parameters.at(std::to_string(pair.student)));
+    }
   std::vector<at::Tensor> of;
   for (const auto& [name, gradient] : gradients_) of.push_back(gradient);
   team_.run(static_cast<int64_t>(of.size()), [&](int64_t i) { of[static_cast<size_t>(i)].zero_(); });

@@ -10,6 +10,7 @@
 
 #include "compress/causal_lm.h"
 #include "compress/precision.h"
+#include "distill/features/feature_match.h"
 #include "distill/head_loss.h"
 #include "distill/labels.h"
 #include "distill/pass/training_pass.h"
@@ -47,6 +48,7 @@ class Learner {
     int64_t asked = 0, agreeing = 0;
     std::map<std::string, LossSum> of{};
     void add(const HeadLossResult& result);
+    void add(const FeatureMatch::Result& result);
   };
   struct Lesson {  // what a batch is learned by
     SignalSource source;
@@ -55,11 +57,13 @@ class Learner {
   struct Side {  // a model as it is read in a pass
     PassWeights weights;
     TrainingPass pass;
-    Side(const CausalLM& model, Precision precision, Team& team, bool keeps);
+    Side(const CausalLM& model, Precision precision, Team& team, bool keeps, TapPlan plan);
   };
 
   at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
                    double denominator, at::Tensor& head_gradient, Sums& sums);
+  LayerTaps compare_features(const TokenBatch& batch, const Labels& labels, const Lesson& lesson, double denominator,
+                             Sums& sums);
   DenseSignal ask_teacher(TokenBatch batch);
   void clear_gradients();
   bool frozen(const std::string& tensor) const;
@@ -70,6 +74,7 @@ class Learner {
   SignalSource source_;
   Precision precision_;
   Team team_;
+  std::optional<FeatureMatch> features_;  // where some are asked for
   Side student_;
   std::optional<Side> teacher_;  // from the first time that it is asked
   at::Tensor teacher_head_;      // (Vs, Ct) the teacher's rows of the tokens that the student has

@@ -46,6 +46,8 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
       throw usage_error("distill.losses", "no such loss", "a name of loss_kinds()", printable(name));
   if (data.loss_token_count() == 0)
     throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
+  if (asks_features(options) && inputs.teacher == nullptr)
+    throw usage_error("distill.features", "need a teacher beside the student, and there is none");
   if (!asks_a_teacher(options)) return SignalSource::None;
   if (options.on_policy > 0.0 && inputs.teacher == nullptr)
     throw usage_error("distill.on_policy", "what the student writes needs a teacher to judge it, and there is none");
@@ -67,11 +69,13 @@ double other_temperature(const DistillOptions& options) {
 }
 
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) {
-  return keeps_signal(options) || (options.signal == "auto" && other_temperature(options) == 1.0 && data.signal_k > 0 &&
-                                   data.documents_without_signal() == 0);
+  return keeps_signal(options) ||
+         (options.signal == "auto" && !asks_features(options) && other_temperature(options) == 1.0 &&
+          data.signal_k > 0 && data.documents_without_signal() == 0);
 }
 
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
+  if (asks_features(options)) return true;
   if (!asks_a_teacher(options)) return false;
   if (options.on_policy > 0.0 || !learns_from_cache(options, data)) return true;
   return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;

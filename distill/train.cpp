@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/shards.h"
+#include "distill/features/feature_match.h"
 #include "distill/learner.h"
 #include "distill/lora.h"
 #include "distill/losses/taid.h"
@@ -315,6 +316,7 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
     parts = trained_parts(student, options, of.seed);
     of.reparameterized = &parts;
   }
+  signal_source(of, options);  // refuses what teacher and data cannot give
   if (options.held_out_tokens > 0) {
     learned = *inputs.data;
     held_out = cut_documents(hold_out(learned, options.held_out_tokens, inputs.seed), options.sequence_tokens);
@@ -324,6 +326,7 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
     cut = cut_documents(*of.data, options.sequence_tokens);
     of.data = &cut;
   }
+  if (asks_features(options)) (*of.reparameterized)[kProjections] = fitted_projections(student, of, options);
   return Trainer(student, tokenizer, of, options, progress).run();
 }
 

@@ -2,6 +2,7 @@
 // checkpoints, exact resume. How a step is cut depends on its sizes alone, so the number of threads changes no bit.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -24,6 +25,8 @@ struct DistillOptions {
   std::map<std::string, double> losses{{"forward_kl", 1.0}};
   std::map<std::string, double> loss_settings{};
   double temperature = 1.0;
+  std::map<std::string, double> features{};
+  std::vector<std::string> feature_layers{};
   std::string optimizer = "adamw";
   double learning_rate = 3e-4;
   std::string schedule = "cosine";
@@ -62,12 +65,32 @@ struct DistillOptions {
   std::vector<std::string> lora_targets{};
 };
 template <class Visitor>
+void visit_rollout_fields(DistillOptions& o, Visitor&& field) {
+  field(o.on_policy, "on_policy",
+        "share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for "
+        "none");
+  field(o.rollouts, "rollouts", "on_policy: texts that the student writes at once, as it is at that time");
+  field(o.rollout_tokens, "rollout_tokens", "on_policy: most tokens that it writes in a text");
+  field(o.rollout_prompt_tokens, "rollout_prompt_tokens",
+        "on_policy: first tokens of a document that it goes on from; of a chat it is all before the first answer");
+  field(o.rollout_temperature, "rollout_temperature",
+        "on_policy: randomness of what it writes; 1 is its own distribution");
+  field(o.replay, "replay",
+        "on_policy: share of the texts of such a step that were learned from before, out of the last four writings");
+}
+template <class Visitor>
 void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.tokens, "tokens", "tokens to train on, counted where the loss is; the data repeats when it is shorter");
   field(o.losses, "losses", "weights of the losses, such as {forward_kl: 1.0, cross_entropy: 0.1}");
   field(o.loss_settings, "loss_settings",
         "what losses have of their own, such as {jsd_beta: 0.3, reverse_kl_temperature: 2, label_smoothing: 0.1}");
   field(o.temperature, "temperature", "softens both distributions of the distillation losses");
+  field(o.features, "features",
+        "what the student shares with the teacher inside, with weights, such as {hidden_mse: 0.1}; the teacher runs "
+        "beside it");
+  field(o.feature_layers, "feature_layers",
+        "features: pairs of layers STUDENT:TEACHER that are compared, counted from 0, such as 3:7; all of the "
+        "student's, with those of the teacher at equal steps, without it");
   field(o.optimizer, "optimizer",
         "adamw, or muon: matrices of the layers by steps of equal size in all directions, embeddings, head and norms "
         "by AdamW, at the same rate");
@@ -122,17 +145,7 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.position_share, "position_share",
         "share of the tokens of a step that the losses look at, such as 0.25: those where the student is least sure, "
         "by the entropy of what it predicts (SE-KD); 1 for all");
-  field(o.on_policy, "on_policy",
-        "share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for "
-        "none");
-  field(o.rollouts, "rollouts", "on_policy: texts that the student writes at once, as it is at that time");
-  field(o.rollout_tokens, "rollout_tokens", "on_policy: most tokens that it writes in a text");
-  field(o.rollout_prompt_tokens, "rollout_prompt_tokens",
-        "on_policy: first tokens of a document that it goes on from; of a chat it is all before the first answer");
-  field(o.rollout_temperature, "rollout_temperature",
-        "on_policy: randomness of what it writes; 1 is its own distribution");
-  field(o.replay, "replay",
-        "on_policy: share of the texts of such a step that were learned from before, out of the last four writings");
+  visit_rollout_fields(o, field);
   field(o.frozen, "frozen", "roles of tensors that stay as they are, such as embedding, output");
   field(o.lora_rank, "lora_rank",
         "rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained");
@@ -206,6 +219,12 @@ struct TrainInputs {
   std::string stage = "distill";                    // what progress calls it
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
 };
+
+// Whether the student learns from inside the teacher, which then runs beside it.
+inline bool asks_features(const DistillOptions& options) {
+  return std::any_of(options.features.begin(), options.features.end(),
+                     [](const auto& feature) { return feature.second > 0.0; });
+}
 
 // Whether the teacher's signal is kept with the data, as its likeliest tokens or as a sample.
 inline bool keeps_signal(const DistillOptions& options) {

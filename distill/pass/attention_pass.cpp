@@ -125,8 +125,8 @@ void AttentionPass::forward(Team& team, const TokenBatch& batch, int64_t layer, 
 }
 
 void AttentionPass::backward(Team& team, const TokenBatch& batch, int64_t layer, const HeadNorms& norms,
-                             const AttentionTape& tape, const at::Tensor& by_mixed, AttentionTape& by,
-                             HeadNorms& by_norms) const {
+                             const AttentionTape& tape, const at::Tensor& by_mixed, const HeadTap& by_tap,
+                             AttentionTape& by, HeadNorms& by_norms) const {
   const std::vector<Item> items = items_of(batch, layer);
   const float* angle = angles(layer);
   const int64_t dim = config_.layers[static_cast<size_t>(layer)].head_dim, half = dim / 2;
@@ -140,7 +140,8 @@ void AttentionPass::backward(Team& team, const TokenBatch& batch, int64_t layer,
         item.queries(by_mixed).unsqueeze(0), query, item.shared(tape.key), item.shared(tape.value),
         item.queries(tape.mixed).unsqueeze(0), tape.log_sums[static_cast<size_t>(i)], 0.0, item.window == 0,
         item.mask(query.scalar_type()), item.scale);
-    item.keys(by.value).copy_(by_value.squeeze(0).to(at::kFloat).sum(0, true));
+    const at::Tensor by_own_value = by_value.squeeze(0).to(at::kFloat).sum(0, true);
+    item.keys(by.value).copy_(by_tap.value.defined() ? by_own_value + item.keys(by_tap.value) : by_own_value);
     const auto turn_back = [&](const at::Tensor& by_turned, const at::Tensor& raw, const at::Tensor& norm,
                                at::Tensor by_norm, at::Tensor& by_raw, int64_t first, int64_t count) {
       const at::Tensor given = by_turned.contiguous();  // (count, T, D) f32
@@ -162,10 +163,12 @@ void AttentionPass::backward(Team& team, const TokenBatch& batch, int64_t layer,
         target.store();
       });
     };
-    turn_back(by_query.squeeze(0).to(at::kFloat), tape.raw_query, norms.query, by_query_norms[i], by.query,
-              item.key_head * item.groups(), item.groups());
-    turn_back(by_key.squeeze(0).to(at::kFloat).sum(0, true), tape.raw_key, norms.key, by_key_norms[i], by.key,
-              item.key_head, 1);
+    at::Tensor by_queries = by_query.squeeze(0).to(at::kFloat), by_keys = by_key.squeeze(0).to(at::kFloat).sum(0, true);
+    if (by_tap.query.defined()) by_queries = by_queries + item.queries(by_tap.query);
+    if (by_tap.key.defined()) by_keys = by_keys + item.keys(by_tap.key);
+    turn_back(by_queries, tape.raw_query, norms.query, by_query_norms[i], by.query, item.key_head * item.groups(),
+              item.groups());
+    turn_back(by_keys, tape.raw_key, norms.key, by_key_norms[i], by.key, item.key_head, 1);
   });
   for (int64_t i = 0; i < n_items; ++i) {
     if (by_norms.query.defined()) by_norms.query.add_(by_query_norms[i]);

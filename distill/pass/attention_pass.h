@@ -20,6 +20,12 @@ struct AttentionTape {
   std::vector<at::Tensor> log_sums{};  // of each document and key head: what the way back wants of the softmax
 };
 
+// Queries, keys and values of a layer as attention compares them, (N, H * D), (N, K * D), (N, K * D), or a gradient by
+// them (f32); undefined where nobody asks.
+struct HeadTap {
+  at::Tensor query, key, value;
+};
+
 // What queries and keys are multiplied by behind their norms, (D) f32; undefined without norms.
 struct HeadNorms {
   at::Tensor query, key;
@@ -32,10 +38,10 @@ class AttentionPass {
 
   // From the products to `mixed`.
   void forward(Team& team, const TokenBatch& batch, int64_t layer, const HeadNorms& norms, AttentionTape& tape) const;
-  // From the gradient by `mixed` to that by the products, in `by` (query, key, value), and to those by the norms, which
-  // are added into `by_norms` where they are defined.
+  // From the gradients by `mixed` and by the tap to that by the products, in `by` (query, key, value), and to those by
+  // the norms, which are added into `by_norms` where they are defined.
   void backward(Team& team, const TokenBatch& batch, int64_t layer, const HeadNorms& norms, const AttentionTape& tape,
-                const at::Tensor& by_mixed, AttentionTape& by, HeadNorms& by_norms) const;
+                const at::Tensor& by_mixed, const HeadTap& by_tap, AttentionTape& by, HeadNorms& by_norms) const;
 
  private:
   struct Item;  // one document and one key head: what one thread does

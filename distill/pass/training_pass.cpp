@@ -83,8 +83,13 @@ at::Tensor TrainingPass::Memory::take(int64_t rows, int64_t columns, at::ScalarT
   return flat.narrow(0, 0, rows * columns).view({rows, columns});
 }
 
-TrainingPass::TrainingPass(const PassWeights& weights, Team& team, bool keeps)
-    : weights_(weights), config_(weights.model().config), family_(traits(config_.family)), team_(team), keeps_(keeps) {}
+TrainingPass::TrainingPass(const PassWeights& weights, Team& team, bool keeps, TapPlan plan)
+    : weights_(weights),
+      config_(weights.model().config),
+      family_(traits(config_.family)),
+      team_(team),
+      keeps_(keeps),
+      plan_(std::move(plan)) {}
 
 void TrainingPass::reserve(const TokenBatch& batch) {
   batch_ = batch;
@@ -123,9 +128,13 @@ void TrainingPass::reserve(const TokenBatch& batch) {
 at::Tensor TrainingPass::forward(const TokenBatch& batch) {
   reserve(batch);
   embed();
+  taps_.clear();
   const int64_t n_layers = config_.n_layers();
-  for (int64_t i = 0; i < n_layers; ++i)
-    forward_layer(i, i + 1 < n_layers ? layers_[static_cast<size_t>(i + 1)].before_attention : last_stream_);
+  for (int64_t i = 0; i < n_layers; ++i) {
+    const at::Tensor& next = i + 1 < n_layers ? layers_[static_cast<size_t>(i + 1)].before_attention : last_stream_;
+    forward_layer(i, next);
+    keep_taps(i, next);
+  }
   at::Tensor hidden = at::empty({tokens_, config_.width}, at::kFloat);
   const auto* weight = weights_.of(0, Role::OutputNorm).const_data_ptr<float>();
   team_.rows(tokens_, [&](int64_t begin, int64_t end) {
@@ -174,6 +183,17 @@ void TrainingPass::forward_layer(int64_t index, const at::Tensor& next) {
   });
   multiply(team_, {forward_product(layer.from_ffn, layer.gated, weight(Role::Down))});
   add_output(layer.before_ffn, index, Role::PostFfnNorm, layer.from_ffn, next);
+}
+
+// Copies where the memory is the next layer's too.
+void TrainingPass::keep_taps(int64_t index, const at::Tensor& next) {
+  const auto kept = [&](const at::Tensor& x) {
+    const at::Tensor of_the_batch = x.narrow(0, 0, tokens_);
+    return keeps_ ? of_the_batch : of_the_batch.clone();
+  };
+  const AttentionTape& heads = layers_[static_cast<size_t>(index)].attention;
+  if (plan_.hidden.contains(index)) taps_[index].hidden = kept(next);
+  if (plan_.heads.contains(index)) taps_[index].heads = {kept(heads.query), kept(heads.key), kept(heads.value)};
 }
 
 HeadNorms TrainingPass::head_norms(int64_t layer) const {
@@ -229,7 +249,7 @@ void TrainingPass::add_biases(int64_t index) {
 
 // --- backward
 
-void TrainingPass::backward(const at::Tensor& by_hidden, NamedTensors& gradients) {
+void TrainingPass::backward(const at::Tensor& by_hidden, NamedTensors& gradients, const LayerTaps& by_taps) {
   assert(keeps_);
   const int64_t width = config_.width;
   const auto* w = weights_.of(0, Role::OutputNorm).const_data_ptr<float>();
@@ -247,8 +267,11 @@ void TrainingPass::backward(const at::Tensor& by_hidden, NamedTensors& gradients
   });
   by_norm.add_to(wanted(gradients, tensor_name(0, Role::OutputNorm)));
   for (int64_t layer = config_.n_layers() - 1; layer >= 0; --layer) {
+    const auto tap = by_taps.find(layer);
+    const LayerTap by_tap = tap == by_taps.end() ? LayerTap{} : tap->second;
+    if (by_tap.hidden.defined()) by_stream_.narrow(0, 0, tokens_).add_(by_tap.hidden);
     backward_ffn(layer, gradients);
-    backward_attention(layer, gradients);
+    backward_attention(layer, by_tap.heads, gradients);
   }
   backward_embedding(gradients);
 }
@@ -277,7 +300,7 @@ void TrainingPass::backward_ffn(int64_t index, NamedTensors& gradients) {
   multiply(team_, products);
 }
 
-void TrainingPass::backward_attention(int64_t index, NamedTensors& gradients) {
+void TrainingPass::backward_attention(int64_t index, const HeadTap& by_tap, NamedTensors& gradients) {
   Layer& layer = layers_[static_cast<size_t>(index)];
   AttentionTape& by = layer.by_attention;
   const auto name = [&](Role role) { return tensor_name(index, role); };
@@ -289,7 +312,7 @@ void TrainingPass::backward_attention(int64_t index, NamedTensors& gradients) {
   if (const at::Tensor* norm = wanted(gradients, name(Role::QueryNorm))) by_norms.query = *norm;
   if (const at::Tensor* norm = wanted(gradients, name(Role::KeyNorm))) by_norms.key = *norm;
   for (const at::Tensor& tensor : {by.query, by.key, by.value}) tensor.narrow(0, tokens_, rows_ - tokens_).zero_();
-  attention_->backward(team_, batch_, index, head_norms(index), layer.attention, layer.by_mixed, by, by_norms);
+  attention_->backward(team_, batch_, index, head_norms(index), layer.attention, layer.by_mixed, by_tap, by, by_norms);
   if (family_.qkv_bias) backward_biases(index, gradients);
   multiply(team_, {input_gradient(by_normed_[0], by.query, weights_.of(index, Role::Query)),
                    input_gradient(by_normed_[1], by.key, weights_.of(index, Role::Key)),

@@ -5,7 +5,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,16 +38,30 @@ class PassWeights {
   NamedTensors tensors_;
 };
 
+// What a layer shows of a forward pass to those who compare models inside, or a gradient by it.
+struct LayerTap {
+  at::Tensor hidden;  // (N, C) f32: the residual stream behind the layer
+  HeadTap heads;
+};
+using LayerTaps = std::map<int64_t, LayerTap>;  // by layer
+
+// The layers that show each.
+struct TapPlan {
+  std::set<int64_t> hidden, heads;
+};
+
 class TrainingPass {
  public:
   // `keeps`: a backward pass may follow.
-  TrainingPass(const PassWeights& weights, Team& team, bool keeps);
+  TrainingPass(const PassWeights& weights, Team& team, bool keeps, TapPlan plan = {});
 
   // -> (N, C) f32, behind the final norm
   at::Tensor forward(const TokenBatch& batch);
+  // Of the last forward, as the plan asks; until a pass follows.
+  const LayerTaps& taps() const { return taps_; }
   // Of the last forward: adds to every tensor of `gradients` (f32, of the model's parameters by name, in their shapes)
-  // what by_hidden (N, C) makes of it. Tensors that are not there get none.
-  void backward(const at::Tensor& by_hidden, NamedTensors& gradients);
+  // what by_hidden (N, C) and by_taps make of it. Tensors that are not there get none.
+  void backward(const at::Tensor& by_hidden, NamedTensors& gradients, const LayerTaps& by_taps = {});
 
  private:
   struct Layer {
@@ -71,13 +87,14 @@ class TrainingPass {
   void reserve(const TokenBatch& batch);
   void embed();
   void forward_layer(int64_t layer, const at::Tensor& next);
+  void keep_taps(int64_t layer, const at::Tensor& next);
   HeadNorms head_norms(int64_t layer) const;
   void normalize(const at::Tensor& stream, const at::Tensor& weight);
   void add_output(const at::Tensor& stream, int64_t layer, Role sandwich, const at::Tensor& output,
                   const at::Tensor& next);
   void add_biases(int64_t layer);
   void backward_ffn(int64_t layer, NamedTensors& gradients);
-  void backward_attention(int64_t layer, NamedTensors& gradients);
+  void backward_attention(int64_t layer, const HeadTap& by_tap, NamedTensors& gradients);
   void through_output(int64_t layer, Role sandwich, const at::Tensor& output, NamedTensors& gradients);
   void through_norm(int64_t layer, Role norm, const at::Tensor& stream, size_t n_products, NamedTensors& gradients);
   void backward_biases(int64_t layer, NamedTensors& gradients);
@@ -88,6 +105,8 @@ class TrainingPass {
   const FamilyTraits& family_;
   Team& team_;
   bool keeps_;
+  TapPlan plan_;
+  LayerTaps taps_;
   TokenBatch batch_{};
   int64_t tokens_ = 0, rows_ = 0;  // N, and N' >= N: rows behind the batch are 0
   Memory kept_, scratch_;          // of all layers, and of one

@@ -82,6 +82,8 @@ def distill(
     losses: Mapping[str, float] = {"forward_kl": 1.0},
     loss_settings: Mapping[str, float] = {},
     temperature: float = 1.0,
+    features: Mapping[str, float] = {},
+    feature_layers: Texts = (),
     optimizer: str = "adamw",
     learning_rate: float = 0.0003,
     schedule: str = "cosine",
@@ -146,6 +148,9 @@ def distill(
     losses: weights of the losses, such as {"forward_kl": 1.0, "cross_entropy": 0.1}
     loss_settings: what losses have of their own, such as {"jsd_beta": 0.3, "reverse_kl_temperature": 2, "label_smoothing": 0.1}
     temperature: softens both distributions of the distillation losses
+    features: what the student shares with the teacher inside, with weights, such as {"hidden_mse": 0.1}; the teacher runs beside it
+    feature_layers: features: pairs of layers student:teacher that are compared, counted from 0, such as 3:7; all of the student's, with
+        those of the teacher at equal steps, without it
     optimizer: adamw, or muon: matrices of the layers by steps of equal size in all directions, embeddings, head and norms by AdamW, at the
         same rate
     learning_rate: peak learning rate

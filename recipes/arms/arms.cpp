@@ -191,6 +191,7 @@ DistillOptions cross_entropy_alone(DistillOptions options) {
   const DistillOptions usual;
   options.temperature = usual.temperature, options.signal = usual.signal, options.unsignalled = usual.unsignalled;
   options.on_policy = 0.0;  // text of the student needs a teacher's word
+  options.features.clear(), options.feature_layers.clear();
   return options;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "distill/features/feature_kinds.h"
 #include "distill/losses/loss_term.h"
 #include "distill/optimizer/schedule.h"
 #include "distill/signal_source.h"
@@ -74,11 +75,14 @@ FieldRule roles(const char* field, bool matrices) {
 Rules rules_of(const DistillOptions&) {
   FieldRule losses = at_least("losses", 0.0);
   for (const LossKind& loss : loss_kinds()) losses.keys.emplace_back(loss.name);
+  FieldRule features = at_least("features", 0.0);
+  for (const FeatureKind& feature : feature_kinds()) features.keys.emplace_back(feature.name);
   FieldRule settings = at_least("loss_settings", 0.0);
   for (const LossSetting& each : loss_settings()) settings.keys.push_back(each.name);
   return {at_least("tokens", 1),
           losses,
           settings,
+          features,
           positive("temperature"),
           one_of("optimizer", {"adamw", "muon"}),
           positive("learning_rate"),
@@ -132,6 +136,11 @@ Problems problems_of(const DistillOptions& o) {
       need(std::any_of(each.of.begin(), each.of.end(), used), "loss_settings." + each.name,
            each.of.front() + " among the losses, whose setting it is");
     }
+    need(asks_features(o) || o.feature_layers.empty(), "feature_layers", "features beside them, with a weight above 0");
+    for (const std::string& pair : o.feature_layers)
+      need(parse_layer_pair(pair).has_value(), "feature_layers", "STUDENT:TEACHER, such as 3:7");
+    need(!asks_features(o) || !keeps_signal(o), "features",
+         "signal: online or auto beside them, since the teacher shows them as it runs");
     need(o.lora_rank > 0 || o.lora_targets.empty(), "lora_targets", "lora_rank above 0 beside it");
     need(o.lora_rank == 0 || o.frozen.empty(), "frozen",
          "nothing beside lora_rank, which freezes all but its adapters");
@@ -166,10 +175,10 @@ Problems problems_of(const DistillStage& o) {
   };
   for (const FieldProblem& problem : broken_rules(o, rules_of(o)))
     if (problem.field == "arm_seeds") problems.push_back(problem);
-  const bool asks = std::any_of(o.losses.begin(), o.losses.end(), [](const auto& loss) {
-    const LossKind* kind = find_loss(loss.first);
-    return kind == nullptr || (kind->needs_teacher && loss.second > 0.0);
-  });
+  const bool asks = asks_features(o) || std::any_of(o.losses.begin(), o.losses.end(), [](const auto& loss) {
+                      const LossKind* kind = find_loss(loss.first);
+                      return kind == nullptr || (kind->needs_teacher && loss.second > 0.0);
+                    });
   need(o.arms || o.arm_seeds <= 1, "arm_seeds", "1, or arms beside it");
   need(!o.arms || asks, "losses", "a loss that asks the teacher, since arms compare it with cross_entropy alone");
   need(!o.arms || o.patience == 0, "patience", "0 beside arms, which learn from the same number of tokens");

@@ -163,6 +163,9 @@ void read_model(const YAML::Node& node, const std::string& key, YamlReader& read
             pretrain["losses"],
             key + ".pretrain.losses." + name + ": needs a teacher, and there is none yet; expected cross_entropy alone",
             ProblemKind::Whole);
+    if (asks_features(options))
+      reader.problem(pretrain["features"], key + ".pretrain.features: need a teacher, and there is none yet",
+                     ProblemKind::Whole);
     model.pretrain = options;
   }
 }

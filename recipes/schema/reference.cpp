@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "distill/features/feature_kinds.h"
 #include "distill/losses/loss_term.h"
 #include "recipes/schema/json_schema.h"
 
@@ -82,6 +83,11 @@ std::string losses_table() {
       "need a "
       "teacher; a cached signal serves all of them.\n\n| loss | |\n| --- | --- |\n";
   for (const LossKind& kind : loss_kinds()) out += std::string("| `") + kind.name + "` | " + cell(kind.help) + " |\n";
+  out +=
+      "\n### features\nOf `distill`, beside the losses; the teacher runs beside the student.\n\n| feature | |\n| --- | "
+      "--- |\n";
+  for (const FeatureKind& kind : feature_kinds())
+    out += std::string("| `") + kind.name + "` | " + cell(kind.help) + " |\n";
   out += "\n### loss_settings\n\n| setting | of | values | default | |\n| --- | --- | --- | --- | --- |\n";
   for (const LossSetting& each : loss_settings()) {
     std::string of;

@@ -51,8 +51,25 @@ def directory(folder, name, seed):
     return folder
 
 
+def recorded_attention(module, query, key, value, mask, scaling, **_):
+    """Eager attention that leaves what it compares, (T, heads * D) each, with its module."""
+    module.compared = [x[0].transpose(0, 1).flatten(1) for x in (query, key, value)]
+    groups = query.size(1) // key.size(1)
+    scores = query @ key.repeat_interleave(groups, 1).transpose(2, 3) * scaling
+    weights = torch.softmax(scores + mask[..., : key.size(2)], -1)
+    return (weights @ value.repeat_interleave(groups, 1)).transpose(1, 2), weights
+
+
+transformers.AttentionInterface.register("recorded", recorded_attention)
+transformers.AttentionMaskInterface.register("recorded", transformers.masking_utils.eager_mask)
+
+
 def in_double(folder):
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
+    """A model whose layers keep what they gave last, as `shown`."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="recorded")
+    for layer in model.model.layers:
+        layer.register_forward_hook(lambda module, _, given: setattr(module, "shown", given[0] if isinstance(given, tuple) else given))
+    return model
 
 
 def texts():
@@ -104,7 +121,8 @@ def of_the_layers(model):
 
 
 def torch_steps(student, teacher, documents, steps, loss_of, optimizer="adamw"):
-    """The named weights after `steps` steps, each over all documents; also the loss before each."""
+    """The named weights after `steps` steps, each over all documents; also the loss before each. `loss_of`: of logits,
+    the teacher's and the next tokens, or where it has a part `inside`, also of both models as they have just run."""
     muon = Muon(of_the_layers(student) if optimizer == "muon" else [], 0.9, OPTIONS["weight_decay"])
     by_adamw = [p for p in student.parameters() if all(p is not m for m, _ in muon.momenta)]
     groups = [
@@ -120,6 +138,8 @@ def torch_steps(student, teacher, documents, steps, loss_of, optimizer="adamw"):
             with torch.no_grad():
                 taught = teacher(ids).logits[0, :-1]
             loss = loss + loss_of(student(ids).logits[0, :-1], taught, ids[0, 1:])
+            if hasattr(loss_of, "inside"):
+                loss = loss + loss_of.inside(student.model.layers, teacher.model.layers)
         loss = loss / count
         student.zero_grad()
         loss.backward()
@@ -200,6 +220,42 @@ def test_a_step_at_another_temperature(tmp_path, monkeypatch):
 def test_a_step_from_a_cached_signal(tmp_path):
     """Of eight tokens of 300: the tail is most of the mass. The signal is the runtime's in f32, kept as f32."""
     check(tmp_path, "llama_tied", 2, lambda z, y, _: top_k_loss(z, y, 8), BOUND, losses={"forward_kl": 1.0}, signal="cached", signal_top_k=8)
+
+
+def relation_loss(student, teacher, heads):
+    """MiniLMv2's KL for one kind, causal, of all tokens but the last; x (T, heads * D)."""
+
+    def log_relations(x):
+        parts = x.unflatten(1, (heads, -1)).transpose(0, 1)
+        scores = parts @ parts.transpose(1, 2) / math.sqrt(parts.size(2))
+        ahead = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
+        return torch.log_softmax(scores.masked_fill(ahead, -1e30), -1)
+
+    log_p, log_q = log_relations(teacher), log_relations(student)
+    return (log_p.exp() * (log_p - log_q))[:, :-1].sum() / heads
+
+
+def feature_loss(student, teacher):
+    """Hidden states of each layer, and the relations of the last: half, .3 and .4 of each."""
+    loss = 0
+    for mine, its in zip(student, teacher, strict=True):
+        x, t = mine.shown.flatten(0, -2)[:-1], its.shown.flatten(0, -2)[:-1].detach()
+        distance = (x - t).square().sum(1) / t.square().sum(1)
+        cosine = torch.nn.functional.cosine_similarity(x, t, 1)
+        loss = loss + (0.5 * distance + 0.3 * (1 - cosine)).sum() / len(student)
+    for mine, its in zip(student[-1].self_attn.compared, teacher[-1].self_attn.compared, strict=True):
+        loss = loss + 0.4 / 3 * relation_loss(mine, its.detach(), student[-1].self_attn.config.num_key_value_heads)
+    return loss
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "llama_untied_odd_heads", "qwen2", "qwen3", "gemma3_short_window"])
+def test_a_step_with_features(tmp_path, name):
+    def loss(z, y, ids):
+        return dense_loss(z, y, ids, {"forward_kl": 0.7, "cross_entropy": 0.3}, 1.0)
+
+    loss.inside = feature_loss
+    features = {"hidden_mse": 0.5, "hidden_cosine": 0.3, "attention_relation": 0.4}
+    check(tmp_path, name, 2, loss, BOUND, losses={"forward_kl": 0.7, "cross_entropy": 0.3}, signal="online", features=features)
 
 
 def mixed(log_p, log_q, share):

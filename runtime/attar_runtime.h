@@ -250,8 +250,8 @@ typedef struct {
 typedef int (*attar_on_answer)(const attar_answer* answer, void* user);
 
 /* Goes on behind each of `n` prompts, several at once; calls `on_answer` in their order, as they are done. Draws are
- * keyed by seed and index, so the first text is attar_generate's. Of the options stop, lookup and the callbacks but
- * on_progress are not for this (ATTAR_BAD_ARGUMENT). `user` is on_answer's. */
+ * keyed by seed and index, so the first text is attar_generate's. Of the options the callbacks but on_progress are not
+ * for this (ATTAR_BAD_ARGUMENT). `user` is on_answer's. */
 ATTAR_API int attar_batch(attar_model* model, const attar_prompt* prompts, size_t n,
                           const attar_generate_options* options, attar_on_answer on_answer, void* user);
 

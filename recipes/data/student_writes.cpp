@@ -53,8 +53,8 @@ RolloutWriter student_writer(const TokenizerData& tokenizer, int threads) {
     const runtime::Model model = runtime::Model::load(in_memory(student, tokenizer, pool), {}, pool);
     runtime::Workspace work(model, pool);
     runtime::BatchOptions options;
-    options.max_tokens = request.max_tokens, options.seed = request.seed, options.batch_size = kAtOnce;
-    options.sampling = {.temperature = request.temperature, .top_k = 0, .top_p = 1.0};
+    options.text.max_tokens = request.max_tokens, options.text.seed = request.seed, options.batch_size = kAtOnce;
+    options.text.sampling = {.temperature = request.temperature, .top_k = 0, .top_p = 1.0};
     size_t begun = 0;
     const auto source = [&]() -> std::optional<runtime::BatchSequence> {
       if (begun == request.prompts.size()) return std::nullopt;

@@ -119,7 +119,7 @@ class UserTurns {
 using Prompts = std::function<std::vector<int32_t>(uint64_t index)>;
 
 Prompts free_prompts(const Writing& how) {
-  const CounterRandom random(how.batch.seed, how.split);
+  const CounterRandom random(how.batch.text.seed, how.split);
   return
       [&tokenizer = how.teacher.tokenizer(), random](uint64_t index) { return free_start(tokenizer, random, index); };
 }
@@ -222,14 +222,16 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherProm
                                 .total = options.tokens})
                     : Flow::GoOn;
   };
-  const Writing how{.teacher = teacher,
-                    .batch = {.max_tokens = options.max_tokens,
-                              .sampling = {.temperature = options.temperature, .top_k = 0, .top_p = options.top_p},
-                              .seed = seed,
-                              .top_k_signals = dataset.signal_k},
-                    .split = split,
-                    .work = work,
-                    .progress = counted};
+  const Writing how{
+      .teacher = teacher,
+      .batch = {.text = {.max_tokens = options.max_tokens,
+                         .sampling = {.temperature = options.temperature, .top_k = 0, .top_p = options.top_p},
+                         .seed = seed,
+                         .stop = {}},
+                .top_k_signals = dataset.signal_k},
+      .split = split,
+      .work = work,
+      .progress = counted};
   std::shared_ptr<UserTurns> turns;
   const bool chat = options.prompt == "chat", given = !prompts.documents.empty();
   const Prompts prompt_of =

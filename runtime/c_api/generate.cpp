@@ -101,36 +101,22 @@ void refuse_in_batch(bool asked, const char* name) {
 }
 
 rt::BatchOptions batch_options(const attar_generate_options& options, Engine& engine) {
-  refuse_in_batch(options.n_stop > 0, "stop");
-  refuse_in_batch(options.lookup != 0, "lookup");
   refuse_in_batch(options.on_text != nullptr, "on_text");
   refuse_in_batch(options.on_token != nullptr, "on_token");
   refuse_in_batch(options.on_logits != nullptr, "on_logits");
-  return {.max_tokens = options.max_tokens,
-          .sampling = sampling_of(options),
-          .seed = options.seed,
-          .batch_size = options.batch_size,
-          .keeps_to = grammar_of(options, engine)};
-}
-
-std::string text_of(const Tokenizer& tokenizer, std::span<const int32_t> tokens) {
-  std::string bytes;
-  for (const int32_t token : tokens)
-    if (!tokenizer.is_control(token)) bytes += tokenizer.token_bytes(token);
-  return replace_invalid_utf8(bytes);
+  return {.text = runtime_options(options, engine), .batch_size = options.batch_size};
 }
 
 int give(const Tokenizer& tokenizer, size_t index, rt::BatchResult result, attar_on_answer on_answer, void* user) {
   if (!result.tokens.empty() && tokenizer.ends_generation(result.tokens.back())) result.tokens.pop_back();
-  const std::string text = text_of(tokenizer, result.tokens);
   const attar_answer answer{.size_bytes = sizeof answer,
                             .index = index,
                             .stop_reason = stop_code(result.reason),
                             .prompt_tokens = static_cast<int64_t>(result.prompt.size()),
                             .tokens = result.tokens.data(),
                             .n_tokens = result.tokens.size(),
-                            .text = text.c_str(),
-                            .text_bytes = text.size()};
+                            .text = result.text.c_str(),
+                            .text_bytes = result.text.size()};
   return on_answer(&answer, user);
 }
 

@@ -27,12 +27,6 @@ attar_generate_options default_options() {
   return out;
 }
 
-}  // namespace
-
-attar_generate_options completed(const attar_generate_options* given_options) {
-  return complete("options", given_options, default_options(), kFirstOptionsBytes);
-}
-
 rt::SampleOptions sampling_of(const attar_generate_options& options) {
   rt::SampleOptions sampling{.temperature = options.temperature,
                              .top_k = options.top_k,
@@ -46,9 +40,16 @@ rt::SampleOptions sampling_of(const attar_generate_options& options) {
   return sampling;
 }
 
+// What every text keeps to, or nullptr.
 std::shared_ptr<rt::TokenGrammar> grammar_of(const attar_generate_options& options, Engine& engine) {
   const auto text = [](const char* given_text) { return std::string(given_text != nullptr ? given_text : ""); };
   return engine.grammars.of_either({text(options.grammar), "grammar"}, {text(options.json_schema), "json_schema"});
+}
+
+}  // namespace
+
+attar_generate_options completed(const attar_generate_options* given_options) {
+  return complete("options", given_options, default_options(), kFirstOptionsBytes);
 }
 
 rt::GenerateOptions runtime_options(const attar_generate_options& options, Engine& engine) {

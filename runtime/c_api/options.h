@@ -1,8 +1,6 @@
 // attar_generate_options as the runtime has them.
 #pragma once
 
-#include <memory>
-
 #include "runtime/attar_runtime.h"
 #include "runtime/c_api/engine.h"
 #include "runtime/text/generate.h"
@@ -12,10 +10,7 @@ namespace attar::c_api {
 // What the caller gave, or nullptr, with the defaults of what its header does not have.
 attar_generate_options completed(const attar_generate_options* given_options);
 
-runtime::SampleOptions sampling_of(const attar_generate_options& options);
-// What every text keeps to, or nullptr.
-std::shared_ptr<runtime::TokenGrammar> grammar_of(const attar_generate_options& options, Engine& engine);
-// Of one text, but for a model's draft; on_logits reads `options`, which must outlive it.
+// Of a text, but for a model's draft; on_logits reads `options`, which must outlive it.
 runtime::GenerateOptions runtime_options(const attar_generate_options& options, Engine& engine);
 int stop_code(runtime::StopReason reason);
 

@@ -14,7 +14,7 @@ void check(const BatchOptions& options) {
   const auto need_positive = [](int64_t value, const char* name) {
     if (value < 1) throw usage_error(name, "must be positive", "at least 1", std::to_string(value));
   };
-  need_positive(options.max_tokens, "max_tokens");
+  need_positive(options.text.max_tokens, "max_tokens");
   need_positive(options.batch_size, "batch_size");
 }
 
@@ -37,10 +37,7 @@ class Batch {
     BatchRequest request;
     request.prompt = sequence.prompt;
     request.sequence = sequence.id;
-    request.options.max_tokens = options_.max_tokens;
-    request.options.sampling = options_.sampling;
-    request.options.seed = options_.seed;
-    request.options.keeps_to = options_.keeps_to;
+    request.options = options_.text;
     result.prompt = std::move(sequence.prompt);
     if (options_.top_k_signals > 0)
       request.on_drawn = [&result, k = options_.top_k_signals](std::span<const float> logits) {
@@ -72,6 +69,7 @@ class Batch {
     BatchResult result = std::move(results_.at(index));
     results_.erase(index);
     result.tokens = ended.text.tokens;
+    result.text = ended.text.text;
     result.reason = ended.text.reason;
     if (result.reason == StopReason::EndOfText && model_.tokenizer().ends_generation(ended.last_token))
       result.tokens.push_back(ended.last_token);

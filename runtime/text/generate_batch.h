@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "runtime/base/progress.h"
@@ -19,16 +20,14 @@ struct BatchSequence {
 struct BatchResult {
   std::vector<int32_t> prompt;
   std::vector<int32_t> tokens;  // generated, without the prompt; a token that the model ends the text with is the last
+  std::string text;             // of those, without a stop text
   std::vector<TopK> signals;    // one a generated token when top_k_signals > 0: the distribution it was drawn from
   StopReason reason;
 };
 struct BatchOptions {
-  int64_t max_tokens = 256;  // a sequence
-  SampleOptions sampling;
-  uint64_t seed = 0;
+  GenerateOptions text;     // of each; max_tokens at least 1, no draft
   int64_t batch_size = 16;  // sequences at once; results do not depend on it
   int64_t top_k_signals = 0;
-  std::shared_ptr<TokenGrammar> keeps_to{};  // of each text, as in GenerateOptions
 };
 
 // The sequences to write, asked for one at a time as there is room; nothing ends them. It may use the workspace itself.

@@ -341,6 +341,24 @@ static int answers_batches(attar_model* model) {
     CHECK(got.busy == ATTAR_BUSY);
     for (int i = 0; i < kSessions; ++i) CHECK(same_text(&got.texts[i], &expected[i]));
   }
+  char ends[4] = {0};
+  memcpy(ends, expected[0].text + 4, 2);
+  const char* stops[] = {ends, "never said"};
+  options.stop = stops;
+  options.n_stop = 2;
+  options.lookup = 3;
+  got = (struct answers){.model = model};
+  CHECK(attar_batch(model, prompts, kSessions, &options, take_answer, &got) == ATTAR_OK && got.n == kSessions);
+  CHECK(got.texts[0].size < expected[0].size);
+  for (int i = 0; i < kSessions; ++i) {
+    attar_generate_options one = collecting(&expected[i], kTokens);
+    one.temperature = 0;
+    one.stop = stops;
+    one.n_stop = 2;
+    CHECK(attar_generate(session, &prompts[i], &one, NULL) == ATTAR_OK && same_text(&got.texts[i], &expected[i]));
+  }
+  options.n_stop = 0;
+  options.lookup = 0;
   got = (struct answers){.stop_after = 2};
   CHECK(attar_batch(model, prompts, kSessions, &options, take_answer, &got) == ATTAR_CANCELLED && got.n == 2);
   got = (struct answers){.stop_after = 0};

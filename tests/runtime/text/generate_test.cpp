@@ -157,11 +157,10 @@ class Batch : public ::testing::Test {
     return results;
   }
   static BatchOptions options(int64_t batch_size) {
-    return {.max_tokens = 12,
-            .sampling = {.temperature = 1.0, .top_k = 0, .top_p = 1.0},
-            .seed = 3,
-            .batch_size = batch_size,
-            .top_k_signals = 4};
+    return {
+        .text = {.max_tokens = 12, .sampling = {.temperature = 1.0, .top_k = 0, .top_p = 1.0}, .seed = 3, .stop = {}},
+        .batch_size = batch_size,
+        .top_k_signals = 4};
   }
 
   ThreadPool pool_;
@@ -229,13 +228,13 @@ TEST_F(Batch, TextDoesNotDependOnWhatTheCacheHolds) {
 
 TEST_F(Batch, EqualsASingleGeneration) {
   BatchOptions how = options(4);
-  how.sampling.temperature = 0.0;
+  how.text.sampling.temperature = 0.0;
   const std::vector<BatchResult> results = write(how);
   for (size_t i = 0; i < sequences_.size(); ++i) {
     KvCache cache(model_);
-    const Generated alone = generate(model_, cache, sequences_[i].prompt,
-                                     {.max_tokens = 12, .sampling = how.sampling, .seed = 3, .stop = {}}, work_);
+    const Generated alone = generate(model_, cache, sequences_[i].prompt, how.text, work_);
     EXPECT_EQ(alone.tokens, results[i].tokens) << i;
+    EXPECT_EQ(alone.text, results[i].text) << i;
   }
 }
 

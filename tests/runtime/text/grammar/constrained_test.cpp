@@ -343,8 +343,8 @@ TEST_F(Constrained, BatchesAreTheTextsAlone) {
   Workspace work(model, pool_);
   const GenerateOptions alone = under("root ::= ([ab] \"x\"?){4,20} \"c\"", 0.9);
   for (const int64_t batch_size : {1, 3}) {
-    BatchOptions options{.max_tokens = 40, .sampling = alone.sampling, .seed = 5, .batch_size = batch_size};
-    options.keeps_to = alone.keeps_to;
+    BatchOptions options{.text = alone, .batch_size = batch_size};
+    options.text.max_tokens = 40, options.text.seed = 5;
     uint64_t next = 0;
     std::vector<BatchResult> results;
     generate_batch(

@@ -8,6 +8,7 @@
 #include "recipes/commands/commands.h"
 #include "recipes/commands/output.h"
 #include "recipes/hub/hub_model.h"
+#include "recipes/run/folder/kept_recipe.h"
 #include "recipes/run/run.h"
 
 namespace attar::python {
@@ -23,20 +24,20 @@ CommandOptions take_command(py::dict& given, const char* model_name = "model") {
   return command;
 }
 
-// From a file, or from `text` that a dict was written to; its paths start at the current folder.
-Recipe take_recipe(py::dict& given) {
+// From a file or the folder of a run, or from `text` that a dict was written to; its paths start at the current folder.
+Recipe take_recipe(py::dict& given, RunOptions& options) {
   const auto path = take<std::string>(given, "recipe"), text = take<std::string>(given, "text");
   const auto overrides = take<std::vector<std::string>>(given, "overrides");
-  return text.empty() ? parse_recipe(path, overrides) : parse_recipe_text(text, path, overrides);
+  return text.empty() ? recipe_to_run(path, overrides, options) : parse_recipe_text(text, path, overrides);
 }
 
 py::dict run(py::kwargs given) {
-  const Recipe recipe = take_recipe(given);
-  const RunOptions options{.folder = take<std::string>(given, "out"),
-                           .resume = take<bool>(given, "resume"),
-                           .threads = take_threads(given),
-                           .runtime_program = runtime_program(),
-                           .log = take_options<LogOptions>(given)};
+  RunOptions options{.folder = take<std::string>(given, "out"),
+                     .resume = take<bool>(given, "resume"),
+                     .threads = take_threads(given),
+                     .runtime_program = runtime_program(),
+                     .log = take_options<LogOptions>(given)};
+  const Recipe recipe = take_recipe(given, options);
   Watch watch = take_watch(given);
   refuse_rest(given, "run");
   const RunOutcome outcome =
@@ -49,9 +50,10 @@ py::dict run(py::kwargs given) {
 }
 
 std::string plan(py::kwargs given) {
-  const Recipe recipe = take_recipe(given);
+  RunOptions options;
+  const Recipe recipe = take_recipe(given, options);
   refuse_rest(given, "plan");
-  return plan_recipe(recipe, {});
+  return plan_recipe(recipe, options);
 }
 
 std::string prune_call(py::kwargs given) {

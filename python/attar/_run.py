@@ -40,7 +40,7 @@ def run(
 ) -> Run:
     """Runs a recipe. -> its folder, the files that it made, whether the gates passed, and the report: run(...).report.verify.kl
 
-    recipe: a file (.yaml), or a dict of the same keys, whose paths start at the current folder.
+    recipe: a file (.yaml), or a dict of the same keys, whose paths start at the current folder; with resume the folder of a run.
     overrides: changes such as "seed=3" or "stages.distill.tokens=1000".
     out: the run's folder; runs/NAME without it.
     resume: go on with the run that the folder holds, where Ctrl-C, an exception of `progress` or a crash left it.

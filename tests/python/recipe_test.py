@@ -27,8 +27,11 @@ def test_a_dict_is_a_recipe(tmp_path, monkeypatch):
     done = attar.run(RECIPE)
     assert done.folder == "runs/from-a-dict" and done.gates_passed and done.report.verify.kl < 1 and done.verify.passed
     assert attar.run(RECIPE, resume=True).report.results == done.report.results
+    assert attar.run("runs/from-a-dict", resume=True).report.results == done.report.results
     with usage("runs/from-a-dict", "resume=True"):
         attar.run(RECIPE)
+    with usage("runs/from-a-dict", "is a folder", "resume=True"):
+        attar.run("runs/from-a-dict")
 
 
 def test_a_dict_names_an_endpoint(tmp_path):

@@ -31,7 +31,7 @@ void Pass::find_sequences() {
 // many (threads that are held up take fewer).
 template <class F>
 void Pass::Thread::share(int64_t n, int64_t grain, F work) {
-  const int64_t threads = pass.threads_.size();
+  const int64_t threads = pass.team_;
   std::atomic<int64_t>& ticket = pass.b_.tickets[phase++];
   if (threads == 1 || alone()) {
     const int64_t first = n * index / threads, last = n * (index + 1) / threads;
@@ -44,7 +44,7 @@ void Pass::Thread::share(int64_t n, int64_t grain, F work) {
 
 // Tiles that a thread takes at once: a pair where many rows make that work enough, else a longer run of weights.
 int64_t Pass::Thread::grain(int64_t tiles) const {
-  return pass.n_rows_ >= 64 ? 2 : std::max<int64_t>(2, tiles / (8 * pass.threads_.size()) / 2 * 2);
+  return pass.n_rows_ >= 64 ? 2 : std::max<int64_t>(2, tiles / (8 * pass.team_) / 2 * 2);
 }
 
 void Pass::Thread::multiply_all(std::span<const Segment> segments, const InputRows& x) {

@@ -7,6 +7,7 @@
 // with a barrier of its own; what stands in ( ) has a barrier of its own when there are several rows.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -24,6 +25,9 @@ struct Sequence {
   KvCache::Storage* cache;
   int64_t first_row, n_rows, first_position;
 };
+
+// A pass of at most so many rows takes as long as the last of as many: TeamSize says how many threads it runs on.
+inline constexpr int64_t kFewRows = 16;
 
 // At most kQueryRows rows of one sequence.
 struct QueryBlock {
@@ -47,6 +51,7 @@ class Pass {
         n_rows_(static_cast<int64_t>(rows.size())),
         b_(buffers),
         threads_(buffers.threads),
+        team_(n_rows_ <= kFewRows ? buffers.team.now() : buffers.threads.size()),
         width_(config_.width),
         epsilon_(static_cast<float>(config_.norm_epsilon)),
         first_asked_(first_asked),
@@ -54,13 +59,16 @@ class Pass {
     find_sequences();
     for (int64_t row = 0; row < n_rows_; ++row)
       if (rows_[static_cast<size_t>(row)].wants_logits) asked_.push_back(row);
-    far_ = blocks_.size() == 1 && threads_.size() > 1 && positions_[0] >= 2 * kChunkTokens;
+    far_ = blocks_.size() == 1 && team_ > 1 && positions_[0] >= 2 * kChunkTokens;
     if (far_) b_.reserve_parts(model, n_rows_, positions_.back());
   }
 
   void run() {
     for (auto& ticket : b_.tickets) ticket.store(0, std::memory_order_relaxed);
-    threads_.run([this](int thread) { Thread{*this, thread}.run(); });
+    const auto begun = std::chrono::steady_clock::now();
+    threads_.run([this](int thread) { Thread{*this, thread}.run(); }, team_);
+    if (n_rows_ <= kFewRows)
+      b_.team.took(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(), n_rows_);
     for (const Sequence& s : sequences_) s.cache->length_tokens += s.n_rows;
   }
 
@@ -106,6 +114,7 @@ class Pass {
   int64_t n_rows_;
   Workspace::Buffers& b_;
   ThreadPool& threads_;
+  int team_;  // threads of this pass
   int64_t width_;
   float epsilon_;
   int64_t first_asked_;

@@ -65,6 +65,7 @@ void Inputs::quantize(const Kernels& kernels, int64_t row, const float* x, int64
 
 Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
     : threads(pool),
+      team(pool.size()),
       model_id(model.weights().id),
       vocab_size(model.config().vocab_size),
       width(model.config().width),

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/base/host/team_size.h"
 #include "runtime/kernels/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/model/model.h"
@@ -48,6 +49,7 @@ struct Workspace::Buffers {
   void reserve_outputs(int64_t asked, Answers answers);
 
   ThreadPool& threads;
+  TeamSize team;  // of them that passes of few rows run on
   const uint64_t model_id;
   const int64_t vocab_size, width;
   int64_t rows = 0;                                  // there is memory for; 0 while it is being got

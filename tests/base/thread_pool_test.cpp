@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
@@ -41,6 +42,26 @@ TEST(ThreadPool, BarrierSeparatesPhases) {
     });
     EXPECT_EQ(too_early.load(), 0) << n << " threads";
   }
+}
+
+// Some runs leave threads out, which neither compute nor hold up barriers, and come back for the next.
+TEST(ThreadPool, RunsOnTheFirstThreads) {
+  ThreadPool pool(4);
+  for (int round = 0; round < 200; ++round)
+    for (const int n : {4, 1, 2, 3, 9, 1}) {
+      std::vector<std::atomic<int>> seen(4);
+      std::atomic<int> met{0}, too_early{0};
+      pool.run(
+          [&](int t) {
+            ++seen[static_cast<size_t>(t)];
+            ++met;
+            pool.barrier();
+            if (met.load() != std::min(n, 4)) ++too_early;
+          },
+          n);
+      EXPECT_EQ(too_early.load(), 0);
+      for (int t = 0; t < 4; ++t) EXPECT_EQ(seen[static_cast<size_t>(t)].load(), t < n ? 1 : 0) << n;
+    }
 }
 
 TEST(ThreadPool, WakesSleepers) {

@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -28,6 +29,9 @@ constexpr std::chrono::microseconds kSpin{20};      // a decode phase of a small
 constexpr std::chrono::microseconds kShortSpin{1};  // once spinning was seen to fail
 constexpr int kFailedSpinsUntilShort = 64;          // waits in a row that outlasted the spin
 constexpr int kWaitsUntilRetry = 16;                // every so many short spins, a whole one
+constexpr uint32_t kCountBits = 14;                 // of a number of threads, in State::started
+constexpr uint32_t kCountMask = (1 << kCountBits) - 1;
+static_assert(kMostThreads <= kCountMask);
 
 void relax() {
 #if defined(__x86_64__)
@@ -71,7 +75,7 @@ struct ThreadPool::State {
   void meet() {
     const uint32_t old = phase.load(std::memory_order_acquire);
     if (failed.load(std::memory_order_acquire)) throw Abandoned{};
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == n_threads) {
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == team) {
       arrived.store(0, std::memory_order_relaxed);
       phase.fetch_add(1, std::memory_order_release);
       phase.notify_all();
@@ -103,6 +107,7 @@ struct ThreadPool::State {
       wait_while(started, seen);
       seen = started.load(std::memory_order_acquire);
       if (stopping.load(std::memory_order_acquire)) return;
+      if (thread >= static_cast<int>(seen & kCountMask)) continue;  // not in this one
       work_on(thread);
       if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         finished.fetch_add(1, std::memory_order_release);
@@ -113,9 +118,15 @@ struct ThreadPool::State {
 
   void stop() {
     stopping.store(true, std::memory_order_release);
-    started.fetch_add(1, std::memory_order_release);
-    started.notify_all();
+    begin(1);
     for (std::thread& worker : workers) worker.join();
+  }
+
+  // Wakes the workers for a run() of so many threads.
+  void begin(int n) {
+    const uint32_t before = started.load(std::memory_order_relaxed) >> kCountBits;
+    started.store((before + 1) << kCountBits | static_cast<uint32_t>(n), std::memory_order_release);
+    started.notify_all();
   }
 
   bool is_of_this_process() const { return process == ::getpid(); }
@@ -125,7 +136,8 @@ struct ThreadPool::State {
   const pid_t process = ::getpid();
   std::atomic<bool> busy{false};  // inside run()
   const std::function<void(int)>* work = nullptr;
-  alignas(64) std::atomic<uint32_t> started{0};   // counts run() calls
+  int team = 1;                                   // threads of the current run()
+  alignas(64) std::atomic<uint32_t> started{0};   // counts run() calls, above the number of threads of the last
   alignas(64) std::atomic<uint32_t> finished{0};  // counts completed run() calls
   std::atomic<int> unfinished{0};                 // workers still inside the current run()
   alignas(64) std::atomic<uint32_t> phase{0};     // counts barriers
@@ -160,7 +172,9 @@ std::unique_ptr<ThreadPool::State> ThreadPool::start(int n_threads) {
 }
 
 ThreadPool::ThreadPool(int n_threads) {
-  if (n_threads < 1) throw usage_error("threads", "there must be at least one", ">= 1", std::to_string(n_threads));
+  if (n_threads < 1 || n_threads > kMostThreads)
+    throw usage_error("threads", "there must be at least one", "1 to " + std::to_string(kMostThreads),
+                      std::to_string(n_threads));
   state_ = start(n_threads);
 }
 
@@ -175,7 +189,7 @@ int ThreadPool::size() const {
   return state_->n_threads;
 }
 
-void ThreadPool::run(const std::function<void(int thread)>& work) {
+void ThreadPool::run(const std::function<void(int thread)>& work, int n_threads) {
   if (!state_->is_of_this_process()) {
     std::unique_ptr<State> own = start(state_->n_threads);
     static_cast<void>(state_.release());
@@ -185,25 +199,25 @@ void ThreadPool::run(const std::function<void(int thread)>& work) {
   if (s.busy.exchange(true, std::memory_order_acquire))
     throw usage_error("threads", "are at work for another call", "one call at a time for each model and pool");
   const FloatEnvironment floats;
+  s.team = n_threads == 0 ? s.n_threads : std::min(n_threads, s.n_threads);
   s.work = &work;
   s.error = nullptr;
   s.failed.store(false, std::memory_order_relaxed);
   s.arrived.store(0, std::memory_order_relaxed);
   const uint32_t done_before = s.finished.load(std::memory_order_acquire);
-  if (s.n_threads > 1) {
-    s.unfinished.store(s.n_threads - 1, std::memory_order_relaxed);
-    s.started.fetch_add(1, std::memory_order_release);
-    s.started.notify_all();
+  if (s.team > 1) {
+    s.unfinished.store(s.team - 1, std::memory_order_relaxed);
+    s.begin(s.team);
   }
   s.work_on(0);
-  if (s.n_threads > 1) s.wait_while(s.finished, done_before);
+  if (s.team > 1) s.wait_while(s.finished, done_before);
   const std::exception_ptr error = std::exchange(s.error, nullptr);
   s.busy.store(false, std::memory_order_release);
   if (error) std::rethrow_exception(error);
 }
 
 void ThreadPool::barrier() {
-  if (state_->n_threads > 1) state_->meet();
+  if (state_->team > 1) state_->meet();
 }
 
 }  // namespace attar

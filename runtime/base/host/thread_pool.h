@@ -12,16 +12,16 @@ namespace attar {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int n_threads);  // >= 1; the caller is thread 0
+  explicit ThreadPool(int n_threads);  // 1 to kMostThreads; the caller is thread 0
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
-  // Runs work(thread) on every thread, thread in [0, size()), and returns when all are done. The first exception is
-  // rethrown here. One call at a time: Error{Usage} while another thread, or this one, is inside.
-  void run(const std::function<void(int thread)>& work);
-  // Inside run(): waits until every thread has called it.
+  // Runs work(thread) on the first `n_threads`, all of them where it is 0, and returns when they are done. The first
+  // exception is rethrown here. One call at a time: Error{Usage} while another thread, or this one, is inside.
+  void run(const std::function<void(int thread)>& work, int n_threads = 0);
+  // Inside run(): waits until every thread of it has called it.
   void barrier();
 
  private:

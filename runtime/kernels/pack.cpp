@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "runtime/base/error.h"
+#include "runtime/formats/blocks/blocks.h"
 #include "runtime/kernels/tile.h"
 #include "runtime/kernels/tile_writer.h"
 
@@ -60,21 +61,20 @@ void set_tables(PackedMatrix& m, const QuantFormat& stored) {
 // Brings stored rows into the tiles of one matrix.
 class RowPacker {
  public:
-  RowPacker(const PackedMatrix& m, const StoredTensor& tensor, const std::string& name)
-      : m_(m), stored_(format_of(tensor.type)), name_(name) {
+  RowPacker(const PackedMatrix& m, const StoredTensor& tensor) : m_(m), stored_(format_of(tensor.type)) {
     if (traits_of(m).codes.kind == CodeKind::Plain)
       values_.resize(static_cast<size_t>(m.columns));
     else
       codes_.emplace(m, stored_);
   }
 
-  // `bytes` are those of row `source` of the tensor; `lane` is the row's place in the tile.
-  void write(const std::byte* bytes, int64_t source, int lane, uint8_t* tile) {
-    const bool finite = codes_ ? codes_->write(bytes, lane, tile) : write_values(bytes, lane, tile);
-    if (!finite)
-      throw input_error(name_, "a weight is not a finite number", "finite values",
-                        "NaN or infinity in row " + std::to_string(source),
-                        "the file is damaged or its training diverged");
+  // `rows` are the bytes of the tile's first rows. -> the first that has a weight that is not finite, or -1
+  int write(std::span<const std::byte* const> rows, uint8_t* tile) {
+    if (codes_) return codes_->write(rows, tile);
+    if (m_.format != TileFormat::F32) return write_halves(rows, tile);
+    for (size_t lane = 0; lane < rows.size(); ++lane)
+      if (!write_values(rows[lane], static_cast<int>(lane), tile)) return static_cast<int>(lane);
+    return -1;
   }
 
  private:
@@ -82,18 +82,27 @@ class RowPacker {
     stored_.decode(bytes, m_.columns / stored_.block_size, values_.data());
     for (int64_t k = 0; k < m_.columns; ++k) {
       if (!std::isfinite(values_[static_cast<size_t>(k)])) return false;
-      const int64_t index = k * kTileRows + lane;
-      if (m_.format == TileFormat::F32)
-        std::memcpy(tile + index * 4, &values_[static_cast<size_t>(k)], 4);
-      else
-        std::memcpy(tile + index * 2, bytes + k * 2, 2);
+      std::memcpy(tile + (k * kTileRows + lane) * 4, &values_[static_cast<size_t>(k)], 4);
     }
     return true;
   }
 
+  // F16 and BF16 stay what they are.
+  int write_halves(std::span<const std::byte* const> rows, uint8_t* tile) const {
+    const unsigned exponent = m_.format == TileFormat::F16 ? 0x7c00 : 0x7f80;  // all ones: infinity, NaN
+    bool not_finite[kTileRows] = {};
+    for (int64_t k = 0; k < m_.columns; ++k, tile += 2 * kTileRows)
+      for (size_t lane = 0; lane < rows.size(); ++lane) {
+        const uint16_t bits = blocks::u16_at(rows[lane], 2 * k);
+        std::memcpy(tile + 2 * lane, &bits, sizeof bits);
+        not_finite[lane] |= (bits & exponent) == exponent;
+      }
+    const bool* bad = std::find(not_finite, not_finite + rows.size(), true);
+    return bad == not_finite + rows.size() ? -1 : static_cast<int>(bad - not_finite);
+  }
+
   const PackedMatrix& m_;
   const QuantFormat& stored_;
-  const std::string& name_;
   std::optional<TileWriter> codes_;  // plain tiles have none
   std::vector<float> values_;        // (columns) of a plain row
 };
@@ -144,7 +153,7 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
   const int64_t row_bytes = format_of(tensor.type).row_bytes(m.columns);
   const int64_t tiles_at_once = std::max<int64_t>(1, kReadBytes / (kTileRows * row_bytes));
   threads.run([&](int thread) {
-    RowPacker packer(m, tensor, name);
+    RowPacker packer(m, tensor);
     std::vector<std::byte> buffer;
     const int64_t last = m.n_tiles * (thread + 1) / threads.size();
     for (int64_t tile = m.n_tiles * thread / threads.size(); tile < last; tile += tiles_at_once) {
@@ -156,10 +165,19 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
               .subspan(static_cast<size_t>(sources.begin * row_bytes),
                        static_cast<size_t>((sources.end - sources.begin) * row_bytes))
               .read(buffer);
-      for (int64_t row = first_row; row < last_row; ++row) {
-        const int64_t source = source_rows.empty() ? row : source_rows[static_cast<size_t>(row)];
-        packer.write(bytes.data() + (source - sources.begin) * row_bytes, source, static_cast<int>(row % kTileRows),
-                     place + row / kTileRows * m.tile_bytes);
+      const auto source_of = [&](int64_t row) {
+        return source_rows.empty() ? row : source_rows[static_cast<size_t>(row)];
+      };
+      for (int64_t row = first_row; row < last_row; row += kTileRows) {
+        const std::byte* rows[kTileRows];
+        const auto n_rows = static_cast<size_t>(std::min(kTileRows, last_row - row));
+        for (size_t lane = 0; lane < n_rows; ++lane)
+          rows[lane] = bytes.data() + (source_of(row + static_cast<int64_t>(lane)) - sources.begin) * row_bytes;
+        const int bad = packer.write({rows, n_rows}, place + row / kTileRows * m.tile_bytes);
+        if (bad >= 0)
+          throw input_error(name, "a weight is not a finite number", "finite values",
+                            "NaN or infinity in row " + std::to_string(source_of(row + bad)),
+                            "the file is damaged or its training diverged");
       }
     }
   });

@@ -26,6 +26,23 @@ void put_half(uint8_t* halves, int row, uint16_t bits) {
   std::memcpy(halves + 2 * row, &bits, 2);
 }
 
+// Four words of each of four rows to four registers of a tile: word w of row r to lane r of register w.
+using Words = uint32_t __attribute__((vector_size(16)));
+void transpose_words(const std::byte* const* rows, int64_t at, uint32_t flips, uint8_t* tile) {
+  Words a, b, c, d;
+  std::memcpy(&a, rows[0] + at, sizeof a), std::memcpy(&b, rows[1] + at, sizeof b);
+  std::memcpy(&c, rows[2] + at, sizeof c), std::memcpy(&d, rows[3] + at, sizeof d);
+  const Words ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Words cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const Words turned[4] = {__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+                           __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+                           __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
+  for (int w = 0; w < 4; ++w) {
+    const Words word = turned[w] ^ flips;
+    std::memcpy(tile + 64 * w, &word, sizeof word);
+  }
+}
+
 // 256 trits of a row: five to a byte.
 void write_trits(const int8_t* codes, int row, uint8_t* packed) {
   for (int place = 0; place < 64; place += 5)
@@ -76,32 +93,51 @@ TileWriter::TileWriter(const PackedMatrix& m, const QuantFormat& stored)
     index_of_[static_cast<uint8_t>(stored.codes->table[i])] = static_cast<uint8_t>(i);
 }
 
-bool TileWriter::write(const std::byte* bytes, int row, uint8_t* tile) const {
+int TileWriter::write(std::span<const std::byte* const> rows, uint8_t* tile) const {
+  if (plain_.at >= 0 && rows.size() == kTileRows) return write_plain(rows.data(), tile);
+  for (size_t row = 0; row < rows.size(); ++row)
+    if (!write_row(rows[row], static_cast<int>(row), tile)) return static_cast<int>(row);
+  return -1;
+}
+
+// All rows of a block together: what is written lies side by side. Planes of eight and of four bits have codes in the
+// same order: four bytes are a word of them.
+int TileWriter::write_plain(const std::byte* const* rows, uint8_t* tile) const {
+  constexpr unsigned kExponent = 0x7c00;  // all ones: infinity, NaN
+  constexpr int kRows = static_cast<int>(kTileRows);
+  const uint32_t flips = plain_.flips * 0x01010101u;
+  bool not_finite[kRows] = {};
+  const auto write_halves = [&](int64_t at, uint8_t* halves) {
+    for (int row = 0; row < kRows; ++row) {
+      const uint16_t bits = blocks::u16_at(rows[row], at);
+      put_half(halves, row, bits);
+      not_finite[row] |= (bits & kExponent) == kExponent;
+    }
+  };
+  uint8_t* part = tile + m_.scales_offset;
+  int64_t at = 0;
+  for (int64_t b = 0; b < m_.n_blocks; ++b, at += stored_.block_bytes, part += layout_.scale_bytes) {
+    uint8_t* block = tile + b * layout_.code_bytes;
+    for (int w = 0; w < plain_.bytes / 4; w += 4)
+      for (int row = 0; row < kRows; row += 4)
+        transpose_words(rows + row, at + plain_.at + 4 * w, flips, block + 64 * w + 4 * row);
+    write_halves(at, part);
+    if (traits_.scales.has_min) write_halves(at + 2, part + layout_.part_bytes);
+  }
+  const bool* bad = std::find(not_finite, not_finite + kRows, true);
+  return bad == not_finite + kRows ? -1 : static_cast<int>(bad - not_finite);
+}
+
+bool TileWriter::write_row(const std::byte* bytes, int row, uint8_t* tile) const {
   const int64_t together = traits_.scales.blocks;
   uint8_t* part = tile + m_.scales_offset;
   for (int64_t b = 0; b < m_.n_blocks; b += together, bytes += stored_.block_bytes, part += layout_.scale_bytes) {
     uint8_t* block = tile + b * layout_.code_bytes;
-    const bool finite = plain_.at >= 0               ? write_plain(bytes, row, block, part)
-                        : stored_.lattice != nullptr ? write_points(bytes, row, block, part)
-                                                     : write_codes(bytes, row, block, part);
+    const bool finite =
+        stored_.lattice != nullptr ? write_points(bytes, row, block, part) : write_codes(bytes, row, block, part);
     if (!finite) return false;
   }
   return true;
-}
-
-// Planes of eight and of four bits have codes in the same order: four bytes are a word of them.
-bool TileWriter::write_plain(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const {
-  const uint32_t flips = plain_.flips * 0x01010101u;
-  for (int r = 0; r < plain_.bytes / 4; ++r) {
-    uint32_t word;
-    std::memcpy(&word, bytes + plain_.at + 4 * r, sizeof word);
-    word ^= flips;
-    std::memcpy(block + 64 * r + 4 * row, &word, sizeof word);
-  }
-  BlockScales scales;
-  stored_.codes->read_scales(bytes, &scales);
-  write_scales(scales, row, part);
-  return std::isfinite(f16_to_f32(scales.d)) && std::isfinite(f16_to_f32(scales.dmin));
 }
 
 bool TileWriter::write_codes(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const {

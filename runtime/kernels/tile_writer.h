@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "runtime/formats/blocks/blocks.h"
 #include "runtime/formats/blocks/quant_format.h"
@@ -17,11 +18,13 @@ const uint8_t* grid_of(const LatticeCodes& codes, int bias);
 class TileWriter {
  public:
   TileWriter(const PackedMatrix& m, const QuantFormat& stored);
-  // Row `row` of 16 of a tile that was zero, out of its stored bytes. -> false: a weight is not finite
-  bool write(const std::byte* bytes, int row, uint8_t* tile) const;
+  // The first rows of a tile that was zero, out of their stored bytes. -> the first that has a weight that is not
+  // finite, or -1
+  int write(std::span<const std::byte* const> rows, uint8_t* tile) const;
 
  private:
-  bool write_plain(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
+  int write_plain(const std::byte* const* rows, uint8_t* tile) const;  // of a whole tile
+  bool write_row(const std::byte* bytes, int row, uint8_t* tile) const;
   bool write_codes(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
   bool write_points(const std::byte* bytes, int row, uint8_t* block, uint8_t* part) const;
   void write_block(const int8_t* codes, int row, uint8_t* block) const;

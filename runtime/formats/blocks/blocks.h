@@ -43,7 +43,7 @@ inline void read_table(const std::byte* qs, const int8_t* table, CodeBlock* out)
 }
 
 // Where a block of 32 keeps its codes, if they lie in bytes of their own: column j as a byte, or columns j and j + 16
-// as the low and the high half of one.
+// as the low and the high half of one. In front of them lie an F16 step and, where there is room, an F16 minimum.
 struct PlainCodes {
   int at = -1;        // byte of the block; -1: they lie otherwise
   int bytes = 0;      // 32, or 16 of halves

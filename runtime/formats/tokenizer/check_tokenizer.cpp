@@ -2,10 +2,9 @@
 #include <string>
 
 #include "runtime/base/error.h"
+#include "runtime/formats/tokenizer/checked_tokens.h"
 #include "runtime/formats/tokenizer/models/spm.h"
-#include "runtime/formats/tokenizer/models/text_index.h"
 #include "runtime/formats/tokenizer/split.h"
-#include "runtime/formats/tokenizer/tokenizer.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
@@ -33,21 +32,23 @@ void check_token(const std::string& where, const Token& token, TokenizerKind kin
   if (!(token.score == token.score)) fail("has no score", "a number", "nan");
 }
 
-void check_merges(const std::string& where, const TokenizerData& data, const TextIndex& texts) {
-  std::string joined;
-  for (size_t rank = 0; rank < data.merges.size(); ++rank) {
-    const auto& [left, right] = data.merges[rank];
-    joined.assign(left).append(right);
-    for (const std::string* part : {&left, &right, static_cast<const std::string*>(&joined)})
-      if (!texts.contains(*part))
-        throw input_error(where, "merge " + std::to_string(rank) + " needs a token that is absent", "",
-                          printable(*part));
-  }
-}
-
 }  // namespace
 
-void check_tokenizer(const TokenizerData& data, const std::string& where) {
+MergeTokens check_merge(const TokenizerData& data, size_t rank, const TextIndex& texts, const std::string& where,
+                        std::string& joined) {
+  const auto& [left, right] = data.merges[rank];
+  joined.assign(left).append(right);
+  const auto id_of = [&](const std::string& part) {
+    const int32_t id = texts.find(part);
+    if (id < 0)
+      throw input_error(where, "merge " + std::to_string(rank) + " needs a token that is absent", "", printable(part));
+    return id;
+  };
+  const int32_t first = id_of(left), second = id_of(right);
+  return {first, second, id_of(joined)};
+}
+
+TextIndex check_tokens(const TokenizerData& data, const std::string& where) {
   const size_t n_tokens = data.tokens.size();
   if (n_tokens == 0) throw input_error(where, "the tokenizer has no tokens");
   if (n_tokens > kMaxTokens)
@@ -67,11 +68,17 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
       throw input_error(where, "token " + std::to_string(id) + " repeats the text of token " + std::to_string(twin),
                         "unique token texts", printable(token.text));
   }
-  if (data.kind != TokenizerKind::Bpe) return;
-  if (find_split(data.pre) == nullptr)
+  if (data.kind == TokenizerKind::Bpe && find_split(data.pre) == nullptr)
     throw input_error(where, "the pre-tokenizer `" + printable(data.pre) + "` is not supported",
                       known_pre_tokenizers());
-  check_merges(where, data, texts);
+  return texts;
+}
+
+void check_tokenizer(const TokenizerData& data, const std::string& where) {
+  const TextIndex texts = check_tokens(data, where);
+  std::string joined;
+  for (size_t rank = 0; data.kind == TokenizerKind::Bpe && rank < data.merges.size(); ++rank)
+    check_merge(data, rank, texts, where, joined);
 }
 
 }  // namespace attar

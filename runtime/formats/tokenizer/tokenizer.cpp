@@ -7,6 +7,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 #include "runtime/formats/tokenizer/added_tokens.h"
+#include "runtime/formats/tokenizer/checked_tokens.h"
 #include "runtime/formats/tokenizer/end_tokens.h"
 #include "runtime/formats/tokenizer/models/bpe.h"
 #include "runtime/formats/tokenizer/models/spm.h"
@@ -118,7 +119,7 @@ void Tokenizer::Tables::add_written(int32_t id) {
 }
 
 Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
-  check_tokenizer(data, where);
+  const TextIndex texts = check_tokens(data, where);
   auto tables = std::make_unique<Tables>();
   tables->data = std::move(data);
   const TokenizerData& d = tables->data;
@@ -129,7 +130,7 @@ Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
     tables->spm.emplace(d);
   } else {
     tables->split = find_split(d.pre);
-    tables->bpe.emplace(d, tables->bytes);
+    tables->bpe.emplace(d, where, texts, tables->bytes);
   }
   for (size_t id = 0; id < d.tokens.size(); ++id) tables->add_written(static_cast<int32_t>(id));
   tables_ = std::move(tables);

@@ -4,6 +4,7 @@
 #include <bit>
 #include <unordered_map>
 
+#include "runtime/formats/tokenizer/checked_tokens.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
@@ -56,16 +57,14 @@ std::string byte_unmapped(std::string_view text) {
   return out;
 }
 
-BpeEncoder::BpeEncoder(const TokenizerData& data, const std::vector<std::string>& token_bytes)
+BpeEncoder::BpeEncoder(const TokenizerData& data, const std::string& where, const TextIndex& texts,
+                       const std::vector<std::string>& token_bytes)
     : merges_(std::bit_ceil(data.merges.size() * 2 + 2)), ignore_merges_(data.ignore_merges) {
-  TextIndex ids(data.tokens.size());
-  for (size_t id = 0; id < data.tokens.size(); ++id) ids.insert(data.tokens[id].text, static_cast<int32_t>(id));
-  for (size_t b = 0; b < 256; ++b) byte_ids_[b] = ids.find(byte_mapped(std::string(1, static_cast<char>(b))));
+  for (size_t b = 0; b < 256; ++b) byte_ids_[b] = texts.find(byte_mapped(std::string(1, static_cast<char>(b))));
   std::string joined;
   for (size_t rank = 0; rank < data.merges.size(); ++rank) {
-    const auto& [left, right] = data.merges[rank];
-    joined.assign(left).append(right);
-    add_merge(ids.find(left), ids.find(right), static_cast<uint32_t>(rank), ids.find(joined));
+    const MergeTokens tokens = check_merge(data, rank, texts, where, joined);
+    add_merge(tokens.left, tokens.right, static_cast<uint32_t>(rank), tokens.merged);
   }
   if (!ignore_merges_) return;
   whole_ = TextIndex(data.tokens.size());

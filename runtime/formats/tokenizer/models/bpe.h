@@ -20,8 +20,10 @@ std::string byte_unmapped(std::string_view text);
 
 class BpeEncoder {
  public:
-  // Of checked data. `token_bytes` (V) are the unmapped texts, which must outlive this.
-  BpeEncoder(const TokenizerData& data, const std::vector<std::string>& token_bytes);
+  // `texts` are the tokens' ids, of check_tokens, which `where` goes with; `token_bytes` (V) their unmapped texts,
+  // which must outlive this. Error{Input}: a merge of absent tokens.
+  BpeEncoder(const TokenizerData& data, const std::string& where, const TextIndex& texts,
+             const std::vector<std::string>& token_bytes);
   // Bytes that the vocabulary lacks give nothing.
   void encode(std::string_view piece, std::vector<int32_t>& out) const;
   // The bytes and merges by which `piece` becomes one token; empty when they do not make it one.

@@ -21,7 +21,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kLinesTold = 8;
 constexpr const char* kInputName = "standard input";
-constexpr size_t kMostBytes = size_t{4} << 30;
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
 bool ends_with(const std::string& text, std::string_view ending) {
@@ -196,8 +195,8 @@ std::string read_standard_input() {
   for (size_t n = 1; n > 0;) {
     n = std::fread(part.data(), 1, part.size(), stdin);
     text.append(part.data(), n);
-    if (text.size() > kMostBytes)
-      throw input_error(kInputName, "holds too much text", "at most " + std::to_string(kMostBytes) + " bytes");
+    if (text.size() > kMostTextBytes)
+      throw input_error(kInputName, "holds too much text", "at most " + std::to_string(kMostTextBytes) + " bytes");
   }
   if (text.empty()) throw input_error(kInputName, "holds no text", "", "", "it can be read once");
   return checked_text(std::move(text), kInputName);

@@ -6,6 +6,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
+#include "runtime/base/host/worker_thread.h"
 #include "runtime/model/weights.h"
 
 namespace attar::runtime {
@@ -194,7 +195,7 @@ Model Model::load(const ModelFile& file, const LoadOptions& options, ThreadPool&
   Model model;
   model.weights_ = std::make_unique<Weights>(file, options);
   // The tables of the tokenizer are made while matrices are packed: neither waits for the other.
-  auto tokenizer = std::async(std::launch::async | std::launch::deferred,
+  auto tokenizer = std::async(kHasThreads ? std::launch::async | std::launch::deferred : std::launch::deferred,
                               [&] { return std::make_unique<const Tokenizer>(file.tokenizer(), file.source()); });
   Loader(file, *model.weights_, threads).load();
   model.weights_->tokenizer = tokenizer.get();

@@ -43,8 +43,7 @@ struct Segment {
 class Pass {
  public:
   Pass(const Model& model, std::span<const Row> rows, Workspace::Buffers& buffers, int64_t first_asked, Answers answers)
-      : model_(model),
-        weights_(model.weights()),
+      : weights_(model.weights()),
         kernels_(*weights_.kernels),
         config_(model.config()),
         rows_(rows),
@@ -106,7 +105,6 @@ class Pass {
   AttentionTask attention_task(int64_t layer, const QueryBlock& block, int64_t kv_head);
   const std::vector<float>* pending_norm(int64_t layer, bool after_attention) const;
 
-  const Model& model_;
   const Model::Weights& weights_;
   const Kernels& kernels_;
   const ModelConfig& config_;

@@ -21,7 +21,7 @@ constexpr size_t kDigest = 64;
 constexpr uint64_t kHeaderBytes = kMagic.size() + kDigest + 16;
 
 std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
+  return std::as_bytes(std::span<const char>(text));
 }
 
 // The file but for its checksum at the end, which holds the rest to it.

@@ -17,13 +17,15 @@
 namespace attar {
 namespace {
 
-constexpr int kMostProcessors = 1 << 20;  // far beyond what any kernel is built for
-
 // The set has no fixed size: a kernel for more processors than it has room for answers EINVAL.
 std::vector<int> allowed_processors() {
+#ifdef __EMSCRIPTEN__
+  return {};  // not told, and one thread is all there is
+#else
+  constexpr int kMostProcessors = 1 << 20;  // far beyond what any kernel is built for
   for (int room = CPU_SETSIZE; room <= kMostProcessors; room *= 2) {
-    const auto free = [](cpu_set_t* set) { CPU_FREE(set); };
-    const std::unique_ptr<cpu_set_t, decltype(free)> set(CPU_ALLOC(static_cast<size_t>(room)), free);
+    const auto give_back = [](cpu_set_t* set) { CPU_FREE(set); };
+    const std::unique_ptr<cpu_set_t, decltype(give_back)> set(CPU_ALLOC(static_cast<size_t>(room)), give_back);
     const size_t size_bytes = CPU_ALLOC_SIZE(static_cast<size_t>(room));
     if (set == nullptr) break;
     CPU_ZERO_S(size_bytes, set.get());
@@ -36,6 +38,7 @@ std::vector<int> allowed_processors() {
     if (errno != EINVAL) break;
   }
   return {};
+#endif
 }
 
 // Between the separators, also what is empty.

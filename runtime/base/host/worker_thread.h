@@ -6,6 +6,14 @@
 
 namespace attar {
 
+// Whether there can be any; std::async, which is to begin one if it can, would wait for it for ever in some C++
+// libraries.
+#ifdef __EMSCRIPTEN__
+inline constexpr bool kHasThreads = false;
+#else
+inline constexpr bool kHasThreads = true;
+#endif
+
 // A thread that takes none of the host's signals (but those that its own instructions raise) and none of the host's
 // float settings. std::system_error when the system starts no more threads.
 std::thread worker_thread(std::function<void()> work);

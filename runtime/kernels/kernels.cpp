@@ -13,6 +13,8 @@ const Kernels& kernels_for(Isa isa) {
   if (isa == Isa::NeonI8mm && cpu.i8mm) return neon_i8mm_kernels();
   if ((isa == Isa::NeonI8mm || isa == Isa::NeonDot) && cpu.dot_product) return neon_dot_kernels();
   if (isa == Isa::NeonI8mm || isa == Isa::NeonDot || isa == Isa::Neon) return neon_kernels();
+#elif defined(ATTAR_WASM_KERNELS)
+  if (isa == Isa::Simd128) return wasm_kernels();
 #endif
   return scalar_kernels();
 }

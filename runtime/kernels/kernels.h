@@ -307,6 +307,8 @@ const Kernels& avx512_kernels() noexcept;
 const Kernels& neon_kernels() noexcept;
 const Kernels& neon_dot_kernels() noexcept;
 const Kernels& neon_i8mm_kernels() noexcept;
+// In builds for WebAssembly.
+const Kernels& wasm_kernels() noexcept;
 // The table for an instruction set; the next lower one where the build or the machine lacks it.
 const Kernels& kernels_for(Isa isa);
 

@@ -38,10 +38,13 @@ void add_number(std::string& text, double value) {
   text.append(bytes, sizeof bytes);
 }
 
-// How results are rounded. NEON's kernels give AVX2's bits, but cosines come from the C library of the architecture.
+// How results are rounded. NEON's kernels and WebAssembly's give AVX2's bits, but cosines come from the C library of the
+// architecture.
 int64_t rounding_of(const Kernels& kernels) {
 #if defined(__aarch64__)
   constexpr int64_t kArchitecture = 2;
+#elif defined(__wasm__)
+  constexpr int64_t kArchitecture = 4;
 #else
   constexpr int64_t kArchitecture = 0;
 #endif

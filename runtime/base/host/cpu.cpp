@@ -15,6 +15,9 @@ namespace attar {
 namespace {
 
 std::string cpu_model() {
+#if defined(__wasm__)
+  return "WebAssembly";
+#endif
   const std::string text = kernel_file("/proc/cpuinfo"), name = kernel_value(text, "model name");
   if (!name.empty()) return name;
   const std::string part = kernel_value(text, "CPU part");  // arm64 has numbers alone
@@ -50,6 +53,8 @@ CpuFeatures detect() {
   features.neon = true;
   features.dot_product = (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
   features.i8mm = features.dot_product && (::getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+#elif defined(__wasm_simd128__)
+  features.simd128 = true;
 #endif
   return features;
 }
@@ -62,6 +67,7 @@ Isa CpuFeatures::best_isa() const {
   if (i8mm) return Isa::NeonI8mm;
   if (dot_product) return Isa::NeonDot;
   if (neon) return Isa::Neon;
+  if (simd128) return Isa::Simd128;
   return Isa::Scalar;
 }
 
@@ -82,6 +88,8 @@ const char* isa_name(Isa isa) {
       return "neon_dot";
     case Isa::Neon:
       return "neon";
+    case Isa::Simd128:
+      return "simd128";
     case Isa::Scalar:
       return "scalar";
   }

@@ -18,6 +18,7 @@ struct CpuFeatures {
   bool neon = false;         // of arm64: always
   bool dot_product = false;  // FEAT_DotProd
   bool i8mm = false;         // FEAT_I8MM with it
+  bool simd128 = false;      // of WebAssembly: always
 
   Isa best_isa() const;
 };

@@ -5,8 +5,8 @@
 
 namespace attar {
 
-// Of x86-64; of arm64, where the second has the dot-product extension and the third int8 matrix products too. A higher
-// one of an architecture implies its lower ones, and Scalar.
-enum class Isa { Scalar, Avx2, Avx512Vnni, Neon, NeonDot, NeonI8mm };
+// Of x86-64; of arm64, where the second has the dot-product extension and the third int8 matrix products too; of
+// WebAssembly. A higher one of an architecture implies its lower ones, and Scalar.
+enum class Isa { Scalar, Avx2, Avx512Vnni, Neon, NeonDot, NeonI8mm, Simd128 };
 
 }  // namespace attar

@@ -11,7 +11,7 @@ namespace attar::runtime {
 
 inline std::vector<const Kernels*> fast_kernels() {
   std::vector<const Kernels*> all;
-  for (const Isa isa : {Isa::Avx2, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDot, Isa::NeonI8mm})
+  for (const Isa isa : {Isa::Avx2, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDot, Isa::NeonI8mm, Isa::Simd128})
     if (kernels_for(isa).isa == isa) all.push_back(&kernels_for(isa));
   return all;
 }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -327,6 +328,38 @@ TEST(Kernels, PlainProductsAgreeAndDoNotDependOnGrouping) {
         for (const int64_t step : {1, 2, 5}) EXPECT_EQ(run_plain(*k, tiles, x, rows, step), whole) << isa_name(k->isa);
       }
     }
+}
+
+// x * y + z as fast kernels have it: two columns of a tile, the first z times 1.
+float multiply_add(const Kernels& k, float x, float y, float z) {
+  std::vector<float> tile(2 * kTileRows, z), out(kTileRows);
+  std::fill(tile.begin() + kTileRows, tile.end(), x);
+  const float row[2] = {1.0f, y};
+  k.gemm_plain({tile.data(), static_cast<int64_t>(tile.size()) * 4, 1, 2, TileFormat::F32}, {row, 2}, 1,
+               {out.data(), kTileRows, false});
+  return out[7];
+}
+
+// By hand: 1 - 2^-46 is a product of two f32, and in f64 some of these sums lie just between two f32.
+TEST(Kernels, MultiplyAddsAreRoundedOnce) {
+  constexpr float kAbove = 1.0f + 0x1p-23f, kBelow = 1.0f - 0x1p-23f, kInfinity = INFINITY;
+  for (const Kernels* k : fast_kernels()) {
+    const auto fma = [&](float x, float y, float z) { return multiply_add(*k, x, y, z); };
+    EXPECT_EQ(fma(0x1p-24f * kAbove, kBelow, kAbove), kAbove) << isa_name(k->isa);
+    EXPECT_EQ(fma(-0x1p-24f * kAbove, kBelow, kAbove), kAbove);
+    EXPECT_EQ(fma(0x1p-24f * kAbove, -kBelow, -kAbove), -kAbove);
+    EXPECT_EQ(fma(0x1p-75f * kAbove, 0x1p-75f * kBelow, 0x1p-127f + 0x1p-149f), 0x1p-127f + 0x1p-149f);
+    EXPECT_EQ(fma(0x1p-75f * kAbove, -0x1p-75f * kBelow, 0x1p-127f + 0x1p-149f), 0x1p-127f + 0x1p-149f);
+    EXPECT_EQ(fma(0x1p-24f, 1.0f, kAbove), 1.0f + 0x1p-22f);  // just between, without any doubt
+    EXPECT_EQ(fma(0x1p-24f, 1.0f, 1.0f), 1.0f);
+    EXPECT_EQ(fma(0x1p-75f, 0x1p-75f, 0.0f), 0.0f);
+    EXPECT_EQ(fma(0x1p-75f, 0x1.000002p-75f, 0.0f), 0x1p-149f);
+    EXPECT_EQ(fma(0x1p100f, 0x1p28f, -0x1p127f), 0x1p127f);
+    EXPECT_EQ(fma(0x1p100f, 0x1p28f, 1.0f), kInfinity);
+    EXPECT_EQ(fma(kInfinity, 1.0f, -1.0f), kInfinity);
+    EXPECT_TRUE(std::isnan(fma(kInfinity, 1.0f, -kInfinity)));
+    EXPECT_TRUE(std::isnan(fma(NAN, 1.0f, 1.0f)));
+  }
 }
 
 TEST(Kernels, NormsRopeGatesAgree) {

@@ -24,6 +24,7 @@ help:  ## this list
 	@echo "make python-fields  the options of the Python package and its page, out of the fields that the C++ structs list"
 	@echo "make check   formatting, linters, include layers, sanitizers, fuzzing"
 	@echo "make check-arm64  the runtime cross-compiled for arm64, its tests under qemu, its results beside this machine's"
+	@echo "make check-wasm  the runtime for WebAssembly, under node and as a page in Chromium, its results beside this machine's"
 	@echo "make clean   remove what was built; the environment and runs/ stay"
 
 .PHONY: demo
@@ -148,6 +149,17 @@ check-arm64: build
 	for cpu in $(OTHER_CPUS); do QEMU_CPU=$$cpu ctest --test-dir build-aarch64 --output-on-failure -R '^(kernels_test|forward_test)$$'; done
 	$(PYTHON) -m pytest -q -rs tests/arm64_test.py
 
+# The runtime for WebAssembly: Debian's emscripten compiles it, node runs it, and the page that is made of it opens in Chromium. Left out
+# of the unit tests is what wants threads or another program. build-wasm/attar.html is the page.
+NOT_IN_WASM := KernelObjects.*
+.PHONY: check-wasm
+check-wasm: build browser
+	$(MAKE) apt APT_LIST="emscripten nodejs"
+	cmake/wasm_packages.sh build-wasm/packages
+	cmake --preset wasm && ninja -C build-wasm -j $(JOBS) attar-run attar_page kernels_test forward_test
+	GTEST_FILTER=-$(NOT_IN_WASM) ctest --test-dir build-wasm --output-on-failure -j $(JOBS)
+	$(PYTHON) -m pytest -q -rs tests/wasm_test.py
+
 .PHONY: clean
 clean:
-	rm -rf build build-aarch64 build-asan build-asan-torch build-fuzz build-no-unity build-release build-tsan build-wheel dist
+	rm -rf build build-aarch64 build-asan build-asan-torch build-fuzz build-no-unity build-release build-tsan build-wasm build-wheel dist

@@ -1,23 +1,20 @@
 """The runtime for arm64, which `make check-arm64` cross-compiles, under qemu as processors with each of its tables of kernels: the text and
 the log-probabilities of this machine's own runtime. Skipped where that has not been run; else the programs are built anew first."""
 
-import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
 import pytest
+import small_models
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "oracle"))
-import tiny_eval_model
 from conftest import ROOT, program, shared
 
 ARM64 = ROOT / "build-aarch64"
 # no dot product; dot product; int8 matrix products too
 CPUS = ["cortex-a57", "neoverse-n1", "max"]
-TEXT = "Once upon a time there was a little girl who lived near the sea."
 
 
 @pytest.fixture(scope="session")
@@ -30,57 +27,33 @@ def arm64():
     jobs = subprocess.run([ROOT / "cmake" / "jobs.sh"], capture_output=True, text=True, check=True).stdout.strip()
     built = subprocess.run(["ninja", "-C", ARM64, "-j", jobs, "attar-run"], capture_output=True, text=True)
     assert built.returncode == 0, built.stdout
-    return str(ARM64 / "emulated" / "attar-run")
-
-
-def run(command, cpu=None):
-    environment = {**os.environ, "QEMU_CPU": cpu} if cpu else None
-    done = subprocess.run([*command, "--threads", "2", "--json", "--quiet"], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def answers(runtime, model, text, cpu=None):
-    """The likeliest 16 tokens after a text, and what each way of computing thinks of every token of the text."""
-    written = run([runtime, "generate", model, "Once upon a time", "--temperature", "0", "-n", "16"], cpu)
-    scored = [run([runtime, "score", model, "--data", text, "--numerics", numerics], cpu)["documents"] for numerics in ["fp32", "deployed"]]
-    return {"tokens": written["tokens"], "fp32": scored[0], "deployed": scored[1]}
+    return [str(ARM64 / "emulated" / "attar-run")]
 
 
 @pytest.fixture(scope="session")
 def formula(tmp_path_factory):
-    """A model whose rows are wide enough for every tensor type."""
-    folder = tmp_path_factory.mktemp("arm64") / "formula"
-    folder.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"C": 256, "H": 4, "D": 64, "F": 512, "CONTEXT": 512}.items():
-            patch.setattr(tiny_eval_model, name, value)
-        tiny_eval_model.write(folder, bos=True, eos=False)
-    return folder
+    return small_models.formula_model(tmp_path_factory.mktemp("arm64") / "formula")
 
 
 @pytest.fixture(scope="session", params=["stories F32", "stories Q4_0", "formula Q4_K", "formula IQ3_S"])
 def model(request, tmp_path_factory):
     source, tensor_type = request.param.split()
     original = shared("models/stories260K.f32.gguf") if source == "stories" else request.getfixturevalue("formula")
-    path = tmp_path_factory.mktemp("arm64") / "model.gguf"
-    subprocess.run([program("attar"), "quantize", original, "-o", path, "--to", tensor_type, "--quiet"], check=True, capture_output=True)
-    return path
+    return small_models.quantized(original, tensor_type, tmp_path_factory.mktemp("arm64") / "model.gguf")
 
 
 @pytest.fixture(scope="session")
 def expected(model, tmp_path_factory):
     text = tmp_path_factory.mktemp("arm64") / "text.txt"
-    text.write_text(TEXT + "\n", encoding="utf-8")
-    return text, answers(program("attar-run"), model, text)
+    text.write_text(small_models.TEXT + "\n", encoding="utf-8")
+    return text, small_models.answers([program("attar-run")], model, text)
 
 
 @pytest.mark.parametrize("cpu", CPUS)
 def test_numbers_are_those_of_this_machine(arm64, model, expected, cpu):
-    """To the bit: the order of sums is the same, and so are the C library's cosines. The scalar kernels, where this machine has no AVX2,
-    round otherwise."""
+    """To the bit: the order of sums is the same, and so are the C library's cosines."""
     text, here = expected
-    there = answers(arm64, model, text, cpu)
+    there = small_models.answers(arm64, model, text, QEMU_CPU=cpu)
     assert there["tokens"] == here["tokens"]
-    if "avx2" in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+    if small_models.HAS_AVX2:
         assert there == here

@@ -38,8 +38,8 @@ void add_number(std::string& text, double value) {
   text.append(bytes, sizeof bytes);
 }
 
-// How results are rounded. NEON's kernels and WebAssembly's give AVX2's bits, but cosines come from the C library of the
-// architecture.
+// How results are rounded. NEON's kernels and WebAssembly's give AVX2's bits, but cosines come from the C library of
+// the architecture.
 int64_t rounding_of(const Kernels& kernels) {
 #if defined(__aarch64__)
   constexpr int64_t kArchitecture = 2;

@@ -97,9 +97,14 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
 TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens) {
   const auto most = static_cast<size_t>(std::max<int64_t>(max_tokens, dataset.bos < 0 ? 1 : 2));
   TokenDataset out = dataset.without_documents();
-  for (const TokenDocument& document : dataset.documents)
+  for (const TokenDocument& document : dataset.documents) {
+    if (!document.tokens.empty() && document.tokens.size() <= most) {
+      out.documents.push_back(document);
+      continue;
+    }
     for (const TokenRange range : windows_of(document.tokens.size(), most, dataset.bos < 0 ? 0 : 1))
       out.documents.push_back(part_of(document, range, range.begin > 0 ? dataset.bos : -1, dataset));
+  }
   return out;
 }
 

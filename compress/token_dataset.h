@@ -15,6 +15,18 @@
 
 namespace attar {
 
+// A text as the tokenizer of another model reads it, beside a document's own tokens (distill/alignment).
+struct OtherReading {
+  struct End {
+    int64_t own = 0, other = 0;  // tokens of either reading up to here
+    bool operator==(const End&) const = default;
+  };
+  std::vector<int32_t> tokens{};   // (To)
+  std::vector<uint8_t> in_loss{};  // (To)
+  std::vector<End> chunks{};       // where both readings end a token, ascending; the last is the end of both
+  bool empty() const { return chunks.empty(); }
+};
+
 struct TokenDocument {
   std::vector<int32_t> tokens;  // (T)
   std::vector<uint8_t>
@@ -24,10 +36,27 @@ struct TokenDocument {
   std::vector<float> signal_log_probs;  // (T, k); -infinity: unused. What has a probability but no id was cut away
   // In place of those: T rows of signal/sampled_signal.h, one after another, or empty.
   std::vector<uint8_t> sampled_signal{};
+  OtherReading other{};  // in memory alone: files do not hold it
 
   bool has_signal() const { return !signal_ids.empty() || !sampled_signal.empty(); }
   bool lacks_signal() const;  // it has something to learn from, but a cached forward KL would pass over it
 };
+
+// visit(begin, end) for each chunk between two shared ends whose tokens of both readings are there and in the loss.
+template <class Visit>
+void for_each_loss_chunk(const TokenDocument& document, Visit&& visit) {
+  const auto counts = [](const std::vector<uint8_t>& in_loss, int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      if (t == 0 || in_loss[static_cast<size_t>(t)] == 0) return false;  // nothing predicts the first token
+    return begin < end;
+  };
+  OtherReading::End begin;
+  for (const OtherReading::End& end : document.other.chunks) {
+    if (counts(document.in_loss, begin.own, end.own) && counts(document.other.in_loss, begin.other, end.other))
+      visit(begin, end);
+    begin = end;
+  }
+}
 
 // How the rows of a sampled signal were drawn and are written.
 struct SampledForm {
@@ -85,7 +114,7 @@ TokenDataset tokenize_documents(const std::vector<Document>& documents, const To
                                 const TextDataOptions& options = {});
 
 // The same data with no document longer than `max_tokens`: what follows a cut begins with BOS where the tokenizer adds
-// it. The teacher's signal stays with its token.
+// it. The teacher's signal stays with its token; a document that is cut loses its other reading.
 TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens);
 
 // HDF5, one file, written aside and renamed, under a checksum of all its bytes. Reading trusts nothing: Error{Input}

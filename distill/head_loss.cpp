@@ -28,8 +28,11 @@ struct ChunkTargets {
   at::Tensor tokens{};            // (R) int64
   at::Tensor ids{}, log_probs{};  // (R, k); of a sparse teacher alone
   at::Tensor entropies{};         // (R); of a sample alone
+  at::Tensor values{}, slopes{};  // (R) f64; of aligned_likelihood alone
+  at::Tensor unknown{};           // (R) bool: the teacher's logits are of no place; of uld alone
   RowTarget row(int64_t r) const {
     RowTarget target{.token = tokens.const_data_ptr<int64_t>()[r]};
+    if (values.defined()) target.chunk = {values.const_data_ptr<double>()[r], slopes.const_data_ptr<double>()[r]};
     if (!ids.defined()) return target;
     const int64_t k = ids.size(1);
     target.top = {ids.const_data_ptr<int64_t>() + r * k, log_probs.const_data_ptr<float>() + r * k, k};
@@ -44,6 +47,13 @@ ChunkTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, c
     targets.log_probs = top->log_probs.index_select(0, rows);
     if (top->entropies.defined()) targets.entropies = top->entropies.index_select(0, rows);
   }
+  if (const auto* aligned = std::get_if<AlignedSignal>(&signal)) {
+    if (aligned->chunks.values.defined()) {
+      targets.values = aligned->chunks.values.index_select(0, rows);
+      targets.slopes = aligned->chunks.slopes.index_select(0, rows);
+    }
+    if (aligned->known.defined()) targets.unknown = aligned->known.index_select(0, rows).logical_not();
+  }
   return targets;
 }
 
@@ -51,6 +61,7 @@ ChunkTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, c
 enum class Agreement : uint8_t { NotAsked, No, Yes };
 Agreement agreement(const float* logits, int64_t vocab_size, const RowTarget& target) {
   int64_t likeliest = -1;
+  if (target.teacher_size > 0) return Agreement::NotAsked;  // of other tokens
   if (target.teacher != nullptr) {
     likeliest =
         std::find(target.teacher, target.teacher + vocab_size, maximum(target.teacher, vocab_size)) - target.teacher;
@@ -62,15 +73,27 @@ Agreement agreement(const float* logits, int64_t vocab_size, const RowTarget& ta
   return logits[likeliest] == maximum(logits, vocab_size) ? Agreement::Yes : Agreement::No;
 }
 
+// The teacher's states that a signal holds; nullptr: none.
+const DenseSignal* states_of(const TeacherSignal& signal) {
+  const auto* aligned = std::get_if<AlignedSignal>(&signal);
+  if (aligned == nullptr) return std::get_if<DenseSignal>(&signal);
+  return aligned->teacher.hidden.defined() ? &aligned->teacher : nullptr;
+}
+
 // One chunk: R rows of the N, R' >= R rows of memory.
 class Chunk {
  public:
-  Chunk(const at::Tensor& head, const DenseSignal* teacher, const HeadLossOptions& options, double denominator,
+  Chunk(const at::Tensor& head, const TeacherSignal& signal, const HeadLossOptions& options, double denominator,
         Team& team, HeadLossMemory& memory)
+      : Chunk(head, states_of(signal), std::holds_alternative<AlignedSignal>(signal), options, denominator, team,
+              memory) {}
+  Chunk(const at::Tensor& head, const DenseSignal* teacher, bool aligned, const HeadLossOptions& options,
+        double denominator, Team& team, HeadLossMemory& memory)
       : kind_(options.precision == Precision::Bf16 ? at::kBFloat16 : at::kFloat),
         head_(head.to(kind_)),
         teacher_head_(teacher == nullptr ? at::Tensor() : teacher->head.to(kind_)),
         teacher_(teacher),
+        aligned_(aligned),
         options_(options),
         denominator_(denominator),
         team_(team),
@@ -78,8 +101,9 @@ class Chunk {
 
   // Rows that one chunk may have: their logits fit the memory that is meant for them.
   int64_t most_rows() const {
-    const int64_t models = teacher_ == nullptr ? 1 : 2, width = kind_ == at::kFloat ? 4 : 2;
-    const int64_t fit = kHeadLossBytes / (models * width * head_.size(0)) / kRowsStep * kRowsStep;
+    const int64_t words = head_.size(0) + (teacher_ == nullptr ? 0 : teacher_head_.size(0));
+    const int64_t width = kind_ == at::kFloat ? 4 : 2;
+    const int64_t fit = kHeadLossBytes / (width * words) / kRowsStep * kRowsStep;
     return options_.chunk_rows > 0 ? options_.chunk_rows : std::clamp(fit, kRowsStep, int64_t{1024});
   }
 
@@ -87,10 +111,10 @@ class Chunk {
     rows_ = rows;
     const int64_t n = (rows.size(0) + kRowsStep - 1) / kRowsStep * kRowsStep;
     hidden_ = filled(hidden, n);
-    std::vector<Product> products{forward_product(logits_ = room(memory_.logits, n), hidden_, head_)};
+    std::vector<Product> products{forward_product(logits_ = room(memory_.logits, n, head_), hidden_, head_)};
     if (teacher_ != nullptr)
-      products.push_back(forward_product(teacher_logits_ = room(memory_.teacher_logits, n), filled(teacher_->hidden, n),
-                                         teacher_head_));
+      products.push_back(forward_product(teacher_logits_ = room(memory_.teacher_logits, n, teacher_head_),
+                                         filled(teacher_->hidden, n), teacher_head_));
     multiply(team_, products);
   }
 
@@ -101,7 +125,9 @@ class Chunk {
     std::vector<double> values(static_cast<size_t>(n) * terms);
     std::vector<Agreement> agreements(static_cast<size_t>(n));
     team_.rows(n, [&](int64_t begin, int64_t end) {
-      at::Tensor z = at::empty({kRowsAtOnce, head_.size(0)}, at::kFloat), y = at::empty_like(z), g = at::empty_like(z);
+      const int64_t teacher_words = teacher_ == nullptr ? 0 : teacher_head_.size(0);
+      at::Tensor z = at::empty({kRowsAtOnce, head_.size(0)}, at::kFloat), g = at::empty_like(z),
+                 y = at::empty({kRowsAtOnce, teacher_words}, at::kFloat);
       RowLosses losses(options_.losses, head_.size(0));
       for (int64_t r = begin; r < end; r += kRowsAtOnce) {
         const int64_t count = std::min(kRowsAtOnce, end - r);
@@ -110,7 +136,9 @@ class Chunk {
         const at::Tensor teacher = teacher_ == nullptr ? at::Tensor() : floats(teacher_logits_, r, first(y));
         for (int64_t i = 0; i < count; ++i) {
           RowTarget target = targets.row(r + i);
-          if (teacher.defined()) target.teacher = row(teacher, i);
+          const bool known = !targets.unknown.defined() || !targets.unknown.const_data_ptr<bool>()[r + i];
+          if (teacher.defined() && known) target.teacher = row(teacher, i);
+          if (aligned_) target.teacher_size = teacher_words;
           agreements[static_cast<size_t>(r + i)] = agreement(row(logits, i), head_.size(0), target);
           losses.add(row(logits, i), target, 1.0 / denominator_, gradient.data_ptr<float>() + i * head_.size(0),
                      values.data() + static_cast<size_t>(r + i) * terms);
@@ -129,13 +157,12 @@ class Chunk {
     }
   }
 
-  // Entropies of the rows into their places of the N.
-  void entropies(float* of) {
+  // visit(row of the N, its logits)
+  template <class Visit>
+  void each(Visit&& visit) {
     team_.rows(rows_.size(0), [&](int64_t begin, int64_t end) {
       at::Tensor z = at::empty({1, head_.size(0)}, at::kFloat);
-      for (int64_t r = begin; r < end; ++r)
-        of[rows_.const_data_ptr<int64_t>()[r]] =
-            static_cast<float>(row_entropy(row(floats(logits_, r, z), 0), head_.size(0)));
+      for (int64_t r = begin; r < end; ++r) visit(rows_.const_data_ptr<int64_t>()[r], row(floats(logits_, r, z), 0));
     });
   }
 
@@ -162,16 +189,16 @@ class Chunk {
 
  private:
   const float* row(const at::Tensor& logits, int64_t r) const {
-    return logits.const_data_ptr<float>() + r * head_.size(0);
+    return logits.const_data_ptr<float>() + r * logits.size(1);
   }
   at::Tensor filled(const at::Tensor& hidden, int64_t n) const {
     at::Tensor out = at::zeros({n, hidden.size(1)}, kind_);
     out.narrow(0, 0, rows_.size(0)).copy_(hidden.index_select(0, rows_));
     return out;
   }
-  at::Tensor room(at::Tensor& logits, int64_t n) const {
-    if (!logits.defined() || logits.size(0) < n || logits.size(1) != head_.size(0) || logits.scalar_type() != kind_)
-      logits = at::empty({n, head_.size(0)}, kind_);
+  at::Tensor room(at::Tensor& logits, int64_t n, const at::Tensor& head) const {
+    if (!logits.defined() || logits.size(0) < n || logits.size(1) != head.size(0) || logits.scalar_type() != kind_)
+      logits = at::empty({n, head.size(0)}, kind_);
     return logits.narrow(0, 0, n);
   }
   // Rows from `row` on in f32: their own memory, or `copy`.
@@ -194,13 +221,14 @@ class Chunk {
   at::ScalarType kind_;
   at::Tensor head_, teacher_head_;  // (V, C), (V, Ct)
   const DenseSignal* teacher_;
+  bool aligned_;  // the teacher is of another vocabulary
   const HeadLossOptions& options_;
   double denominator_;
   Team& team_;
   HeadLossMemory& memory_;
   at::Tensor rows_;                     // (R) of the N
   at::Tensor hidden_;                   // (R', C)
-  at::Tensor logits_, teacher_logits_;  // (R', V)
+  at::Tensor logits_, teacher_logits_;  // (R', V), the teacher's of its vocabulary
 };
 
 }  // namespace
@@ -215,7 +243,7 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
   const int64_t n = wanted.size(0);
   result.rows = n;
   for (const LossTerm& term : options.losses) result.sums[term.name] = 0.0;
-  Chunk chunk(head, std::get_if<DenseSignal>(&signal), options, denominator, team, memory);
+  Chunk chunk(head, signal, options, denominator, team, memory);
   const int64_t most = chunk.most_rows();
   for (int64_t begin = 0; begin < n; begin += most) {
     const at::Tensor rows = wanted.narrow(0, begin, std::min(most, n - begin));
@@ -226,17 +254,43 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
   return result;
 }
 
-at::Tensor student_entropies(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
-                             const HeadLossOptions& options, Team& team, HeadLossMemory& memory) {
+namespace {
+
+// visit(row, its logits) for the rows that are wanted, a chunk at a time.
+template <class Visit>
+void for_each_wanted_row(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
+                         const HeadLossOptions& options, Team& team, HeadLossMemory& memory, Visit&& visit) {
   const c10::NoGradGuard no_grad;
-  at::Tensor entropies = at::zeros({hidden.size(0)}, at::kFloat);
   const at::Tensor wanted = in_loss.nonzero().squeeze(1);
-  Chunk chunk(head, nullptr, options, 1.0, team, memory);
+  Chunk chunk(head, TeacherSignal{}, options, 1.0, team, memory);
   for (int64_t begin = 0, most = chunk.most_rows(); begin < wanted.size(0); begin += most) {
     chunk.logits(hidden, wanted.narrow(0, begin, std::min(most, wanted.size(0) - begin)));
-    chunk.entropies(entropies.mutable_data_ptr<float>());
+    chunk.each(visit);
   }
+}
+
+}  // namespace
+
+at::Tensor student_entropies(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
+                             const HeadLossOptions& options, Team& team, HeadLossMemory& memory) {
+  at::Tensor entropies = at::zeros({hidden.size(0)}, at::kFloat);
+  auto* of = entropies.mutable_data_ptr<float>();
+  for_each_wanted_row(hidden, head, in_loss, options, team, memory, [&](int64_t r, const float* logits) {
+    of[r] = static_cast<float>(row_entropy(logits, head.size(0)));
+  });
   return entropies;
+}
+
+at::Tensor next_log_probs(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens,
+                          const at::Tensor& in_loss, const HeadLossOptions& options, Team& team,
+                          HeadLossMemory& memory) {
+  at::Tensor log_probs = at::zeros({hidden.size(0)}, at::kDouble);
+  auto* of = log_probs.mutable_data_ptr<double>();
+  const auto* next = next_tokens.const_data_ptr<int64_t>();
+  for_each_wanted_row(hidden, head, in_loss, options, team, memory, [&](int64_t r, const float* logits) {
+    of[r] = static_cast<double>(logits[next[r]]) - row_lse(logits, head.size(0), 1.0f);
+  });
+  return log_probs;
 }
 
 }  // namespace attar

@@ -12,6 +12,7 @@
 
 #include "compress/precision.h"
 #include "compress/shards.h"
+#include "distill/alignment/aligned_rows.h"
 #include "distill/losses/loss_term.h"
 
 namespace attar {
@@ -25,7 +26,13 @@ struct TopKSignal {
   at::Tensor log_probs;    // (N, k) f32
   at::Tensor entropies{};  // (N) f32 where the entries are a sample (TopKRow::entropy)
 };
-using TeacherSignal = std::variant<std::monostate, DenseSignal, TopKSignal>;
+// Of a teacher that reads the text in tokens of its own (alignment/).
+struct AlignedSignal {
+  ChunkLosses chunks{};   // undefined: aligned_likelihood is not asked for
+  DenseSignal teacher{};  // its states where both predict from the same place, and its head; undefined: uld is not
+  at::Tensor known{};     // (N) bool: where they do
+};
+using TeacherSignal = std::variant<std::monostate, DenseSignal, TopKSignal, AlignedSignal>;
 
 inline constexpr int64_t kHeadLossBytes = int64_t{1} << 28;
 
@@ -45,7 +52,7 @@ struct HeadLossResult {
 
 // What a call takes and the next takes again: logits of one chunk.
 struct HeadLossMemory {
-  at::Tensor logits, teacher_logits;  // (R', V)
+  at::Tensor logits, teacher_logits;  // (R', V); the teacher's may be of another vocabulary
 };
 
 // hidden (N, C) student's final hidden states; rows of `in_loss` (N) bool that are false are skipped. Heads (V, C), f32
@@ -58,5 +65,10 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
 // 0 in rows of `in_loss` (N) bool that are false.
 at::Tensor student_entropies(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
                              const HeadLossOptions& options, Team& team, HeadLossMemory& memory);
+
+// Log-probability of the next token in each row (N) f64; 0 in rows of `in_loss` (N) bool that are false.
+at::Tensor next_log_probs(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens,
+                          const at::Tensor& in_loss, const HeadLossOptions& options, Team& team,
+                          HeadLossMemory& memory);
 
 }  // namespace attar

@@ -97,7 +97,7 @@ TopKSignal packed(const std::vector<Word>& words) {
 Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, SignalSource source) {
   int64_t n = 0;
   for (const Piece& piece : pieces) n += piece.length;
-  Labels labels{at::zeros({n}, at::kLong), at::zeros({n}, at::kBool), at::zeros({n}, at::kBool), {}};
+  Labels labels{at::zeros({n}, at::kLong), at::zeros({n}, at::kBool), at::zeros({n}, at::kBool), {}, {}};
   auto* next = labels.next.data_ptr<int64_t>();
   auto *signalled = labels.signalled.data_ptr<bool>(), *unsignalled = labels.unsignalled.data_ptr<bool>();
   std::vector<Word> words(source == SignalSource::Cached ? static_cast<size_t>(n) : 0);
@@ -108,6 +108,7 @@ Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, Sig
     if (source == SignalSource::Cached && !silent) words[static_cast<size_t>(row)] = std::move(word);
   });
   if (source == SignalSource::Cached) labels.signal = packed(words);
+  if (source == SignalSource::Aligned) labels.aligned = aligned_rows(data, pieces);
   return labels;
 }
 

@@ -11,8 +11,8 @@
 
 namespace attar {
 
-// Where the losses that need a teacher have it from.
-enum class SignalSource { None, Online, Cached };
+// Where the losses that need a teacher have it from. Aligned: it runs beside the student, on its own tokens.
+enum class SignalSource { None, Online, Cached, Aligned };
 
 // Row i predicts token i + 1 of its piece; the last row of a piece predicts nothing. Every row of the loss is in one of
 // the two masks. `unsignalled` are those whose cached signal names no token of the student: a text that a cut
@@ -22,6 +22,7 @@ struct Labels {
   at::Tensor signalled;    // (N) bool: learn as the losses say
   at::Tensor unsignalled;  // (N) bool: learn from something else
   TopKSignal signal;       // (N, k), cached alone; k of a sample: what the longest row has
+  AlignedRows aligned{};   // aligned alone
 };
 Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, SignalSource source);
 

@@ -164,6 +164,7 @@ at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, con
   TeacherSignal signal;
   if (lesson.source == SignalSource::Cached) signal = labels.signal;
   if (lesson.source == SignalSource::Online) signal = ask_teacher(batch);
+  if (lesson.source == SignalSource::Aligned) signal = ask_about_chunks(hidden, labels, lesson);
   const at::Tensor& head = student_.weights.head();
   const HeadLossResult taught = head_loss(hidden, head, labels.next, labels.signalled, signal, options, denominator,
                                           head_gradient, team_, logits_);
@@ -200,6 +201,29 @@ DenseSignal Learner::ask_teacher(TokenBatch batch) {
   }
   if (teacher_ids_.defined()) batch.tokens = teacher_ids_.index_select(0, batch.tokens);
   return {teacher_->pass.forward(batch), teacher_head_};
+}
+
+// The student's own likelihoods are needed before their gradient: its logits are made once more for that.
+AlignedSignal Learner::ask_about_chunks(const at::Tensor& hidden, const Labels& labels, const Lesson& lesson) {
+  const AlignedRows& rows = labels.aligned;
+  AlignedSignal signal;
+  if (rows.chunks.empty()) return signal;
+  const HeadLossOptions options{.losses = {}, .precision = precision_};
+  const DenseSignal teacher = ask_teacher(rows.other);
+  for (const LossTerm& term : lesson.losses) {
+    if (std::holds_alternative<AlignedLikelihood>(term.form)) {
+      const at::Tensor own = next_log_probs(hidden, student_.weights.head(), labels.next, labels.signalled, options,
+                                            team_, logits_),
+                       other = next_log_probs(teacher.hidden, teacher.head, rows.next, rows.in_chunks, options, team_,
+                                              other_logits_);
+      signal.chunks = chunk_losses(rows.chunks, own, other, term.temperature);
+    } else if (std::holds_alternative<SortedDistance>(term.form)) {
+      const SamePlaces places = at_same_places(rows.chunks, teacher.hidden, hidden.size(0));
+      signal.teacher = {places.rows, teacher.head};
+      signal.known = places.known;
+    }
+  }
+  return signal;
 }
 
 void Learner::clear_gradients() {

@@ -65,6 +65,7 @@ class Learner {
   LayerTaps compare_features(const TokenBatch& batch, const Labels& labels, const Lesson& lesson, double denominator,
                              Sums& sums);
   DenseSignal ask_teacher(TokenBatch batch);
+  AlignedSignal ask_about_chunks(const at::Tensor& hidden, const Labels& labels, const Lesson& lesson);
   void clear_gradients();
   bool frozen(const std::string& tensor) const;
 
@@ -80,7 +81,7 @@ class Learner {
   at::Tensor teacher_head_;      // (Vs, Ct) the teacher's rows of the tokens that the student has
   at::Tensor teacher_ids_;       // (Vs) its id of each student id; undefined: the same
   NamedTensors gradients_;
-  HeadLossMemory logits_;
+  HeadLossMemory logits_, other_logits_;  // of the student, of a teacher with tokens of its own
 };
 
 }  // namespace attar

@@ -20,6 +20,26 @@ bool asks_a_teacher(const DistillOptions& options) {
                      [](const auto& loss) { return loss.second != 0.0 && find_loss(loss.first)->needs_teacher; });
 }
 
+// Losses with a weight that `which` holds of.
+template <class Which>
+bool has_loss(const DistillOptions& options, Which&& which) {
+  return std::any_of(options.losses.begin(), options.losses.end(), [&](const auto& loss) {
+    const LossKind* kind = find_loss(loss.first);
+    return kind != nullptr && loss.second > 0.0 && which(*kind);
+  });
+}
+
+void check_alignment(const TrainInputs& inputs) {
+  const std::vector<TokenDocument>& documents = inputs.data->documents;
+  if (inputs.teacher == nullptr)
+    throw usage_error("distill.losses", "need a teacher beside the student, and there is none",
+                      "cross_entropy alone, or a teacher");
+  if (!inputs.student_to_teacher.empty() ||
+      std::any_of(documents.begin(), documents.end(), [](const TokenDocument& d) { return d.other.empty(); }))
+    throw usage_error("distill.losses", "compare two readings of the text, and the data holds one",
+                      "data of aligned_data()");
+}
+
 void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
   const TokenDataset& data = *inputs.data;
   if (!data.has_signal())
@@ -51,6 +71,10 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   if (!asks_a_teacher(options)) return SignalSource::None;
   if (options.on_policy > 0.0 && inputs.teacher == nullptr)
     throw usage_error("distill.on_policy", "what the student writes needs a teacher to judge it, and there is none");
+  if (asks_alignment(options)) {
+    check_alignment(inputs);
+    return SignalSource::Aligned;
+  }
   const bool no_choice = options.signal == "auto" && data.has_signal() && inputs.teacher == nullptr;
   if (no_choice || learns_from_cache(options, data)) {
     check_cache(inputs, options);
@@ -59,6 +83,18 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   if (inputs.teacher == nullptr)
     throw usage_error("distill.losses", "need a teacher, and there is none", "cross_entropy alone, or a teacher");
   return SignalSource::Online;
+}
+
+bool asks_alignment(const DistillOptions& options) {
+  return has_loss(options, [](const LossKind& loss) { return loss.across; });
+}
+
+std::string needs_same_tokens(const DistillOptions& options) {
+  for (const auto& [name, weight] : options.losses)
+    if (const LossKind* loss = find_loss(name); loss != nullptr && weight > 0.0 && loss->needs_teacher && !loss->across)
+      return "losses." + name;
+  if (asks_features(options)) return "features";
+  return options.on_policy > 0.0 ? "on_policy" : "";
 }
 
 double other_temperature(const DistillOptions& options) {
@@ -70,12 +106,12 @@ double other_temperature(const DistillOptions& options) {
 
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) {
   return keeps_signal(options) ||
-         (options.signal == "auto" && !asks_features(options) && other_temperature(options) == 1.0 &&
-          data.signal_k > 0 && data.documents_without_signal() == 0);
+         (options.signal == "auto" && !asks_features(options) && !asks_alignment(options) &&
+          other_temperature(options) == 1.0 && data.signal_k > 0 && data.documents_without_signal() == 0);
 }
 
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
-  if (asks_features(options)) return true;
+  if (asks_features(options) || asks_alignment(options)) return true;
   if (!asks_a_teacher(options)) return false;
   if (options.on_policy > 0.0 || !learns_from_cache(options, data)) return true;
   return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;

@@ -1,6 +1,8 @@
 // Which teacher a training learns from: none, one that runs beside the student, or the signal kept with its data.
 #pragma once
 
+#include <string>
+
 #include "distill/labels.h"
 #include "distill/train.h"
 
@@ -9,6 +11,16 @@ namespace attar {
 // Error{Usage}, Error{Input}: what the options ask for and neither teacher nor data can give; no such loss; no token to
 // learn from.
 SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options);
+
+// Whether the losses compare a student with a teacher that reads the text in tokens of its own.
+bool asks_alignment(const DistillOptions& options);
+
+// What of the options a teacher with another tokenizer than the student's cannot give, as their key; "": nothing.
+std::string needs_same_tokens(const DistillOptions& options);
+// The way out, for who is told of two tokenizers that differ.
+inline constexpr const char* kAcrossTokenizers =
+    "or learn across tokenizers: losses {aligned_likelihood: 1.0} or {uld: 1.0}, with cross_entropy beside them or "
+    "not; or {cross_entropy: 1.0} alone, on text that the teacher writes";
 
 // The temperature of a loss that a signal kept at 1 does not serve; 1 where there is none. Losses must be known.
 double other_temperature(const DistillOptions& options);

@@ -207,6 +207,10 @@ std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, D
     for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids),
                               bytes_of(document.signal_log_probs), bytes_of(document.sampled_signal)})
       hash.add(bytes);
+    if (!document.other.empty())
+      for (const auto& bytes :
+           {bytes_of(document.other.tokens), bytes_of(document.other.in_loss), bytes_of(document.other.chunks)})
+        hash.add(bytes);
   }
   return hash.hex();
 }

@@ -30,6 +30,14 @@ constexpr LossKind kKinds[] = {
      "both KLs, weighed at each token by where teacher and student differ"},
     {"taid", true, [](const LossSettings&, double share) -> LossForm { return Taid{share}; },
      "forward KL to a target that moves from the student to the teacher: for a far larger teacher"},
+    {"aligned_likelihood", true, [](const LossSettings&, double) -> LossForm { return AlignedLikelihood{}; },
+     "how likely the teacher finds each stretch of text that both tokenizers cut alike: for a student with a tokenizer "
+     "of its own",
+     true, 100.0},
+    {"uld", true, [](const LossSettings&, double) -> LossForm { return SortedDistance{}; },
+     "distance of the probabilities in falling order, whichever tokens they are of: for a student with a tokenizer of "
+     "its own",
+     true},
     {"cross_entropy", false,
      [](const LossSettings& s, double) -> LossForm {
        return CrossEntropy{setting(s, "label_smoothing"), setting(s, "z_loss")};
@@ -61,7 +69,7 @@ std::vector<LossSetting> all_settings() {
                      0.0,
                      1e6,
                      true,
-                     0.0,
+                     kind.usual_temperature,
                      "its own temperature; 0 for that of all"});
   return all;
 }

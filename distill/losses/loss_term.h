@@ -27,8 +27,13 @@ struct AdaptiveKl {
 struct Taid {
   double share;
 };
+// How likely stretches of text are that the teacher spells with other tokens: alignment/chunk_loss.h.
+struct AlignedLikelihood {};
+// The sum of |p - q| of the likeliest tokens, the next likeliest and so on, whichever those are (Boizard et al. 2024,
+// arXiv 2402.12030, section 3): the vocabularies share nothing.
+struct SortedDistance {};
 using LossForm = std::variant<CrossEntropy, ForwardKl, ReverseKl, WeighedKl, GeneralizedJsd, SkewForwardKl,
-                              SkewReverseKl, TotalVariation, AdaptiveKl, Taid>;
+                              SkewReverseKl, TotalVariation, AdaptiveKl, Taid, AlignedLikelihood, SortedDistance>;
 
 struct LossTerm {
   const char* name;  // of its kind
@@ -45,6 +50,8 @@ struct LossKind {
   bool needs_teacher;
   LossForm (*form)(const LossSettings& settings, double taid_share);
   const char* help;
+  bool across = false;             // of a teacher that reads the text with a tokenizer of its own (alignment/)
+  double usual_temperature = 0.0;  // 0: that of all
 };
 std::span<const LossKind> loss_kinds();
 const LossKind* find_loss(const std::string& name);  // nullptr: unknown

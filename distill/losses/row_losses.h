@@ -11,11 +11,18 @@
 
 namespace attar {
 
+// Of aligned_likelihood: what a row adds to the loss, and its slope by the log-probability of the row's token.
+struct ChunkShare {
+  double value = 0.0, slope = 0.0;
+};
+
 // What a row should predict; a field that no term needs may be empty. With `teacher`, `top` is not asked.
 struct RowTarget {
   int64_t token = 0;               // that stands there in the text
-  const float* teacher = nullptr;  // (V) logits
+  const float* teacher = nullptr;  // (V) logits, or (teacher_size) of another vocabulary
+  int64_t teacher_size = 0;        // 0: V
   TopKRow top{};
+  ChunkShare chunk{};
 };
 
 class RowLosses {
@@ -36,13 +43,17 @@ class RowLosses {
   RowPair pair(const float* logits, const float* teacher, float inverse_t);
   double add_term(const LossTerm& term, const float* logits, const RowTarget& target, double scale, float* gradient);
   double add_cross_entropy(const CrossEntropy& form, const float* logits, int64_t token, double scale, float* gradient);
+  double add_chunk(const ChunkShare& chunk, const float* logits, int64_t token, double scale, float* gradient);
+  double add_sorted_distance(const float* logits, const RowTarget& target, float inverse_t, double factor,
+                             float* gradient);
   double add_divergence(const LossForm& form, const RowPair& row, double factor, float* gradient);
   WeighedKl adapted(const RowPair& row, double head_mass);
 
   const std::vector<LossTerm>& terms_;
   int64_t vocab_size_;
   std::vector<Lse> lses_;
-  std::vector<float> mixed_, p_, gap_;  // (V) where a term needs them
+  std::vector<float> mixed_, p_, gap_, q_;  // (V), p_ of the teacher's vocabulary, where a term needs them
+  std::vector<int64_t> order_;              // (V)
 };
 
 }  // namespace attar

@@ -103,7 +103,31 @@ struct Definition {
     return Definition{moved, q}(ForwardKl{});
   }
   Divergence operator()(const CrossEntropy&) const { return {0.0, Values(p.size())}; }
+  Divergence operator()(const AlignedLikelihood&) const { return {0.0, Values(p.size())}; }
+  Divergence operator()(const SortedDistance&) const { return {0.0, Values(p.size())}; }
 };
+
+// Ranks by falling probability, the lower id first of equals.
+std::vector<size_t> ranked(const Values& p) {
+  std::vector<size_t> order(p.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] > p[b]; });
+  return order;
+}
+
+double sorted_distance(const Values& p, const Values& q, double scale, Values& gradient) {
+  const std::vector<size_t> by_p = ranked(p), by_q = ranked(q);
+  Values g(q.size());
+  double value = 0.0, mean = 0.0;
+  for (size_t rank = 0; rank < std::max(p.size(), q.size()); ++rank) {
+    const double a = rank < p.size() ? p[by_p[rank]] : 0.0, b = rank < q.size() ? q[by_q[rank]] : 0.0;
+    value += std::abs(a - b);
+    if (rank < q.size()) g[by_q[rank]] = b > a ? 1.0 : b < a ? -1.0 : 0.0;
+  }
+  for (size_t i = 0; i < q.size(); ++i) mean += q[i] * g[i];
+  for (size_t i = 0; i < q.size(); ++i) gradient[i] += scale * q[i] * (g[i] - mean);
+  return value;
+}
 
 double cross_entropy(const CrossEntropy& form, const std::vector<float>& logits, int64_t token, double scale,
                      Values& gradient) {
@@ -152,8 +176,19 @@ double row_loss_reference(const LossTerm& term, const std::vector<float>& logits
                           std::vector<double>& gradient) {
   if (const auto* text = std::get_if<CrossEntropy>(&term.form))
     return cross_entropy(*text, logits, target.token, scale, gradient);
+  if (std::holds_alternative<AlignedLikelihood>(term.form)) {
+    const Values q = softmax(scaled(logits, 1.0));
+    for (size_t i = 0; i < q.size(); ++i)
+      gradient[i] += scale * target.chunk.slope * ((static_cast<int64_t>(i) == target.token ? 1.0 : 0.0) - q[i]);
+    return target.chunk.value;
+  }
   const double t = term.temperature;
   const Values q = softmax(scaled(logits, 1.0 / t));
+  if (std::holds_alternative<SortedDistance>(term.form)) {
+    const auto size = static_cast<size_t>(target.teacher_size > 0 ? target.teacher_size : int64_t(q.size()));
+    return t * t *
+           sorted_distance(softmax(scaled({target.teacher, target.teacher + size}, 1.0 / t)), q, scale * t, gradient);
+  }
   Buckets all;
   if (target.teacher != nullptr) {
     all = {softmax(scaled({target.teacher, target.teacher + q.size()}, 1.0 / t)), q, std::vector<size_t>(q.size())};

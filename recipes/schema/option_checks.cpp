@@ -72,6 +72,22 @@ FieldRule roles(const char* field, bool matrices) {
   return rule;
 }
 
+// Losses across tokenizers compare other rows than all else does.
+template <class Need>
+void check_losses_across(const DistillOptions& o, Need&& need) {
+  const auto named = [](const std::string& loss) { return find_loss(loss) != nullptr; };
+  if (!std::all_of(o.losses.begin(), o.losses.end(), [&](const auto& loss) { return named(loss.first); })) return;
+  if (!asks_alignment(o)) return;
+  for (const auto& [name, weight] : o.losses)
+    need(weight == 0.0 || find_loss(name)->across || !find_loss(name)->needs_teacher, "losses." + name,
+         "aligned_likelihood and uld alone or beside cross_entropy, since they compare two tokenizers");
+  const std::string beside = " beside aligned_likelihood and uld, for which the teacher reads tokens of its own";
+  need(!asks_features(o), "features", "none" + beside);
+  need(!keeps_signal(o), "signal", "online or auto" + beside);
+  need(o.on_policy == 0.0, "on_policy", "0" + beside);
+  need(o.position_share == 1.0, "position_share", "1" + beside);
+}
+
 Rules rules_of(const DistillOptions&) {
   FieldRule losses = at_least("losses", 0.0);
   for (const LossKind& loss : loss_kinds()) losses.keys.emplace_back(loss.name);
@@ -141,12 +157,13 @@ Problems problems_of(const DistillOptions& o) {
       need(parse_layer_pair(pair).has_value(), "feature_layers", "STUDENT:TEACHER, such as 3:7");
     need(!asks_features(o) || !keeps_signal(o), "features",
          "signal: online or auto beside them, since the teacher shows them as it runs");
+    check_losses_across(o, need);
     need(o.lora_rank > 0 || o.lora_targets.empty(), "lora_targets", "lora_rank above 0 beside it");
     need(o.lora_rank == 0 || o.frozen.empty(), "frozen",
          "nothing beside lora_rank, which freezes all but its adapters");
     const bool known = std::all_of(o.losses.begin(), o.losses.end(),
                                    [](const auto& loss) { return find_loss(loss.first) != nullptr; });
-    need(!keeps_signal(o) || !known || other_temperature(o) == 1.0, "temperature",
+    need(!keeps_signal(o) || !known || asks_alignment(o) || other_temperature(o) == 1.0, "temperature",
          "1 beside signal: " + o.signal + ", which keeps the teacher at that temperature");
     for (const auto& [name, weight] : o.losses)
       need(o.signal != "sampled" || weight == 0.0 || name == "forward_kl" || name == "cross_entropy", "losses." + name,

@@ -27,7 +27,16 @@ const Golden kGoldens[] = {
     {"skew_reverse_kl", 2, 0.232596, {-0.221655, -0.068587, 0.124820, 0.165422}},
     {"total_variation", 1, 0.258338, {-0.146280, -0.088723, 0.146280, 0.088723}},
     {"total_variation", 2, 0.675528, {-0.276742, -0.215527, 0.276742, 0.215527}},
+    {"uld", 1, 0.516675, {-0.292561, -0.177446, 0.292560, 0.177447}},
 };
+
+// Those of two tokenizers have tests of their own.
+std::vector<LossKind> loss_kinds_of_one_tokenizer() {
+  std::vector<LossKind> kinds;
+  for (const LossKind& kind : loss_kinds())
+    if (!kind.across) kinds.push_back(kind);
+  return kinds;
+}
 
 TEST(RowLosses, GoldenRows) {
   for (const Golden& golden : kGoldens) {
@@ -48,7 +57,7 @@ const LossSettings kSmooth{{"label_smoothing", 0.1}, {"z_loss", 1e-3}};
 // Odd sizes around the vector width and the chunk, and two real vocabularies; flat and sharp logits. 2e-6: exponentials
 // and sums of f32 lanes.
 TEST(RowLosses, EveryKindAgreesWithItsDefinition) {
-  for (const LossKind& kind : loss_kinds())
+  for (const LossKind& kind : loss_kinds_of_one_tokenizer())
     for (const int64_t n : {1, 2, 15, 17, 257, 4097, 49152, 151936})
       for (const double spread : {1.0, 25.0})
         for (const double t : {1.0, 1.5}) {
@@ -73,7 +82,7 @@ TEST(RowLosses, EveryKindAgreesWithItsDefinition) {
 TEST(RowLosses, GradientsAreDifferences) {
   const Rows rows(257, 6.0, 5);
   const Top top(rows.y, 5, 0.3);
-  for (const LossKind& kind : loss_kinds()) {
+  for (const LossKind& kind : loss_kinds_of_one_tokenizer()) {
     const std::string name = kind.name;
     if (name == "taid" || name == "adaptive_kl") continue;
     for (const double t : {1.0, 2.0})
@@ -135,7 +144,7 @@ TEST(RowLosses, TermsAddUpAndEachHasItsTemperature) {
 
 TEST(RowLosses, PropertiesOfEveryDivergence) {
   const Rows rows(777, 10.0, 1);
-  for (const LossKind& kind : loss_kinds()) {
+  for (const LossKind& kind : loss_kinds_of_one_tokenizer()) {
     if (!kind.needs_teacher) continue;
     const LossTerm term = term_of(kind.name, 2.0);
     EXPECT_NEAR(fast(term, rows.z, dense(rows.z)).value, 0.0, 1e-5) << kind.name;
@@ -163,17 +172,63 @@ TEST(RowLosses, BoundedDivergencesKeepTheirBounds) {
   EXPECT_NEAR(value("skew_reverse_kl"), -std::log(0.1), 1e-4);
 }
 
+// Vocabularies of other sizes, and probabilities that have no partner.
+TEST(RowLosses, SortedDistanceAgreesWithItsDefinition) {
+  for (const auto& [n, m] : {std::pair<int64_t, int64_t>{1, 5}, {5, 1}, {17, 300}, {300, 17}, {257, 257}, {4097, 999}})
+    for (const double spread : {1.0, 20.0})
+      for (const double t : {1.0, 2.5}) {
+        const Floats z = Rows(n, spread, 3).z, y = Rows(m, spread, 4).y;
+        const RowTarget target{.teacher = y.data(), .teacher_size = m};
+        const LossTerm term = term_of("uld", t);
+        const Outcome got = fast(term, z, target, 0.5);
+        const Exact expected = exact(term, z, target, 0.5);
+        EXPECT_NEAR(got.value, expected.value, 1e-5 * t * t) << n << " " << m;
+        for (size_t i = 0; i < z.size(); ++i)
+          ASSERT_NEAR(got.gradient[i], expected.gradient[i], 2e-6 * t) << n << " " << i;
+        if (n > 16 && n >= m) {  // against more tokens all of the student's may be too likely
+          EXPECT_GT(total(expected.gradient), 1e-3) << n << " " << m;
+        }
+      }
+}
+
+TEST(RowLosses, GradientOfSortedDistanceIsADifference) {
+  const Rows rows(40, 6.0, 6);
+  const Floats y(rows.y.begin(), rows.y.begin() + 31);
+  const RowTarget target{.teacher = y.data(), .teacher_size = 31};
+  const LossTerm term = term_of("uld", 1.5);
+  const Exact at = exact(term, rows.z, target);
+  for (size_t i = 0; i < 40; ++i) {
+    Floats up = rows.z, down = rows.z;
+    up[i] += 1e-3f, down[i] -= 1e-3f;
+    const double step = static_cast<double>(up[i]) - static_cast<double>(down[i]);
+    const double difference = (exact(term, up, target).value - exact(term, down, target).value) / step;
+    EXPECT_NEAR(at.gradient[i], difference, 1e-5) << i;
+  }
+}
+
+TEST(RowLosses, AChunkPassesOnItsSlope) {
+  const Rows rows(300, 8.0, 6);
+  const RowTarget target{.token = 7, .chunk = {0.25, -1.5}};
+  const Outcome got = fast(term_of("aligned_likelihood"), rows.z, target, 0.5);
+  const Exact text = exact(term_of("cross_entropy"), rows.z, target, 0.5 * 1.5);
+  EXPECT_EQ(got.value, 0.25);
+  for (size_t i = 0; i < 300; ++i) EXPECT_NEAR(got.gradient[i], text.gradient[i], 1e-6);
+}
+
 TEST(RowLosses, NaNIsNoLossOfZero) {
   const Floats broken{1, std::nanf(""), 0.5, 0};
   const std::vector<int64_t> ids{0, 1};
   const Floats log_probs{-0.5f, -1.5f};
-  for (const LossKind& kind : loss_kinds()) {
+  for (const LossKind& kind : loss_kinds_of_one_tokenizer()) {
     const LossTerm term = term_of(kind.name);
     EXPECT_TRUE(std::isnan(fast(term, broken, dense(kTeacher)).value)) << kind.name;
     if (!kind.needs_teacher) continue;
     EXPECT_TRUE(std::isnan(fast(term, kStudent, dense(broken)).value)) << kind.name;
     EXPECT_TRUE(std::isnan(fast(term, broken, {.top = {ids.data(), log_probs.data(), 2}}).value)) << kind.name;
   }
+  EXPECT_TRUE(std::isnan(fast(term_of("uld"), broken, dense(kTeacher)).value));
+  EXPECT_TRUE(std::isnan(fast(term_of("uld"), kStudent, dense(broken)).value));
+  EXPECT_TRUE(std::isnan(fast(term_of("aligned_likelihood"), kStudent, {.chunk = {std::nan(""), 1.0}}).value));
 }
 
 }  // namespace

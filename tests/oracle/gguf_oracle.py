@@ -93,13 +93,13 @@ def transformers_model_from_gguf(path):
     return model
 
 
-def tiny_tokenizer(folder, size):
-    """A byte-level tokenizer.json of `size` tokens without merges beside a random model."""
+def tiny_tokenizer(folder, size, merges=()):
+    """A byte-level tokenizer.json of `size` tokens beside a random model."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = (alphabet + [f"<extra{i}>" for i in range(size)])[:size]
-    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=[]))
+    tokens = (alphabet + [a + b for a, b in merges] + [f"<extra{i}>" for i in range(size)])[:size]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))

@@ -37,17 +37,17 @@ OPTIONS = {
 }  # an epsilon of the size of gradients: steps that show how large they are
 
 
-def directory(folder, name, seed):
+def directory(folder, name, seed, vocabulary=VOCABULARY):
     """A random model of one family as transformers saves it."""
     config_class, changes = CASES[name]
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config_class(**{**TINY, "vocab_size": VOCABULARY, "max_position_embeddings": 256, "initializer_range": 0.1, **changes}))
+    model = transformers.AutoModelForCausalLM.from_config(config_class(**{**TINY, "vocab_size": vocabulary, "max_position_embeddings": 256, "initializer_range": 0.1, **changes}))
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if parameter_name.endswith("bias") or "norm" in parameter_name:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
-    tiny_tokenizer(folder, VOCABULARY)
+    tiny_tokenizer(folder, vocabulary)
     return folder
 
 
@@ -122,7 +122,8 @@ def of_the_layers(model):
 
 def torch_steps(student, teacher, documents, steps, loss_of, optimizer="adamw"):
     """The named weights after `steps` steps, each over all documents; also the loss before each. `loss_of`: of logits,
-    the teacher's and the next tokens, or where it has a part `inside`, also of both models as they have just run."""
+    the teacher's and the next tokens, or where it has a part `inside`, also of both models as they have just run;
+    `teacher_ids`: what the teacher reads in place of these tokens."""
     muon = Muon(of_the_layers(student) if optimizer == "muon" else [], 0.9, OPTIONS["weight_decay"])
     by_adamw = [p for p in student.parameters() if all(p is not m for m, _ in muon.momenta)]
     groups = [
@@ -135,8 +136,9 @@ def torch_steps(student, teacher, documents, steps, loss_of, optimizer="adamw"):
         loss = 0
         for tokens in documents:
             ids = torch.tensor([tokens])
+            read = torch.tensor([loss_of.teacher_ids(tokens)]) if hasattr(loss_of, "teacher_ids") else ids
             with torch.no_grad():
-                taught = teacher(ids).logits[0, :-1]
+                taught = teacher(read).logits[0, :-1]
             loss = loss + loss_of(student(ids).logits[0, :-1], taught, ids[0, 1:])
             if hasattr(loss_of, "inside"):
                 loss = loss + loss_of.inside(student.model.layers, teacher.model.layers)
@@ -163,10 +165,15 @@ def check(tmp_path, name, steps, loss_of, bound, **options):
     count = sum(len(tokens) - 1 for tokens in documents)
     taught = attar.distill(teacher, student, tmp_path / "taught", data=tmp_path / "text.txt", tokens=steps * count, **OPTIONS, **options)
     assert (taught["steps"], taught["tokens"]) == (steps, steps * count)
-    before, after = (load_file(folder / "model.safetensors") for folder in (student, tmp_path / "taught"))
     model = in_double(student)
     losses = torch_steps(model, in_double(teacher), documents, steps, loss_of, options.get("optimizer", "adamw"))
     assert taught["final_loss"] == pytest.approx(losses[-1], rel=bound)
+    assert_moved_alike(student, tmp_path / "taught", model, bound)
+
+
+def assert_moved_alike(student, taught, model, bound):
+    """Every tensor of `taught` changed from what it is in the folder `student` as it did in `model`."""
+    before, after = (load_file(folder / "model.safetensors") for folder in (student, taught))
     expected, wrong = dict(model.named_parameters()), {}
     assert set(before) == set(after) and len(before) >= 20
     for tensor, old in before.items():

@@ -10,8 +10,16 @@
 
 namespace attar {
 
-std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& student,
-                                 const std::string& student_source) {
+namespace {
+
+std::string with(const std::string& hint, const std::string& way_out) {
+  return way_out.empty() ? hint : hint + ", " + way_out;
+}
+
+}  // namespace
+
+std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& student, const std::string& student_source,
+                                 const std::string& way_out) {
   if (teacher.hash() == student.hash()) return {};
   std::unordered_map<std::string_view, int32_t> by_text;
   for (size_t id = 0; id < teacher.data().tokens.size(); ++id)
@@ -22,7 +30,7 @@ std::vector<int32_t> teacher_ids(const Tokenizer& teacher, const Tokenizer& stud
     if (teacher.data().kind != student.data().kind || found == by_text.end())
       throw input_error(student_source, "the student's vocabulary is not part of the teacher's",
                         "the same tokenizer or one trimmed from it", printable(token.text),
-                        "take a teacher and a student of one vocabulary family");
+                        with("take a teacher and a student of one vocabulary family", way_out));
     ids.push_back(found->second);
   }
   return ids;
@@ -51,8 +59,9 @@ std::string name_of(const TokenizerData& data, int32_t id) {
 // Refuses the first thing in which the two differ.
 class Comparison {
  public:
-  Comparison(const TokenizerData& teacher, const TokenizerData& student, const std::string& source)
-      : teacher_(teacher), student_(student), source_(source) {}
+  Comparison(const TokenizerData& teacher, const TokenizerData& student, const std::string& source,
+             const std::string& way_out)
+      : teacher_(teacher), student_(student), source_(source), way_out_(way_out) {}
 
   void rules() const {
     same("kind of tokenizer", name_of(teacher_.kind), name_of(student_.kind));
@@ -115,25 +124,36 @@ class Comparison {
   void same(const std::string& what, const std::string& teacher, const std::string& student) const {
     if (teacher != student)
       throw input_error(source_, "the student's tokenizer is not the teacher's: another " + what, teacher, student,
-                        "give the student the teacher's tokenizer, or one trimmed from it");
+                        with("give the student the teacher's tokenizer, or one trimmed from it", way_out_));
   }
 
   const TokenizerData& teacher_;
   const TokenizerData& student_;
   const std::string& source_;
+  const std::string& way_out_;
 };
 
 }  // namespace
 
-void require_same_reading(const Tokenizer& teacher, const Tokenizer& student, const std::string& student_source) {
+void require_same_reading(const Tokenizer& teacher, const Tokenizer& student, const std::string& student_source,
+                          const std::string& way_out) {
   if (teacher.hash() == student.hash()) return;
-  const Comparison comparison(teacher.data(), student.data(), student_source);
+  const Comparison comparison(teacher.data(), student.data(), student_source, way_out);
   comparison.rules();
-  const std::vector<int32_t> ids = teacher_ids(teacher, student, student_source);
+  const std::vector<int32_t> ids = teacher_ids(teacher, student, student_source, way_out);
   comparison.tokens(ids);
   comparison.scores(ids);
   comparison.merges();
   comparison.roles();
+}
+
+bool same_reading(const Tokenizer& teacher, const Tokenizer& student) {
+  try {
+    require_same_reading(teacher, student, "");
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 }  // namespace attar

@@ -6,6 +6,7 @@
 
 #include "compress/checkpoint.h"
 #include "compress/shards.h"
+#include "distill/alignment/aligned_dataset.h"
 #include "distill/signal_source.h"
 #include "distill/training_state.h"
 #include "export/export.h"
@@ -142,6 +143,45 @@ std::vector<Document> evaluation_text(const std::vector<std::string>& files, con
   return documents;
 }
 
+// Whether the student learns in tokens of its own, beside a teacher that reads its. Error{Input}: the two read text
+// differently, and what was asked for compares them token for token.
+bool learns_across(const DistillStage& asked, const Tokenizer& teacher, const Tokenizer& student,
+                   const std::string& source) {
+  if (same_reading(teacher, student)) return asks_alignment(asked);
+  if (!needs_same_tokens(asked).empty()) require_same_reading(teacher, student, source, kAcrossTokenizers);
+  if (asked.arms) throw usage_error("--arms", "judges all arms token for token", "one tokenizer for both models");
+  return true;
+}
+
+// The text as the student reads it, with what its teacher says of it where that is kept.
+struct LearnedData {
+  TokenDataset tokens;
+  std::vector<int32_t> kept{};  // TrainInputs::student_to_teacher
+  std::string note{};
+};
+struct LearnedBy {
+  const ModelFile& teacher;
+  const Tokenizer& student;
+  const std::string& source;  // of the student
+  bool across = false;
+};
+LearnedData learned_data(TokenDataset text, const LearnedBy& by, const DistillOptions& options,
+                         const std::string& steps, int threads, const Progress& progress) {
+  const Tokenizer teacher(by.teacher.tokenizer());
+  if (by.across && asks_alignment(options)) {
+    AlignedData aligned = aligned_data(text, teacher, by.student, options.sequence_tokens);
+    return {.tokens = std::move(aligned.data), .note = aligned.note()};
+  }
+  if (by.across) return {.tokens = in_tokens_of(by.student, text, teacher)};
+  LearnedData out{.tokens = std::move(text), .kept = teacher_ids(teacher, by.student, by.source)};
+  if (keeps_signal(options))
+    out.tokens = resumable(kResumeHint, [&] {
+      return with_teacher_signal(by.teacher, std::move(out.tokens), out.kept, options, steps, threads, progress);
+    });
+  if (!out.kept.empty()) out.tokens = remap_dataset(out.tokens, teacher, by.student, {by.student.data(), out.kept});
+  return out;
+}
+
 void check_arms(const DistillInputs& inputs, const DistillStage& asked, const std::string& steps) {
   if (asked.arms && inputs.evaluation.empty())
     throw usage_error("--arms", "are judged on text that nobody learns from, and there is none", "--evaluation TEXT");
@@ -208,31 +248,27 @@ std::string distill_model(const CommandOptions& given, const DistillInputs& from
   const ModelFile teacher_file = ModelFile::open(command.model, hub_source(progress)),
                   student_file = ModelFile::open(student, hub_source(progress));
   const Tokenizer teacher_tokenizer(teacher_file.tokenizer()), tokenizer(student_file.tokenizer());
-  require_same_reading(teacher_tokenizer, tokenizer, student);
+  const bool across = learns_across(asked, teacher_tokenizer, tokenizer, student);
   for (const ModelFile* file : {&teacher_file, &student_file})
     if (const std::string wrong = sequence_problem(asked, file->config().context_length); !wrong.empty())
       throw usage_error(file->source(), wrong);
   const DistillOptions options =
       with_sequence_tokens(asked, std::min(teacher_file.config().context_length, student_file.config().context_length));
-  const std::vector<int32_t> kept = teacher_ids(teacher_tokenizer, tokenizer, student);
   TextData text = text_data(command, teacher_file.tokenizer(), progress);
   std::vector<Document> evaluation;
   if (asked.arms) evaluation = evaluation_text(from.evaluation, teacher_tokenizer, text);
-  TokenDataset data = text.tokens;
   TokenizerData learned = student_file.tokenizer();  // what it has learned to answer in
   if (!text.chat_template.empty()) learned.chat_template = text.chat_template;
-  if (keeps_signal(options))
-    data = resumable(kResumeHint, [&] {
-      return with_teacher_signal(teacher_file, std::move(data), kept, options, steps, thread_count(command), progress);
-    });
-  if (!kept.empty()) data = remap_dataset(data, teacher_tokenizer, tokenizer, {tokenizer.data(), kept});
+  const LearnedData from_text = learned_data(std::move(text.tokens), {teacher_file, tokenizer, student, across},
+                                             options, steps, thread_count(command), progress);
+  const TokenDataset& data = from_text.tokens;
   CausalLM teacher, model = CausalLM::load(student_file);
   const bool beside = needs_teacher_beside(options, data);
   if (beside) teacher = CausalLM::load(teacher_file);
   const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
                            .teacher_hash = teacher_file.content_hash(),
                            .student_hash = student_file.content_hash(),
-                           .student_to_teacher = kept,
+                           .student_to_teacher = from_text.kept,
                            .data = &data,
                            .write_rollouts = student_writer(learned, thread_count(command)),
                            .checkpoint_directory = steps,
@@ -259,8 +295,8 @@ std::string distill_model(const CommandOptions& given, const DistillInputs& from
   json.update(Json::parse(signal.results));
   if (asked.arms) json["arms"] = Json::parse(arms.results);
   add_near_duplicates(json, text);
-  for (const auto& notes : {signal.notes, training_notes(results), arms.notes, text.notes})
-    for (const std::string& note : notes) json["notes"].push_back(note);
+  for (const auto& notes : {signal.notes, training_notes(results), arms.notes, text.notes, {from_text.note}})
+    for (const std::string& note : notes) add_note(json, note);
   return document(json);
 }
 

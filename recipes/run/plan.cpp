@@ -112,10 +112,8 @@ class Planner {
       : recipe_(recipe),
         teacher_(inputs.teacher_config),
         student_(inputs.student_config),
-        tokenizer_(inputs.student   ? inputs.student->tokenizer()
-                   : inputs.teacher ? inputs.teacher->tokenizer()
-                                    : inputs.own_tokenizer),
-        teacher_tokenizer_(inputs.teacher ? inputs.teacher->tokenizer() : inputs.own_tokenizer),
+        tokenizer_(tokenizer_of_student(inputs)),
+        teacher_tokenizer_(tokenizer_of_teacher(inputs)),
         info_(export_info(recipe, inputs)),
         teacher_bytes_(static_cast<double>(inputs.teacher_bytes)),
         threads_(options.threads > 0 ? options.threads : default_threads()),
@@ -326,6 +324,7 @@ class Planner {
     return estimate;
   }
   bool is_beside(const DistillOptions& options) const {
+    if (asks_alignment(options)) return true;
     const bool kept = keeps_signal(options) ||
                       (options.signal == "auto" && other_temperature(options) == 1.0 && written_with_signal());
     return !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);

@@ -34,7 +34,7 @@ struct RunState {
 
   CausalLM student{};  // empty until a stage needs it
   TokenizerData tokenizer{};
-  std::vector<int32_t> kept_tokens{};  // teacher's id of each student id; empty: the same vocabulary
+  std::vector<int32_t> kept_tokens{};  // teacher's id of each student id; empty: the same vocabulary, or another one
   std::optional<QuantizedModel> quantized{};
 
   // The data as the student tokenizes it.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "distill/alignment/aligned_dataset.h"
 #include "distill/signal_source.h"
 #include "recipes/data/student_writes.h"
 #include "recipes/data/teacher_signal.h"
@@ -18,25 +19,38 @@ std::string named_student_hash(const RunState& state) {
   return state.inputs.student ? state.inputs.student->content_hash() : "";
 }
 
+// The training text as the student reads it, with what its teacher says of it where that is kept. The signal is a
+// stage's own: a later one finds the data as a resumed run would.
+struct StageData {
+  TokenDataset tokens;
+  std::string note{};
+};
+StageData stage_data(RunState& state, const DistillOptions& options) {
+  if (asks_alignment(options)) {
+    AlignedData aligned = aligned_data(state.train, Tokenizer(state.teacher->tokenizer()), Tokenizer(state.tokenizer),
+                                       options.sequence_tokens);
+    return {std::move(aligned.data), aligned.note()};
+  }
+  if (!needs_teacher_signal(state.train, options)) return {state.in_student_vocabulary(state.train)};
+  return {state.in_student_vocabulary(with_teacher_signal(*state.teacher, state.train, state.kept_tokens, options,
+                                                          state.folder.file("cache"), state.threads, state.progress))};
+}
+
 }  // namespace
 
 StageTraining train_in_run(RunState& state, const std::string& stage, const DistillOptions& given,
                            const TrainingWork& work) {
   const DistillOptions options = with_sequence_tokens(
       given, std::min(state.student.config.context_length, state.teacher->config().context_length));
-  // The signal is this stage's own: a later stage finds the data as a resumed run would.
-  const TokenDataset data =
-      state.in_student_vocabulary(needs_teacher_signal(state.train, options)
-                                      ? with_teacher_signal(*state.teacher, state.train, state.kept_tokens, options,
-                                                            state.folder.file("cache"), state.threads, state.progress)
-                                      : state.train);
+  const StageData learned = stage_data(state, options);
+  const TokenDataset& data = learned.tokens;
   CausalLM teacher;
   const bool beside = needs_teacher_beside(options, data);
   if (beside) teacher = CausalLM::load(*state.teacher);
   const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
                            .teacher_hash = state.teacher->content_hash(),
                            .student_hash = named_student_hash(state),
-                           .student_to_teacher = state.kept_tokens,
+                           .student_to_teacher = asks_alignment(options) ? std::vector<int32_t>{} : state.kept_tokens,
                            .data = &data,
                            .write_rollouts = student_writer(state.tokenizer, state.threads),
                            .checkpoint_directory = state.folder.checkpoints(stage),
@@ -52,6 +66,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
   results.update(Json::parse(signal.results));
   results["curve"] = Json::parse(training_curve(trained));
   StageTraining training{.results = results.dump(), .notes = signal.notes};
+  if (!learned.note.empty()) training.notes.push_back(learned.note);
   for (const std::string& note : training_notes(outcome)) training.notes.push_back(note);
   return training;
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
+#include "distill/alignment/aligned_dataset.h"
 #include "prune/kept_cuts.h"
 #include "prune/vocabulary.h"
 #include "recipes/arms/arms.h"
@@ -87,8 +88,9 @@ uint64_t folder_bytes(const std::string& folder) {
 }  // namespace
 
 TokenDataset RunState::in_student_vocabulary(const TokenDataset& data) const {
-  if (kept_tokens.empty()) return data;
+  if (kept_tokens.empty() && !inputs.other_tokenizer) return data;
   const Tokenizer from(teacher->tokenizer()), to(tokenizer);
+  if (inputs.other_tokenizer) return in_tokens_of(to, data, from);
   return remap_dataset(data, from, to, VocabularyCut{tokenizer, kept_tokens});
 }
 
@@ -99,12 +101,14 @@ ExportInfo RunState::export_info() const {
 void start_student(RunState& state) {
   const std::optional<ModelRecipe>& wanted = state.recipe.student;
   const std::optional<ModelFile>& file = state.inputs.student;
-  state.tokenizer = file ? file->tokenizer() : state.teacher->tokenizer();
+  const TokenizerData& own = state.inputs.student_tokenizer;
+  state.tokenizer = file ? file->tokenizer() : own.tokens.empty() ? state.teacher->tokenizer() : own;
   if (!state.inputs.chat_template.empty()) state.tokenizer.chat_template = state.inputs.chat_template;
   if (wanted && !file)
     state.student = CausalLM::random(state.inputs.student_config, static_cast<uint64_t>(state.recipe.seed) + 1);
   else
     state.student = CausalLM::load(file ? *file : *state.teacher);
+  if (state.inputs.other_tokenizer) return;
   const Tokenizer teacher(state.teacher->tokenizer()), student(state.tokenizer);
   const std::string source = wanted ? wanted->model : "student";
   require_same_reading(teacher, student, source);
@@ -124,7 +128,8 @@ StageRecord run_stage(RunState& state, const std::string& name, const PruneOptio
       joined(state.in_student_vocabulary(state.calibration), state.in_student_vocabulary(state.train));
   const PruneResult pruned = prune(state.student, state.tokenizer, data, options, state.threads, state.progress,
                                    state.folder.checkpoints(name));
-  if (!pruned.kept_tokens.empty()) state.kept_tokens = composed(state.kept_tokens, pruned.kept_tokens);
+  if (!pruned.kept_tokens.empty() && !state.inputs.other_tokenizer)
+    state.kept_tokens = composed(state.kept_tokens, pruned.kept_tokens);
   write_checkpoint(state.folder.finished_model(name), state.student, state.tokenizer, state.export_info().provenance,
                    {}, kept_tokens_json(state).dump());
   remove_kept_parts(state.folder.checkpoints(name), kCutsKind);

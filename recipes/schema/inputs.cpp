@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "distill/alignment/aligned_dataset.h"
+#include "distill/signal_source.h"
 #include "prune/vocabulary.h"
 #include "recipes/hub/hub_model.h"
 #include "recipes/schema/option_checks.h"
@@ -12,6 +14,7 @@
 #include "runtime/formats/jinja/known_templates.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/text_paths.h"
+#include "runtime/formats/tokenizer/shared_vocabulary.h"
 #include "runtime/judge/tasks/evaluate.h"
 
 namespace attar {
@@ -63,8 +66,8 @@ std::string model_path(const Recipe& recipe, const std::string& given) {
   return path;
 }
 
-TokenizerData read_own_tokenizer(const Recipe& recipe, const Progress& progress) {
-  const std::string given = model_path(recipe, recipe.teacher.tokenizer);
+TokenizerData read_own_tokenizer(const Recipe& recipe, const ModelRecipe& model, const Progress& progress) {
+  const std::string given = model_path(recipe, model.tokenizer);
   const std::string path = is_on_hub(given) ? fetch_hub_model(given, HubPart::Tokenizer, progress).path : given;
   return fs::is_directory(path) ? read_hf_tokenizer(path) : ModelFile::open(path).tokenizer();
 }
@@ -127,7 +130,7 @@ bool look_at_teacher(Looker& look) {
   if (teacher.model.empty()) {
     if (teacher.tokenizer.empty()) return false;  // said already
     const bool read = look.attempt("teacher.tokenizer", [&] {
-      inputs.own_tokenizer = read_own_tokenizer(look.recipe, look.progress);
+      inputs.own_tokenizer = read_own_tokenizer(look.recipe, teacher, look.progress);
       inputs.sha256["tokenizer"] = sha256(Tokenizer(inputs.own_tokenizer).hash() + inputs.own_tokenizer.chat_template);
     });
     if (!read || !look.everything || !teacher.architecture) return false;
@@ -151,15 +154,68 @@ bool look_at_student(Looker& look) {
   const std::optional<ModelRecipe>& student = look.recipe.student;
   if (!student) return true;
   if (student->model.empty()) {
+    if (!student->tokenizer.empty() && !look.attempt("student.tokenizer", [&] {
+          inputs.student_tokenizer = read_own_tokenizer(look.recipe, *student, look.progress);
+          inputs.sha256["student.tokenizer"] =
+              sha256(Tokenizer(inputs.student_tokenizer).hash() + inputs.student_tokenizer.chat_template);
+        }))
+      return false;
     if (!look.everything || !student->architecture) return false;
+    const auto own = static_cast<int64_t>(inputs.student_tokenizer.tokens.size());
     return look.attempt("student", [&] {
-      inputs.student_config = to_config(*student->architecture, inputs.teacher_config.vocab_size);
+      inputs.student_config = to_config(*student->architecture, own > 0 ? own : inputs.teacher_config.vocab_size);
     });
   }
   return look.attempt("student", [&] {
     inputs.student = ModelFile::open(model_path(look.recipe, student->model), hub_source(look.progress));
     inputs.sha256["student"] = inputs.student->content_hash();
     inputs.student_config = inputs.student->config();
+  });
+}
+
+// What a stage asks of a student whose tokenizer is not the teacher's.
+void check_across(Looker& look, const std::string& key, const Stage& stage, const Tokenizer& teacher,
+                  const Tokenizer& student) {
+  const auto wrong = [&](const std::string& what) { look.problem(key, ProblemKind::Whole, what); };
+  if (const auto* distill = std::get_if<DistillStage>(&stage)) {
+    if (const std::string needs = needs_same_tokens(*distill); !needs.empty())
+      look.attempt(
+          key, [&] { require_same_reading(teacher, student, "student", kAcrossTokenizers); },
+          "distill." + needs + ": ");
+    if (distill->arms)
+      wrong("distill.arms: judges all arms token for token; expected false where the student has its own tokenizer");
+  }
+  if (const auto* quantize = std::get_if<QuantizeOptions>(&stage); quantize != nullptr && quantize->preset == "learned")
+    wrong(
+        "quantize.preset = learned: learns from the teacher token for token; expected fast or best where the student "
+        "has its own tokenizer");
+  if (std::holds_alternative<VerifyStage>(stage))
+    wrong(
+        "verify: compares both models token for token, and the student has its own tokenizer; leave it out and take "
+        "`attar eval`, whose bits per byte compare");
+}
+
+// Whether the student has the control tokens of this run's chats: it is asked before the teacher has written any.
+void check_chats(Looker& look, const Tokenizer& teacher, const Tokenizer& student) {
+  if (look.inputs.chat_template.empty()) return;
+  look.attempt("data.chat_template", [&] {
+    DocumentTokenizer read(teacher, {.chat_template = recipe_template(look.recipe)});
+    const Document chat{.text = {},
+                        .messages = {{.role = "user", .content = "Who?"}, {.role = "assistant", .content = "Me."}}};
+    in_tokens_of(student, read({chat}), teacher);
+  });
+}
+
+void check_tokenizers(Looker& look) {
+  const std::optional<ModelRecipe>& student = look.recipe.student;
+  if (!student || (student->model.empty() && student->tokenizer.empty())) return;
+  look.attempt("student", [&] {
+    const Tokenizer teacher(tokenizer_of_teacher(look.inputs)), own(tokenizer_of_student(look.inputs));
+    look.inputs.other_tokenizer = !same_reading(teacher, own);
+    if (!look.inputs.other_tokenizer) return;
+    check_chats(look, teacher, own);
+    for (size_t i = 0; i < look.recipe.stages.size(); ++i)
+      check_across(look, "stages." + std::to_string(i), look.recipe.stages[i], teacher, own);
   });
 }
 
@@ -265,10 +321,9 @@ Looker looked(const Recipe& recipe, LookAt look_at, const Progress& progress) {
                  [&] { choose_template(recipe, look.has_chats || teacher_answers(recipe), look.inputs); });
   if (!teacher || !student || !look.everything) return look;
   check_lengths(look, std::min(look.inputs.teacher_config.context_length, look.inputs.student_config.context_length));
+  check_tokenizers(look);
   const RecipeInputs& in = look.inputs;
-  Shape shape{in.student_config, in.student   ? in.student->tokenizer()
-                                 : in.teacher ? in.teacher->tokenizer()
-                                              : in.own_tokenizer};
+  Shape shape{in.student_config, tokenizer_of_student(in)};
   if (!in.chat_template.empty()) shape.tokenizer.chat_template = in.chat_template;
   check_shapes(look, std::move(shape));
   return look;
@@ -308,6 +363,15 @@ std::string template_path(const Recipe& recipe, const std::string& given) {
   return given.empty() || find_known_template(given) != nullptr ? given : recipe_relative(recipe, given);
 }
 
+TokenizerData tokenizer_of_teacher(const RecipeInputs& inputs) {
+  return inputs.teacher ? inputs.teacher->tokenizer() : inputs.own_tokenizer;
+}
+
+TokenizerData tokenizer_of_student(const RecipeInputs& inputs) {
+  if (inputs.student) return inputs.student->tokenizer();
+  return inputs.student_tokenizer.tokens.empty() ? tokenizer_of_teacher(inputs) : inputs.student_tokenizer;
+}
+
 RecipeInputs open_inputs(const Recipe& recipe, const Progress& progress) {
   Looker found = looked(recipe, LookAt::Everything, progress);
   throw_problems(recipe.file, found.problems);
@@ -321,7 +385,10 @@ std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at) 
 Recipe with_pinned_models(Recipe recipe, const Progress& progress) {
   recipe.teacher.model = pinned_model(recipe.teacher.model, HubPart::Model, progress);
   recipe.teacher.tokenizer = pinned_model(recipe.teacher.tokenizer, HubPart::Tokenizer, progress);
-  if (recipe.student) recipe.student->model = pinned_model(recipe.student->model, HubPart::Model, progress);
+  if (recipe.student) {
+    recipe.student->model = pinned_model(recipe.student->model, HubPart::Model, progress);
+    recipe.student->tokenizer = pinned_model(recipe.student->tokenizer, HubPart::Tokenizer, progress);
+  }
   return recipe;
 }
 

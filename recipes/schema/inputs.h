@@ -35,12 +35,17 @@ std::string template_path(const Recipe& recipe, const std::string& given);  // t
 struct RecipeInputs {
   std::optional<ModelFile> teacher, student;  // nothing: made here
   TokenizerData own_tokenizer;                // of a teacher that is made here
+  TokenizerData student_tokenizer;            // of a student that is made here with its own; no tokens: the teacher's
+  bool other_tokenizer = false;               // the student's is neither the teacher's nor trimmed from it
   ModelConfig teacher_config, student_config;
   uint64_t teacher_bytes = 0;
   std::string chat_template;                  // source of what the chats of this run go through; empty: it has none
   std::vector<std::string> notes;             // what was chosen for want of anything said
-  std::map<std::string, std::string> sha256;  // of the contents, by "teacher", "student", "tokenizer" or data file
+  std::map<std::string, std::string> sha256;  // of the contents, by "teacher", "tokenizer", ... or data file
 };
+
+TokenizerData tokenizer_of_teacher(const RecipeInputs& inputs);
+TokenizerData tokenizer_of_student(const RecipeInputs& inputs);
 
 // Every problem at once: files that are missing or cannot be read, models, what a model of this shape cannot go
 // through.

@@ -197,9 +197,12 @@ Json model_json(bool is_teacher) {
   pretrain.losses = {{"cross_entropy", 1.0}};
   Json made = {{"type", "object"}, {"required", Json::array({"config"})}, {"additionalProperties", false}};
   made["properties"]["config"] = object_of<Architecture>();
+  made["properties"]["tokenizer"] = described(
+      {{"type", text_types()}},
+      is_teacher ? "a folder with tokenizer.json, or a MODEL to take the tokenizer from"
+                 : "a folder with tokenizer.json, or a MODEL to take the tokenizer from; the teacher's without it, and "
+                   "another asks for losses across tokenizers");
   if (is_teacher) {
-    made["properties"]["tokenizer"] =
-        described({{"type", text_types()}}, "a folder with tokenizer.json, or a MODEL to take the tokenizer from");
     made["properties"]["pretrain"] = object_of(pretrain);
     made["required"].push_back("tokenizer");
   }

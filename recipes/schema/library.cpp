@@ -42,7 +42,7 @@ std::string about_of(const fs::path& path) {
 // Every path that a recipe names, as it stands there.
 std::vector<std::string> named_files(const Recipe& recipe) {
   std::vector<std::string> files{recipe.teacher.model, recipe.teacher.tokenizer, recipe.text.chat_template};
-  if (recipe.student) files.push_back(recipe.student->model);
+  if (recipe.student) files.insert(files.end(), {recipe.student->model, recipe.student->tokenizer});
   for (const auto* split : {&recipe.train, &recipe.calibration, &recipe.evaluation})
     for (const DataSource& source : *split) files.push_back(source.texts());
   for (const Stage& stage : recipe.stages)

@@ -139,8 +139,6 @@ void read_model(const YAML::Node& node, const std::string& key, YamlReader& read
   }
   if (!reader.map(node, key, {"config", "tokenizer", "pretrain"})) return;
   if (key == "student") {
-    if (const YAML::Node wrong = node["tokenizer"])
-      reader.problem(wrong, "student.tokenizer: a student that is made here has its teacher's tokenizer; leave it out");
     if (const YAML::Node wrong = node["pretrain"])
       reader.problem(wrong, "student.pretrain: a student learns in a `distill` stage; leave it out");
   }

@@ -211,8 +211,8 @@ ModelConfig to_config(const Architecture& architecture, int64_t vocab_size);
 struct ModelRecipe {
   std::string model;                         // MODEL; or empty, and then:
   std::optional<Architecture> architecture;  // recipe key `config`
-  std::string tokenizer;                     // a tokenizer.json or a MODEL to take the tokenizer from
-  std::optional<DistillOptions> pretrain;    // cross-entropy on the train split's text
+  std::string tokenizer;  // a tokenizer.json or a MODEL to take it from; of a student "": the teacher's
+  std::optional<DistillOptions> pretrain;  // cross-entropy on the train split's text
 };
 
 struct Recipe {

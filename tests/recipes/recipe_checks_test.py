@@ -75,7 +75,6 @@ stages:
   - quantize: {to: Q4_KM, keep: {embedding: Q8_K, foo: Q8_0}}
   - quantize: {target_size: 60XB}
 """,
-        "bad.yaml:2:43: student.tokenizer",
         "bad.yaml:2:56: student.pretrain",
         "bad.yaml:3:38: data.train.weight = 0",
         "bad.yaml:5:28: distill.temperature = 2: expected 1",

@@ -156,8 +156,8 @@ NOT_IN_WASM := KernelObjects.*
 check-wasm: build browser
 	$(MAKE) apt APT_LIST="emscripten nodejs"
 	cmake/wasm_packages.sh build-wasm/packages
-	cmake --preset wasm && ninja -C build-wasm -j $(JOBS) attar-run attar_page kernels_test forward_test
-	GTEST_FILTER=-$(NOT_IN_WASM) ctest --test-dir build-wasm --output-on-failure -j $(JOBS)
+	cmake --preset wasm && ninja -C build-wasm -j $(JOBS) attar-run attar_page kernels_test
+	node build-wasm/bin/kernels_test.js '--gtest_filter=-$(NOT_IN_WASM)'
 	$(PYTHON) -m pytest -q -rs tests/wasm_test.py
 
 .PHONY: clean

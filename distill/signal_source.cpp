@@ -15,11 +15,6 @@ LossTokens loss_tokens_of_all(const TokenDataset& data, SignalSource source) {
   return loss_tokens(data, whole, source);
 }
 
-bool asks_a_teacher(const DistillOptions& options) {
-  return std::any_of(options.losses.begin(), options.losses.end(),
-                     [](const auto& loss) { return loss.second != 0.0 && find_loss(loss.first)->needs_teacher; });
-}
-
 // Losses with a weight that `which` holds of.
 template <class Which>
 bool has_loss(const DistillOptions& options, Which&& which) {
@@ -85,6 +80,10 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   return SignalSource::Online;
 }
 
+bool asks_a_teacher(const DistillOptions& options) {
+  return has_loss(options, [](const LossKind& loss) { return loss.needs_teacher; });
+}
+
 bool asks_alignment(const DistillOptions& options) {
   return has_loss(options, [](const LossKind& loss) { return loss.across; });
 }
@@ -110,10 +109,14 @@ bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) 
           other_temperature(options) == 1.0 && data.signal_k > 0 && data.documents_without_signal() == 0);
 }
 
+bool always_beside(const DistillOptions& options) {
+  return asks_features(options) || asks_alignment(options) || (options.on_policy > 0.0 && asks_a_teacher(options));
+}
+
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
-  if (asks_features(options) || asks_alignment(options)) return true;
+  if (always_beside(options)) return true;
   if (!asks_a_teacher(options)) return false;
-  if (options.on_policy > 0.0 || !learns_from_cache(options, data)) return true;
+  if (!learns_from_cache(options, data)) return true;
   return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;
 }
 

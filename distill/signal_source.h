@@ -12,6 +12,9 @@ namespace attar {
 // learn from.
 SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options);
 
+// Whether a loss with a weight needs a teacher; losses that are not known count for nothing.
+bool asks_a_teacher(const DistillOptions& options);
+
 // Whether the losses compare a student with a teacher that reads the text in tokens of its own.
 bool asks_alignment(const DistillOptions& options);
 
@@ -28,6 +31,9 @@ double other_temperature(const DistillOptions& options);
 // Whether the trainer takes the signal that is kept with the data and needs no teacher beside the student. auto does so
 // where all of the data has one, and at the temperature at which it was kept.
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
+
+// Whether the teacher runs beside the student whatever is kept with the data.
+bool always_beside(const DistillOptions& options);
 
 // Whether the teacher runs beside the student: for all that is learned, or for what a cached signal leaves open.
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data);

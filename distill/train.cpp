@@ -316,7 +316,6 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
     parts = trained_parts(student, options, of.seed);
     of.reparameterized = &parts;
   }
-  signal_source(of, options);  // refuses what teacher and data cannot give
   if (options.held_out_tokens > 0) {
     learned = *inputs.data;
     held_out = cut_documents(hold_out(learned, options.held_out_tokens, inputs.seed), options.sequence_tokens);
@@ -326,7 +325,10 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
     cut = cut_documents(*of.data, options.sequence_tokens);
     of.data = &cut;
   }
-  if (asks_features(options)) (*of.reparameterized)[kProjections] = fitted_projections(student, of, options);
+  if (asks_features(options)) {
+    signal_source(of, options);  // refuses what teacher and data cannot give
+    (*of.reparameterized)[kProjections] = fitted_projections(student, of, options);
+  }
   return Trainer(student, tokenizer, of, options, progress).run();
 }
 

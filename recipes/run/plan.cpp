@@ -324,7 +324,7 @@ class Planner {
     return estimate;
   }
   bool is_beside(const DistillOptions& options) const {
-    if (asks_alignment(options)) return true;
+    if (always_beside(options)) return true;
     const bool kept = keeps_signal(options) ||
                       (options.signal == "auto" && other_temperature(options) == 1.0 && written_with_signal());
     return !kept || (options.unsignalled == "online" && student_.vocab_size < teacher_.vocab_size);

@@ -72,12 +72,16 @@ FieldRule roles(const char* field, bool matrices) {
   return rule;
 }
 
+// One that is not has its own problem, and says nothing of the others.
+bool losses_are_known(const DistillOptions& o) {
+  return std::all_of(o.losses.begin(), o.losses.end(),
+                     [](const auto& loss) { return find_loss(loss.first) != nullptr; });
+}
+
 // Losses across tokenizers compare other rows than all else does.
 template <class Need>
 void check_losses_across(const DistillOptions& o, Need&& need) {
-  const auto named = [](const std::string& loss) { return find_loss(loss) != nullptr; };
-  if (!std::all_of(o.losses.begin(), o.losses.end(), [&](const auto& loss) { return named(loss.first); })) return;
-  if (!asks_alignment(o)) return;
+  if (!losses_are_known(o) || !asks_alignment(o)) return;
   for (const auto& [name, weight] : o.losses)
     need(weight == 0.0 || find_loss(name)->across || !find_loss(name)->needs_teacher, "losses." + name,
          "aligned_likelihood and uld alone or beside cross_entropy, since they compare two tokenizers");
@@ -161,17 +165,13 @@ Problems problems_of(const DistillOptions& o) {
     need(o.lora_rank > 0 || o.lora_targets.empty(), "lora_targets", "lora_rank above 0 beside it");
     need(o.lora_rank == 0 || o.frozen.empty(), "frozen",
          "nothing beside lora_rank, which freezes all but its adapters");
-    const bool known = std::all_of(o.losses.begin(), o.losses.end(),
-                                   [](const auto& loss) { return find_loss(loss.first) != nullptr; });
-    need(!keeps_signal(o) || !known || asks_alignment(o) || other_temperature(o) == 1.0, "temperature",
+    need(!keeps_signal(o) || !losses_are_known(o) || asks_alignment(o) || other_temperature(o) == 1.0, "temperature",
          "1 beside signal: " + o.signal + ", which keeps the teacher at that temperature");
     for (const auto& [name, weight] : o.losses)
       need(o.signal != "sampled" || weight == 0.0 || name == "forward_kl" || name == "cross_entropy", "losses." + name,
            "forward_kl or cross_entropy beside signal: sampled, which is right in the mean for those alone");
-    const bool taught = std::any_of(o.losses.begin(), o.losses.end(), [](const auto& loss) {
-      return loss.second > 0.0 && find_loss(loss.first) != nullptr && find_loss(loss.first)->needs_teacher;
-    });
-    need(o.on_policy == 0.0 || taught, "on_policy", "a loss that asks a teacher, such as reverse_kl, beside it");
+    need(o.on_policy == 0.0 || asks_a_teacher(o), "on_policy",
+         "a loss that asks a teacher, such as reverse_kl, beside it");
     need(o.on_policy == 0.0 || o.sequence_tokens == 0 || o.rollout_tokens + 1 <= o.sequence_tokens, "rollout_tokens",
          "fewer than sequence_tokens, which hold the prompt too");
     need(o.schedule != "wsd" || o.warmup + o.decay <= 1.0, "decay", "beside schedule: wsd, warmup + decay at most 1");
@@ -192,10 +192,7 @@ Problems problems_of(const DistillStage& o) {
   };
   for (const FieldProblem& problem : broken_rules(o, rules_of(o)))
     if (problem.field == "arm_seeds") problems.push_back(problem);
-  const bool asks = asks_features(o) || std::any_of(o.losses.begin(), o.losses.end(), [](const auto& loss) {
-                      const LossKind* kind = find_loss(loss.first);
-                      return kind == nullptr || (kind->needs_teacher && loss.second > 0.0);
-                    });
+  const bool asks = asks_features(o) || asks_a_teacher(o) || !losses_are_known(o);
   need(o.arms || o.arm_seeds <= 1, "arm_seeds", "1, or arms beside it");
   need(!o.arms || asks, "losses", "a loss that asks the teacher, since arms compare it with cross_entropy alone");
   need(!o.arms || o.patience == 0, "patience", "0 beside arms, which learn from the same number of tokens");

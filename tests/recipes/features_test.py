@@ -93,6 +93,20 @@ def test_a_teacher_that_is_trained_has_none_yet(home, tmp_path):
     assert refused.returncode == 2 and "features: need a teacher" in refused.stdout + refused.stderr
 
 
+@pytest.mark.parametrize("option", ["features: {hidden_mse: 1}", "on_policy: 0.5", "temperature: 2"])
+def test_the_plan_has_the_teacher_beside_the_student(home, tmp_path, option):
+    """Though its signal is kept with what it wrote."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"teacher: {home / 'teacher'}\ndata: {{train: [{{teacher_writes: {{tokens: 500, prompt: none, max_tokens: 50}}}}]}}\n"
+        f"stages:\n  - prune: {{drop_ffn: 0.5, round_channels: 8}}\n  - distill: {{tokens: 500, {option}}}\n"
+    )
+    planned = attar("run", path, "--dry-run", "--out", tmp_path / "run", "--json")
+    assert planned.returncode == 0, planned.stderr
+    (what,) = (stage["what"] for stage in json.loads(planned.stdout)["stages"] if "distill" in stage["stage"])
+    assert "the teacher beside the student" in what
+
+
 def test_python_takes_them(home, tmp_path):
     sys.path.insert(0, str(BIN.parent / "python"))
     import attar as package

@@ -9,7 +9,7 @@ namespace attar {
 
 struct QadOptions {
   int64_t tokens = 200000;
-  double learning_rate = 2e-4;
+  double learning_rate = 1e-4;
   double scale_rate = 0.1;
   std::string trains = "all";
   int64_t batch_tokens = 1024;
@@ -19,7 +19,7 @@ struct QadOptions {
 template <class Visitor>
 void visit_fields(QadOptions& o, Visitor&& field) {
   field(o.tokens, "qad_tokens", "qad: tokens to train on; the data repeats when it is shorter");
-  field(o.learning_rate, "qad_learning_rate", "qad: peak learning rate of AdamW");
+  field(o.learning_rate, "qad_learning_rate", "qad: peak learning rate of AdamW, which falls linearly to 0");
   field(o.scale_rate, "qad_scale_rate", "qad: learning rate of the block scales, relative to that of the weights");
   field(o.trains, "qad_trains", "qad: all, or scales: block scales and norms, with the codes as they were chosen");
   field(o.batch_tokens, "qad_batch_tokens", "qad: tokens a step that are learned to predict");

@@ -24,6 +24,8 @@ DistillOptions qad_training(const QadOptions& options) {
   DistillOptions training;
   training.tokens = options.tokens;
   training.learning_rate = options.learning_rate;
+  training.schedule = "linear";
+  training.final_learning_rate_ratio = 0.0;
   training.batch_tokens = options.batch_tokens;
   training.signal = options.signal;
   training.precision = options.precision;

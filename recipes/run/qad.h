@@ -9,7 +9,9 @@
 
 namespace attar {
 
-// The training that the options ask for: KL to the teacher at temperature 1, AdamW without decay.
+// The training that the options ask for: KL to the teacher at temperature 1, AdamW without decay, a rate that falls
+// linearly to 0. What is left of the rate at the end is left as noise of the codes: latents near the border of two
+// codes go to and fro (Nagel et al. 2022, arXiv 2203.11086, section 2).
 DistillOptions qad_training(const QadOptions& options);
 
 struct GridTraining {

@@ -1,11 +1,10 @@
 // The module attar._runtime, which needs no LibTorch: Model, Tokenizer, verify, evaluate, inspect, doctor.
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "python/options.h"
-#include "runtime/base/input_file.h"
+#include "python/stream.h"
 #include "runtime/base/words/suggestion.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/judge/doctor.h"
@@ -18,8 +17,6 @@
 #include "runtime/judge/verify_json.h"
 #include "runtime/text/batch_engine.h"
 #include "runtime/text/embed.h"
-#include "runtime/text/generate.h"
-#include "runtime/text/session_file.h"
 
 namespace attar::python {
 namespace {
@@ -87,85 +84,6 @@ class PyTokenizer {
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
-};
-
-struct Loaded {
-  Loaded(int threads, const std::string& path, const runtime::LoadOptions& options)
-      : pool(threads), model(runtime::Model::load(ModelFile::open(path), options, pool)) {}
-  ThreadPool pool;
-  runtime::Model model;
-  std::optional<runtime::Draft> draft;
-  runtime::Grammars grammars{model.tokenizer()};
-  std::recursive_mutex turn;  // of calls from several threads; a signal handler of Python may call in between
-};
-
-py::dict dict_of(const runtime::Generated& text, size_t prompt_tokens, bool ended) {
-  py::dict out;
-  out["text"] = text.text, out["tokens"] = text.tokens;
-  out["stop_reason"] = ended ? py::object(py::str(name_of(text.reason))) : py::none();
-  out["prompt_tokens"] = prompt_tokens;
-  out["passes"] = text.speculation.passes, out["guessed_tokens"] = text.speculation.guessed,
-  out["accepted_tokens"] = text.speculation.accepted;
-  return out;
-}
-
-// A text while it is being written. Between two pieces its model may serve other calls: each has a workspace of its
-// own.
-class PyStream {
- public:
-  // `file`: of what was read and written, to go on from and to write at the end; "": none.
-  PyStream(std::shared_ptr<Loaded> loaded, std::vector<int32_t> prompt, const runtime::GenerateOptions& options,
-           std::string file)
-      : loaded_(std::move(loaded)),
-        prompt_(std::move(prompt)),
-        file_(std::move(file)),
-        said_(loaded_->model),
-        work_(loaded_->model, loaded_->pool) {
-    if (!file_.empty() && path_exists(file_)) {
-      const std::lock_guard turn(loaded_->turn);
-      added_ = runtime::restore_session(file_, loaded_->model, said_, loaded_->pool);
-    }
-    said_.begin(prompt_);
-    continuation_.emplace(loaded_->model, said_.cache(), prompt_, options, work_);
-  }
-
-  // Some characters; raises StopIteration behind the last.
-  std::string next() {
-    while (const std::optional<std::string> piece = step())
-      if (!piece->empty()) return *piece;
-    throw py::stop_iteration();
-  }
-  void finish() {
-    while (step()) {
-    }
-  }
-  py::dict result() const { return dict_of(continuation_->result(), prompt_.size(), continuation_->ended()); }
-
- private:
-  std::optional<std::string> step() {
-    Watch signals;
-    std::optional<std::string> piece = signals.call([&](const Progress& progress) {
-      const std::lock_guard turn(loaded_->turn);
-      std::optional<std::string> next = continuation_->next(progress);
-      if (continuation_->ended()) save();
-      return next;
-    });
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    return piece;
-  }
-
-  void save() {
-    if (file_.empty()) return;
-    said_.hold(prompt_, continuation_->result().tokens);
-    runtime::save_session(std::exchange(file_, {}), loaded_->model, said_, added_, loaded_->pool);
-  }
-
-  std::shared_ptr<Loaded> loaded_;
-  const std::vector<int32_t> prompt_;
-  std::string file_, added_;  // added: by a chat of attar-run, whose session the file is
-  runtime::Conversation said_;
-  runtime::Workspace work_;
-  std::optional<runtime::Continuation> continuation_{};
 };
 
 class PyModel {

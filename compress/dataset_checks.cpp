@@ -17,6 +17,10 @@ bool is_mark(uint8_t value) {
   return value <= 1;
 }
 
+bool is_amount(float value) {  // false for NaN too
+  return value >= 0.0f && value < HUGE_VALF;
+}
+
 // One token's entries: ids (k), log-probabilities (k). `sorted` is scratch.
 bool can_be_signal(std::span<const int32_t> ids, std::span<const float> log_probs, int64_t vocab_size,
                    std::vector<int32_t>& sorted) {
@@ -62,6 +66,11 @@ void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::s
     for (const int32_t token : document.tokens)
       if (token < 0 || token >= vocab_size) throw damaged_dataset(path, "tokens");
     if (!std::all_of(document.in_loss.begin(), document.in_loss.end(), is_mark)) throw damaged_dataset(path, "in_loss");
+    if (!std::all_of(document.weights.begin(), document.weights.end(), is_amount))
+      throw damaged_dataset(path, "weights");
+    if (!std::all_of(document.hidden.scales.begin(), document.hidden.scales.end(), is_amount) ||
+        (!document.hidden.empty() && (!document.signal_ids.empty() || !document.sampled_signal.empty())))
+      throw damaged_dataset(path, "the teacher's hidden states");
     if (!document.sampled_signal.empty() &&
         (!document.signal_ids.empty() || !can_be_sampled(document, dataset.sampled.id_bits, vocab_size, sorted)))
       throw damaged_dataset(path, "the teacher's sampled signal");

@@ -2,7 +2,10 @@
 //   /tokens (N) i32   /in_loss (N) u8   /lengths (documents) i64   /signal_documents (documents) u8   /signal_k (1) i64
 //   /signal_ids (M, k) i32   /signal_log_probs (M, k) f32          M: tokens of the documents that have a signal
 //   /sampled_signal (bytes) u8   /sampled_bytes (documents) i64   /sampled_form (2) i64   samples, bits of an id; where
-//   drawn attributes of /: tokenizer_hash, signal_numerics (text)
+//   drawn
+//   /hidden_codes (bytes) i8   /hidden_scales (values) f32   /hidden_documents (documents) u8   /hidden_width (1) i64
+//   /weights (N) f32   where a document has some; 0 in all of one that has none
+//   attributes of /: tokenizer_hash, signal_numerics (text)
 // The first 512 bytes, HDF5's user block (HDF5 File Format Specification 3.0, section II.A), hold a line of text with
 // the SHA-256 of all bytes after them, then zeros: HDF5's own checksums cover its metadata, neither values nor gaps.
 #include <hdf5.h>
@@ -88,6 +91,10 @@ hid_t type_of<int32_t>() {
 template <>
 hid_t type_of<int64_t>() {
   return H5T_NATIVE_INT64;
+}
+template <>
+hid_t type_of<int8_t>() {
+  return H5T_NATIVE_INT8;
 }
 template <>
 hid_t type_of<uint8_t>() {
@@ -190,9 +197,12 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
   std::vector<int32_t> tokens, signal_ids;
   std::vector<uint8_t> in_loss, has_signal, sampled_signal;
   std::vector<int64_t> lengths, sampled_bytes;
-  std::vector<float> signal_log_probs;
+  std::vector<float> signal_log_probs, weights, hidden_scales;
+  std::vector<int8_t> hidden_codes;
+  std::vector<uint8_t> hidden_documents;
   for (const TokenDocument& document : dataset.documents) {
     append(tokens, document.tokens);
+    append(weights, document.weights.empty() ? std::vector<float>(document.tokens.size()) : document.weights);
     append(in_loss, document.in_loss);
     lengths.push_back(static_cast<int64_t>(document.tokens.size()));
     has_signal.push_back(document.signal_ids.empty() ? 0 : 1);
@@ -200,6 +210,9 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
     append(signal_log_probs, document.signal_log_probs);
     append(sampled_signal, document.sampled_signal);
     sampled_bytes.push_back(static_cast<int64_t>(document.sampled_signal.size()));
+    append(hidden_codes, document.hidden.codes);
+    append(hidden_scales, document.hidden.scales);
+    hidden_documents.push_back(document.hidden.empty() ? 0 : 1);
   }
   H5FD_file_image_callbacks_t calls = keep_on_close(image);
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -219,10 +232,17 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
   write_array(file, "signal_ids", signal_ids, k, path);
   write_array(file, "signal_log_probs", signal_log_probs, k, path);
   write_array(file, "signal_k", std::vector<int64_t>{dataset.signal_k}, 0, path);
+  if (dataset.has_weights()) write_array(file, "weights", weights, 0, path);
   if (dataset.sampled.samples > 0) {
     write_array(file, "sampled_signal", sampled_signal, 0, path);
     write_array(file, "sampled_bytes", sampled_bytes, 0, path);
     write_array(file, "sampled_form", std::vector<int64_t>{dataset.sampled.samples, dataset.sampled.id_bits}, 0, path);
+  }
+  if (dataset.hidden_width > 0) {
+    write_array(file, "hidden_codes", hidden_codes, 0, path);
+    write_array(file, "hidden_scales", hidden_scales, 0, path);
+    write_array(file, "hidden_documents", hidden_documents, 0, path);
+    write_array(file, "hidden_width", std::vector<int64_t>{dataset.hidden_width}, 0, path);
   }
   write_text(file, "tokenizer_hash", dataset.tokenizer_hash, path);
   write_text(file, "signal_numerics", dataset.signal_numerics, path);
@@ -258,6 +278,44 @@ void read_sampled(const Handle& file, TokenDataset& dataset, const std::string& 
     at += static_cast<size_t>(sizes[d]);
   }
   if (at != bytes.size()) throw damaged(path, "sampled_bytes");
+}
+
+// The teacher's hidden states, to the documents that they are of.
+void read_hidden(const Handle& file, TokenDataset& dataset, const std::string& path) {
+  if (H5Lexists(file.get(), "hidden_width", H5P_DEFAULT) <= 0) return;
+  constexpr int64_t kMostWidth = int64_t{1} << 20;
+  const auto width = read_array<int64_t>(file, "hidden_width", path);
+  const auto codes = read_array<int8_t>(file, "hidden_codes", path);
+  const auto scales = read_array<float>(file, "hidden_scales", path);
+  const auto there = read_array<uint8_t>(file, "hidden_documents", path);
+  if (width.size() != 1 || width[0] < 1 || width[0] > kMostWidth || there.size() != dataset.documents.size())
+    throw damaged(path, "hidden_width");
+  dataset.hidden_width = width[0];
+  const auto columns = static_cast<size_t>(width[0]), groups = static_cast<size_t>(hidden_groups(width[0]));
+  size_t rows = 0;
+  for (size_t d = 0; d < there.size(); ++d) {
+    if (there[d] == 0) continue;
+    TokenDocument& document = dataset.documents[d];
+    const size_t count = document.tokens.size();
+    if (there[d] > 1 || count > codes.size() / columns - std::min(rows, codes.size() / columns) ||
+        count > scales.size() / groups - std::min(rows, scales.size() / groups))
+      throw damaged(path, "hidden_documents");
+    document.hidden = {slice(codes, rows * columns, count * columns), slice(scales, rows * groups, count * groups)};
+    rows += count;
+  }
+  if (rows * columns != codes.size() || rows * groups != scales.size()) throw damaged(path, "hidden_codes");
+}
+
+void read_weights(const Handle& file, TokenDataset& dataset, const std::string& path) {
+  if (H5Lexists(file.get(), "weights", H5P_DEFAULT) <= 0) return;
+  const auto weights = read_array<float>(file, "weights", path);
+  if (static_cast<int64_t>(weights.size()) != dataset.token_count()) throw damaged(path, "weights");
+  size_t at = 0;
+  for (TokenDocument& document : dataset.documents) {
+    std::vector<float> own = slice(weights, at, document.tokens.size());
+    at += document.tokens.size();
+    if (std::any_of(own.begin(), own.end(), [](float w) { return w != 0.0f; })) document.weights = std::move(own);
+  }
 }
 
 // Cuts the arrays into documents; every length is checked against what is left.
@@ -326,6 +384,8 @@ TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_
   dataset.signal_k = arrays.signal_k[0];
   cut_documents(arrays, dataset, path);
   read_sampled(file, dataset, path);
+  read_hidden(file, dataset, path);
+  read_weights(file, dataset, path);
   check_dataset(dataset, vocab_size, path);
   return dataset;
 }

@@ -30,6 +30,10 @@ int64_t TokenDataset::loss_token_count() const {
   return count;
 }
 
+bool TokenDataset::has_weights() const {
+  return std::any_of(documents.begin(), documents.end(), [](const TokenDocument& d) { return !d.weights.empty(); });
+}
+
 bool TokenDocument::lacks_signal() const {
   return !has_signal() && std::find(in_loss.begin(), in_loss.end(), uint8_t{1}) != in_loss.end();
 }
@@ -39,7 +43,7 @@ int64_t TokenDataset::documents_without_signal() const {
 }
 
 TokenDataset dataset_of(const Tokenizer& tokenizer) {
-  return {tokenizer.hash(), 0, {}, {}, tokenizer.start().empty() ? -1 : tokenizer.start()[0], {}};
+  return {.tokenizer_hash = tokenizer.hash(), .bos = tokenizer.start().empty() ? -1 : tokenizer.start()[0]};
 }
 
 DocumentTokenizer::DocumentTokenizer(const Tokenizer& tokenizer, const TextDataOptions& options)
@@ -53,10 +57,12 @@ TokenDataset DocumentTokenizer::operator()(const std::vector<Document>& document
     for (const ModelText& text : reader_.read(document)) {
       const EncodedText encoded = encode(tokenizer_, text);
       TokenDocument out{encoded.ids, counted_tokens(encoded, text), {}, {}};
+      out.weights = token_weights(encoded, text);
       const TokenizerData& data = tokenizer_.data();
       if (!document.is_chat() && (end_of_text_ || data.add_eos) && data.eos >= 0) {
         out.tokens.push_back(data.eos);
-        out.in_loss.push_back(1);
+        out.in_loss.push_back(text.counted.empty() ? 0 : 1);
+        if (!text.weights.empty()) out.weights.push_back(text.weights.back());
       }
       dataset.documents.push_back(std::move(out));
     }
@@ -82,8 +88,11 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
   };
   copy(document.tokens, out.tokens, 1, bos);
   copy(document.in_loss, out.in_loss, 1, uint8_t{0});
+  copy(document.weights, out.weights, 1, 0.0f);
   copy(document.signal_ids, out.signal_ids, signal_k, int32_t{-1});
   copy(document.signal_log_probs, out.signal_log_probs, signal_k, -std::numeric_limits<float>::infinity());
+  copy(document.hidden.codes, out.hidden.codes, static_cast<size_t>(of.hidden_width), int8_t{0});
+  copy(document.hidden.scales, out.hidden.scales, static_cast<size_t>(hidden_groups(of.hidden_width)), 0.0f);
   if (document.sampled_signal.empty()) return out;
   const int id_bits = static_cast<int>(of.sampled.id_bits);
   if (bos >= 0) encode_row({}, id_bits, out.sampled_signal);

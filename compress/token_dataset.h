@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compress/causal_lm.h"
+#include "compress/signal/hidden_states.h"
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/formats/text_file.h"
@@ -36,9 +37,11 @@ struct TokenDocument {
   std::vector<float> signal_log_probs;  // (T, k); -infinity: unused. What has a probability but no id was cut away
   // In place of those: T rows of signal/sampled_signal.h, one after another, or empty.
   std::vector<uint8_t> sampled_signal{};
-  OtherReading other{};  // in memory alone: files do not hold it
+  HiddenStates hidden{};         // or those of all T tokens
+  OtherReading other{};          // in memory alone: files do not hold it
+  std::vector<float> weights{};  // (T) how much predicting each token of the loss counts; empty: 1 each
 
-  bool has_signal() const { return !signal_ids.empty() || !sampled_signal.empty(); }
+  bool has_signal() const { return !signal_ids.empty() || !sampled_signal.empty() || !hidden.empty(); }
   bool lacks_signal() const;  // it has something to learn from, but a cached forward KL would pass over it
 };
 
@@ -72,12 +75,16 @@ struct TokenDataset {
   std::vector<TokenDocument> documents{};
   int32_t bos = -1;  // Tokenizer::start(): what each part of a document that is cut begins with; -1: nothing
   SampledForm sampled{};
+  int64_t hidden_width = 0;  // C of HiddenStates; 0: no such signal
 
-  bool has_signal() const { return signal_k > 0 || sampled.samples > 0; }
-  TokenDataset without_documents() const { return {tokenizer_hash, signal_k, signal_numerics, {}, bos, sampled}; }
+  bool has_signal() const { return signal_k > 0 || sampled.samples > 0 || hidden_width > 0; }
+  TokenDataset without_documents() const {
+    return {tokenizer_hash, signal_k, signal_numerics, {}, bos, sampled, hidden_width};
+  }
 
   int64_t token_count() const;
   int64_t loss_token_count() const;
+  bool has_weights() const;
   int64_t longest_tokens() const;  // of a document
   int64_t documents_without_signal() const;
 };

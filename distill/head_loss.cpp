@@ -30,6 +30,10 @@ struct ChunkTargets {
   at::Tensor entropies{};         // (R); of a sample alone
   at::Tensor values{}, slopes{};  // (R) f64; of aligned_likelihood alone
   at::Tensor unknown{};           // (R) bool: the teacher's logits are of no place; of uld alone
+  at::Tensor weights{};           // (R) f32; undefined: 1 each
+  double weight(int64_t r) const {
+    return weights.defined() ? static_cast<double>(weights.const_data_ptr<float>()[r]) : 1.0;
+  }
   RowTarget row(int64_t r) const {
     RowTarget target{.token = tokens.const_data_ptr<int64_t>()[r]};
     if (values.defined()) target.chunk = {values.const_data_ptr<double>()[r], slopes.const_data_ptr<double>()[r]};
@@ -40,8 +44,10 @@ struct ChunkTargets {
     return target;
   }
 };
-ChunkTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, const TeacherSignal& signal) {
+ChunkTargets targets_of(const at::Tensor& rows, const at::Tensor& next_tokens, const TeacherSignal& signal,
+                        const at::Tensor& weights) {
   ChunkTargets targets{.tokens = next_tokens.index_select(0, rows)};
+  if (weights.defined()) targets.weights = weights.index_select(0, rows);
   if (const auto* top = std::get_if<TopKSignal>(&signal)) {
     targets.ids = top->ids.index_select(0, rows);
     targets.log_probs = top->log_probs.index_select(0, rows);
@@ -140,7 +146,8 @@ class Chunk {
           if (teacher.defined() && known) target.teacher = row(teacher, i);
           if (aligned_) target.teacher_size = teacher_words;
           agreements[static_cast<size_t>(r + i)] = agreement(row(logits, i), head_.size(0), target);
-          losses.add(row(logits, i), target, 1.0 / denominator_, gradient.data_ptr<float>() + i * head_.size(0),
+          losses.add(row(logits, i), target, targets.weight(r + i) / denominator_,
+                     gradient.data_ptr<float>() + i * head_.size(0),
                      values.data() + static_cast<size_t>(r + i) * terms);
         }
         keep(gradient, r);
@@ -150,10 +157,13 @@ class Chunk {
     result.agreeing += agreeing;
     result.asked += agreeing + std::count(agreements.begin(), agreements.end(), Agreement::No);
     for (size_t t = 0; t < terms; ++t) {
-      double sum = 0.0;
-      for (size_t r = 0; r < static_cast<size_t>(n); ++r) sum += values[r * terms + t];
+      double sum = 0.0, weighed = 0.0;
+      for (size_t r = 0; r < static_cast<size_t>(n); ++r) {
+        sum += values[r * terms + t];
+        weighed += targets.weight(static_cast<int64_t>(r)) * values[r * terms + t];
+      }
       result.sums[options_.losses[t].name] += sum;
-      result.loss += options_.losses[t].weight * sum / denominator_;
+      result.loss += options_.losses[t].weight * weighed / denominator_;
     }
   }
 
@@ -248,7 +258,7 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
   for (int64_t begin = 0; begin < n; begin += most) {
     const at::Tensor rows = wanted.narrow(0, begin, std::min(most, n - begin));
     chunk.logits(hidden, rows);
-    chunk.losses(targets_of(rows, next_tokens, signal), result);
+    chunk.losses(targets_of(rows, next_tokens, signal, options.weights), result);
     chunk.gradients(result.hidden_gradient, head_gradient);
   }
   return result;

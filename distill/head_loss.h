@@ -40,10 +40,11 @@ struct HeadLossOptions {
   std::vector<LossTerm> losses;
   int64_t chunk_rows = 0;                 // 0: what logits of both models fill kHeadLossBytes with, at most 1024
   Precision precision = Precision::Fp32;  // of the products; losses and their gradients by the logits are f32
+  at::Tensor weights{};                   // (N) f32: how much each row counts; undefined: 1 each
 };
 
 struct HeadLossResult {
-  double loss = 0;                     // weighted sum over losses and rows, divided by `denominator`
+  double loss = 0;                     // sum over losses and rows by their weights, divided by `denominator`
   int64_t rows = 0;                    // in the loss
   int64_t asked = 0, agreeing = 0;     // of them: with a teacher's likeliest token; where it is the student's too
   std::map<std::string, double> sums;  // each loss, summed over those rows, unweighted

@@ -22,6 +22,8 @@ struct Labels {
   at::Tensor signalled;    // (N) bool: learn as the losses say
   at::Tensor unsignalled;  // (N) bool: learn from something else
   TopKSignal signal;       // (N, k), cached alone; k of a sample: what the longest row has
+  at::Tensor states{};     // (N, Ct) f32: the teacher's, in place of `signal` where those are kept
+  at::Tensor weights{};    // (N) f32: how much each counts; undefined: 1 each
   AlignedRows aligned{};   // aligned alone
 };
 Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, SignalSource source);
@@ -29,6 +31,7 @@ Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, Sig
 // Tokens of the loss, and what a cached signal says about them.
 struct LossTokens {
   int64_t count = 0;
+  double weight = 0.0;        // sum of theirs: what a step divides by
   int64_t unsignalled = 0;    // of `count`
   int64_t weighed = 0;        // of `count`, those with a probability of the teacher, usable or not
   double dropped_mass = 0.0;  // sum over `weighed` of the teacher's mass on tokens that the student does not have

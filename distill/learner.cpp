@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "distill/losses/loss_term.h"
@@ -79,7 +80,7 @@ void Learner::Sums::add(const FeatureMatch::Result& result) {
   for (const auto& [name, sum] : result.of) of[name].sum += sum, of[name].rows += result.rows;
 }
 
-Learner::Side::Side(const CausalLM& model, Precision precision, Team& team, bool keeps, TapPlan plan)
+Learner::Side::Side(const CausalLM& model, Precision precision, Team& team, Keeps keeps, TapPlan plan)
     : weights(model, precision, team), pass(weights, team, keeps, std::move(plan)) {}
 
 Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source)
@@ -91,10 +92,15 @@ Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const Disti
       precision_(find_precision(options.precision).value()),
       team_(inputs.threads),
       features_(features_of(student, inputs, options)),
-      student_(student, precision_, team_, true, features_ ? features_->student_taps() : TapPlan{}) {
-  if (inputs.student_to_teacher.empty()) return;
-  const std::vector<int64_t> rows(inputs.student_to_teacher.begin(), inputs.student_to_teacher.end());
-  teacher_ids_ = at::tensor(rows, at::kLong);
+      student_(student, precision_, team_, options.gradient_checkpointing ? Keeps::Streams : Keeps::All,
+               features_ ? features_->student_taps() : TapPlan{}) {
+  if (!inputs.student_to_teacher.empty()) {
+    const std::vector<int64_t> rows(inputs.student_to_teacher.begin(), inputs.student_to_teacher.end());
+    teacher_ids_ = at::tensor(rows, at::kLong);
+  }
+  if (!inputs.teacher_head.defined()) return;
+  kept_head_ = teacher_ids_.defined() ? inputs.teacher_head.index_select(0, teacher_ids_) : inputs.teacher_head;
+  kept_head_ = kept_head_.to(student_.weights.kind());
 }
 
 BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share) {
@@ -112,11 +118,12 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
   Sums sums;
   const std::vector<std::vector<Piece>> slices = slices_of(batch.pieces);
   const double share = options_.position_share;
-  int64_t count = batch.tokens.count;
+  double denominator = batch.tokens.weight;
   if (share < 1.0) {
-    count = 0;
+    int64_t count = 0;
     for (const auto& slice : slices)
       count += chosen_of(loss_tokens(*batch.data, slice, SignalSource::None).count, share);
+    denominator = static_cast<double>(count);
   }
   for (const std::vector<Piece>& slice : slices) {
     const TokenBatch tokens = to_batch(*batch.data, slice);
@@ -127,7 +134,6 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
                   student_entropies(hidden, student_.weights.head(), labels.signalled.logical_or(labels.unsignalled),
                                     {.losses = {}, .precision = precision_}, team_, logits_),
                   share);
-    const auto denominator = static_cast<double>(count);
     const at::Tensor by_hidden = learn(hidden, tokens, labels, lesson, denominator, head_gradient, sums);
     const LayerTaps by_taps = compare_features(tokens, labels, lesson, denominator, sums);
     student_.pass.backward(by_hidden, gradients_, by_taps);
@@ -143,7 +149,7 @@ double Learner::loss_on(const TokenDataset& data) {
   const c10::NoGradGuard no_grad;
   student_.weights.refresh(team_);
   Sums sums;
-  int64_t count = 0;
+  double weight = 0.0;
   at::Tensor none;
   for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, options_.batch_tokens, 0, 0)) {
     const TokenBatch tokens = to_batch(data, pieces);
@@ -151,18 +157,45 @@ double Learner::loss_on(const TokenDataset& data) {
     const Lesson lesson{source_, losses_};
     learn(student_.pass.forward(tokens), tokens, labels, lesson, 1.0, none, sums);
     compare_features(tokens, labels, lesson, 1.0, sums);
-    count += loss_tokens(data, pieces, source_).count;
+    weight += loss_tokens(data, pieces, source_).weight;
   }
-  return sums.loss / static_cast<double>(count);
+  return sums.loss / weight;
+}
+
+std::vector<double> Learner::teacher_losses(const TokenDataset& data, const Progress& progress) {
+  const c10::NoGradGuard no_grad;
+  const HeadLossOptions options{.losses = {}, .precision = precision_};
+  std::vector<double> losses(data.documents.size(), 0.0);
+  Event now{.stage = "curriculum", .unit = "tokens", .total = data.token_count()};
+  for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, kSliceTokens, 0, 0)) {
+    const TokenBatch tokens = to_batch(data, pieces);
+    const Labels labels = labels_of(data, pieces, SignalSource::None);
+    const DenseSignal teacher = ask_teacher(tokens);
+    const at::Tensor log_probs =
+        next_log_probs(teacher.hidden, teacher.head, labels.next, labels.signalled, options, team_, other_logits_);
+    const auto* of = log_probs.const_data_ptr<double>();
+    for (const Piece& piece : pieces) {
+      const double sum = std::accumulate(of, of + piece.length, 0.0);
+      const int64_t count = loss_tokens(data, {piece}, SignalSource::None).count;
+      if (count > 0) losses[static_cast<size_t>(piece.document)] = -sum / static_cast<double>(count);
+      of += piece.length;
+      now.done += piece.length;
+    }
+    report(progress, now);
+  }
+  return losses;
 }
 
 // Losses of hidden states (N, C) and their gradient by them; that by the head (V, C) is added where it is wanted.
 // -> (N, C)
 at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
                           double denominator, at::Tensor& head_gradient, Sums& sums) {
-  HeadLossOptions options{.losses = lesson.losses, .precision = precision_};
+  HeadLossOptions options{.losses = lesson.losses, .precision = precision_, .weights = labels.weights};
   TeacherSignal signal;
-  if (lesson.source == SignalSource::Cached) signal = labels.signal;
+  if (lesson.source == SignalSource::Cached && labels.states.defined())
+    signal = DenseSignal{labels.states, kept_head_};
+  else if (lesson.source == SignalSource::Cached)
+    signal = labels.signal;
   if (lesson.source == SignalSource::Online) signal = ask_teacher(batch);
   if (lesson.source == SignalSource::Aligned) signal = ask_about_chunks(hidden, labels, lesson);
   const at::Tensor& head = student_.weights.head();
@@ -173,7 +206,7 @@ at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, con
   if (options_.unsignalled == "online")
     signal = ask_teacher(batch);
   else
-    options.losses = losses_of_the_text_;
+    signal = {}, options.losses = losses_of_the_text_;
   const HeadLossResult rest = head_loss(hidden, head, labels.next, labels.unsignalled, signal, options, denominator,
                                         head_gradient, team_, logits_);
   sums.add(rest);
@@ -195,7 +228,8 @@ LayerTaps Learner::compare_features(const TokenBatch& batch, const Labels& label
 
 DenseSignal Learner::ask_teacher(TokenBatch batch) {
   if (!teacher_) {
-    teacher_.emplace(*inputs_.teacher, precision_, team_, false, features_ ? features_->teacher_taps() : TapPlan{});
+    teacher_.emplace(*inputs_.teacher, precision_, team_, Keeps::Nothing,
+                     features_ ? features_->teacher_taps() : TapPlan{});
     teacher_head_ = teacher_->weights.head();
     if (teacher_ids_.defined()) teacher_head_ = teacher_head_.index_select(0, teacher_ids_);
   }

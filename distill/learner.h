@@ -38,6 +38,10 @@ class Learner {
   // Mean loss over the tokens of `data` that are in it; changes nothing.
   double loss_on(const TokenDataset& data);
 
+  // (documents) The teacher's mean cross-entropy over each document's tokens of the loss, 0 where there are none.
+  // Documents of at most sequence_tokens; told of as stage "curriculum".
+  std::vector<double> teacher_losses(const TokenDataset& data, const Progress& progress);
+
  private:
   struct LossSum {  // of one loss, over the rows that it is of
     double sum = 0;
@@ -57,7 +61,7 @@ class Learner {
   struct Side {  // a model as it is read in a pass
     PassWeights weights;
     TrainingPass pass;
-    Side(const CausalLM& model, Precision precision, Team& team, bool keeps, TapPlan plan);
+    Side(const CausalLM& model, Precision precision, Team& team, Keeps keeps, TapPlan plan);
   };
 
   at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
@@ -79,6 +83,7 @@ class Learner {
   Side student_;
   std::optional<Side> teacher_;  // from the first time that it is asked
   at::Tensor teacher_head_;      // (Vs, Ct) the teacher's rows of the tokens that the student has
+  at::Tensor kept_head_;         // (Vs, Ct) the same for states that are kept with the data
   at::Tensor teacher_ids_;       // (Vs) its id of each student id; undefined: the same
   NamedTensors gradients_;
   HeadLossMemory logits_, other_logits_;  // of the student, of a teacher with tokens of its own

@@ -69,7 +69,7 @@ TrainingBatch Rollouts::next(const CausalLM& student, int64_t step, const Progre
     batch.pieces.push_back(
         {static_cast<int64_t>(batch_.documents.size()), 0, static_cast<int64_t>(text.tokens.size())});
     batch_.documents.push_back(text);
-    batch.tokens.count += count;
+    batch.tokens.count += count, batch.tokens.weight += static_cast<double>(count);
   }
   return batch;
 }

@@ -44,7 +44,10 @@ void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
     throw input_error("distill.signal", "part of the training data holds no teacher signal",
                       "a signal in each of " + std::to_string(data.documents.size()) + " documents",
                       std::to_string(bare) + " without one", "use signal: online");
-  if (const double t = other_temperature(options); t != 1.0)
+  if (data.hidden_width > 0 && !inputs.teacher_head.defined())
+    throw usage_error("distill.signal", "holds hidden states, and nothing to make logits of them",
+                      "the teacher's head");
+  if (const double t = other_temperature(options); t != 1.0 && data.hidden_width == 0)
     throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1",
                       std::to_string(t), "use signal: online");
   if (inputs.teacher == nullptr && needs_teacher_beside(options, data))
@@ -63,6 +66,11 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
     throw input_error("distill", "the training data has no token to learn from", "text, or chats with assistant turns");
   if (asks_features(options) && inputs.teacher == nullptr)
     throw usage_error("distill.features", "need a teacher beside the student, and there is none");
+  if (options.curriculum > 0.0 && inputs.teacher == nullptr)
+    throw usage_error("distill.curriculum", "goes by a teacher's loss, and there is no teacher", "0");
+  if (options.position_share < 1.0 && data.has_weights())
+    throw usage_error("distill.position_share", "chooses tokens, and the data says how much each counts",
+                      "1, or data without weights", std::to_string(options.position_share));
   if (!asks_a_teacher(options)) return SignalSource::None;
   if (options.on_policy > 0.0 && inputs.teacher == nullptr)
     throw usage_error("distill.on_policy", "what the student writes needs a teacher to judge it, and there is none");
@@ -93,6 +101,7 @@ std::string needs_same_tokens(const DistillOptions& options) {
     if (const LossKind* loss = find_loss(name); loss != nullptr && weight > 0.0 && loss->needs_teacher && !loss->across)
       return "losses." + name;
   if (asks_features(options)) return "features";
+  if (options.curriculum > 0.0) return "curriculum";
   return options.on_policy > 0.0 ? "on_policy" : "";
 }
 
@@ -110,7 +119,8 @@ bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) 
 }
 
 bool always_beside(const DistillOptions& options) {
-  return asks_features(options) || asks_alignment(options) || (options.on_policy > 0.0 && asks_a_teacher(options));
+  return asks_features(options) || asks_alignment(options) || options.curriculum > 0.0 ||
+         (options.on_policy > 0.0 && asks_a_teacher(options));
 }
 
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/shards.h"
+#include "distill/curriculum.h"
 #include "distill/features/feature_match.h"
 #include "distill/learner.h"
 #include "distill/lora.h"
@@ -56,9 +57,14 @@ class Trainer {
     begin();
     DatasetBatches batches(*inputs_.data, source_, options_, inputs_.seed, state_.at);
     Rollouts rollouts(*inputs_.data, inputs_.write_rollouts, options_, inputs_.seed, state_.rollouts);
+    const Curriculum curriculum = curriculum_of_the_teacher();
     while (!finished()) {
       if (rollouts.takes(state_.step)) {
         step(next_of(rollouts));
+        continue;
+      }
+      if (curriculum.takes(state_.seen.count)) {
+        step(curriculum.next(state_.step, state_.seen.count));
         continue;
       }
       const TrainingBatch batch = batches.next();
@@ -114,6 +120,11 @@ class Trainer {
       take_turns_with_average();
     }
     return result;
+  }
+
+  Curriculum curriculum_of_the_teacher() {
+    if (options_.curriculum == 0.0) return {};
+    return {*inputs_.data, learner_.teacher_losses(*inputs_.data, progress_), source_, options_, inputs_.seed};
   }
 
   // A stop while the student writes leaves a checkpoint as one between two steps does.

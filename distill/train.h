@@ -42,6 +42,7 @@ struct DistillOptions {
   int64_t batch_tokens = 2048;
   int64_t sequence_tokens = 0;  // see with_sequence_tokens
   std::string precision = "fp32";
+  bool gradient_checkpointing = false;
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
   int64_t signal_top_k = 64;
@@ -53,6 +54,7 @@ struct DistillOptions {
   std::string keep = "last";
   int64_t patience = 0;
   double position_share = 1.0;
+  double curriculum = 0.0;
   double on_policy = 0.0;
   int64_t rollouts = 64;
   int64_t rollout_tokens = 128;
@@ -120,11 +122,14 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.precision, "precision",
         "of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies "
         "it) or auto: bf16 where it does");
+  field(
+      o.gradient_checkpointing, "gradient_checkpointing",
+      "keep less for the way back and compute layers once more there: less memory, a third more work, the same bytes");
   field(o.checkpoint_every_steps, "checkpoint_every_steps", "steps between checkpoints; 0 for none");
   field(o.signal, "signal",
-        "auto, online (the teacher runs beside the student), cached (its top-k, kept from the writing of the data or "
-        "from one pass over it) or sampled (from one pass: an unbiased sample, about thirty bytes a token); auto: "
-        "cached where all of the data has it and the temperature is 1");
+        "auto, online (the teacher runs beside the student), or kept from the writing of the data or one pass over it: "
+        "cached (its top-k), sampled (unbiased, about thirty bytes a token) or hidden (the states that its head makes "
+        "logits of, about its width in bytes); auto: cached where all of the data has it and the temperature is 1");
   field(o.signal_top_k, "signal_top_k", "cached: teacher probabilities kept at each token");
   field(o.signal_samples, "signal_samples",
         "sampled: draws at each token, as far as its likeliest tokens leave mass to draw from; 24 are about 30 bytes");
@@ -145,6 +150,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.position_share, "position_share",
         "share of the tokens of a step that the losses look at, such as 0.25: those where the student is least sure, "
         "by the entropy of what it predicts (SE-KD); 1 for all");
+  field(o.curriculum, "curriculum",
+        "share of the tokens over which documents come in from easy to hard, by the teacher's own loss on them; 0: all "
+        "of them from the beginning");
   visit_rollout_fields(o, field);
   field(o.frozen, "frozen", "roles of tensors that stay as they are, such as embedding, output");
   field(o.lora_rank, "lora_rank",
@@ -208,6 +216,7 @@ struct TrainInputs {
   std::string teacher_hash{};                 // of its weights: a checkpoint is only resumed beside the same teacher
   std::string student_hash{};                 // of the student as it starts; "": the caller keeps other ones apart
   std::vector<int32_t> student_to_teacher{};  // (Vs) teacher id of each student id; empty: the same
+  at::Tensor teacher_head{};                  // (Vt, Ct) f32: for hidden states that are kept with the data
   const TokenDataset* data = nullptr;
   RolloutWriter write_rollouts{};                  // for on_policy
   const TokenDataset* held_out = nullptr;          // of the data; train() sets it
@@ -226,9 +235,9 @@ inline bool asks_features(const DistillOptions& options) {
                      [](const auto& feature) { return feature.second > 0.0; });
 }
 
-// Whether the teacher's signal is kept with the data, as its likeliest tokens or as a sample.
+// Whether the teacher's signal is kept with the data: its likeliest tokens, a sample, or hidden states.
 inline bool keeps_signal(const DistillOptions& options) {
-  return options.signal == "cached" || options.signal == "sampled";
+  return options.signal == "cached" || options.signal == "sampled" || options.signal == "hidden";
 }
 
 // The options with sequence_tokens as a model of this context has it.

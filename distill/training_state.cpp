@@ -117,7 +117,10 @@ Json to_json(const TrainingState& state, const std::string& fingerprint) {
 
 void read_json(const Json& json, TrainingState& state) {
   state.step = json.at("step"), state.at.epoch = json.at("epoch"), state.at.batch = json.at("batch");
-  state.seen = {json.at("tokens"), json.at("unsignalled"), json.at("weighed"), json.at("dropped_mass")};
+  state.seen = {.count = json.at("tokens"),
+                .unsignalled = json.at("unsignalled"),
+                .weighed = json.at("weighed"),
+                .dropped_mass = json.at("dropped_mass")};
   state.taid = {json.at("taid").at(0), json.at("taid").at(1), json.at("taid").at(2)};
   state.optimizer.steps = json.at("optimizer_steps");
   state.rollouts = rollouts_of(json.at("rollouts"));
@@ -204,8 +207,10 @@ std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, D
   hash.add(text);
   for (const TokenDocument& document : inputs.data->documents) {
     hash.add(";" + std::to_string(document.tokens.size()));
-    for (const auto& bytes : {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids),
-                              bytes_of(document.signal_log_probs), bytes_of(document.sampled_signal)})
+    for (const auto& bytes :
+         {bytes_of(document.tokens), bytes_of(document.in_loss), bytes_of(document.signal_ids),
+          bytes_of(document.signal_log_probs), bytes_of(document.sampled_signal), bytes_of(document.weights),
+          bytes_of(document.hidden.codes), bytes_of(document.hidden.scales)})
       hash.add(bytes);
     if (!document.other.empty())
       for (const auto& bytes :

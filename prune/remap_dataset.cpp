@@ -20,6 +20,7 @@ class Remapper {
         to_(to),
         k_(static_cast<size_t>(data.signal_k)),
         id_bits_(static_cast<int>(data.sampled.id_bits)),
+        hidden_width_(data.hidden_width),
         new_id_(static_cast<size_t>(from.vocab_size()), -1) {
     for (size_t i = 0; i < cut.kept.size(); ++i) new_id_[static_cast<size_t>(cut.kept[i])] = static_cast<int32_t>(i);
     byte_id_.fill(-1);
@@ -110,6 +111,9 @@ class Remapper {
   void append(const TokenDocument& in, size_t t, int32_t id, bool is_same, TokenDocument& out) const {
     out.tokens.push_back(id);
     out.in_loss.push_back(in.in_loss[t]);
+    if (!in.weights.empty()) out.weights.push_back(in.weights[t]);
+    if (!in.hidden.empty() && is_same) append_state(in.hidden, t, hidden_width_, out.hidden);
+    if (!in.hidden.empty() && !is_same) append_no_state(hidden_width_, out.hidden);
     if (!rows_.empty()) encode_row(is_same ? remapped(rows_[t], new_id_) : SampledRow{}, id_bits_, out.sampled_signal);
     if (in.signal_ids.empty()) return;
     for (size_t j = t * k_; j < (t + 1) * k_; ++j) {
@@ -122,6 +126,7 @@ class Remapper {
   const Tokenizer& to_;
   size_t k_;
   int id_bits_;
+  int64_t hidden_width_;
   std::vector<int32_t> new_id_;   // (V of the old)
   std::vector<SampledRow> rows_;  // of the document
   std::array<int32_t, 256> byte_id_;
@@ -142,6 +147,7 @@ TokenDataset remap_dataset(const TokenDataset& data, const Tokenizer& old_tokeni
   TokenDataset out = dataset_of(new_tokenizer);
   out.signal_k = data.signal_k;
   out.sampled = data.sampled;
+  out.hidden_width = data.hidden_width;
   out.signal_numerics = data.signal_numerics;
   for (const TokenDocument& document : data.documents) out.documents.push_back(remap(document));
   return out;

@@ -196,7 +196,18 @@ void add_counts(const TokenDocument& document, AlignedData& out) {
 
 }  // namespace
 
+namespace {
+
+void refuse_weights(const TokenDataset& data) {
+  if (data.has_weights())
+    throw usage_error("data", "says how much tokens count, and the student has tokens of its own",
+                      "data without weights");
+}
+
+}  // namespace
+
 TokenDataset in_tokens_of(const Tokenizer& to, const TokenDataset& data, const Tokenizer& from) {
+  refuse_weights(data);
   const Rereader reread(from, to);
   TokenDataset out = dataset_of(to);
   for (const TokenDocument& document : data.documents) {
@@ -208,6 +219,7 @@ TokenDataset in_tokens_of(const Tokenizer& to, const TokenDataset& data, const T
 
 AlignedData aligned_data(const TokenDataset& data, const Tokenizer& teacher, const Tokenizer& student,
                          int64_t most_tokens) {
+  refuse_weights(data);
   const Rereader reread(teacher, student);
   const Cutter cut(teacher, student, static_cast<size_t>(std::max<int64_t>(most_tokens, 2)));
   AlignedData out{.data = dataset_of(student)};

@@ -29,7 +29,7 @@ std::vector<Piece> first_pieces(const TokenDataset& data, const DistillOptions& 
 
 LayerTaps taps_of(const CausalLM& model, const TokenBatch& batch, const TapPlan& plan, Team& team) {
   const PassWeights weights(model, Precision::Fp32, team);
-  TrainingPass pass(weights, team, false, plan);
+  TrainingPass pass(weights, team, Keeps::Nothing, plan);
   pass.forward(batch);
   return pass.taps();
 }

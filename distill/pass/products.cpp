@@ -1,5 +1,6 @@
 #include "distill/pass/products.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
@@ -15,6 +16,14 @@ void add_rows(const at::Tensor& x, const at::Tensor& sum) {
   const auto* from = reinterpret_cast<const uint16_t*>(x.const_data_ptr<at::BFloat16>());
   auto* to = sum.mutable_data_ptr<float>();
   for (int64_t r = 0; r < x.size(0); ++r) add_bf16_row(from + r * n, n, to + r * sum.stride(0));
+}
+
+// (rows, columns) of a thread's own memory, which its next product takes again.
+at::Tensor room_for(int64_t rows, int64_t columns, at::ScalarType kind) {
+  thread_local at::Tensor room;
+  if (!room.defined() || room.numel() < rows * columns || room.scalar_type() != kind)
+    room = at::empty({rows * columns}, kind);
+  return room.narrow(0, 0, rows * columns).view({rows, columns});
 }
 
 struct Part {
@@ -44,10 +53,12 @@ void run_part(const Part& part) {
 }  // namespace
 
 void add_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
-  if (a.scalar_type() == at::kFloat)
+  if (a.scalar_type() == at::kFloat) {
     out.addmm_(a, b);
-  else
-    add_rows(at::mm(a, b), out);
+    return;
+  }
+  at::Tensor product = room_for(a.size(0), b.size(1), a.scalar_type());
+  add_rows(at::mm_out(product, a, b), out);
 }
 
 void multiply(Team& team, const std::vector<Product>& products) {

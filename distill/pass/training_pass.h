@@ -50,10 +50,13 @@ struct TapPlan {
   std::set<int64_t> hidden, heads;
 };
 
+// What a pass leaves for a backward pass: none may follow; the stream before each layer, whose inside is computed once
+// more on the way back (gradient checkpointing, Chen et al. 2016, arXiv 1604.06174); or all of it.
+enum class Keeps { Nothing, Streams, All };
+
 class TrainingPass {
  public:
-  // `keeps`: a backward pass may follow.
-  TrainingPass(const PassWeights& weights, Team& team, bool keeps, TapPlan plan = {});
+  TrainingPass(const PassWeights& weights, Team& team, Keeps keeps, TapPlan plan = {});
 
   // -> (N, C) f32, behind the final norm
   at::Tensor forward(const TokenBatch& batch);
@@ -86,8 +89,9 @@ class TrainingPass {
 
   void reserve(const TokenBatch& batch);
   void embed();
-  void forward_layer(int64_t layer, const at::Tensor& next);
-  void keep_taps(int64_t layer, const at::Tensor& next);
+  const at::Tensor& behind(int64_t layer) const;
+  void forward_layer(int64_t layer);
+  void keep_taps(int64_t layer);
   HeadNorms head_norms(int64_t layer) const;
   void normalize(const at::Tensor& stream, const at::Tensor& weight);
   void add_output(const at::Tensor& stream, int64_t layer, Role sandwich, const at::Tensor& output,
@@ -104,12 +108,12 @@ class TrainingPass {
   const ModelConfig& config_;
   const FamilyTraits& family_;
   Team& team_;
-  bool keeps_;
+  Keeps keeps_;
   TapPlan plan_;
   LayerTaps taps_;
   TokenBatch batch_{};
-  int64_t tokens_ = 0, rows_ = 0;  // N, and N' >= N: rows behind the batch are 0
-  Memory kept_, scratch_;          // of all layers, and of one
+  int64_t tokens_ = 0, rows_ = 0;   // N, and N' >= N: rows behind the batch are 0
+  Memory kept_, inside_, scratch_;  // of all layers; what is kept of one where its inside is computed again; of any
   std::vector<Layer> layers_;
   std::optional<AttentionPass> attention_;
   at::Tensor last_stream_, by_stream_;      // (N', C) f32: behind all layers, and the gradient by the stream

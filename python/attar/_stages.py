@@ -101,6 +101,7 @@ def distill(
     batch_tokens: int = 2048,
     sequence_tokens: int = 0,
     precision: str = "fp32",
+    gradient_checkpointing: bool = False,
     checkpoint_every_steps: int = 50,
     signal: str = "auto",
     signal_top_k: int = 64,
@@ -112,6 +113,7 @@ def distill(
     keep: str = "last",
     patience: int = 0,
     position_share: float = 1.0,
+    curriculum: float = 0.0,
     on_policy: float = 0.0,
     rollouts: int = 64,
     rollout_tokens: int = 128,
@@ -173,10 +175,11 @@ def distill(
     sequence_tokens: longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter
     precision: of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) or auto: bf16
         where it does
+    gradient_checkpointing: keep less for the way back and compute layers once more there: less memory, a third more work, the same bytes
     checkpoint_every_steps: steps between checkpoints; 0 for none
-    signal: auto, online (the teacher runs beside the student), cached (its top-k, kept from the writing of the data or from one pass over
-        it) or sampled (from one pass: an unbiased sample, about thirty bytes a token); auto: cached where all of the data has it and the
-        temperature is 1
+    signal: auto, online (the teacher runs beside the student), or kept from the writing of the data or one pass over it: cached (its
+        top-k), sampled (unbiased, about thirty bytes a token) or hidden (the states that its head makes logits of, about its width in
+        bytes); auto: cached where all of the data has it and the temperature is 1
     signal_top_k: cached: teacher probabilities kept at each token
     signal_samples: sampled: draws at each token, as far as its likeliest tokens leave mass to draw from; 24 are about 30 bytes
     signal_numerics: cached, sampled: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, faster)
@@ -188,6 +191,8 @@ def distill(
     patience: stop after so many looks at what is held out without a lower loss than before; 0 for never
     position_share: share of the tokens of a step that the losses look at, such as 0.25: those where the student is least sure, by the
         entropy of what it predicts (SE-KD); 1 for all
+    curriculum: share of the tokens over which documents come in from easy to hard, by the teacher's own loss on them; 0: all of them from
+        the beginning
     on_policy: share of the steps that learn from what the student itself writes, by what the teacher says of it; 0 for none
     rollouts: on_policy: texts that the student writes at once, as it is at that time
     rollout_tokens: on_policy: most tokens that it writes in a text
@@ -228,7 +233,7 @@ def quantize(
     importance: bool = True,
     calibration_tokens: int = 8192,
     qad_tokens: int = 200000,
-    qad_learning_rate: float = 0.0002,
+    qad_learning_rate: float = 0.0001,
     qad_scale_rate: float = 0.1,
     qad_trains: str = "all",
     qad_batch_tokens: int = 1024,
@@ -280,7 +285,7 @@ def quantize(
     importance: weigh errors by the mean square of each input on the calibration data
     calibration_tokens: tokens of the calibration data to use
     qad_tokens: qad: tokens to train on; the data repeats when it is shorter
-    qad_learning_rate: qad: peak learning rate of AdamW
+    qad_learning_rate: qad: peak learning rate of AdamW, which falls linearly to 0
     qad_scale_rate: qad: learning rate of the block scales, relative to that of the weights
     qad_trains: qad: all, or scales: block scales and norms, with the codes as they were chosen
     qad_batch_tokens: qad: tokens a step that are learned to predict

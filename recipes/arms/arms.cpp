@@ -190,7 +190,7 @@ DistillOptions cross_entropy_alone(DistillOptions options) {
     if (std::find(each.of.begin(), each.of.end(), own) == each.of.end()) options.loss_settings.erase(each.name);
   const DistillOptions usual;
   options.temperature = usual.temperature, options.signal = usual.signal, options.unsignalled = usual.unsignalled;
-  options.on_policy = 0.0;  // text of the student needs a teacher's word
+  options.on_policy = 0.0, options.curriculum = 0.0;  // they need a teacher's word
   options.features.clear(), options.feature_layers.clear();
   return options;
 }

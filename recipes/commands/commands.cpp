@@ -269,6 +269,7 @@ std::string distill_model(const CommandOptions& given, const DistillInputs& from
                            .teacher_hash = teacher_file.content_hash(),
                            .student_hash = student_file.content_hash(),
                            .student_to_teacher = from_text.kept,
+                           .teacher_head = head_for_states(teacher_file, data),
                            .data = &data,
                            .write_rollouts = student_writer(learned, thread_count(command)),
                            .checkpoint_directory = steps,

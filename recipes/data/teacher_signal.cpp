@@ -9,8 +9,10 @@
 #include <span>
 
 #include "compress/signal/sampled_signal.h"
+#include "compress/weight_source.h"
 #include "recipes/data/kept_documents.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/float_environment.h"
 #include "runtime/base/host/thread_pool.h"
 #include "runtime/base/random.h"
 #include "runtime/base/sha256.h"
@@ -112,17 +114,48 @@ void read_sample(Reader& reader, KeptTokens& kept, const SampledForm& form, uint
   skip_to(document.tokens.size());
 }
 
+// The final hidden state before each token of the loss: the head is not asked.
+void read_states(const runtime::Model& teacher, int64_t sequence_tokens, runtime::Workspace& work,
+                 TokenDocument& document, const Progress& progress) {
+  const FloatEnvironment floats;
+  const int64_t width = teacher.config().width;
+  const auto n = std::ssize(document.tokens);
+  std::vector<runtime::Row> rows;
+  for (int64_t begin = 0; begin < n; begin += sequence_tokens) {
+    const int64_t end = std::min(begin + sequence_tokens, n);
+    runtime::KvCache cache(teacher);
+    rows.clear();
+    const auto is_asked = [&](int64_t t) { return t > begin && document.in_loss[static_cast<size_t>(t)] != 0; };
+    for (int64_t t = begin; t + 1 < end; ++t)
+      rows.push_back({&cache, document.tokens[static_cast<size_t>(t)], is_asked(t + 1)});
+    if (!rows.empty()) runtime::forward(teacher, rows, work, progress, runtime::Answers::Hidden);
+    int64_t asked = 0;
+    for (int64_t t = begin; t < end; ++t) {
+      if (!is_asked(t)) {
+        append_no_state(width, document.hidden);
+        continue;
+      }
+      const std::span<const float> state = work.hidden(asked++);
+      if (!std::all_of(state.begin(), state.end(), [](float x) { return std::isfinite(x); }))
+        throw input_error(teacher.source(), "the model's hidden states are not finite");
+      append_state(state, document.hidden);
+    }
+  }
+}
+
 std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
                        const DistillOptions& options) {
   Sha256 hash;
   hash.add(teacher.content_hash() + ";" + std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" +
            options.signal_numerics);
   if (options.signal == "sampled") hash.add(";sampled " + std::to_string(options.signal_samples));
+  if (options.signal == "hidden") hash.add(";hidden");
   hash.add(std::as_bytes(std::span(kept)));
   for (const TokenDocument& document : data.documents) {
     hash.add(";" + std::to_string(document.tokens.size()) + (document.lacks_signal() ? "" : "s"));
     hash.add(std::as_bytes(std::span(document.tokens)));
     hash.add(std::as_bytes(std::span(document.in_loss)));
+    hash.add(std::as_bytes(std::span(document.weights)));
   }
   return "signal-" + hash.hex().substr(0, 16) + ".h5";
 }
@@ -130,11 +163,14 @@ std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const
 void forget_signal(TokenDataset& data) {
   data.signal_k = 0;
   data.signal_numerics.clear();
-  for (TokenDocument& document : data.documents) document.signal_ids.clear(), document.signal_log_probs.clear();
+  data.sampled = {}, data.hidden_width = 0;
+  for (TokenDocument& document : data.documents)
+    document.signal_ids.clear(), document.signal_log_probs.clear(), document.sampled_signal.clear(),
+        document.hidden = {};
 }
 
 bool same_text(const TokenDocument& a, const TokenDocument& b) {
-  return a.tokens == b.tokens && a.in_loss == b.in_loss;
+  return a.tokens == b.tokens && a.in_loss == b.in_loss && a.weights == b.weights;
 }
 
 // A cache is named after all that decides it; a name alone is not believed.
@@ -142,7 +178,7 @@ TokenDataset read_cache(const std::string& path, const TokenDataset& data, const
                         int64_t vocab_size) {
   TokenDataset cached = read_dataset(path, data.tokenizer_hash, vocab_size);
   if (cached.signal_numerics != options.signal_numerics || cached.sampled != data.sampled ||
-      cached.documents_without_signal() > 0 ||
+      cached.hidden_width != data.hidden_width || cached.documents_without_signal() > 0 ||
       !std::equal(data.documents.begin(), data.documents.end(), cached.documents.begin(), cached.documents.end(),
                   same_text))
     throw input_error(path, "is the signal of other data", "", "", "delete it: it is made anew");
@@ -152,7 +188,8 @@ TokenDataset read_cache(const std::string& path, const TokenDataset& data, const
 }  // namespace
 
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options) {
-  if (options.signal == "sampled") return true;  // of what the teacher wrote too, whose signal is of another kind
+  if (options.signal == "sampled" || options.signal == "hidden")
+    return true;  // of what the teacher wrote too, whose signal is of another kind
   return options.signal == "cached" && data.documents_without_signal() > 0;
 }
 
@@ -160,14 +197,13 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress) {
   if (data.longest_tokens() > options.sequence_tokens) data = cut_documents(data, options.sequence_tokens);
-  const bool sampled = options.signal == "sampled";
-  if (sampled) {
-    forget_signal(data);
-    data.sampled = {options.signal_samples, id_bits_of(teacher.config().vocab_size)};
-  }
+  const bool sampled = options.signal == "sampled", hidden = options.signal == "hidden";
+  if (sampled || hidden) forget_signal(data);
+  if (sampled) data.sampled = {options.signal_samples, id_bits_of(teacher.config().vocab_size)};
+  if (hidden) data.hidden_width = teacher.config().width;
   const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
-  const int64_t k = sampled ? 0 : data.signal_k > 0 ? data.signal_k : own_k;
+  const int64_t k = sampled || hidden ? 0 : data.signal_k > 0 ? data.signal_k : own_k;
   const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options);
   if (data.signal_k > 0 && data.signal_numerics.empty())
     throw usage_error("distill.signal", "part of the data has the signal of an endpoint, part has none",
@@ -206,7 +242,9 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                   same_text))
     throw input_error(path, "is the signal of other data", "", "", "delete " + folder + ": it is made anew");
   const auto ask = [&](TokenDocument& document, size_t place) {
-    if (document.lacks_signal() && sampled)
+    if (document.lacks_signal() && hidden)
+      read_states(model, options.sequence_tokens, work, document, within_document);
+    else if (document.lacks_signal() && sampled)
       read_sample(reader, kept_tokens, data.sampled, place, document, within_document);
     else if (document.lacks_signal())
       read_top_k(reader, kept_tokens, k, document, within_document);
@@ -233,8 +271,16 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   return data;
 }
 
-double sampled_bytes_per_token(const TokenDataset& data) {
-  int64_t bytes = 0;
+at::Tensor head_for_states(const ModelFile& teacher, const TokenDataset& data) {
+  if (data.hidden_width == 0) return {};
+  if (data.hidden_width != teacher.config().width)
+    throw input_error(teacher.source(), "is not the teacher of the hidden states that are kept",
+                      std::to_string(data.hidden_width) + " wide", std::to_string(teacher.config().width));
+  return WeightSource(teacher).tensor(spec_of(teacher.config(), head_role(teacher.config())));
+}
+
+double signal_bytes_per_token(const TokenDataset& data) {
+  int64_t bytes = data.hidden_width > 0 ? data.loss_token_count() * hidden_bytes(data.hidden_width) : 0;
   for (const TokenDocument& document : data.documents) bytes += static_cast<int64_t>(document.sampled_signal.size());
   return static_cast<double>(bytes) / static_cast<double>(std::max<int64_t>(1, data.loss_token_count()));
 }
@@ -248,7 +294,8 @@ SignalRecord signal_record(const TrainResult& trained, const TokenDataset& data,
   results["unsignalled"] = options.unsignalled;
   results["unsignalled_share"] = gaps.unsignalled;
   results["dropped_mass"] = gaps.dropped_mass;
-  if (data.sampled.samples > 0) results["signal_bytes_per_token"] = sampled_bytes_per_token(data);
+  if (data.sampled.samples > 0 || data.hidden_width > 0)
+    results["signal_bytes_per_token"] = signal_bytes_per_token(data);
   record.results = results.dump();
   char line[200];
   if (gaps.unsignalled > 0.0) {

@@ -1,5 +1,6 @@
 // The teacher's distribution over text that is there already, kept as its top k (`signal: cached`, where the teacher
-// did not write the text itself) or as a sample (`signal: sampled`).
+// did not write the text itself), as a sample (`signal: sampled`) or as the states that its head makes it of (`signal:
+// hidden`).
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,12 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress = {});
 
-// Of a sampled signal, over the tokens that are in the loss.
-double sampled_bytes_per_token(const TokenDataset& data);
+// What a student learns from hidden states by: the teacher's head (V, C) f32, where the data holds some; else nothing.
+// Error{Input}: the states are of another width.
+at::Tensor head_for_states(const ModelFile& teacher, const TokenDataset& data);
+
+// Of a signal that is no top k, over the tokens that are in the loss.
+double signal_bytes_per_token(const TokenDataset& data);
 
 // What a cached signal left open in a training: `results`, a JSON object for the report, and a note for each gap.
 // Nothing where the teacher ran beside the student.

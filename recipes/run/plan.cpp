@@ -279,10 +279,13 @@ class Planner {
   Estimate training(const DistillOptions& options, const ModelConfig& config, double online) const {
     const double n = params(config), tokens = static_cast<double>(options.tokens);
     const double at_once = static_cast<double>(std::min(options.batch_tokens, kSliceTokens));
-    double kept = 0;  // f32 values a token
-    for (const LayerConfig& layer : config.layers)
-      kept += 2.0 * static_cast<double>(config.width + layer.ffn_width) +
-              2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim);
+    const bool again = options.gradient_checkpointing;  // the inside of a layer
+    double kept = 0;                                    // f32 values a token
+    for (const LayerConfig& layer : config.layers) {
+      const double inside = 2.0 * static_cast<double>(config.width + layer.ffn_width) +
+                            2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim);
+      kept += again ? static_cast<double>(config.width) : inside;
+    }
     const double products = options.precision == "fp32" ? 0.0 : 2.0;  // bytes a weight, beside its f32
     const double logits = std::min(static_cast<double>(kHeadLossBytes),
                                    (online > 0.0 ? 8.0 : 4.0) * at_once * static_cast<double>(config.vocab_size));
@@ -294,7 +297,7 @@ class Planner {
                  second = muon ? 4.0 * embedding(config) : 4.0 * n;              // moments, bytes
     const double written = options.on_policy * (1.0 - options.replay) * tokens;  // by the student itself
     return {.tokens = tokens,
-            .seconds = ((6.0 * n + 2.0 * online) * tokens + (muon ? steps * muon_flops(config) : 0.0)) /
+            .seconds = (((again ? 8.0 : 6.0) * n + 2.0 * online) * tokens + (muon ? steps * muon_flops(config) : 0.0)) /
                            (kTrainShare * flops_) +
                        2.0 * n * written / (kWriteShare.deployed * flops_),
             .memory_bytes =
@@ -331,15 +334,18 @@ class Planner {
   }
   // A training of the student from the teacher or its signal, and in words what it learns from.
   Estimate learning(const DistillOptions& options, std::string& what) const {
-    const bool sampled = options.signal == "sampled", beside = is_beside(options);
-    const bool captured = sampled || (options.signal == "cached" && !written_with_signal());
+    const bool sampled = options.signal == "sampled", hidden = options.signal == "hidden", beside = is_beside(options);
+    const bool captured = sampled || hidden || (options.signal == "cached" && !written_with_signal());
     const double teacher = params(teacher_);
     Estimate estimate = training(options, student_, beside ? teacher : 0.0);
     if (captured) {
       const double text = tokens_of(recipe_, recipe_.train);
       estimate.seconds += 2.0 * teacher * text / (kReadShare.of(options.signal_numerics) * flops_);
       constexpr double kSampledBytes = 32.0;
-      estimate.disk_bytes += text * (5.0 + (sampled ? kSampledBytes : 8.0 * static_cast<double>(options.signal_top_k)));
+      estimate.disk_bytes += text * (5.0 + (sampled  ? kSampledBytes
+                                            : hidden ? static_cast<double>(hidden_bytes(teacher_.width))
+                                                     : 8.0 * static_cast<double>(options.signal_top_k)));
+      if (hidden) estimate.memory_bytes += 4.0 * embedding(teacher_);  // its head
     }
     what = std::to_string(options.tokens) + " tokens, the teacher " + (beside ? "beside the student" : "kept");
     return estimate;

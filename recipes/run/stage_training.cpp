@@ -51,6 +51,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
                            .teacher_hash = state.teacher->content_hash(),
                            .student_hash = named_student_hash(state),
                            .student_to_teacher = asks_alignment(options) ? std::vector<int32_t>{} : state.kept_tokens,
+                           .teacher_head = head_for_states(*state.teacher, data),
                            .data = &data,
                            .write_rollouts = student_writer(state.tokenizer, state.threads),
                            .checkpoint_directory = state.folder.checkpoints(stage),
@@ -62,7 +63,11 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
   const SignalRecord signal = signal_record(trained, data, options);
   const std::string outcome = training_results(trained);
   Json results = Json::parse(outcome);
-  results["signal"] = trained.gaps ? (data.sampled.samples > 0 ? "sampled" : "cached") : beside ? "online" : "none";
+  results["signal"] = trained.gaps ? (data.hidden_width > 0      ? "hidden"
+                                      : data.sampled.samples > 0 ? "sampled"
+                                                                 : "cached")
+                      : beside     ? "online"
+                                   : "none";
   results.update(Json::parse(signal.results));
   results["curve"] = Json::parse(training_curve(trained));
   StageTraining training{.results = results.dump(), .notes = signal.notes};

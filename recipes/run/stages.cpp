@@ -51,6 +51,7 @@ TokenDataset joined(TokenDataset first, const TokenDataset& second) {
     first.documents.back().signal_ids.clear();
     first.documents.back().signal_log_probs.clear();
     first.documents.back().sampled_signal.clear();
+    first.documents.back().hidden = {};
   }
   return first;
 }

@@ -90,6 +90,7 @@ void check_losses_across(const DistillOptions& o, Need&& need) {
   need(!keeps_signal(o), "signal", "online or auto" + beside);
   need(o.on_policy == 0.0, "on_policy", "0" + beside);
   need(o.position_share == 1.0, "position_share", "1" + beside);
+  need(o.curriculum == 0.0, "curriculum", "0" + beside);
 }
 
 Rules rules_of(const DistillOptions&) {
@@ -122,7 +123,7 @@ Rules rules_of(const DistillOptions&) {
           {.field = "sequence_tokens", .least = 2, .or_zero = true},
           one_of("precision", {"fp32", "bf16", "auto"}),
           at_least("checkpoint_every_steps", 0),
-          one_of("signal", {"auto", "online", "cached", "sampled"}),
+          one_of("signal", {"auto", "online", "cached", "sampled", "hidden"}),
           {.field = "signal_top_k", .least = 1, .most = 4096},
           {.field = "signal_samples", .least = 1, .most = 4096},
           one_of("signal_numerics", {"fp32", "deployed"}),
@@ -130,6 +131,7 @@ Rules rules_of(const DistillOptions&) {
           at_least("held_out_tokens", 0),
           at_least("held_out_every_steps", 1),
           {.field = "position_share", .above = 0.0, .most = 1.0},
+          fraction("curriculum"),
           fraction("on_policy"),
           at_least("rollouts", 1),
           at_least("rollout_tokens", 1),
@@ -165,8 +167,9 @@ Problems problems_of(const DistillOptions& o) {
     need(o.lora_rank > 0 || o.lora_targets.empty(), "lora_targets", "lora_rank above 0 beside it");
     need(o.lora_rank == 0 || o.frozen.empty(), "frozen",
          "nothing beside lora_rank, which freezes all but its adapters");
-    need(!keeps_signal(o) || !losses_are_known(o) || asks_alignment(o) || other_temperature(o) == 1.0, "temperature",
-         "1 beside signal: " + o.signal + ", which keeps the teacher at that temperature");
+    need(!keeps_signal(o) || o.signal == "hidden" || !losses_are_known(o) || asks_alignment(o) ||
+             other_temperature(o) == 1.0,
+         "temperature", "1 beside signal: " + o.signal + ", which keeps the teacher at that temperature");
     for (const auto& [name, weight] : o.losses)
       need(o.signal != "sampled" || weight == 0.0 || name == "forward_kl" || name == "cross_entropy", "losses." + name,
            "forward_kl or cross_entropy beside signal: sampled, which is right in the mean for those alone");

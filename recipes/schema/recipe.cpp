@@ -164,6 +164,9 @@ void read_model(const YAML::Node& node, const std::string& key, YamlReader& read
     if (asks_features(options))
       reader.problem(pretrain["features"], key + ".pretrain.features: need a teacher, and there is none yet",
                      ProblemKind::Whole);
+    if (options.curriculum > 0.0)
+      reader.problem(pretrain["curriculum"], key + ".pretrain.curriculum: goes by a teacher, and there is none yet",
+                     ProblemKind::Whole);
     model.pretrain = options;
   }
 }

@@ -22,6 +22,37 @@ size_t common_prefix(const std::string& a, const std::string& b) {
   return n;
 }
 
+// visit(token, the counted span that it lies in) for each token behind the first
+template <class Visit>
+void for_each_counted(const EncodedText& encoded, const ModelText& text, Visit&& visit) {
+  size_t span = 0;
+  for (size_t t = 1; t < encoded.ids.size(); ++t) {
+    const size_t begin = encoded.ends[t - 1], end = std::max(encoded.ends[t], begin + 1);
+    while (span < text.counted.size() && text.counted[span].end <= begin) ++span;
+    if (span < text.counted.size() && text.counted[span].begin < end) visit(t, span);
+  }
+}
+
+// With a weight for each counted span, of which those of weight 0 are left out. Empty: 1 each.
+ModelText weighed(ModelText text, const std::vector<float>& weights) {
+  const std::vector<ByteSpan> all = std::exchange(text.counted, {});
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!weights.empty() && weights[i] == 0.0f) continue;
+    text.counted.push_back(all[i]);
+    if (!weights.empty()) text.weights.push_back(weights[i]);
+  }
+  return text;
+}
+
+// Of what the assistant says in a chat; empty: 1 each. Messages that were added to it have none.
+std::vector<float> weights_of_answers(const Document& document) {
+  std::vector<float> weights;
+  for (size_t i = 0; !document.weights.empty() && i < document.messages.size(); ++i)
+    if (document.messages[i].role == "assistant")
+      weights.push_back(i < document.weights.size() ? document.weights[i] : 1.0f);
+  return weights;
+}
+
 }  // namespace
 
 EncodedText encode(const Tokenizer& tokenizer, const ModelText& text) {
@@ -37,13 +68,15 @@ EncodedText encode(const Tokenizer& tokenizer, const ModelText& text) {
 
 std::vector<uint8_t> counted_tokens(const EncodedText& encoded, const ModelText& text) {
   std::vector<uint8_t> counted(encoded.ids.size(), 0);
-  auto span = text.counted.begin();
-  for (size_t t = 1; t < counted.size(); ++t) {
-    const size_t begin = encoded.ends[t - 1], end = std::max(encoded.ends[t], begin + 1);
-    while (span != text.counted.end() && span->end <= begin) ++span;
-    counted[t] = span != text.counted.end() && span->begin < end ? 1 : 0;
-  }
+  for_each_counted(encoded, text, [&](size_t t, size_t) { counted[t] = 1; });
   return counted;
+}
+
+std::vector<float> token_weights(const EncodedText& encoded, const ModelText& text) {
+  if (text.weights.empty()) return {};
+  std::vector<float> weights(encoded.ids.size(), 0.0f);
+  for_each_counted(encoded, text, [&](size_t t, size_t span) { weights[t] = text.weights[span]; });
+  return weights;
 }
 
 std::vector<TokenRange> windows_of(size_t n_tokens, size_t most, size_t n_start) {
@@ -175,15 +208,19 @@ std::vector<ModelText> TextReader::read(const Document& document) {
   ModelText out = whole(document);
   out.frame = Frame::Start;
   out.counted = {{0, out.text.size()}};
-  return {std::move(out)};
+  return {weighed(std::move(out), document.weights)};
 }
 
 std::vector<ModelText> TextReader::read_chat(const Document& document) {
   check_names(document.messages, document.where);
   RenderedChat chat = rendered(document.messages, document.tools, false);
+  const std::vector<float> weights = weights_of_answers(document);
   if (template_->marks_generation()) {  // it says itself what the assistant writes
     std::vector<ByteSpan> generated = std::move(chat.generated);
-    return {chat_text(std::move(chat), std::move(generated))};
+    if (!weights.empty() && generated.size() != weights.size())
+      throw input_error(document.where, "has weights, and its chat template does not mark one answer a message",
+                        std::to_string(weights.size()), std::to_string(generated.size()));
+    return {weighed(chat_text(std::move(chat), std::move(generated)), weights)};
   }
   std::vector<Turn> turns;
   bool stay = true;  // turns are shown later as they were written
@@ -196,10 +233,12 @@ std::vector<ModelText> TextReader::read_chat(const Document& document) {
   if (stay) {
     std::vector<ByteSpan> answers;
     for (const Turn& turn : turns) answers.push_back(turn.answer);
-    return {chat_text(std::move(chat), std::move(answers))};
+    return {weighed(chat_text(std::move(chat), std::move(answers)), weights)};
   }
   std::vector<ModelText> texts;
-  for (Turn& turn : turns) texts.push_back(chat_text(std::move(turn.chat), {turn.answer}));
+  for (size_t i = 0; i < turns.size(); ++i)
+    texts.push_back(weighed(chat_text(std::move(turns[i].chat), {turns[i].answer}),
+                            weights.empty() ? weights : std::vector{weights[i]}));
   return texts;
 }
 

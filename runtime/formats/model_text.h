@@ -26,11 +26,14 @@ struct ModelText {
   // What is learned and judged: all of a plain text; of a chat what the assistant says and the token that ends its
   // turn.
   std::vector<ByteSpan> counted{};
+  std::vector<float> weights{};  // how much each span of `counted` counts; empty: 1 each
 };
 
 EncodedText encode(const Tokenizer& tokenizer, const ModelText& text);
 // (T) 1: the token lies in `counted`, at least in part, and another one stands before it to predict it from.
 std::vector<uint8_t> counted_tokens(const EncodedText& encoded, const ModelText& text);
+// (T) how much each of those counts, 0 for the others; empty where the text has no weights.
+std::vector<float> token_weights(const EncodedText& encoded, const ModelText& text);
 
 // Where a text of `n_tokens` is cut into windows of at most `most` tokens. All but the first are to begin with
 // Tokenizer::start(), of `n_start` tokens, which count among the `most`: tokens [begin, end) of each. `most` >

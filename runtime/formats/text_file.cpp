@@ -92,6 +92,18 @@ std::vector<Document> plain_documents(const std::string& text, const std::string
   return documents;
 }
 
+// Takes `weight` out of a line or a message; 1 where it has none.
+float take_weight(Json& json, const std::string& where) {
+  constexpr double kMost = 1000.0;
+  const auto found = json.find("weight");
+  if (found == json.end()) return 1.0f;
+  const double weight = found->is_number() ? found->get<double>() : -1.0;
+  if (!(weight >= 0.0 && weight <= kMost))
+    throw input_error(where, "has a `weight` that cannot be", "a number from 0 to 1000", printable(found->dump()));
+  json.erase(found);
+  return static_cast<float>(weight);
+}
+
 // Content is text, or parts of which those of type text are the message's words; with tool calls it may be absent.
 ChatMessage chat_message(const Json& message, const std::string& where) {
   const auto has = [](const Json& json, const char* key, Json::value_t type) {
@@ -112,23 +124,34 @@ ChatMessage chat_message(const Json& message, const std::string& where) {
 
 Document json_document(std::string_view line, const std::string& where) {
   check_json_depth(line, where);
-  const Json json = Json::parse(std::string(line), nullptr, false);
+  Json json = Json::parse(std::string(line), nullptr, false);
   if (!json.is_object())
     throw input_error(where, "is no JSON object", "a line such as {\"text\": ...} or {\"messages\": [...]}",
                       printable(std::string(line.substr(0, 60))));
   Document document{.where = where};
+  const float weight = take_weight(json, where);
   if (const auto messages = json.find("messages"); messages != json.end()) {
     if (!messages->is_array() || messages->empty()) throw input_error(where, "`messages` is no list of messages");
-    for (const Json& message : *messages) document.messages.push_back(chat_message(message, where));
+    for (Json& message : *messages) {
+      const bool own_weight = message.is_object() && message.contains("weight");
+      document.weights.push_back(own_weight ? weight * take_weight(message, where) : weight);
+      document.messages.push_back(chat_message(message, where));
+      if (own_weight && document.messages.back().role != "assistant")
+        throw input_error(where, "has a `weight` on a message that is not learned", "on what the assistant says",
+                          printable(document.messages.back().role));
+    }
     if (const auto tools = json.find("tools"); tools != json.end() && !tools->is_null()) {
       if (!tools->is_array()) throw input_error(where, "`tools` is no list");
       if (!tools->empty()) document.tools = tools->dump();
     }
   } else if (const auto text = json.find("text"); text != json.end() && text->is_string()) {
     document.text = *text;
+    document.weights = {weight};
   } else {
     throw input_error(where, "has neither `text` nor `messages`");
   }
+  if (std::all_of(document.weights.begin(), document.weights.end(), [](float w) { return w == 1.0f; }))
+    document.weights.clear();
   return document;
 }
 

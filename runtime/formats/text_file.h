@@ -1,5 +1,6 @@
 // Text and chat files: .txt (documents separated by a line `<|endoftext|>`), .jsonl (a line {"text": ...} or
-// {"messages": [...]}, which may have "tools", tool calls and content in parts), each also .gz.
+// {"messages": [...]}, which may have "tools", tool calls and content in parts; "weight" of a line or of what the
+// assistant says is how much it counts when it is learned), each also .gz.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +19,7 @@ struct Document {
   std::string text{};                   // plain text, or empty when it is a chat
   std::vector<ChatMessage> messages{};  // a chat, or empty
   std::string tools{};                  // of a chat: JSON, for the template; or empty
+  std::vector<float> weights{};         // of the text, or of each message: how much it counts; empty: 1 each
   std::string where{};                  // file:line, for messages
   bool is_chat() const { return !messages.empty(); }
 };

@@ -1,6 +1,6 @@
 // Speed of a training step: forward, losses, backward, AdamW, on two threads or as many as are said.
 //   train_step [--shape smollm2|30m|10m] [--precision fp32|bf16] [--tokens N] [--threads N] [--loss kl|ce] [--steps N]
-//              [--position-share S]
+//              [--position-share S] [--gradient-checkpointing 1]
 // A student with random weights of that shape, documents of 256 random tokens; with kl a teacher of the same shape runs
 // beside it. Prints the median seconds of a step and its tokens a second. tests/bench/train_step.py does the same in
 // PyTorch with Hugging Face's model.
@@ -58,9 +58,9 @@ TokenDataset random_text(int64_t tokens, int64_t vocab_size) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::map<std::string, std::string> given{{"--shape", "smollm2"},   {"--precision", "fp32"}, {"--tokens", "1024"},
-                                           {"--threads", "2"},       {"--loss", "ce"},        {"--steps", "7"},
-                                           {"--position-share", "1"}};
+  std::map<std::string, std::string> given{
+      {"--shape", "smollm2"}, {"--precision", "fp32"}, {"--tokens", "1024"},      {"--threads", "2"},
+      {"--loss", "ce"},       {"--steps", "7"},        {"--position-share", "1"}, {"--gradient-checkpointing", "0"}};
   for (int i = 1; i + 1 < argc; i += 2) given[argv[i]] = argv[i + 1];
   prepare_libtorch();
   const OwnKernels own;
@@ -74,13 +74,14 @@ int main(int argc, char** argv) {
   DistillOptions options;
   options.losses = {{kl ? "forward_kl" : "cross_entropy", 1.0}};
   options.precision = given["--precision"];
+  options.gradient_checkpointing = given["--gradient-checkpointing"] == "1";
   options.position_share = std::atof(given["--position-share"].c_str());
   TrainInputs inputs{.teacher = kl ? &teacher : nullptr, .data = &data, .threads = threads};
   Learner learner(student, inputs, options, kl ? SignalSource::Online : SignalSource::None);
   TrainingBatch batch{&data, {}, {}};
   for (size_t d = 0; d < data.documents.size(); ++d)
     batch.pieces.push_back({static_cast<int64_t>(d), 0, static_cast<int64_t>(data.documents[d].tokens.size())});
-  for (const Piece& piece : batch.pieces) batch.tokens.count += piece.length - 1;
+  batch.tokens = loss_tokens(data, batch.pieces, SignalSource::None);
   AdamWState moments;
   std::vector<double> passes, wholes;
   for (int step = 0; step < std::atoi(given["--steps"].c_str()) + 1; ++step) {

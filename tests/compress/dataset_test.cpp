@@ -85,6 +85,80 @@ TEST_F(DatasetTest, ComesBackAsItWas) {
   EXPECT_THROW(read_dataset(path_, "another", kVocabulary), Error);
 }
 
+TEST_F(DatasetTest, WeightsComeBackAndStayWithTheirTokens) {
+  TokenDataset data = sample();
+  data.documents[0].weights = {0.0f, 2.0f, 0.5f};
+  write_dataset(path_, data);
+  const TokenDataset back = read_dataset(path_, "abc", kVocabulary);
+  EXPECT_TRUE(back.has_weights());
+  EXPECT_EQ(back.documents[0].weights, data.documents[0].weights);
+  EXPECT_TRUE(back.documents[1].weights.empty());
+  data.bos = 1;  // cut into (1 2) and (bos 3)
+  const TokenDataset cut = cut_documents(data, 2);
+  EXPECT_EQ(cut.documents[0].weights, (std::vector<float>{0.0f, 2.0f}));
+  EXPECT_EQ(cut.documents[1].weights, (std::vector<float>{0.0f, 0.5f}));
+  expect_each_damages(data, {[](TokenDataset& d) { d.documents[0].weights[1] = -1.0f; },
+                             [](TokenDataset& d) { d.documents[0].weights[1] = HUGE_VALF; },
+                             [](TokenDataset& d) { d.documents[0].weights[1] = NAN; },
+                             [](TokenDataset& d) { d.documents[0].weights.push_back(1.0f); }});
+}
+
+// Of three dims a token.
+TokenDataset hidden_sample() {
+  TokenDataset data;
+  data.tokenizer_hash = "abc";
+  data.signal_numerics = "fp32";
+  data.hidden_width = 3;
+  data.documents.push_back({{1, 2, 3}, {0, 1, 1}, {}, {}});
+  data.documents.push_back({{9, 8}, {0, 1}, {}, {}});
+  append_no_state(3, data.documents[0].hidden);
+  append_state(std::vector{1.0f, -127.0f, 0.4f}, data.documents[0].hidden);
+  append_state(std::vector{0.0f, 0.5f, -0.25f}, data.documents[0].hidden);
+  return data;
+}
+
+TEST_F(DatasetTest, HiddenStatesComeBackAndStayWithTheirTokens) {
+  TokenDataset data = hidden_sample();
+  write_dataset(path_, data);
+  const TokenDataset back = read_dataset(path_, "abc", kVocabulary);
+  EXPECT_EQ(back.hidden_width, 3);
+  EXPECT_EQ(back.documents[0].hidden.codes, (std::vector<int8_t>{0, 0, 0, 1, -127, 0, 0, 127, -64}));
+  EXPECT_EQ(back.documents[0].hidden.scales, data.documents[0].hidden.scales);
+  EXPECT_TRUE(back.documents[0].has_signal());
+  EXPECT_TRUE(back.documents[1].lacks_signal());
+  data.bos = 1;  // cut into (1 2) and (bos 3)
+  const TokenDataset cut = cut_documents(data, 2);
+  EXPECT_EQ(cut.hidden_width, 3);
+  EXPECT_EQ(cut.documents[0].hidden.codes, (std::vector<int8_t>{0, 0, 0, 1, -127, 0}));
+  EXPECT_EQ(cut.documents[1].hidden.codes, (std::vector<int8_t>{0, 0, 0, 0, 127, -64}));
+  EXPECT_FALSE(has_state(cut.documents[1].hidden, 0, 3));
+  EXPECT_TRUE(has_state(cut.documents[1].hidden, 1, 3));
+  expect_each_damages(data, {[](TokenDataset& d) { d.documents[0].hidden.codes.pop_back(); },
+                             [](TokenDataset& d) { d.documents[0].hidden.scales.push_back(1.0f); },
+                             [](TokenDataset& d) { d.documents[0].hidden.scales[1] = NAN; },
+                             [](TokenDataset& d) { d.documents[0].hidden.scales[1] = -1.0f; },
+                             [](TokenDataset& d) { d.hidden_width = 2; },
+                             [](TokenDataset& d) { append_no_state(3, d.documents[1].hidden); }});
+}
+
+// Each value within half a step of its group's largest.
+TEST(HiddenStates, AreWithinHalfAStep) {
+  for (const int64_t width : {1, 63, 64, 65, 576}) {
+    std::vector<float> state, back(static_cast<size_t>(width));
+    for (int64_t i = 0; i < width; ++i) state.push_back(std::sin(static_cast<float>(i)) * (i % 64 == 7 ? 90.0f : 1.0f));
+    HiddenStates kept;
+    append_state(state, kept);
+    const HiddenStates once = kept;
+    append_state(once, 0, width, kept);
+    EXPECT_EQ(std::ssize(kept.codes) + 4 * std::ssize(kept.scales), 2 * hidden_bytes(width));
+    decode_state(kept, 1, back);
+    for (int64_t i = 0; i < width; ++i) {
+      const size_t at = static_cast<size_t>(i);
+      EXPECT_NEAR(back[at], state[at], 0.5001f * kept.scales[at / 64]) << width << " " << i;
+    }
+  }
+}
+
 TEST_F(DatasetTest, ASampledSignalComesBackAndStaysWithItsToken) {
   TokenDataset data = sampled_sample();
   write_dataset(path_, data);
@@ -218,6 +292,17 @@ TEST(ChatDocuments, OnlyWhatTheAssistantSaysAndItsEndAreInTheLoss) {
   const TokenDataset dataset = tokenize_documents({document}, Tokenizer(data));
   EXPECT_EQ(dataset.documents[0].tokens, (std::vector<int32_t>{3, 6, 4, 5, 2, 7, 4, 5, 3, 7, 4, 5, 2, 6, 7, 4, 5}));
   EXPECT_EQ(dataset.documents[0].in_loss, (std::vector<uint8_t>{0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0}));
+  EXPECT_TRUE(dataset.documents[0].weights.empty());
+  document.weights = {1.0f, 0.5f, 1.0f, 2.0f};
+  TokenDocument weighed = tokenize_documents({document}, Tokenizer(data)).documents[0];
+  EXPECT_EQ(weighed.in_loss, dataset.documents[0].in_loss);
+  EXPECT_EQ(weighed.weights, (std::vector<float>{0, 0, 0, 0, 0, 0.5f, 0.5f, 0, 0, 0, 0, 0, 0, 2.0f, 2.0f, 2.0f, 0}));
+  document.weights = {1.0f, 0.0f, 1.0f, 2.0f};
+  weighed = tokenize_documents({document}, Tokenizer(data)).documents[0];
+  EXPECT_EQ(weighed.in_loss, (std::vector<uint8_t>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0}));
+  document.weights.pop_back();  // of a message that was added
+  weighed = tokenize_documents({document}, Tokenizer(data)).documents[0];
+  EXPECT_EQ(weighed.weights[13], 1.0f);
 }
 
 // BOS in front, EOS behind: what is learned is to go on and to end.
@@ -235,6 +320,11 @@ TEST(PlainDocuments, EndWithEos) {
   EXPECT_EQ(tokens({}).tokens, (Ids{1, 3, 3, 2}));
   EXPECT_EQ(tokens({}).in_loss, (std::vector<uint8_t>{0, 1, 1, 1}));
   EXPECT_EQ(tokens({.end_of_text = false}).tokens, (Ids{1, 3, 3}));
+  const auto weighed = [&](float weight) {
+    return tokenize_documents({{.text = "xx", .weights = {weight}}}, Tokenizer(data)).documents[0];
+  };
+  EXPECT_EQ(weighed(0.5f).weights, (std::vector<float>{0.0f, 0.5f, 0.5f, 0.5f}));
+  EXPECT_EQ(weighed(0.0f).in_loss, (std::vector<uint8_t>{0, 0, 0, 0}));
   data.add_eos = true;
   EXPECT_EQ(tokens({}).tokens, (Ids{1, 3, 3, 2})) << "once, not twice";
   data.add_eos = false, data.eos = -1;

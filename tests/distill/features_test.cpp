@@ -208,7 +208,7 @@ TEST_P(TapTest, GradientsPassBackFromThem) {
     for (auto& [name, tensor] : moved.parameters)
       tensor.add_(at::arange(tensor.numel(), at::kFloat).mul(pace += 0.01).sin().view_as(tensor), step);
     const PassWeights weights(moved, Precision::Fp32, team);
-    TrainingPass pass(weights, team, gradients != nullptr, plan);
+    TrainingPass pass(weights, team, gradients != nullptr ? Keeps::All : Keeps::Nothing, plan);
     const at::Tensor hidden = pass.forward(batch);
     LayerTaps by;
     at::Tensor sum = at::zeros({}, at::kDouble);

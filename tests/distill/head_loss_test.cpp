@@ -30,6 +30,7 @@ struct Case {
   DenseSignal teacher{wave(kRows, kTeacherWidth, 0.9), wave(kVocab, kTeacherWidth, 2.1)};
   at::Tensor next = at::arange(kRows, at::kLong).mul(5).remainder(kVocab);
   at::Tensor in_loss = at::full({kRows}, true, at::kBool);
+  at::Tensor weights = at::ones({kRows}, at::kFloat);
   Case() {
     in_loss[2] = false;
     in_loss[9] = false;
@@ -54,13 +55,30 @@ Expected by_autograd(const Case& c, double kl_weight, double ce_weight, double t
   const at::Tensor log_p = at::log_softmax(y / t, 1), log_q = at::log_softmax(z / t, 1);
   const at::Tensor kl = (log_p.exp() * (log_p - log_q)).sum(1) * (t * t);
   const at::Tensor ce = -at::log_softmax(z, 1).gather(1, c.next.unsqueeze(1)).squeeze(1);
-  const at::Tensor loss = ((kl * kl_weight + ce * ce_weight) * c.in_loss.to(at::kDouble)).sum() / denominator;
+  const at::Tensor counts = c.in_loss.to(at::kDouble) * c.weights.to(at::kDouble);
+  const at::Tensor loss = ((kl * kl_weight + ce * ce_weight) * counts).sum() / denominator;
   loss.backward();
   return {loss.item<double>(), hidden.grad(), head.grad()};
 }
 
 double largest_difference(const at::Tensor& a, const at::Tensor& b) {
   return (a.to(at::kDouble) - b).abs().max().item<double>();
+}
+
+TEST(HeadLoss, CountsEachRowByItsWeight) {
+  Case c;
+  c.weights = at::arange(kRows, at::kFloat).mul(0.7).remainder(2.0);
+  c.weights[4] = 0.0;
+  const HeadLossOptions options{.losses = loss_terms({{"forward_kl", 0.7}, {"cross_entropy", 0.3}}, {}, 1.0, 1.0),
+                                .chunk_rows = 4,
+                                .weights = c.weights};
+  at::Tensor head_gradient = at::zeros_like(c.head);
+  const HeadLossResult got =
+      head_loss(c.hidden, c.head, c.next, c.in_loss, c.teacher, options, 5.0, head_gradient, two_threads, memory);
+  const Expected expected = by_autograd(c, 0.7, 0.3, 1.0, 5.0);
+  EXPECT_NEAR(got.loss, expected.loss, 2e-6);
+  EXPECT_LT(largest_difference(got.hidden_gradient, expected.hidden_gradient), 2e-6);
+  EXPECT_LT(largest_difference(head_gradient, expected.head_gradient), 2e-6);
 }
 
 // 2e-6: products and sums of f32 over 37 tokens and 9 rows, gradients below 1.

@@ -21,7 +21,7 @@ class PrecisionTest : public testing::TestWithParam<Family> {
     TrainingBatch batch{&data, {}, {}};
     for (int64_t d = 0; d < 6; ++d)
       batch.pieces.push_back({d, 0, static_cast<int64_t>(data.documents[static_cast<size_t>(d)].tokens.size())});
-    for (const Piece& piece : batch.pieces) batch.tokens.count += piece.length - 1;
+    batch.tokens = loss_tokens(data, batch.pieces, SignalSource::None);
     return Learner(student, inputs, options, SignalSource::Online).gradients(batch, 1.0);
   }
 };

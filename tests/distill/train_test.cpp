@@ -66,6 +66,23 @@ TEST_F(TrainTest, LooksAtWhatIsHeldOut) {
   EXPECT_THROW(trained(2, options), Error);
 }
 
+TEST_F(TrainTest, GradientCheckpointingChangesNoBit) {
+  for (const Family family : {Family::Llama, Family::Qwen3, Family::Gemma3})
+    for (const char* precision : {"fp32", "bf16"}) {
+      const CausalLM teacher = CausalLM::random(tiny_config(family), 9);
+      const auto learned = [&](bool checkpointing) {
+        CausalLM model = CausalLM::random(tiny_config(family), 1);
+        DistillOptions options = quick(400);
+        options.losses = {{"forward_kl", 1.0}};
+        options.features = {{"hidden_mse", 1.0}, {"attention_relation", 1.0}};  // which look at what is kept
+        options.precision = precision, options.gradient_checkpointing = checkpointing;
+        train(model, byte_tokenizer(), {.teacher = &teacher, .data = &data_, .seed = 3, .threads = 2}, options);
+        return model;
+      };
+      EXPECT_TRUE(same(learned(false), learned(true))) << precision;
+    }
+}
+
 TEST_F(TrainTest, ThreadsChangeNoBit) {
   EXPECT_TRUE(same(trained(1, quick(800)), trained(2, quick(800))));
 }

@@ -35,7 +35,7 @@ Result by_hand(const CausalLM& model, const TokenBatch& batch, Precision precisi
   const c10::NoGradGuard no_grad;
   Team team(threads);
   const PassWeights weights(model, precision, team);
-  TrainingPass pass(weights, team, true);
+  TrainingPass pass(weights, team, Keeps::All);
   Result out{.hidden = pass.forward(batch), .gradients = empty_gradients(model)};
   pass.backward(asked(out.hidden), out.gradients);
   return out;
@@ -128,7 +128,7 @@ TEST_P(TrainingPassTest, LeavesNothingBehind) {
   const TokenDataset data = countable(20);
   Team team(2);
   const PassWeights weights(model, Precision::Fp32, team);
-  TrainingPass pass(weights, team, true);
+  TrainingPass pass(weights, team, Keeps::All);
   NamedTensors gradients = empty_gradients(model), again = empty_gradients(model);
   pass.backward(asked(pass.forward(some_tokens(data, 20))), gradients);
   again.erase(tensor_name(1, Role::Up));

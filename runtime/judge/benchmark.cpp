@@ -13,6 +13,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/host/kernel_file.h"
 #include "runtime/kernels/vocabulary_math.h"
+#include "runtime/model/workspace.h"
 
 namespace attar::runtime {
 namespace {
@@ -39,9 +40,35 @@ void run_generation(const Model& model, std::vector<KvCache>& caches, int64_t n,
   for (int64_t i = 0; i < n; ++i) {
     forward(model, rows, work);
     report(progress, {.stage = "bench", .unit = "tokens"});
+    Profile* const profile = work.buffers().profile;
+    const auto begun = profile != nullptr ? Profile::Clock::now() : Profile::Clock::time_point{};
     for (size_t row = 0; row < rows.size(); ++row)
       rows[row].token = static_cast<int32_t>(argmax(work.logits(static_cast<int64_t>(row))));
+    if (profile != nullptr) profile->add(Operation::Sampling, Profile::Clock::now() - begun);
   }
+}
+
+// While it lives, the workspace's passes are timed.
+class Profiling {
+ public:
+  Profiling(Workspace& work, Profile& profile) : work_(work) { work.buffers().profile = &profile; }
+  ~Profiling() { work_.buffers().profile = nullptr; }
+  Profiling(const Profiling&) = delete;
+  Profiling& operator=(const Profiling&) = delete;
+
+ private:
+  Workspace& work_;
+};
+
+// `run` returns how long it took.
+Profile profiled(Workspace& work, int64_t repetitions, const std::function<double()>& run) {
+  Profile profile(work.threads().size());
+  const Profiling profiling(work, profile);
+  double total_s = 0.0;
+  for (int64_t i = 0; i < repetitions; ++i) total_s += run();
+  const std::chrono::duration<double> between(std::max(0.0, total_s - profile.total_s()));
+  profile.add(Operation::BetweenPasses, std::chrono::duration_cast<Profile::Clock::duration>(between));
+  return profile;
 }
 
 std::pair<double, double> mean_and_deviation(const std::vector<double>& samples) {
@@ -88,20 +115,25 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
       for (const int64_t sequences : options.parallel_sequences)
         if (n > 0) rows.push_back({.n_gen = n, .n_depth = depth, .n_parallel = sequences, .n_threads = n_threads});
   }
+  if (options.profile && rows.empty())
+    throw usage_error("--profile", "has nothing to look at", "a length above 0 with -p or -n");
   Event runs{.stage = "bench", .unit = "runs", .total = static_cast<int64_t>(rows.size()) * options.repetitions};
   const Progress between = inside(progress, runs);
   for (BenchRow& row : rows) {
     KvCache filled(model);
     run_prompt(model, filled, row.n_depth, work, between);
-    double spent_s = 0.0;
-    for (int64_t repetition = -1; repetition < options.repetitions || spent_s < options.min_seconds; ++repetition) {
+    const auto run = [&] {
       std::vector<KvCache> caches(static_cast<size_t>(row.n_parallel), filled);
-      const double seconds = seconds_of([&] {
+      return seconds_of([&] {
         if (row.n_prompt > 0)
           run_prompt(model, caches[0], row.n_prompt, work, between);
         else
           run_generation(model, caches, row.n_gen, work, between);
       });
+    };
+    double spent_s = 0.0;
+    for (int64_t repetition = -1; repetition < options.repetitions || spent_s < options.min_seconds; ++repetition) {
+      const double seconds = run();
       if (repetition < 0) continue;  // one warm-up
       spent_s += seconds;
       row.samples_ns.push_back(1e9 * seconds);
@@ -111,6 +143,7 @@ std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options,
     }
     std::tie(row.avg_ns, row.stddev_ns) = mean_and_deviation(row.samples_ns);
     std::tie(row.avg_ts, row.stddev_ts) = mean_and_deviation(row.samples_ts);
+    if (options.profile) row.profile = profiled(work, options.repetitions, run);
   }
   return rows;
 }

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/base/progress.h"
 #include "runtime/model/model.h"
+#include "runtime/model/profile.h"
 
 namespace attar::runtime {
 
@@ -18,6 +20,7 @@ struct BenchOptions {
   std::vector<int64_t> parallel_sequences{1};  // that generate together, a token each a pass
   int64_t repetitions = 5;
   double min_seconds = 0;  // repeated further until the repetitions took as long; a short run says little
+  bool profile = false;    // as many repetitions again, in which every thread says what it spends its time on
 };
 
 struct BenchRow {
@@ -26,11 +29,12 @@ struct BenchRow {
   int n_threads = 0;
   std::vector<double> samples_ts{}, samples_ns{};  // tokens per second of all, and the time; one a repetition
   double avg_ts = 0, stddev_ts = 0, avg_ns = 0, stddev_ns = 0;
+  std::optional<Profile> profile{};  // of repetitions of their own
 
   int64_t tokens() const { return n_prompt + n_gen * n_parallel; }
 };
 
-// Error{Usage} when a depth and a length together go past the model's context.
+// Error{Usage} when a depth and a length together go past the model's context, or there is nothing to profile.
 std::vector<BenchRow> benchmark(const Model& model, const BenchOptions& options, Workspace& work,
                                 const Progress& progress = {});
 

@@ -85,12 +85,13 @@ void Pass::Thread::norm_into(int64_t row, const std::vector<float>* post, const 
 InputRows Pass::Thread::normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize) {
   if (alone() && !post) {
     norm_into(0, nullptr, norm, scratch.inputs, 0, quantize);
+    done(Operation::Norms);
     return view(scratch.inputs, 1);
   }
   share(pass.n_rows_, 4, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) norm_into(row, post, norm, pass.b_.inputs, row, quantize);
   });
-  meet();
+  meet(Operation::Norms);
   return view(pass.b_.inputs, pass.n_rows_);
 }
 
@@ -101,12 +102,13 @@ InputRows Pass::Thread::as_inputs(RowBuffer& values, int64_t columns, bool quant
   if (!quantize) return x;
   if (alone()) {
     inputs.quantize(pass.kernels_, 0, values.row(0), columns);
+    done(Operation::Norms);
     return x;
   }
   share(pass.n_rows_, 4, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) inputs.quantize(pass.kernels_, row, values.row(row), columns);
   });
-  meet();
+  meet(Operation::Norms);
   return x;
 }
 
@@ -128,7 +130,7 @@ void Pass::Thread::embed() {
       }
     }
   });
-  meet();
+  meet(Operation::Embedding);
 }
 
 static void add_bias(const Kernels& kernels, float* x, const std::vector<float>& bias, int64_t head, int64_t head_dim) {
@@ -188,7 +190,7 @@ void Pass::Thread::place_all(int64_t layer) {
   share(pass.n_rows_ * kv_heads, alone() ? 1 : 4 * kv_heads, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
   });
-  meet();
+  meet(Operation::RopeAndCache);
 }
 
 // A few rows far into their sequence: heads times chunks of keys are shared out, then merged.
@@ -211,12 +213,12 @@ void Pass::Thread::attend_far(int64_t layer) {
                    {chunks.first + i % n_chunks, chunks.first + (end - 1) % n_chunks}, memory, parts + i * floats);
     }
   });
-  meet();
+  meet(Operation::Attention);
   share(kv_heads, 1, [&](int64_t first, int64_t last) {
     for (int64_t head = first; head < last; ++head)
       merge_parts(pass.kernels_, pass.attention_task(layer, block, head), memory, parts + head * n_chunks * floats);
   });
-  meet();
+  meet(Operation::Attention);
 }
 
 // One unit a (block of rows, key/value head).
@@ -225,12 +227,17 @@ void Pass::Thread::attend_near(int64_t layer) {
   if (!alone()) place_all(layer);
   share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      if (alone()) place_heads(layer, 0, i);  // the only row: nobody else waits for this head
+      if (alone()) {  // the only row: nobody else waits for this head
+        place_heads(layer, 0, i);
+        lap(Operation::RopeAndCache);
+      }
       attend(pass.kernels_, pass.attention_task(layer, pass.blocks_[static_cast<size_t>(i / kv_heads)], i % kv_heads),
              scratch.attention.as<float>());
+      lap(Operation::Attention);
     }
   });
-  meet();
+  if (alone()) done(Operation::RopeAndCache);
+  meet(Operation::Attention);
 }
 
 void Pass::Thread::attention(int64_t layer) {
@@ -241,7 +248,7 @@ void Pass::Thread::attention(int64_t layer) {
   const InputRows x = normed(pass.pending_norm(layer - 1, false), w.attention_norm, quantized);
   const Segment projections[] = {{&w.query, b.query.output()}, {&w.key, b.key.output()}, {&w.value, b.value.output()}};
   multiply_all(projections, x);
-  meet();
+  meet(Operation::QueryKeyValue);
 
   if (pass.far_)
     attend_far(layer);
@@ -252,7 +259,7 @@ void Pass::Thread::attention(int64_t layer) {
   const bool own_norm = !w.post_attention_norm.empty();
   const Segment output[] = {{&w.output, own_norm ? b.branch.output() : b.residual.output(true)}};
   multiply_all(output, heads);
-  meet();
+  meet(Operation::AttentionOutput);
 }
 
 void Pass::Thread::feed_forward(int64_t layer) {
@@ -267,13 +274,13 @@ void Pass::Thread::feed_forward(int64_t layer) {
     const int64_t from = first * kTileRows, n = std::min(last * kTileRows, ffn) - from;
     for (int64_t row = 0; row < pass.n_rows_; ++row) activate(b.gate.row(row) + from, b.up.row(row) + from, n);
   });
-  meet();
+  meet(Operation::GateUp);
 
   const InputRows hidden = as_inputs(b.gate, ffn, w.down.quantized());
   const bool own_norm = !w.post_ffn_norm.empty();
   const Segment output[] = {{&w.down, own_norm ? b.branch.output() : b.residual.output(true)}};
   multiply_all(output, hidden);
-  meet();
+  meet(Operation::Down);
 }
 
 // Output norm and head, for the rows that asked.
@@ -290,15 +297,17 @@ void Pass::Thread::finish() {
                   sizeof(float) * static_cast<size_t>(pass.width_));
     }
   });
-  if (pass.answers_ == Answers::Hidden) return;
-  meet();
+  if (pass.answers_ == Answers::Hidden) return done(Operation::Norms);
+  meet(Operation::Norms);
   Output out = b.logits.output();
   out.values = b.logits.row(pass.first_asked_);
   const Segment logits[] = {{&head, out}};
   multiply_all(logits, view(b.inputs, asked));
+  done(Operation::Head);
 }
 
 void Pass::Thread::run() {
+  lap(Operation::Waiting);  // to be woken
   embed();
   for (int64_t layer = 0; layer < pass.config_.n_layers(); ++layer) {
     attention(layer);

@@ -15,6 +15,7 @@
 #include "runtime/kernels/matmul.h"
 #include "runtime/model/attention.h"
 #include "runtime/model/model.h"
+#include "runtime/model/profile.h"
 #include "runtime/model/weights.h"
 #include "runtime/model/workspace.h"
 
@@ -65,9 +66,14 @@ class Pass {
   void run() {
     for (auto& ticket : b_.tickets) ticket.store(0, std::memory_order_relaxed);
     const auto begun = std::chrono::steady_clock::now();
+    if (b_.profile != nullptr) b_.profile->begin(begun);
     threads_.run([this](int thread) { Thread{*this, thread}.run(); }, team_);
-    if (n_rows_ <= kFewRows)
-      b_.team.took(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(), n_rows_);
+    const auto ended = std::chrono::steady_clock::now();
+    if (n_rows_ <= kFewRows) b_.team.took(std::chrono::duration<double>(ended - begun).count(), n_rows_);
+    if (b_.profile != nullptr) {
+      b_.profile->end(ended, team_);
+      count_work(*b_.profile);
+    }
     for (const Sequence& s : sequences_) s.cache->length_tokens += s.n_rows;
   }
 
@@ -78,6 +84,8 @@ class Pass {
     int index;
     size_t phase = 0;
     ThreadScratch& scratch = pass.b_.scratch[static_cast<size_t>(index)];
+    ThreadTimes* times =  // nullptr: nobody asks
+        pass.b_.profile != nullptr ? &pass.b_.profile->threads[static_cast<size_t>(index)] : nullptr;
 
     void run();
     void embed();
@@ -96,12 +104,23 @@ class Pass {
     void multiply_all(std::span<const Segment> segments, const InputRows& x);
     template <class F>
     void share(int64_t n, int64_t grain, F work);
-    void meet() { pass.threads_.barrier(); }
+    void lap(Operation operation) {
+      if (times != nullptr) times->lap(operation);
+    }
+    void done(Operation operation) {
+      if (times != nullptr) times->done(operation);
+    }
+    void meet(Operation before) {
+      done(before);
+      pass.threads_.barrier();
+      done(Operation::Waiting);
+    }
     bool alone() const { return pass.n_rows_ == 1; }
     int64_t grain(int64_t tiles) const;
   };
 
   void find_sequences();
+  void count_work(Profile& profile) const;
   AttentionTask attention_task(int64_t layer, const QueryBlock& block, int64_t kv_head);
   const std::vector<float>* pending_norm(int64_t layer, bool after_attention) const;
 

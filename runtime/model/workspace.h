@@ -11,6 +11,7 @@
 #include "runtime/kernels/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/model/model.h"
+#include "runtime/model/profile.h"
 
 namespace attar::runtime {
 
@@ -66,6 +67,7 @@ struct Workspace::Buffers {
   AlignedBuffer parts;                    // of far attention: [kv head][chunk][part_floats]
   std::vector<ThreadScratch> scratch;
   std::vector<std::atomic<int64_t>> tickets;  // one a phase of a pass
+  Profile* profile = nullptr;                 // of every pass; of as many threads as there are
 };
 
 }  // namespace attar::runtime

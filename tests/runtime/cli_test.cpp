@@ -304,6 +304,28 @@ TEST_F(Cli, BenchWritesLlamaBenchRows) {
   EXPECT_EQ(threads[1]["n_threads"], 2);
 }
 
+TEST_F(Cli, BenchShowsWhatAPassSpendsItsTimeOn) {
+  const Json rows = json("bench teacher.gguf -p 40 -n 3 -t 1,2 -r 2 --profile --json")["rows"];
+  ASSERT_EQ(rows.size(), 4u);
+  for (const Json& row : rows) {
+    const Json& profile = row["profile"];
+    double share = 0.0, seconds = 0.0;
+    for (const Json& operation : profile["operations"]) {
+      share += operation["share"].get<double>(), seconds += operation["seconds"].get<double>();
+      const bool reads = !operation["bytes"].is_null();
+      EXPECT_EQ(reads, !operation["read_share"].is_null()) << operation;
+    }
+    EXPECT_NEAR(share, 1.0, 1e-6);
+    EXPECT_NEAR(seconds, profile["seconds"].get<double>(), 1e-6 * seconds);
+    EXPECT_EQ(profile["threads"].size(), row["n_threads"].get<size_t>());
+    EXPECT_EQ(profile["rows"], row["n_prompt"].get<int64_t>() == 40 ? 40.0 : 1.0);
+  }
+  const CliRun table = run("bench teacher.gguf -p 40 -n 3 -t 2 -r 2 --profile");
+  for (const char* part : {"pp40, 2 threads: ", " ms a pass of 40 rows, ", "tg3, 2 threads: ", "query_key_value",
+                           "waiting", "thread 1 waits ", "read: "})
+    EXPECT_NE(table.out.find(part), std::string::npos) << part << table.out;
+}
+
 TEST_F(Cli, InspectShowsTheModel) {
   const Json got = json("inspect teacher.gguf --json");
   EXPECT_EQ(got["family"], "llama");

@@ -88,6 +88,7 @@ TEST_F(Cli, AWrongNumberIsRefusedInOneShortLine) {
       {"bench teacher.gguf -r 0", "at least 1, got 0"},
       {"bench teacher.gguf -p 200 -n 1 -d 0,100", "-d and -p"},
       {"bench teacher.gguf -p 1 -n 300", "-d and -n"},
+      {"bench teacher.gguf -p 0 -n 0 --profile", "--profile: has nothing to look at"},
       {"verify teacher.gguf student.gguf --data text.txt --max-tokens -3", "--max-tokens"},
       {"verify teacher.gguf student.gguf --data text.txt --gate kl=1 --gate kl=2", "kl is given twice"},
       {"verify teacher.gguf student.gguf --data text.txt --gate kl=nan", "expected a number, got nan"},

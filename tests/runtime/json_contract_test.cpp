@@ -54,7 +54,11 @@ TEST_F(Cli, ThePageListsWhatVerifyPrints) {
 }
 
 TEST_F(Cli, ThePageListsWhatBenchPrints) {
-  EXPECT_EQ(printed_fields(json("bench teacher.gguf -p 8 -n 2 -r 2 -t 2 --json")), listed_fields("bench"));
+  const Fields listed = listed_fields("bench");
+  EXPECT_EQ(printed_fields(json("bench teacher.gguf -p 8 -n 2 -r 2 -t 2 --profile --json")), listed);
+  Fields plain = listed;
+  EXPECT_GT(std::erase_if(plain, [](const std::string& field) { return field.starts_with("rows[].profile."); }), 10u);
+  EXPECT_EQ(printed_fields(json("bench teacher.gguf -p 8 -n 2 -r 2 -t 2 --json")), plain);
 }
 
 }  // namespace

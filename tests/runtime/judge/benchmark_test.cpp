@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
+#include "runtime/model/workspace.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {
@@ -87,6 +88,38 @@ TEST(Benchmark, RepeatsShortRunsUntilTheyTookLongEnough) {
   EXPECT_LT(total_s - 1e-9 * rows[0].samples_ns.back(), 0.05) << "and no longer";
   EXPECT_GT(rows[0].samples_ns.size(), 2u);
   EXPECT_EQ(done, 2);
+}
+
+TEST(Benchmark, ProfilesRunsOfTheirOwn) {
+  ThreadPool pool(2);
+  const Model model = Model::load(tiny_model(tiny_config({}), {}), {.numerics = Numerics::Fp32}, pool);
+  Workspace work(model, pool);
+  const BenchOptions options = {.prompt_tokens = {6},
+                                .generated_tokens = {3},
+                                .depth_tokens = {2},
+                                .parallel_sequences = {4},
+                                .repetitions = 2,
+                                .profile = true};
+  const std::vector<BenchRow> rows = benchmark(model, options, work);
+  ASSERT_EQ(rows.size(), 2u);
+  const int64_t passes[] = {2, 2 * 3}, tokens[] = {2 * 6, 2 * 3 * 4};
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i].samples_ts.size(), 2u) << "measured without the clock";
+    ASSERT_TRUE(rows[i].profile.has_value());
+    EXPECT_EQ(rows[i].profile->passes, passes[i]);
+    EXPECT_EQ(rows[i].profile->rows, tokens[i]);
+  }
+  EXPECT_EQ(rows[0].profile->seconds(Operation::Sampling), 0.0);
+  EXPECT_GT(rows[1].profile->seconds(Operation::Sampling), 0.0);
+  EXPECT_EQ(work.buffers().profile, nullptr);
+  EXPECT_FALSE(benchmark(model, {.prompt_tokens = {2}, .generated_tokens = {}, .repetitions = 1}, work)[0].profile);
+  int64_t events = 0;  // 11 before the profile: of three runs nine tokens, of two that count their ends
+  const Progress stop = [&](const Event&) { return ++events > 12 ? Flow::Stop : Flow::GoOn; };
+  BenchOptions stopped = options;
+  stopped.prompt_tokens = {};
+  EXPECT_THROW(benchmark(model, stopped, work, stop), Error);
+  EXPECT_EQ(work.buffers().profile, nullptr);
+  EXPECT_THROW(benchmark(model, {.prompt_tokens = {0}, .generated_tokens = {0}, .profile = true}, work), Error);
 }
 
 TEST(Benchmark, RefusesBeforeItWorks) {

@@ -13,14 +13,22 @@ namespace {
 
 constexpr size_t kPassRows = 64;  // rows whose logits are held at once
 
-}  // namespace
-
-double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
-  const double lse = log_sum_exp(logits);
+double expect_finite(const Model& model, double lse) {
   if (!std::isfinite(lse))
     throw input_error(model.source(), "the model's logits are not finite", {}, {},
                       "its weights overflow: the file is damaged or its training diverged");
   return lse;
+}
+
+}  // namespace
+
+double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
+  return expect_finite(model, log_sum_exp(logits));
+}
+
+SummedLogits finite_logits(const Model& model, const SummedLogits& logits) {
+  expect_finite(model, logits.lse);
+  return logits;
 }
 
 void for_each_logits(const Model& model, std::span<const int32_t> tokens, Workspace& work,
@@ -40,10 +48,10 @@ void for_each_logits_from(const Model& model, KvCache& cache, std::span<const in
     const size_t end = std::min(begin + kPassRows, tokens.size() - 1);
     rows.clear();
     for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens[i], i >= first});
-    forward(model, rows, work);
+    forward(model, rows, work, {}, Answers::Summed);
     for (size_t i = std::max(begin, first), asked = 0; i < end; ++i, ++asked) {
-      const std::span<const float> logits = work.logits(static_cast<int64_t>(asked));
-      visit({static_cast<int64_t>(i), logits, finite_log_sum_exp(model, logits)});
+      const SummedLogits logits = finite_logits(model, work.summed(static_cast<int64_t>(asked)));
+      visit({static_cast<int64_t>(i), logits.values, logits.lse});
     }
     report(progress, {.stage = "score",
                       .unit = "tokens",

@@ -15,6 +15,8 @@ namespace attar::runtime {
 // The log-sum-exp of a row of the model's logits (V). Error{Input} naming the model when that is not finite: weights
 // that are finite one by one can still overflow together.
 double finite_log_sum_exp(const Model& model, std::span<const float> logits);
+// The same logits, where their log-sum-exp is finite.
+SummedLogits finite_logits(const Model& model, const SummedLogits& logits);
 
 // What the tokens up to `position` say about the next one.
 struct Prediction {

@@ -48,13 +48,9 @@ struct Side {
   void run(KvCache& cache, const TextTokens& tokens, size_t begin, size_t end) {
     std::vector<Row> rows;
     for (size_t i = begin; i < end; ++i) rows.push_back({&cache, tokens.ids[i], true});
-    forward(model, rows, work);
+    forward(model, rows, work, {}, Answers::Summed);
     lse.resize(rows.size());
-    ThreadPool& threads = work.threads();
-    threads.run([&](int thread) {
-      for (size_t i = static_cast<size_t>(thread); i < lse.size(); i += static_cast<size_t>(threads.size()))
-        lse[i] = finite_log_sum_exp(model, work.logits(static_cast<int64_t>(i)));
-    });
+    for (size_t i = 0; i < lse.size(); ++i) lse[i] = finite_logits(model, work.summed(static_cast<int64_t>(i))).lse;
     for (size_t i = begin; i < end && i + 1 < tokens.ids.size(); ++i) {
       if (tokens.counted[i + 1] == 0) continue;
       score.nats += nll(i - begin, tokens.ids[i + 1]);

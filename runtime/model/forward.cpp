@@ -69,7 +69,7 @@ void forward(const Model& model, std::span<const Row> batch, Workspace& work, co
              Answers answers) {
   Workspace::Buffers& buffers = work.buffers();
   if (buffers.model_id != model.weights().id) throw usage_error("the workspace", "is of another model");
-  buffers.answered_logits = buffers.answered_hidden = 0;
+  buffers.answered_logits = buffers.answered_hidden = buffers.answered_sums = 0;
   Sequences sequences(model, batch);
   check_rows(model.config(), batch);
   int64_t asked = 0;
@@ -89,7 +89,8 @@ void forward(const Model& model, std::span<const Row> batch, Workspace& work, co
   }
   sequences.keep();
   buffers.answered_hidden = asked;
-  if (answers == Answers::Logits) buffers.answered_logits = asked;
+  if (answers != Answers::Hidden) buffers.answered_logits = asked;
+  if (answers == Answers::Summed) buffers.answered_sums = asked;
 }
 
 }  // namespace attar::runtime

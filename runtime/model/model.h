@@ -17,6 +17,7 @@
 #include "runtime/base/progress.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/numerics.h"
+#include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {
 
@@ -83,8 +84,9 @@ struct Row {
   bool wants_logits = false;
 };
 
-// What rows that ask get: with logits hidden states too; these alone cost no multiplication with the head.
-enum class Answers { Logits, Hidden };
+// What rows that ask get: with logits hidden states too; these alone cost no multiplication with the head. Summed:
+// logits with what a draw wants of them, which all threads find out while the logits are in their caches.
+enum class Answers { Logits, Hidden, Summed };
 
 // Scratch for a batch; grows to the largest batch seen.
 class Workspace {
@@ -97,6 +99,8 @@ class Workspace {
   // not asked for; it had none when it failed.
   std::span<const float> logits(int64_t asked_row) const;
   std::span<const float> hidden(int64_t asked_row) const;
+  // Of a forward() for Answers::Summed.
+  SummedLogits summed(int64_t asked_row) const;
   ThreadPool& threads() const;
 
   struct Buffers;

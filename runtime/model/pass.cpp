@@ -4,10 +4,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "runtime/base/fast_math.h"
+#include "runtime/kernels/vocabulary_math.h"
 #include "runtime/model/kv_cache.h"
 
 namespace attar::runtime {
 
+static constexpr int64_t kBlockTiles = kLogitBlock / kTileRows;
 static constexpr int64_t kFarChunks = 2;  // that a thread takes at once, when several rows make that work enough
 
 void Pass::find_sequences() {
@@ -299,11 +302,42 @@ void Pass::Thread::finish() {
   });
   if (pass.answers_ == Answers::Hidden) return done(Operation::Norms);
   meet(Operation::Norms);
+  multiply_head(asked);
+  if (pass.answers_ != Answers::Summed) return done(Operation::Head);
+  meet(Operation::Head);
+  sum_logits(asked);
+}
+
+// Shared out by whole blocks of logits, whose maxima are found while they are in the cache.
+void Pass::Thread::multiply_head(int64_t asked) {
+  Workspace::Buffers& b = pass.b_;
+  const Matrix& head = pass.weights_.head;
+  const InputRows x = view(b.inputs, asked);
   Output out = b.logits.output();
   out.values = b.logits.row(pass.first_asked_);
-  const Segment logits[] = {{&head, out}};
-  multiply_all(logits, view(b.inputs, asked));
-  done(Operation::Head);
+  const int64_t tiles = head.tiles.n_tiles, vocab_size = head.rows();
+  share(logit_blocks(vocab_size), std::max<int64_t>(1, grain(tiles) / kBlockTiles), [&](int64_t first, int64_t last) {
+    multiply(pass.kernels_, head, first * kBlockTiles, std::min(last * kBlockTiles, tiles), x, out,
+             scratch.panels.as<uint8_t>());
+    if (pass.answers_ != Answers::Summed) return;
+    const int64_t from = first * kLogitBlock, n = std::min(last * kLogitBlock, vocab_size) - from;
+    for (int64_t row = pass.first_asked_; row < pass.first_asked_ + asked; ++row)
+      block_maxima({b.logits.row(row) + from, static_cast<size_t>(n)}, b.maxima.row(row) + first);
+  });
+}
+
+// Chunk by chunk, as log_sum_exp() sums them.
+void Pass::Thread::sum_logits(int64_t asked) {
+  Workspace::Buffers& b = pass.b_;
+  const int64_t vocab_size = pass.weights_.head.rows(), chunks = sum_chunks(vocab_size);
+  share(asked * chunks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t row = pass.first_asked_ + i / chunks, chunk = i % chunks;
+      const float most = maximum(b.maxima.row(row), logit_blocks(vocab_size));
+      b.sums.row(row)[chunk] = chunk_sum({b.logits.row(row), static_cast<size_t>(vocab_size)}, chunk, most);
+    }
+  });
+  done(Operation::Sampling);
 }
 
 void Pass::Thread::run() {

@@ -92,6 +92,8 @@ class Pass {
     void attention(int64_t layer);
     void feed_forward(int64_t layer);
     void finish();
+    void multiply_head(int64_t asked);
+    void sum_logits(int64_t asked);
     void place_heads(int64_t layer, int64_t row, int64_t kv_head);
     void place_all(int64_t layer);
     void attend_near(int64_t layer);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "runtime/base/error.h"
+#include "runtime/base/fast_math.h"
 #include "runtime/model/attention.h"
 #include "runtime/model/weights.h"
 
@@ -123,7 +124,12 @@ void Workspace::Buffers::reserve_outputs(int64_t asked, Answers answers) {
     rows_of = asked;
   };
   reserve(hidden, hidden_rows, width);
-  if (answers == Answers::Logits) reserve(logits, logits_rows, vocab_size);
+  if (answers != Answers::Hidden) reserve(logits, logits_rows, vocab_size);
+  if (answers != Answers::Summed || asked <= summed_rows) return;
+  summed_rows = 0;
+  resize(maxima, asked, logit_blocks(vocab_size));
+  resize(sums, asked, sum_chunks(vocab_size));
+  summed_rows = asked;
 }
 
 Workspace::Workspace(const Model& model, ThreadPool& threads) : buffers_(std::make_unique<Buffers>(model, threads)) {}
@@ -135,6 +141,16 @@ std::span<const float> Workspace::logits(int64_t asked_row) const {
 
 std::span<const float> Workspace::hidden(int64_t asked_row) const {
   return answer("hidden states", buffers_->hidden, asked_row, buffers_->answered_hidden, buffers_->width);
+}
+
+SummedLogits Workspace::summed(int64_t asked_row) const {
+  Buffers& b = *buffers_;
+  const auto of = [&](RowBuffer& values, int64_t n) {
+    return answer("sums of logits", values, asked_row, b.answered_sums, n);
+  };
+  const std::span<const float> maxima = of(b.maxima, logit_blocks(b.vocab_size));
+  const float most = maximum(maxima.data(), static_cast<int64_t>(maxima.size()));
+  return {logits(asked_row), log_sum_exp(most, of(b.sums, sum_chunks(b.vocab_size))), maxima};
 }
 
 ThreadPool& Workspace::threads() const {

@@ -56,6 +56,7 @@ struct Workspace::Buffers {
   int64_t rows = 0;                                  // there is memory for; 0 while it is being got
   int64_t logits_rows = 0, hidden_rows = 0;          // the same of answers
   int64_t answered_logits = 0, answered_hidden = 0;  // rows that the last forward() gave
+  int64_t summed_rows = 0, answered_sums = 0;        // both of maxima and sums
   RowBuffer residual;                                // (rows, C)
   RowBuffer query, key, value;                       // (rows, H*D), (rows, K*D), (rows, K*D)
   RowBuffer attended;                                // (rows, H*D)
@@ -64,6 +65,7 @@ struct Workspace::Buffers {
   Inputs inputs;                          // (rows, widest input)
   std::vector<RowBuffer> cosines, sines;  // one a rope table: (rows, D/2)
   RowBuffer logits, hidden;               // (asked, V), (asked, C)
+  RowBuffer maxima, sums;                 // of logits: (asked, logit_blocks), (asked, sum_chunks)
   AlignedBuffer parts;                    // of far attention: [kv head][chunk][part_floats]
   std::vector<ThreadScratch> scratch;
   std::vector<std::atomic<int64_t>> tickets;  // one a phase of a pass

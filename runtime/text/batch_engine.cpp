@@ -202,8 +202,8 @@ void BatchEngine::State::plan(const Progress& progress) {
 void BatchEngine::State::draw(Sequence& s) {
   try {
     s.writing.draw(s.guessed, [&](int64_t i) {
-      const std::span<const float> logits = work.logits(s.first_answer + i);
-      if (s.request.on_drawn) s.request.on_drawn(logits);
+      const SummedLogits logits = work.summed(s.first_answer + i);
+      if (s.request.on_drawn) s.request.on_drawn(logits.values);
       return logits;
     });
   } catch (...) {
@@ -240,7 +240,7 @@ void BatchEngine::State::take_back() noexcept {
 void BatchEngine::State::pass(const Progress& progress) {
   if (rows.empty()) return;
   try {
-    forward(model, rows, work, progress);
+    forward(model, rows, work, progress, Answers::Summed);
     draw_all();
   } catch (...) {
     take_back();

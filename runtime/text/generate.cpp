@@ -37,10 +37,10 @@ struct Continuation::State {
       rows.push_back({&cache, token, false});
     rows.back().wants_logits = true;
     for (const int32_t token : guessed) rows.push_back({&cache, token, true});
-    forward(model, rows, work, progress);
+    forward(model, rows, work, progress, Answers::Summed);
     const auto cut = [this] { cache.truncate(static_cast<int64_t>(writing.history().size()) - 1); };
     try {
-      writing.draw(guessed, [this](int64_t i) { return work.logits(i); });
+      writing.draw(guessed, [this](int64_t i) { return work.summed(i); });
     } catch (...) {
       cut();  // the last token is read again
       throw;

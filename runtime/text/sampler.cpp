@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <optional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
@@ -16,7 +16,10 @@ constexpr float kNegligible = 1e-9f;  // of the likeliest token's probability: n
 constexpr double kMostScale = 1e38;   // of 1 / temperature: a float's range
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr float kMostBias = 1000.0f;
-constexpr size_t kAskedFor = 32;  // tokens beside top-k that a grammar may refuse before all are asked for
+constexpr size_t kAskedFor = 32;       // tokens beside top-k that a grammar may refuse before all are asked for
+constexpr int64_t kSpare = 8;          // tokens beside top-k that show whether rounding could have hidden another one
+constexpr double kRounded = 1.000001;  // times a weight: what no smaller logit weighs (fast_exp is right to 2e-7)
+constexpr int64_t kBlocksAToken = 4;   // of logits there must be for top-k to be found by their maxima
 
 float& logit_at(std::vector<float>& logits, int32_t id) {
   if (id < 0 || static_cast<size_t>(id) >= logits.size())
@@ -102,20 +105,56 @@ void keep_likeliest(std::vector<Candidate>& kept, size_t k, const GrammarCursor*
   kept.resize(k);
 }
 
+// The smallest part of these, which come likeliest first, that has this share of them; 1: all.
+void cut_top_p(std::vector<Candidate>& kept, double top_p) {
+  if (top_p >= 1.0) return;
+  double total = 0.0, held = 0.0;
+  for (const Candidate& c : kept) total += static_cast<double>(c.weight);
+  size_t n = 0;
+  while (n < kept.size() && (n == 0 || held < top_p * total)) held += static_cast<double>(kept[n++].weight);
+  kept.resize(n);
+}
+
+// Below which a weight is dropped.
+double least_weight(const SampleOptions& options) {
+  return std::max(static_cast<double>(kNegligible), options.min_p);
+}
+
 // What top-k, top-p and min-p leave, likeliest first. Only the likely tokens are sorted.
 std::vector<Candidate> candidates(const std::vector<float>& weights, const SampleOptions& options,
                                   const GrammarCursor* grammar) {
-  const double floor = std::max(static_cast<double>(kNegligible), options.min_p);
+  const double floor = least_weight(options);
   std::vector<Candidate> kept;
   for (size_t i = 0; i < weights.size(); ++i)
     if (static_cast<double>(weights[i]) >= floor) kept.push_back({weights[i], static_cast<int32_t>(i)});
   keep_likeliest(kept, options.top_k > 0 ? static_cast<size_t>(options.top_k) : kept.size(), grammar);
-  if (options.top_p >= 1.0) return kept;
-  double total = 0.0, held = 0.0;
-  for (const Candidate& c : kept) total += static_cast<double>(c.weight);
-  size_t n = 0;
-  while (n < kept.size() && (n == 0 || held < options.top_p * total)) held += static_cast<double>(kept[n++].weight);
-  kept.resize(n);
+  cut_top_p(kept, options.top_p);
+  return kept;
+}
+
+// 1 / temperature.
+float scale_of(const SampleOptions& options) {
+  return static_cast<float>(std::min(1.0 / options.temperature, kMostScale));
+}
+
+// The same, to the bit, from the largest logits by the maxima of their blocks, the largest of all being `most`. Empty
+// where that might not be all that belongs there: weights are rounded, so a logit a little below those may weigh as
+// much.
+std::vector<Candidate> few_candidates(const SummedLogits& logits, float most, const SampleOptions& options) {
+  const int64_t k = options.top_k;
+  const std::vector<int32_t> ids = top_indices(logits.values, k + kSpare, logits.maxima);
+  std::vector<float> weights(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) weights[i] = logits.values[static_cast<size_t>(ids[i])];
+  exponentials(weights, most, scale_of(options), weights);
+  const double floor = least_weight(options);
+  std::vector<Candidate> kept;
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (static_cast<double>(weights[i]) >= floor) kept.push_back({weights[i], ids[i]});
+  keep_likeliest(kept, static_cast<size_t>(k), nullptr);
+  const double others = static_cast<double>(weights.back()) * kRounded;  // weigh no more
+  const bool cut_above = static_cast<int64_t>(kept.size()) == k && others < static_cast<double>(kept.back().weight);
+  if (others >= floor && !cut_above) return {};
+  cut_top_p(kept, options.top_p);
   return kept;
 }
 
@@ -133,6 +172,37 @@ int32_t draw_all(const std::vector<float>& weights, double uniform) {
   return last;
 }
 
+double uniform_of(const Draw& draw) {
+  return CounterRandom(draw.seed, draw.sequence).uniform(draw.position);
+}
+
+// `none` where there is no candidate.
+int32_t draw_one(const std::vector<Candidate>& kept, const Draw& draw, int32_t none) {
+  double total = 0.0;
+  for (const Candidate& c : kept) total += static_cast<double>(c.weight);
+  double left = uniform_of(draw) * total;
+  int32_t token = none;
+  for (const Candidate& c : kept) {
+    token = c.id;
+    if ((left -= static_cast<double>(c.weight)) < 0.0) break;
+  }
+  return token;
+}
+
+// The token that sample() draws, found without all logits; nothing where they have to be looked at.
+std::optional<int32_t> sample_few(const SummedLogits& logits, const SampleOptions& options, const Draw& draw) {
+  if (logits.maxima.empty() || !options.bias.empty() || options.repetition_penalty != 1.0) return std::nullopt;
+  const bool greedy = options.temperature <= 0.0;
+  const bool few =
+      options.top_k > 0 && options.top_k <= static_cast<int64_t>(logits.maxima.size()) / kBlocksAToken - kSpare;
+  if (!greedy && !few) return std::nullopt;
+  const auto best = static_cast<int32_t>(argmax(logits.values, logits.maxima));
+  if (greedy) return best;
+  const std::vector<Candidate> kept = few_candidates(logits, logits.values[static_cast<size_t>(best)], options);
+  if (kept.empty()) return std::nullopt;
+  return draw_one(kept, draw, best);
+}
+
 }  // namespace
 
 void check(const SampleOptions& o) {
@@ -148,32 +218,28 @@ void check(const SampleOptions& o) {
   for (const TokenBias& bias : o.bias) need(bias.bias <= kMostBias, "--logit-bias", "at most 1000; -inf for never");
 }
 
-Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
-               const SampleOptions& options, const Draw& draw, const GrammarCursor* grammar) {
-  if (!std::isfinite(lse)) throw input_error("logits", "their log-sum-exp is not finite");
-  std::vector<float> changed = changed_logits(logits, history, options);
+Sampled sample(const SummedLogits& row, std::span<const int32_t> history, const SampleOptions& options,
+               const Draw& draw, const GrammarCursor* grammar) {
+  if (!std::isfinite(row.lse)) throw input_error("logits", "their log-sum-exp is not finite");
+  const auto drawn = [&row](int32_t token) {
+    return Sampled{token, static_cast<float>(static_cast<double>(row.values[static_cast<size_t>(token)]) - row.lse)};
+  };
+  if (grammar == nullptr)
+    if (const std::optional<int32_t> token = sample_few(row, options, draw)) return drawn(*token);
+  std::vector<float> changed = changed_logits(row.values, history, options);
   grammar = restricted(changed, options, grammar);
   const auto best = static_cast<size_t>(argmax(changed));
-  int32_t token = static_cast<int32_t>(best);
-  if (options.temperature > 0.0) {
-    const auto scale = static_cast<float>(std::min(1.0 / options.temperature, kMostScale));
-    std::vector<float> weights(changed.size());  // relative to the likeliest, which has 1
-    exponentials(changed, changed[best], scale, weights);
-    const double uniform = CounterRandom(draw.seed, draw.sequence).uniform(draw.position);
-    if (options.top_k <= 0 && options.top_p >= 1.0 && options.min_p <= 0.0) {
-      token = draw_all(weights, uniform);
-    } else {
-      const std::vector<Candidate> kept = candidates(weights, options, grammar);
-      double total = 0.0;
-      for (const Candidate& c : kept) total += static_cast<double>(c.weight);
-      double left = uniform * total;
-      for (const Candidate& c : kept) {
-        token = c.id;
-        if ((left -= static_cast<double>(c.weight)) < 0.0) break;
-      }
-    }
-  }
-  return {token, static_cast<float>(static_cast<double>(logits[static_cast<size_t>(token)]) - lse)};
+  if (options.temperature <= 0.0) return drawn(static_cast<int32_t>(best));
+  std::vector<float> weights(changed.size());  // relative to the likeliest, which has 1
+  exponentials(changed, changed[best], scale_of(options), weights);
+  if (options.top_k <= 0 && options.top_p >= 1.0 && options.min_p <= 0.0)
+    return drawn(draw_all(weights, uniform_of(draw)));
+  return drawn(draw_one(candidates(weights, options, grammar), draw, static_cast<int32_t>(best)));
+}
+
+Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
+               const SampleOptions& options, const Draw& draw, const GrammarCursor* grammar) {
+  return sample(SummedLogits{logits, lse}, history, options, draw, grammar);
 }
 
 }  // namespace attar::runtime

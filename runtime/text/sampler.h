@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/kernels/vocabulary_math.h"
 #include "runtime/text/grammar/token_grammar.h"
 
 namespace attar::runtime {
@@ -50,10 +51,14 @@ struct Draw {
   uint64_t seed = 0, sequence = 0, position = 0;
 };
 
-// logits (V) are not changed; `lse` is their log-sum-exp. `history` is the sequence so far. Where there is a grammar,
-// what it does not allow is as if its logit were -infinity, before anything is cut: the draw is from the model's own
-// distribution over what is allowed, and then as the options say. Error{Input} when `lse` is not finite, the history or
-// a bias holds an id outside [0, V), or nothing may come next.
+// `history` is the sequence so far. Where there is a grammar, what it does not allow is as if its logit were -infinity,
+// before anything is cut: the draw is from the model's own distribution over what is allowed, and then as the options
+// say. Error{Input} when the log-sum-exp is not finite, the history or a bias holds an id outside [0, V), or nothing
+// may come next. Where the maxima of the logits' blocks are known and nothing changes them, the likeliest token and
+// top-k are found without looking at the rest: the token is the same.
+Sampled sample(const SummedLogits& logits, std::span<const int32_t> history, const SampleOptions& options,
+               const Draw& draw, const GrammarCursor* grammar = nullptr);
+// The same of logits (V) and their log-sum-exp.
 Sampled sample(std::span<const float> logits, double lse, std::span<const int32_t> history,
                const SampleOptions& options, const Draw& draw, const GrammarCursor* grammar = nullptr);
 

@@ -59,7 +59,7 @@ struct Draft::State {
   void read(std::span<const int32_t> tokens, const Progress& progress) {
     std::vector<Row> rows;
     for (size_t i = 0; i < tokens.size(); ++i) rows.push_back({&cache, tokens[i], i + 1 == tokens.size()});
-    forward(model, rows, work, progress);
+    forward(model, rows, work, progress, Answers::Summed);
     held.insert(held.end(), tokens.begin(), tokens.end());
   }
 };
@@ -86,12 +86,11 @@ std::vector<int32_t> Draft::guess(std::span<const int32_t> text, int64_t most, c
   std::optional<GrammarCursor> ahead;
   if (grammar != nullptr) ahead.emplace(*grammar);
   while (true) {
-    const std::span<const float> logits = s.work.logits(0);
-    const double lse = finite_log_sum_exp(s.model, logits);
+    SummedLogits logits = finite_logits(s.model, s.work.summed(0));
+    if (s.vocab_size < s.model.config().vocab_size)  // the others are no tokens of the model's
+      logits = {logits.values.first(static_cast<size_t>(s.vocab_size)), logits.lse};
     const Draw key{seed, 0, all.size()};
-    const int32_t token =
-        sample(logits.first(static_cast<size_t>(s.vocab_size)), lse, all, sampling, key, ahead ? &*ahead : nullptr)
-            .token;
+    const int32_t token = sample(logits, all, sampling, key, ahead ? &*ahead : nullptr).token;
     all.push_back(token);
     if (ahead) ahead->advance(token);
     if (ahead && ahead->must_end()) break;

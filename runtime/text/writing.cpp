@@ -117,24 +117,23 @@ void Writing::forget(int64_t history_tokens) noexcept {
   history_.resize(static_cast<size_t>(history_tokens));
 }
 
-std::span<const float> Writing::changed(std::span<const float> logits) {
+SummedLogits Writing::changed(const SummedLogits& logits) {
   if (!options_.on_logits) return logits;
-  changed_.assign(logits.begin(), logits.end());
+  changed_.assign(logits.values.begin(), logits.values.end());
   if (options_.on_logits(changed_) == Flow::Stop)
     throw Error(ErrorKind::Interrupted, {.where = "generate", .what = "interrupted"});
-  return changed_;
+  return {changed_, log_sum_exp(changed_)};
 }
 
-void Writing::draw(std::span<const int32_t> guessed, const std::function<std::span<const float>(int64_t i)>& logits) {
+void Writing::draw(std::span<const int32_t> guessed, const std::function<SummedLogits(int64_t i)>& logits) {
   const auto before = static_cast<int64_t>(history_.size());
   int64_t accepted = 0;
   if (cursor_ != nullptr) before_ = std::make_unique<GrammarCursor>(*cursor_);
   try {
     for (size_t i = 0; i <= guessed.size(); ++i) {
-      const std::span<const float> row = changed(logits(static_cast<int64_t>(i)));
-      const double lse = finite_log_sum_exp(model_, row);
+      const SummedLogits row = finite_logits(model_, changed(logits(static_cast<int64_t>(i))));
       const Draw key{options_.seed, sequence_, history_.size()};
-      const int32_t token = sample(row, lse, history_, options_.sampling, key, cursor_.get()).token;
+      const int32_t token = sample(row, history_, options_.sampling, key, cursor_.get()).token;
       history_.push_back(token);
       if (cursor_ != nullptr) cursor_->advance(token);
       if (i == guessed.size() || token != guessed[i] || model_.tokenizer().ends_generation(token)) break;

@@ -47,7 +47,7 @@ class Writing {
   std::vector<int32_t> guess(const Progress& progress);
   // Draws one token, and as many more as guesses hold; logits(i) is what stands behind the history and the first i
   // guesses. For whatever it throws nothing was drawn.
-  void draw(std::span<const int32_t> guessed, const std::function<std::span<const float>(int64_t i)>& logits);
+  void draw(std::span<const int32_t> guessed, const std::function<SummedLogits(int64_t i)>& logits);
   // Takes back what was drawn since the history was so long, which must not have been written.
   void forget(int64_t history_tokens) noexcept;
   // Writes the next drawn token; at the end once more what was held back. -> whole UTF-8 characters, or nullopt behind
@@ -59,7 +59,7 @@ class Writing {
   bool all_written() const { return given_ == static_cast<int64_t>(history_.size()); }
   bool must_end() const { return cursor_ != nullptr && cursor_->must_end(); }  // the grammar lets nothing more come
   std::vector<int32_t> allowed(std::vector<int32_t> guesses) const;
-  std::span<const float> changed(std::span<const float> logits);
+  SummedLogits changed(const SummedLogits& logits);
   std::string show(const std::string& bytes);
   std::string finish(StopReason reason, const std::string& bytes);
 

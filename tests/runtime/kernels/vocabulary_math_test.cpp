@@ -105,6 +105,58 @@ TEST(VocabularyMath, TheLargestIsANumberOrAnError) {
   EXPECT_THROW(argmax({}), Error);
 }
 
+// What threads find out part by part.
+struct Parts {
+  std::vector<float> maxima, sums;
+  float most;
+
+  explicit Parts(const std::vector<float>& logits) {
+    const auto n = static_cast<int64_t>(logits.size());
+    maxima.resize(static_cast<size_t>(logit_blocks(n)));
+    block_maxima(logits, maxima.data());
+    most = *std::max_element(maxima.begin(), maxima.end());
+    for (int64_t chunk = 0; chunk < sum_chunks(n); ++chunk) sums.push_back(chunk_sum(logits, chunk, most));
+  }
+  double lse() const { return log_sum_exp(most, sums); }
+};
+
+TEST(VocabularyMath, PartsGiveTheWholeToTheBit) {
+  std::vector<size_t> sizes(std::begin(kSizes), std::end(kSizes));
+  sizes.insert(sizes.end(), {63, 64, 65, 8192, 9001});
+  for (const size_t n : sizes) {
+    std::vector<float> logits = random_logits(n, 6);
+    for (size_t i = 0; i < n; i += 5) logits[i] = std::round(logits[i]);  // ties
+    if (n > 3) logits[1] = -HUGE_VALF;
+    const Parts parts(logits);
+    EXPECT_EQ(parts.lse(), log_sum_exp(logits)) << n;
+    for (size_t b = 0; b < parts.maxima.size(); ++b) {
+      const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(64 * b);
+      EXPECT_EQ(parts.maxima[b],
+                *std::max_element(begin, logits.begin() + static_cast<std::ptrdiff_t>(std::min(64 * b + 64, n))));
+    }
+    EXPECT_EQ(argmax(logits, parts.maxima), argmax(logits)) << n;
+    for (const int64_t k : {int64_t{1}, int64_t{5}, int64_t{48}, static_cast<int64_t>(n)})
+      EXPECT_EQ(top_indices(logits, k, parts.maxima), top_indices(logits, k)) << n << " " << k;
+  }
+}
+
+TEST(VocabularyMath, PartsLoseNothingThatIsNotFinite) {
+  for (const size_t n : kSizes) {
+    for (const float wrong : {std::nanf(""), HUGE_VALF}) {
+      std::vector<float> logits = random_logits(n, 7);
+      logits[n / 2] = wrong;
+      EXPECT_FALSE(std::isfinite(Parts(logits).lse())) << n;
+      if (n == 1 && std::isnan(wrong)) continue;  // no number
+      EXPECT_EQ(argmax(logits, Parts(logits).maxima), argmax(logits)) << n;
+      EXPECT_EQ(top_indices(logits, 7, Parts(logits).maxima), top_indices(logits, 7)) << n;
+    }
+    const std::vector<float> none(n, std::nanf(""));
+    EXPECT_THROW(argmax(none, Parts(none).maxima), Error) << n;
+    EXPECT_TRUE(top_indices(none, 3, Parts(none).maxima).empty()) << n;
+  }
+  EXPECT_THROW(argmax({}, {}), Error);
+}
+
 TEST(VocabularyMath, Exponentials) {
   const std::vector<float> logits{-200.0f, -1.0f, 0.0f, 1.0f, 2.0f};
   std::vector<float> out(logits.size());

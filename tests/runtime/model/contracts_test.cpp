@@ -124,9 +124,15 @@ TEST_F(Contracts, LogitsThatWereNotAskedFor) {
     EXPECT_NE(refused(ErrorKind::Usage, [&] { work_.logits(wrong); }), "");
     EXPECT_NE(refused(ErrorKind::Usage, [&] { work_.hidden(wrong); }), "");
   }
+  EXPECT_NE(refused(ErrorKind::Usage, [&] { work_.summed(0); }), "") << "logits alone";
+  cache.truncate(0);
+  forward(model_, rows, work_, {}, Answers::Summed);
+  EXPECT_EQ(work_.summed(1).values.data(), work_.logits(1).data());
+  EXPECT_NE(refused(ErrorKind::Usage, [&] { work_.summed(2); }), "");
   const Row bad{&cache, -1, true};
   EXPECT_THROW(forward(model_, {&bad, 1}, work_), Error);
   EXPECT_NE(refused(ErrorKind::Usage, [&] { work_.logits(0); }), "") << "a call that failed gave none";
+  EXPECT_NE(refused(ErrorKind::Usage, [&] { work_.summed(0); }), "");
 }
 
 }  // namespace

@@ -2,12 +2,14 @@
 // chunks and threads never change a bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
+#include "runtime/kernels/vocabulary_math.h"
 #include "runtime/model/model.h"
 #include "tests/runtime/kernels/kernel_tables.h"
 #include "tests/runtime/tiny_model.h"
@@ -281,6 +283,53 @@ TEST(Forward, HiddenStatesAlone) {
   EXPECT_EQ(states[0], states[1]);
   EXPECT_THROW(work.hidden(5), Error);
   EXPECT_THROW(work.logits(0), Error) << "those of the call before";
+}
+
+// Asks every `step`-th row of 600, and compares what was found out about its logits with the logits themselves.
+void expect_sums(const Model& model, const std::vector<int32_t>& tokens, size_t chunk, size_t step, ThreadPool& pool,
+                 const Logits& expected) {
+  Workspace work(model, pool);
+  KvCache cache(model);
+  size_t next = 0;
+  for (size_t at = 0; at < tokens.size(); at += chunk) {
+    std::vector<Row> rows;
+    for (size_t i = at; i < std::min(at + chunk, tokens.size()); ++i)
+      rows.push_back({&cache, tokens[i], i % step == 0});
+    forward(model, rows, work, {}, Answers::Summed);
+    const int64_t asked = std::count_if(rows.begin(), rows.end(), [](const Row& row) { return row.wants_logits; });
+    for (int64_t i = 0; i < asked; ++i, ++next) {
+      const SummedLogits row = work.summed(i);
+      const std::vector<float> logits(row.values.begin(), row.values.end());
+      ASSERT_EQ(logits, expected[next]) << next;
+      ASSERT_EQ(row.lse, log_sum_exp(logits)) << next;
+      std::vector<float> maxima(static_cast<size_t>(logit_blocks(model.config().vocab_size)));
+      block_maxima(logits, maxima.data());
+      ASSERT_EQ(std::vector<float>(row.maxima.begin(), row.maxima.end()), maxima) << next;
+      ASSERT_EQ(argmax(logits, row.maxima), argmax(logits)) << next;
+    }
+  }
+  EXPECT_EQ(next, expected.size());
+}
+
+TEST(Forward, WhatThreadsFindOutAboutLogitsIsTheSameToTheBit) {
+  const std::vector<int32_t> tokens = random_tokens(600, 8);
+  for (const TensorType type : {TensorType::F32, TensorType::Q8_0}) {
+    const TinyOptions options = {.matrix_type = type, .embedding_type = type};
+    ModelConfig config = tiny_config(options);
+    config.vocab_size = 9001;  // three chunks of sums; the last block has 41 logits, the last tile 9
+    const ModelFile file = tiny_model(config, options);
+    ThreadPool one(1);
+    const Model model = Model::load(file, {}, one);
+    const Logits all = run(model, tokens, 512, one);
+    for (const int n_threads : {1, 2, 7}) {
+      ThreadPool pool(n_threads);
+      for (const auto& [chunk, step] : {std::pair<size_t, size_t>{1, 40}, {3, 2}, {17, 5}, {64, 1}, {600, 50}}) {
+        Logits expected;
+        for (size_t i = 0; i < all.size(); i += step) expected.push_back(all[i]);
+        expect_sums(model, tokens, chunk, step, pool, expected);
+      }
+    }
+  }
 }
 
 TEST(Forward, ForksAndTruncatesTheCache) {

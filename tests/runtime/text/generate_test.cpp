@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
+#include "runtime/kernels/vocabulary_math.h"
 #include "runtime/text/generate_batch.h"
 #include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
@@ -56,6 +57,47 @@ TEST(Generate, StreamsWholeCharacters) {
   EXPECT_EQ(out.reason, StopReason::MaxTokens);
   EXPECT_EQ(speech.pieces, (std::vector<std::string>{"a", "b", "\u65E5", "c", "de", "\uFFFDf"}));
   EXPECT_EQ(speech.say(greedy(3)).text, "ab\uFFFD") << "cut inside a character";
+}
+
+// The same without what the threads found out about the logits.
+std::vector<int32_t> drawn_one_by_one(const Model& model, const GenerateOptions& options, Workspace& work) {
+  KvCache cache(model);
+  std::vector<int32_t> history{1, 2, 3};
+  while (history.size() < static_cast<size_t>(3 + options.max_tokens)) {
+    std::vector<Row> rows;
+    for (size_t i = static_cast<size_t>(cache.length_tokens()); i < history.size(); ++i)
+      rows.push_back({&cache, history[i], i + 1 == history.size()});
+    forward(model, rows, work);
+    const std::span<const float> logits = work.logits(0);
+    const Draw key{options.seed, 0, history.size()};
+    history.push_back(sample(logits, log_sum_exp(logits), history, options.sampling, key).token);
+  }
+  return {history.begin() + 3, history.end()};
+}
+
+TEST(Generate, DrawsWhatLogitsLookedAtOneByOneGive) {
+  ModelConfig config = tiny_config({});
+  config.vocab_size = 20001;  // so large that top-k is found by blocks
+  const ModelFile file = tiny_model(config, {});
+  const SampleOptions ways[] = {{.temperature = 0.0},
+                                {},
+                                {.temperature = 1.5, .top_k = 5, .top_p = 1.0},
+                                {.temperature = 1.0, .top_k = 0, .top_p = 0.9},
+                                {.temperature = 1.0, .top_k = 0, .top_p = 1.0},
+                                {.repetition_penalty = 1.3},
+                                {.bias = {{7, 4.0f}}}};
+  for (const int n_threads : {1, 2, 7}) {
+    ThreadPool pool(n_threads);
+    const Model model = Model::load(file, {}, pool);
+    Workspace work(model, pool);
+    for (const SampleOptions& sampling : ways) {
+      const GenerateOptions options = {.max_tokens = 10, .sampling = sampling, .seed = 3, .stop = {}};
+      KvCache cache(model);
+      EXPECT_EQ(generate(model, cache, std::vector<int32_t>{1, 2, 3}, options, work).tokens,
+                drawn_one_by_one(model, options, work))
+          << n_threads << " threads, way " << &sampling - ways;
+    }
+  }
 }
 
 TEST(Generate, LogitsMayBeSeenAndChanged) {

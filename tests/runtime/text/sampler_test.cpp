@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "runtime/base/random.h"
 #include "runtime/kernels/vocabulary_math.h"
 
 namespace attar::runtime {
@@ -111,6 +112,64 @@ TEST(Sampler, ADrawDependsOnSeedSequenceAndPositionOnly) {
   EXPECT_EQ(draw(1, 1), draw(1, 1));
   EXPECT_NE(draw(1, 1), draw(2, 1));
   EXPECT_NE(draw(1, 1), draw(1, 2));
+}
+
+std::vector<float> maxima_of(const std::vector<float>& logits) {
+  std::vector<float> maxima(static_cast<size_t>(logit_blocks(static_cast<int64_t>(logits.size()))));
+  block_maxima(logits, maxima.data());
+  return maxima;
+}
+
+// Spread out, with ties, nearly tied, all alike, with one that stands out, many impossible.
+std::vector<std::vector<float>> rows_of_logits() {
+  constexpr size_t kSize = 20013;
+  const CounterRandom random(5);
+  std::vector<std::vector<float>> rows(6, std::vector<float>(kSize, 1.5f));
+  for (size_t i = 0; i < kSize; ++i) {
+    const double u = random.uniform(i), v = random.uniform(i + kSize);
+    rows[0][i] = static_cast<float>(20.0 * u * v - 4.0);
+    rows[1][i] = static_cast<float>(std::round(4.0 * u));
+    rows[2][i] = 3.0f + static_cast<float>(std::floor(9.0 * u)) * 2.5e-7f;  // an f32 step each: weights round together
+    rows[5][i] = u < 0.5 ? -INFINITY : static_cast<float>(6.0 * v);
+  }
+  rows[4][kSize - 5] = 30.0f;
+  return rows;
+}
+
+TEST(Sampler, FindsTheSameByTheMaximaOfBlocks) {
+  const std::vector<std::vector<float>> rows = rows_of_logits();
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const std::vector<float> maxima = maxima_of(rows[row]);
+    const double lse = log_sum_exp(rows[row]);
+    for (const double temperature : {0.0, 1e-3, 0.8, 1.0, 5.0, 100.0})
+      for (const int64_t top_k : {0, 1, 5, 40, 70, 71})
+        for (const double top_p : {1.0, 0.95, 0.3})
+          for (const double min_p : {0.0, 0.05}) {
+            const SampleOptions options = {.temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p};
+            for (uint64_t position = 0; position < 3; ++position) {
+              const Draw draw{7, 1, position};
+              const Sampled plain = runtime::sample(rows[row], lse, {}, options, draw);
+              const Sampled found = runtime::sample({rows[row], lse, maxima}, {}, options, draw);
+              ASSERT_EQ(found.token, plain.token) << row << " " << temperature << " " << top_k << " " << top_p;
+              ASSERT_EQ(found.log_probability, plain.log_probability);
+            }
+          }
+  }
+}
+
+TEST(Sampler, LooksOnlyWhereTheMaximaSay) {
+  std::vector<float> logits(20013, 0.0f);
+  logits[5] = 9.0f, logits[700] = 8.0f;
+  std::vector<float> maxima = maxima_of(logits);
+  SampleOptions options = {.temperature = 0.0};
+  const auto token = [&] { return runtime::sample({logits, log_sum_exp(logits), maxima}, {}, options, {}).token; };
+  EXPECT_EQ(token(), 5);
+  maxima[0] = -1.0f;
+  EXPECT_EQ(token(), 700) << "the likeliest";
+  options.temperature = 1e-3;
+  EXPECT_EQ(token(), 700) << "top-k";
+  options.repetition_penalty = 1.1;
+  EXPECT_EQ(token(), 5) << "a penalty changes logits: all are looked at";
 }
 
 TEST(Sampler, AlmostNoTemperatureTakesTheLikeliest) {

@@ -122,7 +122,7 @@ check-tsan:
 	cmake --preset tsan && ninja -C build-tsan -j $(JOBS) $(THREADED)
 	cd build-tsan && for test in $(THREADED); do bin/$$test --gtest_brief=1; done
 
-TORCH_TESTS := compress_test distill_test export_test prune_test quantize_test recipes_test shards_test
+TORCH_TESTS := compress_test distill_test export_test prune_test quantize_test ranks_test recipes_test shards_test
 check-asan-torch:
 	cmake --preset asan-torch && ninja -C build-asan-torch -j $(JOBS) $(TORCH_TESTS)
 	ctest --test-dir build-asan-torch --output-on-failure -R '^($(subst $(space),|,$(TORCH_TESTS)))$$'

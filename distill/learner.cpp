@@ -9,9 +9,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 #include <vector>
 
 #include "distill/losses/loss_term.h"
+#include "distill/ranks/ranks.h"
 
 namespace attar {
 namespace {
@@ -26,6 +28,30 @@ std::vector<std::vector<Piece>> slices_of(const std::vector<Piece>& pieces) {
     held += piece.length;
   }
   return slices;
+}
+
+int64_t tokens_of(const Piece& piece) {
+  return piece.length;
+}
+int64_t tokens_of(const std::vector<Piece>& slice) {
+  int64_t tokens = 0;
+  for (const Piece& piece : slice) tokens += piece.length;
+  return tokens;
+}
+
+// Of the documents or slices of a step those of one rank: where the middle of one lies among the tokens says whose it
+// is.
+template <class Part>
+std::vector<Part> share_of(const Ranks& ranks, const std::vector<Part>& parts) {
+  int64_t all = 0, before = 0;
+  for (const Part& part : parts) all += tokens_of(part);
+  std::vector<Part> own;
+  for (const Part& part : parts) {
+    const int64_t tokens = tokens_of(part);
+    if ((2 * before + tokens) * ranks.size() / (2 * all) == ranks.rank()) own.push_back(part);
+    before += tokens;
+  }
+  return own;
 }
 
 // Without the teacher's word: the losses that ask for it hand their weight to the text's own.
@@ -116,7 +142,7 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
   const auto head = gradients_.find(tensor_name(0, config.tied_embeddings ? Role::Embedding : Role::Output));
   at::Tensor head_gradient = head == gradients_.end() ? at::Tensor() : head->second;
   Sums sums;
-  const std::vector<std::vector<Piece>> slices = slices_of(batch.pieces);
+  std::vector<std::vector<Piece>> slices = slices_of(batch.pieces);
   const double share = options_.position_share;
   double denominator = batch.tokens.weight;
   if (share < 1.0) {
@@ -125,6 +151,8 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
       count += chosen_of(loss_tokens(*batch.data, slice, SignalSource::None).count, share);
     denominator = static_cast<double>(count);
   }
+  if (const Ranks* ranks = inputs_.ranks)  // what is chosen of a slice is chosen among its own tokens
+    slices = share < 1.0 ? share_of(*ranks, slices) : slices_of(share_of(*ranks, batch.pieces));
   for (const std::vector<Piece>& slice : slices) {
     const TokenBatch tokens = to_batch(*batch.data, slice);
     const at::Tensor hidden = student_.pass.forward(tokens);
@@ -138,7 +166,8 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
     const LayerTaps by_taps = compare_features(tokens, labels, lesson, denominator, sums);
     student_.pass.backward(by_hidden, gradients_, by_taps);
   }
-  BatchGradients out{.loss = sums.loss, .of = gradients_};
+  const bool interrupted = inputs_.ranks != nullptr && add_up(sums);
+  BatchGradients out{.loss = sums.loss, .of = gradients_, .interrupted = interrupted};
   if (sums.asked > 0) out.agreement = static_cast<double>(sums.agreeing) / static_cast<double>(sums.asked);
   for (const auto& [name, sum] : sums.of)
     if (sum.rows > 0) out.parts[name] = sum.sum / static_cast<double>(sum.rows);
@@ -274,6 +303,29 @@ void Learner::clear_gradients() {
   std::vector<at::Tensor> of;
   for (const auto& [name, gradient] : gradients_) of.push_back(gradient);
   team_.run(static_cast<int64_t>(of.size()), [&](int64_t i) { of[static_cast<size_t>(i)].zero_(); });
+}
+
+// Of all ranks, at rank 0. -> whether another one was asked to stop
+bool Learner::add_up(Sums& sums) {
+  std::set<std::string> names{"cross_entropy"};  // what a text teaches where its signal says nothing
+  for (const auto* weights : {&options_.losses, &options_.features})
+    for (const auto& [name, weight] : *weights) names.insert(name);
+  std::vector<double> numbers{inputs_.ranks->interrupted() ? 1.0 : 0.0, sums.loss, static_cast<double>(sums.asked),
+                              static_cast<double>(sums.agreeing)};
+  for (const std::string& name : names)
+    numbers.insert(numbers.end(), {sums.of[name].sum, static_cast<double>(sums.of[name].rows)});
+  inputs_.ranks->sum(numbers);
+  sums.loss = numbers[1];
+  sums.asked = static_cast<int64_t>(numbers[2]), sums.agreeing = static_cast<int64_t>(numbers[3]);
+  size_t next = 4;
+  for (const std::string& name : names) {
+    sums.of[name] = {numbers[next], static_cast<int64_t>(numbers[next + 1])};
+    next += 2;
+  }
+  std::vector<at::Tensor> gradients;
+  for (const auto& [name, gradient] : gradients_) gradients.push_back(gradient);
+  inputs_.ranks->sum(gradients);
+  return numbers[0] > 0.0;
 }
 
 bool Learner::frozen(const std::string& tensor) const {

@@ -24,6 +24,7 @@ struct BatchGradients {
   std::map<std::string, double> parts{};  // mean of each loss over the tokens that it is of
   std::optional<double> agreement{};      // see TrainStep
   NamedTensors of{};                      // of each parameter of the student that is not frozen, in its shape
+  bool interrupted = false;               // another rank was asked to stop
 };
 
 // How a student learns, the same in all steps. What it is made of outlives it.
@@ -32,7 +33,7 @@ class Learner {
   Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source);
 
   // What the student is given by a batch, in memory that the next call takes again. No bit depends on the number of
-  // threads. taid_share: loss_term.h.
+  // threads. taid_share: loss_term.h. Of several ranks each calls it, and what rank 0 gets is of the whole batch.
   BatchGradients gradients(const TrainingBatch& batch, double taid_share);
 
   // Mean loss over the tokens of `data` that are in it; changes nothing.
@@ -71,6 +72,7 @@ class Learner {
   DenseSignal ask_teacher(TokenBatch batch);
   AlignedSignal ask_about_chunks(const at::Tensor& hidden, const Labels& labels, const Lesson& lesson);
   void clear_gradients();
+  bool add_up(Sums& sums);
   bool frozen(const std::string& tensor) const;
 
   const TrainInputs& inputs_;

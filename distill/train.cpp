@@ -16,6 +16,7 @@
 #include "distill/optimizer/muon.h"
 #include "distill/optimizer/schedule.h"
 #include "distill/optimizer/weight_average.h"
+#include "distill/ranks/shared_training.h"
 #include "distill/rollouts.h"
 #include "distill/signal_source.h"
 #include "distill/spike_guard.h"
@@ -58,6 +59,7 @@ class Trainer {
     DatasetBatches batches(*inputs_.data, source_, options_, inputs_.seed, state_.at);
     Rollouts rollouts(*inputs_.data, inputs_.write_rollouts, options_, inputs_.seed, state_.rollouts);
     const Curriculum curriculum = curriculum_of_the_teacher();
+    if (inputs_.ranks != nullptr && !finished()) shared_.emplace(student_, inputs_, options_, source_);
     while (!finished()) {
       if (rollouts.takes(state_.step)) {
         step(next_of(rollouts));
@@ -154,7 +156,10 @@ class Trainer {
 
   void step(const TrainingBatch& batch) {
     const auto start = std::chrono::steady_clock::now();
-    BatchGradients gradients = learner_.gradients(batch, taid_share(state_.taid, options_.loss_settings));
+    const double of_teacher = taid_share(state_.taid, options_.loss_settings);
+    BatchGradients gradients =
+        shared_ ? shared_->gradients(learner_, batch, of_teacher) : learner_.gradients(batch, of_teacher);
+    asked_to_stop_ = asked_to_stop_ || gradients.interrupted;
     pull_back(reparameterized(), gradients.of, inputs_.threads);
     TrainStep done{.step = state_.step,
                    .loss = gradients.loss,
@@ -260,7 +265,7 @@ class Trainer {
                      !ends && not_finite_in_a_row(state_.history) == 0;
     const std::string saved = written(), remark = remark_of(done);
     if (due) save();
-    if (!progress_) return;
+    if (!progress_ && !asked_to_stop_) return;
     Event event{.stage = inputs_.stage,
                 .unit = "tokens",
                 .done = state_.seen.count,
@@ -275,7 +280,7 @@ class Trainer {
     event.metrics.push_back({"learning_rate", done.learning_rate});
     event.metrics.push_back({"tokens_per_s", tokens_per_s});
     event.metrics.push_back({"memory_mb", resident_mb()});
-    if (progress_(event) == Flow::GoOn) return;
+    if ((!progress_ || progress_(event) == Flow::GoOn) && !asked_to_stop_) return;
     if (!due && !ends) save();
     throw interrupted();
   }
@@ -302,6 +307,8 @@ class Trainer {
   Learner learner_;
   TrainingCheckpoints checkpoints_;
   TrainingState state_;
+  std::optional<SharedTraining> shared_;  // with other ranks, where there are some
+  bool asked_to_stop_ = false;            // one of them was
   Reparameterizations none_;
   NamedTensors trained_;             // what is moved: shares memory with the student and what is reparameterized
   NamedTensors by_muon_, by_adamw_;  // of that
@@ -321,6 +328,7 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
   const OwnKernels own_kernels;
   const DistillOptions options = with_sequence_tokens(given, student.config.context_length);
   TrainInputs of = inputs;
+  if (of.ranks != nullptr) of.threads = of.ranks->threads();
   TokenDataset learned, held_out, cut;
   Reparameterizations parts;
   if (of.reparameterized == nullptr) {

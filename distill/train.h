@@ -17,6 +17,8 @@
 
 namespace attar {
 
+class Ranks;
+
 // Tokens of a batch that go through the model at once: what a pass keeps for the way back, it keeps of these.
 inline constexpr int64_t kSliceTokens = 2048;
 
@@ -225,7 +227,8 @@ struct TrainInputs {
   bool resume = false;                             // from the newest whole checkpoint there
   uint64_t seed = 0;
   int threads = 2;
-  std::string stage = "distill";                    // what progress calls it
+  Ranks* ranks = nullptr;         // other processes that compute with this one, each with its own number of threads
+  std::string stage = "distill";  // what progress calls it
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
 };
 
@@ -247,7 +250,7 @@ DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_toke
 // parameters stand for. Each step divides by the tokens that it learns from: all those of its loss. Error{Input}:
 // no loss tokens, a cached signal asked for that the data lacks. Error{Usage}: checkpoints of an earlier training, and
 // no `resume`. Error{Failure} when the loss is not finite in kMostNotFinite steps in a row (spike_guard.h): checkpoints
-// are from before. Error{Interrupted} after writing a checkpoint.
+// are from before; or when another rank has ended. Error{Interrupted} after writing a checkpoint.
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress = {});
 

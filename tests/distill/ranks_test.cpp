@@ -89,6 +89,26 @@ TokenDataset signalled(int every) {
   return data;
 }
 
+TokenDataset weighed() {
+  TokenDataset data = countable(40);
+  for (size_t d = 0; d < data.documents.size(); ++d)
+    data.documents[d].weights.assign(data.documents[d].tokens.size(), d % 3 == 0 ? 2.5f : 1.0f);
+  return data;
+}
+
+// Each token with a hidden state of the teacher's width.
+TokenDataset with_states() {
+  TokenDataset data = countable(40);
+  data.hidden_width = tiny_config(Family::Llama).width;
+  std::vector<float> state(static_cast<size_t>(data.hidden_width));
+  for (TokenDocument& document : data.documents)
+    for (const int32_t token : document.tokens) {
+      for (size_t i = 0; i < state.size(); ++i) state[i] = std::sin(static_cast<float>(token) + static_cast<float>(i));
+      append_state(state, document.hidden);
+    }
+  return data;
+}
+
 std::vector<Rollout> write_by_rule(const CausalLM&, const RolloutRequest& request, const Progress&) {
   std::vector<Rollout> written;
   for (const std::vector<int32_t>& prompt : request.prompts)
@@ -131,6 +151,12 @@ std::vector<Case> cases() {
   DistillOptions kept = plain;
   kept.losses = {{"forward_kl", 1.0}}, kept.signal = "cached";
   out.push_back({"kept signal", kept, false, signalled(5)});
+  add("less kept", [](DistillOptions& o) { o.gradient_checkpointing = true; });
+  add("from easy to hard", [](DistillOptions& o) { o.curriculum = 0.5; });
+  out.push_back({"weights", beside, true, weighed()});
+  DistillOptions hidden = beside;
+  hidden.signal = "hidden";
+  out.push_back({"hidden states", hidden, false, with_states()});
   kept.unsignalled = "online";
   out.push_back({"kept signal beside the teacher", kept, true, signalled(5)});
   return out;
@@ -144,6 +170,7 @@ class RanksTest : public testing::Test {
   };
   TrainInputs inputs_of(const Case& given) const {
     return {.teacher = given.taught ? &teacher_ : nullptr,
+            .teacher_head = given.data.hidden_width > 0 ? teacher_.head() : at::Tensor(),
             .data = &given.data,
             .write_rollouts = write_by_rule,
             .seed = 3,
@@ -440,6 +467,8 @@ TEST(RankMessage, IsReadAsItWasWritten) {
   TokenDataset data = signalled(3), read_data;
   data.documents[1].other = {{1, 2, 3}, {0, 1, 1}, {{2, 1}, {5, 3}}};
   data.documents[2].sampled_signal = {7, 8};
+  data.documents[3].weights = {0.5f, 2.0f}, data.documents[4].hidden = {{1, -2}, {0.5f}};
+  data.hidden_width = 2;
   data.bos = 5, data.sampled = {.samples = 2, .id_bits = 9};
   Message written;
   written.fields(config, options, data);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "recipes/cli/on_ranks.h"
 #include "recipes/cli/verbs.h"
 #include "recipes/report/report.h"
 #include "recipes/run/folder/kept_recipe.h"
@@ -39,14 +40,15 @@ void print_plan(const std::string& plan_json) {
               plan.at("smallest_quantized_bytes").get<double>() * 1e-6);
 }
 
-int run(const Options& options, const GlobalOptions& global) {
+int run(const Options& options, const GlobalOptions& global, Ranks* ranks) {
   std::vector<std::string> overrides = options.overrides;
   if (global.seed) overrides.push_back("seed=" + std::to_string(*global.seed));
   RunOptions how{.folder = options.out,
                  .resume = options.resume,
                  .threads = static_cast<int>(global.threads),
                  .runtime_program = {},
-                 .log = options.log};
+                 .log = options.log,
+                 .ranks = ranks};
   const Recipe recipe = recipe_to_run(options.recipe, overrides, how);
   if (options.dry_run) {
     const std::string plan = plan_recipe(recipe, how, terminal_progress(global));
@@ -83,7 +85,7 @@ Action add_run(CLI::App& command, const GlobalOptions& global) {
                    "go on with the run that its folder holds, which knows its recipe and overrides");
   command.add_flag("--dry-run", options->dry_run, "print the plan with time, memory and disk, and stop");
   visit_fields(options->log, FlagAdder(command));
-  return [options, &global] { return run(*options, global); };
+  return [options, &global] { return on_ranks(global, [&](Ranks* ranks) { return run(*options, global, ranks); }); };
 }
 
 }  // namespace attar::cli

@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "recipes/cli/on_ranks.h"
 #include "recipes/cli/summary.h"
 #include "recipes/cli/verbs.h"
 #include "recipes/commands/commands.h"
@@ -71,6 +72,17 @@ Action logged(CLI::App& app, const GlobalOptions& global, std::shared_ptr<State>
   };
 }
 
+// An action of `logged` that trains.
+template <class State>
+Action trains(const GlobalOptions& global, std::shared_ptr<State> state, Action action) {
+  return [&global, state, action] {
+    return on_ranks(global, [&](Ranks* ranks) {
+      state->command.ranks = ranks;
+      return action();
+    });
+  };
+}
+
 }  // namespace
 
 Action add_prune(CLI::App& app, const GlobalOptions& global) {
@@ -111,12 +123,13 @@ Action add_distill(CLI::App& app, const GlobalOptions& global) {
   add_switch(app, "--resume", state->inputs.resume, "go on from the last checkpoint beside OUT");
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
-  return logged(
-      app, global, state,
-      [](const State& given, const CommandOptions& command, const Progress& progress) {
-        return distill_model(command, given.inputs, given.options, progress);
-      },
-      print_distill);
+  return trains(global, state,
+                logged(
+                    app, global, state,
+                    [](const State& given, const CommandOptions& command, const Progress& progress) {
+                      return distill_model(command, given.inputs, given.options, progress);
+                    },
+                    print_distill));
 }
 
 Action add_quantize(CLI::App& app, const GlobalOptions& global) {
@@ -140,12 +153,13 @@ Action add_quantize(CLI::App& app, const GlobalOptions& global) {
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
   refuse_renamed(app, kCalibrationRenamed);
-  return logged(
-      app, global, state,
-      [](const State& given, const CommandOptions& command, const Progress& progress) {
-        return quantize_model(command, given.options, given.inputs, progress);
-      },
-      print_quantize);
+  return trains(global, state,
+                logged(
+                    app, global, state,
+                    [](const State& given, const CommandOptions& command, const Progress& progress) {
+                      return quantize_model(command, given.options, given.inputs, progress);
+                    },
+                    print_quantize));
 }
 
 Action add_export(CLI::App& app, const GlobalOptions& global) {

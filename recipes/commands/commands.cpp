@@ -275,7 +275,8 @@ std::string distill_model(const CommandOptions& given, const DistillInputs& from
                            .checkpoint_directory = steps,
                            .resume = resume,
                            .seed = static_cast<uint64_t>(command.seed),
-                           .threads = thread_count(command)};
+                           .threads = thread_count(command),
+                           .ranks = command.ranks};
   ArmsOutcome arms;
   if (asked.arms)
     arms = resumable(kResumeHint, [&] {

@@ -22,8 +22,9 @@ struct CommandOptions {
   std::string to{};
   int threads = 0;
   int64_t seed = 0;
-  DataOptions text{};  // how `data` is read
-  bool force = false;  // write over what is there
+  DataOptions text{};      // how `data` is read
+  bool force = false;      // write over what is there
+  Ranks* ranks = nullptr;  // other processes that trainings share
 };
 
 // Each returns a JSON document: what was written, sizes, notes.

@@ -114,7 +114,8 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
                           .checkpoint_directory = steps,
                           .resume = inputs.resume,
                           .seed = static_cast<uint64_t>(command.seed),
-                          .threads = thread_count(command)};
+                          .threads = thread_count(command),
+                          .ranks = command.ranks};
   const GridTraining done = train_on_grid(model, quantized, source.tokenizer(), given, options.qad, training, progress);
   Json json = {{"qad", Json::parse(qad_results(done.trained))}, {"notes", text.notes}};
   return json;

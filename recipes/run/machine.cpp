@@ -38,18 +38,19 @@ std::string command_line() {
   return line;
 }
 
-std::string machine_json(int threads) {
+std::string machine_json(int threads, int ranks) {
   const CpuFeatures& cpu = cpu_features();
   const char* matrix_kernels = std::getenv("MKL_CBWR");  // see compress/shards.h
-  return nlohmann::ordered_json({{"attar", ATTAR_VERSION},
+  nlohmann::ordered_json json = {{"attar", ATTAR_VERSION},
                                  {"libtorch", TORCH_VERSION},
                                  {"compiler", compiler()},
                                  {"matrix_kernels", matrix_kernels == nullptr ? "the host's" : matrix_kernels},
                                  {"cpu", cpu.model},
                                  {"isa", isa_name(cpu.best_isa())},
                                  {"cores", cpu_limits().cores},
-                                 {"threads", threads}})
-      .dump();
+                                 {"threads", threads}};
+  if (ranks > 1) json["ranks"] = ranks;
+  return json.dump();
 }
 
 }  // namespace attar

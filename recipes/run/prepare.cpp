@@ -72,6 +72,7 @@ Json pretrain(RunState& state, CausalLM& model, const Tokenizer& tokenizer) {
                            .resume = true,
                            .seed = static_cast<uint64_t>(state.recipe.seed),
                            .threads = state.threads,
+                           .ranks = state.options.ranks,
                            .stage = "pretrain",
                            .on_step = step_recorder(state.folder, "0-teacher")};
   const TrainResult trained =

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "distill/ranks/ranks.h"
 #include "recipes/run/folder/kept_recipe.h"
 #include "recipes/run/machine.h"
 #include "recipes/run/resumable.h"
@@ -89,7 +90,7 @@ size_t first_stage_to_run(RunState& state) {
 }
 
 // Where and how this run was started, each start a command.
-std::string environment_json(const RunFolder& folder, const Recipe& recipe, int threads) {
+std::string environment_json(const RunFolder& folder, const Recipe& recipe, int threads, int ranks) {
   const std::string path = folder.file("env.json");
   Json commands = Json::array(), origin;
   if (std::filesystem::exists(path)) {
@@ -102,7 +103,7 @@ std::string environment_json(const RunFolder& folder, const Recipe& recipe, int 
   if (!origin.is_object()) origin = Json::parse(origin_json(origin_of(recipe)));  // a resume keeps the first
   if (const std::string command = command_line(); commands.empty() || commands.back() != command)
     commands.push_back(command);
-  Json json = Json::parse(machine_json(threads));
+  Json json = Json::parse(machine_json(threads, ranks));
   json["folder"] = std::filesystem::current_path().string();
   json["commands"] = commands;
   json["recipe"] = origin;
@@ -148,11 +149,13 @@ RunOutcome run_recipe(const Recipe& given, const RunOptions& options, const Prog
   const RecipeInputs inputs = open_inputs(recipe);
   RunFolder folder(path, resolved_yaml(recipe), folder_of_paths(recipe), inputs.sha256, options.resume);
   const int threads = options.threads > 0 ? options.threads : default_threads();
-  write_file_atomically(folder.file("env.json"), environment_json(folder, recipe, threads));
+  const int ranks = options.ranks == nullptr ? 1 : options.ranks->size();
+  write_file_atomically(folder.file("env.json"), environment_json(folder, recipe, threads, ranks));
 
   const RunLog log(options.log, folder.file("log.txt"));
-  log.write(LogLevel::Info, "Attar " ATTAR_VERSION " runs " + recipe.name + " on " + std::to_string(threads) +
-                                " threads: " + command_line());
+  std::string on = std::to_string(threads) + " threads";
+  if (ranks > 1) on += ", in " + std::to_string(ranks) + " ranks of " + std::to_string(options.ranks->threads());
+  log.write(LogLevel::Info, "Attar " ATTAR_VERSION " runs " + recipe.name + " on " + on + ": " + command_line());
   StagePlace place(progress ? planned_seconds(recipe, options, inputs) : std::vector<double>());
   const Progress watched = place.watching(log.watching(progress));
   RunState state{recipe, inputs, options, folder, watched, log, threads};

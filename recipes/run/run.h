@@ -13,12 +13,15 @@
 
 namespace attar {
 
+class Ranks;
+
 struct RunOptions {
   std::string folder;           // "": runs/<name>
   bool resume = false;          // go on from what the folder holds; without it a folder that holds a run is an error
   int threads = 0;              // 0: default_threads()
   std::string runtime_program;  // attar-run, for measurements; "": beside this program
   LogOptions log{};             // of log.txt in the folder
+  Ranks* ranks = nullptr;       // other processes that trainings share
 };
 
 struct RunOutcome {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "distill/ranks/ranks.h"
 #include "recipes/report/report.h"
 #include "recipes/run/machine.h"
 #include "runtime/base/atomic_file.h"
@@ -51,7 +52,8 @@ RunOutcome write_report(const RunState& state, const std::vector<StageRecord>& r
         {{"name", record.name}, {"kind", stage_kind(record.name)}, {"results", results}, {"notes", record.notes}});
     times.push_back({{"name", record.name}, {"measurements", measurements}});
   }
-  // `results` is the same for the same recipe, seed and machine; everything that is not lives in `measurements`.
+  const int ranks = state.options.ranks == nullptr ? 1 : state.options.ranks->size();
+  // `results` is the same for the same recipe, seed, machine and ranks; everything that is not lives in `measurements`.
   const Json report = {
       {"schema_version", 1},
       {"name", state.recipe.name},
@@ -59,7 +61,7 @@ RunOutcome write_report(const RunState& state, const std::vector<StageRecord>& r
       {"results", {{"provenance", provenance(state)}, {"recipe", resolved_yaml(state.recipe)}, {"stages", stages}}},
       {"measurements",
        {{"commands", Json::parse(read_file(state.folder.file("env.json"))).at("commands")},
-        {"machine", Json::parse(machine_json(state.threads))},
+        {"machine", Json::parse(machine_json(state.threads, ranks))},
         {"stages", times}}}};
   outcome.report = report.dump(1) + "\n";
   outcome.report_json = state.folder.file("report.json");

@@ -58,6 +58,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
                            .resume = true,
                            .seed = static_cast<uint64_t>(state.recipe.seed),
                            .threads = state.threads,
+                           .ranks = state.options.ranks,
                            .on_step = step_recorder(state.folder, stage)};
   const TrainResult trained = work(inputs, options);
   const SignalRecord signal = signal_record(trained, data, options);

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -44,6 +46,9 @@ constexpr int kMostRanks = 4096;
 constexpr int64_t kChunkNumbers = int64_t{1} << 22;  // of a sum that are on their way at once: 16 MiB
 constexpr std::chrono::hours kStageTime{24 * 365};   // the others wait while rank 0 does what it does alone
 constexpr std::chrono::milliseconds kBetweenLooks{20};
+constexpr std::chrono::seconds kBeat{1};      // how often a rank says that it lives
+constexpr std::chrono::seconds kPatience{5};  // for what all do, before a look at who still says so
+constexpr std::chrono::seconds kSilence{60};  // after which who says nothing has ended
 
 // What LibTorch says, without its backtrace.
 std::string first_line(const std::exception& error) {
@@ -156,19 +161,94 @@ std::optional<RankPlace> place_of_environment() {
   return place;
 }
 
+// Whether the others live: gloo does not always tell who waits for one that it has ended. Each counts up a number of
+// its own in the store, on a thread that nothing else holds up.
+class Pulse {
+ public:
+  Pulse(StorePtr store, int rank, int size) : store_(std::move(store)), rank_(rank), heard_(static_cast<size_t>(size)) {
+    thread_ = std::thread([this] {
+      std::unique_lock lock(mutex_);
+      do {
+        try {
+          store_->add(key(rank_), 1);
+        } catch (const std::exception&) {  // who looks finds the same
+        }
+      } while (!stops_.wait_for(lock, kBeat, [this] { return stopped_; }));
+    });
+  }
+  ~Pulse() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_ = true;
+    }
+    stops_.notify_one();
+    thread_.join();
+  }
+  Pulse(const Pulse&) = delete;
+  Pulse& operator=(const Pulse&) = delete;
+
+  // Throws where one has been silent for too long, or the store has ended.
+  void expect_all() {
+    const auto now = std::chrono::steady_clock::now();
+    for (size_t r = 0; r < heard_.size(); ++r) {
+      const int64_t count = store_->add(key(static_cast<int>(r)), 0);
+      if (count != heard_[r].count) heard_[r] = {count, now};
+      if (now - heard_[r].looked > kSilence)
+        throw std::runtime_error("rank " + std::to_string(r) + " says nothing any more");
+    }
+  }
+
+ private:
+  struct Heard {
+    int64_t count = -1;
+    std::chrono::steady_clock::time_point looked{};  // when it was another number
+  };
+  static std::string key(int rank) { return "pulse/" + std::to_string(rank); }
+
+  StorePtr store_;
+  int rank_;
+  std::vector<Heard> heard_;
+  std::mutex mutex_;
+  std::condition_variable stops_;
+  bool stopped_ = false;
+  std::thread thread_;
+};
+
 struct Ranks::Group {
   StorePtr store;
   c10d::Backend* backend = nullptr;
   // The object, which nobody but this owns: some hundred bytes of its own in LibTorch 2.13, and room.
   alignas(std::max_align_t) std::byte memory[1 << 16];
+  std::optional<Pulse> pulse{};
+  bool stuck = false;  // in what one that is silent was to do
 
   Group(StorePtr shared, const RankPlace& place) : store(std::move(shared)) {
     backend =
         new (memory) c10d::ProcessGroupGloo(c10::make_intrusive<c10d::PrefixStore>("gloo", store), place.rank,
                                             place.size, c10d::ProcessGroupGloo::Options::create_default(place.join_s));
     backend->setTimeout(kStageTime);
+    pulse.emplace(store, place.rank, place.size);
   }
-  ~Group() { backend->~Backend(); }
+  ~Group() {
+    pulse.reset();
+    backend->~Backend();
+  }
+  void finish(const c10::intrusive_ptr<c10d::Work>& work) {
+    stuck = true;
+    while (true) {
+      try {
+        work->wait(kPatience);
+        break;
+      } catch (const std::exception&) {
+        if (work->isCompleted()) {
+          stuck = false;
+          throw;
+        }
+      }
+      pulse->expect_all();
+    }
+    stuck = false;
+  }
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
 };
@@ -184,7 +264,13 @@ Ranks::Ranks(const RankPlace& place, int threads, std::function<bool()> interrup
   if (threads_ == 0) threads_ = std::max(1, default_threads() / here);
 }
 
-Ranks::~Ranks() = default;
+// What is stuck still lies in the group's memory.
+Ranks::~Ranks() {
+  if (group_ != nullptr && group_->stuck) {
+    group_->pulse.reset();
+    static_cast<void>(group_.release());
+  }
+}
 
 template <class Start>
 void Ranks::together(Start&& start) {
@@ -205,7 +291,7 @@ void Ranks::broadcast(const at::Tensor& values) {
   if (values.numel() == 0) return;
   together([&] {
     std::vector<at::Tensor> one{values.detach().contiguous()};
-    group_->backend->broadcast(one, {})->wait();
+    group_->finish(group_->backend->broadcast(one, {}));
   });
 }
 
@@ -226,7 +312,7 @@ void Ranks::sum(std::vector<double>& numbers) {
   std::copy(numbers.begin(), numbers.end(), own[0].data_ptr<double>());
   std::vector<std::vector<at::Tensor>> all(rank() == 0 ? 1 : 0);
   for (int r = 0; r < size() && rank() == 0; ++r) all[0].push_back(at::empty({count}, at::kDouble));
-  together([&] { group_->backend->gather(all, own, {})->wait(); });
+  together([&] { group_->finish(group_->backend->gather(all, own, {})); });
   for (int r = 1; r < size() && rank() == 0; ++r)
     for (size_t i = 0; i < numbers.size(); ++i) numbers[i] += all[0][static_cast<size_t>(r)].data_ptr<double>()[i];
 }
@@ -247,12 +333,12 @@ void Ranks::sum(const std::vector<at::Tensor>& tensors) {
     });
     std::fill(numbers + (end - begin), numbers + width * size(), 0.0f);
     std::vector<int64_t> equal;
-    together([&] { group_->backend->alltoall_base(taken, given, equal, equal, {})->wait(); });
+    together([&] { group_->finish(group_->backend->alltoall_base(taken, given, equal, equal, {})); });
     std::vector<at::Tensor> part{taken.narrow(0, 0, width)};
     for (int r = 1; r < size(); ++r) part[0].add_(taken.narrow(0, r * width, width));
     std::vector<std::vector<at::Tensor>> whole(rank() == 0 ? 1 : 0);
     for (int r = 0; r < size() && rank() == 0; ++r) whole[0].push_back(given.narrow(0, r * width, width));
-    together([&] { group_->backend->gather(whole, part, {})->wait(); });
+    together([&] { group_->finish(group_->backend->gather(whole, part, {})); });
     if (rank() > 0) continue;
     for_each_run(tensors, begin, end,
                  [&](float* run, int64_t at_number, int64_t count) { std::copy_n(numbers + at_number, count, run); });

@@ -129,8 +129,6 @@ def curve_so_far(folder, stage):
     return []
 
 
-# slow: once in some thirty runs rank 0 was seen to wait for ever for a rank that was killed (distill/ranks/README.md).
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("size", [2, 1])
 def test_a_killed_rank_ends_all_and_the_run_goes_on(recipe, shared, tmp_path, victim, size):
@@ -148,7 +146,6 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on(recipe, shared, tmp_path, vi
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_one_that_is_asked_to_stop_stops_all_behind_a_checkpoint(recipe, shared, tmp_path, victim, kind):
@@ -161,7 +158,20 @@ def test_one_that_is_asked_to_stop_stops_all_behind_a_checkpoint(recipe, shared,
     assert digest(folder / "export/model.gguf") == digest(shared / "export/model.gguf")
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a minute of silence
+def test_one_that_says_nothing_any_more_ends_all(recipe, tmp_path):
+    """Its connections stay open: no end of it is told."""
+    folder = tmp_path / "run"
+    ranks = started(2, "run", recipe, "--out", folder, "--quiet")
+    while not (folder / "metrics.jsonl").exists() or len(curve_so_far(folder, "2-distill")) < 6:
+        assert ranks[0].poll() is None, ranks[0].stderr.read()
+        time.sleep(0.001)
+    ranks[1].send_signal(signal.SIGSTOP)
+    said = ranks[0].communicate(timeout=LONG_S)[1]
+    ranks[1].kill(), ranks[1].communicate()
+    assert ranks[0].returncode == 1 and "rank 1 says nothing any more" in said and "--resume" in said, said
+
+
 def test_torchrun_stops_all_of_its_processes(recipe, shared, tmp_path):
     """It gives the signal that it gets to all of them, and quits those that do not end within half a minute."""
     folder = tmp_path / "run"

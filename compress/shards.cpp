@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 #include <c10/core/GradMode.h>
@@ -21,11 +22,15 @@
 namespace attar {
 namespace {
 
-// LibTorch's matrix library sets itself up in its first calls: those are made before threads could make them side by
-// side.
-void settle_matrix_library() {
+// MKL sets itself up in its first calls: those are made before threads could make them side by side. A second thread
+// that asks for its first cosine, root or exponential while the first one sets up takes the functions of another
+// processor and of low accuracy (7e-9 in f64), if it does not crash: oneMKL 2024.2, PyTorch issue 188792.
+void settle_mkl() {
   static const bool settled = [] {
-    for (const auto kind : {at::kFloat, at::kDouble}) at::mm(at::ones({8, 8}, kind), at::ones({8, 8}, kind));
+    for (const auto kind : {at::kFloat, at::kDouble}) {
+      const at::Tensor ones = at::ones({8, 8}, kind);
+      at::cos(at::mm(ones, ones));
+    }
     return true;
   }();
   static_cast<void>(settled);
@@ -63,6 +68,7 @@ OneDnnProducts& products() {
 
 OwnKernels::OwnKernels() : before_(at::get_num_threads()) {
   at::set_num_threads(1);
+  settle_mkl();
   products().hold();
 }
 OwnKernels::~OwnKernels() {
@@ -93,7 +99,6 @@ void prepare_libtorch() {
 void run_shards(int64_t n_parts, int threads, const std::function<void(int64_t)>& work,
                 const std::function<void()>& between) {
   const OwnKernels own_kernels;
-  settle_matrix_library();
   std::atomic<int64_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;

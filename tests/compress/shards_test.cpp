@@ -12,10 +12,12 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sin.h>
 #include <c10/core/GradMode.h>
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <set>
 #include <stdexcept>
 #include <thread>
@@ -71,6 +73,30 @@ TEST(Shards, ChosenKernelsKeepSinglePrecision) {
     const double error = off.norm().item<double>() / exact.norm().item<double>();
     EXPECT_LT(error, 2e-6) << rows << " x " << inner << " x " << columns;
   }
+}
+
+// MKL's own record of which processor its vector functions are for, -1 until a first call finds it: a local variable of
+// a function that begins by loading it (mov eax, [rip + distance]). nullptr: this MKL is another, or none.
+const int* vector_functions_processor() {
+  const auto* code = static_cast<const unsigned char*>(dlsym(RTLD_DEFAULT, "mkl_vml_serv_cpu_detect"));
+  constexpr size_t kInstruction = 6;
+  if (code == nullptr || code[0] != 0x8b || code[1] != 0x05) return nullptr;
+  int32_t distance = 0;
+  std::memcpy(&distance, code + 2, sizeof(distance));
+  return reinterpret_cast<const int*>(code + kInstruction + distance);
+}
+
+// Two threads that find it side by side once gave a pruning other bytes: one of them took what the other had half
+// written.
+TEST(Shards, MklIsSetUpBeforeThereAreThreads) {
+  if (vector_functions_processor() == nullptr) GTEST_SKIP() << "another MKL, or none";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // a process in which no test came before
+  const auto in_a_new_process = [] {
+    const bool before = *vector_functions_processor() != -1;
+    const OwnKernels own_kernels;
+    std::_Exit(before ? 2 : *vector_functions_processor() == -1);
+  };
+  EXPECT_EXIT(in_a_new_process(), testing::ExitedWithCode(0), "");
 }
 
 TEST(Shards, TheHostGetsItsSettingsBack) {

@@ -110,16 +110,9 @@ at::Tensor attend(const CausalLM& model, const LayerConfig& layer, const TokenBa
 
 at::Tensor attention_input(const CausalLM& model, int64_t layer_index, const TokenBatch& batch, const at::Tensor& x) {
   const LayerConfig& layer = model.config.layers[static_cast<size_t>(layer_index)];
-  const auto split = [&](const at::Tensor& y, int64_t heads) { return y.view({y.size(0), heads, layer.head_dim}); };
-  at::Tensor q = split(project(model, layer_index, Role::Query, Role::QueryBias, x), layer.n_heads);
-  at::Tensor k = split(project(model, layer_index, Role::Key, Role::KeyBias, x), layer.n_kv_heads);
-  const at::Tensor v = split(project(model, layer_index, Role::Value, Role::ValueBias, x), layer.n_kv_heads);
-  if (traits(model.config.family).qk_norm) {
-    q = norm(model, q, model.block_parameter(layer_index, Role::QueryNorm));
-    k = norm(model, k, model.block_parameter(layer_index, Role::KeyNorm));
-  }
-  const auto [cosine, sine] = rope_tables(model, layer, batch.positions);
-  return attend(model, layer, batch, rotate(q, cosine, sine), rotate(k, cosine, sine), v);
+  const auto [q, k] = queries_keys(model, layer_index, batch, x);
+  const at::Tensor v = project(model, layer_index, Role::Value, Role::ValueBias, x);
+  return attend(model, layer, batch, q, k, v.view({v.size(0), layer.n_kv_heads, layer.head_dim}));
 }
 
 at::Tensor gated(const CausalLM& model, int64_t layer, const at::Tensor& x) {
@@ -200,6 +193,19 @@ at::Tensor embed(const CausalLM& model, const TokenBatch& batch) {
   const at::Tensor hidden = at::embedding(model.parameter(tensor_name(0, Role::Embedding)), batch.tokens);
   return traits(model.config.family).scaled_embedding ? hidden * std::sqrt(static_cast<double>(model.config.width))
                                                       : hidden;
+}
+
+QueriesKeys queries_keys(const CausalLM& model, int64_t layer_index, const TokenBatch& batch, const at::Tensor& x) {
+  const LayerConfig& layer = model.config.layers[static_cast<size_t>(layer_index)];
+  const auto split = [&](const at::Tensor& y, int64_t heads) { return y.view({y.size(0), heads, layer.head_dim}); };
+  at::Tensor q = split(project(model, layer_index, Role::Query, Role::QueryBias, x), layer.n_heads);
+  at::Tensor k = split(project(model, layer_index, Role::Key, Role::KeyBias, x), layer.n_kv_heads);
+  if (traits(model.config.family).qk_norm) {
+    q = norm(model, q, model.block_parameter(layer_index, Role::QueryNorm));
+    k = norm(model, k, model.block_parameter(layer_index, Role::KeyNorm));
+  }
+  const auto [cosine, sine] = rope_tables(model, layer, batch.positions);
+  return {rotate(q, cosine, sine), rotate(k, cosine, sine)};
 }
 
 at::Tensor group_input(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch,

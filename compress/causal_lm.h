@@ -54,6 +54,13 @@ enum class LinearGroup { QueryKeyValue, AttentionOutput, GateUp, Down, Head };
 inline constexpr int kGroups = 5;
 std::vector<Role> group_roles(const ModelConfig& config, LinearGroup group);  // a tied head's is the embedding
 
+// What attention compares in a layer, normed where the family does and turned by RoPE: queries (N, H, D), keys (N, K,
+// D). x (N, C): group_input of QueryKeyValue.
+struct QueriesKeys {
+  at::Tensor queries, keys;
+};
+QueriesKeys queries_keys(const CausalLM& model, int64_t layer, const TokenBatch& batch, const at::Tensor& x);
+
 // What a group's linears are given: (N, C), (N, H * D), (N, C), (N, F), (N, C). `hidden` (N, C) is the residual stream
 // before the group's half of the block (attention, feed-forward), or behind all blocks. Pure: ask again after a change.
 at::Tensor group_input(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch,

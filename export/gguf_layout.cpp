@@ -209,6 +209,8 @@ void add_architecture(const ModelConfig& config, const GgufLayout& layout, std::
   const int64_t head_dim = config.layers.front().head_dim;
   number("block_count", config.n_layers());
   if (config.kv != KvFormat::F16) entries.push_back({kKvKey, GgufValue::string(name_of(config.kv))});
+  if (config.kv != KvFormat::F16 && !config.key_scales.empty())
+    entries.push_back({kKeyScalesKey, GgufValue::array_of(config.key_scales)});
   number("context_length", config.context_length);
   number("embedding_length", config.width);
   entries.push_back({prefix + "feed_forward_length", widths(config, layout, &LayerConfig::ffn_width)});

@@ -20,8 +20,7 @@ void write_manifest(const std::string& directory, const Progress& progress) {
   uint64_t bytes = 0;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory)) {
     const std::string name = entry.path().lexically_relative(directory).generic_string();
-    const bool unfinished = name.find(".tmp-") != std::string::npos;
-    if (!entry.is_regular_file() || entry.path() == manifest || unfinished) continue;
+    if (!entry.is_regular_file() || entry.path() == manifest || is_aside(name)) continue;
     bytes += sizes[name] = entry.file_size();
   }
   const auto hashed = watched_bytes(progress, bytes);

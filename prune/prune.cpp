@@ -256,6 +256,7 @@ void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDatase
 ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options) {
   check_layers(config, options.drop_layers);
   ModelConfig shape = config;
+  if (options.drop_layers > 0 || options.drop_heads > 0.0) shape.key_scales.clear();
   if (options.keep_vocab > 0) shape.vocab_size = std::min(shape.vocab_size, options.keep_vocab);
   shape.layers.resize(shape.layers.size() - static_cast<size_t>(options.drop_layers));
   for (LayerConfig& layer : shape.layers) {
@@ -279,6 +280,7 @@ PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset&
   if (needs_data)
     batches = batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens,
                                options.calibration_tokens);
+  if (options.drop_layers > 0 || options.drop_heads > 0.0) model.config.key_scales.clear();  // of keys that go
   if (needs_data && batches.empty())
     throw input_error("prune", "the calibration data is empty", "text to measure activations on");
   const KeptCuts kept(needs_data ? steps : "", model, batches, options);

@@ -8,6 +8,7 @@
 #include "quantize/kept/kept_codes.h"
 #include "quantize/kept/kept_sensitivity.h"
 #include "quantize/measure/importance.h"
+#include "quantize/measure/key_scales.h"
 #include "quantize/measure/sensitivity.h"
 #include "quantize/measure/survey.h"
 #include "quantize/plan/sized_plan.h"
@@ -133,6 +134,10 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& opti
                     progress);
   };
   QuantizedModel out = encoded();
+  if (options.importance && planned_config(weights.config(), options).kv == KvFormat::Int8)
+    out.config.key_scales =
+        key_scales(weights, calibration_batches(weights.config(), calibration, std::min(tokens, kSurveyTokens)),
+                   threads, progress);
   out.taken.sensitivity = measuring.taken;
   if (!measuring.note.empty()) out.notes.push_back(measuring.note);
   if (const std::string note = compat_note(plan); !options.to && !note.empty()) out.notes.push_back(note);

@@ -176,6 +176,8 @@ std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
 ModelConfig planned_config(const ModelConfig& config, const QuantizeOptions& options) {
   ModelConfig planned = config;
   if (options.kv) planned.kv = *find_kv_format(*options.kv);
+  if (planned.kv == KvFormat::Int8 && options.importance)  // the room that they will take
+    planned.key_scales.assign(static_cast<size_t>(planned.key_count()), 1.0f);
   return planned;
 }
 

@@ -32,7 +32,7 @@ struct RunState {
   std::optional<ModelFile> teacher{};
   TokenDataset train{}, calibration{};  // in the teacher's vocabulary
 
-  CausalLM student{};  // empty until a stage needs it
+  CausalLM student = CausalLM();  // empty until a stage needs it
   TokenizerData tokenizer{};
   std::vector<int32_t> kept_tokens{};  // teacher's id of each student id; empty: the same vocabulary, or another one
   std::optional<QuantizedModel> quantized{};

@@ -89,6 +89,12 @@ int64_t ModelConfig::parameter_count() const {
   return count;
 }
 
+int64_t ModelConfig::key_count() const {
+  int64_t count = 0;
+  for (const LayerConfig& layer : layers) count += layer.n_kv_heads * layer.head_dim;
+  return count;
+}
+
 double ModelConfig::score_scale(const LayerConfig& layer) const {
   return attention_scale > 0.0 ? attention_scale : 1.0 / std::sqrt(static_cast<double>(layer.head_dim));
 }
@@ -121,6 +127,10 @@ void check_config(const ModelConfig& config, const std::string& where) {
              (2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim) +
               3.0 * static_cast<double>(layer.ffn_width));
   }
+  check.need(config.key_scales.empty() || static_cast<int64_t>(config.key_scales.size()) == config.key_count(),
+             "there are " + std::to_string(config.key_scales.size()) + " scales of keys, and " +
+                 std::to_string(config.key_count()) + " numbers in the keys of all layers");
+  for (const float scale : config.key_scales) check.positive("a scale of keys", static_cast<double>(scale));
   check.need(total < static_cast<double>(kMaxParameters), "the sizes make more parameters than Attar handles (2^42)");
   if (config.rope_scaling) {
     check.need(config.rope_scaling->type == "llama3" || config.rope_scaling->type == "linear",

@@ -73,10 +73,14 @@ struct ModelConfig {
   int64_t sliding_window = 0;    // a query at q sees keys at k with q - k < sliding_window; 0: none
   double attention_scale = 0.0;  // scores are multiplied by it; 0: 1 / sqrt(D)
   KvFormat kv = KvFormat::F16;   // how keys and values are kept unless the user says otherwise
+  // What queries are multiplied by and keys divided by where keys are kept as int8: (K, D) of each layer, one layer
+  // after another; empty: 1.
+  std::vector<float> key_scales{};
 
   int64_t n_layers() const { return static_cast<int64_t>(layers.size()); }
   bool uniform() const;  // all layers have the same widths
   int64_t parameter_count() const;
+  int64_t key_count() const;  // numbers in the keys of a token, of all layers
   double score_scale(const LayerConfig& layer) const;
 
   bool operator==(const ModelConfig&) const = default;

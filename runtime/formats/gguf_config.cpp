@@ -186,6 +186,11 @@ ModelConfig read_gguf_config(const GgufFile& file) {
       throw input_error(file.path(), std::string("key ") + kKvKey + " is unknown", "f16 or int8", printable(kv));
     config.kv = *known;
   }
+  if (const GgufValue* scales = file.find(kKeyScalesKey)) {
+    if (!scales->is_array || scales->reals.empty())
+      throw input_error(file.path(), std::string("key ") + kKeyScalesKey + " is no list of numbers");
+    config.key_scales.assign(scales->reals.begin(), scales->reals.end());
+  }
   read_rope_scaling(file, keys, config);
   return config;
 }

@@ -13,6 +13,7 @@ namespace attar {
 // Error{Input} naming the key: unknown architecture, missing or impossible values, per-layer arrays of another length.
 ModelConfig read_gguf_config(const GgufFile& file);
 
+inline constexpr const char* kKeyScalesKey = "attar.kv_cache.key_scales";  // ModelConfig::key_scales
 inline constexpr const char* kKvKey = "attar.kv_cache";  // how keys and values are kept: "int8"; llama.cpp skips it
 
 bool is_gguf_architecture(std::string_view name);  // one of those that Attar reads

@@ -364,6 +364,8 @@ std::string config_text(const ModelConfig& config) {
     for (const int64_t value : {layer.n_heads, layer.n_kv_heads, layer.head_dim, layer.ffn_width})
       text += std::to_string(value) + ";";
   }
+  if (config.kv == KvFormat::Int8) text += "int8;";  // as deployed numbers are computed
+  for (const float scale : config.key_scales) add(static_cast<double>(scale));
   if (!config.rope_scaling) return text;
   text += config.rope_scaling->type + ";" + std::to_string(config.rope_scaling->original_context_length) + ";";
   for (const double value :

@@ -29,6 +29,7 @@ std::vector<Bytes> parts_of(const LayerWeights& w) {
   for (const std::vector<float>* v : {&w.attention_norm, &w.ffn_norm, &w.post_attention_norm, &w.post_ffn_norm,
                                       &w.query_norm, &w.key_norm, &w.query_bias, &w.key_bias, &w.value_bias})
     parts.push_back(bytes_of(*v));
+  if (!w.key_scales.empty()) parts.push_back(bytes_of(w.key_scales));  // the queries' are 1 over them
   return parts;
 }
 

@@ -38,6 +38,7 @@ class Loader {
       layer.window = config.layers[i].kind == LayerKind::SlidingAttention ? config.sliding_window : 0;
     }
     weights_.notes = file_.notes();
+    if (weights_.numerics == Numerics::Deployed && weights_.kv == KvFormat::Int8) set_key_scales();
     reserve();
     for (const TensorSpec& spec : tensor_specs(config)) load(spec);
     if (!fallbacks_.empty())
@@ -46,6 +47,17 @@ class Loader {
   }
 
  private:
+  void set_key_scales() {
+    const ModelConfig& config = file_.config();
+    auto scale = config.key_scales.begin();
+    for (size_t i = 0; i < config.layers.size() && scale != config.key_scales.end(); ++i) {
+      LayerWeights& layer = weights_.layers[i];
+      const auto end = scale + config.layers[i].n_kv_heads * config.layers[i].head_dim;
+      layer.query_scales.assign(scale, end);
+      for (; scale != end; ++scale) layer.key_scales.push_back(1.0f / *scale);
+    }
+  }
+
   void load(const TensorSpec& spec) {
     const ModelConfig& config = file_.config();
     if (spec.role == Role::Embedding) {

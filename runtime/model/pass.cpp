@@ -155,11 +155,18 @@ void Pass::Thread::place_heads(int64_t layer, int64_t row, int64_t kv_head) {
     kernels.rope(x, cosines, sines, d / 2, scale);
   };
   const auto scale = static_cast<float>(pass.config_.score_scale(sizes));
-  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
-    rotate(pass.b_.query.row(row) + head * d, w.query_bias, w.query_norm, head, scale);
+  const auto even_out = [&](float* x, const std::vector<float>& scales) {
+    if (!scales.empty()) kernels.multiply(x, scales.data() + kv_head * d, d);
+  };
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    float* query = pass.b_.query.row(row) + head * d;
+    rotate(query, w.query_bias, w.query_norm, head, scale);
+    even_out(query, w.query_scales);
+  }
   float* key = pass.b_.key.row(row) + kv_head * d;
   float* value = pass.b_.value.row(row) + kv_head * d;
   rotate(key, w.key_bias, w.key_norm, kv_head, 1.0f);
+  even_out(key, w.key_scales);
   add_bias(kernels, value, w.value_bias, kv_head, d);
   pass.rows_[static_cast<size_t>(row)].cache->storage().write(
       kernels, layer, kv_head, pass.positions_[static_cast<size_t>(row)], key, value, scratch.halves.data());

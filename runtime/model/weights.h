@@ -22,6 +22,7 @@ struct LayerWeights {
   std::vector<float> post_attention_norm, post_ffn_norm;  // (C), or empty
   std::vector<float> query_norm, key_norm;                // (D), or empty
   std::vector<float> query_bias, key_bias, value_bias;    // (H*D), (K*D), (K*D), or empty
+  std::vector<float> query_scales, key_scales;            // (K*D), behind RoPE, each 1 over the other; or empty
   size_t rope = 0;                                        // index into Model::Weights::ropes
   int64_t window = 0;                                     // keys seen, the query's own included; 0: all
 };

@@ -216,6 +216,29 @@ def test_a_largest_loss_needs_text(models, tmp_path):
     assert not (tmp_path / "out.gguf").exists()
 
 
+def test_int8_keys_get_scales_where_there_is_text(models, tmp_path):
+    _, plain, _, text = models
+    types = ["--to", "Q8_0", "--preset", "fast"]
+
+    def scales(name, *more):
+        said = run("quantize", plain, "-o", tmp_path / name, *more)
+        fields = GGUFReader(tmp_path / name).fields
+        assert said["bytes"] == (tmp_path / name).stat().st_size
+        count = np.prod([int(fields[f"llama.{key}"].contents()) for key in ("block_count", "attention.head_count_kv", "attention.key_length")])
+        found = fields["attar.kv_cache.key_scales"].contents() if "attar.kv_cache.key_scales" in fields else []
+        assert len(found) in (0, count) and all(scale > 0 for scale in found)
+        return found
+
+    of_text = ["--kv", "int8", "--data", text, "--calibration-tokens", 200]
+    found = scales("int8.gguf", *types, *of_text)
+    assert len(set(found)) > len(found) / 2, "as if nothing had been measured"
+    assert scales("without.gguf", *types, "--kv", "int8") == [] == scales("f16.gguf", *types, *of_text[2:])
+    size = (tmp_path / "int8.gguf").stat().st_size
+    assert scales("sized.gguf", "--target-size", f"{size}B", "--preset", "fast", *of_text) == found and (tmp_path / "sized.gguf").stat().st_size <= size
+    run("quantize", tmp_path / "int8.gguf", "-o", tmp_path / "kept.gguf", "--to", "Q4_0")
+    assert GGUFReader(tmp_path / "kept.gguf").fields["attar.kv_cache.key_scales"].contents() == found, "the scales of a file went when it was rounded again"
+
+
 def test_sizes_losses_and_years(models, tmp_path):
     _, plain, _, text = models
     out = tmp_path / "out.gguf"

@@ -245,6 +245,37 @@ TEST(Forward, TheFilePlansItsKeysAndValues) {
   EXPECT_LT(bytes(planned), 0.9 * bytes(Model::load(plain, {}, pool)));
 }
 
+// Queries times s, keys over s: no score changes but by how an int8 key is rounded.
+TEST(Forward, ScalesOfInt8Keys) {
+  ThreadPool pool(2);
+  const std::vector<int32_t> tokens = random_tokens(40, 9);
+  for (const Family family : kFamilies)
+    for (const Isa isa : all_isas()) {
+      const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
+      ModelConfig config = tiny_config(options);
+      const ModelFile plain = tiny_model(config, options);
+      config.key_scales.assign(static_cast<size_t>(config.key_count()), 1.0f);
+      const ModelFile ones = tiny_model(config, options);
+      for (size_t i = 0; i < config.key_scales.size(); ++i)
+        config.key_scales[i] = std::exp2(static_cast<float>(i % 5) - 2.0f);
+      const ModelFile scaled = tiny_model(config, options);
+      const auto logits = [&](const ModelFile& file, const LoadOptions& way, size_t chunk = 40) {
+        LoadOptions there = way;
+        there.isa = isa;
+        return run(Model::load(file, there, pool), tokens, chunk, pool);
+      };
+      for (const LoadOptions& way : {LoadOptions{.numerics = Numerics::Fp32}, LoadOptions{.kv = KvFormat::F16}})
+        EXPECT_EQ(logits(scaled, way), logits(plain, way)) << describe(options, isa);
+      const LoadOptions int8{.kv = KvFormat::Int8};
+      const Logits a = logits(plain, int8), b = logits(scaled, int8);
+      EXPECT_EQ(logits(ones, int8), a);
+      EXPECT_NE(b, a);
+      EXPECT_EQ(logits(scaled, int8, 3), b);
+      const std::vector<std::vector<double>> expected = forward_reference(plain, tokens);
+      EXPECT_LT(distance(b, expected), distance(a, expected) + 0.02) << describe(options, isa);
+    }
+}
+
 TEST(Forward, OnlyAskedRowsGetLogits) {
   const TinyOptions options;
   const ModelFile file = tiny_model(tiny_config(options), options);

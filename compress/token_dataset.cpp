@@ -89,6 +89,8 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
   copy(document.tokens, out.tokens, 1, bos);
   copy(document.in_loss, out.in_loss, 1, uint8_t{0});
   copy(document.weights, out.weights, 1, 0.0f);
+  // Files and fingerprints know no weights of nothing.
+  if (std::count(out.in_loss.begin(), out.in_loss.end(), uint8_t{1}) == 0) out.weights.clear();
   copy(document.signal_ids, out.signal_ids, signal_k, int32_t{-1});
   copy(document.signal_log_probs, out.signal_log_probs, signal_k, -std::numeric_limits<float>::infinity());
   copy(document.hidden.codes, out.hidden.codes, static_cast<size_t>(of.hidden_width), int8_t{0});

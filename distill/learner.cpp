@@ -14,6 +14,7 @@
 
 #include "distill/losses/loss_term.h"
 #include "distill/ranks/ranks.h"
+#include "runtime/base/error.h"
 
 namespace attar {
 namespace {
@@ -180,7 +181,7 @@ double Learner::loss_on(const TokenDataset& data) {
   Sums sums;
   double weight = 0.0;
   at::Tensor none;
-  for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, options_.batch_tokens, 0, 0)) {
+  for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, kSliceTokens, 0, 0)) {
     const TokenBatch tokens = to_batch(data, pieces);
     const Labels labels = labels_of(data, pieces, source_);
     const Lesson lesson{source_, losses_};
@@ -205,6 +206,8 @@ std::vector<double> Learner::teacher_losses(const TokenDataset& data, const Prog
     const auto* of = log_probs.const_data_ptr<double>();
     for (const Piece& piece : pieces) {
       const double sum = std::accumulate(of, of + piece.length, 0.0);
+      if (!std::isfinite(sum))
+        throw input_error("the teacher", "gives a text no finite loss", "", "", "the model is damaged");
       const int64_t count = loss_tokens(data, {piece}, SignalSource::None).count;
       if (count > 0) losses[static_cast<size_t>(piece.document)] = -sum / static_cast<double>(count);
       of += piece.length;

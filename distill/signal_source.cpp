@@ -68,6 +68,9 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
     throw usage_error("distill.features", "need a teacher beside the student, and there is none");
   if (options.curriculum > 0.0 && inputs.teacher == nullptr)
     throw usage_error("distill.curriculum", "goes by a teacher's loss, and there is no teacher", "0");
+  if (asks_features(options) && data.has_weights())
+    throw usage_error("distill.features", "look at all tokens alike, and the data says how much each counts",
+                      "none, or data without weights");
   if (options.position_share < 1.0 && data.has_weights())
     throw usage_error("distill.position_share", "chooses tokens, and the data says how much each counts",
                       "1, or data without weights", std::to_string(options.position_share));

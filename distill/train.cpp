@@ -113,7 +113,7 @@ class Trainer {
                                        [](const TrainStep& step) { return step.skipped; }),
         .stopped_early = out_of_patience(),
         .history = state_.history,
-        .gaps = gaps_of(state_.seen),
+        .gaps = gaps_of(kept_text()),
         .rollouts = {static_cast<int64_t>(state_.rollouts.begun), state_.rollouts.tokens, state_.rollouts.ended}};
     if (const auto best = best_look(state_.history); options_.keep == "best" && best) {
       checkpoints_.restore_best(student_, reparameterized(), best->step);
@@ -125,7 +125,8 @@ class Trainer {
   }
 
   Curriculum curriculum_of_the_teacher() {
-    if (options_.curriculum == 0.0) return {};
+    const double until = options_.curriculum * static_cast<double>(options_.tokens);
+    if (finished() || static_cast<double>(state_.seen.count) >= until) return {};
     return {*inputs_.data, learner_.teacher_losses(*inputs_.data, progress_), source_, options_, inputs_.seed};
   }
 
@@ -149,6 +150,16 @@ class Trainer {
   }
   bool finished() const { return state_.seen.count >= options_.tokens || out_of_patience(); }
 
+  // What was learned of the data, without what the student wrote.
+  LossTokens kept_text() const {
+    LossTokens kept = state_.seen;
+    int64_t before = 0;
+    for (const TrainStep& step : state_.history) {
+      if (step.on_policy) kept.count -= step.tokens - before;
+      before = step.tokens;
+    }
+    return kept;
+  }
   std::optional<SignalGaps> gaps_of(const LossTokens& tokens) const {
     if (source_ != SignalSource::Cached) return std::nullopt;
     return SignalGaps{tokens.unsignalled_share(), tokens.mean_dropped_mass()};

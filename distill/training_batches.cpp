@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -16,11 +17,15 @@ TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed) {
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return random.bits(a) < random.bits(b); });
   TokenDataset out = data.without_documents(), rest = out;
+  std::set<std::vector<int32_t>> texts;  // that are held out: their copies are dropped
   int64_t held = 0;
   for (const size_t i : order) {
+    TokenDocument& document = data.documents[i];
+    if (texts.contains(document.tokens)) continue;
     const bool more = held < tokens;
-    if (more) held += std::count(data.documents[i].in_loss.begin(), data.documents[i].in_loss.end(), uint8_t{1});
-    (more ? out : rest).documents.push_back(std::move(data.documents[i]));
+    if (more) held += std::count(document.in_loss.begin(), document.in_loss.end(), uint8_t{1});
+    if (more) texts.insert(document.tokens);
+    (more ? out : rest).documents.push_back(std::move(document));
   }
   if (rest.loss_token_count() == 0)
     throw input_error("distill", "holds out all of its data", "fewer held_out_tokens than the data has",

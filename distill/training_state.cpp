@@ -9,6 +9,7 @@
 
 #include "compress/checkpoint.h"
 #include "distill/optimizer/muon.h"
+#include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 
@@ -26,9 +27,7 @@ void sweep_asides(const std::string& directory) {
   std::vector<fs::path> asides;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
-    if ((name.rfind("step-", 0) == 0 || name.rfind("best.", 0) == 0) &&
-        (name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos))
-      asides.push_back(entry.path());
+    if ((name.starts_with("step-") || name.starts_with("best.")) && is_aside(name)) asides.push_back(entry.path());
   }
   for (const fs::path& path : asides) fs::remove_all(path);
 }
@@ -154,7 +153,9 @@ bool fits(const TrainingState& state, const ModelConfig& config, const NamedTens
   NamedTensors by_adamw = trained;
   if (options.optimizer == "muon")
     for (const auto& [name, matrix] : muon_matrices(config, trained)) by_adamw.erase(name);
-  return alike(trained, state.optimizer.first) && alike(by_adamw, state.optimizer.second) &&
+  const bool moved = state.optimizer.steps > 0;  // not by steps that were all skipped
+  return alike(moved ? trained : NamedTensors{}, state.optimizer.first) &&
+         alike(moved ? by_adamw : NamedTensors{}, state.optimizer.second) &&
          alike(options.ema > 0.0 ? trained : NamedTensors{}, state.average);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 
 namespace attar {
@@ -18,16 +19,12 @@ std::vector<fs::path> files_of(const std::string& folder, const std::string& kin
   return files;
 }
 
-bool is_aside(const fs::path& path) {
-  return path.filename().string().find(".tmp-") != std::string::npos;
-}
-
 }  // namespace
 
 KeptParts::KeptParts(std::string folder, std::string kind, Identity identity)
     : folder_(std::move(folder)), kind_(std::move(kind)), identity_(std::move(identity)) {
   for (const fs::path& file : files_of(folder_, kind_))
-    if (is_aside(file))
+    if (is_aside(file.filename().string()))
       fs::remove(file);
     else
       checked(file);
@@ -63,7 +60,7 @@ void KeptParts::write(const std::string& part, const std::string& json,
 
 bool has_kept_parts(const std::string& folder, const std::string& kind) {
   const std::vector<fs::path> files = files_of(folder, kind);
-  return std::any_of(files.begin(), files.end(), [](const fs::path& file) { return !is_aside(file); });
+  return std::any_of(files.begin(), files.end(), [](const fs::path& file) { return !is_aside(file.filename().string()); });
 }
 
 void remove_kept_parts(const std::string& folder, const std::string& kind) {

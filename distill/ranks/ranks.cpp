@@ -240,9 +240,10 @@ struct Ranks::Group {
         work->wait(kPatience);
         break;
       } catch (const std::exception&) {
-        if (work->isCompleted()) {
+        if (work->isCompleted()) {  // with a failure, or just behind the patience's end
           stuck = false;
-          throw;
+          work->wait();
+          return;
         }
       }
       pulse->expect_all();

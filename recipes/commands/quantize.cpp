@@ -105,8 +105,9 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
   TextData text = text_data(of_text, source.tokenizer(), progress);
   const DistillOptions training = with_sequence_tokens(qad_training(options.qad), model.config.context_length);
   if (training.signal == "cached")
-    text.tokens =
-        with_teacher_signal(source, std::move(text.tokens), {}, training, steps, thread_count(command), progress);
+    text.tokens = resumable(kResumeHint, [&] {
+      return with_teacher_signal(source, std::move(text.tokens), {}, training, steps, thread_count(command), progress);
+    });
   const TrainInputs given{.teacher = needs_teacher_beside(training, text.tokens) ? &model : nullptr,
                           .teacher_hash = source.content_hash(),
                           .student_to_teacher = {},

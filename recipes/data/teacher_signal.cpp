@@ -280,8 +280,10 @@ at::Tensor head_for_states(const ModelFile& teacher, const TokenDataset& data) {
 }
 
 double signal_bytes_per_token(const TokenDataset& data) {
-  int64_t bytes = data.hidden_width > 0 ? data.loss_token_count() * hidden_bytes(data.hidden_width) : 0;
-  for (const TokenDocument& document : data.documents) bytes += static_cast<int64_t>(document.sampled_signal.size());
+  size_t bytes = 0;
+  for (const TokenDocument& document : data.documents)
+    bytes +=
+        document.sampled_signal.size() + document.hidden.codes.size() + sizeof(float) * document.hidden.scales.size();
   return static_cast<double>(bytes) / static_cast<double>(std::max<int64_t>(1, data.loss_token_count()));
 }
 
@@ -293,7 +295,7 @@ SignalRecord signal_record(const TrainResult& trained, const TokenDataset& data,
   if (!data.signal_numerics.empty()) results["signal_numerics"] = data.signal_numerics;
   results["unsignalled"] = options.unsignalled;
   results["unsignalled_share"] = gaps.unsignalled;
-  results["dropped_mass"] = gaps.dropped_mass;
+  if (data.hidden_width == 0) results["dropped_mass"] = gaps.dropped_mass;  // which hidden states do not say
   if (data.sampled.samples > 0 || data.hidden_width > 0)
     results["signal_bytes_per_token"] = signal_bytes_per_token(data);
   record.results = results.dump();

@@ -7,6 +7,7 @@
 
 #include "recipes/hub/hub_listing.h"
 #include "runtime/base/error.h"
+#include "runtime/base/words/byte_size.h"
 
 namespace attar {
 namespace {
@@ -73,7 +74,7 @@ std::string lines(const HubName& name, const std::vector<std::pair<std::string, 
     HubName one = name;
     one.file = ggufs[i].first;
     text += "\n  " + printable(one.text(), 200);
-    if (const uint64_t bytes = total_bytes(ggufs[i].second); bytes > 0) text += "   " + megabytes(bytes);
+    if (const uint64_t bytes = total_bytes(ggufs[i].second); bytes > 0) text += "   " + size_text(bytes);
   }
   if (ggufs.size() > kListed) text += "\n  and " + std::to_string(ggufs.size() - kListed) + " more";
   return text;

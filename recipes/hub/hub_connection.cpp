@@ -13,6 +13,7 @@
 #include "recipes/hub/part_file.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/input_file.h"
+#include "runtime/base/words/byte_size.h"
 
 namespace attar {
 namespace {
@@ -198,8 +199,8 @@ void HubConnection::require_space(const HubCache& cache, const std::vector<HubFi
   if (!code && space.available < needed)
     throw Error(ErrorKind::Resources, {.where = cache.folder(),
                                        .what = "has no room for " + name_.text(),
-                                       .expected = megabytes(needed),
-                                       .got = megabytes(space.available) + " free",
+                                       .expected = size_text(needed),
+                                       .got = size_text(space.available) + " free",
                                        .hint = "free some, or name another folder in HF_HUB_CACHE or HF_HOME"});
 }
 
@@ -212,7 +213,7 @@ void HubConnection::fetch(const HubCache& cache, const std::string& commit, std:
   now_.done = now_.total = 0;
   for (const HubFile& file : files) now_.total += static_cast<int64_t>(file.size_bytes);
   say(name_.text() + ": " + std::to_string(files.size()) + (files.size() == 1 ? " file, " : " files, ") +
-      megabytes(static_cast<uint64_t>(now_.total)) + " from " + settings_.endpoint);
+      size_text(static_cast<uint64_t>(now_.total)) + " from " + settings_.endpoint);
   for (const HubFile& file : files) {
     const int64_t before = now_.done;
     fetch_blob(cache, commit, file);
@@ -285,7 +286,7 @@ void HubConnection::receive(const std::string& commit, const HubFile& file, cons
     now_.done = done + static_cast<int64_t>(part.size_bytes());
     if (part.size_bytes() >= before + kGoodPieceBytes) patience.reset();
     if (part.size_bytes() < file.size_bytes)
-      patience.wait(why + " at " + megabytes(part.size_bytes()), head, connected);
+      patience.wait(why + " at " + size_text(part.size_bytes()), head, connected);
   }
   part.close();
 }

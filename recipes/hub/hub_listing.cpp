@@ -1,7 +1,6 @@
 #include "recipes/hub/hub_listing.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -106,12 +105,6 @@ std::vector<HubFile> weights_of(const HubName& name, const HubListing& listing, 
     files.push_back(*file);
   }
   return files;
-}
-
-std::string megabytes(uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) * 1e-6);
-  return text;
 }
 
 }  // namespace attar

@@ -47,6 +47,4 @@ inline constexpr const char* kWeights = "model.safetensors";
 inline constexpr const char* kWeightIndex = "model.safetensors.index.json";
 std::vector<HubFile> weights_of(const HubName& name, const HubListing& listing, const std::string& index);
 
-std::string megabytes(uint64_t bytes);  // "98.4 MB"
-
 }  // namespace attar

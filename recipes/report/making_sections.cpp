@@ -115,8 +115,8 @@ std::string gaps(const Json& results) {
   const double open = number_at(results, "unsignalled_share"), dropped = number_at(results, "dropped_mass");
   if (!(open > 0) && !(dropped > 0)) return "";
   const auto share = [](double value) { return with_digits(value > 0 ? 100 * value : 0, 2) + " %"; };
-  return ", which says nothing about " + share(open) + " of them and lacks " + share(dropped) +
-         " of the teacher's mass";
+  return ", which says nothing about " + share(open) + " of them" +
+         (dropped >= 0 ? " and lacks " + share(dropped) + " of the teacher's mass" : "");
 }
 
 std::string removed_layers(const Json& results) {

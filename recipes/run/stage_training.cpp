@@ -36,6 +36,11 @@ StageData stage_data(RunState& state, const DistillOptions& options) {
                                                           state.folder.file("cache"), state.threads, state.progress))};
 }
 
+std::string kept_signal(const TokenDataset& data) {
+  if (data.hidden_width > 0) return "hidden";
+  return data.sampled.samples > 0 ? "sampled" : "cached";
+}
+
 }  // namespace
 
 StageTraining train_in_run(RunState& state, const std::string& stage, const DistillOptions& given,
@@ -64,11 +69,8 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
   const SignalRecord signal = signal_record(trained, data, options);
   const std::string outcome = training_results(trained);
   Json results = Json::parse(outcome);
-  results["signal"] = trained.gaps ? (data.hidden_width > 0      ? "hidden"
-                                      : data.sampled.samples > 0 ? "sampled"
-                                                                 : "cached")
-                      : beside     ? "online"
-                                   : "none";
+  const bool taught = beside && (asks_a_teacher(options) || asks_features(options));
+  results["signal"] = trained.gaps ? kept_signal(data) : taught ? "online" : "none";
   results.update(Json::parse(signal.results));
   results["curve"] = Json::parse(training_curve(trained));
   StageTraining training{.results = results.dump(), .notes = signal.notes};

@@ -1,11 +1,11 @@
 #include "recipes/schema/stage_checks.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "distill/alignment/aligned_dataset.h"
 #include "distill/signal_source.h"
 #include "recipes/schema/option_checks.h"
+#include "runtime/base/words/byte_size.h"
 #include "runtime/formats/tokenizer/shared_vocabulary.h"
 
 namespace attar {
@@ -85,18 +85,12 @@ struct Shape {
   std::optional<uint64_t> gguf_bytes{};  // of the smallest file that the quantize stage before can write
 };
 
-std::string megabytes(uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) * 1e-6);
-  return text;
-}
-
 void check_gate_of_size(Looker& look, const std::string& key, const VerifyStage& verify, const Shape& shape) {
   const auto gate = verify.gates.find("bytes");
   if (gate == verify.gates.end() || !shape.gguf_bytes || gate->second >= static_cast<double>(*shape.gguf_bytes)) return;
   look.problem(key, ProblemKind::Whole,
-               "verify.gates.bytes = " + megabytes(static_cast<uint64_t>(gate->second)) +
-                   ": cannot be met; the quantize stage before it writes at least " + megabytes(*shape.gguf_bytes));
+               "verify.gates.bytes = " + size_text(static_cast<uint64_t>(gate->second)) +
+                   ": cannot be met; the quantize stage before it writes at least " + size_text(*shape.gguf_bytes));
 }
 
 // The shape of the student through all stages.

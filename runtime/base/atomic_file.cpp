@@ -13,6 +13,7 @@ namespace attar {
 namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
+constexpr const char *kAside = ".tmp-", *kOld = ".old-";
 
 Error write_error(const std::string& path, const char* action, int code) {
   return Error(ErrorKind::Resources,
@@ -60,7 +61,7 @@ void publish_folder(const std::string& aside, const std::string& path) {
   }
   // A folder cannot be renamed over a full one: the old one is moved away first.
   std::error_code code;
-  const std::string old = path + ".old-" + std::to_string(::getpid());
+  const std::string old = path + kOld + std::to_string(::getpid());
   if (::rename(path.c_str(), old.c_str()) != 0) throw write_error(path, "move away", errno);
   if (::rename(aside.c_str(), path.c_str()) != 0) {
     const int reason = errno;
@@ -78,7 +79,11 @@ std::string without_trailing_slash(std::string path) {
 }
 
 std::string aside_path(const std::string& path) {
-  return without_trailing_slash(path) + ".tmp-" + std::to_string(::getpid());
+  return without_trailing_slash(path) + kAside + std::to_string(::getpid());
+}
+
+bool is_aside(std::string_view name) {
+  return name.find(kAside) != std::string_view::npos || name.find(kOld) != std::string_view::npos;
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_path(path)) {

@@ -41,6 +41,9 @@ std::string without_trailing_slash(std::string path);
 // Names a not yet existing path beside `path` for writers that need a path of their own (HDF5, a folder), and
 // publishes it: fsync, rename over `path`, fsync of the folder. A folder target must not exist or is replaced.
 std::string aside_path(const std::string& path);
+// Whether a file or folder of this name was never published, or is the folder that one was to take the place of: what a
+// crash leaves.
+bool is_aside(std::string_view name);
 void publish(const std::string& aside, const std::string& path);
 
 }  // namespace attar

@@ -356,6 +356,16 @@ TEST(CutDocuments, EachPartBeginsWithBos) {
   EXPECT_EQ(batches[0].tokens[8].item<int64_t>(), 1);
 }
 
+// As a file gives it back: what teaches nothing has no weights there.
+TEST(CutDocuments, APartThatTeachesNothingHasNoWeights) {
+  TokenDataset data = sample().without_documents();
+  data.documents.push_back({{1, 4, 5, 6}, {0, 0, 1, 1}, {}, {}});
+  data.documents.back().weights = {0.0f, 0.0f, 0.5f, 0.5f};
+  const TokenDataset cut = cut_documents(data, 2);
+  EXPECT_TRUE(cut.documents.at(0).weights.empty());
+  EXPECT_EQ(cut.documents.at(1).weights, (std::vector<float>{0.5f, 0.5f}));
+}
+
 TEST(CheckpointFolder, KeepsTheModelsName) {
   const TestFolder own("checkpoint");
   const std::string folder = own / "final";

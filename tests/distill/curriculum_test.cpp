@@ -123,8 +123,22 @@ TEST_F(CurriculumTest, ATrainingResumesToTheSameBytes) {
   };
   EXPECT_THROW(trained(options_, 2, folder, false, stop_at(500)), Error);
   EXPECT_THROW(trained(options_, 2, folder, true, stop_at(1300)), Error) << "within, then behind it";
-  EXPECT_TRUE(same(whole, trained(options_, 2, folder, true, {})));
+  const auto not_again = [](const Event& event) {
+    EXPECT_NE(event.stage, "curriculum") << "it is over, and the teacher reads all data";
+    return Flow::GoOn;
+  };
+  EXPECT_TRUE(same(whole, trained(options_, 2, folder, true, not_again)));
   EXPECT_FALSE(same(whole, trained(quick(2000), 2, "", false, {})));
+}
+
+TEST_F(CurriculumTest, ATeacherWithoutALossIsSaid) {
+  const OwnKernels own_kernels;
+  const CausalLM student = CausalLM::random(tiny_config(Family::Llama), 1);
+  CausalLM teacher = CausalLM::random(tiny_config(Family::Llama), 9);
+  teacher.parameters.at(tensor_name(1, Role::Down)).fill_(std::nan(""));
+  const TrainInputs inputs{.teacher = &teacher, .data = &data_, .threads = 2};
+  Learner learner(student, inputs, options_, SignalSource::None);
+  EXPECT_THROW(learner.teacher_losses(data_, {}), Error);
 }
 
 TEST_F(CurriculumTest, NeedsATeacher) {

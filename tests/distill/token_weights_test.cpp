@@ -7,6 +7,7 @@
 
 #include "compress/shards.h"
 #include "distill/learner.h"
+#include "distill/signal_source.h"
 #include "runtime/base/error.h"
 #include "tests/distill/tiny_training.h"
 
@@ -105,6 +106,17 @@ TEST_F(TokenWeightsTest, GoThroughATraining) {
   options = quick(800);
   options.position_share = 0.5;
   EXPECT_THROW(trained(twice, options), Error) << "both choose tokens";
+}
+
+TEST_F(TokenWeightsTest, AreNotForFeatures) {
+  const TokenDataset twice = weighed(data_, [](size_t, size_t) { return 2.0f; });
+  DistillOptions options = quick(800);
+  options.features = {{"hidden_mse", 1.0}};
+  const auto source = [&](const TokenDataset& data) {
+    return signal_source({.teacher = &teacher_, .data = &data}, options);
+  };
+  EXPECT_NO_THROW(source(data_));
+  EXPECT_THROW(source(twice), Error);
 }
 
 }  // namespace

@@ -101,7 +101,7 @@ def refused(done, code, *words):
 def test_a_file_is_fetched_once(home, hub, gguf):
     done = home.inspect("hf:org/tiny:tiny-Q8_0.gguf")
     assert "llama" in works(done)
-    assert f"0.1 MB from {hub.url}" in done.stderr and "download 100%" in done.stderr
+    assert f"{len(gguf) / 1e3:.1f} KB from {hub.url}" in done.stderr and "download 100%" in done.stderr
     model, digest, commit = home.cache / "models--org--tiny", hashlib.sha256(gguf).hexdigest(), hub.repositories["org/tiny"].commit
     assert home.blobs("org/tiny") == [digest]
     assert (model / "refs" / "main").read_text() == commit
@@ -178,7 +178,7 @@ def test_broken_answers_are_gone_on_with(home, hub, gguf):
     hub.faults["store"] = [piece(30_000), piece(5_000), None]
     done = home.inspect("hf:org/tiny")
     works(done)
-    assert "the connection broke off at 0.0 MB; again in 0.5 s" in done.stderr
+    assert "the connection broke off at 30.0 KB; again in 0.5 s" in done.stderr
     assert [headers.get("Range") for name, _, _, headers in hub.requests if name == "store"] == [None, "bytes=30000-", "bytes=35000-"]
     assert home.blobs("org/tiny") == [hashlib.sha256(gguf).hexdigest()]
 
@@ -238,10 +238,10 @@ def test_a_token_stays_with_the_hub(home, hub):
     refused(home.inspect("hf:org/private", HF_TOKEN="hf_x\r\nHost: evil"), 2, "HF_TOKEN", "is no token")
 
 
-def test_what_is_not_there(home, hub):
+def test_what_is_not_there(home, hub, gguf):
     refused(home.inspect("hf:org/none"), 3, "is not on the hub", f"{hub.url}/org/none")
     refused(home.inspect("hf:org/tiny@v2"), 3, "has no revision v2", "/tree/main")
-    refused(home.inspect("hf:org/tiny:tiny-Q4_0.gguf"), 3, "there is no such file in hf:org/tiny", "\n  hf:org/tiny:tiny-Q8_0.gguf   0.1 MB")
+    refused(home.inspect("hf:org/tiny:tiny-Q4_0.gguf"), 3, "there is no such file in hf:org/tiny", f"\n  hf:org/tiny:tiny-Q8_0.gguf   {len(gguf) / 1e3:.1f} KB")
     refused(home.inspect("hf:org/folder:x.gguf"), 3, "there is no GGUF in hf:org/folder")
     refused(home.inspect("hf:org/pickled"), 3, "holds no model that Attar reads", "pytorch_model.bin, which is pickled", "never unpickles")
     refused(home.inspect("hf:org/many"), 2, "holds several GGUF files", "hf:org/many:a/many-F16.gguf", "hf:org/many:many-Q4_K_M.gguf")
@@ -354,7 +354,7 @@ def test_no_room(home, hub):
     huge = Repository({"huge.gguf": b"GGUF"})
     listing = {"sha": huge.commit, "siblings": [{"rfilename": "huge.gguf", "blobId": "0" * 40, "lfs": {"sha256": "0" * 64, "size": 10**18}}]}
     hub.faults["hub"] = [body(json.dumps(listing).encode())]
-    refused(home.inspect("hf:org/tiny"), 5, "has no room for hf:org/tiny", "1000000000000.0 MB", "HF_HUB_CACHE")
+    refused(home.inspect("hf:org/tiny"), 5, "has no room for hf:org/tiny", "1000000000.00 GB", "HF_HUB_CACHE")
 
 
 def test_https(tmp_path, gguf):

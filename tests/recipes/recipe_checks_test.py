@@ -233,7 +233,7 @@ stages:
         right_values,
         "teacher.pretrain.sequence_tokens = 500: expected at most 128",
         "verify.context = 512: expected at most 128, the models' context",
-        "verify.gates.bytes = 0.0 MB: cannot be met; the quantize stage before it writes at least ",
+        "verify.gates.bytes = 1000 bytes: cannot be met; the quantize stage before it writes at least ",
     )
 
 

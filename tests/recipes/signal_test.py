@@ -160,7 +160,7 @@ def test_the_numerics_of_a_signal_are_named_and_kept_apart(written, tmp_path):
 
 
 def test_a_sampled_signal_from_the_command_line(tmp_path):
-    """Kept beside OUT while it is made; the same bytes after a stop; in the mean the loss of the teacher beside the student."""
+    """Kept beside OUT while it is made; the same bytes a second time; in the mean the loss of the teacher beside the student."""
     text, teacher, student = tmp_path / "text.txt", tiny(tmp_path / "teacher"), tmp_path / "student"
     text.write_text((TEXT / "tiny_train.txt").read_text(encoding="utf-8")[:6000], encoding="utf-8")
     assert attar("prune", teacher, "-o", student, "--drop-layers", 1, "--keep-vocab", 900, "--data", text).returncode == 0
@@ -179,6 +179,18 @@ def test_a_sampled_signal_from_the_command_line(tmp_path):
     assert refused.returncode == 2 and "jsd" in refused.stderr and "right in the mean" in refused.stderr
 
 
+def learned_again(folder, kept):
+    """The results of a run's distill stage when that alone is made anew, from the signal that was kept."""
+    before, (stage,) = kept.read_bytes(), (folder / "checkpoints").glob("*-distill")
+    shutil.rmtree(stage)
+    for name in ("report.json", "report.html"):
+        (folder / name).unlink()
+    done = attar("run", "--resume", folder, "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert kept.read_bytes() == before and f"read from {kept}" in (folder / "log.txt").read_text()
+    return json.loads(done.stdout)["results"]["stages"][-1]["results"]
+
+
 def test_a_sampled_signal_in_a_recipe(tmp_path):
     """Of a cut student, over text that the teacher wrote with a signal of its own; kept in the run and read again."""
     recipe = RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace("batch_tokens: 256", "batch_tokens: 256, signal: sampled")
@@ -189,11 +201,7 @@ def test_a_sampled_signal_in_a_recipe(tmp_path):
     with h5py.File(kept) as file:
         assert list(file["sampled_form"]) == [24, 11] and file["signal_k"][0] == 0
         assert file["sampled_bytes"][:].sum() == len(file["sampled_signal"]) > 5 * file["in_loss"][:].sum()
-    shutil.rmtree(tmp_path / "run/checkpoints/2-distill")
-    report = json.loads((tmp_path / "run/report.json").read_text())
-    shutil.rmtree(tmp_path / "again", ignore_errors=True)
-    again = run(tmp_path / "sampled.yaml", tmp_path / "again")
-    assert again["results"]["stages"][-1]["results"] == report["results"]["stages"][-1]["results"]
+    assert stage == learned_again(tmp_path / "run", kept)
 
 
 @pytest.mark.parametrize("loss", [["--losses", "reverse_kl=1"], ["--losses", "forward_kl=1", "--temperature", 2]])
@@ -209,16 +217,19 @@ def test_hidden_states_from_the_command_line(tmp_path, loss):
         assert done.returncode == 0, done.stderr
         told[name] = json.loads(done.stdout)
     width = json.loads((teacher / "config.json").read_text())["hidden_size"]
-    assert told["hidden"]["signal_bytes_per_token"] == width + 4 * -(-width // 64)
+    row = width + 4 * -(-width // 64)  # of every token, also of those that are not learned
+    assert row <= told["hidden"]["signal_bytes_per_token"] < 1.2 * row and "dropped_mass" not in told["hidden"]
     assert told["hidden"]["final_loss"] == pytest.approx(told["online"]["final_loss"], rel=0.02)
     again = attar("distill", teacher, "--student", student, "-o", tmp_path / "again.gguf", "--signal", "hidden", *command, "--threads", 1)
     assert again.returncode == 0 and (tmp_path / "again.gguf").read_bytes() == (tmp_path / "hidden.gguf").read_bytes()
 
 
+HIDDEN = "batch_tokens: 256, sequence_tokens: 64, signal: hidden, losses: {jsd: 1}"
+
+
 def test_hidden_states_in_a_recipe(tmp_path):
-    """Over text that the teacher wrote with a signal of its own; kept in the run, and of no other teacher."""
-    recipe = RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace("batch_tokens: 256", "batch_tokens: 256, signal: hidden, losses: {jsd: 1}")
-    (tmp_path / "hidden.yaml").write_text(recipe)
+    """Over text that the teacher wrote with a signal of its own; kept in the run and read again."""
+    (tmp_path / "hidden.yaml").write_text(RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace("batch_tokens: 256", HIDDEN))
     stage = run(tmp_path / "hidden.yaml", tmp_path / "run")["results"]["stages"][-1]["results"]
     assert stage["signal"] == "hidden" and 0 < stage["unsignalled_share"] < 1
     (kept,) = (tmp_path / "run/cache").glob("signal-*.h5")
@@ -227,6 +238,19 @@ def test_hidden_states_in_a_recipe(tmp_path):
         assert len(file["hidden_codes"]) == width * len(file["tokens"]) and file["signal_k"][0] == 0
         in_loss = file["in_loss"][:] == 1
         assert ((file["hidden_scales"][:].reshape(len(in_loss), -1) > 0).any(1) == in_loss).all()
+    assert stage == learned_again(tmp_path / "run", kept)
+
+
+def test_weights_of_text_that_is_cut_are_read_again(tmp_path):
+    """A turn of the user fills parts of its own, which teach nothing and have no weights."""
+    chats, words = tmp_path / "chats.jsonl", (TEXT / "tiny_train.txt").read_text(encoding="utf-8").split()[:300]
+    turns = [{"role": "user", "content": " ".join(words)}, {"role": "assistant", "content": "So it is."}]
+    chats.write_text(json.dumps({"messages": turns, "weight": 0.5}) + "\n")
+    recipe = RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace("train: [", f"chat_template: {TEXT / 'classifier_template.jinja'}\n  train: [{chats}, ")
+    (tmp_path / "weights.yaml").write_text(recipe.replace("batch_tokens: 256", HIDDEN))
+    stage = run(tmp_path / "weights.yaml", tmp_path / "run")["results"]["stages"][-1]["results"]
+    (kept,) = (tmp_path / "run/cache").glob("signal-*.h5")
+    assert stage == learned_again(tmp_path / "run", kept)
 
 
 def test_a_recipe_with_two_numerics_in_one_signal_is_refused(tmp_path):

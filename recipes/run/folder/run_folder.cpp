@@ -43,9 +43,7 @@ int lock_folder(const std::string& path) {
 void sweep_asides(const std::string& path) {
   std::vector<fs::path> asides;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (const std::string name = entry.path().filename().string();
-        name.find(".tmp-") != std::string::npos || name.find(".old-") != std::string::npos)
-      asides.push_back(entry.path());
+    if (is_aside(entry.path().filename().string())) asides.push_back(entry.path());
   std::error_code ignored;
   for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
 }
@@ -54,7 +52,7 @@ void sweep_asides(const std::string& path) {
 void refuse_foreign(const std::string& path) {
   if (!fs::is_directory(path) || fs::exists(path + "/resolved.yaml")) return;
   for (const fs::directory_entry& entry : fs::directory_iterator(path))
-    if (entry.path().filename() != ".lock" && entry.path().filename().string().find(".tmp-") == std::string::npos)
+    if (entry.path().filename() != ".lock" && !is_aside(entry.path().filename().string()))
       throw usage_error(path, "is not empty and holds no run", "", "", "choose another folder with --out");
 }
 

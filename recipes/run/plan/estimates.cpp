@@ -142,9 +142,11 @@ Estimate estimate_learning(const PlannedRun& run, const DistillOptions& options)
     const double text = tokens_of(run.recipe, run.recipe.train);
     estimate.seconds += 2.0 * teacher * text / (kReadShare.of(options.signal_numerics) * run.flops);
     constexpr double kSampledBytes = 32.0;
-    estimate.disk_bytes += text * (5.0 + (sampled  ? kSampledBytes
-                                          : hidden ? static_cast<double>(hidden_bytes(run.teacher.width))
-                                                   : 8.0 * static_cast<double>(options.signal_top_k)));
+    const double signal = text * (5.0 + (sampled  ? kSampledBytes
+                                         : hidden ? static_cast<double>(hidden_bytes(run.teacher.width))
+                                                  : 8.0 * static_cast<double>(options.signal_top_k)));
+    estimate.disk_bytes += signal;
+    estimate.memory_bytes += 3.0 * signal;  // with the file that is made of it, and what HDF5 makes of that
     if (hidden) estimate.memory_bytes += 4.0 * embedding_parameters(run.teacher);  // its head
   }
   return estimate;

@@ -60,7 +60,8 @@ void KeptParts::write(const std::string& part, const std::string& json,
 
 bool has_kept_parts(const std::string& folder, const std::string& kind) {
   const std::vector<fs::path> files = files_of(folder, kind);
-  return std::any_of(files.begin(), files.end(), [](const fs::path& file) { return !is_aside(file.filename().string()); });
+  return std::any_of(files.begin(), files.end(),
+                     [](const fs::path& file) { return !is_aside(file.filename().string()); });
 }
 
 void remove_kept_parts(const std::string& folder, const std::string& kind) {

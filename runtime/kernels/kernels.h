@@ -16,7 +16,7 @@ namespace attar::runtime {
 
 inline constexpr int64_t kTileRows = 16;
 inline constexpr int64_t kBlock = 32;         // columns that share an activation scale
-inline constexpr int64_t kSkinnyRows = 8;     // that are taken together without unpacking tiles
+inline constexpr int64_t kSkinnyRows = 16;    // that are multiplied without unpacking tiles (measured)
 inline constexpr int64_t kChunkTokens = 256;  // keys and values come in chunks of this many positions
 // A block is quantized when its largest magnitude lies between these; 127 / less would overflow. Less counts as 0; NaN
 // and infinity become a scale that is not finite, so that they are never lost.

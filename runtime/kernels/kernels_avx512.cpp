@@ -211,7 +211,7 @@ ATTAR_INLINE Ints correction(int32_t minus_128_sums) {
   if constexpr (kBias == 0)
     return _mm512_setzero_si512();
   else
-    return _mm512_set1_epi32(minus_128_sums / (128 / kBias));
+    return _mm512_set1_epi32(minus_128_sums >> __builtin_ctz(128 / kBias));
 }
 
 // sum of (code - kBias) * x over kQuads registers, which code<j>() makes; `minus_128_sums` is -128 * sum of x.

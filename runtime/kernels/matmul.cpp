@@ -5,7 +5,6 @@
 namespace attar::runtime {
 namespace {
 
-constexpr int64_t kFewRows = 16;               // at most so many rows are taken without unpacking tiles (measured)
 constexpr int64_t kPlainRowBytes = 512 << 10;  // of input rows that stay in the second-level cache
 
 void multiply_plain(const Kernels& kernels, const PackedMatrix& m, int64_t first, int64_t last, const InputRows& x,
@@ -25,25 +24,6 @@ void multiply_plain(const Kernels& kernels, const PackedMatrix& m, int64_t first
   }
 }
 
-// Few rows: unpacking a tile would not pay. Each tile comes from memory for the first rows, from the cache for others.
-void multiply_few(const Kernels& kernels, const PackedMatrix& m, int64_t first, int64_t last, const InputRows& x,
-                  const Output& out) {
-  if (x.n_rows == 1) {
-    kernels.gemv(m, first, last, x.quantized.codes, x.quantized.blocks, out);
-    return;
-  }
-  const int64_t step = x.n_rows <= kSkinnyRows ? last - first : 1;
-  for (int64_t tile = first; tile < last; tile += step)
-    for (int64_t row = 0; row < x.n_rows; row += kSkinnyRows) {
-      Output part = out;
-      part.values += row * out.stride;
-      QuantizedRows rows = x.quantized;
-      rows.codes += row * rows.code_stride;
-      rows.blocks += row * rows.n_blocks;
-      kernels.skinny(m, tile, tile + step, rows, std::min(kSkinnyRows, x.n_rows - row), part);
-    }
-}
-
 }  // namespace
 
 void multiply(const Kernels& kernels, const Matrix& matrix, int64_t first, int64_t last, const InputRows& x,
@@ -53,10 +33,8 @@ void multiply(const Kernels& kernels, const Matrix& matrix, int64_t first, int64
     multiply_plain(kernels, m, first, last, x, out);
     return;
   }
-  if (x.n_rows <= kFewRows) {
-    multiply_few(kernels, m, first, last, x, out);
-    return;
-  }
+  if (x.n_rows == 1) return kernels.gemv(m, first, last, x.quantized.codes, x.quantized.blocks, out);
+  if (x.n_rows <= kSkinnyRows) return kernels.skinny(m, first, last, x.quantized, x.n_rows, out);
   const ScaleTraits& t = kTileTraits[static_cast<int>(m.format)].scales;
   const int64_t scale_sets = (t.half ? 2 : 1) * (t.has_min ? 2 : 1);
   const int64_t panel_bytes = m.n_blocks * (kTileRows * kBlock + scale_sets * kTileRows * 4);

@@ -11,7 +11,6 @@
 namespace attar::runtime {
 
 static constexpr int64_t kBlockTiles = kLogitBlock / kTileRows;
-static constexpr int64_t kFarChunks = 2;  // that a thread takes at once, when several rows make that work enough
 
 void Pass::find_sequences() {
   positions_.resize(rows_.size());
@@ -30,14 +29,13 @@ void Pass::find_sequences() {
   }
 }
 
-// Splits n units: in equal contiguous ranges for one row (each thread then reads one stream of weights), by tickets for
-// many (threads that are held up take fewer).
+// Splits n units: in equal contiguous ranges for few rows (each thread then reads one stream of weights, the next tile
+// of which it has asked for), by tickets for many (threads that are held up take fewer).
 template <class F>
 void Pass::Thread::share(int64_t n, int64_t grain, F work) {
-  const int64_t threads = pass.team_;
   std::atomic<int64_t>& ticket = pass.b_.tickets[phase++];
-  if (threads == 1 || alone()) {
-    const int64_t first = n * index / threads, last = n * (index + 1) / threads;
+  if (pass.n_rows_ <= kFewRows) {
+    const int64_t first = n * index / pass.team_, last = n * (index + 1) / pass.team_;
     if (first < last) work(first, last);
     return;
   }
@@ -45,7 +43,8 @@ void Pass::Thread::share(int64_t n, int64_t grain, F work) {
     work(first, std::min(first + grain, n));
 }
 
-// Tiles that a thread takes at once: a pair where many rows make that work enough, else a longer run of weights.
+// Tiles that a thread takes at once of many rows: a pair where they make that work enough, else a longer run of
+// weights.
 int64_t Pass::Thread::grain(int64_t tiles) const {
   return pass.n_rows_ >= 64 ? 2 : std::max<int64_t>(2, tiles / (8 * pass.team_) / 2 * 2);
 }
@@ -86,10 +85,10 @@ void Pass::Thread::norm_into(int64_t row, const std::vector<float>* post, const 
 }
 
 InputRows Pass::Thread::normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize) {
-  if (alone() && !post) {
-    norm_into(0, nullptr, norm, scratch.inputs, 0, quantize);
+  if (prepares_all() && !post) {
+    for (int64_t row = 0; row < pass.n_rows_; ++row) norm_into(row, nullptr, norm, scratch.inputs, row, quantize);
     done(Operation::Norms);
-    return view(scratch.inputs, 1);
+    return view(scratch.inputs, pass.n_rows_);
   }
   share(pass.n_rows_, 4, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) norm_into(row, post, norm, pass.b_.inputs, row, quantize);
@@ -99,12 +98,12 @@ InputRows Pass::Thread::normed(const std::vector<float>* post, const std::vector
 }
 
 InputRows Pass::Thread::as_inputs(RowBuffer& values, int64_t columns, bool quantize) {
-  Inputs& inputs = alone() ? scratch.inputs : pass.b_.inputs;
+  Inputs& inputs = prepares_all() ? scratch.inputs : pass.b_.inputs;
   InputRows x = view(inputs, pass.n_rows_);
   x.values = {values.memory.as<float>(), values.stride};
   if (!quantize) return x;
-  if (alone()) {
-    inputs.quantize(pass.kernels_, 0, values.row(0), columns);
+  if (prepares_all()) {
+    for (int64_t row = 0; row < pass.n_rows_; ++row) inputs.quantize(pass.kernels_, row, values.row(row), columns);
     done(Operation::Norms);
     return x;
   }
@@ -197,7 +196,7 @@ AttentionTask Pass::attention_task(int64_t layer, const QueryBlock& block, int64
 
 void Pass::Thread::place_all(int64_t layer) {
   const int64_t kv_heads = pass.config_.layers[static_cast<size_t>(layer)].n_kv_heads;
-  share(pass.n_rows_ * kv_heads, alone() ? 1 : 4 * kv_heads, [&](int64_t first, int64_t last) {
+  share(pass.n_rows_ * kv_heads, 4 * kv_heads, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) place_heads(layer, i / kv_heads, i % kv_heads);
   });
   meet(Operation::RopeAndCache);
@@ -215,7 +214,7 @@ void Pass::Thread::attend_far(int64_t layer) {
   const int64_t floats = part_floats(block.n_rows * first_head.group, head_dim);
   float* parts = pass.b_.parts.as<float>();
   place_all(layer);
-  share(kv_heads * n_chunks, kFarChunks, [&](int64_t first, int64_t last) {
+  share(kv_heads * n_chunks, 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first, end; i < last; i = end) {  // the chunks of one head
       const int64_t head = i / n_chunks;
       end = std::min(last, (head + 1) * n_chunks);
@@ -231,22 +230,31 @@ void Pass::Thread::attend_far(int64_t layer) {
   meet(Operation::Attention);
 }
 
-// One unit a (block of rows, key/value head).
+// One unit a (block of rows, key/value head). Of few rows each thread takes a run of units that see as many keys in all
+// as those of others, and the same ones in every pass, so that they stay in its cache.
 void Pass::Thread::attend_near(int64_t layer) {
   const int64_t kv_heads = pass.config_.layers[static_cast<size_t>(layer)].n_kv_heads;
-  if (!alone()) place_all(layer);
-  share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      if (alone()) {  // the only row: nobody else waits for this head
-        place_heads(layer, 0, i);
-        lap(Operation::RopeAndCache);
-      }
-      attend(pass.kernels_, pass.attention_task(layer, pass.blocks_[static_cast<size_t>(i / kv_heads)], i % kv_heads),
-             scratch.attention.as<float>());
-      lap(Operation::Attention);
-    }
-  });
-  if (alone()) done(Operation::RopeAndCache);
+  const bool whole = pass.n_rows_ <= kQueryRows;  // blocks are all of their sequences: nobody else waits for their keys
+  const auto attend_to = [&](const QueryBlock& block, int64_t kv_head) {
+    for (int64_t row = 0; row < block.n_rows && whole; ++row) place_heads(layer, block.first_row + row, kv_head);
+    if (whole) lap(Operation::RopeAndCache);
+    attend(pass.kernels_, pass.attention_task(layer, block, kv_head), scratch.attention.as<float>());
+    lap(Operation::Attention);
+  };
+  if (whole) {
+    const auto keys = [](const QueryBlock& block) { return block.first_position + block.n_rows; };
+    int64_t all = 0, before = 0;
+    for (const QueryBlock& block : pass.blocks_) all += kv_heads * keys(block);
+    for (const QueryBlock& block : pass.blocks_)
+      for (int64_t head = 0; head < kv_heads; ++head, before += keys(block))
+        if ((2 * before + keys(block)) * pass.team_ / (2 * all) == index) attend_to(block, head);
+    done(Operation::RopeAndCache);
+  } else {
+    place_all(layer);
+    share(static_cast<int64_t>(pass.blocks_.size()) * kv_heads, 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) attend_to(pass.blocks_[static_cast<size_t>(i / kv_heads)], i % kv_heads);
+    });
+  }
   meet(Operation::Attention);
 }
 

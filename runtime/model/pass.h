@@ -3,8 +3,9 @@
 //
 // A layer: [norm, quantize] q k v | (bias, head norm, RoPE, cache) attention | [quantize] o + residual |
 //          [norm, quantize] gate up, activation | [quantize] down + residual |
-// where | is a barrier. What stands in [ ] is done by every thread for itself when there is one row, else shared out
-// with a barrier of its own; what stands in ( ) has a barrier of its own when there are several rows.
+// where | is a barrier. What stands in [ ] is done by every thread for itself when there are at most kOwnRows rows,
+// else shared out with a barrier of its own; what stands in ( ) has a barrier of its own where a sequence has more rows
+// than a block, or its attention is shared out by chunks of keys.
 #pragma once
 
 #include <chrono>
@@ -117,7 +118,8 @@ class Pass {
       pass.threads_.barrier();
       done(Operation::Waiting);
     }
-    bool alone() const { return pass.n_rows_ == 1; }
+    // Whether each thread makes the inputs of all rows for itself.
+    bool prepares_all() const { return pass.n_rows_ <= kOwnRows; }
     int64_t grain(int64_t tiles) const;
   };
 

@@ -75,7 +75,7 @@ Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
   const int64_t tiles = std::max<int64_t>(1, model.weights().kernels->gemm_panel_tiles);
   scratch.resize(static_cast<size_t>(pool.size()));
   for (ThreadScratch& s : scratch) {
-    s.inputs.resize(1, w.input);
+    s.inputs.resize(kOwnRows, w.input);
     s.panels = AlignedBuffer(static_cast<size_t>(w.panel_bytes * tiles));
     s.attention = AlignedBuffer(static_cast<size_t>(w.attention_floats) * sizeof(float));
     s.halves.resize(static_cast<size_t>(3 * padded(w.head_dim, kTileRows)));

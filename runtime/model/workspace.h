@@ -16,6 +16,7 @@
 namespace attar::runtime {
 
 inline constexpr int64_t kMaxPassRows = 512;  // a larger batch is taken in passes
+inline constexpr int64_t kOwnRows = 4;  // whose inputs each thread makes for itself: sooner than a barrier is over
 
 // (rows, stride) of f32; the stride is padded for whole tiles and off powers of two.
 struct RowBuffer {
@@ -37,7 +38,7 @@ struct Inputs {
 };
 
 struct ThreadScratch {
-  Inputs inputs;  // one row of its own, for single-token passes
+  Inputs inputs;  // kOwnRows rows of its own
   AlignedBuffer panels;
   AlignedBuffer attention;
   std::vector<uint16_t> halves;

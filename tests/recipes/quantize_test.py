@@ -239,6 +239,30 @@ def test_int8_keys_get_scales_where_there_is_text(models, tmp_path):
     assert GGUFReader(tmp_path / "kept.gguf").fields["attar.kv_cache.key_scales"].contents() == found, "the scales of a file went when it was rounded again"
 
 
+def test_the_scales_of_int8_keys_are_of_their_dims(models, tmp_path):
+    """A pair of dims of one head, 64 times as large in the keys and as small in the queries, would take the others their digits."""
+
+    def skew(tensors):
+        for layer in range(4):
+            query, key = (tensors[f"model.layers.{layer}.self_attn.{name}_proj.weight"] for name in "qk")
+            query *= 6
+            key *= 6
+            key[[1, 9]] *= 64
+            query[[1, 9, 17, 25]] /= 64
+
+    skewed = tiny(tmp_path / "skewed", skew)
+    command = ["quantize", skewed, "--to", "F32", "--kv", "int8"]
+    run(*command, "-o", tmp_path / "without.gguf")
+    run(*command, "-o", tmp_path / "with.gguf", "--data", models[3], "--calibration-tokens", 500)
+
+    def divergence(name, kv="int8"):
+        verify = [BIN / "attar-run", "verify", skewed, tmp_path / name, "--data", models[3], "--numerics", "deployed", "--kv", kv, "--no-bench", "--json", "--quiet"]
+        return json.loads(subprocess.run(verify, capture_output=True, text=True, check=True).stdout)["results"]["deployed"]["kl"]["mean"]
+
+    assert divergence("with.gguf") < 0.2 * divergence("without.gguf")
+    assert divergence("with.gguf", "f16") == divergence("without.gguf", "f16"), "they are of int8 alone"
+
+
 def test_sizes_losses_and_years(models, tmp_path):
     _, plain, _, text = models
     out = tmp_path / "out.gguf"

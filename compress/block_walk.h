@@ -3,8 +3,9 @@
 // the changed ones (true-sequential, as in GPTQ and SparseGPT).
 //
 // Memory beside the model: the hidden states of all tokens (twice with a full-precision stream), what a group is given
-// for kWaveBatches batches a thread, and one X^T X. Inputs are not kept across a visit but computed again from the
-// model as the visitor left it, so whatever it changed is seen: a narrower input, or a norm folded into the weights.
+// for kWaveBatches batches a thread, and one X^T X. Inputs are not kept across a visit unless the visitor says so, but
+// computed again from the model as it left it, so whatever it changed is seen: a narrower input, or a norm folded into
+// the weights.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -44,6 +45,9 @@ struct GroupVisit {
   bool gram = false;    // collect X^T X
   bool target = false;  // collect Y^T X along a full-precision stream; of AttentionOutput and Down
   bool drift = false;   // collect input_drift and stream_drift
+  // The visitor changes the group's linears alone: its inputs are kept for the step behind it, up to kKeptInputBytes,
+  // and not made a second time. No bit depends on it.
+  bool keeps_inputs = false;
 };
 struct WalkOptions {
   std::array<GroupVisit, kGroups> visits{};  // by LinearGroup
@@ -58,7 +62,8 @@ struct WalkOptions {
   int64_t finished_layers = 0;
   std::function<void(int64_t layer)> restore{};
 };
-inline constexpr int64_t kWaveBatches = 2;  // a thread: batches whose inputs are live at once
+inline constexpr int64_t kKeptInputBytes = int64_t{448} << 20;  // SmolLM2: 65,536 tokens, 1,536 inputs of 4 bytes
+inline constexpr int64_t kWaveBatches = 2;                      // a thread: batches whose inputs are live at once
 
 // The head's layer is the number of layers. A visitor may change the group's linears, and whatever leaves the model's
 // function before the group as it was: the norm in front of it, the rows that make its inputs.

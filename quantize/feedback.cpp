@@ -167,7 +167,8 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
   pass.embedding(inputs.embedding, own.ids);
   give_back_freed_memory();
   WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
-  for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Change, .gram = true, .drift = true};
+  for (GroupVisit& group : options.visits)
+    group = {.kind = GroupVisit::Change, .gram = true, .drift = true, .keeps_inputs = true};
   if (inputs.embedding != nullptr) options.whole_embedding = weights.rows(spec_of(config, Role::Embedding), own.ids);
   const bool head_comes_first = inputs.embedding != nullptr && config.tied_embeddings;
   if (head_comes_first) options.visits[static_cast<size_t>(LinearGroup::Head)] = {};

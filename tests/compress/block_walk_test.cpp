@@ -193,6 +193,32 @@ TEST(WalkBlocks, GroupsThatAreNotVisitedArePassed) {
   }
 }
 
+// A visitor that changes each linear as its group comes: what later groups are given is the same to the bit.
+TEST(WalkBlocks, KeptInputsChangeNoBit) {
+  const auto walked = [](bool keeps) {
+    CausalLM model = CausalLM::random(uneven_config(Family::Llama, true, kWide), 2);
+    WalkOptions options = all_groups(GroupVisit::Change);
+    for (GroupVisit& visit : options.visits) visit.keeps_inputs = keeps;
+    std::map<Key, LinearStats> all;
+    const auto change = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
+      all[{layer, group}] = stats;
+      for (const Role role : group_roles(model.config, group))
+        if (group != LinearGroup::Head) {
+          at::Tensor& weight = model.parameters.at(tensor_name(layer, role));
+          weight = (weight * 16.0).round() / 16.0;
+        }
+    };
+    walk_blocks(model, batches(), options, change, "test");
+    return all;
+  };
+  const std::map<Key, LinearStats> kept = walked(true), made = walked(false);
+  for (const auto& [key, stats] : made) {
+    EXPECT_TRUE(stats.gram.equal(kept.at(key).gram));
+    EXPECT_TRUE(stats.input_drift.equal(kept.at(key).input_drift));
+    EXPECT_TRUE(!stats.target.defined() || stats.target.equal(kept.at(key).target));
+  }
+}
+
 // A norm's weight moves into the linears behind it: what they are given changes, what comes after does not.
 TEST(WalkBlocks, ANormMayBeFoldedIntoTheWeights) {
   const c10::NoGradGuard no_grad;

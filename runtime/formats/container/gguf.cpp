@@ -40,10 +40,11 @@ class Cursor {
   uint64_t left() const { return file_.size_bytes() - position_; }
   const std::string& where() const { return file_.path(); }
 
-  // Valid until the next call.
-  std::span<const std::byte> take(uint64_t n, const std::string& what) {
+  // Valid until the next call. What is taken is called `what` and behind it `part`: put together for an error alone,
+  // for there are many small things to take.
+  std::span<const std::byte> take(uint64_t n, std::string_view what, std::string_view part = {}) {
     if (n > left())
-      throw input_error(where(), what + " runs past the end of the file",
+      throw input_error(where(), std::string(what).append(part) + " runs past the end of the file",
                         std::to_string(n) + " more bytes at " + std::to_string(position_), std::to_string(left()),
                         "the file is cut or damaged; fetch it again");
     if (position_ + n > begin_ + buffer_.size()) {
@@ -51,20 +52,20 @@ class Cursor {
       buffer_.resize(std::min(std::max(n, kReadBytes), left()));
       file_.read(begin_, buffer_);
     }
-    const auto part = std::span<const std::byte>(buffer_).subspan(position_ - begin_, n);
+    const auto taken = std::span<const std::byte>(buffer_).subspan(position_ - begin_, n);
     position_ += n;
-    return part;
+    return taken;
   }
   template <class T>
-  T number(const std::string& what) {
+  T number(std::string_view what, std::string_view part = {}) {
     T value;
-    std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
+    std::memcpy(&value, take(sizeof(T), what, part).data(), sizeof(T));
     return value;
   }
-  std::string string(const std::string& what, uint64_t limit) {
-    const auto length = number<uint64_t>(what + ", its length");
+  std::string string(std::string_view what, uint64_t limit) {
+    const auto length = number<uint64_t>(what, ", its length");
     if (length > limit)
-      throw input_error(where(), what + " is too long", "at most " + std::to_string(limit) + " bytes",
+      throw input_error(where(), std::string(what) + " is too long", "at most " + std::to_string(limit) + " bytes",
                         std::to_string(length));
     const auto bytes = take(length, what);
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

@@ -14,9 +14,10 @@ LazyBytes LazyBytes::subspan(size_t offset, size_t size_bytes) const {
 
 std::span<const std::byte> LazyBytes::read(std::vector<std::byte>& buffer) const {
   if (!in_file_) return memory_;
-  buffer.resize(size_bytes_);
-  file_.read(offset_, buffer);
-  return buffer;
+  if (buffer.size() < size_bytes_) buffer.resize(size_bytes_);  // it never shrinks: growing again would clear bytes
+  const std::span<std::byte> bytes = std::span(buffer).first(size_bytes_);
+  file_.read(offset_, bytes);
+  return bytes;
 }
 
 }  // namespace attar

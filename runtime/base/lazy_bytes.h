@@ -20,8 +20,8 @@ class LazyBytes {
   size_t size() const { return size_bytes_; }
   LazyBytes subspan(size_t offset, size_t size_bytes) const;  // within these
 
-  // The bytes: where they lie in memory, else read into `buffer`, which then must stay. Error{Input} when the file was
-  // changed since it was opened.
+  // The bytes: where they lie in memory, else read into `buffer`, which then must stay, and which only grows.
+  // Error{Input} when the file was changed since it was opened.
   std::span<const std::byte> read(std::vector<std::byte>& buffer) const;
 
  private:

@@ -1,9 +1,13 @@
 #include "runtime/kernels/pack.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <exception>
+#include <mutex>
 #include <optional>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/blocks/blocks.h"
@@ -118,6 +122,64 @@ struct SourceRows {
   int64_t begin, end;
 };
 
+// Tiles [first, last) of a matrix: what a thread reads at once.
+struct Part {
+  size_t matrix;
+  int64_t first, last;
+  uint8_t* tiles;  // of the whole matrix
+};
+
+// Packs parts of matrices, one after the other: what a thread keeps between them.
+class PartPacker {
+ public:
+  PartPacker(std::span<const StoredMatrix> stored, std::span<const Matrix> packed) : stored_(stored), packed_(packed) {}
+
+  void pack(const Part& part) {
+    const StoredMatrix& stored = stored_[part.matrix];
+    const PackedMatrix& m = packed_[part.matrix].tiles;
+    if (!rows_ || matrix_ != part.matrix) rows_.emplace(m, *stored.tensor);
+    matrix_ = part.matrix;
+    const int64_t row_bytes = format_of(stored.tensor->type).row_bytes(m.columns);
+    const int64_t first_row = part.first * kTileRows, last_row = std::min(part.last * kTileRows, m.rows);
+    const SourceRows sources(stored.source_rows, first_row, last_row);
+    const LazyBytes lazy = stored.tensor->bytes.subspan(static_cast<size_t>(sources.begin * row_bytes),
+                                                        static_cast<size_t>((sources.end - sources.begin) * row_bytes));
+    const std::span<const std::byte> bytes = lazy.read(buffer_);
+    const auto source_of = [&](int64_t row) {
+      return stored.source_rows.empty() ? row : stored.source_rows[static_cast<size_t>(row)];
+    };
+    for (int64_t row = first_row; row < last_row; row += kTileRows) {
+      const std::byte* rows[kTileRows];
+      const auto n_rows = static_cast<size_t>(std::min(kTileRows, last_row - row));
+      for (size_t lane = 0; lane < n_rows; ++lane)
+        rows[lane] = bytes.data() + (source_of(row + static_cast<int64_t>(lane)) - sources.begin) * row_bytes;
+      const int bad = rows_->write({rows, n_rows}, part.tiles + row / kTileRows * m.tile_bytes);
+      if (bad >= 0)
+        throw input_error(stored.name, "a weight is not a finite number", "finite values",
+                          "NaN or infinity in row " + std::to_string(source_of(row + bad)),
+                          "the file is damaged or its training diverged");
+    }
+  }
+
+ private:
+  std::span<const StoredMatrix> stored_;
+  std::span<const Matrix> packed_;
+  size_t matrix_ = 0;              // that rows_ is for
+  std::optional<RowPacker> rows_;  // none before the first part
+  std::vector<std::byte> buffer_;
+};
+
+Matrix laid_out(const StoredMatrix& stored) {
+  bool decoded = false;
+  const StoredTensor& tensor = *stored.tensor;
+  Matrix matrix;
+  matrix.tiles = lay_out(tile_format_for(tensor.type, stored.numerics, &decoded), tensor.shape[0], tensor.shape[1]);
+  set_tables(matrix.tiles, format_of(tensor.type));
+  if (stored.place == nullptr)
+    matrix.memory = AlignedBuffer(static_cast<size_t>(matrix.tiles.tile_bytes * matrix.tiles.n_tiles));
+  return matrix;
+}
+
 }  // namespace
 
 TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded) {
@@ -138,50 +200,45 @@ int64_t packed_bytes(TensorType type, int64_t rows, int64_t columns, Numerics nu
 }
 
 Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
-            std::span<const int64_t> source_rows, ThreadPool& threads, uint8_t* place) {
-  bool decoded = false;
-  Matrix matrix;
-  PackedMatrix& m = matrix.tiles;
-  m = lay_out(tile_format_for(tensor.type, numerics, &decoded), tensor.shape[0], tensor.shape[1]);
-  set_tables(m, format_of(tensor.type));
-  if (place == nullptr) {
-    matrix.memory = AlignedBuffer(static_cast<size_t>(m.tile_bytes * m.n_tiles));
-    place = matrix.memory.as<uint8_t>();
-  }
-  m.data = place;
+            std::span<const int64_t> source_rows, ThreadPool& threads) {
+  const StoredMatrix stored{&tensor, name, numerics, {source_rows.begin(), source_rows.end()}, nullptr};
+  return std::move(pack_all({&stored, 1}, threads).front());
+}
 
-  const int64_t row_bytes = format_of(tensor.type).row_bytes(m.columns);
-  const int64_t tiles_at_once = std::max<int64_t>(1, kReadBytes / (kTileRows * row_bytes));
-  threads.run([&](int thread) {
-    RowPacker packer(m, tensor);
-    std::vector<std::byte> buffer;
-    const int64_t last = m.n_tiles * (thread + 1) / threads.size();
-    for (int64_t tile = m.n_tiles * thread / threads.size(); tile < last; tile += tiles_at_once) {
-      const int64_t first_row = tile * kTileRows;
-      const int64_t last_row = std::min(std::min(tile + tiles_at_once, last) * kTileRows, m.rows);
-      const SourceRows sources(source_rows, first_row, last_row);
-      const std::span<const std::byte> bytes =
-          tensor.bytes
-              .subspan(static_cast<size_t>(sources.begin * row_bytes),
-                       static_cast<size_t>((sources.end - sources.begin) * row_bytes))
-              .read(buffer);
-      const auto source_of = [&](int64_t row) {
-        return source_rows.empty() ? row : source_rows[static_cast<size_t>(row)];
-      };
-      for (int64_t row = first_row; row < last_row; row += kTileRows) {
-        const std::byte* rows[kTileRows];
-        const auto n_rows = static_cast<size_t>(std::min(kTileRows, last_row - row));
-        for (size_t lane = 0; lane < n_rows; ++lane)
-          rows[lane] = bytes.data() + (source_of(row + static_cast<int64_t>(lane)) - sources.begin) * row_bytes;
-        const int bad = packer.write({rows, n_rows}, place + row / kTileRows * m.tile_bytes);
-        if (bad >= 0)
-          throw input_error(name, "a weight is not a finite number", "finite values",
-                            "NaN or infinity in row " + std::to_string(source_of(row + bad)),
-                            "the file is damaged or its training diverged");
+// Every thread takes the first part that is left: none waits for one that the system lets run late. So whatever lies
+// before a part that fails has been taken too, and is brought to its end: the first error is always the same.
+std::vector<Matrix> pack_all(std::span<const StoredMatrix> stored, ThreadPool& threads) {
+  std::vector<Matrix> packed;
+  std::vector<Part> parts;
+  packed.reserve(stored.size());
+  for (size_t i = 0; i < stored.size(); ++i) {
+    PackedMatrix& m = packed.emplace_back(laid_out(stored[i])).tiles;
+    uint8_t* tiles = stored[i].place != nullptr ? stored[i].place : packed.back().memory.as<uint8_t>();
+    m.data = tiles;
+    const int64_t tile_bytes = kTileRows * format_of(stored[i].tensor->type).row_bytes(m.columns);
+    const int64_t at_once = std::max<int64_t>(1, kReadBytes / tile_bytes);
+    for (int64_t tile = 0; tile < m.n_tiles; tile += at_once)
+      parts.push_back({i, tile, std::min(tile + at_once, m.n_tiles), tiles});
+  }
+
+  std::atomic<size_t> next{0};
+  std::mutex failing;
+  size_t failed = parts.size();
+  std::exception_ptr error;  // of the part `failed`
+  threads.run([&](int) {
+    PartPacker packer(stored, packed);
+    for (size_t i = next.fetch_add(1); i < parts.size(); i = next.fetch_add(1)) {
+      try {
+        packer.pack(parts[i]);
+      } catch (...) {
+        const std::lock_guard lock(failing);
+        next.store(parts.size());  // nobody begins another
+        if (i < failed) failed = i, error = std::current_exception();
       }
     }
   });
-  return matrix;
+  if (error) std::rethrow_exception(error);
+  return packed;
 }
 
 void unpack_row(const Matrix& matrix, int64_t row, float* values) {

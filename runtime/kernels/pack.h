@@ -29,12 +29,25 @@ struct Matrix {
 TileFormat tile_format_for(TensorType type, Numerics numerics, bool* decoded);
 
 // Row r of the result is row source_rows[r] of the tensor; empty: in order. Error{Input} naming `name` when a value or
-// a scale is not finite. `place`: packed_bytes() of zeros, aligned to 64, which outlive the matrix; nullptr: it has
-// memory of its own.
+// a scale is not finite.
 Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numerics,
-            std::span<const int64_t> source_rows, ThreadPool& threads, uint8_t* place = nullptr);
+            std::span<const int64_t> source_rows, ThreadPool& threads);
 
-// What pack() needs for a matrix of this type, in bytes.
+// The arguments of pack() for one of many.
+struct StoredMatrix {
+  const StoredTensor* tensor = nullptr;
+  std::string name{};
+  Numerics numerics = Numerics::Deployed;
+  std::vector<int64_t> source_rows{};  // (rows), or empty
+  // packed_bytes() of zeros, aligned to 64, which outlive the matrix; nullptr: it has memory of its own.
+  uint8_t* place = nullptr;
+};
+
+// Many at once, which share the threads. -> in the same order. Of several errors that of the first matrix, there of the
+// first row.
+std::vector<Matrix> pack_all(std::span<const StoredMatrix> stored, ThreadPool& threads);
+
+// What a packed matrix of this type takes, in bytes.
 int64_t packed_bytes(TensorType type, int64_t rows, int64_t columns, Numerics numerics);
 
 // Row `row` of a packed matrix: the values of the stored one, exactly. -> (columns)

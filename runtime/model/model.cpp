@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <future>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
@@ -41,6 +42,8 @@ class Loader {
     if (weights_.numerics == Numerics::Deployed && weights_.kv == KvFormat::Int8) set_key_scales();
     reserve();
     for (const TensorSpec& spec : tensor_specs(config)) load(spec);
+    std::vector<Matrix> packed = pack_all(stored_, threads_);
+    for (size_t i = 0; i < packed.size(); ++i) *targets_[i] = std::move(packed[i]);
     if (!fallbacks_.empty())
       for (const std::string& type : fallbacks_)
         weights_.notes.push_back(type + " weights run on their decoded f32 values: no integer kernel for this type");
@@ -61,7 +64,7 @@ class Loader {
   void load(const TensorSpec& spec) {
     const ModelConfig& config = file_.config();
     if (spec.role == Role::Embedding) {
-      (config.tied_embeddings ? weights_.head : weights_.embedding) = matrix(spec, {});
+      add(config.tied_embeddings ? weights_.head : weights_.embedding, spec, {});
       return;
     }
     if (spec.role == Role::OutputNorm) {
@@ -69,7 +72,7 @@ class Loader {
       return;
     }
     if (spec.role == Role::Output) {
-      weights_.head = matrix(spec, {});
+      add(weights_.head, spec, {});
       return;
     }
     const LayerConfig& sizes = config.layers[static_cast<size_t>(spec.layer)];
@@ -80,7 +83,7 @@ class Loader {
     if (file_.interleaved_rope() && (spec.role == Role::Key || spec.role == Role::KeyBias))
       rows = rows_in_halves(sizes.n_kv_heads, sizes.head_dim);
     if (Matrix* target = matrix_of(layer, spec.role))
-      *target = matrix(spec, rows);
+      add(*target, spec, std::move(rows));
     else if (std::vector<float>* values = vector_of(layer, spec.role))
       *values = vector(spec, rows);
   }
@@ -149,7 +152,8 @@ class Loader {
     weights_.memory = AlignedBuffer(bytes);
   }
 
-  Matrix matrix(const TensorSpec& spec, const std::vector<int64_t>& rows) {
+  // A matrix to be packed with all others.
+  void add(Matrix& target, const TensorSpec& spec, std::vector<int64_t> rows) {
     const StoredTensor& tensor = file_.tensor(spec.name);
     bool decoded = false;
     tile_format_for(tensor.type, numerics_of(spec), &decoded);
@@ -158,7 +162,8 @@ class Loader {
       fallbacks_.push_back(type);
     uint8_t* place = weights_.memory.as<uint8_t>() + weights_.packed_bytes;
     weights_.packed_bytes += bytes_of(spec);
-    return pack(tensor, spec.name, numerics_of(spec), rows, threads_, place);
+    stored_.push_back({&tensor, spec.name, numerics_of(spec), std::move(rows), place});
+    targets_.push_back(&target);
   }
 
   // A norm or bias: one row of values; norms become the factor that is multiplied with.
@@ -193,6 +198,8 @@ class Loader {
   Model::Weights& weights_;
   ThreadPool& threads_;
   const FamilyTraits& traits_;
+  std::vector<StoredMatrix> stored_;
+  std::vector<Matrix*> targets_;  // of stored_
   std::vector<std::string> fallbacks_;
 };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "runtime/base/error.h"
@@ -111,6 +112,48 @@ TEST(Pack, RefusesWhatIsNotFinite) {
       EXPECT_EQ(refused(bytes, Numerics::Deployed), !finite) << format.name << " " << sample;
     }
   }
+}
+
+// One run of the threads over all matrices, some of them of several parts: the tiles of each alone.
+TEST(Pack, ManyAtOnceAreEachAsAlone) {
+  ThreadPool one(1), three(3);
+  const int64_t columns = 576, n_rows[] = {16, 1500, 33};
+  std::vector<std::vector<std::byte>> bytes;
+  std::vector<StoredTensor> tensors;
+  for (const int64_t rows : n_rows) bytes.push_back(random_blocks(TensorType::Q4_1, rows * columns, 20));
+  for (size_t i = 0; i < 3; ++i) tensors.push_back({TensorType::Q4_1, {n_rows[i], columns}, bytes[i]});
+  std::vector<int64_t> backwards;
+  for (int64_t r = 0; r < n_rows[1]; ++r) backwards.push_back(n_rows[1] - 1 - r);
+  const StoredMatrix stored[] = {
+      {&tensors[0], "a"}, {&tensors[1], "b", Numerics::Deployed, backwards}, {&tensors[2], "c"}};
+  const std::vector<Matrix> packed = pack_all(stored, three);
+  ASSERT_EQ(packed.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    const Matrix alone = pack(tensors[i], "w", Numerics::Deployed, stored[i].source_rows, one);
+    ASSERT_EQ(packed[i].memory.size_bytes(), alone.memory.size_bytes());
+    EXPECT_EQ(std::memcmp(packed[i].tiles.data, alone.tiles.data, alone.memory.size_bytes()), 0) << i;
+  }
+}
+
+// Whichever thread comes upon which error first.
+TEST(Pack, NamesTheFirstOfSeveralErrors) {
+  ThreadPool pool(3);
+  const int64_t rows = 2000, columns = 64;  // two parts a matrix
+  std::vector<float> good(static_cast<size_t>(rows * columns), 1.0f), bad = good;
+  for (const int64_t row : {1500, 1501, 1999}) bad[static_cast<size_t>(row * columns)] = NAN;
+  const StoredTensor sound{TensorType::F32, {rows, columns}, std::as_bytes(std::span<const float>(good))};
+  const StoredTensor broken{TensorType::F32, {rows, columns}, std::as_bytes(std::span<const float>(bad))};
+  const StoredMatrix stored[] = {{&sound, "a"}, {&broken, "b"}, {&broken, "c"}, {&sound, "d"}};
+  for (int run = 0; run < 50; ++run) {
+    try {
+      pack_all(stored, pool);
+      FAIL() << "nothing was refused";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.parts().where, "b");
+      EXPECT_EQ(error.parts().got, "NaN or infinity in row 1500");
+    }
+  }
+  EXPECT_EQ(pack_all({stored, 1}, pool).size(), 1u);  // the threads are free again
 }
 
 TEST(Pack, RefusesExponentsThatOverflow) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
@@ -100,11 +101,10 @@ Provenance gguf_provenance(const GgufFile& file, const std::string& path) {
   return provenance;
 }
 
-ModelFile::Parts read_gguf(const GgufFile& file) {
+ModelFile::Parts read_gguf(GgufFile file) {
   ModelFile::Parts parts;
   parts.source = file.path();
   parts.config = read_gguf_config(file);
-  parts.tokenizer = read_gguf_tokenizer(file);
   parts.layout = Layout::Gguf;
   parts.interleaved_rope = gguf_interleaves_rope(file);
   parts.provenance = gguf_provenance(file, file.path());
@@ -122,6 +122,7 @@ ModelFile::Parts read_gguf(const GgufFile& file) {
     if (used.contains(tensor.name)) continue;
     parts.tensors[tensor.name] = {tensor.type, tensor.shape, tensor.bytes};
   }
+  parts.tokenizer = read_gguf_tokenizer(std::move(file));
   return parts;
 }
 
@@ -263,6 +264,7 @@ ModelFile::Parts with_tokenizer_notes(ModelFile::Parts parts) {
 
 ModelFile::ModelFile(Parts parts) {
   check_parts(parts);
+  tokenizer_ = std::make_shared<const TokenizerData>(std::exchange(parts.tokenizer, {}));
   parts_ = std::make_shared<const Parts>(std::move(parts));
 }
 

@@ -72,7 +72,9 @@ class ModelFile {
   explicit ModelFile(Parts parts);
 
   const ModelConfig& config() const { return parts_->config; }
-  const TokenizerData& tokenizer() const { return parts_->tokenizer; }
+  const TokenizerData& tokenizer() const { return *tokenizer_; }
+  // The same, for those who keep it beyond the file: it holds nothing else of it.
+  const std::shared_ptr<const TokenizerData>& shared_tokenizer() const { return tokenizer_; }
   const Provenance& provenance() const { return parts_->provenance; }
   Layout layout() const { return parts_->layout; }
   bool interleaved_rope() const;  // q and k rows pair neighbours
@@ -96,6 +98,7 @@ class ModelFile {
   double bits_per_weight() const;  // 8 * size_bytes / parameters
 
  private:
+  std::shared_ptr<const TokenizerData> tokenizer_;  // parts_ have none
   std::shared_ptr<const Parts> parts_;
 };
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "runtime/base/checked.h"
 #include "runtime/base/error.h"
@@ -310,6 +311,11 @@ const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
 const GgufValue* GgufFile::find(std::string_view key) const {
   const GgufEntry* entry = find_by_name(entries_, keys_by_name_, kEntryName, key);
   return entry != nullptr ? &entry->value : nullptr;
+}
+
+std::vector<std::string> GgufFile::take_strings(std::string_view key) {
+  GgufEntry* entry = const_cast<GgufEntry*>(find_by_name(entries_, keys_by_name_, kEntryName, key));
+  return entry != nullptr ? std::exchange(entry->value.strings, {}) : std::vector<std::string>();
 }
 
 namespace {

@@ -93,7 +93,8 @@ class GgufFile {
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* find_tensor(std::string_view name) const;
   const GgufValue* find(std::string_view key) const;
-  uint64_t size_bytes() const;  // of all parts
+  std::vector<std::string> take_strings(std::string_view key);  // those of a value, which has none afterwards
+  uint64_t size_bytes() const;                                  // of all parts
 
   // A value of the wanted kind; the default when the key is absent; Error{Input} when it has another kind.
   int64_t integer(std::string_view key, std::optional<int64_t> fallback = {}) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
@@ -84,7 +85,10 @@ int32_t token_of(const TokenizerData& data, std::string_view role) {
 }
 
 struct Tokenizer::Tables {
-  TokenizerData data;
+  explicit Tables(std::shared_ptr<const TokenizerData> shared) : owned(std::move(shared)), data(*owned) {}
+
+  const std::shared_ptr<const TokenizerData> owned;
+  const TokenizerData& data;
   SplitFunction split = nullptr;
   std::optional<BpeEncoder> bpe;
   std::optional<SpmEncoder> spm;
@@ -118,10 +122,12 @@ void Tokenizer::Tables::add_written(int32_t id) {
     written_out.add(token.text, id, token, is_control);
 }
 
-Tokenizer::Tokenizer(TokenizerData data, const std::string& where) {
-  const TextIndex texts = check_tokens(data, where);
-  auto tables = std::make_unique<Tables>();
-  tables->data = std::move(data);
+Tokenizer::Tokenizer(TokenizerData data, const std::string& where)
+    : Tokenizer(std::make_shared<const TokenizerData>(std::move(data)), where) {}
+
+Tokenizer::Tokenizer(std::shared_ptr<const TokenizerData> data, const std::string& where) {
+  const TextIndex texts = check_tokens(*data, where);
+  auto tables = std::make_unique<Tables>(std::move(data));
   const TokenizerData& d = tables->data;
   tables->bytes.reserve(d.tokens.size());
   for (const Token& token : d.tokens) tables->bytes.push_back(bytes_of(d, token));

@@ -114,6 +114,7 @@ struct EncodedText {
 class Tokenizer {
  public:
   explicit Tokenizer(TokenizerData data, const std::string& where = "tokenizer");  // checks the data
+  explicit Tokenizer(std::shared_ptr<const TokenizerData> data, const std::string& where = "tokenizer");
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;

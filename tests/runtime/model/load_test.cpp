@@ -63,6 +63,13 @@ TEST_F(Load, TheFileIsNotNeededAfterwards) {
     }
 }
 
+TEST_F(Load, TheVocabularyIsTheFilesOwn) {
+  const ModelFile file = ModelFile::open(written(true));
+  const Model model = Model::load(file, {}, pool_);
+  EXPECT_EQ(&model.tokenizer().data(), &file.tokenizer());
+  EXPECT_EQ(file.shared_tokenizer().use_count(), 2);  // it is not copied, and holds nothing else of the file
+}
+
 TEST_F(Load, AFileThatIsChangedBeforeIsAnError) {
   for (const bool cut : {true, false}) {
     const std::string path = written(true);

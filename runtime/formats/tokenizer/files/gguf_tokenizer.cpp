@@ -1,6 +1,7 @@
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/tokenizer/added_tokens.h"
@@ -92,18 +93,25 @@ void read_rules(const GgufFile& file, TokenizerData& data) {
   }
 }
 
-void read_vocabulary(const GgufFile& file, TokenizerData& data) {
-  const GgufValue& texts = array(file, kKeys + "tokens", 0);
-  data.tokens.resize(texts.strings.size());
-  for (size_t i = 0; i < data.tokens.size(); ++i) data.tokens[i].text = texts.strings[i];
+// The strings of an array, which the file then has no more.
+std::vector<std::string> taken_strings(GgufFile& file, const std::string& key) {
+  array(file, key, 0);
+  return file.take_strings(key);
+}
+
+void read_vocabulary(GgufFile& file, TokenizerData& data) {
+  std::vector<std::string> texts = taken_strings(file, kKeys + "tokens");
+  data.tokens.resize(texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) data.tokens[i].text = std::move(texts[i]);
   read_kinds(file, data);
   if (data.kind == TokenizerKind::Spm) {
     read_scores(file, data);
     for (Token& token : data.tokens)  // their spaces are plain in the file
       if (token.kind == TokenKind::UserDefined) token.text = spm_escaped(token.text);
   } else {
-    for (const std::string& merge : array(file, kKeys + "merges", 0).strings)
-      data.merges.push_back(split_merge(file, merge));
+    const std::vector<std::string> merges = taken_strings(file, kKeys + "merges");
+    data.merges.reserve(merges.size());
+    for (const std::string& merge : merges) data.merges.push_back(split_merge(file, merge));
   }
   for (size_t i = 0; i < data.tokens.size(); ++i) {
     if (!data.tokens[i].text.empty()) continue;
@@ -255,7 +263,7 @@ void add_templates(const TokenizerData& data, std::vector<GgufEntry>& entries) {
 
 }  // namespace
 
-TokenizerData read_gguf_tokenizer(const GgufFile& file) {
+TokenizerData read_gguf_tokenizer(GgufFile&& file) {
   TokenizerData data;
   const std::string model = file.string(kKeys + "model");
   if (model != "gpt2" && model != "llama")

@@ -11,7 +11,8 @@
 
 namespace attar {
 
-TokenizerData read_gguf_tokenizer(const GgufFile& file);
+// Takes the texts of the vocabulary out of the file: nobody needs them twice.
+TokenizerData read_gguf_tokenizer(GgufFile&& file);
 // Error{Usage} when GGUF cannot say how pieces are merged.
 std::vector<GgufEntry> gguf_tokenizer_entries(const TokenizerData& data);
 // What other readers of such a file do otherwise, a line each.

@@ -229,6 +229,25 @@ TEST(CheckTokenizer, RefusesWhatCannotBe) {
       EXPECT_NE(std::string(error.what()).find(message), std::string::npos) << error.what();
     }
   }
+  std::vector<std::pair<std::string, std::string>> merges;
+  for (int i = 0; i < 50; ++i) merges.emplace_back(std::string(1, static_cast<char>('a' + i % 25)), std::to_string(i));
+  for (const size_t rank : {0, 15, 16, 31, 32, 49}) {  // they are looked up several at once
+    TokenizerData data = byte_level({});
+    for (const auto& [left, right] : merges) {
+      data.merges.emplace_back(left, right);
+      for (const std::string& text : {right, left + right})
+        if (text.size() > 1) data.tokens.push_back({text});
+    }
+    EXPECT_NO_THROW(check_tokenizer(data, "file"));
+    data.merges.back().second = data.merges[rank].second = "zzz";  // the first of two is named
+    const std::string message = "merge " + std::to_string(rank) + " needs a token that is absent";
+    try {
+      check_tokenizer(data, "file");
+      ADD_FAILURE() << "accepted: " << message;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(message), std::string::npos) << error.what();
+    }
+  }
   for (const char* text : {"<0x-1>", "<0x1>", "<0xGG>", "0x41", "<0x041>"}) {
     TokenizerData data = sentence_pieces({"a"});
     data.tokens[9].text = text;

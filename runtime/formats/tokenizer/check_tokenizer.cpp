@@ -1,5 +1,7 @@
 // What no tokenizer may be, found before anything is built on it.
+#include <algorithm>
 #include <string>
+#include <string_view>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/tokenizer/checked_tokens.h"
@@ -34,18 +36,33 @@ void check_token(const std::string& where, const Token& token, TokenizerKind kin
 
 }  // namespace
 
-MergeTokens check_merge(const TokenizerData& data, size_t rank, const TextIndex& texts, const std::string& where,
-                        std::string& joined) {
-  const auto& [left, right] = data.merges[rank];
-  joined.assign(left).append(right);
-  const auto id_of = [&](const std::string& part) {
-    const int32_t id = texts.find(part);
-    if (id < 0)
-      throw input_error(where, "merge " + std::to_string(rank) + " needs a token that is absent", "", printable(part));
-    return id;
-  };
-  const int32_t first = id_of(left), second = id_of(right);
-  return {first, second, id_of(joined)};
+void check_merges(const TokenizerData& data, size_t first, const TextIndex& texts, const std::string& where,
+                  std::span<MergeTokens> out) {
+  struct Wanted {
+    std::string_view text;
+    uint64_t hash = 0;
+  } wanted[3 * kMergesAtOnce];  // left, right and both of each merge
+  const size_t n_wanted = 3 * out.size();
+  std::string joined;  // of all merges
+  for (size_t i = 0; i < out.size(); ++i)
+    joined.append(data.merges[first + i].first).append(data.merges[first + i].second);
+  for (size_t i = 0, at = 0; i < out.size(); ++i) {
+    const auto& [left, right] = data.merges[first + i];
+    const size_t length = left.size() + right.size();
+    wanted[3 * i].text = left, wanted[3 * i + 1].text = right;
+    wanted[3 * i + 2].text = std::string_view(joined).substr(at, length);
+    at += length;
+  }
+  for (size_t i = 0; i < n_wanted; ++i) texts.fetch_place(wanted[i].hash = hash_bytes(wanted[i].text));
+  for (size_t i = 0; i < n_wanted; ++i) texts.fetch_bytes(wanted[i].hash);
+  int32_t ids[3 * kMergesAtOnce];
+  for (size_t i = 0; i < n_wanted; ++i) {
+    ids[i] = texts.find(wanted[i].text, wanted[i].hash);
+    if (ids[i] < 0)
+      throw input_error(where, "merge " + std::to_string(first + i / 3) + " needs a token that is absent", "",
+                        printable(std::string(wanted[i].text)));
+  }
+  for (size_t i = 0; i < out.size(); ++i) out[i] = {ids[3 * i], ids[3 * i + 1], ids[3 * i + 2]};
 }
 
 TextIndex check_tokens(const TokenizerData& data, const std::string& where) {
@@ -76,9 +93,11 @@ TextIndex check_tokens(const TokenizerData& data, const std::string& where) {
 
 void check_tokenizer(const TokenizerData& data, const std::string& where) {
   const TextIndex texts = check_tokens(data, where);
-  std::string joined;
-  for (size_t rank = 0; data.kind == TokenizerKind::Bpe && rank < data.merges.size(); ++rank)
-    check_merge(data, rank, texts, where, joined);
+  if (data.kind != TokenizerKind::Bpe) return;
+  MergeTokens tokens[kMergesAtOnce];
+  for (size_t first = 0; first < data.merges.size(); first += kMergesAtOnce)
+    check_merges(data, first, texts, where,
+                 std::span(tokens).first(std::min(kMergesAtOnce, data.merges.size() - first)));
 }
 
 }  // namespace attar

@@ -1,7 +1,9 @@
 // Parts of check_tokenizer for those who go on with what it finds: texts by their bytes, and the tokens of a merge.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "runtime/formats/tokenizer/models/text_index.h"
@@ -13,10 +15,12 @@ namespace attar {
 TextIndex check_tokens(const TokenizerData& data, const std::string& where);
 
 struct MergeTokens {
-  int32_t left, right, merged;
+  int32_t left = -1, right = -1, merged = -1;
 };
-// Error{Input}: a token is absent. `joined` is scratch.
-MergeTokens check_merge(const TokenizerData& data, size_t rank, const TextIndex& texts, const std::string& where,
-                        std::string& joined);
+// The tokens of the merges from `first` on, as many as `out` has room for: at most kMergesAtOnce, whose places in
+// memory are fetched together. Error{Input}: a token is absent.
+inline constexpr size_t kMergesAtOnce = 16;
+void check_merges(const TokenizerData& data, size_t first, const TextIndex& texts, const std::string& where,
+                  std::span<MergeTokens> out);
 
 }  // namespace attar

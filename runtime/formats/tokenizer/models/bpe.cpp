@@ -1,7 +1,9 @@
 #include "runtime/formats/tokenizer/models/bpe.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <span>
 #include <unordered_map>
 
 #include "runtime/formats/tokenizer/checked_tokens.h"
@@ -48,7 +50,12 @@ std::string byte_unmapped(std::string_view text) {
     return back;
   }();
   std::string out;
+  out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
+    if (const auto letter = static_cast<unsigned char>(text[at]); letter < 0x80 && kBack[letter] >= 0) {
+      out += text[at++];  // printable: it stands for itself
+      continue;
+    }
     const Decoded c = decode_utf8(text, at);
     if (c.code_point >= kBack.size() || kBack[c.code_point] < 0) return std::string(text);
     out += static_cast<char>(kBack[c.code_point]);
@@ -61,10 +68,14 @@ BpeEncoder::BpeEncoder(const TokenizerData& data, const std::string& where, cons
                        const std::vector<std::string>& token_bytes)
     : merges_(std::bit_ceil(data.merges.size() * 2 + 2)), ignore_merges_(data.ignore_merges) {
   for (size_t b = 0; b < 256; ++b) byte_ids_[b] = texts.find(byte_mapped(std::string(1, static_cast<char>(b))));
-  std::string joined;
-  for (size_t rank = 0; rank < data.merges.size(); ++rank) {
-    const MergeTokens tokens = check_merge(data, rank, texts, where, joined);
-    add_merge(tokens.left, tokens.right, static_cast<uint32_t>(rank), tokens.merged);
+  MergeTokens tokens[kMergesAtOnce];
+  for (size_t first = 0; first < data.merges.size(); first += kMergesAtOnce) {
+    const size_t count = std::min(kMergesAtOnce, data.merges.size() - first);
+    check_merges(data, first, texts, where, std::span(tokens).first(count));
+    for (size_t i = 0; i < count; ++i)
+      __builtin_prefetch(&merges_[slot_of(pair_of(tokens[i].left, tokens[i].right), merges_.size() - 1)], 1);
+    for (size_t i = 0; i < count; ++i)
+      add_merge(tokens[i].left, tokens[i].right, static_cast<uint32_t>(first + i), tokens[i].merged);
   }
   if (!ignore_merges_) return;
   whole_ = TextIndex(data.tokens.size());

@@ -41,14 +41,11 @@ std::string command_line() {
 std::string machine_json(int threads, int ranks) {
   const CpuFeatures& cpu = cpu_features();
   const char* matrix_kernels = std::getenv("MKL_CBWR");  // see compress/shards.h
-  nlohmann::ordered_json json = {{"attar", ATTAR_VERSION},
-                                 {"libtorch", TORCH_VERSION},
-                                 {"compiler", compiler()},
-                                 {"matrix_kernels", matrix_kernels == nullptr ? "the host's" : matrix_kernels},
-                                 {"cpu", cpu.model},
-                                 {"isa", isa_name(cpu.best_isa())},
-                                 {"cores", cpu_limits().cores},
-                                 {"threads", threads}};
+  nlohmann::ordered_json json = {
+      {"attar", ATTAR_VERSION},      {"libtorch", TORCH_VERSION},
+      {"compiler", compiler()},      {"matrix_kernels", matrix_kernels == nullptr ? "the host's" : matrix_kernels},
+      {"cpu", cpu_model()},          {"isa", isa_name(cpu.best_isa())},
+      {"cores", cpu_limits().cores}, {"threads", threads}};
   if (ranks > 1) json["ranks"] = ranks;
   return json.dump();
 }

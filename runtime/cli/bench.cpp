@@ -131,7 +131,7 @@ Json row_json(const ModelFile& file, const runtime::BenchRow& row) {
   json["model_type"] = model_type(file);
   json["model_size"] = file.size_bytes();
   json["model_n_params"] = file.config().parameter_count();
-  json["cpu_info"] = cpu_features().model;
+  json["cpu_info"] = cpu_model();
   json["backends"] = "attar";
   json["n_batch"] = runtime::kMaxPassRows;
   json["n_threads"] = row.n_threads;

@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 std::string doctor_document(const std::string& runtime_program) {
   const CpuFeatures& cpu = cpu_features();
   const CpuLimits limits = cpu_limits();
-  Json json = {{"schema_version", 1},   {"attar", ATTAR_VERSION},      {"cpu", cpu.model},
+  Json json = {{"schema_version", 1},   {"attar", ATTAR_VERSION},      {"cpu", cpu_model()},
                {"cores", limits.cores}, {"threads", limits.threads()}, {"isa", isa_name(cpu.best_isa())}};
   json["features"] = {{"avx2", cpu.avx2},
                       {"avx512", cpu.avx512},

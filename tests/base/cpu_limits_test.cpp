@@ -143,6 +143,8 @@ TEST(CpuLimits, OfThisMachine) {
   EXPECT_EQ(cpu_limits().processors, 1);
   EXPECT_EQ(default_threads(), 1);
   ASSERT_EQ(::sched_setaffinity(0, sizeof before, &before), 0);
+  EXPECT_EQ(cpu_limits().processors, limits.processors);
+  EXPECT_EQ(cpu_limits().cores, limits.cores);
 }
 
 }  // namespace

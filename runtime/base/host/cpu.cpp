@@ -14,16 +14,6 @@
 namespace attar {
 namespace {
 
-std::string cpu_model() {
-#if defined(__wasm__)
-  return "WebAssembly";
-#endif
-  const std::string text = kernel_file("/proc/cpuinfo"), name = kernel_value(text, "model name");
-  if (!name.empty()) return name;
-  const std::string part = kernel_value(text, "CPU part");  // arm64 has numbers alone
-  return part.empty() ? "unknown" : "arm64, implementer " + kernel_value(text, "CPU implementer") + ", part " + part;
-}
-
 #if defined(__x86_64__)
 // Two features that __builtin_cpu_supports() of clang 14 has no names for (Intel SDM, CPUID leaves 1 and 7.1).
 bool has_f16c() {
@@ -39,7 +29,6 @@ bool has_avx_vnni() {
 
 CpuFeatures detect() {
   CpuFeatures features;
-  features.model = cpu_model();
 #if defined(__x86_64__)
   __builtin_cpu_init();
   features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
@@ -74,6 +63,16 @@ Isa CpuFeatures::best_isa() const {
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = detect();
   return features;
+}
+
+std::string cpu_model() {
+#if defined(__wasm__)
+  return "WebAssembly";
+#endif
+  const std::string text = kernel_file("/proc/cpuinfo"), name = kernel_value(text, "model name");
+  if (!name.empty()) return name;
+  const std::string part = kernel_value(text, "CPU part");  // arm64 has numbers alone
+  return part.empty() ? "unknown" : "arm64, implementer " + kernel_value(text, "CPU implementer") + ", part " + part;
 }
 
 const char* isa_name(Isa isa) {

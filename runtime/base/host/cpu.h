@@ -8,7 +8,6 @@
 namespace attar {
 
 struct CpuFeatures {
-  std::string model;    // "Intel(R) Xeon(R) ..."
   bool avx2 = false;    // with FMA and F16C
   bool avx512 = false;  // F, BW, DQ, VL
   bool avx512_vnni = false;
@@ -24,6 +23,7 @@ struct CpuFeatures {
 };
 
 const CpuFeatures& cpu_features();
+std::string cpu_model();  // "Intel(R) Xeon(R) ...", read anew each time: the kernel takes its time to say it
 const char* isa_name(Isa isa);
 
 }  // namespace attar

@@ -9,7 +9,10 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "runtime/base/host/kernel_file.h"
@@ -139,9 +142,10 @@ int CpuLimits::threads() const {
   return quota > 0.0 ? std::clamp(static_cast<int>(std::ceil(std::min(quota, 1e6))), 1, cores) : cores;
 }
 
-CpuLimits cpu_limits(const std::string& root) {
+namespace {
+
+CpuLimits limits_of(const std::vector<int>& processors, const std::string& root) {
   CpuLimits limits;
-  const std::vector<int> processors = allowed_processors();
   limits.processors = std::max(1, static_cast<int>(processors.size()));
   limits.cores = std::max(1, cores_of(processors, root));
   std::vector<Hierarchy> hierarchies = mounted_hierarchies(root);
@@ -151,6 +155,18 @@ CpuLimits cpu_limits(const std::string& root) {
     if (quota > 0.0 && (limits.quota == 0.0 || quota < limits.quota)) limits.quota = quota;
   }
   return limits;
+}
+
+}  // namespace
+
+CpuLimits cpu_limits(const std::string& root) {
+  static std::mutex reading;
+  static std::optional<std::pair<std::vector<int>, CpuLimits>> known;  // of the processors beside them
+  const std::vector<int> processors = allowed_processors();
+  if (!root.empty()) return limits_of(processors, root);
+  const std::lock_guard lock(reading);
+  if (!known || known->first != processors) known.emplace(processors, limits_of(processors, root));
+  return known->second;
 }
 
 int default_threads() {

@@ -1,4 +1,4 @@
-// How many threads this process has room for: what the system lets it run on, now.
+// How many threads this process has room for: what the system lets it run on.
 #pragma once
 
 #include <string>
@@ -14,7 +14,8 @@ struct CpuLimits {
   int threads() const;           // the default of every --threads: a thread a core, within the quota
 };
 
-// `root` stands in front of /proc and /sys: tests put a tree of their own there.
+// `root` stands in front of /proc and /sys: tests put a tree of their own there. Without one, cores and quota are read
+// again only when the processors are others.
 CpuLimits cpu_limits(const std::string& root = "");
 
 // cpu_limits().threads()

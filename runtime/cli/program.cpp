@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <new>
+#include <string_view>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
@@ -128,6 +129,14 @@ bool output_is_unwanted() {
   return std::ferror(stdout) != 0 && ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
 }
 
+// The verb that the first word names, alone: then nobody asks for the flags of the others. All where it names none:
+// help and errors list them.
+std::span<const Verb> named_verb(std::span<const Verb> verbs, std::string_view word) {
+  for (size_t i = 0; i < verbs.size(); ++i)
+    if (word == verbs[i].name) return verbs.subspan(i, 1);
+  return verbs;
+}
+
 int fail(const Error& error) {
   if (output_is_unwanted()) return static_cast<int>(ErrorKind::Failure);
   std::fprintf(stderr, "error: %s\n", error.what());
@@ -208,7 +217,7 @@ Parser::~Parser() = default;
 int run_program(int argc, char** argv, const ProgramText& text, std::span<const Verb> verbs) {
   hold_standard_streams();
   install_signal_handlers();
-  const Parser parser(text, verbs);
+  const Parser parser(text, argc > 1 ? named_verb(verbs, argv[1]) : verbs);
   std::string verb;
   const auto refuse = [&](const std::string& what) {
     std::fprintf(stderr, "error: %s\nRun '%s%s --help' for what there is.\n", what.c_str(), text.name,

@@ -22,8 +22,9 @@
  * already fails with ATTAR_BUSY, and so does a call on a model out of a callback that holds it (on_logits, and all
  * callbacks of attar_batch and attar_embed). Models do not wait for each other. A result depends on its own arguments
  * alone: not on the number of threads, nor on what else is computed meanwhile. The threads of a model take no signals
- * of the host's. A step of an engine is a turn; its callbacks hold the model, and may submit to their engine and
- * cancel.
+ * of the host's. A step of an engine is a turn; its callbacks hold the model, and may submit to their engine, cancel
+ * and ask for its load. A callback that holds a model and calls another model, or an engine of it, waits there: such
+ * calls must go one way, for two models whose callbacks call each other wait for ever.
  *
  * fork. A child may go on with models and sessions that no other thread of its parent was using then; its first call
  * starts threads of its own. Parent and child then share nothing.

@@ -1,10 +1,11 @@
 // Engines: many texts at once, a step at a time.
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "runtime/c_api/options.h"
@@ -39,7 +40,30 @@ struct Texts {
 
   const std::shared_ptr<Engine> engine;
   rt::BatchEngine batch;
-  std::recursive_mutex mutex{};  // of batch; a callback of a step is inside already. Who steps has the turn first
+  Queue queue{};                         // for batch. Who steps has the turn first
+  std::atomic<std::thread::id> owner{};  // who is inside
+};
+
+// The batch for oneself, for as long as this lives, in the order in which threads came; a callback of a step is inside
+// already.
+class Inside {
+ public:
+  explicit Inside(Texts& texts) : texts_(texts), enters_(texts.owner != std::this_thread::get_id()) {
+    if (!enters_) return;
+    texts_.queue.enter();
+    texts_.owner = std::this_thread::get_id();
+  }
+  ~Inside() {
+    if (!enters_) return;
+    texts_.owner = std::thread::id();
+    texts_.queue.leave();
+  }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  Texts& texts_;
+  const bool enters_;
 };
 
 Handles<attar_engine, Texts>& engines() {
@@ -126,8 +150,12 @@ int attar_init_engine_options(attar_engine_options* options, size_t size_bytes) 
 attar_engine* attar_engine_open(attar_model* model, const attar_engine_options* options) {
   attar_engine* handle = nullptr;
   code_of([&] {
-    handle = engines().add(
-        std::make_shared<Texts>(models().at(model), complete("options", options, default_engine(), kFirstEngineBytes)));
+    const attar_engine_options how = complete("options", options, default_engine(), kFirstEngineBytes);
+    try {
+      handle = engines().add(std::make_shared<Texts>(models().at(model), how));
+    } catch (const attar::Error& error) {
+      throw in_callers_words(error);
+    }
   });
   return handle;
 }
@@ -144,7 +172,7 @@ int64_t attar_engine_submit(attar_engine* engine, const attar_prompt* prompt, co
   code_of([&] {
     const auto texts = engines().at(engine);
     auto request = request_of(*texts->engine, tokens_of(*texts->engine, prompt), completed(options), on_end);
-    const std::lock_guard lock(texts->mutex);
+    const Inside inside(*texts);
     id = static_cast<int64_t>(texts->batch.submit(std::move(request)));
   });
   return id;
@@ -155,7 +183,7 @@ int64_t attar_engine_step(attar_engine* engine) {
   code_of([&] {
     const auto texts = engines().at(engine);
     const Turn turn(*texts->engine);
-    const std::lock_guard lock(texts->mutex);
+    const Inside inside(*texts);
     texts->batch.step();
     const rt::BatchEngine::Load load = texts->batch.load();
     left = load.active + load.waiting;
@@ -166,7 +194,7 @@ int64_t attar_engine_step(attar_engine* engine) {
 int attar_engine_cancel(attar_engine* engine, int64_t id) {
   return code_of([&] {
     const auto texts = engines().at(engine);
-    const std::lock_guard lock(texts->mutex);
+    const Inside inside(*texts);
     if (id < 1 || !texts->batch.cancel(static_cast<uint64_t>(id)))
       throw attar::usage_error("id", "is of no text that is under way or waiting", "", std::to_string(id));
   });
@@ -176,7 +204,7 @@ int attar_engine_get_load(attar_engine* engine, attar_engine_load* load) {
   return code_of([&] {
     const auto texts = engines().at(engine);
     check_size("load", given(load, "load")->size_bytes, kFirstLoadBytes, sizeof *load);
-    const std::lock_guard lock(texts->mutex);
+    const Inside inside(*texts);
     const rt::BatchEngine::Load now = texts->batch.load();
     const attar_engine_load all{load->size_bytes, now.active, now.waiting, now.kv_bytes, now.kept_bytes};
     std::memcpy(load, &all, all.size_bytes);

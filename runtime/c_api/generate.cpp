@@ -18,7 +18,12 @@ constexpr size_t kFirstGeneratedBytes = offsetof(attar_generated, accepted_token
 class Generation {
  public:
   Generation(Session& session, std::vector<int32_t> prompt, const attar_generate_options& options, attar_generated& out)
-      : session_(session), engine_(*session.engine), options_(options), prompt_(std::move(prompt)), out_(out) {
+      : session_(session),
+        engine_(*session.engine),
+        options_(options),
+        how_(runtime_options(options, engine_)),
+        prompt_(std::move(prompt)),
+        out_(out) {
     const int64_t context = engine_.model.config().context_length;
     if (static_cast<int64_t>(prompt_.size()) > context)
       throw input_error("the prompt", "is longer than the model's context",
@@ -26,16 +31,14 @@ class Generation {
     out_.prompt_tokens = static_cast<int64_t>(prompt_.size());
     out_.held_tokens = static_cast<int64_t>(session_.said.begin(prompt_));
   }
-  ~Generation() { session_.cancelled = false; }  // meant for this call, even where it came too late for it
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
   void run() {
-    if (options_.max_tokens > 0) read_prompt();
     const Held held{*this};
-    rt::GenerateOptions how = runtime_options(options_, engine_);
-    how.draft = engine_.draft ? &*engine_.draft : nullptr;
-    rt::Continuation text(engine_.model, session_.said.cache(), prompt_, std::move(how), engine_.work);
+    how_.draft = engine_.draft ? &*engine_.draft : nullptr;
+    rt::Continuation text(engine_.model, session_.said.cache(), prompt_, std::move(how_), engine_.work);
+    if (options_.max_tokens > 0) read_prompt();  // no sooner: what is wrong with the options is said at once
     while (const std::optional<std::string> piece = next(text)) {
       give(text);
       const bool go_on = piece->empty() || options_.on_text == nullptr ||
@@ -91,9 +94,16 @@ class Generation {
   Session& session_;
   Engine& engine_;
   const attar_generate_options& options_;
+  rt::GenerateOptions how_;
   const std::vector<int32_t> prompt_;
   std::vector<int32_t> text_;
   attar_generated& out_;
+};
+
+// attar_cancel is meant for one call, even where it came too late for it or the call failed before it began.
+struct CancelledOnce {
+  Session& session;
+  ~CancelledOnce() { session.cancelled = false; }
 };
 
 void refuse_in_batch(bool asked, const char* name) {
@@ -161,6 +171,7 @@ int attar_generate(attar_session* session, const attar_prompt* prompt, const att
     }
     const auto of = sessions().at(session);
     const SessionCall call(*of);
+    const CancelledOnce once{*of};
     const attar_generate_options how = completed(options);
     Generation(*of, tokens_of(*of->engine, prompt), how, out).run();
   });

@@ -1,5 +1,8 @@
 #include "runtime/c_api/options.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "runtime/c_api/errors.h"
 #include "runtime/text/generate_batch.h"
 
@@ -9,6 +12,12 @@ namespace {
 namespace rt = attar::runtime;
 
 constexpr size_t kFirstOptionsBytes = offsetof(attar_generate_options, batch_size) + sizeof(int64_t);
+
+// Where a field is not named as the flag or the option is.
+struct FieldName {
+  const char *inside, *field;
+};
+constexpr FieldName kFieldNames[] = {{"--logit-bias", "biases"}, {"max_sequences", "max_texts"}};
 
 attar_generate_options default_options() {
   const rt::GenerateOptions options;
@@ -36,7 +45,11 @@ rt::SampleOptions sampling_of(const attar_generate_options& options) {
                              .repetition_window_tokens = options.repetition_window_tokens};
   if (options.n_biases > 0) given(options.bias_tokens, "bias_tokens"), given(options.biases, "biases");
   for (size_t i = 0; i < options.n_biases; ++i) sampling.bias.push_back({options.bias_tokens[i], options.biases[i]});
-  rt::check(sampling);
+  try {
+    rt::check(sampling);
+  } catch (const Error& error) {
+    throw in_callers_words(error);
+  }
   return sampling;
 }
 
@@ -47,6 +60,17 @@ std::shared_ptr<rt::TokenGrammar> grammar_of(const attar_generate_options& optio
 }
 
 }  // namespace
+
+Error in_callers_words(const Error& error) {
+  Error::Parts parts = error.parts();
+  for (const FieldName& name : kFieldNames)
+    if (parts.where == name.inside) parts.where = name.field;
+  if (parts.where.rfind("--", 0) == 0) {
+    parts.where.erase(0, 2);
+    std::replace(parts.where.begin(), parts.where.end(), '-', '_');
+  }
+  return {error.kind(), std::move(parts)};
+}
 
 attar_generate_options completed(const attar_generate_options* given_options) {
   return complete("options", given_options, default_options(), kFirstOptionsBytes);

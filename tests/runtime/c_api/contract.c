@@ -159,9 +159,17 @@ static int says_why_it_stopped(attar_session* session) {
 
   options.top_p = 2.0;
   CHECK(attar_generate(session, &prompt, &options, &generated) == ATTAR_BAD_ARGUMENT);
-  CHECK(strstr(attar_last_error(), "top-p") != NULL);
+  CHECK(strncmp(attar_last_error(), "top_p:", 6) == 0);
   CHECK(generated.stop_reason == 0 && generated.generated_tokens == 0);
   options.top_p = 1.0;
+  const int32_t token = 4;
+  const float too_much = 1001;
+  options.bias_tokens = &token;
+  options.biases = &too_much;
+  options.n_biases = 1;
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_ARGUMENT);
+  CHECK(strncmp(attar_last_error(), "biases:", 7) == 0);
+  options.n_biases = 0;
   options.max_tokens = -1;
   CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_ARGUMENT);
   options.max_tokens = 2;

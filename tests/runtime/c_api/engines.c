@@ -1,7 +1,9 @@
 /* Engines: many texts at once, cancelling, what they hold: engines MODEL. */
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tests/runtime/c_api/checks.h"
 
@@ -172,6 +174,61 @@ static int shares_a_model(attar_model* model) {
   return 0;
 }
 
+/* Calls of other threads come in between the steps of one that does nothing but step. */
+struct stepping {
+  attar_engine* engine;
+  atomic_int tokens, ended; /* of the long text; short ones */
+  int left;
+};
+static int wait_a_little(int32_t token, void* user) {
+  (void)token;
+  atomic_fetch_add(&((struct stepping*)user)->tokens, 1);
+  usleep(1000);
+  return 0;
+}
+static void count_end(const attar_ended* ended, void* user) {
+  (void)ended;
+  atomic_fetch_add(&((struct stepping*)user)->ended, 1);
+}
+static void* step_on(void* argument) {
+  struct stepping* stepping = argument;
+  stepping->left = run(stepping->engine);
+  return NULL;
+}
+static int lets_others_in(attar_model* model) {
+  enum { kLongText = 2000 };
+  attar_model_info info = {.size_bytes = sizeof info};
+  CHECK(attar_info(model, &info) == ATTAR_OK && info.eos >= 0);
+  const float never = -INFINITY;
+  static struct stepping stepping;
+  stepping.engine = attar_engine_open(model, NULL);
+  const attar_prompt prompt = text_prompt("the cat");
+  attar_generate_options options;
+  CHECK(attar_init_generate_options(&options, sizeof options) == ATTAR_OK);
+  options.max_tokens = kLongText;
+  options.user = &stepping;
+  options.on_token = wait_a_little;
+  options.bias_tokens = &info.eos;
+  options.biases = &never;
+  options.n_biases = 1;
+  const int64_t long_one = attar_engine_submit(stepping.engine, &prompt, &options, NULL);
+  pthread_t thread;
+  CHECK(long_one == 1 && pthread_create(&thread, NULL, step_on, &stepping) == 0);
+  while (atomic_load(&stepping.tokens) == 0) usleep(100);
+  options.max_tokens = 3;
+  options.on_token = NULL;
+  for (int i = 1; i <= 5; ++i) {
+    attar_engine_load load = {.size_bytes = sizeof load};
+    CHECK(attar_engine_submit(stepping.engine, &prompt, &options, count_end) == i + 1);
+    CHECK(attar_engine_get_load(stepping.engine, &load) == ATTAR_OK && load.active > 0);
+    while (atomic_load(&stepping.ended) < i) usleep(100);
+  }
+  CHECK(attar_engine_cancel(stepping.engine, long_one) == ATTAR_OK); /* it is still being written */
+  CHECK(pthread_join(thread, NULL) == 0 && stepping.left == 0);
+  CHECK(atomic_load(&stepping.tokens) < kLongText);
+  return attar_engine_free(stepping.engine);
+}
+
 static int refuses(attar_model* model) {
   attar_engine_options how;
   CHECK(attar_init_engine_options(&how, sizeof how + 8) == ATTAR_BAD_ARGUMENT);
@@ -179,6 +236,7 @@ static int refuses(attar_model* model) {
   CHECK(attar_init_engine_options(&how, sizeof how) == ATTAR_OK);
   how.max_texts = 0;
   CHECK(attar_engine_open(model, &how) == NULL && attar_last_code() == ATTAR_BAD_ARGUMENT);
+  CHECK(strncmp(attar_last_error(), "max_texts:", 10) == 0);
   CHECK(attar_init_engine_options(&how, sizeof how) == ATTAR_OK);
   how.max_kv_bytes = 1;
   attar_engine* engine = attar_engine_open(model, &how);
@@ -225,6 +283,7 @@ int main(int argc, char** argv) {
   CHECK(writes_what_sessions_write(model) == 0);
   CHECK(cancels(model) == 0);
   CHECK(shares_a_model(model) == 0);
+  CHECK(lets_others_in(model) == 0);
   CHECK(refuses(model) == 0);
   CHECK(attar_free(model) == ATTAR_OK);
   CHECK(outlives_its_model(argv[1]) == 0);

@@ -190,8 +190,30 @@ static int cancels_a_prompt(attar_model* model) {
   options = collecting(&got, 5);
   CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_CANCELLED && got.n_tokens == 0);
   CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && same_text(&expected, &got));
+  /* It was meant for a call that failed before it began, and for no other. */
+  const attar_prompt none = {.size_bytes = sizeof none};
+  CHECK(attar_cancel(session) == ATTAR_OK);
+  CHECK(attar_generate(session, &none, &options, NULL) == ATTAR_BAD_ARGUMENT);
+  options = collecting(&got, 5);
+  CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_OK && same_text(&expected, &got));
   attar_session_free(session);
   return 0;
+}
+
+/* What is wrong with options is said before a prompt is read. */
+static int checks_options_first(attar_model* model) {
+  const attar_prompt prompt = text_prompt(long_text);
+  struct collected unused;
+  attar_session* session = attar_session_open(model);
+  for (int wrong = 0; wrong < 3; ++wrong) {
+    attar_generate_options options = collecting(&unused, 5);
+    if (wrong == 0) options.top_p = 2;
+    if (wrong == 1) options.grammar = "root ::= nowhere";
+    if (wrong == 2) options.lookup = 65;
+    CHECK(attar_generate(session, &prompt, &options, NULL) == ATTAR_BAD_ARGUMENT);
+    CHECK(attar_session_tokens(session, NULL, 0) == 0);
+  }
+  return attar_session_free(session);
 }
 
 static int third_token(int32_t token, void* user) {
@@ -461,6 +483,7 @@ int main(int argc, char** argv) {
   CHECK(takes_turns(model) == 0);
   CHECK(holds_what_it_read(model) == 0);
   CHECK(cancels_a_prompt(model) == 0);
+  CHECK(checks_options_first(model) == 0);
   CHECK(cancels_a_text(model) == 0);
   CHECK(serves_one_call(model, argv[1]) == 0);
   CHECK(answers_batches(model) == 0);

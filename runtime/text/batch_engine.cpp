@@ -22,9 +22,8 @@ constexpr int64_t kLeastShared = 16;  // tokens that are worth a copy of a cache
 struct Sequence {
   Sequence(const Model& model, uint64_t number, BatchRequest given)
       : id(number), request(std::move(given)), writing(model, request.prompt, request.options, request.sequence) {
-    const int64_t most = std::min(model.config().context_length,
-                                  writing.prompt_tokens() + std::max<int64_t>(0, request.options.max_tokens));
-    kv_bytes_at_most = kv_bytes(model, most);
+    const int64_t prompt = writing.prompt_tokens(), room = model.config().context_length - prompt;
+    kv_bytes_at_most = kv_bytes(model, prompt + std::min(room, std::max<int64_t>(0, request.options.max_tokens)));
   }
 
   std::span<const int32_t> unread() const {
@@ -104,6 +103,7 @@ struct BatchEngine::State {
   uint64_t last_id = 0, promised_bytes = 0;     // promised: what the active may grow to
   std::vector<Row> rows;
   int64_t answers = 0;
+  int64_t guesses_left = 0;  // in this pass: each needs V logits, so no more of them than a pass has rows
   bool stepping = false;
 };
 
@@ -163,6 +163,8 @@ void BatchEngine::State::add_rows(Sequence& s, size_t n_tokens, const Progress& 
   if (s.draws) {
     rows.back().wants_logits = true;
     s.guessed = s.writing.guess(progress);
+    s.guessed.resize(std::min(s.guessed.size(), static_cast<size_t>(guesses_left)));
+    guesses_left -= static_cast<int64_t>(s.guessed.size());
     for (const int32_t token : s.guessed) rows.push_back({&*s.cache, token, true});
     s.first_answer = answers;
     answers += static_cast<int64_t>(s.guessed.size()) + 1;
@@ -173,6 +175,7 @@ void BatchEngine::State::add_rows(Sequence& s, size_t n_tokens, const Progress& 
 void BatchEngine::State::plan(const Progress& progress) {
   rows.clear();
   answers = 0;
+  guesses_left = kMaxPassRows - static_cast<int64_t>(active.size());
   bool others_write = false;
   std::vector<Sequence*> reading;
   for (const std::unique_ptr<Sequence>& s : active) {

@@ -43,11 +43,18 @@ void GrammarStates::work(size_t steps) {
                  .hint = "alternatives that begin alike, and repetitions inside repetitions, are better written once"});
 }
 
+// The id of a set of stacks. There is room for its depth first: where memory ends between the two, the set would stay
+// without it. A set's depth follows from its row, however often it is added.
+uint32_t GrammarStates::added(std::span<const uint32_t> row, uint32_t depth) {
+  tables_.depths.resize(size_t{tables_.stacks.size()} + 1);
+  const uint32_t id = tables_.stacks.add(row);
+  tables_.depths[id] = depth;
+  return id;
+}
+
 uint32_t GrammarStates::pushed(uint32_t node, uint32_t stacks) {
   const uint32_t row[] = {0, node, stacks};
-  const uint32_t id = tables_.stacks.add(row);
-  if (id == tables_.depths.size()) tables_.depths.push_back(tables_.depths[stacks] + 1);
-  return id;
+  return added(row, tables_.depths[stacks] + 1);
 }
 
 // Recursion goes as deep as the stacks are: kMostNesting.
@@ -72,9 +79,7 @@ uint32_t GrammarStates::united(uint32_t a, uint32_t b) {
     if (left <= right) i += 2;
     if (right <= left) j += 2;
   }
-  const uint32_t id = tables_.stacks.add(all);
-  if (id == tables_.depths.size()) tables_.depths.push_back(std::max(tables_.depths[a], tables_.depths[b]));
-  return tables_.unions[pair] = id;
+  return tables_.unions[pair] = added(all, std::max(tables_.depths[a], tables_.depths[b]));
 }
 
 void GrammarStates::reach(uint32_t node, uint32_t stacks) {
@@ -175,9 +180,7 @@ uint32_t GrammarStates::moved(const Tables& old, uint32_t state) {
     const std::span<const uint32_t> from = old.stacks.at(before);
     std::vector<uint32_t> row{from[0]};
     for (size_t i = 1; i < from.size(); i += 2) row.push_back(from[i]), row.push_back(stacks_of(from[i + 1]));
-    const uint32_t id = tables_.stacks.add(row);
-    if (id == tables_.depths.size()) tables_.depths.push_back(old.depths[before]);
-    return known[before] = id;
+    return known[before] = added(row, old.depths[before]);
   };
   const std::span<const uint32_t> from = old.sets.at(state);
   std::vector<uint32_t> row{from[0]};

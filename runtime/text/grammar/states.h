@@ -49,6 +49,7 @@ class GrammarStates {
   }
   uint32_t made(uint32_t state, uint8_t byte);
   void work(size_t steps);
+  uint32_t added(std::span<const uint32_t> row, uint32_t depth);
   uint32_t pushed(uint32_t node, uint32_t stacks);
   uint32_t united(uint32_t a, uint32_t b);
   void reach(uint32_t node, uint32_t stacks);

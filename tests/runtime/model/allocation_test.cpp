@@ -14,6 +14,9 @@
 #include "runtime/base/error.h"
 #include "runtime/model/model.h"
 #include "runtime/text/batch_engine.h"
+#include "runtime/text/grammar/automaton.h"
+#include "runtime/text/grammar/gbnf.h"
+#include "runtime/text/grammar/states.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace {
@@ -260,6 +263,39 @@ TEST_F(Allocation, OfAnEngine) {
     engine.submit(request);
   };
   EXPECT_GT(fail_each(Fail::One, submit, [] {}), 4);
+}
+
+// Where a byte was not read for want of memory another one comes: how deep the brackets are is known all the same.
+TEST_F(Allocation, OfAGrammar) {
+  const Automaton automaton = compile(parse_gbnf("root ::= \"(\" root \")\" | \"[\" root \"]\" | \"x\"", "g"));
+  constexpr uint32_t kDepthThatFails = 40;
+  for (int64_t n = 0;; ++n) {
+    GrammarStates states(automaton);
+    uint32_t state = states.start();
+    uint8_t bracket = '(';
+    uint32_t depth = 0;
+    how = Fail::One;
+    allocations_left = n;
+    for (; depth < kMostNesting && state != GrammarStates::kDead; ++depth) {
+      if (depth == kDepthThatFails && allocations_left >= 0) {  // it needed fewer
+        allocations_left = -1;
+        EXPECT_GT(n, 20);
+        return;
+      }
+      states.begin_token();
+      try {
+        state = states.step(state, bracket);
+      } catch (const std::bad_alloc&) {
+        bracket = static_cast<uint8_t>(bracket == '(' ? '[' : '(');
+        state = states.step(state, bracket);
+      }
+    }
+    ASSERT_EQ(depth, kMostNesting) << "allocation " << n;
+    ASSERT_NE(state, GrammarStates::kDead) << "allocation " << n;
+    states.begin_token();
+    ASSERT_EQ(states.step(state, '('), GrammarStates::kDead) << "allocation " << n;
+    ASSERT_EQ(states.step(state, '['), GrammarStates::kDead) << "allocation " << n;
+  }
 }
 
 TEST_F(Allocation, OfAPool) {

@@ -9,6 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
+#include "runtime/model/workspace.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {
@@ -187,6 +188,32 @@ TEST_F(Engine, SharesBeginnings) {
   }
 }
 
+// Texts whose prompt is held already all guess in one step, four tokens each: more than there may be logits of.
+TEST_F(Engine, GuessesOfAllTextsAreBounded) {
+  constexpr uint64_t kRequests = 200;
+  const auto quoting = [](uint64_t seed) {
+    BatchRequest r;
+    const std::vector<int32_t> quoted = tokens(16, 300);
+    r.prompt = quoted;
+    r.prompt.insert(r.prompt.end(), quoted.begin(), quoted.end());
+    r.options.max_tokens = 12;
+    r.options.seed = seed;
+    r.options.lookup = kMostGuesses;
+    return r;
+  };
+  BatchEngine engine(model_, work_, {.max_sequences = kRequests});
+  submit(engine, quoting(0));
+  while (engine.step()) continue;
+  EXPECT_LE(work_.buffers().logits_rows, kMostGuesses + 1);
+  std::vector<uint64_t> ids;
+  for (uint64_t i = 0; i < kRequests; ++i) ids.push_back(submit(engine, quoting(i)));
+  engine.step();
+  EXPECT_EQ(work_.buffers().logits_rows, kMaxPassRows) << "one a text, and guesses of the oldest";
+  while (engine.step()) continue;
+  EXPECT_LE(work_.buffers().logits_rows, kMaxPassRows);
+  for (const uint64_t i : {0, 77, 78, 79, 199}) expect_as_alone(ids[i], alone(quoting(i)));
+}
+
 // At any moment, from outside and out of callbacks: memory is free, and the others' texts are what they were.
 TEST_F(Engine, CancelledRequestsLeaveNothing) {
   constexpr uint64_t kRequests = 8;
@@ -294,6 +321,7 @@ TEST_F(Engine, RefusesWhatCannotBe) {
   EXPECT_EQ(refused([](BatchRequest& r) { r.prompt.push_back(32); }), "token");
   EXPECT_EQ(refused([](BatchRequest& r) { r.prompt.assign(2049, 1); }), "the prompt");
   EXPECT_EQ(refused([](BatchRequest& r) { r.options.max_tokens = 600; }), "the prompt") << "more than there may be";
+  EXPECT_EQ(refused([](BatchRequest& r) { r.options.max_tokens = std::numeric_limits<int64_t>::max(); }), "the prompt");
   EXPECT_EQ(refused([](BatchRequest& r) { r.options.max_tokens = -1; }), "max_tokens");
   EXPECT_EQ(refused([](BatchRequest& r) { r.options.lookup = 65; }), "lookup");
   EXPECT_EQ(refused([](BatchRequest& r) { r.options.sampling.top_p = 2; }), "--top-p");

@@ -245,7 +245,7 @@ Rules parse_json_schema(const std::string& text, const std::string& where) {
   check_json_depth(text, where);
   try {
     return SchemaReader(SchemaJson::parse(text), where).rules();
-  } catch (const SchemaJson::parse_error& problem) {
+  } catch (const SchemaJson::exception& problem) {  // also a number that no double holds
     throw usage_error(where, "is no JSON", "a JSON Schema", "", problem.what());
   }
 }

@@ -202,6 +202,7 @@ TEST(JsonSchema, RefusesByPointerWhatItCannotHonour) {
     EXPECT_NE(message.find(part), std::string::npos) << schema << "\n" << message;
   };
   says("{\"type\": ", "s.json: is no JSON");
+  says(R"({"type": "integer", "minimum": 1e999})", "s.json: is no JSON");
   says("[1]", "s.json at #: is no schema");
   says("false", "allows nothing");
   says(R"({"type": "object", "properties": {"a/b": {"type": "integer", "not": {}}}})",

@@ -1,10 +1,12 @@
 // chat: a conversation on stdin and stdout.
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/words/suggestion.h"
@@ -18,6 +20,15 @@ namespace attar::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// A system message where there is one, then questions, each with its answer.
+bool is_chat(const std::vector<ChatMessage>& messages, const std::string& system) {
+  const size_t first = system.empty() ? 0 : 1;
+  if (messages.size() % 2 != first) return false;
+  for (size_t i = 0; i < messages.size(); ++i)
+    if (messages[i].role != (i < first ? "system" : i % 2 == first ? "user" : "assistant")) return false;
+  return true;
+}
 
 // The messages so far, and those of them that the model still sees.
 class Chat {
@@ -38,7 +49,8 @@ class Chat {
     start_over();
   }
 
-  // False when the answer was interrupted. A message that cannot be answered is refused alone.
+  // False when the answer was interrupted. A message that cannot be answered is refused alone; for whatever this throws
+  // it was not said.
   bool answer(const std::string& line, uint64_t seed) {
     const size_t broken = valid_utf8_prefix(line);
     if (broken < line.size()) {
@@ -47,17 +59,15 @@ class Chat {
     }
     const std::vector<int32_t> prompt = fitting_prompt(line);
     if (prompt.empty()) return true;
-    add({{"role", "user"}, {"content", line}});
-    const runtime::Generated out =
-        speaker_.speak(prompt, seed, [&](std::string_view text) { return global_.json ? !interrupted() : show(text); });
-    if (!global_.json) std::fputc('\n', stdout);
-    if (out.reason == runtime::StopReason::ContextFull)
-      show_notes({"the context is full: the answer ends here"}, global_);
-    add({{"role", "assistant"},
-         {"content", out.text},
-         {"tokens", out.tokens.size()},
-         {"stop_reason", reason_name(out.reason)}});
-    return out.reason != runtime::StopReason::Interrupted;
+    const size_t seen = seen_.size(), said = transcript_.size();
+    try {
+      add({{"role", "user"}, {"content", line}});
+      return say(prompt, seed) != runtime::StopReason::Interrupted;
+    } catch (...) {
+      seen_.resize(seen);
+      transcript_.erase(transcript_.begin() + static_cast<std::ptrdiff_t>(said), transcript_.end());
+      throw;
+    }
   }
 
   // As text, to go on from another time; `next_turn` counts lines.
@@ -70,18 +80,22 @@ class Chat {
   // -> the next turn. Error{Input}: it is no state; Error{Usage}: --system says something else.
   uint64_t go_on(const std::string& state, const std::string& where) {
     const Json document = Json::parse(state, nullptr, false);
+    const Error no_chat = input_error(where, "the session holds no chat", "a file of attar-run chat --session");
     try {
       const std::string system = document.at("system");
       if (!system_.empty() && system != system_)
         throw usage_error("--system", "is not what the session began with", printable(system), printable(system_),
                           "leave it out, or name another file");
+      std::vector<ChatMessage> seen;
+      for (const Json& message : document.at("seen")) seen.push_back({message.at("role"), message.at("content")});
+      if (!document.at("messages").is_array() || !is_chat(seen, system)) throw no_chat;
+      const uint64_t turn = document.at("turn");
       system_ = system;
-      seen_.clear();
-      for (const Json& message : document.at("seen")) seen_.push_back({message.at("role"), message.at("content")});
+      seen_ = std::move(seen);
       transcript_ = document.at("messages");
-      return document.at("turn");
+      return turn;
     } catch (const Json::exception&) {
-      throw input_error(where, "the session holds no chat", "a file of attar-run chat --session");
+      throw no_chat;
     }
   }
   size_t messages() const { return transcript_.size(); }
@@ -92,6 +106,20 @@ class Chat {
   }
 
  private:
+  // The answer, shown and remembered. -> why it ended
+  runtime::StopReason say(const std::vector<int32_t>& prompt, uint64_t seed) {
+    const runtime::Generated out =
+        speaker_.speak(prompt, seed, [&](std::string_view text) { return global_.json ? !interrupted() : show(text); });
+    if (!global_.json) std::fputc('\n', stdout);
+    if (out.reason == runtime::StopReason::ContextFull)
+      show_notes({"the context is full: the answer ends here"}, global_);
+    add({{"role", "assistant"},
+         {"content", out.text},
+         {"tokens", out.tokens.size()},
+         {"stop_reason", reason_name(out.reason)}});
+    return out.reason;
+  }
+
   void add(const Json& message) {
     seen_.push_back({message["role"], message["content"]});
     transcript_.push_back(message);
@@ -190,15 +218,23 @@ int run_chat(const Options& options, const GlobalOptions& global) {
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal && !global.quiet) std::fprintf(stderr, "Type a message. %s", kChatHelp);
   bool going = true;
-  for (; going; ++turn) {
-    if (terminal) std::fprintf(stderr, "\n> ");
-    std::string line;
-    if (!std::getline(std::cin, line) || interrupted()) break;
-    const Said said = obey(line, chat);
-    if (said == Said::End) break;
-    if (said == Said::Message) going = chat.answer(line, static_cast<uint64_t>(global.seed.value_or(0)) + turn);
+  const auto keep = [&] {
+    if (!options.session.empty()) speaker.keep(options.session, chat.state(turn));
+  };
+  try {
+    for (; going; ++turn) {
+      if (terminal) std::fprintf(stderr, "\n> ");
+      std::string line;
+      if (!std::getline(std::cin, line) || interrupted()) break;
+      const Said said = obey(line, chat);
+      if (said == Said::End) break;
+      if (said == Said::Message) going = chat.answer(line, static_cast<uint64_t>(global.seed.value_or(0)) + turn);
+    }
+  } catch (...) {  // what was said before is not lost with this message
+    keep();
+    throw;
   }
-  if (!options.session.empty()) speaker.keep(options.session, chat.state(turn));
+  keep();
   if (global.json) chat.print();
   return interrupted() || !going ? static_cast<int>(ErrorKind::Interrupted) : 0;
 }

@@ -94,10 +94,15 @@ runtime::Generated Speaker::speak(const std::vector<int32_t>& prompt, uint64_t s
   runtime::GenerateOptions how = options_for(prompt.size(), seed);
   how.draft = draft_ ? &*draft_ : nullptr;
   said_.begin(prompt);
-  runtime::Generated out = runtime::generate(model_, said_.cache(), prompt, how, work_, on_text, progress_);
-  say_why(out, prompt.size());
-  said_.hold(prompt, out.tokens);
-  return out;
+  try {
+    runtime::Generated out = runtime::generate(model_, said_.cache(), prompt, how, work_, on_text, progress_);
+    say_why(out, prompt.size());
+    said_.hold(prompt, out.tokens);
+    return out;
+  } catch (...) {
+    said_.truncate(said_.tokens().size());  // the cache may have gone on: keep() writes what both have
+    throw;
+  }
 }
 
 std::optional<std::string> Speaker::restore(const std::string& path) {

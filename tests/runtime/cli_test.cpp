@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <sstream>
 
+#include "runtime/model/model.h"
+#include "runtime/text/conversation.h"
+#include "runtime/text/session_file.h"
 #include "tests/runtime/cli_fixture.h"
 
 namespace attar {
@@ -219,6 +222,59 @@ TEST_F(Cli, GoesOnWithAChat) {
   write_file_atomically(path("talk"), "no session");
   EXPECT_EQ(chat("the\\n", "--session talk").code, 3);
   EXPECT_EQ(read_file(path("talk")), "no session") << "a file that is none is left alone";
+}
+
+// A message that cannot be answered takes nothing of what was said before it along.
+TEST_F(Cli, KeepsAChatThatAnErrorEnds) {
+  write_file_atomically(path("picky.jinja"),
+                        "{% for m in messages %}{% if m.content == 'a bat' %}{{ raise_exception('no bats') }}"
+                        "{% endif %}{{ m.content }} {% endfor %}");
+  const auto chat = [](const std::string& lines, const std::string& how) {
+    return run("chat teacher.gguf -n 6 --seed 4 --chat-template picky.jinja " + how, "printf '" + lines + "' | ");
+  };
+  const CliRun whole = chat("the cat\\nthe mat\\n", ""), raised = chat("the cat\\na bat\\nthe\\n", "--session ended");
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(raised.code, 3);
+  EXPECT_NE(raised.err.find("no bats"), std::string::npos) << raised.err;
+  // Here the model has read the message before the answer fails.
+  const CliRun stuck = chat("the hat\\n", "--session ended --grammar 'root ::= \"Z\"'");
+  EXPECT_EQ(stuck.code, 3);
+  EXPECT_NE(stuck.err.find("no token of the vocabulary"), std::string::npos) << stuck.err;
+  const CliRun rest = chat("the mat\\n", "--session ended");
+  EXPECT_EQ(rest.code, 0) << rest.err;
+  EXPECT_NE(rest.err.find("goes on behind 2 messages"), std::string::npos) << rest.err;
+  EXPECT_EQ(raised.out + rest.out, whole.out);
+}
+
+TEST_F(Cli, RefusesASessionThatIsNoChat) {
+  ThreadPool pool(1);
+  const runtime::Model loaded = runtime::Model::load(ModelFile::open(path("teacher.gguf")), {}, pool);
+  runtime::Conversation said(loaded);
+  const auto message = [](const char* role) -> Json { return {{"role", role}, {"content", "the"}}; };
+  const Json first = message("system"), user = message("user"), assistant = message("assistant");
+  const auto code_of = [&](const char* system, const std::vector<Json>& seen, const Json& messages) {
+    Json state;
+    state["system"] = system;
+    state["turn"] = 1;
+    state["seen"] = Json::array();
+    for (const Json& one : seen) state["seen"].push_back(one);
+    state["messages"] = messages;
+    runtime::save_session(path("forged"), loaded, said, state.dump(), pool);
+    return run("chat teacher.gguf -n 2 --session forged", "printf 'the cat\\n' | ").code;
+  };
+  const Json none = Json::array();
+  EXPECT_EQ(code_of("", {}, none), 0);
+  EXPECT_EQ(code_of("", {user, assistant}, none), 0);
+  EXPECT_EQ(code_of("the", {first, user, assistant}, none), 0);
+  EXPECT_EQ(code_of("", {user}, none), 3);
+  EXPECT_EQ(code_of("", {assistant, user}, none), 3);
+  EXPECT_EQ(code_of("", {user, user}, none), 3);
+  EXPECT_EQ(code_of("", {first, user, assistant}, none), 3);
+  EXPECT_EQ(code_of("the", {}, none), 3);
+  EXPECT_EQ(code_of("the", {user, assistant}, none), 3);
+  EXPECT_EQ(code_of("the", {user, assistant, user}, none), 3);
+  EXPECT_EQ(code_of("the", {first, user}, none), 3);
+  EXPECT_EQ(code_of("", {user, assistant}, "no list"), 3);
 }
 
 TEST_F(Cli, KeepsAPromptInAFile) {

@@ -18,6 +18,7 @@
 #include <string>
 
 #include "runtime/base/fast_math.h"
+#include "runtime/base/host/control_groups.h"
 #include "runtime/base/host/kernel_file.h"
 #include "runtime/kernels/aligned_buffer.h"
 
@@ -153,13 +154,14 @@ ATTAR_VECTOR_CLONES uint64_t read_lines(const std::byte* data, uint64_t n_bytes)
   return a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
 }
 
-// More than caches hold, and no more than a quarter of what the system can give.
+// More than caches hold, and no more than a quarter of what the system can give and of what a container may take.
 uint64_t bytes_to_read() {
   const std::string cache = kernel_file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // "36608K"
   const uint64_t cached = std::strtoull(cache.c_str(), nullptr, 10) * 1024;
   uint64_t bytes = std::clamp(4 * cached, kLeastRead, kMostRead);
   const std::string free = kernel_value(kernel_file("/proc/meminfo"), "MemAvailable:");  // "7915028 kB"
   if (!free.empty()) bytes = std::min<uint64_t>(bytes, std::strtoull(free.c_str(), nullptr, 10) * 1024 / 4);
+  if (const uint64_t limit = memory_limit_bytes(); limit > 0) bytes = std::min(bytes, limit / 4);
   return bytes;
 }
 

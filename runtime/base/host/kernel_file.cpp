@@ -14,6 +14,11 @@ std::string kernel_file(const std::string& path) {
   return text;
 }
 
+std::string kernel_line(const std::string& path) {
+  const std::string text = kernel_file(path);
+  return text.substr(0, text.find('\n'));
+}
+
 std::string kernel_value(const std::string& text, std::string_view key) {
   for (size_t begin = 0; begin < text.size();) {
     const std::string_view line = std::string_view(text).substr(begin, text.find('\n', begin) - begin);

@@ -9,6 +9,7 @@ namespace attar {
 // "" when it is not there. Not a stream: that would take lack of memory for the end, and bring the C++ library's
 // locales into libattar_runtime.
 std::string kernel_file(const std::string& path);
+std::string kernel_line(const std::string& path);  // its first line
 
 // Of the first line that begins with `key`, what stands behind the key and its colon; "" when there is none.
 std::string kernel_value(const std::string& text, std::string_view key);

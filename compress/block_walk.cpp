@@ -148,17 +148,18 @@ class Walk {
         between_);
   }
   void advance(int64_t layer, LinearGroup group, size_t b) {
-    const at::Tensor input = kept_inputs_.empty() ? group_input(model_, layer, group, batches_[b], hidden_[b])
-                                                  : std::exchange(kept_inputs_[b], {});
+    const at::Tensor input = b < kept_inputs_.size() ? std::exchange(kept_inputs_[b], {})
+                                                     : group_input(model_, layer, group, batches_[b], hidden_[b]);
     hidden_[b] = add_output(model_, layer, group, hidden_[b], group_output(model_, layer, group, input));
   }
-  // Whether the group's inputs stay until it is left.
-  bool keeps(int64_t layer, LinearGroup group) const {
-    if (!ends_half(group) || !wanted(group).keeps_inputs) return false;
-    int64_t tokens = 0;
-    for (const TokenBatch& batch : batches_) tokens += batch.tokens.size(0);
+  // Of how many batches the group's inputs stay until it is left.
+  size_t kept_batches(int64_t layer, LinearGroup group) const {
+    if (!ends_half(group) || !wanted(group).keeps_inputs) return 0;
     const int64_t inputs = model_.block_parameter(layer, group_roles(model_.config, group).front()).size(1);
-    return tokens * inputs * static_cast<int64_t>(sizeof(float)) <= kKeptInputBytes;
+    int64_t room = kKeptInputBytes / (inputs * static_cast<int64_t>(sizeof(float)));  // for tokens
+    size_t count = 0;
+    while (count < batches_.size() && (room -= batches_[count].tokens.size(0)) >= 0) ++count;
+    return count;
   }
   void advance_whole(int64_t layer, LinearGroup group, size_t b) {
     const at::Tensor input = group_input(whole_, layer, group, batches_[b], whole_hidden_[b]);
@@ -167,7 +168,7 @@ class Walk {
 
   LinearStats collect(int64_t layer, LinearGroup group) {
     LinearStats stats;
-    if (keeps(layer, group)) kept_inputs_.resize(batches_.size());
+    kept_inputs_.resize(kept_batches(layer, group));
     const auto wave = static_cast<size_t>(kWaveBatches * options_.threads);  // which changes no sum's order
     for (size_t begin = 0; begin < batches_.size(); begin += wave) {
       const size_t count = std::min(wave, batches_.size() - begin);
@@ -189,7 +190,7 @@ class Walk {
     if (whole_stream_) measure_whole(layer, group, b, factors, input, place, seen);
     if (ends_half(group) && wanted(group).kind == GroupVisit::Look)
       hidden_[b] = add_output(model_, layer, group, hidden_[b], group_output(model_, layer, group, input));
-    if (!kept_inputs_.empty()) kept_inputs_[b] = input;
+    if (b < kept_inputs_.size()) kept_inputs_[b] = input;
     input = input * factors;
   }
   void measure_whole(int64_t layer, LinearGroup group, size_t b, const at::Tensor& factors, const at::Tensor& input,
@@ -232,7 +233,7 @@ class Walk {
   const GroupVisitor& visit_;
   const std::function<void()> between_;
   std::vector<at::Tensor> hidden_;       // a batch each, (N, C)
-  std::vector<at::Tensor> kept_inputs_;  // of the group that is visited, (N, in); none where they are made again
+  std::vector<at::Tensor> kept_inputs_;  // of the group that is visited and the first batches, (N, in)
   // The full-precision stream: the model as the walk found it, a layer at a time.
   bool whole_stream_ = false;
   CausalLM whole_;

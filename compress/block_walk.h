@@ -45,8 +45,8 @@ struct GroupVisit {
   bool gram = false;    // collect X^T X
   bool target = false;  // collect Y^T X along a full-precision stream; of AttentionOutput and Down
   bool drift = false;   // collect input_drift and stream_drift
-  // The visitor changes the group's linears alone: its inputs are kept for the step behind it, up to kKeptInputBytes,
-  // and not made a second time. No bit depends on it.
+  // The visitor changes the group's linears alone: its inputs are kept for the step behind it, those of as many batches
+  // as kKeptInputBytes hold, and not made a second time. No bit depends on it.
   bool keeps_inputs = false;
 };
 struct WalkOptions {
@@ -62,7 +62,7 @@ struct WalkOptions {
   int64_t finished_layers = 0;
   std::function<void(int64_t layer)> restore{};
 };
-inline constexpr int64_t kKeptInputBytes = int64_t{448} << 20;  // SmolLM2: 65,536 tokens, 1,536 inputs of 4 bytes
+inline constexpr int64_t kKeptInputBytes = int64_t{192} << 20;  // SmolLM2: 32,768 tokens of the widest inputs
 inline constexpr int64_t kWaveBatches = 2;                      // a thread: batches whose inputs are live at once
 
 // The head's layer is the number of layers. A visitor may change the group's linears, and whatever leaves the model's

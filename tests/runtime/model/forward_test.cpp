@@ -12,55 +12,10 @@
 #include "runtime/kernels/vocabulary_math.h"
 #include "runtime/model/model.h"
 #include "tests/runtime/kernels/kernel_tables.h"
-#include "tests/runtime/tiny_model.h"
+#include "tests/runtime/model/logits_of.h"
 
 namespace attar::runtime {
 namespace {
-
-constexpr Family kFamilies[] = {Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3};
-
-std::vector<int32_t> random_tokens(int64_t n, uint64_t seed) {
-  const CounterRandom random(seed);
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(random.below(i, 32));
-  return tokens;
-}
-
-using Logits = std::vector<std::vector<float>>;  // (T, V)
-
-// All tokens, `chunk` at a time.
-Logits run(const Model& model, const std::vector<int32_t>& tokens, size_t chunk, ThreadPool& pool) {
-  Workspace work(model, pool);
-  KvCache cache(model);
-  Logits logits;
-  for (size_t at = 0; at < tokens.size(); at += chunk) {
-    std::vector<Row> rows;
-    for (size_t i = at; i < std::min(at + chunk, tokens.size()); ++i) rows.push_back({&cache, tokens[i], true});
-    forward(model, rows, work);
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const auto row = work.logits(static_cast<int64_t>(i));
-      logits.emplace_back(row.begin(), row.end());
-    }
-  }
-  EXPECT_EQ(cache.length_tokens(), static_cast<int64_t>(tokens.size()));
-  return logits;
-}
-
-// Largest difference, as a share of the largest expected logit.
-double distance(const Logits& got, const std::vector<std::vector<double>>& expected) {
-  double worst = 0.0, scale = 0.0;
-  for (size_t t = 0; t < expected.size(); ++t)
-    for (size_t v = 0; v < expected[t].size(); ++v) {
-      worst = std::max(worst, std::fabs(got[t][v] - expected[t][v]));
-      scale = std::max(scale, std::fabs(expected[t][v]));
-    }
-  return std::isfinite(worst) ? worst / scale : std::numeric_limits<double>::infinity();
-}
-
-std::string describe(const TinyOptions& o, Isa isa) {
-  return std::string(traits(o.family).name) + (o.layout == Layout::Gguf ? " gguf " : " hf ") +
-         format_of(o.matrix_type).name + (o.tied ? " tied " : " untied ") + isa_name(isa);
-}
 
 TEST(Forward, EveryFamilyMatchesThePlainImplementation) {
   ThreadPool pool(2);
@@ -202,77 +157,6 @@ TEST(Forward, FewRowsFarIntoASequence) {
               << traits(family).name << ", kv " << name_of(model.kv_format()) << ", chunks of " << chunk << ", "
               << n_threads << " threads";
       }
-    }
-}
-
-TEST(Forward, Int8KeysAndValues) {
-  ThreadPool pool(2);
-  const std::vector<int32_t> tokens = random_tokens(40, 9);
-  for (const Family family : kFamilies)
-    for (const Isa isa : all_isas()) {
-      const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
-      const ModelFile file = tiny_model(tiny_config(options), options);
-      const Model halves = Model::load(file, {.isa = isa}, pool);
-      const Model codes = Model::load(file, {.isa = isa, .kv = KvFormat::Int8}, pool);
-      const Logits a = run(halves, tokens, 40, pool), b = run(codes, tokens, 40, pool);
-      const std::vector<std::vector<double>> expected = forward_reference(file, tokens);
-      EXPECT_NE(a, b);
-      // half a step of 1/127 of each head's largest value, on random weights
-      EXPECT_LT(distance(b, expected), distance(a, expected) + 0.02) << describe(options, isa);
-    }
-}
-
-TEST(Forward, TheFilePlansItsKeysAndValues) {
-  ThreadPool pool(1);
-  const TinyOptions options;
-  ModelConfig config = tiny_config(options);
-  config.kv = KvFormat::Int8;
-  const ModelFile file = tiny_model(config, options);
-  const Model planned = Model::load(file, {}, pool);
-  EXPECT_EQ(planned.kv_format(), KvFormat::Int8);
-  EXPECT_EQ(Model::load(file, {.kv = KvFormat::F16}, pool).kv_format(), KvFormat::F16);
-  const std::vector<int32_t> tokens = random_tokens(5, 1);
-  config.kv = KvFormat::F16;
-  const ModelFile plain = tiny_model(config, options);
-  EXPECT_EQ(run(planned, tokens, 5, pool), run(Model::load(plain, {.kv = KvFormat::Int8}, pool), tokens, 5, pool));
-  const auto bytes = [&](const Model& model) {
-    Workspace work(model, pool);
-    KvCache cache(model);
-    const Row row = {&cache, 1, false};
-    forward(model, {&row, 1}, work);
-    return static_cast<double>(cache.size_bytes());
-  };
-  EXPECT_LT(bytes(planned), 0.9 * bytes(Model::load(plain, {}, pool)));
-}
-
-// Queries times s, keys over s: no score changes but by how an int8 key is rounded.
-TEST(Forward, ScalesOfInt8Keys) {
-  ThreadPool pool(2);
-  const std::vector<int32_t> tokens = random_tokens(40, 9);
-  for (const Family family : kFamilies)
-    for (const Isa isa : all_isas()) {
-      const TinyOptions options = {.family = family, .matrix_type = TensorType::Q8_0};
-      ModelConfig config = tiny_config(options);
-      const ModelFile plain = tiny_model(config, options);
-      config.key_scales.assign(static_cast<size_t>(config.key_count()), 1.0f);
-      const ModelFile ones = tiny_model(config, options);
-      for (size_t i = 0; i < config.key_scales.size(); ++i)
-        config.key_scales[i] = std::exp2(static_cast<float>(i % 5) - 2.0f);
-      const ModelFile scaled = tiny_model(config, options);
-      const auto logits = [&](const ModelFile& file, const LoadOptions& way, size_t chunk = 40) {
-        LoadOptions there = way;
-        there.isa = isa;
-        return run(Model::load(file, there, pool), tokens, chunk, pool);
-      };
-      for (const LoadOptions& way : {LoadOptions{.numerics = Numerics::Fp32}, LoadOptions{.kv = KvFormat::F16}})
-        EXPECT_EQ(logits(scaled, way), logits(plain, way)) << describe(options, isa);
-      const LoadOptions int8{.kv = KvFormat::Int8};
-      const Logits a = logits(plain, int8), b = logits(scaled, int8);
-      EXPECT_EQ(logits(ones, int8), a);
-      EXPECT_NE(b, a);
-      EXPECT_EQ(logits(scaled, int8, 3), b);
-      const std::vector<std::vector<double>> expected = forward_reference(plain, tokens);
-      EXPECT_LT(distance(b, expected), distance(a, expected) + 0.02) << describe(options, isa);
     }
 }
 

@@ -1,20 +1,15 @@
 #include "distill/pass/attention_pass.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
-#include <optional>
 
+#include "distill/pass/key_head.h"
 #include "distill/pass/row_math.h"
 
 namespace attar {
@@ -33,41 +28,106 @@ at::Tensor angles_of(const std::vector<double>& frequencies, int64_t longest) {
   return table;
 }
 
-// A query at q sees keys at k with k <= q and q - k < window: 0 there, -infinity elsewhere. -> (T, T)
-at::Tensor window_mask(int64_t length, int64_t window, at::ScalarType kind) {
-  const at::Tensor index = at::arange(length, at::kLong), distance = index.unsqueeze(1) - index.unsqueeze(0);
-  const at::Tensor seen = distance.ge(0).logical_and(distance.lt(window));
-  return at::where(seen, 0.0, -std::numeric_limits<double>::infinity()).to(kind);
+// A thread's own memory, which its next document takes again.
+KeyHead& room() {
+  thread_local KeyHead head;
+  return head;
 }
+
+Row by_heads(const at::Tensor& x, int64_t dim) {
+  return Row(x.view({-1, dim}));
+}
+
+// From a product's row of one head to what attention compares: through the norm where there is one, then turned by its
+// position's angle, (2, D / 2).
+class Turn {
+ public:
+  Turn(const at::Tensor& raw, const at::Tensor& turned, const at::Tensor& norm, double epsilon, int64_t dim)
+      : norm_(norm.defined() ? norm.const_data_ptr<float>() : nullptr),
+        epsilon_(epsilon),
+        dim_(dim),
+        from_(by_heads(norm_ != nullptr ? raw : turned, dim)),
+        to_(by_heads(turned, dim)),
+        row_(static_cast<size_t>(2 * dim)) {}
+
+  void operator()(int64_t row, const float* angle) const {
+    float *x = row_.data(), *before = x + dim_;
+    from_.read(row, norm_ != nullptr ? before : x);
+    if (norm_ != nullptr) norm_row(before, norm_, dim_, epsilon_, x);
+    rotate_row(x, angle, angle + dim_ / 2, dim_ / 2, false);
+    to_.write(row, x);
+  }
+
+ private:
+  const float* norm_;
+  double epsilon_;
+  int64_t dim_;
+  Row from_, to_;
+  mutable std::vector<float> row_;
+};
+
+// The way back of Turn: from the gradient by what attention compares, and that of a tap, to that by the product, and by
+// the norm (D).
+class TurnBack {
+ public:
+  TurnBack(const at::Tensor& by_raw, const at::Tensor& raw, const at::Tensor& norm, const at::Tensor& by_tap,
+           double epsilon, const at::Tensor& by_norm)
+      : norm_(norm.defined() ? norm.const_data_ptr<float>() : nullptr),
+        by_norm_(by_norm.mutable_data_ptr<float>()),
+        by_tap_(by_tap.defined() ? by_tap.const_data_ptr<float>() : nullptr),
+        epsilon_(epsilon),
+        dim_(by_norm.size(0)),
+        from_(by_heads(norm_ != nullptr ? raw : by_raw, dim_)),
+        to_(by_heads(by_raw, dim_)),
+        row_(static_cast<size_t>(4 * dim_)) {}
+
+  void operator()(int64_t row, const float* angle, const float* given) const {
+    float *x = row_.data(), *out = x + dim_, *before = out + dim_, *normed = before + dim_;
+    std::copy_n(given, dim_, x);
+    if (by_tap_ != nullptr) add_row(by_tap_ + row * dim_, dim_, x);
+    rotate_row(x, angle, angle + dim_ / 2, dim_ / 2, true);
+    if (norm_ != nullptr) {
+      from_.read(row, before);
+      const float inverse = norm_row(before, norm_, dim_, epsilon_, normed);
+      std::fill_n(out, dim_, 0.0f);
+      norm_row_backward(x, before, norm_, inverse, dim_, out, by_norm_);
+    }
+    to_.write(row, norm_ != nullptr ? out : x);
+  }
+
+ private:
+  const float* norm_;
+  float* by_norm_;
+  const float* by_tap_;
+  double epsilon_;
+  int64_t dim_;
+  Row from_, to_;
+  mutable std::vector<float> row_;
+};
 
 }  // namespace
 
 struct AttentionPass::Item {
   const LayerConfig* layer;
-  int64_t begin, length, key_head;
-  double scale;
-  int64_t window;  // 0: sees all that came before
+  int64_t begin, key_head;  // the document's first row
+  AttentionShape shape;
 
   int64_t groups() const { return layer->n_heads / layer->n_kv_heads; }
-
-  // x (N, heads * D) -> (count, T, D), a view
-  at::Tensor heads(const at::Tensor& x, int64_t first, int64_t count) const {
-    return x.view({x.size(0), -1, layer->head_dim}).narrow(0, begin, length).narrow(1, first, count).transpose(0, 1);
-  }
-  at::Tensor queries(const at::Tensor& x) const { return heads(x, key_head * groups(), groups()); }
-  at::Tensor keys(const at::Tensor& x) const { return heads(x, key_head, 1); }
-  // (1, G, T, D), each key head seen by the queries of its group
-  at::Tensor shared(const at::Tensor& x) const {
-    return keys(x).expand({groups(), length, layer->head_dim}).unsqueeze(0);
-  }
-  std::optional<at::Tensor> mask(at::ScalarType kind) const {
-    return window == 0 ? std::nullopt : std::optional<at::Tensor>(window_mask(length, window, kind));
-  }
-  // Calls visit(row of (N * heads, D), position) for its queries or its key.
+  // Rows of (N, heads * D) by head: where one stands at position t.
+  int64_t query_row(int64_t t, int64_t head) const { return (begin + t) * layer->n_heads + head; }
+  int64_t key_row(int64_t t) const { return (begin + t) * layer->n_kv_heads + key_head; }
+  // Calls visit(head, first position, count) for the blocks of its queries, head after head.
   template <class Visit>
-  void each_row(int64_t heads, int64_t first, int64_t count, Visit&& visit) const {
-    for (int64_t t = 0; t < length; ++t)
-      for (int64_t h = first; h < first + count; ++h) visit((begin + t) * heads + h, t, h - first);
+  void each_block(Visit&& visit) const {
+    for (int64_t head = key_head * groups(); head < (key_head + 1) * groups(); ++head)
+      for (int64_t first = 0; first < shape.length; first += KeyHead::kQueries)
+        visit(head, first, std::min(KeyHead::kQueries, shape.length - first));
+  }
+  void read_keys(const AttentionTape& tape, bool backward, KeyHead& keys) const {
+    keys.start(shape, backward);
+    const Row key(tape.key.view({-1, shape.dim})), value(tape.value.view({-1, shape.dim}));
+    for (int64_t t = 0; t < shape.length; ++t) key.read(key_row(t), keys.key(t)), value.read(key_row(t), keys.value(t));
+    keys.turn();
   }
 };
 
@@ -83,13 +143,12 @@ AttentionPass::AttentionPass(const ModelConfig& config, int64_t longest) : confi
 
 std::vector<AttentionPass::Item> AttentionPass::items_of(const TokenBatch& batch, int64_t layer) const {
   const LayerConfig& of = config_.layers[static_cast<size_t>(layer)];
+  const int64_t window = of.kind == LayerKind::SlidingAttention ? config_.sliding_window : 0;
   std::vector<Item> items;
   int64_t begin = 0;
   for (const int64_t length : batch.lengths) {
-    const bool windowed = of.kind == LayerKind::SlidingAttention && length > config_.sliding_window;
     for (int64_t head = 0; head < of.n_kv_heads; ++head)
-      items.push_back(
-          {&of, begin, length, head, config_.score_scale(of), windowed ? config_.sliding_window : int64_t{0}});
+      items.push_back({&of, begin, head, {length, of.head_dim, window, static_cast<float>(config_.score_scale(of))}});
     begin += length;
   }
   return items;
@@ -98,29 +157,26 @@ std::vector<AttentionPass::Item> AttentionPass::items_of(const TokenBatch& batch
 void AttentionPass::forward(Team& team, const TokenBatch& batch, int64_t layer, const HeadNorms& norms,
                             AttentionTape& tape) const {
   const std::vector<Item> items = items_of(batch, layer);
-  tape.log_sums.assign(items.size(), {});
-  const float* angle = angles(layer);
+  auto* log_sums = tape.log_sums.mutable_data_ptr<float>();
   team.run(static_cast<int64_t>(items.size()), [&](int64_t i) {
     const Item& item = items[static_cast<size_t>(i)];
-    const int64_t dim = item.layer->head_dim, half = dim / 2;
-    const auto turn = [&](const at::Tensor& raw, const at::Tensor& turned, const at::Tensor& norm, int64_t first,
-                          int64_t count) {
-      const at::Tensor from = (norm.defined() ? raw : turned).view({-1, dim}), to = turned.view({-1, dim});
-      Row source(from), target(to);
-      item.each_row(turned.size(1) / dim, first, count, [&](int64_t row, int64_t t, int64_t) {
-        float* x = norm.defined() ? target.blank(row) : target.load(row);
-        if (norm.defined()) norm_row(source.load(row), norm.const_data_ptr<float>(), dim, config_.norm_epsilon, x);
-        rotate_row(x, angle + 2 * t * half, angle + (2 * t + 1) * half, half, false);
-        target.store();
-      });
-    };
-    turn(tape.raw_query, tape.query, norms.query, item.key_head * item.groups(), item.groups());
-    turn(tape.raw_key, tape.key, norms.key, item.key_head, 1);
-    const auto [out, log_sums] = at::_scaled_dot_product_flash_attention_for_cpu(
-        item.queries(tape.query).unsqueeze(0), item.shared(tape.key), item.shared(tape.value), 0.0, item.window == 0,
-        item.mask(tape.query.scalar_type()), item.scale);
-    item.queries(tape.mixed).copy_(out.squeeze(0));
-    tape.log_sums[static_cast<size_t>(i)] = log_sums;
+    const Turn turn_query(tape.raw_query, tape.query, norms.query, config_.norm_epsilon, item.shape.dim),
+        turn_key(tape.raw_key, tape.key, norms.key, config_.norm_epsilon, item.shape.dim);
+    for (int64_t t = 0; t < item.shape.length; ++t) turn_key(item.key_row(t), angle(layer, t));
+    KeyHead& keys = room();
+    item.read_keys(tape, false, keys);
+    const Row query = by_heads(tape.query, item.shape.dim), mixed = by_heads(tape.mixed, item.shape.dim);
+    item.each_block([&](int64_t head, int64_t first, int64_t count) {
+      for (int64_t r = 0; r < count; ++r) {
+        turn_query(item.query_row(first + r, head), angle(layer, first + r));
+        query.read(item.query_row(first + r, head), keys.query(r));
+      }
+      keys.forward(first, count);
+      for (int64_t r = 0; r < count; ++r) {
+        mixed.write(item.query_row(first + r, head), keys.mixed(r));
+        log_sums[item.query_row(first + r, head)] = keys.log_sum(r);
+      }
+    });
   });
 }
 
@@ -128,47 +184,36 @@ void AttentionPass::backward(Team& team, const TokenBatch& batch, int64_t layer,
                              const AttentionTape& tape, const at::Tensor& by_mixed, const HeadTap& by_tap,
                              AttentionTape& by, HeadNorms& by_norms) const {
   const std::vector<Item> items = items_of(batch, layer);
-  const float* angle = angles(layer);
-  const int64_t dim = config_.layers[static_cast<size_t>(layer)].head_dim, half = dim / 2;
   const auto n_items = static_cast<int64_t>(items.size());
+  const int64_t dim = config_.layers[static_cast<size_t>(layer)].head_dim;
+  const auto* log_sums = tape.log_sums.const_data_ptr<float>();
   const at::Tensor by_query_norms = at::zeros({n_items, dim}, at::kFloat),
                    by_key_norms = at::zeros_like(by_query_norms);
   team.run(n_items, [&](int64_t i) {
     const Item& item = items[static_cast<size_t>(i)];
-    const at::Tensor query = item.queries(tape.query).unsqueeze(0);
-    const auto [by_query, by_key, by_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        item.queries(by_mixed).unsqueeze(0), query, item.shared(tape.key), item.shared(tape.value),
-        item.queries(tape.mixed).unsqueeze(0), tape.log_sums[static_cast<size_t>(i)], 0.0, item.window == 0,
-        item.mask(query.scalar_type()), item.scale);
-    const at::Tensor by_own_value = by_value.squeeze(0).to(at::kFloat).sum(0, true);
-    item.keys(by.value).copy_(by_tap.value.defined() ? by_own_value + item.keys(by_tap.value) : by_own_value);
-    const auto turn_back = [&](const at::Tensor& by_turned, const at::Tensor& raw, const at::Tensor& norm,
-                               at::Tensor by_norm, at::Tensor& by_raw, int64_t first, int64_t count) {
-      const at::Tensor given = by_turned.contiguous();  // (count, T, D) f32
-      Row target(by_raw.view({-1, dim})), source(norm.defined() ? raw.view({-1, dim}) : given.view({-1, dim}));
-      std::vector<float> scratch(static_cast<size_t>(dim));
-      item.each_row(by_raw.size(1) / dim, first, count, [&](int64_t row, int64_t t, int64_t head) {
-        float* x = given.mutable_data_ptr<float>() + (head * item.length + t) * dim;
-        rotate_row(x, angle + 2 * t * half, angle + (2 * t + 1) * half, half, true);
-        float* out = target.blank(row);
-        if (norm.defined()) {
-          const auto* w = norm.const_data_ptr<float>();
-          const float* before = source.load(row);
-          const float inverse = norm_row(before, w, dim, config_.norm_epsilon, scratch.data());
-          std::fill_n(out, dim, 0.0f);
-          norm_row_backward(x, before, w, inverse, dim, out, by_norm.mutable_data_ptr<float>());
-        } else {
-          std::copy_n(x, dim, out);
-        }
-        target.store();
-      });
-    };
-    at::Tensor by_queries = by_query.squeeze(0).to(at::kFloat), by_keys = by_key.squeeze(0).to(at::kFloat).sum(0, true);
-    if (by_tap.query.defined()) by_queries = by_queries + item.queries(by_tap.query);
-    if (by_tap.key.defined()) by_keys = by_keys + item.keys(by_tap.key);
-    turn_back(by_queries, tape.raw_query, norms.query, by_query_norms[i], by.query, item.key_head * item.groups(),
-              item.groups());
-    turn_back(by_keys, tape.raw_key, norms.key, by_key_norms[i], by.key, item.key_head, 1);
+    const TurnBack turn_query(by.query, tape.raw_query, norms.query, by_tap.query, config_.norm_epsilon,
+                              by_query_norms[i]),
+        turn_key(by.key, tape.raw_key, norms.key, by_tap.key, config_.norm_epsilon, by_key_norms[i]);
+    KeyHead& keys = room();
+    item.read_keys(tape, true, keys);
+    const Row query = by_heads(tape.query, dim), mixed = by_heads(tape.mixed, dim), given = by_heads(by_mixed, dim);
+    item.each_block([&](int64_t head, int64_t first, int64_t count) {
+      for (int64_t r = 0; r < count; ++r) {
+        const int64_t row = item.query_row(first + r, head);
+        query.read(row, keys.query(r)), mixed.read(row, keys.mixed(r)), given.read(row, keys.by_mixed(r));
+        keys.log_sum(r) = log_sums[row];
+      }
+      keys.backward(first, count);
+      for (int64_t r = 0; r < count; ++r)
+        turn_query(item.query_row(first + r, head), angle(layer, first + r), keys.by_query(r));
+    });
+    const Row by_value = by_heads(by.value, dim);
+    for (int64_t t = 0; t < item.shape.length; ++t) {
+      const int64_t row = item.key_row(t);
+      turn_key(row, angle(layer, t), keys.by_key(t));
+      if (by_tap.value.defined()) add_row(by_tap.value.const_data_ptr<float>() + row * dim, dim, keys.by_value(t));
+      by_value.write(row, keys.by_value(t));
+    }
   });
   for (int64_t i = 0; i < n_items; ++i) {
     if (by_norms.query.defined()) by_norms.query.add_(by_query_norms[i]);

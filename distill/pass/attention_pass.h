@@ -17,7 +17,7 @@ struct AttentionTape {
   at::Tensor query, key, value;   // (N, H * D), (N, K * D), (N, K * D): products; attention turns query and key
   at::Tensor raw_query, raw_key;  // the products, where queries and keys have norms: query and key are made from them
   at::Tensor mixed;               // (N, H * D) what the heads give
-  std::vector<at::Tensor> log_sums{};  // of each document and key head: what the way back wants of the softmax
+  at::Tensor log_sums;            // (N, H) f32: what the way back wants of the softmax
 };
 
 // Queries, keys and values of a layer as attention compares them, (N, H * D), (N, K * D), (N, K * D), or a gradient by
@@ -46,7 +46,11 @@ class AttentionPass {
  private:
   struct Item;  // one document and one key head: what one thread does
   std::vector<Item> items_of(const TokenBatch& batch, int64_t layer) const;
-  const float* angles(int64_t layer) const { return angles_[static_cast<size_t>(layer)].const_data_ptr<float>(); }
+  // Cosines and sines of a position, (2, D / 2).
+  const float* angle(int64_t layer, int64_t position) const {
+    const at::Tensor& table = angles_[static_cast<size_t>(layer)];
+    return table.const_data_ptr<float>() + position * 2 * table.size(2);
+  }
 
   const ModelConfig& config_;
   std::vector<at::Tensor> angles_;  // of each layer, (longest, 2, D / 2) f32: cosines and sines of each position

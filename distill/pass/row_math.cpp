@@ -1,5 +1,6 @@
 #include "distill/pass/row_math.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/base/fast_math.h"
@@ -147,7 +148,7 @@ Row::Row(const at::Tensor& tensor) : n_(tensor.size(-1)) {
 }
 float* Row::load(int64_t row) {
   float* x = blank(row);
-  if (halves_ != nullptr) floats_of_bf16(halves_ + row * n_, n_, x);
+  if (halves_ != nullptr) read(row, x);
   return x;
 }
 float* Row::blank(int64_t row) {
@@ -155,7 +156,19 @@ float* Row::blank(int64_t row) {
   return halves_ == nullptr ? floats_ + row * n_ : copy_.data();
 }
 void Row::store() {
-  if (halves_ != nullptr) bf16_of_floats(copy_.data(), n_, halves_ + row_ * n_);
+  if (halves_ != nullptr) write(row_, copy_.data());
+}
+void Row::read(int64_t row, float* out) const {
+  if (halves_ != nullptr)
+    floats_of_bf16(halves_ + row * n_, n_, out);
+  else
+    std::copy_n(floats_ + row * n_, n_, out);
+}
+void Row::write(int64_t row, const float* values) const {
+  if (halves_ != nullptr)
+    bf16_of_floats(values, n_, halves_ + row * n_);
+  else
+    std::copy_n(values, n_, floats_ + row * n_);
 }
 
 }  // namespace attar

@@ -38,6 +38,8 @@ class Row {
   float* load(int64_t row);
   float* blank(int64_t row);  // to be written whole: nothing is read
   void store();               // the row that was loaded
+  void read(int64_t row, float* out) const;
+  void write(int64_t row, const float* values) const;
 
  private:
   float* floats_ = nullptr;

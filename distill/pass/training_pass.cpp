@@ -87,11 +87,12 @@ void TrainingPass::reserve(const TokenBatch& batch) {
     layer.before_ffn = inside.take(rows_, width, at::kFloat);
     layer.from_attention = family_.sandwich_norms ? keep(width) : output_;
     layer.from_ffn = family_.sandwich_norms ? keep(width) : output_;
-    layer.attention = {keep(queries), keep(keys), keep(keys), {}, {}, keep(queries)};
+    layer.attention = {keep(queries), keep(keys), keep(keys), {}, {}, keep(queries), {}};
+    layer.attention.log_sums = inside.take(rows_, of.n_heads, at::kFloat);
     if (family_.qk_norm) layer.attention.raw_query = keep(queries), layer.attention.raw_key = keep(keys);
     layer.gate = keep(of.ffn_width), layer.up = keep(of.ffn_width);
     layer.gated = lend(of.ffn_width), layer.by_gated = lend(of.ffn_width), layer.by_mixed = lend(queries);
-    layer.by_attention = {lend(queries), lend(keys), lend(keys), {}, {}, {}};
+    layer.by_attention = {lend(queries), lend(keys), lend(keys), {}, {}, {}, {}};
     layers_.push_back(layer);
   }
 }

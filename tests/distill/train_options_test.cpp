@@ -215,7 +215,7 @@ TEST_F(TrainOptionsTest, JudgesTheAverage) {
 DistillOptions spoiled() {
   DistillOptions options = few_writes(3000);
   options.held_out_tokens = 60, options.held_out_every_steps = 4;
-  options.warmup = 1.0, options.learning_rate = 0.5;
+  options.warmup = 1.0, options.learning_rate = 5.0;
   return options;
 }
 

@@ -26,7 +26,10 @@ struct Factors {
   float scale, beta1, beta2, inverse_root, epsilon;
 };
 
-ATTAR_VECTOR_CLONES void update(const Part& part, const Factors& f) {
+ATTAR_VECTOR_CLONES void update(const Part& given, const Factors& factors) {
+  const Part part = given;
+  const Factors f = factors;
+#pragma GCC ivdep
   for (int64_t i = 0; i < part.count; ++i) {
     const float g = part.gradient[i] * f.scale;
     const float m = part.first[i] + (1.0f - f.beta1) * (g - part.first[i]);

@@ -200,7 +200,8 @@ class Walk {
     const at::Tensor whole = group_input(whole_, layer, group, batches_[b], whole_hidden_[b]);
     if (drift) seen.input_drifts[place] = ((whole - input) * factors).to(drift_kind());
     if (!ends_half(group)) return;
-    if (drift) seen.stream_drifts[place] = ((whole_hidden_[b] - hidden_[b]) * factors).to(drift_kind());
+    if (drift && !traits(model_.config.family).sandwich_norms)
+      seen.stream_drifts[place] = ((whole_hidden_[b] - hidden_[b]) * factors).to(drift_kind());
     const at::Tensor output = group_output(whole_, layer, group, whole);
     whole_hidden_[b] = add_output(whole_, layer, group, whole_hidden_[b], output);
     if (wanted(group).target) seen.outputs[place] = output * factors;

@@ -33,7 +33,8 @@ struct LinearStats {
   at::Tensor target;          // (out, in) f64: Y^T X, Y (N, out) what the linear gave in the model as it was
   double target_squares = 0;  // sum of Y^2
   // How a full-precision stream, of the model as it was, has moved away from this one: (X' - X)^T X of the inputs, and
-  // (H' - H)^T X of the hidden states (N, C) that the linear adds to, where it ends a half of the block.
+  // (H' - H)^T X of the hidden states (N, C) that the linear adds to, where it ends a half of the block and what it
+  // gives is added as it is: a sandwich norm in between makes other units of it.
   at::Tensor input_drift{};   // (in, in) f64
   at::Tensor stream_drift{};  // (C, in) f64
 };

@@ -3,7 +3,8 @@
 // (quantization error propagation, Arai and Ichikawa 2025, arXiv 2504.09629, section 4; Qronos, Zhang et al. 2025,
 // arXiv 2505.11695):
 //   W + a (W (X' - X)^T X + (H' - H)^T X) (X^T X + D)^-1,
-// where the second term, of linears that add to the residual stream H, also takes back what the stream itself has lost.
+// where the second term, of linears that add to the residual stream H with no norm in between, also takes back what the
+// stream itself has lost.
 // a = 1/2 and the ridge D, half of the diagonal of X^T X, are for what a text says of its own noise.
 #pragma once
 

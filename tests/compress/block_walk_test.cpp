@@ -65,7 +65,8 @@ LinearStats stats_reference(const CausalLM& model, const CausalLM& whole, int64_
     add(stats.gram, at::mm(capped.t(), capped));
     add(stats.input_drift, at::mm(((whole_x - x) * factors).t(), capped));
     if (!ends_half) continue;
-    add(stats.stream_drift, at::mm(((whole_hidden - hidden).to(at::kDouble) * factors).t(), capped));
+    if (!traits(model.config.family).sandwich_norms)  // where the linear adds to it itself
+      add(stats.stream_drift, at::mm(((whole_hidden - hidden).to(at::kDouble) * factors).t(), capped));
     const at::Tensor y = group_output(whole, layer, group, whole_x).to(at::kDouble) * factors;
     add(stats.target, at::mm(y.t(), capped));
     stats.target_squares += y.square().sum().item<double>();

@@ -237,6 +237,14 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
   return record;
 }
 
+QuantizedModel in_f16(const RunState& state, const ExportInfo& info) {
+  QuantizeOptions plain;
+  plain.to = "F16";
+  const ModelConfig& config = state.student.config;
+  const QuantizePlan plan = plan_quantization(config, plain, gguf_plan_target(config, state.tokenizer, info));
+  return quantize(state.student, plan, {}, state.threads, state.progress);
+}
+
 StageRecord run_stage(RunState& state, const std::string& name, const ExportOptions& options) {
   const std::string folder = state.folder.file("export");
   const ExportInfo info = state.export_info();
@@ -244,22 +252,18 @@ StageRecord run_stage(RunState& state, const std::string& name, const ExportOpti
   Json results = Json::object();
   for (const std::string& format : options.formats) {
     if (format == "gguf") {
-      const bool plain_type = !state.quantized;
-      if (plain_type) {
-        QuantizeOptions plain;
-        plain.to = "F16";
-        state.quantized = quantize(state.student, plan_quantization(state.student.config, plain, {}), {}, state.threads,
-                                   state.progress);
+      std::optional<QuantizedModel> plain;  // of the student as it is here: a later stage may change it
+      if (!state.quantized) {
+        plain = in_f16(state, info);
         record.notes.push_back("no quantize stage before export: the GGUF holds F16");
       }
-      const GgufExport written =
-          export_gguf(folder + "/model.gguf", *state.quantized, state.tokenizer, info, state.progress);
+      const QuantizedModel& codes = plain ? *plain : *state.quantized;
+      const GgufExport written = export_gguf(folder + "/model.gguf", codes, state.tokenizer, info, state.progress);
       results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
-      write_gguf_card(folder + "/model.gguf", *state.quantized, with_notes(info, *state.quantized, record.notes),
-                      state.progress);
-      if (plain_type)  // no quantize stage has told them
-        for (const std::string& line : state.quantized->plan.fallback_lines()) record.notes.push_back(line);
+      write_gguf_card(folder + "/model.gguf", codes, with_notes(info, codes, record.notes), state.progress);
+      if (plain)  // no quantize stage has told them
+        for (const std::string& line : codes.plan.fallback_lines()) record.notes.push_back(line);
     } else if (format == "compressed-tensors") {
       if (!state.quantized) throw usage_error("export", "compressed-tensors holds codes", "a quantize stage before it");
       export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer, info,

@@ -114,6 +114,36 @@ def test_a_recipe_reports_them(models, tmp_path, stages, type_name):
     assert "values too small" in (tmp_path / "run/report.html").read_text() and "values too small" in (tmp_path / "run/export/README.md").read_text()
 
 
+def test_each_export_holds_the_student_of_its_place(models, tmp_path):
+    """Without a quantize stage a GGUF is F16 of the student as it is there, not as an export before it found it."""
+    _, plain, _, text = models
+    (tmp_path / "run.yaml").write_text(f"teacher: {plain}\ndata: {{calibration: [{text}]}}\nstages: [export, {{prune: {{drop_layers: 1}}}}, export]\n")
+    report = run("run", tmp_path / "run.yaml", "--out", tmp_path / "run")
+    assert GGUFReader(tmp_path / "run/export/model.gguf").fields["llama.block_count"].contents() == 3
+    exports = [stage for stage in report["results"]["stages"] if stage["kind"] == "export"]
+    assert len(exports) == 2 and all("the GGUF holds F16" in export["notes"][0] for export in exports)
+
+
+def test_an_export_in_f16_keeps_query_key_and_value_of_one_tensor_alike(tmp_path):
+    """An uneven qwen3 has one tensor for the three: where one does not fit into F16, none is."""
+
+    def to_qwen3(tensors):
+        for layer in range(4):
+            block = f"model.layers.{layer}."
+            tensors |= {block + f"self_attn.{name}_norm.weight": np.ones(16, np.float32) for name in "qk"}
+        tensors["model.layers.1.self_attn.k_proj.weight"][:] = 5e-10
+        for name, shape in (("gate", (64, 64)), ("up", (64, 64)), ("down", (64, 64))):
+            tensors[f"model.layers.1.mlp.{name}_proj.weight"] = np.full(shape, 0.05, np.float32)
+
+    model = tiny(tmp_path / "uneven", to_qwen3)
+    config = json.loads((model / "config.json").read_text())
+    layers = [{"n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "ffn_width": 64 if layer == 1 else 128} for layer in range(4)]
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "qwen3", "attar_layers": layers}))
+    (tmp_path / "run.yaml").write_text(f"teacher: {model}\nstages: [export]\n")
+    run("run", tmp_path / "run.yaml", "--out", tmp_path / "run")
+    assert tensors(tmp_path / "run/export/model.gguf")["blk.1.attn_qkv.weight"].tensor_type == GGMLQuantizationType.F32
+
+
 def test_python_says_both(models, tmp_path):
     small, _, rounded, _ = models
     assert LOST.format("Q8_0") in attar.quantize(small, tmp_path / "a.gguf", to="Q8_0")["fallbacks"]

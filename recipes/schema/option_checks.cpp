@@ -216,8 +216,12 @@ Rules rules_of(const ExportOptions&) {
   return {one_of("formats", {"gguf", "hf", "compressed-tensors"}), one_of("hf_dtype", {"float32", "bfloat16"})};
 }
 Problems problems_of(const ExportOptions& o) {
-  return checked(
-      o, [&](auto&& need) { need(!o.formats.empty(), "formats", "at least one of gguf, hf, compressed-tensors"); });
+  const bool hf = std::find(o.formats.begin(), o.formats.end(), "hf") != o.formats.end();
+  return checked(o, [&](auto&& need) {
+    need(!o.formats.empty(), "formats", "at least one of gguf, hf, compressed-tensors");
+    need(hf || !o.dequantized, "dequantized", "hf among the formats, whose values it says");
+    need(hf || o.hf_dtype == ExportOptions().hf_dtype, "hf_dtype", "hf among the formats, whose numbers it says");
+  });
 }
 
 Rules rules_of(const VerifyStage&) {

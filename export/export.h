@@ -50,7 +50,8 @@ void export_hf(const std::string& directory, const CausalLM& model, const Tokeni
 
 // The codes themselves, in the form of the compressed-tensors library ("pack-quantized"), which AutoModelForCausalLM
 // loads where it is installed: linears as integers of 4 or 8 bits with a scale for 16 or 32 of them, everything else as
-// float32. Error{Usage} for linears whose codes are no whole numbers times a scale (minimums, F16).
+// float32. Error{Usage} for linears whose codes are no whole numbers times a scale (minimums, F16); Error{Input} naming
+// the tensor for scales and values that are not finite.
 void export_compressed_tensors(const std::string& directory, const QuantizedModel& model,
                                const TokenizerData& tokenizer, const ExportInfo& info, const Progress& progress = {});
 

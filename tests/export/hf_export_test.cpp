@@ -165,6 +165,45 @@ TEST(HfExport, NumbersThatAreNoneOrTooLargeAreRefused) {
   }
 }
 
+// 8-bit linears beside float32; `spoiled` begins with what is no number: its scale, or its value.
+QuantizedModel eight_bits(const ModelConfig& config, const std::string& spoiled) {
+  const Weights weights = random_weights(config, 3);
+  QuantizedModel model{.config = config, .plan = {}, .tensors = {}};
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    const bool linear = spec.is_matrix() && spec.layer >= 0;
+    const QuantFormat& format = format_of(linear ? TensorType::Q8_0 : TensorType::F32);
+    const int64_t blocks = spec.elements() / format.block_size;
+    QuantizedTensor tensor{.type = format.type,
+                           .shape = spec.shape,
+                           .bytes = std::vector<std::byte>(static_cast<size_t>(blocks * format.block_bytes))};
+    format.encode(weights.at(spec.name).data(), blocks, tensor.bytes.data());
+    if (spec.name == spoiled) {  // the upper half of a NaN's bits, as F16 or F32 has them
+      const size_t upper = linear ? size_t{0} : size_t{2};
+      tensor.bytes[upper] = std::byte{0xc1}, tensor.bytes[upper + 1] = std::byte{0x7f};
+    }
+    model.tensors[spec.name] = std::move(tensor);
+  }
+  return model;
+}
+
+TEST(CompressedTensors, WhatIsNoNumberIsRefusedWithItsTensor) {
+  const TestFolder folder("packed_refused_test");
+  ModelConfig config = tiny(Family::Llama);
+  config.width = 32;
+  config.layers.assign(2, {LayerKind::FullAttention, 4, 2, 8, 64});
+  const TokenizerData tokenizer = tiny_tokenizer(config.vocab_size);
+  const auto said = [&](const std::string& spoiled) {
+    return error_of(
+        [&] { export_compressed_tensors(folder / "out", eight_bits(config, spoiled), tokenizer, some_info()); });
+  };
+  for (const char* name : {"blk.1.ffn_up.weight", "token_embd.weight"}) {
+    EXPECT_NE(said(name).find(name), std::string::npos) << said(name);
+    EXPECT_NE(said(name).find("not finite"), std::string::npos) << said(name);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  }
+  EXPECT_EQ(said(""), "");
+}
+
 TEST(Manifest, ListsEveryFileBelow) {
   const TestFolder folder("manifest_test");
   std::filesystem::create_directories(folder / "hf");

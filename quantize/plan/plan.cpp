@@ -100,6 +100,16 @@ QuantizePlan preset_plan(const ModelConfig& config, const QuantizeOptions& optio
   return plan;
 }
 
+// --keep may name what the model has not: output, where the embedding is the head.
+void check_kept_roles(const ModelConfig& config, const QuantizeOptions& options) {
+  const std::vector<TensorSpec> specs = tensor_specs(config);
+  for (const auto& kept : options.keep)
+    if (std::none_of(specs.begin(), specs.end(),
+                     [&](const TensorSpec& spec) { return spec.is_matrix() && role_name(spec.role) == kept.first; }))
+      throw usage_error("keep", "the model has no tensor of this role", "a role that it has",
+                        kept.first + "=" + kept.second, "its head is its embedding: keep embedding");
+}
+
 // --keep may ask for what a fused tensor cannot hold.
 void check_fused(const QuantizePlan& plan, const PlanTarget& target) {
   const PlannedTensor* query = nullptr;  // of the layer: listed before key and value
@@ -186,6 +196,7 @@ QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeOptions&
   if (const std::vector<FieldProblem> problems = check_quantize_options(options); !problems.empty())
     throw usage_error("quantize." + problems.front().field, "has an impossible value", problems.front().expected,
                       problems.front().got);
+  check_kept_roles(config, options);
   QuantizePlan plan = options.to ? preset_plan(config, options, *find_preset(*options.to), target)
                                  : sized_plan(config, options, target, measured);
   plan.target = target;

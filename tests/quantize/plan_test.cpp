@@ -104,6 +104,27 @@ TEST(Plan, NeverExceedsTheTargetAndRefusesTheImpossible) {
   EXPECT_THROW(plan_quantization(smollm2(), options, {}), Error);
 }
 
+// A tied model's head is its embedding: what is to be kept of an output would be kept of nothing.
+TEST(Plan, AKeptRoleThatTheModelHasNotIsRefused) {
+  QuantizeOptions options;
+  options.keep = {{"output", "Q8_0"}};
+  for (const bool sized : {false, true}) {
+    options.to = sized ? std::nullopt : std::optional<std::string>("Q4_0");
+    options.target_size = sized ? std::optional<std::string>("110MB") : std::nullopt;
+    ModelConfig config = smollm2();
+    try {
+      plan_quantization(config, options, {});
+      ADD_FAILURE() << sized;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Usage);
+      EXPECT_NE(std::string(error.what()).find("output=Q8_0"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("keep embedding"), std::string::npos) << error.what();
+    }
+    config.tied_embeddings = false;
+    EXPECT_EQ(types_of(plan_quantization(config, options, {})).at("output.weight"), TensorType::Q8_0);
+  }
+}
+
 TEST(Plan, ABudgetIsUsed) {
   for (const double bits : {3.5, 4.25, 5.0, 6.3, 8.0}) {
     QuantizeOptions options;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "distill/signal_source.h"
 #include "distill/training_state.h"
@@ -31,6 +32,19 @@ int64_t known_matrices(const ModelConfig& config, const Importance& importance) 
   const std::vector<TensorSpec> specs = tensor_specs(config);
   return std::count_if(specs.begin(), specs.end(),
                        [&](const TensorSpec& spec) { return spec.is_matrix() && importance.count(spec.name) != 0; });
+}
+
+// Widths may agree where models do not: a matrix of more layers, or of other names, was made with something else.
+std::string foreign_note(const ModelConfig& config, const Importance& matrix) {
+  std::set<std::string> own;
+  for (const TensorSpec& spec : tensor_specs(config)) own.insert(spec.name);
+  std::string first;
+  int64_t count = 0;
+  for (const auto& entry : matrix)
+    if (!own.contains(entry.first) && count++ == 0) first = entry.first;
+  if (count == 0) return {};
+  return "the importance matrix names " + std::to_string(count) + " tensors that this model has not, " +
+         printable(first) + " first: it may be of another model; they are not used";
 }
 
 void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options,
@@ -148,6 +162,7 @@ void add_source(Json& json, const QuantizeOptions& options, const QuantizeInputs
   if ((options.importance && !matrix) || options.preset == "learned") json["preset"] = options.preset;
   json["importance"] = matrix ? "matrix" : options.importance ? "calibration text" : "none";
   if (matrix) json["importance_tensors"] = known_matrices(config, given.matrix);
+  add_note(json, foreign_note(config, given.matrix));
   add_near_duplicates(json, given.text);
   for (const std::string& note : given.text.notes) add_note(json, note);
 }

@@ -238,12 +238,13 @@ def test_values_that_a_type_cannot_hold_are_refused(tmp_path):
     assert run("attar", "quantize", model, "-o", tmp_path / "out.gguf", "--to", "BF16", QUIET).returncode == 0
 
 
-def imatrix(path, name, value):
+def imatrix(path, name, value, *more):
     from gguf import GGUFWriter
 
     writer = GGUFWriter(path, "imatrix")
-    writer.add_tensor(name + ".in_sum2", np.full((1, 64), value, np.float32))
-    writer.add_tensor(name + ".counts", np.full((1, 1), 4, np.float32))
+    for each in (name, *more):
+        writer.add_tensor(each + ".in_sum2", np.full((1, 64), value, np.float32))
+        writer.add_tensor(each + ".counts", np.full((1, 1), 4, np.float32))
     writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
     return path
 
@@ -259,6 +260,16 @@ def test_an_importance_matrix_must_fit_and_be_numbers(tmp_path):
     assert not out.exists()
     said = json.loads(run("attar", *quantize, "--imatrix", good, "--json").stdout)
     assert said["importance"] == "matrix" and said["importance_tensors"] == 1
+    assert not any("importance matrix" in note for note in said["notes"])
+
+
+def test_an_importance_matrix_of_a_deeper_model_is_said(tmp_path):
+    """Of the same widths: what fits is used, but it may be of the wrong layers."""
+    model = tiny(tmp_path / "model")
+    matrix = imatrix(tmp_path / "deeper.gguf", "blk.1.attn_q.weight", 1.0, "blk.8.attn_q.weight", "blk.9.attn_q.weight")
+    said = json.loads(run("attar", "quantize", model, "-o", tmp_path / "out.gguf", "--to", "Q4_0", QUIET, "--imatrix", matrix, "--json").stdout)
+    notes = [note for note in said["notes"] if "importance matrix" in note]
+    assert len(notes) == 1 and "2 tensors that this model has not, blk.8.attn_q.weight first" in notes[0]
 
 
 def test_flags_without_a_use_are_refused(tmp_path):

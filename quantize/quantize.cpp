@@ -31,6 +31,17 @@ std::vector<TokenBatch> batches_of(const ModelConfig& config, const TokenDataset
   return batches;
 }
 
+// What a size may choose from, and what is kept: a codebook may be kept where none is chosen.
+std::vector<TensorType> measured_types(const QuantizeOptions& options) {
+  std::vector<TensorType> types = choosable_types(kNewestYear, options.lattice);
+  for (const auto& kept : options.keep) {
+    const QuantFormat* format = find_format(kept.second);  // the plan refuses what is none
+    if (format == nullptr || !format->written_in_blocks()) continue;
+    if (std::find(types.begin(), types.end(), format->type) == types.end()) types.push_back(format->type);
+  }
+  return types;
+}
+
 struct Measuring {
   Measured values;
   bool taken = false;  // from where an earlier run has kept them
@@ -42,7 +53,7 @@ Measuring measured(const WeightSource& weights, const QuantizeOptions& options, 
                    const std::string& model_hash, const KeptWork& kept, int threads, const Progress& progress) {
   const std::vector<TokenBatch> sequences =
       batches_of(weights.config(), calibration, 0, std::min(options.calibration_tokens, kSurveyTokens));
-  const std::vector<TensorType> types = choosable_types(kNewestYear, options.lattice);
+  const std::vector<TensorType> types = measured_types(options);
   const Rounding rounding = options.preset != "fast" ? Rounding::FedBack : Rounding::Alone;
   const KeptSensitivity cache(kept.cache.empty() ? kept.steps : kept.cache,
                               sensitivity_identity(model_hash, sequences, types, rounding));

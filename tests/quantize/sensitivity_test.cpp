@@ -108,5 +108,19 @@ TEST(Sensitivity, WhatIsKeptCountsInThePrediction) {
   EXPECT_GE(*plan.predicted_kl, kept);
 }
 
+// A codebook may be kept where no size may choose one.
+TEST(Sensitivity, AKeptCodebookIsMeasured) {
+  ModelConfig config = uneven_config(Family::Llama, true, 128);
+  config.width = 64;
+  config.layers.assign(2, {LayerKind::FullAttention, 4, 2, 16, 256});
+  const CausalLM model = CausalLM::random(config, 7);
+  QuantizeOptions options;
+  options.target_bpw = 17.0, options.preset = "fast";
+  const auto predicted = [&] { return *quantize(model, options, {}, uneven_text(30, 40), 2).plan.predicted_kl; };
+  const double free = predicted();
+  options.keep = {{"down", "IQ1_S"}};
+  EXPECT_GT(predicted(), 10.0 * free);
+}
+
 }  // namespace
 }  // namespace attar

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/kept/products_hash.h"
+#include "compress/precision.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
 
@@ -43,8 +44,11 @@ Error other_version(const std::string& path, const std::string& version) {
 
 }  // namespace
 
+// Gradients and drifts are multiplied in bf16 where the processor does, whatever its f32 products are.
 Identity program_identity() {
-  return {{"attar", ATTAR_VERSION}, {"kernels of matrix products", products_hash()}};
+  const bool bf16 = find_precision("auto") == Precision::Bf16;
+  return {
+      {"attar", ATTAR_VERSION}, {"kernels of matrix products", products_hash()}, {"products", bf16 ? "bf16" : "fp32"}};
 }
 
 std::string identity_hash(const Identity& identity) {

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
+#include "compress/precision.h"
 #include "runtime/base/input_file.h"
 #include "tests/test_folder.h"
 
@@ -73,6 +75,13 @@ TEST(KeptFile, AnotherVersionIsSaid) {
   const std::string said = refusal(folder / "b.safetensors", bytes);
   EXPECT_NE(said.find("another version of Attar"), std::string::npos) << said;
   EXPECT_NE(said.find("delete it"), std::string::npos) << said;
+}
+
+// A processor that multiplies bf16 gives other bits than one that does not, though their f32 products be alike.
+TEST(KeptFile, OfAProgramIsWhatItMultiplies) {
+  const std::string products = find_precision("auto") == Precision::Bf16 ? "bf16" : "fp32";
+  const Identity identity = program_identity();
+  EXPECT_EQ(std::count(identity.begin(), identity.end(), std::pair<std::string, std::string>("products", products)), 1);
 }
 
 TEST(KeptFile, DifferencesAreNamed) {

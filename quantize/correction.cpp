@@ -13,12 +13,23 @@ namespace attar {
 namespace {
 
 constexpr double kShare = 0.5, kRidge = 0.5;
+constexpr double kQuietest = 1e-6;      // of the middle input's energy: D takes no input for quieter
+constexpr double kLeastEnergy = 1e-30;  // whose inverse f32 holds
 constexpr int64_t kRowsAPart = 128;
+
+// What little an input next to dead has to do with the drift would be divided by next to nothing: weights without end,
+// which would spoil the scales of those beside them. energies (in) f32
+double least_energy(const at::Tensor& energies) {
+  const at::Tensor used = energies.masked_select(energies.gt(0.0));
+  if (used.numel() == 0) return 1.0;
+  return std::max(kLeastEnergy, kQuietest * used.median().item<double>());
+}
 
 // Well conditioned, so in f32. -> (in, in) f32: (X^T X / tokens + D)^-1
 at::Tensor inverse_of(const LinearStats& stats) {
   at::Tensor damped = (stats.gram / static_cast<double>(stats.tokens)).to(at::kFloat);
-  damped.diagonal().add_(obs::ridge_of(damped.diagonal(), kRidge));
+  const at::Tensor energies = damped.diagonal().clone();
+  damped.diagonal().add_(kRidge * energies.clamp_min(least_energy(energies)));
   return obs::inverted(damped);
 }
 

@@ -5,7 +5,8 @@
 //   W + a (W (X' - X)^T X + (H' - H)^T X) (X^T X + D)^-1,
 // where the second term, of linears that add to the residual stream H with no norm in between, also takes back what the
 // stream itself has lost.
-// a = 1/2 and the ridge D, half of the diagonal of X^T X, are for what a text says of its own noise.
+// a = 1/2 and the ridge D, half of the diagonal of X^T X but at least half a millionth of its middle, are for what a
+// text says of its own noise.
 #pragma once
 
 #include <ATen/core/Tensor.h>

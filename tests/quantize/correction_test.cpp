@@ -70,6 +70,24 @@ TEST(Correction, WithoutDriftIsNothing) {
   EXPECT_TRUE(rows.equal(weights));
 }
 
+// A gate that is all but shut leaves an input of next to no energy, of which f32 may not even hold the inverse.
+TEST(Correction, AnInputThatIsNextToDeadSpoilsNothing) {
+  const Drifted text(5);
+  const at::Tensor weights = normal(kOut, kIn, 9);
+  const auto corrected = [&](double loudness) {
+    at::Tensor inputs = text.inputs.clone(), whole = text.whole.clone();
+    inputs.narrow(1, 3, 1).mul_(loudness), whole.narrow(1, 3, 1).mul_(loudness);
+    LinearStats stats{.tokens = kTokens, .sum_squares = {}, .gram = at::mm(inputs.t(), inputs), .target = {}};
+    stats.input_drift = at::mm((whole - inputs).t(), inputs);
+    at::Tensor rows = weights.to(at::kFloat).contiguous();
+    correction_of(stats, 1).add_to(rows, 0);
+    return rows;
+  };
+  for (const double loudness : {1e-5, 1e-10, 1e-21})  // weights are within 5; 1e-5 gave thousands
+    EXPECT_LT(corrected(loudness).abs().max().item<double>(), 20.0) << loudness;
+  EXPECT_LT((corrected(1e-21) - corrected(0.0)).abs().max().item<double>(), 1e-5);
+}
+
 // Random tokens, so that the inputs have few directions of their own.
 std::vector<TokenBatch> random_text(const ModelConfig& config, int documents, uint64_t seed) {
   TokenDataset data = uneven_text(documents, 60);

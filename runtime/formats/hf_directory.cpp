@@ -221,8 +221,9 @@ Json config_json(const ModelConfig& config, const std::string& dtype, const Toke
       family.gelu ? "gelu_pytorch_tanh" : "silu";
   if (config.family == Family::Qwen2) json.erase("attention_bias");
   set_rope(config, json);
-  if (config.sliding_window > 0) {
-    json["sliding_window"] = config.sliding_window;
+  // In transformers' gemma3 five layers of six slide where nothing is said, and there is a window though none does.
+  if (config.sliding_window > 0 || config.family == Family::Gemma3) {
+    json["sliding_window"] = config.sliding_window > 0 ? config.sliding_window : config.context_length;
     Json types = Json::array();
     for (const LayerConfig& own : config.layers)
       types.push_back(own.kind == LayerKind::SlidingAttention ? "sliding_attention" : "full_attention");
@@ -270,6 +271,9 @@ ModelConfig read_hf_config(const std::string& directory) {
   if (config.family != Family::Gemma3) config.sliding_window = 0;
   check_fixed_parts(keys, traits(config.family));
   read_layers(keys, config);
+  if (std::none_of(config.layers.begin(), config.layers.end(),
+                   [](const LayerConfig& layer) { return layer.kind == LayerKind::SlidingAttention; }))
+    config.sliding_window = 0;  // of nothing
   read_rope(keys, config);
   if (config.family == Family::Gemma3) {
     const double scalar = keys.real("query_pre_attn_scalar", 256.0);

@@ -60,6 +60,20 @@ TEST(HfExport, DirectoriesReadBack) {
   }
 }
 
+// transformers makes five of six layers of a gemma3 slide, with another RoPE, unless config.json says what each does.
+TEST(HfExport, AGemmaWithoutAWindowSaysThatNoLayerSlides) {
+  const TestFolder folder("hf_export_test");
+  ModelConfig config = tiny(Family::Gemma3);
+  config.sliding_window = 0;
+  for (LayerConfig& layer : config.layers) layer.kind = LayerKind::FullAttention;
+  export_hf(folder / "out", random_model(config), tiny_tokenizer(config.vocab_size), some_info(), "float32");
+  const auto json = nlohmann::json::parse(read_file(folder / "out/config.json"));
+  EXPECT_EQ(json.value("layer_types", std::vector<std::string>()),
+            std::vector<std::string>(config.layers.size(), "full_attention"));
+  EXPECT_EQ(json.value("sliding_window", int64_t{0}), config.context_length);
+  EXPECT_EQ(ModelFile::open(folder / "out").config(), config);
+}
+
 TEST(HfExport, StoppedAnywhereLosesNothing) {
   const TestFolder folder("hf_export_test");
   const ModelConfig config = tiny(Family::Llama);

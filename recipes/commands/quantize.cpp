@@ -68,7 +68,8 @@ void check_imatrix_out(const CommandOptions& command, const QuantizeInputs& inpu
   if (command.data.empty())
     throw usage_error("attar quantize", "--imatrix-out needs text to measure inputs on", "--data TEXT");
   if (!is_gguf(path)) throw usage_error("--imatrix-out", "must end in .gguf", "a GGUF file", printable(path));
-  checked_out(path, inputs_of(command, inputs.training), existing(command));
+  const bool goes_on = inputs.resume && fs::exists(command.out + ".steps");  // the run that was broken off wrote it
+  checked_out(path, inputs_of(command, inputs.training), goes_on ? Existing::Replace : existing(command));
   if (fs::weakly_canonical(path) == fs::weakly_canonical(command.out))
     throw usage_error("--imatrix-out", "is OUT itself", "another name than " + printable(command.out));
 }

@@ -123,6 +123,20 @@ def test_what_a_killed_run_left_is_for_the_same_run_alone(finished, tmp_path):
     assert digest(out) == digest(straight)
 
 
+def test_a_resume_takes_the_place_of_its_own_importance_matrix(finished, tmp_path):
+    _, text, _ = finished
+    out, matrix = tmp_path / "out.gguf", tmp_path / "matrix.gguf"
+    options = ["--to", "Q4_0", *TOKENS, "--imatrix-out", matrix]
+    broken_off(out, text, *options)
+    written = digest(matrix)
+    again = ["quantize", MODEL, "-o", out, *options, "--data", text, "--quiet"]
+    done = subprocess.run(command(*again, "--resume"), capture_output=True, text=True)
+    assert done.returncode == 0 and digest(matrix) == written, done.stderr
+    out.unlink()
+    done = subprocess.run(command(*again), capture_output=True, text=True)
+    assert done.returncode == 2 and "matrix.gguf" in done.stderr and "--force" in done.stderr
+
+
 def test_another_budget_measures_nothing(finished, tmp_path):
     _, text, straight = finished
     out, cache, log = tmp_path / "out.gguf", tmp_path / "cache", tmp_path / "log.txt"

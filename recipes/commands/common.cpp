@@ -85,7 +85,7 @@ void add_note(Json& json, const std::string& note) {
 std::string document(const Json& json) {
   Json out = {{"schema_version", 1}};
   out.update(json);
-  return out.dump(1) + "\n";
+  return out.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";  // names of files may be no UTF-8
 }
 
 }  // namespace attar

@@ -1,6 +1,7 @@
 """What rounding loses is said, through every door: values too small for a type, weights that were quantized already, what a name stands for."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -112,6 +113,15 @@ def test_a_recipe_reports_them(models, tmp_path, stages, type_name):
     assert LOST.format(type_name) in notes
     small_values_survive(tmp_path / "run/export/model.gguf")
     assert "values too small" in (tmp_path / "run/report.html").read_text() and "values too small" in (tmp_path / "run/export/README.md").read_text()
+
+
+def test_a_name_that_is_not_utf_8_ends_nothing(models, tmp_path):
+    """Once the file is there, what is said of it may not fail."""
+    out = os.fsencode(tmp_path) + b"/caf\xe9.gguf"
+    words = [BIN / "attar", "quantize", models[1], "-o", out, "--to", "Q8_0", "--json", "--quiet"]
+    done = subprocess.run([os.fsencode(word) for word in words], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert os.path.exists(out) and json.loads(done.stdout)["file"].endswith("caf\ufffd.gguf")
 
 
 def test_each_export_holds_the_student_of_its_place(models, tmp_path):

@@ -31,9 +31,10 @@ void make_file(const RunState& state, const std::string& folder, const std::stri
     shown.stage = stage;
     return state.progress ? state.progress(shown) : Flow::GoOn;
   };
-  const QuantizedModel model =
+  QuantizedModel model =
       quantize(*state.teacher, options, target, options.importance ? state.calibration : TokenDataset{}, state.threads,
                named, {.steps = folder, .cache = state.folder.file("cache")});
+  model.config.kv = planned_config(state.teacher->config(), options).kv;
   export_gguf(path, model, state.teacher->tokenizer(), info, named);
 }
 
@@ -59,8 +60,10 @@ QuantizeOptions quantizing_alone(const Recipe& recipe) {
 Baseline measure_baseline(RunState& state, const std::string& name, const runtime::VerifyOptions& how,
                           uint64_t student_bytes) {
   const ExportInfo info = export_info(state.recipe, state.inputs);
-  const PlanTarget target = gguf_plan_target(state.teacher->config(), state.teacher->tokenizer(), info);
   QuantizeOptions options = quantizing_alone(state.recipe);
+  if (state.teacher->config().tied_embeddings) options.keep.erase("output");  // the student may have one of its own
+  const PlanTarget target =
+      gguf_plan_target(planned_config(state.teacher->config(), options), state.teacher->tokenizer(), info);
   const uint64_t smallest = smallest_file_bytes(state.teacher->config(), options, target);
   if (smallest > student_bytes)
     return {.notes = {"quantizing alone gives no file as small as the student's " + megabytes(student_bytes) +
@@ -77,6 +80,7 @@ Baseline measure_baseline(RunState& state, const std::string& name, const runtim
   const runtime::Fidelity& fidelity = judged.deployed ? *judged.deployed : *judged.fp32;
   const Json results = {{"preset", options.importance ? options.preset : "fast"},
                         {"bytes", file.size_bytes()},
+                        {"kv_format", name_of(file.config().kv)},
                         {"kl", {{"mean", fidelity.kl.mean}, {"stderr", fidelity.kl.stderr_}}},
                         {"top1", fidelity.top1_agreement},
                         {"top1_stderr", fidelity.top1_stderr}};

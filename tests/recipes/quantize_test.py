@@ -115,6 +115,23 @@ def test_a_recipe_reports_them(models, tmp_path, stages, type_name):
     assert "values too small" in (tmp_path / "run/report.html").read_text() and "values too small" in (tmp_path / "run/export/README.md").read_text()
 
 
+def test_quantizing_alone_keeps_what_the_teacher_has_as_the_student_does(models, tmp_path):
+    """Its keys and values are those of the student's file; a head that only the student has is not asked of it."""
+
+    def untie(tensors):
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"][::-1].copy()
+
+    _, plain, _, text = models
+    student = tiny(tmp_path / "student", untie)
+    config = json.loads((student / "config.json").read_text())
+    (student / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    stages = "[{quantize: {to: Q8_0, importance: false, kv: int8, keep: {output: Q4_0}}}, export, {verify: {context: 64, max_tokens: 500, bench: false, samples: 1}}]"
+    (tmp_path / "run.yaml").write_text(f"teacher: {plain}\nstudent: {student}\ndata: {{evaluation: [{text}]}}\nstages: {stages}\n")
+    report = run("run", tmp_path / "run.yaml", "--out", tmp_path / "run")
+    assert report["results"]["stages"][-1]["results"]["baseline"]["kv_format"] == "int8"
+    assert tensors(tmp_path / "run/export/model.gguf")["output.weight"].tensor_type == GGMLQuantizationType.Q4_0
+
+
 def test_a_name_that_is_not_utf_8_ends_nothing(models, tmp_path):
     """Once the file is there, what is said of it may not fail."""
     out = os.fsencode(tmp_path) + b"/caf\xe9.gguf"

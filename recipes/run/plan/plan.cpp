@@ -106,8 +106,9 @@ class Planner {
 
   // The smallest file that quantizing the teacher alone gives.
   uint64_t smallest_quantized_bytes() const {
-    return smallest_file_bytes(run_.teacher, quantizing_alone(run_.recipe),
-                               gguf_plan_target(run_.teacher, teacher_tokenizer_, info_));
+    const QuantizeOptions alone = quantizing_alone(run_.recipe);
+    const ModelConfig planned = planned_config(run_.teacher, alone);
+    return smallest_file_bytes(run_.teacher, alone, gguf_plan_target(planned, teacher_tokenizer_, info_));
   }
   // Of all stages so far, with the program itself in memory.
   const Estimate& total() const { return total_; }

@@ -127,7 +127,12 @@ void export_compressed_tensors(const std::string& directory, const QuantizedMode
                                    {"quantization_status", "compressed"},
                                    {"ignore", Json::array({"lm_head"})},
                                    {"config_groups", groups}};
-  const HfFolder folder{model.config, tokenizer, info, "integers with float32 scales", config.dump(2) + "\n"};
+  const HfFolder folder{model.config,
+                        tokenizer,
+                        info,
+                        "integers with float32 scales",
+                        config.dump(2) + "\n",
+                        CardFormat::CompressedTensors};
   write_hf_folder(directory, folder, store.tensors, progress);
 }
 

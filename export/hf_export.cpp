@@ -79,7 +79,7 @@ void write_hf_folder(const std::string& directory, const HfFolder& folder, const
     write_safetensors(weights, tensors, {{"format", "pt"}}, done);
     write_hf_tokenizer(aside, folder.tokenizer);
     write_file_atomically(aside + "/config.json", folder.config_json);
-    const CardFacts facts{CardFormat::HuggingFace, folder.numbers, "model.safetensors", sha256_of_file(weights, done),
+    const CardFacts facts{folder.format, folder.numbers, "model.safetensors", sha256_of_file(weights, done),
                           fs::file_size(weights)};
     write_file_atomically(aside + "/README.md", model_card(folder.config, folder.info, facts));
     publish(aside, directory);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "export/export.h"
+#include "export/model_card.h"
 #include "runtime/formats/container/safetensors.h"
 
 namespace attar {
@@ -15,6 +16,7 @@ struct HfFolder {
   const ExportInfo& info;
   std::string numbers;      // what the card says of them
   std::string config_json;  // made before anything is written, for it may refuse
+  CardFormat format = CardFormat::HuggingFace;
 };
 
 // The tensors become model.safetensors.

@@ -23,7 +23,8 @@ std::string front_matter(const ExportInfo& info, CardFormat format) {
   const bool gguf = format == CardFormat::Gguf;
   std::string text = "---\n" + hf_card_provenance(info.provenance);
   if (!info.provenance.base_models.empty())
-    text += std::string("base_model_relation: ") + (gguf ? "quantized" : "finetune") + "\n";
+    text +=
+        std::string("base_model_relation: ") + (format == CardFormat::HuggingFace ? "finetune" : "quantized") + "\n";
   if (!gguf) text += "library_name: transformers\n";
   return text + "pipeline_tag: text-generation\ntags:\n- attar\n" + (gguf ? "- gguf\n" : "") +
          "- text-generation\n---\n";
@@ -33,7 +34,9 @@ std::string front_matter(const ExportInfo& info, CardFormat format) {
 std::string usage(const CardFacts& facts) {
   if (facts.format == CardFormat::Gguf)
     return "\n```sh\nattar-run chat " + facts.weights_file + "\nllama-cli -m " + facts.weights_file + "\n```\n";
-  return "\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+  const std::string wants = facts.format == CardFormat::CompressedTensors ? "# pip install compressed-tensors\n" : "";
+  return "\n```python\n" + wants +
+         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
          "model = AutoModelForCausalLM.from_pretrained(\".\")\ntokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n";
 }
 

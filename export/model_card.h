@@ -8,7 +8,7 @@
 
 namespace attar {
 
-enum class CardFormat { HuggingFace, Gguf };
+enum class CardFormat { HuggingFace, CompressedTensors, Gguf };
 
 struct CardFacts {
   CardFormat format = CardFormat::HuggingFace;

@@ -216,6 +216,9 @@ TEST(CompressedTensors, WhatIsNoNumberIsRefusedWithItsTensor) {
     EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   }
   EXPECT_EQ(said(""), "");
+  const std::string card = read_file(folder / "out/README.md");
+  for (const char* text : {"base_model_relation: quantized\n", "# pip install compressed-tensors\n"})
+    EXPECT_NE(card.find(text), std::string::npos) << text << card;
 }
 
 TEST(Manifest, ListsEveryFileBelow) {

@@ -266,8 +266,8 @@ StageRecord run_stage(RunState& state, const std::string& name, const ExportOpti
         for (const std::string& line : codes.plan.fallback_lines()) record.notes.push_back(line);
     } else if (format == "compressed-tensors") {
       if (!state.quantized) throw usage_error("export", "compressed-tensors holds codes", "a quantize stage before it");
-      export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer, info,
-                                state.progress);
+      export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer,
+                                with_notes(info, *state.quantized, record.notes), state.progress);
       results[format] = {{"values", "codes"}, {"bytes", folder_bytes(folder + "/compressed-tensors")}};
     } else {
       const bool codes = options.dequantized && state.quantized;

@@ -171,6 +171,12 @@ def test_an_export_in_f16_keeps_query_key_and_value_of_one_tensor_alike(tmp_path
     assert tensors(tmp_path / "run/export/model.gguf")["blk.1.attn_qkv.weight"].tensor_type == GGMLQuantizationType.F32
 
 
+def test_the_card_of_codes_says_what_they_fell_back_to(models, tmp_path):
+    (tmp_path / "run.yaml").write_text(f"teacher: {models[1]}\nstages: [{{quantize: {{to: Q4_K, importance: false}}}}, {{export: {{formats: [compressed-tensors]}}}}]\n")
+    run("run", tmp_path / "run.yaml", "--out", tmp_path / "run")
+    assert "blk.0.attn_q.weight: Q4_K -> Q5_0" in (tmp_path / "run/export/compressed-tensors/README.md").read_text()
+
+
 def test_python_says_both(models, tmp_path):
     small, _, rounded, _ = models
     assert LOST.format("Q8_0") in attar.quantize(small, tmp_path / "a.gguf", to="Q8_0")["fallbacks"]

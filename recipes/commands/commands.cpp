@@ -62,11 +62,16 @@ QuantizePlan plain_plan(const CommandOptions& command, const ModelConfig& config
 Json write_model(const CommandOptions& command, const CausalLM& model, const TokenizerData& tokenizer,
                  const ExportInfo& info, const Progress& progress) {
   if (!is_gguf(command.out)) {
-    if (!model.config.uniform())
-      write_checkpoint(command.out, model, tokenizer, info.provenance, {}, "{}");
-    else
+    Json json = {{"directory", command.out}};
+    if (model.config.uniform()) {
       export_hf(command.out, model, tokenizer, info, "float32", progress);
-    return {{"directory", command.out}};
+    } else {
+      write_checkpoint(command.out, model, tokenizer, info.provenance, {}, "{}");
+      add_note(json,
+               "layers differ in width, which transformers cannot hold: Attar alone reads this folder; a GGUF "
+               "is for others too");
+    }
+    return json;
   }
   const QuantizedModel quantized =
       quantize(model, plain_plan(command, model.config, tokenizer, info), {}, thread_count(command), progress);

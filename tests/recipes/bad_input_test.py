@@ -272,6 +272,23 @@ def test_an_importance_matrix_of_a_deeper_model_is_said(tmp_path):
     assert len(notes) == 1 and "2 tensors that this model has not, blk.8.attn_q.weight first" in notes[0]
 
 
+def test_a_folder_that_attar_alone_reads_says_so(tmp_path):
+    """config.json has no place for layers of different widths."""
+
+    def narrow(tensors):
+        block = "model.layers.1.mlp."
+        tensors |= {block + f"{name}_proj.weight": np.full((64, 64), 0.05, np.float32) for name in ("gate", "up", "down")}
+
+    model, even = tiny(tmp_path / "uneven", narrow), tiny(tmp_path / "even")
+    layers = [{"n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "ffn_width": 64 if layer == 1 else 128} for layer in range(4)]
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"attar_layers": layers}))
+    for source, expected in ((model, 1), (even, 0)):
+        done = run("attar", "prune", source, "-o", tmp_path / f"out{expected}", "--keep-vocab", 600, "--data", TEXT, QUIET, "--json")
+        assert done.returncode == 0, done.stderr
+        assert sum("Attar alone reads" in note for note in json.loads(done.stdout)["notes"]) == expected
+
+
 def test_flags_without_a_use_are_refused(tmp_path):
     model, folder, gguf = tiny(tmp_path / "model"), tmp_path / "out", tmp_path / "out.gguf"
     refused(run("attar", "export", model, "-o", folder, "--format", "hf", "--to", "Q8_0", QUIET), 2, "--to", "--dequantized")

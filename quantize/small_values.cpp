@@ -25,6 +25,19 @@ std::vector<size_t> shared_type(const QuantizePlan& plan, size_t place) {
   return places;
 }
 
+// Whether what was lost lies beyond a type's largest value: what is left of it is large. (F16 and scales of F16 become
+// infinite there, which is refused; those of four-bit floats are a byte, which ends.)
+bool was_too_large(const QuantizedTensor& tensor) {
+  const QuantFormat& format = format_of(tensor.type);
+  const int64_t columns = tensor.shape.back(), row_bytes = format.row_bytes(columns);
+  std::vector<float> row(static_cast<size_t>(columns));
+  for (size_t at = 0; at < tensor.bytes.size(); at += static_cast<size_t>(row_bytes)) {
+    format.decode(tensor.bytes.data() + at, columns / format.block_size, row.data());
+    if (std::any_of(row.begin(), row.end(), [](float value) { return std::fabs(value) > 1.0f; })) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 // Values below a type's smallest lose everything. Rounding loses
@@ -42,13 +55,13 @@ std::set<size_t> keep_small_values(QuantizedModel& model) {
     if (loss <= most_loss(plan.tensors[i].type)) continue;
     char share[32];
     std::snprintf(share, sizeof share, "%.0f", 100.0 * loss);
+    const std::string size = was_too_large(model.tensors.at(plan.tensors[i].spec.name)) ? "large" : "small";
     for (const size_t place : shared_type(plan, i)) {
       PlannedTensor& planned = plan.tensors[place];
       if (planned.type == TensorType::F32 || !changed.insert(place).second) continue;
       plan.fallbacks.push_back({planned.spec.name, planned.type, TensorType::F32,
-                                place == i
-                                    ? "values too small for it: " + std::string(share) + " % of their energy lost"
-                                    : "of one type with " + plan.tensors[i].spec.name});
+                                place == i ? "values too " + size + " for it: " + share + " % of their energy lost"
+                                           : "of one type with " + plan.tensors[i].spec.name});
       planned.type = TensorType::F32;
     }
   }

@@ -210,8 +210,9 @@ void search_bytes(const Groups& groups, const Levels& levels, const ByteScales& 
         static_cast<int>(std::upper_bound(scales.values.begin(), scales.values.end(), peak) - scales.values.begin()) -
         1;
   }
-  BestBytes best{};
-  for (float& error : best.error.of) error = HUGE_VALF;
+  BestBytes best{};  // the middle, where all errors are too large for f32
+  for (int l = 0; l < kLanes; ++l)
+    best.error[l] = HUGE_VALF, best.place[l] = static_cast<float>(std::clamp(middle[l], 0, last));
   for (int move = -scales.below; move <= scales.above; ++move) {
     Affine fit{{}, kNoMinimum};
     Lanes place;

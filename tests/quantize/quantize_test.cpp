@@ -68,6 +68,25 @@ TEST(Quantize, ValuesTooSmallForATypeFallBackToF32AndAreListed) {
     }
 }
 
+// Scales of one byte end where F16 would be infinite: what is lost then is not small.
+TEST(Quantize, ValuesBeyondTheScalesOfAByteAreCalledLarge) {
+  const std::string name = "blk.1.ffn_up.weight";
+  const auto quantized = [&](const char* to, float outlier) {
+    CausalLM model = CausalLM::random(tiny_llama(), 1);
+    model.parameters.at(name).mutable_data_ptr<float>()[70] = outlier;
+    QuantizeOptions options;
+    options.to = to;
+    return quantize(model, plan_quantization(model.config, options, {}), {}, 1);
+  };
+  const QuantizedModel large = quantized("NVFP4", 1e6f);
+  ASSERT_EQ(large.plan.fallbacks.size(), 1u);
+  EXPECT_NE(large.plan.fallback_lines()[0].find(name + ": NVFP4 -> F32 (values too large for it"), std::string::npos)
+      << large.plan.fallback_lines()[0];
+  const QuantizedModel held = quantized("MXFP4", 1e30f);  // a power of two holds it, though f32 not its square
+  EXPECT_TRUE(held.plan.fallbacks.empty()) << held.plan.fallback_lines()[0];
+  EXPECT_LT(held.tensors.at(name).relative_error, 0.05);
+}
+
 TEST(Quantize, SmallValuesThatATypeHoldsKeepIt) {
   for (const auto& [to, value] :
        {std::pair("F16", 1e-6f), std::pair("BF16", 1e-30f), std::pair("F32", 1e-40f), std::pair("Q8_0", 1e-4f),

@@ -218,6 +218,12 @@ std::vector<double> Learner::teacher_losses(const TokenDataset& data, const Prog
   return losses;
 }
 
+void Learner::forget_teacher() {
+  teacher_.reset();
+  teacher_head_.reset();
+  other_logits_ = {};
+}
+
 // Losses of hidden states (N, C) and their gradient by them; that by the head (V, C) is added where it is wanted.
 // -> (N, C)
 at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,

@@ -43,6 +43,9 @@ class Learner {
   // Documents of at most sequence_tokens; told of as stage "curriculum".
   std::vector<double> teacher_losses(const TokenDataset& data, const Progress& progress);
 
+  // Keeps nothing of the teacher; asked again, it is read again.
+  void forget_teacher();
+
  private:
   struct LossSum {  // of one loss, over the rows that it is of
     double sum = 0;

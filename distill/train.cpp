@@ -23,6 +23,7 @@
 #include "distill/training_batches.h"
 #include "distill/training_state.h"
 #include "runtime/base/error.h"
+#include "runtime/base/host/freed_memory.h"
 #include "runtime/base/host/kernel_file.h"
 
 namespace attar {
@@ -42,7 +43,7 @@ std::string line_of(const char* format, auto... values) {
 // The loop: a batch from the data source, its gradients, a change of the weights, a checkpoint when it is time.
 class Trainer {
  public:
-  Trainer(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs, const DistillOptions& options,
+  Trainer(CausalLM& student, const TokenizerData& tokenizer, TrainInputs& inputs, const DistillOptions& options,
           const Progress& progress)
       : student_(student),
         tokenizer_(tokenizer),
@@ -59,6 +60,7 @@ class Trainer {
     DatasetBatches batches(*inputs_.data, source_, options_, inputs_.seed, state_.at);
     Rollouts rollouts(*inputs_.data, inputs_.write_rollouts, options_, inputs_.seed, state_.rollouts);
     const Curriculum curriculum = curriculum_of_the_teacher();
+    if (inputs_.teacher != nullptr && !asked_in_steps()) let_teacher_go();
     if (inputs_.ranks != nullptr && !finished()) shared_.emplace(student_, inputs_, options_, source_);
     while (!finished()) {
       if (rollouts.takes(state_.step)) {
@@ -128,6 +130,18 @@ class Trainer {
     const double until = options_.curriculum * static_cast<double>(options_.tokens);
     if (finished() || static_cast<double>(state_.seen.count) >= until) return {};
     return {*inputs_.data, learner_.teacher_losses(*inputs_.data, progress_), source_, options_, inputs_.seed};
+  }
+
+  // Whether a step may ask the teacher.
+  bool asked_in_steps() const {
+    return source_ == SignalSource::Online || source_ == SignalSource::Aligned || asks_features(options_) ||
+           options_.on_policy > 0.0 || options_.unsignalled == "online";
+  }
+  void let_teacher_go() {
+    learner_.forget_teacher();
+    inputs_.teacher = nullptr;  // for the other ranks too
+    if (inputs_.let_teacher_go) inputs_.let_teacher_go();
+    give_back_freed_memory();
   }
 
   // A stop while the student writes leaves a checkpoint as one between two steps does.
@@ -311,7 +325,7 @@ class Trainer {
 
   CausalLM& student_;
   const TokenizerData& tokenizer_;
-  const TrainInputs& inputs_;
+  TrainInputs& inputs_;  // the learner's too
   const DistillOptions& options_;
   const Progress& progress_;
   const SignalSource source_;

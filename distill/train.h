@@ -230,6 +230,9 @@ struct TrainInputs {
   Ranks* ranks = nullptr;         // other processes that compute with this one, each with its own number of threads
   std::string stage = "distill";  // what progress calls it
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
+  // Called before the first step where none of them asks the teacher, as where a curriculum alone went by its loss:
+  // it may be freed then.
+  std::function<void()> let_teacher_go{};
 };
 
 // Whether the student learns from inside the teacher, which then runs beside it.

@@ -89,6 +89,7 @@ class Arms {
     inputs.checkpoint_directory = work_folder(one);
     inputs.resume = true;
     inputs.on_step = nullptr;
+    inputs.let_teacher_go = nullptr;  // the arms behind this one ask it too
     if (!one.arm.initialised) inputs.student_hash = "random";
     if (!one.arm.taught) inputs.teacher = nullptr, inputs.teacher_hash.clear();
     return inputs;

@@ -281,7 +281,8 @@ std::string distill_model(const CommandOptions& given, const DistillInputs& from
                            .resume = resume,
                            .seed = static_cast<uint64_t>(command.seed),
                            .threads = thread_count(command),
-                           .ranks = command.ranks};
+                           .ranks = command.ranks,
+                           .let_teacher_go = [&teacher] { teacher = CausalLM(); }};
   ArmsOutcome arms;
   if (asked.arms)
     arms = resumable(kResumeHint, [&] {

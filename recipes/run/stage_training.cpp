@@ -64,7 +64,8 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
                            .seed = static_cast<uint64_t>(state.recipe.seed),
                            .threads = state.threads,
                            .ranks = state.options.ranks,
-                           .on_step = step_recorder(state.folder, stage)};
+                           .on_step = step_recorder(state.folder, stage),
+                           .let_teacher_go = [&teacher] { teacher = CausalLM(); }};
   const TrainResult trained = work(inputs, options);
   const SignalRecord signal = signal_record(trained, data, options);
   const std::string outcome = training_results(trained);

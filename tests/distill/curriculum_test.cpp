@@ -131,6 +131,39 @@ TEST_F(CurriculumTest, ATrainingResumesToTheSameBytes) {
   EXPECT_FALSE(same(whole, trained(quick(2000), 2, "", false, {})));
 }
 
+// After its reading and before the first step, or never; the bytes are those of a training that keeps it.
+TEST_F(CurriculumTest, LetsTheTeacherGoWhereNoStepAsksIt) {
+  const CausalLM original = CausalLM::random(tiny_config(Family::Llama), 9);
+  std::string said;  // r: read, g: let go, s: a step
+  const auto trained = [&](const DistillOptions& options) {
+    CausalLM teacher = original.clone(), model = CausalLM::random(tiny_config(Family::Llama), 1);
+    said.clear();
+    train(model, byte_tokenizer(),
+          {.teacher = &teacher,
+           .data = &data_,
+           .seed = 3,
+           .on_step = [&](const TrainStep&) { said += 's'; },
+           .let_teacher_go =
+               [&] {
+                 teacher = CausalLM();
+                 said += 'g';
+               }},
+          options, [&](const Event& event) {
+            if (event.stage == "curriculum" && !said.ends_with('r')) said += 'r';
+            return Flow::GoOn;
+          });
+    return model;
+  };
+  const CausalLM student = trained(options_);
+  EXPECT_EQ(said, "rg" + std::string(said.size() - std::min<size_t>(2, said.size()), 's'));
+  CausalLM beside = CausalLM::random(tiny_config(Family::Llama), 1);
+  train(beside, byte_tokenizer(), {.teacher = &original, .data = &data_, .seed = 3}, options_, {});
+  EXPECT_TRUE(same(student, beside));
+  options_.losses = {{"forward_kl", 1.0}};
+  trained(options_);
+  EXPECT_EQ(said, "r" + std::string(said.size() - std::min<size_t>(1, said.size()), 's')) << "each step asks it";
+}
+
 TEST_F(CurriculumTest, ATeacherWithoutALossIsSaid) {
   const OwnKernels own_kernels;
   const CausalLM student = CausalLM::random(tiny_config(Family::Llama), 1);

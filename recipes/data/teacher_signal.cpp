@@ -22,29 +22,23 @@
 namespace attar {
 namespace {
 
-// What becomes of a document's signal at each token of its loss.
+// What becomes of a document's signal at each token of its loss. Documents are no longer than a sequence.
 class Reader {
  public:
-  Reader(const runtime::Model& teacher, int64_t sequence_tokens, runtime::Workspace& work)
-      : teacher_(teacher), sequence_tokens_(static_cast<size_t>(sequence_tokens)), work_(work) {}
+  Reader(const runtime::Model& teacher, runtime::Workspace& work) : teacher_(teacher), work_(work) {}
 
   // keep(t, prediction) at each token t of the loss, in order; the others are passed over.
   template <class Keep>
   void read(const TokenDocument& document, const Progress& progress, Keep&& keep) {
-    const std::span<const int32_t> tokens(document.tokens);
-    for (size_t begin = 0; begin + 1 < tokens.size(); begin += sequence_tokens_) {
-      const auto piece = tokens.subspan(begin, std::min(sequence_tokens_, tokens.size() - begin));
-      const auto visit = [&](const runtime::Prediction& p) {
-        const size_t at = begin + static_cast<size_t>(p.position) + 1;
-        if (document.in_loss[at] != 0) keep(at, p);
-      };
-      runtime::for_each_logits(teacher_, piece, work_, visit, progress);
-    }
+    const auto visit = [&](const runtime::Prediction& p) {
+      const auto at = static_cast<size_t>(p.position) + 1;
+      if (document.in_loss[at] != 0) keep(at, p);
+    };
+    runtime::for_each_logits(teacher_, document.tokens, work_, visit, progress);
   }
 
  private:
   const runtime::Model& teacher_;
-  size_t sequence_tokens_;
   runtime::Workspace& work_;
 };
 
@@ -115,31 +109,26 @@ void read_sample(Reader& reader, KeptTokens& kept, const SampledForm& form, uint
 }
 
 // The final hidden state before each token of the loss: the head is not asked.
-void read_states(const runtime::Model& teacher, int64_t sequence_tokens, runtime::Workspace& work,
-                 TokenDocument& document, const Progress& progress) {
+void read_states(const runtime::Model& teacher, runtime::Workspace& work, TokenDocument& document,
+                 const Progress& progress) {
   const FloatEnvironment floats;
-  const int64_t width = teacher.config().width;
   const auto n = std::ssize(document.tokens);
+  runtime::KvCache cache(teacher);
   std::vector<runtime::Row> rows;
-  for (int64_t begin = 0; begin < n; begin += sequence_tokens) {
-    const int64_t end = std::min(begin + sequence_tokens, n);
-    runtime::KvCache cache(teacher);
-    rows.clear();
-    const auto is_asked = [&](int64_t t) { return t > begin && document.in_loss[static_cast<size_t>(t)] != 0; };
-    for (int64_t t = begin; t + 1 < end; ++t)
-      rows.push_back({&cache, document.tokens[static_cast<size_t>(t)], is_asked(t + 1)});
-    if (!rows.empty()) runtime::forward(teacher, rows, work, progress, runtime::Answers::Hidden);
-    int64_t asked = 0;
-    for (int64_t t = begin; t < end; ++t) {
-      if (!is_asked(t)) {
-        append_no_state(width, document.hidden);
-        continue;
-      }
-      const std::span<const float> state = work.hidden(asked++);
-      if (!std::all_of(state.begin(), state.end(), [](float x) { return std::isfinite(x); }))
-        throw input_error(teacher.source(), "the model's hidden states are not finite");
-      append_state(state, document.hidden);
+  const auto is_asked = [&](int64_t t) { return t > 0 && document.in_loss[static_cast<size_t>(t)] != 0; };
+  for (int64_t t = 0; t + 1 < n; ++t)
+    rows.push_back({&cache, document.tokens[static_cast<size_t>(t)], is_asked(t + 1)});
+  if (!rows.empty()) runtime::forward(teacher, rows, work, progress, runtime::Answers::Hidden);
+  int64_t asked = 0;
+  for (int64_t t = 0; t < n; ++t) {
+    if (!is_asked(t)) {
+      append_no_state(teacher.config().width, document.hidden);
+      continue;
     }
+    const std::span<const float> state = work.hidden(asked++);
+    if (!std::all_of(state.begin(), state.end(), [](float x) { return std::isfinite(x); }))
+      throw input_error(teacher.source(), "the model's hidden states are not finite");
+    append_state(state, document.hidden);
   }
 }
 
@@ -227,7 +216,7 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   const Numerics numerics = numerics_of(options.signal_numerics, "distill.signal_numerics");
   const runtime::Model model = runtime::Model::load(teacher, {.numerics = numerics}, pool);
   runtime::Workspace work(model, pool);
-  Reader reader(model, options.sequence_tokens, work);
+  Reader reader(model, work);
   KeptTokens kept_tokens(model, kept);
   data.signal_k = k;
   data.signal_numerics = options.signal_numerics;
@@ -243,7 +232,7 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
     throw input_error(path, "is the signal of other data", "", "", "delete " + folder + ": it is made anew");
   const auto ask = [&](TokenDocument& document, size_t place) {
     if (document.lacks_signal() && hidden)
-      read_states(model, options.sequence_tokens, work, document, within_document);
+      read_states(model, work, document, within_document);
     else if (document.lacks_signal() && sampled)
       read_sample(reader, kept_tokens, data.sampled, place, document, within_document);
     else if (document.lacks_signal())

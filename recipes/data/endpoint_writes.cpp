@@ -1,6 +1,7 @@
 #include "recipes/data/endpoint_writes.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -58,6 +59,14 @@ EndpointRequest request_for(const Document& prompt, int64_t sample, const Endpoi
           prompt.where};
 }
 
+// Of each prompt how many before it are the same: its samples are others than theirs.
+std::vector<int64_t> copies_before(const std::vector<Document>& asked, const EndpointWrites& options) {
+  std::map<std::string, int64_t> seen;
+  std::vector<int64_t> before;
+  for (const Document& prompt : asked) before.push_back(seen[request_for(prompt, 0, options, 0).body]++);
+  return before;
+}
+
 // The answers to one prompt so far.
 class Told {
  public:
@@ -111,6 +120,7 @@ TokenDataset write_with_endpoint(const Tokenizer& tokenizer, const TeacherPrompt
             .budget_tokens = options.tokens,
             .wants_signal = options.top_logprobs > 0};
   const auto samples = static_cast<size_t>(options.samples);
+  const std::vector<int64_t> before = copies_before(asked, options);
   Told told;
   const auto take = [&](size_t index, const std::string& choice) -> int64_t {
     const Document& prompt = asked[index / samples];
@@ -137,8 +147,10 @@ TokenDataset write_with_endpoint(const Tokenizer& tokenizer, const TeacherPrompt
   const Asking asking{.requests = asked.size() * samples,
                       .request =
                           [&](size_t index) {
-                            return request_for(asked[index / samples], static_cast<int64_t>(index % samples), options,
-                                               seed);
+                            const size_t prompt = index / samples;
+                            const int64_t sample =
+                                before[prompt] * options.samples + static_cast<int64_t>(index % samples);
+                            return request_for(asked[prompt], sample, options, seed);
                           },
                       .take = take,
                       .concurrency = options.concurrency,

@@ -23,7 +23,7 @@ class AnswerCache {
 
   // The choice that was kept, as JSON. Error{Input}: the file is damaged, or holds another request.
   std::optional<std::string> find(const EndpointRequest& request) const;
-  // Written aside and renamed. From several threads at once.
+  // Written aside and renamed. From several threads at once, each with another request.
   void keep(const EndpointRequest& request, const std::string& choice) const;
 
  private:

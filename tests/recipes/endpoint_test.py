@@ -219,6 +219,19 @@ def test_silence_is_given_up(tmp_path, endpoint, teacher):
     assert "3 times, each within 0.15 s" in said and "timeout_s" in said and len(endpoint.requests) == 3
 
 
+def test_a_prompt_that_comes_again_is_asked_again(tmp_path, endpoint, teacher):
+    """Copies of a prompt have samples of their own: on their way at once they would write one file of the cache, and a run that goes on would find another's answer."""
+    home = Home(tmp_path, endpoint, teacher)
+    home.file.write_text(4 * home.file.read_text().splitlines(keepends=True)[0])
+    endpoint.delay_s = 0.05
+    results = home.run(concurrency=8)
+    assert len(endpoint.requests) == len(set(endpoint.bodies())) == home.kept() == 8
+    record = results["stages"][1]["results"]["train"]["endpoints"][0]
+    assert record["asked_prompts"] == 4 and record["answers"] == 8
+    home.run("again", concurrency=1)
+    assert len(endpoint.requests) == 8 and home.data("again") == home.data()
+
+
 def test_a_run_that_is_killed_asks_for_what_is_missing(tmp_path, endpoint, teacher):
     home = Home(tmp_path, endpoint, teacher, prompts=20)
     endpoint.delay_s = 0.03

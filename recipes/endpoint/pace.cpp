@@ -1,6 +1,7 @@
 #include "recipes/endpoint/pace.h"
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 
 namespace attar {
@@ -19,17 +20,17 @@ Pace::Pace(int64_t requests_per_minute)
                                        : Clock::duration::zero()) {}
 
 Pace::Clock::time_point Pace::turn() {
-  const std::lock_guard lock(mutex_);
-  const Clock::time_point mine = std::max(next_, Clock::now());
+  const Clock::time_point mine = std::max({next_, held_until_, Clock::now()});
   next_ = mine + between_;
   return mine;
 }
 
 void Pace::wait(const std::function<void()>& tick) {
-  const Clock::time_point mine = turn();
+  std::optional<Clock::time_point> mine;
   const auto is_early = [&] {
     const std::lock_guard lock(mutex_);
-    return Clock::now() < std::max(mine, held_until_);
+    if (!mine || *mine < held_until_) mine = turn();  // another one, where all have been asked to wait since
+    return Clock::now() < *mine;
   };
   for (tick(); is_early(); tick()) std::this_thread::sleep_for(kTick);
 }

@@ -16,11 +16,11 @@ class Pace {
 
   // Returns when it is the caller's turn. `tick` is called every few hundredths of a second; what it throws comes out.
   void wait(const std::function<void()>& tick);
-  // Nobody's turn comes before `seconds` from now.
+  // Nobody's turn comes before `seconds` from now, and those that waited come one after another.
   void hold(double seconds);
 
  private:
-  Clock::time_point turn();
+  Clock::time_point turn();  // with the mutex held
 
   std::mutex mutex_;
   Clock::duration between_;

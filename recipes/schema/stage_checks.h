@@ -19,13 +19,14 @@ class Looker {
   void problem(const std::string& key, ProblemKind kind, const std::string& what) {
     problems.push_back({kind, place_of(recipe.places, key), what});
   }
-  // Whether `work` went through.
+  // Whether `work` went through. Who stops it is no problem of the recipe: Error{Interrupted} comes out.
   template <class Work>
   bool attempt(const std::string& key, Work&& work, const std::string& before = {}) {
     try {
       work();
       return true;
     } catch (const Error& error) {
+      if (error.kind() == ErrorKind::Interrupted) throw;
       problem(key, error.kind() == ErrorKind::Usage ? ProblemKind::Whole : ProblemKind::Input, before + error.what());
       return false;
     }

@@ -337,6 +337,20 @@ def test_ctrl_c_answers_at_once_and_the_next_run_goes_on(home, hub):
     assert hub.requests[-1][3]["Range"] == "bytes=30000-"
 
 
+def test_ctrl_c_of_a_plan_is_no_problem_of_the_recipe(home, hub, tmp_path):
+    (tmp_path / "text.txt").write_text("The sea is wide and old.\n" * 4)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    hub.faults["store"] = [piece(30_000, then=lambda handler: time.sleep(8))]
+    command = [str(BIN / "attar"), "run", str(tmp_path / "recipe.yaml"), "--dry-run"]
+    process = subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    while not any(path.stat().st_size == 30_000 for path in home.cache.rglob("*.incomplete")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=10)[1]
+    assert process.returncode == 130 and "recipe.yaml:" not in said, said
+
+
 def test_a_disk_that_is_full_at_any_write(home, hub, gguf):
     preload = BIN.parent / "lib" / "libfailing_writes.so"
     failed = 0

@@ -53,7 +53,7 @@ std::string plan(py::kwargs given) {
   RunOptions options;
   const Recipe recipe = take_recipe(given, options);
   refuse_rest(given, "plan");
-  return plan_recipe(recipe, options);
+  return Watch().call([&](const Progress& progress) { return plan_recipe(recipe, options, progress); });
 }
 
 std::string prune_call(py::kwargs given) {
@@ -119,17 +119,12 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 // A copy of `model` with some tensors replaced, by Hugging Face or GGUF name, as a Hugging Face directory.
 using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
-void with_tensors(py::kwargs given) {
-  const auto model = take<std::string>(given, "model");
-  const std::string out = checked_out(take<std::string>(given, "out"), {model},
-                                      take<bool>(given, "force") ? Existing::Replace : Existing::Refuse);
-  const Progress quiet;
-  const ModelFile file = ModelFile::open(model, hub_source(quiet));
-  CausalLM changed = CausalLM::load(file);
+using Arrays = std::map<std::string, Array>;
+void replace_tensors(CausalLM& changed, const Arrays& arrays) {
   std::map<std::string, const TensorSpec*> known;
   const std::vector<TensorSpec> specs = tensor_specs(changed.config);
   for (const TensorSpec& spec : specs) known[spec.name] = known[spec.hf_name] = &spec;
-  for (const auto& [name, array] : take<std::map<std::string, Array>>(given, "tensors")) {
+  for (const auto& [name, array] : arrays) {
     const auto found = known.find(name);
     if (found == known.end()) throw usage_error("tensors", "the model has no tensor " + printable(name));
     const std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
@@ -138,10 +133,22 @@ void with_tensors(py::kwargs given) {
     changed.parameters[found->second->name] =
         at::from_blob(const_cast<float*>(array.data()), shape, at::kFloat).clone();
   }
-  ExportInfo info;
-  info.provenance = file.provenance();
-  info.attar_version = ATTAR_VERSION;
-  export_hf(out, changed, file.tokenizer(), info, "float32");
+}
+void with_tensors(py::kwargs given) {
+  const auto model = take<std::string>(given, "model");
+  const std::string out = checked_out(take<std::string>(given, "out"), {model},
+                                      take<bool>(given, "force") ? Existing::Replace : Existing::Refuse);
+  const auto arrays = take<Arrays>(given, "tensors");
+  Watch().call([&](const Progress& progress) {
+    const ModelFile file = ModelFile::open(model, hub_source(progress));
+    CausalLM changed = CausalLM::load(file);
+    replace_tensors(changed, arrays);
+    ExportInfo info;
+    info.provenance = file.provenance();
+    info.attar_version = ATTAR_VERSION;
+    export_hf(out, changed, file.tokenizer(), info, "float32", progress);
+    return 0;
+  });
 }
 
 // One line, as the programs say it: LibTorch's own text ends in a backtrace.

@@ -469,3 +469,25 @@ except attar.Error as error:
 """
     done = home.run(sys.executable, "-c", code, PYTHONPATH=str(ROOT / "build" / "python"))
     assert works(done).split() == ["llama", "3"]
+
+
+def test_python_lets_other_threads_run_meanwhile(home, hub, folder_files, tmp_path):
+    """The hub is a thread of the same process: it answers only while a call leaves the interpreter to others."""
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / "files").mkdir(exist_ok=True)
+        (tmp_path / "files" / name).write_bytes(folder_files[name])
+    code = f"""
+import os, pathlib, sys
+sys.path.insert(0, {str(pathlib.Path(hub_server.__file__).parent)!r})
+import hub_server
+hub = hub_server.Hub()
+files = {{path.name: path.read_bytes() for path in pathlib.Path({str(tmp_path / "files")!r}).iterdir()}}
+hub.repositories = {{"org/one": hub_server.Repository(files), "org/other": hub_server.Repository({{**files, "README.md": b"Another."}})}}
+os.environ["HF_ENDPOINT"] = hub.url
+import attar
+print(attar.plan({{"teacher": "hf:org/one", "stages": [{{"quantize": {{"to": "Q8_0", "importance": False}}}}]}})["name"])
+attar.with_tensors("hf:org/other", {{}}, {str(tmp_path / "changed")!r})
+print("changed")
+"""
+    done = home.run(sys.executable, "-c", code, PYTHONPATH=str(ROOT / "build" / "python"), HF_HUB_DOWNLOAD_TIMEOUT="2")
+    assert works(done).split() == ["recipe", "changed"] and (tmp_path / "changed" / "config.json").exists()

@@ -304,6 +304,17 @@ def test_an_override_below_a_plain_value(tmp_path):
     refused(tmp_path / "seed.yaml", "seed: 5\n", "`more` is below a plain value", arguments=("seed.more=3",))
 
 
+def test_overrides_of_a_stage_that_stands_alone(tmp_path):
+    recipe = tmp_path / "alone.yaml"
+    recipe.write_text(MADE.replace(", pretrain: {tokens: 1000}", "") + "stages:\n  - export\n")
+    for override in ("stages.export.formats=[hf]", "stages.0.export.formats=[hf]", "stages[0].export.formats=[hf]", "stages.export={formats: [hf]}"):
+        done = attar("run", recipe, override, "--dry-run", "--json")
+        assert done.returncode == 0, (override, done.stderr)
+        assert json.loads(done.stdout)["stages"][-1]["what"] == "hf", override
+    refused(recipe, recipe.read_text(), "the list has no entry `verify`", arguments=("stages.verify.context=64",))
+    refused(recipe, recipe.read_text(), "`verify` is below a plain value", arguments=("stages.0.verify.context=64",))
+
+
 def test_aliases_that_stand_for_billions(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     refused(tmp_path / "many.yaml", "\n".join(lines) + "\n", "many.yaml: holds too many values")

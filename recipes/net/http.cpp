@@ -36,16 +36,18 @@ std::string shown(const Url& url) {
 }
 
 Url redirected(const Url& from, const std::string& location) {
-  const std::string scheme = from.origin.substr(0, from.origin.find(':'));
+  const std::string scheme = from.origin.substr(0, from.origin.find(':')),
+                    path = from.target.substr(0, from.target.find('?'));
+  const size_t end = location.find("://");  // of a scheme, unless a path or a query begins before
   Url to;
-  if (location.find("://") != std::string::npos)
+  if (end != std::string::npos && location.find_first_of("/?#") == end + 1)
     to = parse_url(location);
   else if (location.starts_with("//"))
     to = parse_url(scheme + ":" + location);
   else if (location.starts_with("/"))
     to = {from.origin, location};
   else
-    to = {from.origin, from.target.substr(0, from.target.find('?')).substr(0, from.target.rfind('/') + 1) + location};
+    to = {from.origin, path.substr(0, path.rfind('/') + 1) + location};
   if (scheme == "https" && !to.origin.starts_with("https:"))
     throw Error(ErrorKind::Failure, {.where = shown(from), .what = "leads away from HTTPS", .got = shown(to)});
   return to;

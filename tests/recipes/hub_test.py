@@ -297,6 +297,9 @@ def test_ways_to_send_a_body(home, hub, way):
 def test_redirects(home, hub):
     hub.faults["hub"] = [status(302, Location=f"{hub.url}/api/models/org/tiny/revision/main?blobs=true")]
     works(home.inspect("hf:org/tiny"))
+    for where in ("/api/models/org/many/revision/main?blobs=true&from=https://elsewhere/", "main?blobs=true&from=https://elsewhere/"):
+        hub.faults["hub"] = [status(302, Location=where)]
+        works(home.inspect("hf:org/many:a/many-F16.gguf", HF_HUB_CACHE=str(home.path / str(len(where)))))
     hub.faults["hub"] = [status(302, Location="/again")] * 20
     refused(home.inspect("hf:org/folder"), 1, "is redirected again and again")
     hub.faults["hub"] = [status(302, Location="ftp://elsewhere/")]

@@ -243,7 +243,7 @@ std::string comparison_html(const std::vector<NamedReport>& reports) {
     for (const ReportGate& gate : run.gates)
       if (!gate.pass)
         missed.rows.push_back({{escaped(run.name), escaped(gate_words(gate.name).label),
-                                gate.limit_is + " " + gate_limit(gate), gate_value(gate)}});
+                                escaped(gate.limit_is) + " " + gate_limit(gate), gate_value(gate)}});
   return page(std::to_string(runs.size()) + " runs compared", body + html(missed), "Made by Attar " ATTAR_VERSION ".");
 }
 

@@ -54,7 +54,7 @@ std::string gates_table(const RunSummary& run, const std::string& stage) {
               .head_html = {"what", "limit", "found", ""}};
   for (const ReportGate& gate : run.gates)
     if (gate.stage == stage)
-      table.rows.push_back({{gate_label_html(gate), gate.limit_is + " " + gate_limit(gate), gate_value(gate),
+      table.rows.push_back({{gate_label_html(gate), escaped(gate.limit_is) + " " + gate_limit(gate), gate_value(gate),
                              gate.pass ? "<span class=\"pass\">passed</span>" : "<span class=\"miss\">missed</span>"}});
   return html(table);
 }

@@ -165,6 +165,14 @@ def test_whitespace_is_seen_and_text_is_text(written):
     assert "<script" not in page and "&lt;script&gt;" in page and "<b>Is this" not in page
 
 
+def test_the_words_of_a_gate_are_text(written, tmp_path):
+    """A report that somebody else has sent."""
+    a, b = written("loud", report("loud", gates=[gate("<img>", "<img src=x>", 0.2, 0.1)])), written("plain", report("plain"))
+    attar("report", a, b, "--out", tmp_path / "compared.html")
+    for page in (page_of(a)[0], (tmp_path / "compared.html").read_text(encoding="utf-8")):
+        assert "<img" not in page and "&lt;img src=x&gt;" in page
+
+
 def test_series_that_say_the_same_are_drawn_once(tmp_path_factory):
     page = (copy_of_the_tiny_run(tmp_path_factory) / "report.html").read_text(encoding="utf-8")
     assert "loss = cross entropy" in page and "loss = forward KL" in page

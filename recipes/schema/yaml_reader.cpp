@@ -63,7 +63,23 @@ void check_extent(const YAML::Node& node, int depth, int64_t& n_nodes, const std
 
 // What somebody may have put a key or a password into, which no message repeats.
 bool may_be_secret(const std::string& field) {
-  return field == "key" || field == "url";
+  return field == "url" || field.find("key") != std::string::npos;
+}
+bool may_hold_secret(const YAML::Node& node) {
+  bool found = false;
+  if (node.IsMap())
+    for (const auto& entry : node)
+      found |= (entry.first.IsScalar() && may_be_secret(entry.first.Scalar())) || may_hold_secret(entry.second);
+  else if (node.IsSequence())
+    for (const YAML::Node& item : node) found |= may_hold_secret(item);
+  return found;
+}
+
+// An override as messages repeat it.
+std::string without_secret(const YAML::Node& value, const std::string& assignment) {
+  const size_t equals = assignment.find('=');
+  const std::string path = assignment.substr(0, equals);
+  return may_be_secret(path.substr(path.rfind('.') + 1)) || may_hold_secret(value) ? path + "=..." : assignment;
 }
 
 }  // namespace
@@ -86,12 +102,16 @@ struct YamlReader::Override {
 YamlReader::YamlReader() = default;
 YamlReader::~YamlReader() = default;
 
-void YamlReader::note_override(const YAML::Node& node, const std::string& text) {
+void YamlReader::note_override(const YAML::Node& node, const std::string& assignment) {
+  name_all(node, without_secret(node, assignment));
+}
+
+void YamlReader::name_all(const YAML::Node& node, const std::string& text) {
   overrides_.push_back({node, text});
   if (node.IsMap())
-    for (const auto& entry : node) note_override(entry.second, text);
+    for (const auto& entry : node) name_all(entry.second, text);
   else if (node.IsSequence())
-    for (const YAML::Node& item : node) note_override(item, text);
+    for (const YAML::Node& item : node) name_all(item, text);
 }
 
 void YamlReader::stand_at(const YAML::Node& node) {

@@ -34,8 +34,9 @@ class YamlReader {
   YamlReader(const YamlReader&) = delete;
   YamlReader& operator=(const YamlReader&) = delete;
 
-  // Values given on the command line have no place in the file; they are named by their own text.
-  void note_override(const YAML::Node& node, const std::string& text);
+  // Values given on the command line have no place in the file; they are named by their own text, but for what may be
+  // secret in it.
+  void note_override(const YAML::Node& node, const std::string& assignment);
   // Problems of what has no place of its own, such as a null's, are said at the place of `node` from now on.
   void stand_at(const YAML::Node& node);
   // What later checks find at `key` is said at the place of `node`.
@@ -71,6 +72,7 @@ class YamlReader {
 
  private:
   struct Override;
+  void name_all(const YAML::Node& node, const std::string& text);
   // A field that is listed, and where its value goes.
   struct Field {
     const char* name;

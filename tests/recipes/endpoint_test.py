@@ -315,6 +315,9 @@ def test_what_a_recipe_may_say(tmp_path, endpoint, teacher):
 
     assert KEY not in refused("endpoint_writes.key: expected the name of an environment variable", key=KEY)
     assert "hunter2" not in refused("endpoint_writes.url: expected", url="http://me:hunter2@host/v1")
+    for override in (f"data.train.0.endpoint_writes.key={KEY}", f"data.train.0.endpoint_writes.api_key={KEY}", f"data.train=[{{endpoint_writes: {{model: x, key: {KEY}}}}}]"):
+        said = subprocess.run([str(BIN / "attar"), "run", home.recipe(), override, "--dry-run"], capture_output=True, text=True)
+        assert said.returncode == 2 and override.split("=")[0] + "=..." in said.stderr and KEY not in said.stdout + said.stderr, said.stderr
     refused("samples = 4: expected 1 beside temperature", "model", "concurrency = 0", temperature=0, samples=4, concurrency=0, model="")
     refused("the signal of a split is of one teacher", text=lambda words: words.replace("train: [", "train: [{teacher_writes: {tokens: 9}}, "))
     refused("top_logprobs: 0", text=lambda words: words.replace("train: [", "train: [prompts.jsonl, ").replace("[]", "[{distill: {tokens: 9, signal: cached}}]"))

@@ -17,9 +17,15 @@ constexpr int kTries = 8, kTriesUnanswered = 3;
 constexpr double kFirstPause_s = 0.5, kLongestPause_s = 30.0, kLongestAsked_s = 600.0;
 constexpr size_t kAnswerLimitBytes = size_t{64} << 20, kWordsBytes = 160;
 constexpr size_t kSecretBytes = 16;  // a key as long as that is no word of an answer
+constexpr int kDeepest = 64;         // of an answer; what is further inside is left out: to write it takes stack
 
 bool is_temporary(int status) {
   return status == 408 || status == 409 || status == 429 || (status >= 500 && status < 600);
+}
+
+// Discarded: it is none.
+Json json_of(const std::string& body) {
+  return Json::parse(body, [](int depth, Json::parse_event_t, Json&) { return depth < kDeepest; }, false);
 }
 
 // Where APIs put what they have to say.
@@ -80,7 +86,7 @@ std::string Endpoint::without_key(std::string text) const {
 }
 
 std::string Endpoint::words_of(const std::string& body) const {
-  std::string words = message_of(Json::parse(body, nullptr, false));
+  std::string words = message_of(json_of(body));
   if (words.empty()) words = body;
   words.erase(0, std::min(words.find_first_not_of(" \t\r\n"), words.size()));
   return words.empty() ? "no words" : printable(without_key(words), kWordsBytes);
@@ -126,7 +132,7 @@ void Endpoint::refuse(int status, const Reply& reply, const EndpointRequest& req
 
 std::string Endpoint::choice_of(const Reply& reply, const EndpointRequest& request) const {
   int status = reply.head.status;
-  const Json json = Json::parse(reply.body, nullptr, false);
+  const Json json = json_of(reply.body);
   if (status == 200 && json.is_object() && json.contains("error") && !json.at("error").is_null()) {
     const Json code = json.at("error").is_object() ? json.at("error").value("code", Json()) : Json();
     status = code.is_number_integer() ? code.get<int>() : 400;  // as OpenRouter tells what went wrong behind it

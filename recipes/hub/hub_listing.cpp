@@ -47,7 +47,7 @@ HubListing parse_hub_listing(const std::string& json, const std::string& where) 
   const auto siblings = root.find("siblings");
   if (siblings == root.end() || !siblings->is_array()) throw wrong("lists no files");
   for (const Json& entry : *siblings) {
-    if (!entry.is_object()) throw wrong("lists no files", entry.dump());
+    if (!entry.is_object()) throw wrong("lists no files", entry.type_name());
     HubFile file{.name = text_of(entry, "rfilename"), .size_bytes = size_of(entry, "size")};
     if (!is_inner_path(file.name)) throw wrong("names a file outside of the repository", file.name);
     file.git_sha1 = hash_of(text_of(entry, "blobId"), 40);
@@ -94,7 +94,7 @@ std::vector<HubFile> weights_of(const HubName& name, const HubListing& listing, 
   if (!root.is_object() || !root.value("weight_map", Json()).is_object()) throw input_error(where, "has no weight_map");
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : root["weight_map"].items()) {
-    if (!shard.is_string()) throw input_error(where, "names a shard that is no text", {}, printable(shard.dump()));
+    if (!shard.is_string()) throw input_error(where, "names a shard that is no text", {}, shard.type_name());
     shards.insert(shard.get<std::string>());
   }
   std::vector<HubFile> files;

@@ -278,6 +278,7 @@ def test_names_that_are_none(home, hub, model, words):
         (b"[" * 100_000, "does not answer in JSON"),
         (b'{"siblings": []}', "names no commit"),
         (json.dumps({"sha": "0" * 40, "siblings": [7]}).encode(), "lists no files"),
+        (b'{"sha": "' + b"0" * 40 + b'", "siblings": [' + b"[" * 300_000 + b"]" * 300_000 + b"]}", "lists no files"),
         (json.dumps({"sha": "0" * 40, "siblings": [{"rfilename": "../../evil.gguf"}]}).encode(), "names a file outside"),
         (json.dumps({"sha": "../../../evil", "siblings": []}).encode(), "names no commit"),
     ],

@@ -21,17 +21,6 @@ using Json = nlohmann::json;
 
 constexpr size_t kKeptCheckpoints = 2;
 
-// What was killed while it wrote a checkpoint left its files aside; nobody else writes here.
-void sweep_asides(const std::string& directory) {
-  if (!fs::is_directory(directory)) return;
-  std::vector<fs::path> asides;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if ((name.starts_with("step-") || name.starts_with("best.")) && is_aside(name)) asides.push_back(entry.path());
-  }
-  for (const fs::path& path : asides) fs::remove_all(path);
-}
-
 Error damaged(const std::string& folder, const std::string& part) {
   return input_error(folder, "is damaged at " + part, "", "", "delete this checkpoint: the one before it is taken");
 }
@@ -223,7 +212,7 @@ std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, D
 
 TrainingCheckpoints::TrainingCheckpoints(std::string directory, std::string fingerprint)
     : directory_(std::move(directory)), fingerprint_(std::move(fingerprint)) {
-  sweep_asides(directory_);
+  sweep_asides(directory_, {"step-", "best."});  // of who was killed while it wrote one
 }
 
 void TrainingCheckpoints::save(const CausalLM& student, const Reparameterizations& reparameterized,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -84,6 +85,20 @@ std::string aside_path(const std::string& path) {
 
 bool is_aside(std::string_view name) {
   return name.find(kAside) != std::string_view::npos || name.find(kOld) != std::string_view::npos;
+}
+
+void sweep_asides(const std::string& folder, const std::vector<std::string>& beginnings) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> asides;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const auto begins = [&](const std::string& beginning) { return name.starts_with(beginning); };
+    if (is_aside(name) && (beginnings.empty() || std::any_of(beginnings.begin(), beginnings.end(), begins)))
+      asides.push_back(entry.path());
+  }
+  std::error_code ignored;
+  for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_path(path)) {

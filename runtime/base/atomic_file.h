@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace attar {
 
@@ -44,6 +45,9 @@ std::string aside_path(const std::string& path);
 // Whether a file or folder of this name was never published, or is the folder that one was to take the place of: what a
 // crash leaves.
 bool is_aside(std::string_view name);
+// Removes from `folder`, and all below it, what is_aside; with `beginnings` what begins with one of them alone. Nobody
+// writes there meanwhile.
+void sweep_asides(const std::string& folder, const std::vector<std::string>& beginnings = {});
 void publish(const std::string& aside, const std::string& path);
 
 }  // namespace attar

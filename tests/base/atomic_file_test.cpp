@@ -36,6 +36,19 @@ TEST_F(AtomicFileTest, AppearsOnCommitOnly) {
   EXPECT_EQ(read_file(path_), "kept");
 }
 
+TEST_F(AtomicFileTest, SweepsWhatACrashLeft) {
+  fs::create_directories(folder_ / "step-2.tmp-7/inner");
+  fs::create_directories(folder_ / "kept/best.old-7");
+  for (const char* name : {"notes", "kept/data.h5", "kept/data.h5.tmp-7"}) write_file_atomically(folder_ / name, "x");
+  sweep_asides(folder_, {"step-", "best."});
+  EXPECT_FALSE(fs::exists(folder_ / "step-2.tmp-7") || fs::exists(folder_ / "kept/best.old-7"));
+  EXPECT_TRUE(fs::exists(folder_ / "kept/data.h5.tmp-7"));
+  sweep_asides(folder_);
+  EXPECT_TRUE(fs::exists(folder_ / "notes") && fs::exists(folder_ / "kept/data.h5"));
+  EXPECT_FALSE(fs::exists(folder_ / "kept/data.h5.tmp-7"));
+  sweep_asides(folder_ / "gone");
+}
+
 // The message of what `write` throws when the n-th call fails; "" when there are fewer.
 std::string message_of_failure(int64_t n, const std::function<void()>& write) {
   fail_nth_write(n);

@@ -39,15 +39,6 @@ int lock_folder(const std::string& path) {
   return fd;
 }
 
-// What a crash left behind: files and folders written aside and never published.
-void sweep_asides(const std::string& path) {
-  std::vector<fs::path> asides;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (is_aside(entry.path().filename().string())) asides.push_back(entry.path());
-  std::error_code ignored;
-  for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
-}
-
 // Before anything is made there, a lock included.
 void refuse_foreign(const std::string& path) {
   if (!fs::is_directory(path) || fs::exists(path + "/resolved.yaml")) return;
@@ -85,7 +76,7 @@ RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe
   if (!fs::is_directory(path))
     throw Error(ErrorKind::Resources, {.where = path, .what = "cannot be created as a folder"});
   lock_.fd = lock_folder(path);
-  sweep_asides(path);
+  sweep_asides(path);  // that a crash left
   if (!holds_work(path)) {
     began_here_ = true;
     bind(resolved_recipe, paths_from, inputs);

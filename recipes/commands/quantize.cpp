@@ -62,9 +62,12 @@ void check_importance_flags(const CommandOptions& command, const QuantizeOptions
 }
 
 // The matrix takes no place of what is read or written beside it.
-void check_imatrix_out(const CommandOptions& command, const QuantizeInputs& inputs) {
+void check_imatrix_out(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
   const std::string& path = inputs.imatrix_out;
   if (path.empty()) return;
+  if (!options.importance)
+    throw usage_error("attar quantize", "--no-importance measures no inputs that --imatrix-out could write",
+                      "importance, or no --imatrix-out");
   if (command.data.empty())
     throw usage_error("attar quantize", "--imatrix-out needs text to measure inputs on", "--data TEXT");
   if (!is_gguf(path)) throw usage_error("--imatrix-out", "must end in .gguf", "a GGUF file", printable(path));
@@ -203,7 +206,7 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   std::vector<std::string> read = inputs.training;
   read.push_back(inputs.imatrix);
   CommandOptions command = checked(given, read);
-  check_imatrix_out(command, inputs);
+  check_imatrix_out(command, options, inputs);
   check_cache(command, options, inputs);
   check_standard_input(command, options, inputs);
   const std::string steps = steps_folder(command, options, inputs);

@@ -264,6 +264,9 @@ def test_an_importance_matrix_takes_no_other_files_place(models, tmp_path):
         command = ["quantize", rounded, "-o", tmp_path / "out.gguf", "--to", "Q4_0", "--data", text, "--imatrix-out", target, "--quiet"]
         done = subprocess.run([BIN / "attar", *map(str, command)], capture_output=True, text=True)
         assert done.returncode == 2 and word in done.stderr, done.stderr
+    command = ["quantize", rounded, "-o", tmp_path / "out.gguf", "--to", "Q4_0", "--preset", "learned", "--no-importance", "--data", text]
+    done = subprocess.run([BIN / "attar", *map(str, command), "--imatrix-out", str(tmp_path / "empty.gguf")], capture_output=True, text=True)
+    assert done.returncode == 2 and "measures no inputs" in done.stderr and not (tmp_path / "empty.gguf").exists(), done.stderr
     assert rounded.read_bytes() == before and not (tmp_path / "out.gguf").exists()
 
 

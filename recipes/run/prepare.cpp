@@ -143,18 +143,27 @@ std::optional<std::string> numerics_of_writing(const std::vector<DataSource>& so
   return std::nullopt;
 }
 
+// What was dropped for a split that is there.
+void read_dropped(const std::string& path, Splits& splits) {
+  try {
+    const Json dropped = Json::parse(read_file(path));
+    splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
+    splits.near_duplicates = near_duplicates_of(dropped.value("near_duplicates", Json::object()).dump());
+    splits.endpoints.clear();
+    for (const Json& one : dropped.value("endpoints", Json::array()))
+      splits.endpoints.push_back(endpoint_record_of(one.dump()));
+  } catch (const Json::exception&) {
+    throw input_error(path, "is damaged", "", "", "delete it and the .h5 beside it: both are made anew");
+  }
+}
+
 // One split, from the run folder when it is there; what was dropped for it lies beside it.
 TokenDataset make_split(RunState& state, const char* name, const std::vector<DataSource>& sources, uint64_t split,
                         const Tokenizer& tokenizer, Splits& splits) {
   const std::string path = state.folder.file(std::string("data/") + name);
   const std::optional<std::string> numerics = numerics_of_writing(sources);
   if (fs::exists(path + ".h5")) {
-    const Json dropped = Json::parse(read_file(path + ".dropped.json"));
-    splits.in_evaluation = dropped.at("in_evaluation"), splits.in_train = dropped.at("in_train");
-    splits.near_duplicates = near_duplicates_of(dropped.value("near_duplicates", Json::object()).dump());
-    splits.endpoints.clear();
-    for (const Json& one : dropped.value("endpoints", Json::array()))
-      splits.endpoints.push_back(endpoint_record_of(one.dump()));
+    read_dropped(path + ".dropped.json", splits);
     TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
     if (const std::string wanted = numerics_of_signal(sources); kept.signal_k > 0 && kept.signal_numerics != wanted)
       throw input_error(path + ".h5", "holds a signal of other numerics", wanted.empty() ? "none" : wanted,

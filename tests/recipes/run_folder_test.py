@@ -217,11 +217,11 @@ def test_damaged_records_are_named_and_cost_nothing_else(copy):
     for stage in ("3-quantize", "4-export"):
         shutil.rmtree(folder / "checkpoints" / stage)
     (folder / "env.json").write_text("{")
-    state = folder / "checkpoints/2-distill/final/state.json"
-    whole = state.read_text()
-    state.write_text(whole[:-1])
-    done = attar("run", copy / "short.yaml", "--out", folder, "--resume", "--quiet")
-    assert done.returncode == 3 and "state.json" in done.stderr
-    state.write_text(whole)
+    for name in ("checkpoints/2-distill/final/state.json", "data/train.dropped.json"):
+        whole = (folder / name).read_text()
+        (folder / name).write_text(whole.rstrip()[:-1])
+        done = attar("run", copy / "short.yaml", "--out", folder, "--resume", "--quiet")
+        assert done.returncode == 3 and name in done.stderr, done.stderr
+        (folder / name).write_text(whole)
     run(copy / "short.yaml", folder, "--resume")
     assert len(json.loads((folder / "env.json").read_text())["commands"]) == 2  # these two starts

@@ -122,12 +122,11 @@ bool learns_from_cache(const DistillOptions& options, const TokenDataset& data) 
 }
 
 bool always_beside(const DistillOptions& options) {
-  return asks_features(options) || asks_alignment(options) || options.curriculum > 0.0 ||
-         (options.on_policy > 0.0 && asks_a_teacher(options));
+  return asks_features(options) || asks_alignment(options) || (options.on_policy > 0.0 && asks_a_teacher(options));
 }
 
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
-  if (always_beside(options)) return true;
+  if (always_beside(options) || options.curriculum > 0.0) return true;
   if (!asks_a_teacher(options)) return false;
   if (!learns_from_cache(options, data)) return true;
   return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;

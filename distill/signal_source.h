@@ -32,10 +32,11 @@ double other_temperature(const DistillOptions& options);
 // where all of the data has one, and at the temperature at which it was kept.
 bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
 
-// Whether the teacher runs beside the student whatever is kept with the data.
+// Whether steps ask the teacher whatever is kept with the data.
 bool always_beside(const DistillOptions& options);
 
-// Whether the teacher runs beside the student: for all that is learned, or for what a cached signal leaves open.
+// Whether a training needs the teacher: for all that is learned, for what a cached signal leaves open, or before the
+// first step, for its curriculum.
 bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data);
 
 }  // namespace attar

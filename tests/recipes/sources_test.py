@@ -75,8 +75,12 @@ def test_a_curriculum_goes_from_easy_to_hard(home, tmp_path):
     """Other documents come first; which, tests/distill/curriculum_test.cpp says."""
     plain, easy_first = ran(home, tmp_path, 0), ran(home, tmp_path, 0.9)
     assert [step["loss"] for step in plain] != [step["loss"] for step in easy_first]
-    plan = json.loads(attar("run", tmp_path / "recipe.yaml", "--dry-run", "--json").stdout)
-    assert "the teacher beside the student" in next(stage for stage in plan["stages"] if stage["stage"] == "distill")["what"]
+    beside, alone = (
+        next(stage for stage in json.loads(attar("run", tmp_path / "recipe.yaml", *more, "--dry-run", "--json").stdout)["stages"] if stage["stage"] == "distill")
+        for more in ([], ["stages.distill.losses={cross_entropy: 1}"])
+    )
+    assert "the teacher beside the student" in beside["what"]
+    assert "by the text alone, which the teacher reads first" in alone["what"] and alone["memory_bytes"] < beside["memory_bytes"]
 
 
 def test_it_learns_from_the_text_alone_by_a_teacher(home, tmp_path):

@@ -95,6 +95,11 @@ double writing_bytes(const PlannedRun& run) {
          (fp32 ? 4.0 : 2.0) * kWrittenAtOnce * longest * values;
 }
 
+// Of a weight as products read it, beside its f32.
+double product_bytes(const DistillOptions& options) {
+  return options.precision == "fp32" ? 0.0 : 2.0;
+}
+
 bool written_with_signal(const Recipe& recipe) {
   return std::all_of(recipe.train.begin(), recipe.train.end(),
                      [](const DataSource& source) { return source.signal_k() > 0; });
@@ -113,7 +118,7 @@ Estimate estimate_training(const PlannedRun& run, const DistillOptions& options,
                           2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim);
     kept += again ? static_cast<double>(config.width) : inside;
   }
-  const double products = options.precision == "fp32" ? 0.0 : 2.0;  // bytes a weight, beside its f32
+  const double products = product_bytes(options);
   const double logits = std::min(static_cast<double>(kHeadLossBytes),
                                  (online > 0.0 ? 8.0 : 4.0) * at_once * static_cast<double>(config.vocab_size));
   const double steps = tokens / static_cast<double>(options.batch_tokens),
@@ -148,6 +153,11 @@ Estimate estimate_learning(const PlannedRun& run, const DistillOptions& options)
     estimate.disk_bytes += signal;
     estimate.memory_bytes += 3.0 * signal;  // with the file that is made of it, and what HDF5 makes of that
     if (hidden) estimate.memory_bytes += 4.0 * embedding_parameters(run.teacher);  // its head
+  }
+  if (options.curriculum > 0.0) {  // it reads the text before the first step, when the student is its weights alone
+    estimate.seconds += 2.0 * teacher * tokens_of(run.recipe, run.recipe.train) / (kTrainShare * run.flops);
+    estimate.memory_bytes =
+        std::max(estimate.memory_bytes, (4.0 + product_bytes(options)) * (teacher + parameters(run.student)));
   }
   return estimate;
 }
@@ -239,6 +249,7 @@ double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split) {
 
 bool learns_beside(const PlannedRun& run, const DistillOptions& options) {
   if (always_beside(options)) return true;
+  if (!asks_a_teacher(options)) return false;
   const bool kept = keeps_signal(options) ||
                     (options.signal == "auto" && other_temperature(options) == 1.0 && written_with_signal(run.recipe));
   return !kept || (options.unsignalled == "online" && run.student.vocab_size < run.teacher.vocab_size);

@@ -43,7 +43,8 @@ double requests_of(const Recipe& recipe, const EndpointWrites& options);
 double tokens_of(const Recipe& recipe, const DataSource& source);
 double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split);
 
-// Whether the teacher runs beside the student in this training, as far as that can be told without the data.
+// Whether the teacher runs beside the student in the steps of this training, as far as that can be told without the
+// data.
 bool learns_beside(const PlannedRun& run, const DistillOptions& options);
 // Trainings of a stage with `arms`, the one that was asked for among them.
 int64_t arms_trained(const PlannedRun& run, const DistillStage& options);

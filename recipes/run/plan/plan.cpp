@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "distill/signal_source.h"
 #include "export/export.h"
 #include "prune/prune.h"
 #include "quantize/quantize.h"
@@ -128,8 +129,11 @@ class Planner {
     return {};
   }
   std::string learning_note(const DistillOptions& options) const {
-    return std::to_string(options.tokens) + " tokens, the teacher " +
-           (learns_beside(run_, options) ? "beside the student" : "kept");
+    const char* by = learns_beside(run_, options) ? "the teacher beside the student"
+                     : asks_a_teacher(options)    ? "the teacher kept"
+                                                  : "by the text alone";
+    return std::to_string(options.tokens) + " tokens, " + by +
+           (options.curriculum > 0.0 ? ", which the teacher reads first" : "");
   }
   static std::string millions(const ModelConfig& config) {
     char text[32];

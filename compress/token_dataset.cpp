@@ -46,6 +46,16 @@ TokenDataset dataset_of(const Tokenizer& tokenizer) {
   return {.tokenizer_hash = tokenizer.hash(), .bos = tokenizer.start().empty() ? -1 : tokenizer.start()[0]};
 }
 
+namespace {
+
+// Files and fingerprints know no weights of nothing.
+void forget_idle_weights(TokenDocument& document) {
+  if (std::find(document.in_loss.begin(), document.in_loss.end(), uint8_t{1}) == document.in_loss.end())
+    document.weights.clear();
+}
+
+}  // namespace
+
 DocumentTokenizer::DocumentTokenizer(const Tokenizer& tokenizer, const TextDataOptions& options)
     : tokenizer_(tokenizer),
       end_of_text_(options.end_of_text),
@@ -64,6 +74,7 @@ TokenDataset DocumentTokenizer::operator()(const std::vector<Document>& document
         out.in_loss.push_back(text.counted.empty() ? 0 : 1);
         if (!text.weights.empty()) out.weights.push_back(text.weights.back());
       }
+      forget_idle_weights(out);
       dataset.documents.push_back(std::move(out));
     }
   return dataset;
@@ -89,8 +100,7 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
   copy(document.tokens, out.tokens, 1, bos);
   copy(document.in_loss, out.in_loss, 1, uint8_t{0});
   copy(document.weights, out.weights, 1, 0.0f);
-  // Files and fingerprints know no weights of nothing.
-  if (std::count(out.in_loss.begin(), out.in_loss.end(), uint8_t{1}) == 0) out.weights.clear();
+  forget_idle_weights(out);
   copy(document.signal_ids, out.signal_ids, signal_k, int32_t{-1});
   copy(document.signal_log_probs, out.signal_log_probs, signal_k, -std::numeric_limits<float>::infinity());
   copy(document.hidden.codes, out.hidden.codes, static_cast<size_t>(of.hidden_width), int8_t{0});

@@ -56,6 +56,11 @@ TEST(PlainDocuments, EndWithEos) {
   };
   EXPECT_EQ(weighed(0.5f).weights, (std::vector<float>{0.0f, 0.5f, 0.5f, 0.5f}));
   EXPECT_EQ(weighed(0.0f).in_loss, (std::vector<uint8_t>{0, 0, 0, 0}));
+  data.add_bos = false;  // one token, which nothing predicts
+  const std::vector<Document> alone{{.text = "x", .weights = {0.5f}}};
+  EXPECT_TRUE(tokenize_documents(alone, Tokenizer(data), {.end_of_text = false}).documents[0].weights.empty())
+      << "as a file gives it back";
+  data.add_bos = true;
   data.add_eos = true;
   EXPECT_EQ(tokens({}).tokens, (Ids{1, 3, 3, 2})) << "once, not twice";
   data.add_eos = false, data.eos = -1;

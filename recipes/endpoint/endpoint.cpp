@@ -17,16 +17,33 @@ constexpr int kTries = 8, kTriesUnanswered = 3;
 constexpr double kFirstPause_s = 0.5, kLongestPause_s = 30.0, kLongestAsked_s = 600.0;
 constexpr size_t kAnswerLimitBytes = size_t{64} << 20, kWordsBytes = 160;
 constexpr size_t kSecretBytes = 16;  // a key as long as that is no word of an answer
-constexpr int kDeepest = 64;         // of an answer; what is further inside is left out: to write it takes stack
+constexpr int kDeepest = 64;         // brackets around a value of an answer
 
 bool is_temporary(int status) {
   return status == 408 || status == 409 || status == 429 || (status >= 500 && status < 600);
 }
 
-// Discarded: it is none.
+// Whether to copy or to write such a value takes more stack than there may be.
+bool is_deep(const std::string& body) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < body.size(); ++i) {
+    const char c = body[i];
+    if (quoted && c == '\\')
+      ++i;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (!quoted && (c == '[' || c == '{') && ++depth > kDeepest)
+      return true;
+    else if (!quoted && (c == ']' || c == '}'))
+      --depth;
+  }
+  return false;
+}
+
+// Discarded: it is none, or a deep one.
 Json json_of(const std::string& body) {
-  return Json::parse(
-      body, [](int depth, Json::parse_event_t, Json&) { return depth < kDeepest; }, false);
+  return is_deep(body) ? Json(Json::value_t::discarded) : Json::parse(body, nullptr, false);
 }
 
 // Where APIs put what they have to say.
@@ -149,6 +166,9 @@ std::string Endpoint::choice_of(const Reply& reply, const EndpointRequest& reque
   if (json.is_discarded() && is_page)
     throw input_error(request.url, "answers 200 with a page, not with JSON: " + words_of(reply.body), "", "",
                       "`url` is the address of an API, which often ends in /v1");
+  if (is_deep(reply.body))
+    throw input_error(request.url, "answers 200 with JSON that is nested too deeply", "", "",
+                      "`url` is the address up to /v1 of an OpenAI-compatible API");
   if (json.is_discarded()) throw Again{"answers 200 with JSON that breaks off: " + words_of(reply.body)};
   const Json choices = json.is_object() ? json.value("choices", Json()) : Json();
   if (!choices.is_array() || choices.empty() || !choices[0].is_object())

@@ -212,15 +212,16 @@ def test_what_cannot_help_is_said(tmp_path, endpoint, teacher, name):
     assert home.environment["OTHER_KEY"] not in said and len(endpoint.requests) <= 1 and not elsewhere.requests
 
 
-def test_what_lies_deep_in_an_answer_is_left_out(tmp_path, endpoint, teacher):
+def test_an_answer_of_brackets_is_refused(tmp_path, endpoint, teacher):
     """Not followed to the end of the stack."""
     home = Home(tmp_path, endpoint, teacher, prompts=1)
     deep = b"[" * 300_000 + b"]" * 300_000
-    endpoint.faults[""] = [status(200, b'{"choices": [{"message": {"content": "The cat saw a boat.", "extra": ' + deep + b'}, "finish_reason": "stop"}]}')]
-    results = home.run(samples=1)
-    assert results["stages"][1]["results"]["train"]["documents"] == 1
+    endpoint.faults[""] = [status(200, b'{"choices": [{"message": {"content": "The cat.", "extra": ' + deep + b"}}]}")]
+    assert "nested too deeply" in home.run(code=3, samples=1) and len(endpoint.requests) == 1 and home.kept() == 0
     endpoint.faults[""] = [status(400, b'{"error": ' + deep + b"}")]
-    assert "answers 400" in home.run("other", code=3, samples=1, model="another")
+    assert "answers 400" in home.run("other", code=3, samples=1)
+    endpoint.says = lambda body: "A bracket: " + 80 * "[" + ' and a quote: "' + 80 * "{"
+    home.run("quoted", samples=1)
 
 
 def test_silence_is_given_up(tmp_path, endpoint, teacher):

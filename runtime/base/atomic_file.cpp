@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -101,7 +102,17 @@ void sweep_asides(const std::string& folder, const std::vector<std::string>& beg
   for (const fs::path& aside : asides) fs::remove_all(aside, ignored);
 }
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_path(path)) {
+namespace {
+
+// No other file of this process has it.
+std::string own_aside(const std::string& path) {
+  static std::atomic<uint64_t> count{0};
+  return aside_path(path) + "-" + std::to_string(count++);
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(own_aside(path)) {
   std::error_code code;
   std::filesystem::create_directories(folder_of(path), code);
   fd_ = ::open(aside_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

@@ -1,4 +1,5 @@
-// A file that appears whole or not at all: written aside as PATH.tmp-<pid>, fsynced, renamed, its folder fsynced.
+// A file that appears whole or not at all: written aside as PATH.tmp-<pid>-<n>, fsynced, renamed, its folder fsynced.
+// Of several threads that write one file each writes it whole, and the last one's stays.
 #pragma once
 
 #include <cstddef>

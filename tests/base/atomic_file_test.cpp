@@ -36,6 +36,16 @@ TEST_F(AtomicFileTest, AppearsOnCommitOnly) {
   EXPECT_EQ(read_file(path_), "kept");
 }
 
+TEST_F(AtomicFileTest, TwoWritersOfOneFileDoNotMeet) {
+  AtomicFile first(path_), second(path_);
+  first.write("first");
+  second.write("second, and longer");
+  second.commit();
+  EXPECT_EQ(read_file(path_), "second, and longer");
+  first.commit();
+  EXPECT_EQ(read_file(path_), "first");
+}
+
 TEST_F(AtomicFileTest, SweepsWhatACrashLeft) {
   fs::create_directories(folder_ / "step-2.tmp-7/inner");
   fs::create_directories(folder_ / "kept/best.old-7");

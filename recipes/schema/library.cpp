@@ -105,8 +105,12 @@ std::vector<std::string> copy_recipe(const std::string& given, const std::string
   const bool paths_stay = recipe.path != recipe.file;  // as its `paths_from` says
   for (const std::string& file : paths_stay ? std::vector<std::string>{} : named_files(recipe))
     if (const fs::path from = recipe_relative(recipe, file);
-        !file.empty() && fs::path(file).is_relative() && fs::exists(from))
+        !file.empty() && fs::path(file).is_relative() && fs::exists(from)) {
+      if (*fs::path(file).lexically_normal().begin() == "..")
+        throw usage_error(recipe.file, "reads a file outside of its folder, which a copy would put outside of its own",
+                          "a path below the recipe", printable(file), "name it by its whole path, or copy it yourself");
       add_copies(from, folder / file, copies);
+    }
   for (const auto& [from, target] : copies)
     if (fs::exists(target) && (target == to || read_file(target.string()) != read_file(from.string())))
       throw usage_error(target.string(), "is there already", "", "", "choose another place, or remove it");

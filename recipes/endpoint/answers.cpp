@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "recipes/endpoint/answer.h"
+
 namespace attar {
 namespace {
 
@@ -111,6 +113,7 @@ class Crew {
         changed_.notify_all();
       };
       choice = endpoint_.ask(request, {tick, waiting, say});
+      answer_of(*choice, request.url);  // what is none would be found again by every run after this one
       cache_.keep(request, *choice);
     }
     const std::lock_guard lock(mutex_);

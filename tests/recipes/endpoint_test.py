@@ -224,6 +224,18 @@ def test_an_answer_of_brackets_is_refused(tmp_path, endpoint, teacher):
     home.run("quoted", samples=1)
 
 
+def test_an_odd_answer_is_not_kept(tmp_path, endpoint, teacher):
+    """Else every run after this one would meet it again."""
+    home = Home(tmp_path, endpoint, teacher, prompts=1)
+    odd = {"logprobs": b'{"message": {"content": "The cat."}, "logprobs": {"content": [{"token": 3}]}}', "words": b'{"delta": "The cat."}'}
+    for folder, choice in odd.items():
+        endpoint.faults[""] = [status(200, b'{"choices": [' + choice + b"]}")]
+        said = home.run(folder, code=3, samples=1)
+        assert "is no answer of a model" in said and endpoint.url in said and home.kept() == 0
+    home.run(samples=1)
+    assert len(endpoint.requests) == 3 and home.kept() == 1
+
+
 def test_silence_is_given_up(tmp_path, endpoint, teacher):
     home = Home(tmp_path, endpoint, teacher, prompts=1)
     endpoint.faults[""] = [silence] * 9

@@ -39,14 +39,17 @@ TokenizerData read_own_tokenizer(const Recipe& recipe, const ModelRecipe& model,
   return fs::is_directory(path) ? read_hf_tokenizer(path) : ModelFile::open(path).tokenizer();
 }
 
+// Who has answered already has nothing to say.
+void require_user_turn(const Document& prompt) {
+  if (prompt.is_chat() && prompt.messages.back().role != "user")
+    throw input_error(prompt.where, "does not end with a user turn", "user", printable(prompt.messages.back().role));
+}
+
 // An endpoint is asked only for what it can answer.
 void check_prompts(Looker& look, const std::string& key, const std::string& file) {
   if (file.empty()) return;  // said
   look.attempt(key, [&] {
-    for (const Document& prompt : recipe_documents(look.recipe, file))
-      if (prompt.is_chat() && prompt.messages.back().role != "user")
-        throw input_error(prompt.where, "does not end with a user turn", "user",
-                          printable(prompt.messages.back().role));
+    for (const Document& prompt : recipe_documents(look.recipe, file)) require_user_turn(prompt);
   });
 }
 
@@ -55,7 +58,10 @@ void check_prompts(Looker& look, const std::string& key, const TeacherWrites& wr
   if (writes.prompts.empty()) return;  // it writes them too
   look.attempt(key, [&] {
     for (const Document& prompt : recipe_documents(look.recipe, writes.prompts)) {
-      if (prompt.is_chat() == (writes.prompt == "chat")) continue;
+      if (prompt.is_chat() == (writes.prompt == "chat")) {
+        require_user_turn(prompt);
+        continue;
+      }
       if (prompt.is_chat())
         throw input_error(prompt.where, "is a chat", "the beginning of a text", "", "or prompt: chat");
       throw input_error(prompt.where, "is not a chat", "a line with `messages`", "", "or prompt: none");

@@ -303,8 +303,10 @@ def test_files_that_are_not_there_leave_no_folder(tmp_path):
 def test_prompts_of_another_kind_are_found_before_the_run(tmp_path):
     """Not after the teacher's training, when they are read."""
     (tmp_path / "chats.jsonl").write_text('{"messages": [{"role": "user", "content": "Who?"}]}\n{"text": "Once"}\n')
+    (tmp_path / "answered.jsonl").write_text('{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]}\n')
     (tmp_path / "texts.txt").write_text("Once upon a time")
     for prompt, file, word in (
+        ("chat", "answered.jsonl", "answered.jsonl:1: does not end with a user turn"),
         ("chat", "texts.txt", "texts.txt:1: is not a chat"),
         ("chat", "chats.jsonl", "chats.jsonl:2: is not a chat"),
         ("none", "chats.jsonl", "chats.jsonl:1: is a chat"),

@@ -154,6 +154,7 @@ void take_trained(const CausalLM& student, const Reparameterizations& trained, Q
                              static_cast<size_t>(part.count * format.block_bytes)));
     });
   }
+  quantized.notes.emplace_back("the errors of matrices, and a predicted KL, are of the codes before they learned");
   if (codebooks > 0)
     quantized.notes.push_back("nothing was learned in " + std::to_string(codebooks) +
                               " tensors of codebooks (IQ1, IQ2, IQ3): their codes stayed");

@@ -98,7 +98,9 @@ std::string quantize_html(const Json& stage) {
   return html(types) +
          heat_map({name + ": bits a weight", "A row a kind of matrix, a column a layer.", "", ""}, bits, " bits") +
          heat_map({name + ": error of each matrix",
-                   term("relative_error", "Relative error") + " in percent, weighted by the calibration text.", "", ""},
+                   term("relative_error", "Relative error") + " in percent, weighted by the calibration text" +
+                       (results.contains("qad") ? ", before the codes learned." : "."),
+                   "", ""},
                   errors_by_role(results.value("tensors", Json::array())), " %");
 }
 

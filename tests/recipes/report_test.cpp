@@ -19,5 +19,12 @@ TEST(Report, ShowsAQuantizeStageWithAndWithoutBits) {
   EXPECT_NE(shown.find("8.5 bits"), std::string::npos);
 }
 
+TEST(Report, SaysThatErrorsAreOfCodesThatHadNotLearned) {
+  const std::string one = R"({"role": "query", "relative_error": 0.01})",
+                    tensors = "\"tensors\": [" + one + ", " + one + "]";
+  EXPECT_EQ(page("{" + tensors + "}").find("before the codes learned"), std::string::npos);
+  EXPECT_NE(page("{" + tensors + R"(, "qad": {}})").find("before the codes learned"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace attar

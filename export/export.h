@@ -55,6 +55,9 @@ void export_hf(const std::string& directory, const CausalLM& model, const Tokeni
 void export_compressed_tensors(const std::string& directory, const QuantizedModel& model,
                                const TokenizerData& tokenizer, const ExportInfo& info, const Progress& progress = {});
 
+// What both say nothing of, in words: keys and values in int8, and the scales of keys. "": there is nothing to say.
+std::string kv_note(const ModelConfig& config);
+
 // A stored model as it is, codes and all.
 QuantizedModel stored_codes(const ModelFile& model);
 

@@ -89,6 +89,12 @@ void write_hf_folder(const std::string& directory, const HfFolder& folder, const
   }
 }
 
+std::string kv_note(const ModelConfig& config) {
+  if (config.kv == KvFormat::F16) return {};
+  return std::string("keys and values are kept in ") + name_of(config.kv) +
+         ", as a GGUF alone says: a Hugging Face directory has no place for that, nor for the scales of keys";
+}
+
 CausalLM dequantized(const QuantizedModel& model) {
   CausalLM plain;
   plain.config = model.config;

@@ -71,6 +71,7 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
                "layers differ in width, which transformers cannot hold: Attar alone reads this folder; a GGUF "
                "is for others too");
     }
+    add_note(json, kv_note(model.config));
     return json;
   }
   const QuantizedModel quantized =
@@ -96,6 +97,10 @@ void check_target(const CommandOptions& command, const ExportTarget& target) {
                       "add --dequantized to write the values that its codes stand for");
 }
 
+void add_kv_note(const ModelConfig& config, ExportInfo& info) {
+  if (const std::string note = kv_note(config); !note.empty()) info.notes.push_back(note);
+}
+
 // A Hugging Face directory of integers: the codes of a GGUF, or those of --to.
 Json write_compressed_tensors(const CommandOptions& command, const ModelFile& source, ExportInfo info,
                               const Progress& progress) {
@@ -111,6 +116,7 @@ Json write_compressed_tensors(const CommandOptions& command, const ModelFile& so
     info.notes = model.plan.fallback_lines();
     if (const std::string note = requantization_note(source, plan); !note.empty()) info.notes.push_back(note);
   }
+  add_kv_note(model.config, info);
   export_compressed_tensors(command.out, model, source.tokenizer(), info, progress);
   return {{"directory", command.out}, {"notes", info.notes}};
 }
@@ -130,6 +136,7 @@ Json write_hf(const CommandOptions& command, const ExportTarget& target, const M
       info.notes.insert(info.notes.begin(), note);
     info.notes.insert(info.notes.begin(), "the weights are the values of " + plan.name + " codes");
   }
+  add_kv_note(model.config, info);
   export_hf(command.out, model, source.tokenizer(), info, target.dtype.empty() ? "float32" : target.dtype, progress);
   return {{"directory", command.out}, {"notes", info.notes}};
 }

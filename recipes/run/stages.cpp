@@ -251,26 +251,30 @@ StageRecord run_stage(RunState& state, const std::string& name, const ExportOpti
   StageRecord record{.name = name};
   Json results = Json::object();
   for (const std::string& format : options.formats) {
+    const bool codes = state.quantized && (format == "compressed-tensors" || options.dequantized);
+    if (const std::string note = kv_note(codes ? state.quantized->config : state.student.config);
+        format != "gguf" && !note.empty() &&
+        std::find(record.notes.begin(), record.notes.end(), note) == record.notes.end())
+      record.notes.push_back(note);
     if (format == "gguf") {
       std::optional<QuantizedModel> plain;  // of the student as it is here: a later stage may change it
       if (!state.quantized) {
         plain = in_f16(state, info);
         record.notes.push_back("no quantize stage before export: the GGUF holds F16");
       }
-      const QuantizedModel& codes = plain ? *plain : *state.quantized;
-      const GgufExport written = export_gguf(folder + "/model.gguf", codes, state.tokenizer, info, state.progress);
+      const QuantizedModel& held = plain ? *plain : *state.quantized;
+      const GgufExport written = export_gguf(folder + "/model.gguf", held, state.tokenizer, info, state.progress);
       results["gguf"] = {{"architecture", written.architecture}, {"bytes", written.size_bytes}};
       record.notes.insert(record.notes.end(), written.notes.begin(), written.notes.end());
-      write_gguf_card(folder + "/model.gguf", codes, with_notes(info, codes, record.notes), state.progress);
+      write_gguf_card(folder + "/model.gguf", held, with_notes(info, held, record.notes), state.progress);
       if (plain)  // no quantize stage has told them
-        for (const std::string& line : codes.plan.fallback_lines()) record.notes.push_back(line);
+        for (const std::string& line : held.plan.fallback_lines()) record.notes.push_back(line);
     } else if (format == "compressed-tensors") {
       if (!state.quantized) throw usage_error("export", "compressed-tensors holds codes", "a quantize stage before it");
       export_compressed_tensors(folder + "/compressed-tensors", *state.quantized, state.tokenizer,
                                 with_notes(info, *state.quantized, record.notes), state.progress);
       results[format] = {{"values", "codes"}, {"bytes", folder_bytes(folder + "/compressed-tensors")}};
     } else {
-      const bool codes = options.dequantized && state.quantized;
       export_hf(folder + "/hf", codes ? dequantized(*state.quantized) : state.student, state.tokenizer,
                 codes ? with_notes(info, *state.quantized, record.notes) : info, options.hf_dtype, state.progress);
       results["hf"] = {{"dtype", options.hf_dtype},

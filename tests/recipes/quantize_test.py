@@ -125,10 +125,12 @@ def test_quantizing_alone_keeps_what_the_teacher_has_as_the_student_does(models,
     student = tiny(tmp_path / "student", untie)
     config = json.loads((student / "config.json").read_text())
     (student / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
-    stages = "[{quantize: {to: Q8_0, importance: false, kv: int8, keep: {output: Q4_0}}}, export, {verify: {context: 64, max_tokens: 500, bench: false, samples: 1}}]"
+    stages = "[{quantize: {to: Q8_0, importance: false, kv: int8, keep: {output: Q4_0}}}, {export: {formats: [gguf, hf], dequantized: true}}, "
+    stages += "{verify: {context: 64, max_tokens: 500, bench: false, samples: 1}}]"
     (tmp_path / "run.yaml").write_text(f"teacher: {plain}\nstudent: {student}\ndata: {{evaluation: [{text}]}}\nstages: {stages}\n")
     report = run("run", tmp_path / "run.yaml", "--out", tmp_path / "run")
     assert report["results"]["stages"][-1]["results"]["baseline"]["kv_format"] == "int8"
+    assert any("int8, as a GGUF alone says" in note for stage in report["results"]["stages"] if stage["kind"] == "export" for note in stage["notes"])
     assert tensors(tmp_path / "run/export/model.gguf")["output.weight"].tensor_type == GGMLQuantizationType.Q4_0
 
 
@@ -303,6 +305,9 @@ def test_int8_keys_get_scales_where_there_is_text(models, tmp_path):
     assert scales("sized.gguf", "--target-size", f"{size}B", "--preset", "fast", *of_text) == found and (tmp_path / "sized.gguf").stat().st_size <= size
     run("quantize", tmp_path / "int8.gguf", "-o", tmp_path / "kept.gguf", "--to", "Q4_0")
     assert GGUFReader(tmp_path / "kept.gguf").fields["attar.kv_cache.key_scales"].contents() == found, "the scales of a file went when it was rounded again"
+    for file, form, noted in (("int8.gguf", "hf", True), ("int8.gguf", "compressed-tensors", True), ("f16.gguf", "hf", False)):
+        said = run("export", tmp_path / file, "-o", tmp_path / f"{file}.{form}", "--format", form)
+        assert any("int8, as a GGUF alone says" in note for note in said["notes"]) == noted
 
 
 def test_the_scales_of_int8_keys_are_of_their_dims(models, tmp_path):

@@ -52,10 +52,9 @@ void check_type(const CommandOptions& command) {
                       printable(command.to));
 }
 
-// The plan of a GGUF of one type, without importance.
-QuantizePlan plain_plan(const CommandOptions& command, const ModelConfig& config, const TokenizerData& tokenizer,
-                        const ExportInfo& info) {
-  return plan_quantization(config, plain_type(command.to), gguf_plan_target(config, tokenizer, info));
+// A plan of one type, without importance. `target`: of a GGUF, which a Hugging Face directory has no need of.
+QuantizePlan plain_plan(const CommandOptions& command, const ModelConfig& config, const PlanTarget& target = {}) {
+  return plan_quantization(config, plain_type(command.to), target);
 }
 
 // A changed model to where it should go.
@@ -74,8 +73,8 @@ Json write_model(const CommandOptions& command, const CausalLM& model, const Tok
     add_note(json, kv_note(model.config));
     return json;
   }
-  const QuantizedModel quantized =
-      quantize(model, plain_plan(command, model.config, tokenizer, info), {}, thread_count(command), progress);
+  const QuantizePlan plan = plain_plan(command, model.config, gguf_plan_target(model.config, tokenizer, info));
+  const QuantizedModel quantized = quantize(model, plan, {}, thread_count(command), progress);
   return write_gguf_file(command.out, quantized, tokenizer, info, progress);
 }
 
@@ -111,7 +110,7 @@ Json write_compressed_tensors(const CommandOptions& command, const ModelFile& so
   if (command.to.empty()) {
     model = stored_codes(source);
   } else {
-    const QuantizePlan plan = plain_plan(command, source.config(), source.tokenizer(), info);
+    const QuantizePlan plan = plain_plan(command, source.config());
     model = quantize(source, plan, {}, thread_count(command), progress);
     info.notes = model.plan.fallback_lines();
     if (const std::string note = requantization_note(source, plan); !note.empty()) info.notes.push_back(note);
@@ -128,7 +127,7 @@ Json write_hf(const CommandOptions& command, const ExportTarget& target, const M
     throw usage_error("--dequantized", "finds no codes: MODEL holds plain numbers", "--to TYPE, or a GGUF");
   CausalLM model = CausalLM::load(source);
   if (!command.to.empty()) {
-    const QuantizePlan plan = plain_plan(command, model.config, source.tokenizer(), info);
+    const QuantizePlan plan = plain_plan(command, model.config);
     const QuantizedModel quantized = quantize(model, plan, {}, thread_count(command), progress);
     model = dequantized(quantized);
     info.notes = quantized.plan.fallback_lines();
@@ -228,8 +227,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   });
   const ExportInfo info = info_of(source);
   Json json = write_model(command, model, tokenizer, info, progress);
-  if (is_gguf(command.out))
-    add_note(json, requantization_note(source, plain_plan(command, model.config, tokenizer, info)));
+  if (is_gguf(command.out)) add_note(json, requantization_note(source, plain_plan(command, model.config)));
   json["parameters_before"] = result.parameters_before;
   json["parameters_after"] = result.parameters_after;
   json["removed_layers"] = result.removed_layers;
@@ -334,7 +332,7 @@ std::string export_model(const CommandOptions& given, const ExportTarget& target
                      {"notes", written.notes}});
   }
   Json json = write_model(command, CausalLM::load(source), source.tokenizer(), info, progress);
-  add_note(json, requantization_note(source, plain_plan(command, source.config(), source.tokenizer(), info)));
+  add_note(json, requantization_note(source, plain_plan(command, source.config())));
   return document(json);
 }
 

@@ -318,6 +318,24 @@ def test_dequantized_directories_hold_the_values_of_codes(tmp_path):
     assert "Q4_0" in (tmp_path / "at_once/README.md").read_text()
 
 
+def test_what_no_gguf_can_hold_goes_to_other_folders(tmp_path):
+    """Codes are chosen for a Hugging Face directory without asking GGUF for a place."""
+
+    def biased(tensors):
+        widths = {"q": 64, "k": 32, "v": 32}
+        tensors |= {f"model.layers.{layer}.self_attn.{name}_proj.bias": np.zeros(width, np.float32) for layer in range(4) for name, width in widths.items()}
+
+    model = tiny(tmp_path / "model", biased)
+    scaling = {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 128}
+    config = json.loads((model / "config.json").read_text()) | {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "rope_scaling": scaling}
+    (model / "config.json").write_text(json.dumps(config))
+    export = ["export", model, "--to", "Q4_0", QUIET]
+    refused(run("attar", *export, "-o", tmp_path / "out.gguf"), 2, "no place for Llama 3's RoPE scaling")
+    for more in (["--format", "hf", "--dequantized"], ["--format", "compressed-tensors"]):
+        done = run("attar", *export, "-o", tmp_path / more[1], *more)
+        assert done.returncode == 0, done.stderr
+
+
 def test_distill_goes_on_with_the_student_it_began_with(tmp_path):
     def stir(tensors):
         tensors["model.norm.weight"] *= 1.5

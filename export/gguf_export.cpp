@@ -7,13 +7,13 @@
 #include <map>
 #include <optional>
 
+#include "compress/weight_source.h"
 #include "export/export.h"
 #include "export/gguf_layout.h"
 #include "export/watched_bytes.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/error.h"
 #include "runtime/base/lazy_bytes.h"
-#include "runtime/formats/finite.h"
 #include "runtime/formats/gguf_config.h"
 #include "runtime/formats/row_order.h"
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
@@ -189,7 +189,7 @@ GgufExport export_gguf(const std::string& path, const QuantizedModel& model, con
 
 GgufExport repack_gguf(const std::string& path, const ModelFile& model, const ExportInfo& info,
                        const Progress& progress) {
-  for (const TensorSpec& spec : tensor_specs(model.config())) require_finite(spec.name, model.values(spec));
+  WeightSource(model).require_finite(1);
   const Source source{model.config(), model.interleaved_rope(), model.layout() == Layout::Gguf,
                       [&](const TensorSpec& spec) {
                         const StoredTensor& tensor = model.tensor(spec.name);

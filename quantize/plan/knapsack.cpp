@@ -88,6 +88,26 @@ class Table {
   std::vector<std::vector<uint8_t>> taken_;  // (items, n_states)
 };
 
+// Takes what still fits, first where a byte saves most. Of exact states nothing is left to take.
+void spend(const std::vector<Item>& items, uint64_t bytes, std::vector<size_t>& choices) {
+  for (;;) {
+    size_t best = items.size(), better = 0;
+    double best_rate = 0.0;  // loss saved a byte
+    for (size_t i = 0; i < items.size(); ++i) {
+      const Choice& own = items[i][choices[i]];
+      for (size_t c = 0; c < items[i].size(); ++c) {
+        const Choice& other = items[i][c];
+        if (other.bytes <= own.bytes || other.bytes - own.bytes > bytes) continue;
+        const double rate = (own.loss - other.loss) / static_cast<double>(other.bytes - own.bytes);
+        if (rate > best_rate) best = i, better = c, best_rate = rate;
+      }
+    }
+    if (best == items.size()) return;
+    bytes -= items[best][better].bytes - items[best][choices[best]].bytes;
+    choices[best] = better;
+  }
+}
+
 }  // namespace
 
 uint64_t smallest_bytes(const std::vector<Item>& items) {
@@ -101,7 +121,11 @@ std::optional<std::vector<size_t>> least_loss(const std::vector<Item>& items, ui
   const Table table(items, budget_bytes);
   size_t state = table.n_states() - 1;
   while (state > 0 && table.loss(state - 1) <= table.loss(state)) --state;
-  return table.choices(state);
+  std::vector<size_t> choices = table.choices(state);
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < items.size(); ++i) bytes += items[i][choices[i]].bytes;
+  spend(items, budget_bytes - bytes, choices);
+  return choices;
 }
 
 std::optional<std::vector<size_t>> least_bytes(const std::vector<Item>& items, double loss) {

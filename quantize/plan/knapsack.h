@@ -1,7 +1,7 @@
 // One choice for each of several things, so that bytes stay within a budget and least is lost: the multiple-choice
 // knapsack, solved exactly by dynamic programming over bytes (Kellerer, Pferschy and Pisinger 2004, "Knapsack
 // Problems", section 11.5). Bytes are counted in their greatest common divisor; where that makes more than 2^16 states,
-// in larger steps, rounded up, so that a budget is never exceeded.
+// in larger steps, rounded up, so that a budget is never exceeded; what that leaves of one is spent item by item.
 #pragma once
 
 #include <cstddef>

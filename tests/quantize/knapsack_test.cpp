@@ -94,6 +94,22 @@ TEST(Knapsack, UsesABudgetOfUnevenNumbers) {
   }
 }
 
+// A thousand matrices, each rounded up to the next of 2^16 steps: eight of them would go without.
+TEST(Knapsack, UsesABudgetOfAThousandItems) {
+  std::vector<Item> items;
+  uint64_t all = 0;
+  for (uint64_t i = 0; i < 1000; ++i) {
+    items.push_back({{10, 1.0}, {100'010 + i, 0.0}});
+    all += 100'010 + i;
+  }
+  const uint64_t budget = all - 1;
+  const auto found = least_loss(items, budget);
+  ASSERT_TRUE(found);
+  EXPECT_LE(total_of(items, *found).bytes, budget);
+  EXPECT_GE(static_cast<double>(total_of(items, *found).bytes), 0.995 * static_cast<double>(budget));
+  EXPECT_EQ(total_of(items, *found).loss, 1.0);
+}
+
 TEST(Knapsack, NeverTakesWhatLosesEverything) {
   const std::vector<Item> items{{{10, HUGE_VAL}, {20, 0.5}}, {{5, 1.0}, {6, HUGE_VAL}}};
   EXPECT_EQ(smallest_bytes(items), 25u);

@@ -124,9 +124,9 @@ uint64_t budget_of(const QuantizeOptions& options, double all_elements) {
   return static_cast<uint64_t>(*options.target_bpw * all_elements / 8.0);
 }
 
-std::string bpw_name(double bits) {
+std::string short_text(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, "%g bits a weight", bits);
+  std::snprintf(text, sizeof text, "%g", value);
   return text;
 }
 
@@ -161,12 +161,14 @@ QuantizePlan sized_plan(const ModelConfig& config, const QuantizeOptions& option
   QuantizePlan plan;
   std::optional<std::vector<size_t>> chosen;
   if (options.max_kl) {
-    plan.name = "KL divergence " + std::to_string(*options.max_kl);
+    const std::string limit = short_text(*options.max_kl);
+    plan.name = "KL divergence " + limit;
     chosen = knapsack::least_bytes(items, *options.max_kl);
-    if (!chosen) throw usage_error("max_kl", "cannot be met", "", std::to_string(*options.max_kl), "keep F16 or F32");
+    if (!chosen) throw usage_error("max_kl", "cannot be met", "", limit, "keep F16 or F32");
   } else {
     const uint64_t budget = budget_of(options, all_elements), smallest = choices.smallest_bytes();
-    plan.name = "target " + (options.target_size ? *options.target_size : bpw_name(*options.target_bpw));
+    plan.name =
+        "target " + (options.target_size ? *options.target_size : short_text(*options.target_bpw) + " bits a weight");
     plan.budget_bytes = budget;
     if (budget >= always_bytes) chosen = knapsack::least_loss(items, budget - always_bytes);
     if (!chosen)

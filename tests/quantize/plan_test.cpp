@@ -182,6 +182,19 @@ TEST(Plan, ALossIsMetWithTheFewestBytes) {
   }
 }
 
+TEST(Plan, ALossIsNamedAsItWasGiven) {
+  QuantizeOptions options;
+  options.max_kl = 0.3;
+  EXPECT_EQ(plan_quantization(smollm2(), options, {}).name, "KL divergence 0.3");
+  options.max_kl = 1e-7;  // less than F16 loses
+  try {
+    plan_quantization(smollm2(), options, {});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("1e-07"), std::string::npos) << error.what();
+  }
+}
+
 // Not what llama.cpp takes the name for (Q4_K: Q4_K_M), and no mix: every matrix that can hold it, the head included.
 TEST(Plan, ATypesNameIsThatTypeEverywhere) {
   struct Row {

@@ -32,10 +32,16 @@ NamedReport read_report(const std::string& run) {
                       "the folder of a finished run, or its report.json", "",
                       is_folder ? "finish the run: attar run RECIPE --resume --out " + run : "");
   NamedReport report{.name = {}, .json = read_file(file.string())};
+  const Error wrong = input_error(file.string(), "is no report, or a damaged one",
+                                  "the report.json that attar run writes", "", "attar run --resume writes it again");
   const auto json = nlohmann::json::parse(report.json, nullptr, false);
-  if (!json.is_object() || !json.contains("results") || !json.contains("measurements"))
-    throw input_error(file.string(), "is no report", "the report.json that attar run writes");
-  report.name = json.value("name", "");
+  if (!json.is_object() || !json.contains("results") || !json.contains("measurements")) throw wrong;
+  try {
+    report.name = json.value("name", "");
+    report_html(report.json);  // which reads all of it
+  } catch (const nlohmann::json::exception&) {
+    throw wrong;
+  }
   return report;
 }
 

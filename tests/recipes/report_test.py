@@ -69,6 +69,22 @@ def test_the_verdict_says_size_fidelity_and_gates(written):
     assert done.returncode == 0 and "no gate set" in done.stdout
 
 
+def test_a_damaged_report_is_a_bad_input(written):
+    whole = report()
+    damaged = {
+        "empty": {"results": {}, "measurements": {}},
+        "text": whole | {"results": whole["results"] | {"stages": "all"}},
+        "number": whole | {"name": 3},
+        "nothing": [],
+    }
+    for name, document in damaged.items():
+        folder = written(name, document)
+        for others in ([], [written(f"beside {name}", whole)]):
+            done = attar("report", *others, folder)
+            assert done.returncode == 3, done.stderr
+            assert f"{folder}/report.json: is no report" in done.stderr and "attar run --resume" in done.stderr and "json.exception" not in done.stderr
+
+
 def test_quantizing_alone_is_a_row_and_a_warning_where_it_loses_less(written):
     better, _ = page_of(written("better", report(baseline={"kl": 0.077, "top1": 0.86, "bytes": 61_000_000})))
     assert "Quantizing alone loses less: KL 0.0770 at 61.0 MB." in text_of(better)

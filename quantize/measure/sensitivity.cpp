@@ -16,7 +16,8 @@ namespace attar {
 namespace {
 
 constexpr int64_t kSampleRows = 256;
-constexpr int64_t kLatticeRows = 64;  // of the sample, for types that take ten times as long
+constexpr int64_t kLatticeRows = 64;       // of the sample, for types that take ten times as long
+constexpr double kLeastDivergence = 1e-7;  // nats a token: below it a sum in f32 is noise, also below 0
 
 // Rows of the sample one after another. -> (n, in)
 at::Tensor sample_of(const WeightSource& weights, const TensorSpec& spec) {
@@ -106,7 +107,7 @@ Sensitivity measure_sensitivity(const WeightSource& weights, const Survey& surve
     double predicted = 0.0;
     for (size_t i = 0; i < matrices.size(); ++i)
       if (matrices[i].role == role && losses[i].contains(kProbeType)) predicted += losses[i].at(kProbeType).alone;
-    scales[role] = predicted > 0.0 ? divergence / predicted : 1.0;
+    scales[role] = predicted > 0.0 ? std::max(divergence, kLeastDivergence) / predicted : 1.0;
   }
   Sensitivity out;
   for (size_t i = 0; i < matrices.size(); ++i)

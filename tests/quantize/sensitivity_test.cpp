@@ -74,6 +74,21 @@ TEST(Sensitivity, AddsUpToTheDivergenceOfTheWhole) {
   }
 }
 
+// What a probe measures of a role that does next to nothing is the noise of its sums, which may lie below 0: it would
+// pay to round it as much as can be.
+TEST(Sensitivity, ARoleThatDoesNothingStillCosts) {
+  const CausalLM model = small_model(true);
+  double predicted = 0.0;
+  for (const char* name : {"blk.0.attn_output.weight", "blk.1.attn_output.weight"})
+    model.parameters.at(name).mul_(1e-3);
+  const Sensitivity losses = measured(model, Rounding::Alone);
+  for (const char* name : {"blk.0.attn_output.weight", "blk.1.attn_output.weight"}) {
+    predicted += losses.at(name).at(TensorType::IQ4_NL);
+    EXPECT_GT(losses.at(name).at(TensorType::Q2_0), losses.at(name).at(TensorType::IQ4_NL));
+  }
+  EXPECT_NEAR(predicted, 1e-7, 1e-12);
+}
+
 TEST(Sensitivity, NoBitDependsOnThreads) {
   const CausalLM model = small_model(false);
   EXPECT_EQ(measured(model, Rounding::FedBack, 1), measured(model, Rounding::FedBack, 2));

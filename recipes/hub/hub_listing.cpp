@@ -62,10 +62,10 @@ HubListing parse_hub_listing(const std::string& json, const std::string& where) 
 
 std::optional<HubListing> parse_tree(const std::string& json, const std::string& commit) {
   const Json root = Json::parse(json, nullptr, false);
-  if (!root.is_object() || root.value("format_version", Json()) != 1 || !root.value("files", Json()).is_object())
-    return std::nullopt;
+  const auto version = root.find("format_version"), files = root.find("files");  // no copies: they may be nested deeply
+  if (version == root.end() || *version != 1 || files == root.end() || !files->is_object()) return std::nullopt;
   HubListing listing{.commit = commit, .files = {}};
-  for (const auto& [name, entry] : root["files"].items()) {
+  for (const auto& [name, entry] : files->items()) {
     if (!entry.is_object() || !is_inner_path(name)) return std::nullopt;
     HubFile file{.name = name, .size_bytes = size_of(entry, "size")};
     file.git_sha1 = hash_of(text_of(entry, "blob_id"), 40);
@@ -91,9 +91,10 @@ std::vector<HubFile> weights_of(const HubName& name, const HubListing& listing, 
   if (const HubFile* whole = listing.find(kWeights)) return {*whole};
   const Json root = Json::parse(index, nullptr, false);
   const std::string where = name.text() + ": " + kWeightIndex;
-  if (!root.is_object() || !root.value("weight_map", Json()).is_object()) throw input_error(where, "has no weight_map");
+  const auto map = root.find("weight_map");
+  if (map == root.end() || !map->is_object()) throw input_error(where, "has no weight_map");
   std::set<std::string> shards;
-  for (const auto& [tensor, shard] : root["weight_map"].items()) {
+  for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string()) throw input_error(where, "names a shard that is no text", {}, shard.type_name());
     shards.insert(shard.get<std::string>());
   }

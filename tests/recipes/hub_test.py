@@ -132,6 +132,9 @@ def test_a_folder_of_shards(home, hub, folder_files):
     files["model.safetensors.index.json"] = json.dumps({"weight_map": {"x": "../../evil.safetensors"}}).encode()
     hub.repositories["org/shards"] = Repository(files)
     refused(home.inspect("hf:org/shards@main", HF_HUB_CACHE=str(home.path / "other")), 3, "names a shard that the repository lacks", "../../evil")
+    files["model.safetensors.index.json"] = b'{"weight_map": {"x": ' + b"[" * 300_000 + b"]" * 300_000 + b"}}"  # a copy would go to the end of the stack
+    hub.repositories["org/shards"] = Repository(files)
+    refused(home.inspect("hf:org/shards@main", HF_HUB_CACHE=str(home.path / "third")), 3, "names a shard that is no text")
 
 
 def test_an_unknown_architecture_is_refused_before_its_weights_come(home, hub, folder_files):

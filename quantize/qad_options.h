@@ -18,16 +18,20 @@ struct QadOptions {
 };
 template <class Visitor>
 void visit_fields(QadOptions& o, Visitor&& field) {
-  field(o.tokens, "qad_tokens", "qad: tokens to train on; the data repeats when it is shorter");
-  field(o.learning_rate, "qad_learning_rate", "qad: peak learning rate of AdamW, which falls linearly to 0");
-  field(o.scale_rate, "qad_scale_rate", "qad: learning rate of the block scales, relative to that of the weights");
-  field(o.trains, "qad_trains", "qad: all, or scales: block scales and norms, with the codes as they were chosen");
-  field(o.batch_tokens, "qad_batch_tokens", "qad: tokens a step that are learned to predict");
-  field(o.signal, "qad_signal",
-        "qad: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the "
-        "data or from one pass over it)");
+  field(o.tokens, "qad_tokens", "preset learned: tokens to train on; the data repeats when it is shorter");
+  field(o.learning_rate, "qad_learning_rate", "preset learned: peak learning rate of AdamW, which falls linearly to 0");
+  field(o.scale_rate, "qad_scale_rate",
+        "preset learned: learning rate of the block scales, relative to that of the weights");
+  field(o.trains, "qad_trains",
+        "preset learned: what is trained: all, or scales (block scales and norms; the codes stay as they were chosen)");
+  field(o.batch_tokens, "qad_batch_tokens", "preset learned: tokens a step that are learned to predict");
+  field(
+      o.signal, "qad_signal",
+      "preset learned: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing "
+      "of the data or from one pass over it)");
   field(o.precision, "qad_precision",
-        "qad: of matrix products: fp32, bf16 (sums and all else fp32) or auto: bf16 where the processor multiplies it");
+        "preset learned: precision of matrix products: fp32, bf16 (sums and all else fp32) or auto: bf16 where the "
+        "processor multiplies it");
 }
 
 }  // namespace attar

@@ -136,7 +136,7 @@ def distill(
 ) -> Result:
     """Teaches `student` what `teacher` thinks of a text. -> steps, tokens, final_loss, notes; with arms=True the controls: arms
 
-    teacher, student: GGUF files, Hugging Face directories or "pip:PACKAGE".
+    teacher, student: GGUF files, Hugging Face directories, "pip:PACKAGE" or "hf:ORG/NAME".
     out: what to write: a file ending in .gguf, or a folder.
     data: text to learn from: files, folders or patterns (.txt or .jsonl, also .gz).
     evaluation: with arms=True: text to judge on, which nobody learns from.
@@ -256,7 +256,8 @@ def quantize(
 ) -> Result:
     """Writes `model` as a compact GGUF. -> its size, every tensor's type and error, fallbacks, notes
 
-    model, out: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME"; a file ending in .gguf.
+    model: a GGUF file, a Hugging Face directory, "pip:PACKAGE" or "hf:ORG/NAME".
+    out: what to write: a file ending in .gguf.
     data: text that says which inputs matter: files, folders or patterns (.txt or .jsonl, also .gz).
     train: with preset="learned": text to learn from in place of `data`.
     imatrix, imatrix_out: an importance matrix of llama-imatrix (GGUF) in place of `data`; where to write what `data` says as one.

@@ -31,9 +31,10 @@ struct Given {
   Detail detail() const { return verbose ? Detail::All : Detail::Brief; }
 };
 
-void add_model_and_out(CLI::App& app, const char* model_name, Given& given) {
+void add_model_and_out(CLI::App& app, const char* model_name, Given& given,
+                       const char* out = "what to write: a file ending in .gguf, or a folder") {
   add_text(app, model_name, given.command.model, "a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME");
-  add_text(app, "-o,--out", given.command.out, "what to write: a file ending in .gguf, or a folder");
+  add_text(app, "-o,--out", given.command.out, out);
   for (const char* name : {model_name, "--out"}) require(app, name);
   add_switch(app, "--force", given.command.force, "write over what is there");
   add_switch(app, "--verbose", given.verbose, "show every tensor and every fallback");
@@ -120,7 +121,7 @@ Action add_distill(CLI::App& app, const GlobalOptions& global) {
   for (const char* name : {"--student", "--data"}) require(app, name);
   add_texts(app, "--evaluation", state->inputs.evaluation, "arms: text to judge on, which nobody learns from");
   add_type(app, state->command.to);
-  add_switch(app, "--resume", state->inputs.resume, "go on from the last checkpoint beside OUT");
+  add_switch(app, "--resume", state->inputs.resume, "go on from the last checkpoint in OUT.steps");
   visit_fields(state->command.text, FlagAdder(app));
   visit_fields(state->options, FlagAdder(app));
   return trains(global, state,
@@ -138,7 +139,7 @@ Action add_quantize(CLI::App& app, const GlobalOptions& global) {
     QuantizeInputs inputs;
   };
   const auto state = std::make_shared<State>();
-  add_model_and_out(app, "MODEL", *state);
+  add_model_and_out(app, "MODEL", *state, "what to write: a file ending in .gguf");
   add_data(app, state->command.data, "text that says which inputs matter, and that preset learned learns from");
   add_text(app, "--imatrix", state->inputs.imatrix, "an importance matrix of llama-imatrix (GGUF) instead");
   add_text(app, "--imatrix-out", state->inputs.imatrix_out,

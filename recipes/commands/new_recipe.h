@@ -19,7 +19,7 @@ struct NewRecipe {
 template <class Visitor>
 void visit_fields(NewRecipe& o, Visitor&& field) {
   field(o.name, "name", "what the run is called; of the file without it");
-  field(o.teacher, "teacher", "MODEL to make small: a GGUF file, a Hugging Face directory or pip:PACKAGE");
+  field(o.teacher, "teacher", "MODEL to make small: a GGUF file, a Hugging Face directory, pip:PACKAGE or hf:ORG/NAME");
   field(o.size, "size", "largest size of the file to ship, such as 60MB");
   field(o.to, "to", "its type in place of a size, such as Q4_K_M");
   field(o.data, "data", "your texts: files, or folders of .txt and .jsonl files, also .gz");

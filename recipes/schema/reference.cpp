@@ -46,6 +46,9 @@ Json keys_of(const Json& forms) {
 std::string values_of(const Json& value) {
   if (value.contains("enum")) return joined(value["enum"]);
   if (value.contains("anyOf")) {
+    const Json& first = value["anyOf"].front();
+    if (first.contains("enum")) return joined(first["enum"]);  // a choice, behind it the same in any case
+    if (first.contains("const")) return first["const"].dump() + ", or " + values_of(value["anyOf"].back());
     const Json keys = keys_of(value["anyOf"]);
     return keys.empty() ? values_of(value["anyOf"].back()) : "text, or a map: " + joined(keys);
   }

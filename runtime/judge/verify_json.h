@@ -1,4 +1,4 @@
-// The JSON document of a verification, which `verify --json` prints and reports hold (runtime/README.md).
+// The JSON document of a verification, which `verify --json` prints and reports hold (runtime/cli/JSON.md).
 #pragma once
 
 #include <string>

@@ -71,7 +71,8 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
         "rounded so that the others make up for it (GPTQ); learned, where few bits lose too much and time is there: as "
         "best, then the quantized model learns from its teacher (QAD), for qad_tokens");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
-  field(o.calibration_tokens, "calibration_tokens", "tokens of the calibration data to use");
+  field(o.calibration_tokens, "calibration_tokens",
+        "tokens of the calibration data to use; best wants some 16 for each input of the widest layer");
   visit_fields(o.qad, field);
 }
 

@@ -128,10 +128,11 @@ Action add_generate(CLI::App& command, const GlobalOptions& global) {
   add_speaker(command, options->speaker);
   add_text(command, "PROMPT,-p,--prompt", options->speaker.prompt,
            "text to continue, or with --system the user's message; - for standard input");
-  add_text(command, "--prompts", options->prompts,
-           "many instead: a file with one a line, or .jsonl with texts and chats; - for standard input");
-  add_whole(command, "--batch", options->batch, "of --prompts: texts at once; no text depends on it",
-            {.least = 1, .most = 512});
+  add_text(
+      command, "--prompts", options->prompts,
+      "many prompts instead of one: a file with a prompt a line, or .jsonl with texts and chats; - for standard input");
+  add_whole(command, "--batch", options->batch,
+            "with --prompts: how many texts are written at once; it changes no text", {.least = 1, .most = 512});
   add_text(
       command, "--prompt-cache", options->prompt_cache,
       "a file that keeps what was read and written: a prompt that begins likewise is gone on with, not read again");

@@ -105,19 +105,23 @@ void keep_likeliest(std::vector<Candidate>& kept, size_t k, const GrammarCursor*
   kept.resize(k);
 }
 
-// The smallest part of these, which come likeliest first, that has this share of them; 1: all.
-void cut_top_p(std::vector<Candidate>& kept, double top_p) {
-  if (top_p >= 1.0) return;
+// The smallest part of these, which come likeliest first, that has the share top_p of all, and of it what min_p leaves.
+void cut_top_p(std::vector<Candidate>& kept, const SampleOptions& options) {
+  if (options.top_p >= 1.0) return;
   double total = 0.0, held = 0.0;
   for (const Candidate& c : kept) total += static_cast<double>(c.weight);
   size_t n = 0;
-  while (n < kept.size() && (n == 0 || held < top_p * total)) held += static_cast<double>(kept[n++].weight);
+  for (; n < kept.size() && (n == 0 || held < options.top_p * total); ++n) {
+    const auto weight = static_cast<double>(kept[n].weight);
+    if (weight < options.min_p) break;
+    held += weight;
+  }
   kept.resize(n);
 }
 
-// Below which a weight is dropped.
+// Below which a weight is dropped before top-p, whose shares are of what min_p would drop too.
 double least_weight(const SampleOptions& options) {
-  return std::max(static_cast<double>(kNegligible), options.min_p);
+  return std::max(static_cast<double>(kNegligible), options.top_p < 1.0 ? 0.0 : options.min_p);
 }
 
 // What top-k, top-p and min-p leave, likeliest first. Only the likely tokens are sorted.
@@ -128,7 +132,7 @@ std::vector<Candidate> candidates(const std::vector<float>& weights, const Sampl
   for (size_t i = 0; i < weights.size(); ++i)
     if (static_cast<double>(weights[i]) >= floor) kept.push_back({weights[i], static_cast<int32_t>(i)});
   keep_likeliest(kept, options.top_k > 0 ? static_cast<size_t>(options.top_k) : kept.size(), grammar);
-  cut_top_p(kept, options.top_p);
+  cut_top_p(kept, options);
   return kept;
 }
 
@@ -154,7 +158,7 @@ std::vector<Candidate> few_candidates(const SummedLogits& logits, float most, co
   const double others = static_cast<double>(weights.back()) * kRounded;  // weigh no more
   const bool cut_above = static_cast<int64_t>(kept.size()) == k && others < static_cast<double>(kept.back().weight);
   if (others >= floor && !cut_above) return {};
-  cut_top_p(kept, options.top_p);
+  cut_top_p(kept, options);
   return kept;
 }
 

@@ -87,6 +87,22 @@ TEST(Sampler, CutsWhatTheOptionsCut) {
   EXPECT_EQ(seen(options), (Ids{1}));
 }
 
+// transformers' order: 0.5 alone is less than 0.55 of all, though not of what min-p leaves.
+TEST(Sampler, TopPIsAShareOfWhatMinPDropsToo) {
+  const std::vector<float> logits = logits_of({0.16, 0.5, 0.18, 0.16});
+  SampleOptions options = plain();
+  options.top_p = 0.55, options.min_p = 0.35;
+  const auto seen = [&] {
+    std::set<int32_t> ids;
+    for (uint64_t position = 0; position < 500; ++position)
+      ids.insert(sample(logits, {}, options, 1, 1, position).token);
+    return ids;
+  };
+  EXPECT_EQ(seen(), (std::set<int32_t>{1, 2}));
+  options.min_p = 0.4;
+  EXPECT_EQ(seen(), (std::set<int32_t>{1})) << "0.18 is below 0.4 of 0.5";
+}
+
 TEST(Sampler, RepetitionPenaltyLooksAtTheWindow) {
   const std::vector<float> logits{2.0f, 1.5f, -1.0f, -1.2f};
   SampleOptions options{.temperature = 0.0, .repetition_penalty = 2.0, .repetition_window_tokens = 2};

@@ -275,7 +275,7 @@ const std::string& Tokenizer::token_bytes(int32_t id) const {
 }
 
 bool Tokenizer::is_control(int32_t id) const {
-  return is_control_kind(tables_->data.tokens.at(static_cast<size_t>(id)).kind);
+  return !shows_text(tables_->data.tokens.at(static_cast<size_t>(id)).kind);
 }
 
 bool Tokenizer::ends_generation(int32_t id) const {

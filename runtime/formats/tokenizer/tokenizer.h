@@ -129,7 +129,7 @@ class Tokenizer {
   std::string decode(std::span<const int32_t> ids, bool with_special = false) const;
   // The bytes of one token in the middle of a text (an SPM prefix space is kept).
   const std::string& token_bytes(int32_t id) const;
-  bool is_control(int32_t id) const;
+  bool is_control(int32_t id) const;  // or another that is never text: unknown, a row beyond the vocabulary
   bool ends_generation(int32_t id) const;
   int64_t vocab_size() const;
   const TokenizerData& data() const;

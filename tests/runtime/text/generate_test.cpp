@@ -59,6 +59,20 @@ TEST(Generate, StreamsWholeCharacters) {
   EXPECT_EQ(speech.say(greedy(3)).text, "ab\uFFFD") << "cut inside a character";
 }
 
+// Rows of an embedding beyond the vocabulary are such: they can be drawn.
+TEST(Generate, ShowsNothingOfATokenThatNoTextHas) {
+  TokenizerData data = spoken_tokenizer({"a", "[PAD4]", "b"});
+  data.tokens[4].kind = TokenKind::Unused;
+  ThreadPool pool(1);
+  const Model model = Model::load(successor_model(data, 20.0), {.numerics = Numerics::Fp32}, pool);
+  Workspace work(model, pool);
+  KvCache cache(model);
+  const Generated out = generate(model, cache, std::vector<int32_t>{2}, greedy(3), work);
+  EXPECT_EQ(out.tokens, (std::vector<int32_t>{3, 4, 5}));
+  EXPECT_EQ(out.text, "ab");
+  EXPECT_EQ(out.text, model.tokenizer().decode(out.tokens));
+}
+
 // The same without what the threads found out about the logits.
 std::vector<int32_t> drawn_one_by_one(const Model& model, const GenerateOptions& options, Workspace& work) {
   KvCache cache(model);

@@ -167,7 +167,7 @@ void print_json(const ModelFile& file, const Measured& measured) {
     if (row.profile) rows.back()["profile"] = profile_json(row, measured.machine.at(row.n_threads));
   }
   json["notes"] = measured.notes;
-  std::printf("%s\n", json.dump(1).c_str());
+  std::printf("%s\n", json.dump(1, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
 int run(const Options& options, const GlobalOptions& global) {

@@ -84,7 +84,7 @@ std::string verify_document(const VerifyResults& results, const Speeds& speeds, 
       {"gates", gate_list},
       {"notes", results.notes}};
   if (!results.tasks.empty()) document["results"]["tasks"] = tasks_json(results.tasks);
-  return document.dump(1) + "\n";
+  return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace attar::runtime

@@ -141,6 +141,9 @@ def test_a_name_that_is_not_utf_8_ends_nothing(models, tmp_path):
     done = subprocess.run([os.fsencode(word) for word in words], capture_output=True)
     assert done.returncode == 0, done.stderr
     assert os.path.exists(out) and json.loads(done.stdout)["file"].endswith("caf\ufffd.gguf")
+    for verb, *more in (["eval", "--data", models[3], "--context", "32"], ["bench", "-p", "2", "-n", "0", "-r", "1"]):
+        done = subprocess.run([os.fsencode(word) for word in [BIN / "attar", verb, out, *more, "--json", "--quiet"]], capture_output=True)
+        assert done.returncode == 0 and "caf\ufffd.gguf" in json.dumps(json.loads(done.stdout), ensure_ascii=False), done.stderr
 
 
 def test_each_export_holds_the_student_of_its_place(models, tmp_path):

@@ -202,6 +202,9 @@ TEST_F(Cli, BenchWritesLlamaBenchRows) {
   const Json threads = json("bench teacher.gguf -p 8 -n 0 -t 1,2 -r 1 --json")["rows"];
   ASSERT_EQ(threads.size(), 2u);
   EXPECT_EQ(threads[1]["n_threads"], 2);
+  std::filesystem::copy_file(path("teacher.gguf"), path("caf\xE9.gguf"));
+  const Json named = json("bench caf\xE9.gguf -p 2 -n 0 -r 1 --json")["rows"][0];
+  EXPECT_EQ(named["model_filename"], "caf\uFFFD.gguf") << "a name that is not UTF-8";
 }
 
 TEST_F(Cli, BenchShowsWhatAPassSpendsItsTimeOn) {

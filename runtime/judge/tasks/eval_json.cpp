@@ -98,7 +98,7 @@ std::string eval_document(const std::string& name, const ModelFile& file, const 
     for (size_t i = 0; options.per_item && i < scores.size(); ++i)
       result["per_item"].push_back(item_json(task.items[i], scores[i], task.form));
   }
-  return json.dump(1) + "\n";
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";  // names of files may be no UTF-8
 }
 
 }  // namespace attar::runtime

@@ -63,7 +63,13 @@ void Speaker::begin_chat(const GlobalOptions& global) {
 }
 
 std::vector<int32_t> Speaker::prompt_tokens(const Document& prompt) {
-  if (prompt.is_chat()) return encode(model_.tokenizer(), reader_.prompt(prompt.messages, prompt.tools)).ids;
+  if (prompt.is_chat()) {
+    std::vector<ChatMessage> messages;
+    const bool has_own = options_.system.empty() || prompt.messages[0].role == "system";
+    if (!has_own) messages.push_back({"system", options_.system});
+    for (const ChatMessage& message : prompt.messages) messages.push_back(message);
+    return encode(model_.tokenizer(), reader_.prompt(messages, prompt.tools)).ids;
+  }
   Prompt asked{.text = prompt.text};
   if (!options_.system.empty()) asked.system = options_.system;
   return prompt_tokens(asked);

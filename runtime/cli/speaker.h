@@ -34,7 +34,7 @@ class Speaker {
     return encode(model_.tokenizer(), reader_.prompt(messages)).ids;
   }
   std::vector<int32_t> prompt_tokens(const Prompt& prompt) { return reader_.prompt_tokens(prompt); }
-  // A chat that stands in `messages`, or a text behind the system message.
+  // A chat or a text, behind the system message where it has none of its own.
   std::vector<int32_t> prompt_tokens(const Document& prompt);
   // Before anything is said: the template of a chat is there, and whose it is.
   void begin_chat(const GlobalOptions& global);

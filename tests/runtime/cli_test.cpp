@@ -162,6 +162,15 @@ TEST_F(Cli, GeneratesFromAFileOfPrompts) {
   const CliRun chat = run("generate teacher.gguf --prompts chat.jsonl --json -n 4");
   EXPECT_EQ(chat.code, 0) << chat.err;
   EXPECT_EQ(Json::parse(chat.out)["tokens"].size(), 4u);
+  write_file_atomically(path("own.jsonl"),
+                        "{\"messages\": [{\"role\": \"system\", \"content\": \"a bat\"}, "
+                        "{\"role\": \"user\", \"content\": \"the cat\"}]}\n");
+  const Json asked = json("generate teacher.gguf -p 'the cat' --json -n 4 --system 'a bat'");
+  for (const char* chats : {"chat.jsonl --system 'a bat'", "own.jsonl", "own.jsonl --system 'the mat'"}) {
+    const Json got = json("generate teacher.gguf --json -n 4 --prompts " + std::string(chats));
+    EXPECT_EQ(got["prompt_tokens"], asked["prompt_tokens"]) << chats;
+    EXPECT_EQ(got["tokens"], asked["tokens"]) << chats;
+  }
   for (const auto& [arguments, words] :
        {std::pair{"generate teacher.gguf", "PROMPT is required"},
         {"generate teacher.gguf -p x --prompts prompts.txt", "--prompt excludes --prompts"},

@@ -1,6 +1,7 @@
 #include "recipes/cli/summary.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -71,9 +72,14 @@ std::string accuracy_text(const Json& task, const char* value, const char* error
   return known ? share + text_of(" \u00b1 %.1f", 100.0 * task.at(error).get<double>()) : share;
 }
 
+// A perplexity beyond all numbers is null in JSON.
+double perplexity_of(const Json& value) {
+  return value.is_number() ? value.get<double>() : HUGE_VAL;
+}
+
 std::string spread_text(const Json& text, const std::string& key) {
   const Json& error = text.at(key + "_stderr");
-  return runtime::with_spread(text.at(key).get<double>(), error.is_number() ? error.get<double>() : 0.0);
+  return runtime::with_spread(perplexity_of(text.at(key)), error.is_number() ? error.get<double>() : 0.0);
 }
 
 // In a column of so many characters, of which a ± takes two bytes.
@@ -175,7 +181,7 @@ void print_eval(const std::string& document) {
     std::printf("%-32s %7lld %s %s %12s\n", visible(task.at("file").get<std::string>()).c_str(),
                 task.at("items").get<long long>(), right_in(16, accuracy_text(task, "accuracy", "stderr")).c_str(),
                 right_in(16, accuracy_text(task, "accuracy_by_characters", "stderr_by_characters")).c_str(),
-                task.contains("perplexity") ? text_of("%.4g", task.at("perplexity").get<double>()).c_str() : "");
+                task.contains("perplexity") ? text_of("%.4g", perplexity_of(task.at("perplexity"))).c_str() : "");
     for (const Json& item : task.value("per_item", Json::array())) std::printf("  %s\n", item.dump().c_str());
   }
 }

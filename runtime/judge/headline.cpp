@@ -104,7 +104,7 @@ std::vector<HeadlineRow> fidelity_rows(const std::string& fidelity_json) {
   const Json f = Json::parse(fidelity_json);
   std::vector<HeadlineRow> rows;
   for (const Quantity& quantity : kFidelity)
-    rows.push_back(row_of(quantity, f.at(quantity.key).at("teacher"), f.at(quantity.key).at("student")));
+    rows.push_back(row_of(quantity, number(f.at(quantity.key), "teacher"), number(f.at(quantity.key), "student")));
   const Json& kl = f.at("kl");
   const auto of_student = [&](const char* key, const char* label, const std::string& text) {
     rows.push_back({key, label, "", text, ""});

@@ -205,6 +205,10 @@ def test_eval_is_a_table_for_people(model, texts, tmp_path):
     document, text = told(*command), said(*command, "--quiet")
     assert len(document["tasks"]) == 2 and "perplexity" in text and re.search(r"^ +\d+ +64 +[\d.,]+ ± [\d.]+ +[\d.]+ ± [\d.]+$", text, re.M), text
     assert len(re.findall(rf"^{re.escape(str(items))} +3 +[\d.]+ % ± [\d.]+", text, re.M)) == 2, text
+    unlikely = tmp_path / "unlikely.jsonl"  # beyond what a number can hold
+    unlikely.write_text(json.dumps({"context": "the", "continuation": "the cat " * 55}) + "\n")
+    assert told("eval", model, "--tasks", unlikely)["tasks"][0]["perplexity"] is None
+    assert re.search(r" inf$", said("eval", model, "--tasks", unlikely, "--quiet"), re.M)
 
 
 def test_the_licence_reaches_every_export(texts, tmp_path):

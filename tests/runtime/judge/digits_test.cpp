@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "runtime/judge/headline.h"
+
 namespace attar::runtime {
 namespace {
 
@@ -17,6 +19,19 @@ TEST(Digits, AsManyAsAskedAndNoExponent) {
   EXPECT_EQ(with_digits(-81339, 2), "-81,000");
   EXPECT_EQ(with_digits(0, 3), "0.00");
   EXPECT_EQ(with_digits(NAN, 3), "–");
+}
+
+TEST(Headline, APerplexityBeyondAllNumbersIsNone) {
+  const std::vector<HeadlineRow> rows = fidelity_rows(
+      R"({"kl": {"mean": 900.5, "stderr": null, "p50": 900.0, "p90": 901.0, "p99": 901.0, "max": 902.0},
+          "perplexity": {"teacher": 7.5, "student": null, "ratio": null}, "dropped_mass": 0.0, "top1_agreement": 0.0,
+          "top1_stderr": null, "top5_overlap": 0.0,
+          "bits_per_byte": {"teacher": 1.0, "student": 400.0, "ratio": 400.0}})");
+  EXPECT_EQ(rows.at(0).key, "perplexity");
+  EXPECT_EQ(rows.at(0).teacher, "7.500");
+  EXPECT_EQ(rows.at(0).student, "–");
+  EXPECT_EQ(rows.at(0).ratio, "–");
+  EXPECT_EQ(rows.at(1).student, "400.0");
 }
 
 TEST(Digits, AsManyAsTheSpreadLeaves) {

@@ -7,6 +7,7 @@
 #include "python/stream.h"
 #include "runtime/base/words/suggestion.h"
 #include "runtime/formats/model_text.h"
+#include "runtime/formats/text_paths.h"
 #include "runtime/judge/doctor.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/inspect_json.h"
@@ -253,9 +254,10 @@ std::string verify_call(py::kwargs given) {
   const bool bench = take<bool>(given, "bench");
   const int threads = take_threads(given);
   Watch watch = take_watch(given);
-  const auto options = take_options<runtime::VerifyOptions>(given);
+  auto options = take_options<runtime::VerifyOptions>(given);
   refuse_rest(given, "verify");
   runtime::check_gates(gates, options, bench);
+  options.tasks = text_paths(options.tasks);  // what is not there is said before anything is scored
   const std::string program = runtime_program();
   return watch.call([&](const Progress& progress) {
     const std::vector<Document> text = read_all_documents(data);

@@ -9,6 +9,7 @@
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/formats/text_paths.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/headline.h"
 #include "runtime/judge/measure.h"
@@ -45,10 +46,11 @@ runtime::PairedDifference compared(const ModelFile& teacher, const runtime::Veri
 
 int run(const Options& options, const GlobalOptions& global) {
   runtime::check_gates(options.gates, options.verify, options.bench);
+  runtime::VerifyOptions how = options.verify;
+  how.tasks = text_paths(how.tasks);  // what is not there is said before anything is scored
   const std::vector<Document> text = read_all_documents(options.data);
   const ModelFile teacher = ModelFile::open(options.teacher, global.hub),
                   student = ModelFile::open(options.student, global.hub);
-  runtime::VerifyOptions how = options.verify;
   if (!options.context_given)
     how.context = std::min({how.context, teacher.config().context_length, student.config().context_length});
   runtime::VerifyResults results;

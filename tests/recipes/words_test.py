@@ -211,6 +211,25 @@ def test_eval_is_a_table_for_people(model, texts, tmp_path):
     assert re.search(r" inf$", said("eval", model, "--tasks", unlikely, "--quiet"), re.M)
 
 
+def test_items_are_looked_at_before_anything_is_scored(model, texts, tmp_path):
+    """And a pattern names them in verify as it does in eval."""
+    items, broken = tmp_path / "items.jsonl", tmp_path / "broken.jsonl"
+    items.write_text('{"query": "the", "choices": ["cat", "dog"], "gold": 0}\n' * 3)
+    broken.write_text('{"query": "the"}\n')
+    text = ["--data", texts / "a.txt", "--context", 64]
+    evaluate, verify = ["eval", model, *text], ["verify", model, model, *text, "--no-bench"]
+    for command, words in (
+        ([*evaluate, "--tasks", items, broken], "broken.jsonl:1: is no item Attar knows"),
+        ([*verify, "--tasks", items, tmp_path / "item.jsonl"], "item.jsonl: does not exist"),
+    ):
+        done = subprocess.run([str(BIN / "attar"), *map(str, command)], capture_output=True, text=True)
+        refused(done, 3, words)  # nothing stands before the error
+    (task,) = told(*verify, "--tasks", tmp_path / "i*.jsonl")["results"]["tasks"]
+    assert task["name"] == "items.jsonl" and task["items"] == 3
+    with pytest.raises(attar.Error, match="item.jsonl: does not exist"):
+        attar.verify(model, model, data=texts / "a.txt", tasks=[tmp_path / "item.jsonl"], context=64, bench=False)
+
+
 def test_the_licence_reaches_every_export(texts, tmp_path):
     model = tiny(tmp_path / "model")
     (model / "README.md").write_text("---\nlicense: other\nlicense_name: stories-1.0\nlicense_link: https://example.org/stories\n---\n")

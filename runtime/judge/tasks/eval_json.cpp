@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 #include "runtime/base/error.h"
 #include "runtime/formats/model_text.h"
@@ -86,13 +88,14 @@ std::string eval_document(const std::string& name, const ModelFile& file, const 
   if (!data.empty() && (options.context < 2 || options.context > longest))
     throw usage_error("--context", "is impossible", "2 to " + std::to_string(longest), std::to_string(options.context));
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
+  std::vector<std::pair<std::string, Task>> tasks;  // all are read before anything is scored
+  for (const std::string& path : text_paths(options.tasks)) tasks.emplace_back(path, read_task(path, options.limit));
   const Model model =
       Model::load(file, {.numerics = numerics, .kv = kv_format_of(options.kv, "--kv", numerics)}, threads);
   Workspace work(model, threads);
   Json json = {{"schema_version", 1}, {"model", name}, {"numerics", options.numerics}};
   if (!data.empty()) json["text"] = text_json(model, data, options, work, progress);
-  for (const std::string& path : text_paths(options.tasks)) {
-    const Task task = read_task(path, options.limit);
+  for (const auto& [path, task] : tasks) {
     const std::vector<ItemScores> scores = score_task(model, task, work, progress);
     Json& result = json["tasks"].emplace_back(task_json(path, task, scores));
     for (size_t i = 0; options.per_item && i < scores.size(); ++i)

@@ -125,8 +125,6 @@ Action add_verify(CLI::App& command, const GlobalOptions& global) {
   });
   return [options, &command, &global] {
     options->context_given = is_given(command, "--context");
-    if (options->verify.context < 2)
-      throw usage_error("--context", "is too short", "at least 2", std::to_string(options->verify.context));
     return run(*options, global);
   };
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <span>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
@@ -357,8 +358,11 @@ VerifyResults verify(const ModelFile& teacher, const ModelFile& student, const s
   if (options.context > longest)
     throw usage_error("--context", "is longer than the models' context", "at most " + std::to_string(longest),
                       std::to_string(options.context));
-  if (options.max_tokens < 0)
-    throw usage_error("--max-tokens", "is negative", "at least 0", std::to_string(options.max_tokens));
+  if (options.context < 2)
+    throw usage_error("--context", "is too short", "at least 2", std::to_string(options.context));
+  for (const auto& [flag, value] :
+       {std::pair{"--max-tokens", options.max_tokens}, {"--task-items", options.task_items}})
+    if (value < 0) throw usage_error(flag, "is negative", "at least 0", std::to_string(value));
   VerifyResults results;
   results.context = options.context;
   Sha256 hash;

@@ -229,6 +229,8 @@ TEST(Verify, RefusesWhatCannotBeCompared) {
     return std::string();
   }());
   EXPECT_THROW(run(teacher, teacher, {.context = 100000}), Error);
+  for (const int64_t context : {1, 0, -1}) EXPECT_THROW(run(teacher, teacher, {.context = context}), Error) << context;
+  EXPECT_THROW(run(teacher, teacher, {.context = 16, .task_items = -1}), Error);
   ThreadPool pool(1);
   EXPECT_THROW(verify(teacher, teacher, {}, {}, pool), Error);
   EXPECT_THROW(verify(teacher, teacher, texts(), {}, pool, [](const Event&) { return Flow::Stop; }), Error);

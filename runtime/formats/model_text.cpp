@@ -132,6 +132,18 @@ void TextReader::require_template() {
   template_ = std::make_unique<const ChatTemplate>(source_);
 }
 
+// A model may have one for chats with tools, which its own does not show: transformers and llama.cpp take that too.
+const ChatTemplate& TextReader::template_for(const std::string& tools) {
+  require_template();
+  if (tools.empty() || !options_.chat_template.empty()) return *template_;
+  for (const NamedTemplate& named : tokenizer_.data().named_templates) {
+    if (named.name != "tool_use") continue;
+    if (with_tools_ == nullptr) with_tools_ = std::make_unique<const ChatTemplate>(named.source);
+    return *with_tools_;
+  }
+  return *template_;
+}
+
 // Roles are the template's matter, not words: one that spells a control token could end its turn.
 void TextReader::check_names(const std::vector<ChatMessage>& messages, const std::string& where) const {
   if (options_.special) return;
@@ -145,7 +157,7 @@ void TextReader::check_names(const std::vector<ChatMessage>& messages, const std
 
 RenderedChat TextReader::rendered(const std::vector<ChatMessage>& messages, const std::string& tools,
                                   bool generation_prompt) {
-  require_template();
+  const ChatTemplate& shows = template_for(tools);
   const TokenizerData& data = tokenizer_.data();
   ChatContext context{.messages = messages,
                       .add_generation_prompt = generation_prompt,
@@ -153,7 +165,7 @@ RenderedChat TextReader::rendered(const std::vector<ChatMessage>& messages, cons
                       .eos_token = text_of(data, data.eos),
                       .tools = tools};
   if (options_.day == Day::Fixed) context.date_string = kFixedDay;
-  return template_->render(context);
+  return shows.render(context);
 }
 
 ModelText TextReader::chat_text(RenderedChat chat, std::vector<ByteSpan> counted) const {
@@ -215,7 +227,7 @@ std::vector<ModelText> TextReader::read_chat(const Document& document) {
   check_names(document.messages, document.where);
   RenderedChat chat = rendered(document.messages, document.tools, false);
   const std::vector<float> weights = weights_of_answers(document);
-  if (template_->marks_generation()) {  // it says itself what the assistant writes
+  if (template_for(document.tools).marks_generation()) {  // it says itself what the assistant writes
     std::vector<ByteSpan> generated = std::move(chat.generated);
     if (!weights.empty() && generated.size() != weights.size())
       throw input_error(document.where, "has weights, and its chat template does not mark one answer a message",

@@ -87,6 +87,7 @@ class TextReader {
 
  private:
   struct Turn;
+  const ChatTemplate& template_for(const std::string& tools);
   RenderedChat rendered(const std::vector<ChatMessage>& messages, const std::string& tools, bool generation_prompt);
   std::vector<ModelText> read_chat(const Document& document);
   Turn turn_of(const Document& document, size_t message);
@@ -98,7 +99,7 @@ class TextReader {
   std::string source_;
   std::string note_;
   bool writes_bos_ = true;  // where the tokenizer adds none, a model's own template may still write it
-  std::unique_ptr<const ChatTemplate> template_;
+  std::unique_ptr<const ChatTemplate> template_, with_tools_;
 };
 
 }  // namespace attar

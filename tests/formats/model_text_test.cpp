@@ -70,6 +70,24 @@ constexpr const char* kPlainChat =
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
+TEST(ModelText, ToolsAreShownByTheTemplateForThem) {
+  TokenizerData data = chatml_pieces(kPlainChat);
+  data.named_templates = {
+      {"rag", "no"},
+      {"tool_use", "{{ tools[0].name }}:{% for m in messages %}{{ m.content }};{% endfor %}"},
+  };
+  const std::string tools = R"([{"name": "add"}])";
+  const Messages asked{{"user", "hi"}};
+  const Tokenizer tokenizer(data);
+  TextReader reader(tokenizer), chatml(tokenizer, {.chat_template = "chatml"});
+  EXPECT_EQ(reader.prompt(asked, tools).text, "add:hi;");
+  for (const std::string& text : {reader.prompt(asked).text, chatml.prompt(asked, tools).text})
+    EXPECT_EQ(text, "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+  Document learned = chat({{"user", "hi"}, {"assistant", "yo"}});
+  learned.tools = tools;
+  EXPECT_EQ(shown(data, learned), Texts{"add:hi;[yo;]"});
+}
+
 // Pieces of a chat that were encoded apart got the space that SPM puts in front of a text: "\u2581there" was learned,
 // and inference sees "t", "he", "re".
 TEST(ModelText, ChatsAreEncodedWhole) {

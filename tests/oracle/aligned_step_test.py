@@ -81,7 +81,8 @@ CASES = [
     ("llama_tied", "qwen3", 1, {"aligned_likelihood": 1.0}, {}),
     ("qwen2", "llama_tied", 3, {"aligned_likelihood": 0.8, "cross_entropy": 0.2}, {"aligned_likelihood_temperature": 3.0}),
     ("llama_untied_odd_heads", "qwen2", 1, {"aligned_likelihood": 1.0}, {"aligned_likelihood_temperature": 10.0}),
-    ("llama_tied", "llama_untied_odd_heads", 1, {"uld": 1.0}, {"uld_temperature": 0.3}),
+    # At 0.3 two sorted probabilities are equal but for rounding, and the loss has a corner there.
+    ("llama_tied", "llama_untied_odd_heads", 1, {"uld": 1.0}, {"uld_temperature": 0.35}),
     ("qwen3", "llama_tied", 1, {"uld": 0.5, "aligned_likelihood": 0.5, "cross_entropy": 0.1}, {"uld_temperature": 2.0}),
 ]
 

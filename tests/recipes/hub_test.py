@@ -480,7 +480,7 @@ except attar.Error as error:
 
 def test_python_lets_other_threads_run_meanwhile(home, hub, folder_files, tmp_path):
     """The hub is a thread of the same process: it answers only while a call leaves the interpreter to others."""
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "files").mkdir(exist_ok=True)
         (tmp_path / "files" / name).write_bytes(folder_files[name])
     code = f"""

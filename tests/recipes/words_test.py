@@ -226,7 +226,7 @@ def test_items_are_looked_at_before_anything_is_scored(model, texts, tmp_path):
         refused(done, 3, words)  # nothing stands before the error
     (task,) = told(*verify, "--tasks", tmp_path / "i*.jsonl")["results"]["tasks"]
     assert task["name"] == "items.jsonl" and task["items"] == 3
-    with pytest.raises(attar.Error, match="item.jsonl: does not exist"):
+    with pytest.raises(attar.Error, match=r"item\.jsonl: does not exist"):
         attar.verify(model, model, data=texts / "a.txt", tasks=[tmp_path / "item.jsonl"], context=64, bench=False)
 
 

@@ -2,9 +2,9 @@
 //   train_step [--shape smollm2|30m|10m] [--precision fp32|bf16] [--tokens N] [--threads N] [--loss kl|ce|cached|head]
 //              [--steps N] [--position-share S] [--gradient-checkpointing 1] [--width C --vocabulary V]
 // A student with random weights of that shape, documents of 256 random tokens; with kl a teacher of the same shape runs
-// beside it, with cached its sampled signal is kept with the data. head: the two heads (V, C) and the loss alone, forward and
-// backward. Prints the median seconds of a step, its tokens a second, and by how much the process grew at most from
-// when it had nothing. tests/bench/train_step.py does the same in PyTorch with Hugging Face's model.
+// beside it, with cached its sampled signal is kept with the data. head: the two heads (V, C) and the loss alone,
+// forward and backward. Prints the median seconds of a step, its tokens a second, and by how much the process grew at
+// most from when it had nothing. tests/bench/train_step.py does the same in PyTorch with Hugging Face's model.
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/random.h"
+#include "runtime/base/words/json_depth.h"
 
 namespace attar {
 namespace {
@@ -23,27 +24,9 @@ bool is_temporary(int status) {
   return status == 408 || status == 409 || status == 429 || (status >= 500 && status < 600);
 }
 
-// Whether to copy or to write such a value takes more stack than there may be.
-bool is_deep(const std::string& body) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < body.size(); ++i) {
-    const char c = body[i];
-    if (quoted && c == '\\')
-      ++i;
-    else if (c == '"')
-      quoted = !quoted;
-    else if (!quoted && (c == '[' || c == '{') && ++depth > kDeepest)
-      return true;
-    else if (!quoted && (c == ']' || c == '}'))
-      --depth;
-  }
-  return false;
-}
-
-// Discarded: it is none, or a deep one.
+// Discarded: it is none, or one so deep that to copy or to write it may take more stack than there is.
 Json json_of(const std::string& body) {
-  return is_deep(body) ? Json(Json::value_t::discarded) : Json::parse(body, nullptr, false);
+  return json_is_deeper_than(body, kDeepest) ? Json(Json::value_t::discarded) : Json::parse(body, nullptr, false);
 }
 
 // Where APIs put what they have to say.
@@ -166,7 +149,7 @@ std::string Endpoint::choice_of(const Reply& reply, const EndpointRequest& reque
   if (json.is_discarded() && is_page)
     throw input_error(request.url, "answers 200 with a page, not with JSON: " + words_of(reply.body), "", "",
                       "`url` is the address of an API, which often ends in /v1");
-  if (is_deep(reply.body))
+  if (json_is_deeper_than(reply.body, kDeepest))
     throw input_error(request.url, "answers 200 with JSON that is nested too deeply", "", "",
                       "`url` is the address up to /v1 of an OpenAI-compatible API");
   if (json.is_discarded()) throw Again{"answers 200 with JSON that breaks off: " + words_of(reply.body)};

@@ -1,11 +1,10 @@
-"""hf:ORG/NAME: models of the Hugging Face hub, from a hub on this machine with every fault that one may have, into the cache that
-huggingface_hub shares. Nothing here needs the network."""
+"""hf:ORG/NAME: models of the Hugging Face hub, from a hub on this machine, into the cache that huggingface_hub shares. Nothing here needs the
+network; what goes wrong with a hub is in hub_faults_test.py."""
 
 import hashlib
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -14,88 +13,12 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 import hub_server
-import tiny_eval_model
 from conftest import BIN, ROOT
-from hub_server import Hub, Repository, body, dribble, more_bytes, other_bytes, piece, status
+from hub_fixture import RECIPE, TOKEN, Home, refused, works
+from hub_server import Hub, Repository, piece, status
 
 pytestmark = pytest.mark.recipe
-
-CARD = b"---\nlicense: apache-2.0\nbase_model: someone/larger\n---\n# A card\n"
-TOKEN = "hf_secret"
-
-
-@pytest.fixture(scope="module")
-def folder_files(tmp_path_factory):
-    """A Hugging Face directory, with files that nobody should want."""
-    folder = tmp_path_factory.mktemp("model")
-    tiny_eval_model.write(folder, bos=True, eos=False)
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
-    return {**files, "README.md": CARD, "pytorch_model.bin": b"pickled", "onnx/model.onnx": b"no", "adapter.safetensors": b"no"}
-
-
-@pytest.fixture(scope="module")
-def gguf(folder_files, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gguf")
-    (folder / "hf").mkdir()
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-        if name in folder_files:
-            (folder / "hf" / name).write_bytes(folder_files[name])
-    subprocess.run([BIN / "attar", "export", folder / "hf", "-o", folder / "tiny.gguf", "--quiet"], check=True, capture_output=True)
-    return (folder / "tiny.gguf").read_bytes()
-
-
-@pytest.fixture
-def hub(gguf, folder_files):
-    with_faults = Hub()
-    with_faults.repositories = {
-        "org/tiny": Repository({"tiny-Q8_0.gguf": gguf, "README.md": CARD}),
-        "org/folder": Repository(folder_files),
-        "org/many": Repository({"a/many-F16.gguf": gguf, "many-Q4_K_M.gguf": gguf + b"4", "many-Q8_0.gguf": gguf + b"8", "mmproj-many.gguf": gguf + b"p"}),
-        "org/pickled": Repository({"config.json": b"{}", "pytorch_model.bin": b"pickled"}),
-        "org/gated": Repository({"tiny.gguf": gguf}, token=TOKEN, gated=True),
-        "org/private": Repository({"tiny.gguf": gguf}, token=TOKEN),
-    }
-    yield with_faults
-    with_faults.close()
-
-
-@pytest.fixture
-def home(tmp_path, hub):
-    return Home(tmp_path / "hf", hub)
-
-
-class Home:
-    """A Hugging Face home of its own, and the programs that look into it."""
-
-    def __init__(self, path, hub):
-        self.path, self.cache = path, path / "hub"
-        bare = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS", "XDG_CACHE")) and "proxy" not in name.lower()}
-        self.environment = {**bare, "HF_HOME": str(path), "HF_ENDPOINT": hub.url}
-
-    def run(self, *command, **variables):
-        return subprocess.run([str(word) for word in command], capture_output=True, text=True, env={**self.environment, **variables}, cwd=ROOT)
-
-    def inspect(self, model, *flags, **variables):
-        return self.run(BIN / "attar", "inspect", model, *flags, **variables)
-
-    def incomplete(self):
-        return [path.name for path in self.cache.rglob("*.incomplete")]
-
-    def blobs(self, repository):
-        return sorted(path.name for path in (self.cache / f"models--{repository.replace('/', '--')}" / "blobs").glob("*"))
-
-
-def works(done):
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def refused(done, code, *words):
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    for word in words:
-        assert word in done.stderr, (word, done.stderr)
-    assert TOKEN not in done.stderr and "signature" not in done.stderr
+pytest_plugins = ["hub_fixture"]
 
 
 def test_a_file_is_fetched_once(home, hub, gguf):
@@ -177,50 +100,6 @@ def test_attar_finds_what_huggingface_hub_fetched(home, hub):
     assert "apache-2.0" in works(home.inspect("hf:org/folder")), "the card, which transformers leaves out, comes with the licence"
 
 
-def test_broken_answers_are_gone_on_with(home, hub, gguf):
-    hub.faults["store"] = [piece(30_000), piece(5_000), None]
-    done = home.inspect("hf:org/tiny")
-    works(done)
-    assert "the connection broke off at 30.0 KB; again in 0.5 s" in done.stderr
-    assert [headers.get("Range") for name, _, _, headers in hub.requests if name == "store"] == [None, "bytes=30000-", "bytes=35000-"]
-    assert home.blobs("org/tiny") == [hashlib.sha256(gguf).hexdigest()]
-
-
-def test_a_broken_download_is_gone_on_with_by_the_next_run(home, hub):
-    hub.faults["store"] = [piece(20_000), *[piece(0)] * 4]
-    refused(home.inspect("hf:org/tiny"), 1, "tiny-Q8_0.gguf cannot be fetched", "run again to go on")
-    assert len(home.incomplete()) == 1
-    works(home.inspect("hf:org/tiny"))
-    assert hub.requests[-1][3]["Range"] == "bytes=20000-" and not home.incomplete()
-
-
-def test_a_server_without_ranges(home, hub):
-    hub.ranges, hub.faults["store"] = False, [piece(30_000)]
-    works(home.inspect("hf:org/tiny"))
-
-
-@pytest.mark.parametrize("fault", [more_bytes, piece(30_000, length=30_000), other_bytes, piece(100, then=dribble), status(503), status(429, Retry_After="1"), status(416)])
-def test_a_fault_of_the_store_is_survived(home, hub, fault):
-    hub.faults["store"] = [fault]
-    works(home.inspect("hf:org/tiny", HF_HUB_DOWNLOAD_TIMEOUT="1"))
-    assert len(hub.asked("store")) >= 2 and not home.incomplete()
-
-
-@pytest.mark.parametrize("fault", [status(503), status(429), lambda handler: time.sleep(3), lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100)])
-def test_a_fault_of_the_hub_is_survived(home, hub, fault):
-    hub.faults["hub"] = [fault]
-    works(home.inspect("hf:org/tiny", HF_HUB_DOWNLOAD_TIMEOUT="1"))
-
-
-def test_lies_are_not_kept(home, hub, gguf):
-    hub.faults["store"] = [other_bytes, other_bytes]
-    refused(home.inspect("hf:org/tiny"), 1, "came twice with other bytes than the hub says; nothing was kept", "SHA-256 " + hashlib.sha256(gguf).hexdigest())
-    assert home.blobs("org/tiny") == []
-    files = hub.repositories["org/folder"].files
-    hub.faults["hub"] = [None, *[body(b"x" * len(files["README.md"]))] * 2]
-    refused(home.inspect("hf:org/folder"), 1, "README.md came twice with other bytes", "git SHA-1")
-
-
 def test_hashes_of_a_hub_that_does_not_list_them(home, hub):
     hub.lists_hashes = False
     works(home.inspect("hf:org/folder"))
@@ -273,24 +152,6 @@ def test_names_that_are_none(home, hub, model, words):
     assert not hub.requests
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (b"<html>welcome</html>", "does not answer in JSON"),
-        (b"{", "does not answer in JSON"),
-        (b"[" * 100_000, "does not answer in JSON"),
-        (b'{"siblings": []}', "names no commit"),
-        (json.dumps({"sha": "0" * 40, "siblings": [7]}).encode(), "lists no files"),
-        (b'{"sha": "' + b"0" * 40 + b'", "siblings": [' + b"[" * 300_000 + b"]" * 300_000 + b"]}", "lists no files"),
-        (json.dumps({"sha": "0" * 40, "siblings": [{"rfilename": "../../evil.gguf"}]}).encode(), "names a file outside"),
-        (json.dumps({"sha": "../../../evil", "siblings": []}).encode(), "names no commit"),
-    ],
-)
-def test_answers_that_are_none(home, hub, answer, words):
-    hub.faults["hub"] = [body(answer)]
-    refused(home.inspect("hf:org/tiny"), 1, words, "is HF_ENDPOINT a hub?")
-
-
 @pytest.mark.parametrize("way", [hub_server.chunked, hub_server.without_length])
 def test_ways_to_send_a_body(home, hub, way):
     hub.faults["store"] = [way]
@@ -330,52 +191,6 @@ def test_two_programs_at_once_fetch_once(home, hub):
     both = [subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     assert [process.wait(60) for process in both] == [0, 0, 0], [process.stderr.read() for process in both]
     assert len(hub.asked("store")) == 2, "the one that broke off, and its other part"
-
-
-def test_ctrl_c_answers_at_once_and_the_next_run_goes_on(home, hub):
-    hub.faults["store"] = [piece(30_000, then=lambda handler: time.sleep(8))]
-    process = subprocess.Popen([str(BIN / "attar"), "inspect", "hf:org/tiny"], env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while not any(path.stat().st_size == 30_000 for path in home.cache.rglob("*.incomplete")):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    before = time.monotonic()
-    assert process.wait(10) == 130 and time.monotonic() - before < 2
-    works(home.inspect("hf:org/tiny"))
-    assert hub.requests[-1][3]["Range"] == "bytes=30000-"
-
-
-def test_ctrl_c_of_a_plan_is_no_problem_of_the_recipe(home, hub, tmp_path):
-    (tmp_path / "text.txt").write_text("The sea is wide and old.\n" * 4)
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    hub.faults["store"] = [piece(30_000, then=lambda handler: time.sleep(8))]
-    command = [str(BIN / "attar"), "run", str(tmp_path / "recipe.yaml"), "--dry-run"]
-    process = subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    while not any(path.stat().st_size == 30_000 for path in home.cache.rglob("*.incomplete")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=10)[1]
-    assert process.returncode == 130 and "recipe.yaml:" not in said, said
-
-
-def test_a_disk_that_is_full_at_any_write(home, hub, gguf):
-    preload = BIN.parent / "lib" / "libfailing_writes.so"
-    failed = 0
-    for write in range(1, 14):
-        done = home.inspect("hf:org/tiny", LD_PRELOAD=str(preload), FAIL_NTH_WRITE=str(write))
-        assert done.returncode in (0, 5), (write, done.stderr)
-        failed += done.returncode == 5
-        for path in (home.cache / "models--org--tiny" / "blobs").glob("*"):
-            assert path.suffix == ".incomplete" or path.read_bytes() == gguf
-    assert failed >= 4
-    works(home.inspect("hf:org/tiny", "--offline"))
-
-
-def test_no_room(home, hub):
-    huge = Repository({"huge.gguf": b"GGUF"})
-    listing = {"sha": huge.commit, "siblings": [{"rfilename": "huge.gguf", "blobId": "0" * 40, "lfs": {"sha256": "0" * 64, "size": 10**18}}]}
-    hub.faults["hub"] = [body(json.dumps(listing).encode())]
-    refused(home.inspect("hf:org/tiny"), 5, "has no room for hf:org/tiny", "1000000000.00 GB", "HF_HUB_CACHE")
 
 
 def test_https(tmp_path, gguf):
@@ -434,18 +249,6 @@ def test_every_verb_takes_one(home, hub, tmp_path):
     works(home.run(attar, "tokenize", model, "--data", text))
     card = works(home.run(attar, "inspect", tmp_path / "q.gguf"))
     assert "apache-2.0" in card
-
-
-RECIPE = """
-version: 1
-name: from-hub
-teacher: hf:org/folder
-data:
-  evaluation: [text.txt]
-stages:
-  - export: {formats: [gguf]}
-  - verify: {context: 32, samples: 0}
-"""
 
 
 def test_a_recipe_records_the_commit(home, hub, tmp_path):

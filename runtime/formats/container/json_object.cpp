@@ -5,25 +5,15 @@
 #include <vector>
 
 #include "runtime/base/error.h"
+#include "runtime/base/words/json_depth.h"
 
 namespace attar {
 
 constexpr int kMostDepth = 256;
 
 void check_json_depth(std::string_view text, const std::string& where) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t at = 0; at < text.size(); ++at) {
-    const char c = text[at];
-    if (quoted && c == '\\')
-      ++at;
-    else if (c == '"')
-      quoted = !quoted;
-    else if (!quoted && (c == '[' || c == '{') && ++depth > kMostDepth)
-      throw input_error(where, "JSON nests too deeply", "at most " + std::to_string(kMostDepth) + " levels");
-    else if (!quoted && (c == ']' || c == '}'))
-      --depth;
-  }
+  if (json_is_deeper_than(text, kMostDepth))
+    throw input_error(where, "JSON nests too deeply", "at most " + std::to_string(kMostDepth) + " levels");
 }
 
 void check_json_object(const std::string& text, const std::string& where) {

@@ -47,6 +47,9 @@ target_compile_options(attar_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow
                        -ffp-contract=off)
 target_include_directories(attar_options INTERFACE ${PROJECT_SOURCE_DIR})
 
+# For files whose loops become vectors: no branch stands in one for a trap or an errno that nobody asks for. Values are the same.
+set(ATTAR_VECTOR_LOOPS "-O3;-fno-trapping-math;-fno-math-errno")
+
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 include(GNUInstallDirs)

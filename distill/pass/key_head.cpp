@@ -10,7 +10,12 @@ namespace attar {
 namespace {
 
 constexpr int64_t kLanes = 16;
-typedef float Lanes __attribute__((vector_size(4 * kLanes), may_alias, aligned(4)));
+struct Wide {  // a register of 512 bits
+  typedef float V __attribute__((vector_size(4 * kLanes), may_alias, aligned(4)));
+};
+struct Narrow {  // of 256: what would be 512 is spilled there
+  typedef float V __attribute__((vector_size(2 * kLanes), may_alias, aligned(4)));
+};
 
 int64_t whole_registers(int64_t n) {
   return (n + kLanes - 1) / kLanes * kLanes;
@@ -29,39 +34,38 @@ struct Product {
   bool add = false;
 };
 
-template <int kRows, int kWide>
+template <class Register, int kRows, int kWide>
 inline __attribute__((always_inline)) void tile(const Product& p, int64_t row, int64_t column) {
+  using V = typename Register::V;
+  constexpr int64_t kLength = sizeof(V) / sizeof(float);
   const float* a = p.a + row * p.a_row;
   const float* b = p.b + column;
   float* c = p.c + row * p.c_row + column;
-  Lanes sum[kRows][kWide];
+  V sum[kRows][kWide];
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kWide; ++j)
-      sum[i][j] = p.add ? *reinterpret_cast<const Lanes*>(c + i * p.c_row + j * kLanes) : Lanes{};
+      sum[i][j] = p.add ? *reinterpret_cast<const V*>(c + i * p.c_row + j * kLength) : V{};
   for (int64_t k = 0; k < p.depth; ++k, a += p.a_step, b += p.b_row) {
-    Lanes given[kWide];
-    for (int j = 0; j < kWide; ++j) given[j] = *reinterpret_cast<const Lanes*>(b + j * kLanes);
+    V given[kWide];
+    for (int j = 0; j < kWide; ++j) given[j] = *reinterpret_cast<const V*>(b + j * kLength);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kWide; ++j) sum[i][j] += a[i * p.a_row] * given[j];
   }
   for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kWide; ++j) *reinterpret_cast<Lanes*>(c + i * p.c_row + j * kLanes) = sum[i][j];
+    for (int j = 0; j < kWide; ++j) *reinterpret_cast<V*>(c + i * p.c_row + j * kLength) = sum[i][j];
 }
 
-template <int kRows, int kWide>
-inline __attribute__((always_inline)) void tiles(const Product& p) {
-  int64_t column = 0;
-  for (; column + kWide * kLanes <= p.n; column += kWide * kLanes)
-    for (int64_t row = 0; row < p.m; row += kRows) tile<kRows, kWide>(p, row, column);
-  for (; column < p.n; column += kLanes)
-    for (int64_t row = 0; row < p.m; row += kRows) tile<kRows, 1>(p, row, column);
-}
 // As many sums as the registers hold: 32 of 16 floats, or 16 of 8.
 ATTAR_VECTOR_CLONES void wide_product(const Product& p) {
-  tiles<8, 2>(p);
+  int64_t column = 0;
+  for (; column + 2 * kLanes <= p.n; column += 2 * kLanes)
+    for (int64_t row = 0; row < p.m; row += 8) tile<Wide, 8, 2>(p, row, column);
+  if (column < p.n)
+    for (int64_t row = 0; row < p.m; row += 8) tile<Wide, 8, 1>(p, row, column);
 }
 ATTAR_VECTOR_CLONES void narrow_product(const Product& p) {
-  tiles<4, 1>(p);
+  for (int64_t column = 0; column < p.n; column += kLanes)
+    for (int64_t row = 0; row < p.m; row += 4) tile<Narrow, 4, 2>(p, row, column);
 }
 void multiply(const Product& p) {
   static const bool wide = cpu_features().avx512;

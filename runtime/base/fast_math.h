@@ -8,7 +8,11 @@
 
 // Functions with such loops exist for several instruction sets; the right one is bound when the program starts.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifdef __clang__
 #define ATTAR_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else  // v3: AVX2 with fused multiply-adds, for files that may contract to them
+#define ATTAR_VECTOR_CLONES __attribute__((target_clones("avx512f", "arch=x86-64-v3", "default")))
+#endif
 #else
 #define ATTAR_VECTOR_CLONES
 #endif

@@ -97,13 +97,21 @@ static size_t resident_bytes(void) {
   return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* A leak makes every round grow; what is met late, such as another arena of malloc's, one of them. */
 static int leaks_nothing(const char* path) {
   for (int i = 0; i < 20; ++i) CHECK(cycle(path, 2) == 0);
   const long before = atomic_load(&living);
-  const size_t resident = resident_bytes();
-  for (int i = 0; i < 1000; ++i) CHECK(cycle(path, i % 10 == 0 ? 2 : 1) == 0);
+  size_t least_growth = SIZE_MAX;
+  for (int round = 0; round < 5; ++round) {
+    const size_t resident = resident_bytes();
+    for (int i = 0; i < 200; ++i) CHECK(cycle(path, i % 10 == 0 ? 2 : 1) == 0);
+    const size_t now = resident_bytes(), growth = now > resident ? now - resident : 0;
+    CHECK(resident > 0 && now > 0);
+    if (growth < least_growth) least_growth = growth;
+    fprintf(stderr, "resident memory grew by %zu bytes in 200 cycles\n", growth);
+  }
   CHECK(atomic_load(&living) == before);
-  CHECK(resident > 0 && resident_bytes() < resident + (1 << 20));
+  CHECK(least_growth < 200 << 10);
   return 0;
 }
 

@@ -1,7 +1,7 @@
 // What is trained in place of a tensor (DESIGN.md, decision 10): parameters of its own, from which the weights that the
-// model computes with are made anew each step, and to which the weights' gradient is pulled back. Packed grids, LoRA
-// and frozen parts are this. A tensor without one is trained itself. One under a name that no tensor has holds what is
-// trained beside the model and never part of it.
+// model computes with are made anew each step, and to which the weights' gradient is pulled back. Packed grids, LoRA,
+// masks of zeros and frozen parts are this. A tensor without one is trained itself. One under a name that no tensor has
+// holds what is trained beside the model and never part of it.
 #pragma once
 
 #include <ATen/core/Tensor.h>

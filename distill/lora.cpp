@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "compress/shards.h"
+#include "distill/kept_zeros.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/tensor_specs.h"
 
@@ -84,6 +85,7 @@ Reparameterizations trained_parts(const CausalLM& student, const DistillOptions&
     else if (options.lora_rank > 0 || names(options.frozen, spec.role))
       parts[spec.name] = {};
   }
+  if (options.keep_zeros) keep_zeros(student, parts);
   return parts;
 }
 

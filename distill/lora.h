@@ -11,7 +11,8 @@
 namespace attar {
 
 // For each adapted matrix (out, in): "lora_a" (rank, in), uniform as Kaiming has it, and "lora_b" (out, rank), 0. All
-// else is frozen. Without lora_rank: what `frozen` names. The matrices as they are now are kept.
+// else is frozen. Without lora_rank: what `frozen` names. The matrices as they are now are kept. With keep_zeros all of
+// it lies under the masks of kept_zeros.h.
 Reparameterizations trained_parts(const CausalLM& student, const DistillOptions& options, uint64_t seed);
 
 }  // namespace attar

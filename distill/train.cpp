@@ -9,6 +9,7 @@
 #include "compress/shards.h"
 #include "distill/curriculum.h"
 #include "distill/features/feature_match.h"
+#include "distill/kept_zeros.h"
 #include "distill/learner.h"
 #include "distill/lora.h"
 #include "distill/losses/taid.h"
@@ -373,7 +374,9 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
     signal_source(of, options);  // refuses what teacher and data cannot give
     (*of.reparameterized)[kProjections] = fitted_projections(student, of, options);
   }
-  return Trainer(student, tokenizer, of, options, progress).run();
+  TrainResult result = Trainer(student, tokenizer, of, options, progress).run();
+  if (options.keep_zeros) result.zero_share = zero_share(student);
+  return result;
 }
 
 }  // namespace attar

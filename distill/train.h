@@ -67,6 +67,7 @@ struct DistillOptions {
   int64_t lora_rank = 0;
   double lora_alpha = 16.0;
   std::vector<std::string> lora_targets{};
+  bool keep_zeros = false;
 };
 template <class Visitor>
 void visit_rollout_fields(DistillOptions& o, Visitor&& field) {
@@ -81,6 +82,18 @@ void visit_rollout_fields(DistillOptions& o, Visitor&& field) {
         "on_policy: randomness of what it writes; 1 is its own distribution");
   field(o.replay, "replay",
         "on_policy: share of the texts of such a step that were learned from before, out of the last four writings");
+}
+template <class Visitor>
+void visit_part_fields(DistillOptions& o, Visitor&& field) {
+  field(o.frozen, "frozen", "roles of tensors that stay as they are, such as embedding, output");
+  field(o.lora_rank, "lora_rank",
+        "rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained");
+  field(o.lora_alpha, "lora_alpha", "LoRA: adapters count by this over their rank");
+  field(o.lora_targets, "lora_targets",
+        "LoRA: roles of the matrices that get adapters, such as query, value, down; all of the layers without it");
+  field(o.keep_zeros, "keep_zeros",
+        "weights of the student's matrices that are 0 stay 0: for a student that was made sparse; adapters (LoRA) keep "
+        "to it too");
 }
 template <class Visitor>
 void visit_fields(DistillOptions& o, Visitor&& field) {
@@ -156,12 +169,7 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
         "share of the tokens over which documents come in from easy to hard, by the teacher's own loss on them; 0: all "
         "of them from the beginning");
   visit_rollout_fields(o, field);
-  field(o.frozen, "frozen", "roles of tensors that stay as they are, such as embedding, output");
-  field(o.lora_rank, "lora_rank",
-        "rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained");
-  field(o.lora_alpha, "lora_alpha", "LoRA: adapters count by this over their rank");
-  field(o.lora_targets, "lora_targets",
-        "LoRA: roles of the matrices that get adapters, such as query, value, down; all of the layers without it");
+  visit_part_fields(o, field);
 }
 
 // What a cached signal leaves open.
@@ -195,6 +203,7 @@ struct TrainResult {
   std::vector<TrainStep> history{};    // every step, also those before a resume
   std::optional<SignalGaps> gaps{};    // of all steps; cached alone
   RolloutCount rollouts{};
+  std::optional<double> zero_share{};  // keep_zeros: of the weights of all matrices those that are 0
 };
 
 // What a student writes behind prompts, for it to learn from: a function of its weights and of this.

@@ -124,6 +124,7 @@ def distill(
     lora_rank: int = 0,
     lora_alpha: float = 16.0,
     lora_targets: Texts = (),
+    keep_zeros: bool = False,
     arms: bool = False,
     arm_seeds: int = 1,
     chat_template: Path = "",
@@ -203,6 +204,7 @@ def distill(
     lora_rank: rank of low-rank adapters (LoRA), which alone are trained and then merged; 0: all weights are trained
     lora_alpha: LoRA: adapters count by this over their rank
     lora_targets: LoRA: roles of the matrices that get adapters, such as query, value, down; all of the layers without it
+    keep_zeros: weights of the student's matrices that are 0 stay 0: for a student that was made sparse; adapters (LoRA) keep to it too
     arms: does distilling pay: train four arms at the same tokens and seed, from random weights and from the student, each by cross-entropy
         alone and by the losses, and judge them on the evaluation text; the last one goes on
     arm_seeds: arms: seeds that every arm is trained with; the student is that of the first

@@ -74,11 +74,11 @@ class Arms {
     return given ? student_.clone() : CausalLM::random(student_.config, one.seed + 1);
   }
 
-  // Without adapters or frozen parts where the weights are random: nothing would ever move them.
+  // Without adapters or frozen parts where the weights are random: nothing would ever move them; nor have they zeros.
   DistillOptions options_of(const Arm& arm) const {
     DistillOptions options = arm.taught ? options_ : cross_entropy_alone(options_);
     if (!arm.initialised && !arms_.from_scratch)
-      options.lora_rank = 0, options.lora_targets.clear(), options.frozen.clear();
+      options.lora_rank = 0, options.lora_targets.clear(), options.frozen.clear(), options.keep_zeros = false;
     return options;
   }
 
@@ -164,6 +164,8 @@ class Arms {
       lines.emplace_back("arms: the student starts from random weights, so the two initialised arms are left out");
     else if (options_.lora_rank > 0 || !options_.frozen.empty())
       lines.emplace_back("arms: all weights of the scratch arms are trained, since what is frozen would stay random");
+    if (!arms_.from_scratch && options_.keep_zeros)
+      lines.emplace_back("arms: the scratch arms have no zeros to keep: they are dense");
     return lines;
   }
 

@@ -1,6 +1,7 @@
 #include "recipes/run/training_record.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -62,6 +63,7 @@ std::string training_results(const TrainResult& trained) {
     results["rollouts"] = {{"texts", by_student.texts}, {"tokens", by_student.tokens}, {"ended", by_student.ended}};
   if (trained.stopped_early) results["stopped_early"] = true;
   if (trained.best_step) results["best_step"] = *trained.best_step;
+  if (trained.zero_share) results["zero_share"] = *trained.zero_share;
   return results.dump();
 }
 
@@ -81,6 +83,12 @@ std::vector<std::string> training_notes(const std::string& results) {
   if (of.contains("best_step"))
     notes.push_back("the weights are those after step " + of.at("best_step").dump() +
                     ", the best by the loss on what is held out");
+  if (of.contains("zero_share")) {
+    char line[100];
+    std::snprintf(line, sizeof line, "%.2f %% of the weights of its matrices are 0, where they were before",
+                  100.0 * of.at("zero_share").get<double>());
+    notes.emplace_back(line);
+  }
   return notes;
 }
 

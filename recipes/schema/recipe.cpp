@@ -167,6 +167,9 @@ void read_model(const YAML::Node& node, const std::string& key, YamlReader& read
     if (options.curriculum > 0.0)
       reader.problem(pretrain["curriculum"], key + ".pretrain.curriculum: goes by a teacher, and there is none yet",
                      ProblemKind::Whole);
+    if (options.keep_zeros)
+      reader.problem(pretrain["keep_zeros"], key + ".pretrain.keep_zeros: random weights have no zeros to keep",
+                     ProblemKind::Whole);
     model.pretrain = options;
   }
 }

@@ -145,6 +145,8 @@ void check_stage(const Recipe& recipe, size_t index, Made& made, const TellProbl
     if (recipe.train.empty()) wrong("needs data.train");
     if (distill->arms && recipe.evaluation.empty())
       wrong("arms: needs data.evaluation, the text that arms are judged on");
+    if (distill->keep_zeros && recipe.student && recipe.student->architecture)
+      wrong("keep_zeros: the student's weights are random, and have no zeros to keep");
   }
   if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty())
     wrong("needs data.calibration, or data.train to take some of");

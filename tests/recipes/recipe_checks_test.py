@@ -151,6 +151,16 @@ stages:
     )
 
 
+def test_random_weights_have_no_zeros_to_keep(tmp_path):
+    refused(
+        tmp_path / "made.yaml",
+        MADE.replace("1000", "1000, keep_zeros: true") + "student: {config: {layers: 2}}\n"
+        f"data: {{train: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{distill: {{keep_zeros: true}}}}]\n",
+        "teacher.pretrain.keep_zeros: random weights have no zeros to keep",
+        "made.yaml:4:10: distill: keep_zeros: the student's weights are random, and have no zeros to keep",
+    )
+
+
 def test_what_a_shape_cannot_go_through(tmp_path):
     refused(
         tmp_path / "made.yaml",

@@ -125,6 +125,7 @@ Estimate estimate_training(const PlannedRun& run, const DistillOptions& options,
                every = static_cast<double>(options.checkpoint_every_steps),
                checkpoints = every > 0 ? std::min(kCheckpoints, std::floor(steps / every)) : 0.0;
   const bool muon = options.optimizer == "muon";
+  const double latents = options.keep_zeros ? 4.0 : 0.0;  // in the weights' place, beside a byte that says which are 0
   const double average = options.ema > 0.0 ? 4.0 : 0.0, best = options.keep == "best" ? 4.0 : 0.0,
                second = muon ? 4.0 * embedding_parameters(config) : 4.0 * n;   // moments, bytes
   const double written = options.on_policy * (1.0 - options.replay) * tokens;  // by the student itself
@@ -132,9 +133,9 @@ Estimate estimate_training(const PlannedRun& run, const DistillOptions& options,
           .seconds = (((again ? 8.0 : 6.0) * n + 2.0 * online) * tokens + (muon ? steps * muon_flops(config) : 0.0)) /
                          (kTrainShare * run.flops) +
                      2.0 * n * written / (kWriteShare.deployed * run.flops),
-          .memory_bytes =
-              (12.0 + average + products) * n + second + (4.0 + products) * online + 4.0 * at_once * kept + logits,
-          .disk_bytes = (4.0 + best + (8.0 + average) * checkpoints) * n + second * checkpoints};
+          .memory_bytes = (12.0 + average + 1.25 * latents + products) * n + second + (4.0 + products) * online +
+                          4.0 * at_once * kept + logits,
+          .disk_bytes = (4.0 + best + (8.0 + average + latents) * checkpoints) * n + second * checkpoints};
 }
 
 // A training of the student from the teacher or its signal.

@@ -70,7 +70,8 @@ class Judge {
       : threads_(threads),
         teacher_(teacher, {.numerics = of_student.numerics}, threads),
         student_(student, of_student, threads),
-        kept_(teacher_ids(teacher_.model.tokenizer(), student_.model.tokenizer(), student.source())),
+        kept_(teacher_ids(teacher_.model.tokenizer(), student_.model.tokenizer(), student.source(),
+                          "or compare the bits per byte that `attar eval` gives each")),
         restricted_(static_cast<size_t>(threads.size())) {}
 
   // Scores the next window of at most `most` tokens, its BOS included; false when the document holds no more.

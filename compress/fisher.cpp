@@ -19,7 +19,7 @@
 namespace attar {
 namespace {
 
-constexpr const char *kFisherKind = "fisher", *kHead = "head", *kLookups = "lookups";
+constexpr const char *kFisherKind = "fisher", *kStreams = "streams", *kHead = "head", *kLookups = "lookups";
 constexpr int64_t kChunkRows = 128;  // whose logits are there at once
 
 // A token of each row, by its probabilities (rows, V), which become the gradient of its negative log-probability.
@@ -100,6 +100,7 @@ class Wave {
     part_.parameters[tensor_name(0, Role::Embedding)] = weights_.rows(spec_of(config, Role::Embedding), own.ids);
     each([&](size_t s) {
       sums_[s].tokens = sequences_[s].tokens.size(0);
+      sums_[s].streams = at::zeros({config.n_layers(), config.width}, at::kDouble);
       sums_[s].head = at::zeros({config.vocab_size}, at::kDouble);
       hidden_[s] = {embed(part_, own.batches[s])};
     });
@@ -116,6 +117,7 @@ class Wave {
     each([&](size_t s) {
       const CounterRandom random(seed, static_cast<uint64_t>(first) + s);
       gradient_[s] = head_gradient(part_, hidden_[s].back(), random, sums_[s].head);
+      add_stream(n_layers - 1, s);
     });
     part_.parameters.clear();
     for (int64_t layer = n_layers - 1; layer >= 0; --layer)
@@ -123,6 +125,7 @@ class Wave {
         hidden_[s].pop_back();
         gradient_[s] =
             block_gradient(part_, layer, sequences_[s], hidden_[s].back(), gradient_[s], precision_, sums_[s].outputs);
+        if (layer > 0) add_stream(layer - 1, s);
       });
     each([&](size_t s) { sums_[s].lookups = at::mm(gradient_[s].t(), gradient_[s]).to(at::kDouble); });
     return std::move(sums_);
@@ -133,6 +136,10 @@ class Wave {
   void each(const Work& work) {
     run_shards(
         static_cast<int64_t>(sequences_.size()), threads_, [&](int64_t s) { work(static_cast<size_t>(s)); }, between_);
+  }
+  // Of the gradient by the stream behind a layer.
+  void add_stream(int64_t layer, size_t s) {
+    sums_[s].streams.select(0, layer).copy_(gradient_[s].square().sum(at::IntArrayRef{0}, false, at::kDouble));
   }
   template <class Work>
   void in_layer(int64_t layer, const Work& work) {
@@ -156,6 +163,7 @@ void add(OutputFisher& total, const OutputFisher& one) {
   const auto add_to = [](at::Tensor& sum, const at::Tensor& term) { sum = sum.defined() ? sum + term : term; };
   total.tokens += one.tokens;
   for (const auto& [name, squares] : one.outputs) add_to(total.outputs[name], squares);
+  add_to(total.streams, one.streams);
   add_to(total.head, one.head);
   add_to(total.lookups, one.lookups);
 }
@@ -166,12 +174,14 @@ int64_t take(const KeptAt& kept, OutputFisher& total) {
   const KeptFile file = read_kept(kept.path, kFisherKind);
   if (const std::string differ = differences(file.identity, kept.identity); !differ.empty())
     throw usage_error(kept.path, "is of another run: " + differ, "", "", "delete it: what it holds is made again");
-  const std::map<std::string, at::Tensor> sums = tensors_of(file, kept.path);
-  const size_t matrices = sums.size() - std::min<size_t>(sums.size(), 2);
-  if (matrices == 0 || !sums.contains(kHead) || !sums.contains(kLookups)) throw damaged_kept(kept.path, "its tensors");
-  for (const auto& [name, values] : sums)
-    if (name != kHead && name != kLookups) total.outputs[name] = values;
-  total.head = sums.at(kHead), total.lookups = sums.at(kLookups);
+  std::map<std::string, at::Tensor> sums = tensors_of(file, kept.path);
+  for (const auto& [name, whole] :
+       {std::pair(kStreams, &total.streams), std::pair(kHead, &total.head), std::pair(kLookups, &total.lookups)}) {
+    if (!sums.contains(name)) throw damaged_kept(kept.path, "its tensors");
+    *whole = sums.extract(name).mapped();
+  }
+  if (sums.empty()) throw damaged_kept(kept.path, "its tensors");
+  total.outputs = std::move(sums);
   const auto counts = number_list(file.json, 2, kept.path);
   total.tokens = counts[0];
   return counts[1];
@@ -180,7 +190,7 @@ int64_t take(const KeptAt& kept, OutputFisher& total) {
 void keep(const KeptAt& kept, const OutputFisher& total, int64_t sequences) {
   if (kept.path.empty()) return;
   std::map<std::string, at::Tensor> sums = total.outputs;
-  sums[kHead] = total.head, sums[kLookups] = total.lookups;
+  sums[kStreams] = total.streams, sums[kHead] = total.head, sums[kLookups] = total.lookups;
   write_kept(kept.path, kFisherKind, kept.identity,
              "[" + std::to_string(total.tokens) + "," + std::to_string(sequences) + "]", sums);
 }
@@ -207,6 +217,7 @@ OutputFisher output_fisher(const WeightSource& weights, const std::vector<TokenB
   }
   const auto tokens = static_cast<double>(total.tokens);
   for (auto& [name, squares] : total.outputs) squares /= tokens;
+  total.streams /= tokens;
   total.head /= tokens;
   total.lookups /= tokens;
   give_back_freed_memory();

@@ -24,6 +24,7 @@ namespace attar {
 struct OutputFisher {
   int64_t tokens = 0;
   std::map<std::string, at::Tensor> outputs;  // by name of a block's matrix: (out) f64
+  at::Tensor streams{};                       // (L, C) f64: of the residual stream behind each block
   at::Tensor head;                            // (V) f64: of each logit by itself, mean of p (1 - p)
   at::Tensor lookups;                         // (C, C) f64: mean of g g^T, g the gradient by an embedded token
 };

@@ -17,7 +17,7 @@
 namespace attar {
 
 // Raised when what the files hold changes, or the numbers that an option gives: other versions are not read.
-inline constexpr int kKeptVersion = 3;
+inline constexpr int kKeptVersion = 4;
 
 // What kept work depends on: names that people know, and values or hashes.
 using Identity = std::vector<std::pair<std::string, std::string>>;

@@ -220,6 +220,41 @@ TEST(WalkBlocks, KeptInputsChangeNoBit) {
   }
 }
 
+// A layer that changes once more behind its groups: it is given both streams, and what follows sees it so.
+TEST(WalkBlocks, ALayerMayBeRevisedAsAWhole) {
+  const c10::NoGradGuard no_grad;
+  for (const Family family : {Family::Llama, Family::Gemma3}) {
+    CausalLM model = CausalLM::random(uneven_config(family, true, kWide), 2);
+    const CausalLM whole = model.clone();
+    const std::vector<TokenBatch> all = batches();
+    WalkOptions options = all_groups(GroupVisit::Change);
+    for (GroupVisit& visit : options.visits) visit.keeps_inputs = true;
+    int64_t revised = 0;
+    options.revise = [&](int64_t layer, const WalkedLayer& walked) {
+      EXPECT_EQ(layer, revised++);
+      ASSERT_EQ(walked.batches.size(), all.size());
+      for (size_t b = 0; b < all.size(); ++b) {
+        at::Tensor before = embed(model, all[b]), behind = embed(whole, all[b]);
+        for (int64_t l = 0; l < layer; ++l) before = forward_block(model, l, before, all[b]);
+        for (int64_t l = 0; l <= layer; ++l) behind = forward_block(whole, l, behind, all[b]);
+        expect_close(walked.before[b], before, "before");
+        expect_close(walked.whole[b], behind, "whole");
+      }
+      for (const Role role : {Role::Query, Role::Down})
+        EXPECT_TRUE(walked.original.block_parameter(layer, role).equal(whole.block_parameter(layer, role)));
+      model.parameters.at(tensor_name(layer, Role::Query)).mul_(0.5);
+      model.parameters.at(tensor_name(layer, Role::Up)).mul_(1.5);
+    };
+    const auto visit = [&](int64_t layer, LinearGroup group, const LinearStats& stats) {
+      expect_alike(stats, stats_reference(model, whole, layer, group), layer, group);
+      if (group == LinearGroup::Head) return;
+      for (const Role role : group_roles(model.config, group)) model.parameters.at(tensor_name(layer, role)).mul_(0.9);
+    };
+    walk_blocks(model, all, options, visit, "test");
+    EXPECT_EQ(revised, 3);
+  }
+}
+
 // A norm's weight moves into the linears behind it: what they are given changes, what comes after does not.
 TEST(WalkBlocks, ANormMayBeFoldedIntoTheWeights) {
   const c10::NoGradGuard no_grad;

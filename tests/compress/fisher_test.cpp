@@ -41,6 +41,7 @@ at::Tensor labels_of(const at::Tensor& log_probs, uint64_t sequence) {
 // By one backward pass through the whole model.
 OutputFisher fisher_reference(const CausalLM& model) {
   OutputFisher total{.outputs = {},
+                     .streams = at::zeros({model.config.n_layers(), model.config.width}, at::kDouble),
                      .head = at::zeros({model.config.vocab_size}, at::kDouble),
                      .lookups = at::zeros({model.config.width, model.config.width}, at::kDouble)};
   const std::vector<TokenBatch> all = sequences();
@@ -50,8 +51,12 @@ OutputFisher fisher_reference(const CausalLM& model) {
     traced.outputs = &outputs;
     const at::Tensor start = embed(model, all[i]).detach().set_requires_grad(true);
     at::Tensor hidden = start;
-    for (int64_t layer = 0; layer < model.config.n_layers(); ++layer)
+    std::vector<at::Tensor> streams;
+    for (int64_t layer = 0; layer < model.config.n_layers(); ++layer) {
       hidden = forward_block(traced, layer, hidden, all[i]);
+      hidden.retain_grad();
+      streams.push_back(hidden);
+    }
     for (const auto& [name, output] : outputs) output.retain_grad();
     const at::Tensor log_probs = at::log_softmax(at::mm(final_norm(model, hidden), model.head().t()), 1);
     const at::Tensor labels = labels_of(log_probs.detach(), i);
@@ -63,6 +68,9 @@ OutputFisher fisher_reference(const CausalLM& model) {
       const at::Tensor squares = output.grad().to(at::kDouble).square().sum(at::IntArrayRef{0});
       sum = sum.defined() ? sum + squares : squares;
     }
+    for (size_t layer = 0; layer < streams.size(); ++layer)
+      total.streams.select(0, static_cast<int64_t>(layer))
+          .add_(streams[layer].grad().to(at::kDouble).square().sum(at::IntArrayRef{0}));
     const at::Tensor gradient = start.grad().to(at::kDouble);
     total.lookups += at::mm(gradient.t(), gradient);
     total.tokens += all[i].tokens.size(0);
@@ -83,6 +91,7 @@ TEST(Fisher, BlockByBlockIsWhatTheWholeGraphSays) {
     EXPECT_EQ(found.tokens, expected.tokens);
     EXPECT_EQ(found.outputs.size(), 7u * 3u);
     for (const auto& [name, squares] : expected.outputs) expect_near(found.outputs.at(name), squares / tokens, name);
+    expect_near(found.streams, expected.streams / tokens, "streams");
     expect_near(found.head, expected.head / tokens, "head");
     expect_near(found.lookups, expected.lookups / tokens, "lookups");
   }
@@ -108,6 +117,7 @@ TEST(Fisher, NoBitDependsOnThreads) {
                      two = output_fisher(model, sequences(), kSeed, Precision::Fp32, 2);
   for (const auto& [name, squares] : one.outputs) EXPECT_TRUE(at::equal(squares, two.outputs.at(name))) << name;
   EXPECT_TRUE(at::equal(one.lookups, two.lookups));
+  EXPECT_TRUE(at::equal(one.streams, two.streams));
 }
 
 }  // namespace

@@ -22,12 +22,14 @@ constexpr int64_t kRowsStep = 128;
 PassWeights::PassWeights(const CausalLM& model, Precision precision, Team& team)
     : model_(model), kind_(precision == Precision::Bf16 ? at::kBFloat16 : at::kFloat) {
   for (const TensorSpec& spec : tensor_specs(model.config))
-    if (spec.is_matrix() && kind_ != at::kFloat) tensors_[spec.name] = at::empty(spec.shape, kind_);
+    if (spec.is_matrix() && kind_ != at::kFloat && model.parameters.contains(spec.name))
+      tensors_[spec.name] = at::empty(spec.shape, kind_);
   refresh(team);
 }
 
 void PassWeights::refresh(Team& team) {
   for (const TensorSpec& spec : tensor_specs(model_.config)) {
+    if (!model_.parameters.contains(spec.name)) continue;
     const at::Tensor& given = model_.parameter(spec.name);
     if (is_norm(spec.role) && traits(model_.config.family).norm_plus_one) {
       tensors_[spec.name] = given.detach() + 1.0;
@@ -100,11 +102,7 @@ void TrainingPass::reserve(const TokenBatch& batch) {
 at::Tensor TrainingPass::forward(const TokenBatch& batch) {
   reserve(batch);
   embed();
-  taps_.clear();
-  for (int64_t i = 0; i < config_.n_layers(); ++i) {
-    forward_layer(i);
-    keep_taps(i);
-  }
+  go_through();
   at::Tensor hidden = at::empty({tokens_, config_.width}, at::kFloat);
   const auto* weight = weights_.of(0, Role::OutputNorm).const_data_ptr<float>();
   team_.rows(tokens_, [&](int64_t begin, int64_t end) {
@@ -112,6 +110,23 @@ at::Tensor TrainingPass::forward(const TokenBatch& batch) {
     for (int64_t r = begin; r < end; ++r) norm_row(x.load(r), weight, config_.width, config_.norm_epsilon, y.blank(r));
   });
   return hidden;
+}
+
+at::Tensor TrainingPass::forward_layers(const TokenBatch& batch, const at::Tensor& stream) {
+  reserve(batch);
+  const at::Tensor& first = layers_.front().before_attention;
+  first.narrow(0, 0, tokens_).copy_(stream);
+  first.narrow(0, tokens_, rows_ - tokens_).zero_();
+  go_through();
+  return last_stream_.narrow(0, 0, tokens_);
+}
+
+void TrainingPass::go_through() {
+  taps_.clear();
+  for (int64_t i = 0; i < config_.n_layers(); ++i) {
+    forward_layer(i);
+    keep_taps(i);
+  }
 }
 
 void TrainingPass::embed() {

@@ -20,7 +20,7 @@
 namespace attar {
 
 // The weights of a model as a pass reads them: matrices in the kind of the products, norms as they multiply. In f32
-// they share the model's memory.
+// they share the model's memory. A model may have its layers alone: they are what is read of it then.
 class PassWeights {
  public:
   PassWeights(const CausalLM& model, Precision precision, Team& team);
@@ -60,11 +60,16 @@ class TrainingPass {
 
   // -> (N, C) f32, behind the final norm
   at::Tensor forward(const TokenBatch& batch);
+  // The layers alone: from a stream (N, C) f32 in front of them to that behind them, which is there until a pass
+  // follows.
+  at::Tensor forward_layers(const TokenBatch& batch, const at::Tensor& stream);
   // Of the last forward, as the plan asks; until a pass follows.
   const LayerTaps& taps() const { return taps_; }
   // Of the last forward: adds to every tensor of `gradients` (f32, of the model's parameters by name, in their shapes)
   // what by_hidden (N, C) and by_taps make of it. Tensors that are not there get none.
   void backward(const at::Tensor& by_hidden, NamedTensors& gradients, const LayerTaps& by_taps = {});
+  // Of the last forward_layers, from the gradient by what it gave.
+  void backward_layers(const at::Tensor& by_stream, NamedTensors& gradients);
 
  private:
   struct Layer {
@@ -90,6 +95,7 @@ class TrainingPass {
   void reserve(const TokenBatch& batch);
   void embed();
   const at::Tensor& behind(int64_t layer) const;
+  void go_through();
   void forward_layer(int64_t layer);
   void keep_taps(int64_t layer);
   HeadNorms head_norms(int64_t layer) const;
@@ -97,6 +103,7 @@ class TrainingPass {
   void add_output(const at::Tensor& stream, int64_t layer, Role sandwich, const at::Tensor& output,
                   const at::Tensor& next);
   void add_biases(int64_t layer);
+  void go_back(NamedTensors& gradients, const LayerTaps& by_taps);
   void backward_ffn(int64_t layer, NamedTensors& gradients);
   void backward_attention(int64_t layer, const HeadTap& by_tap, NamedTensors& gradients);
   void through_output(int64_t layer, Role sandwich, const at::Tensor& output, NamedTensors& gradients);

@@ -59,6 +59,18 @@ void TrainingPass::backward(const at::Tensor& by_hidden, NamedTensors& gradients
     }
   });
   by_norm.add_to(wanted(gradients, tensor_name(0, Role::OutputNorm)));
+  go_back(gradients, by_taps);
+  backward_embedding(gradients);
+}
+
+void TrainingPass::backward_layers(const at::Tensor& by_stream, NamedTensors& gradients) {
+  assert(keeps_ != Keeps::Nothing);
+  by_stream_.narrow(0, 0, tokens_).copy_(by_stream);
+  by_stream_.narrow(0, tokens_, rows_ - tokens_).zero_();
+  go_back(gradients, {});
+}
+
+void TrainingPass::go_back(NamedTensors& gradients, const LayerTaps& by_taps) {
   for (int64_t layer = config_.n_layers() - 1; layer >= 0; --layer) {
     const auto tap = by_taps.find(layer);
     const LayerTap by_tap = tap == by_taps.end() ? LayerTap{} : tap->second;
@@ -67,7 +79,6 @@ void TrainingPass::backward(const at::Tensor& by_hidden, NamedTensors& gradients
     backward_ffn(layer, gradients);
     backward_attention(layer, by_tap.heads, gradients);
   }
-  backward_embedding(gradients);
 }
 
 void TrainingPass::backward_ffn(int64_t index, NamedTensors& gradients) {

@@ -97,6 +97,33 @@ TEST_P(TrainingPassTest, LayersOfTheirOwnWidthsAndAHeadApart) {
     EXPECT_LT(off(got.gradients.at(name), gradient), 2e-5) << name;
 }
 
+// A model that has its layers alone, from a stream that is given.
+TEST_P(TrainingPassTest, LayersAloneEqualAutograd) {
+  CausalLM model = uneven(tiny_config(GetParam()));
+  const TokenBatch batch = some_tokens(countable(12), 12);
+  const at::Tensor stream = embed(model, batch);
+  for (const Role role : {Role::Embedding, Role::OutputNorm}) model.parameters.erase(tensor_name(0, role));
+  const OwnKernels own;
+  Team team(2);
+  const PassWeights weights(model, Precision::Fp32, team);
+  TrainingPass pass(weights, team, Keeps::All);
+  NamedTensors gradients = empty_gradients(model);
+  const at::Tensor behind = pass.forward_layers(batch, stream);
+  at::Tensor expected = stream.to(at::kDouble);
+  CausalLM leaves{model.config, {}};
+  {
+    const c10::AutoGradMode grad(true);
+    for (const auto& [name, tensor] : model.parameters)
+      leaves.parameters[name] = tensor.detach().to(at::kDouble).set_requires_grad(true);
+    for (int64_t layer = 0; layer < model.config.n_layers(); ++layer)
+      expected = forward_block(leaves, layer, expected, batch);
+    expected.backward(asked(expected).to(at::kDouble));
+  }
+  EXPECT_LT(off(behind, expected), 1e-5);
+  pass.backward_layers(asked(behind), gradients);
+  for (const auto& [name, leaf] : leaves.parameters) EXPECT_LT(off(gradients.at(name), leaf.grad()), 2e-5) << name;
+}
+
 TEST_P(TrainingPassTest, Bf16IsNear) {
   const CausalLM model = uneven(tiny_config(GetParam()));
   const TokenBatch batch = some_tokens(countable(5), 5);

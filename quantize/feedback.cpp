@@ -1,13 +1,16 @@
 // Error feedback along the block walk: each group is quantized behind the groups that are quantized already.
 #include <algorithm>
+#include <cstdio>
 #include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "compress/block_walk.h"
 #include "compress/weight_source.h"
+#include "quantize/block_learning.h"
 #include "quantize/correction.h"
 #include "quantize/gptq.h"
 #include "quantize/kept/kept_codes.h"
@@ -24,12 +27,13 @@ constexpr int64_t kTokensAnInput = 16;  // fewer: error feedback follows their n
 
 class FeedbackPass {
  public:
-  FeedbackPass(const WeightSource& weights, const QuantizePlan& plan, const KeptCodes* kept, int threads,
+  FeedbackPass(const WeightSource& weights, const QuantizePlan& plan, const FeedbackInputs& inputs, int threads,
                const Progress& progress)
       : weights_(weights),
-        kept_(kept),
+        inputs_(inputs),
         threads_(threads),
-        between_([this, &progress] { report(progress, now_); }),
+        progress_(progress),
+        between_([this] { report(progress_, now_); }),
         changed_{weights.config(), {}},
         out_{weights.config(), plan, {}} {
     for (const PlannedTensor& one : plan.tensors) planned_[one.spec.name] = &one;
@@ -37,14 +41,14 @@ class FeedbackPass {
   }
 
   // Before the walk. Where a survey says what the embedding's errors cost, the walk is given what its codes stand for.
-  // metric (C, C) f64 or nullptr
-  void embedding(const at::Tensor* metric, const std::vector<int64_t>& ids) {
+  void embedding(const std::vector<int64_t>& ids) {
     const TensorSpec spec = spec_of(weights_.config(), Role::Embedding);
-    if (metric != nullptr && !taken("embedding")) {
+    const at::Tensor* metric = inputs_.embedding;
+    if (metric != nullptr && !taken(-1)) {
       const LinearStats stats{.tokens = 1, .sum_squares = {}, .gram = *metric, .target = {}};
       Inputs inputs(stats, threads_);
       encode(spec.name, inputs, diagonal_weights(*metric), nullptr);
-      keep("embedding", {spec.name});
+      keep(-1, {spec.name});
     }
     changed_.parameters[spec.name] = metric != nullptr && stands_for_codes(spec.name)
                                          ? decoded_rows(out_.tensors.at(spec.name), ids)
@@ -53,10 +57,10 @@ class FeedbackPass {
   // Takes what an earlier run has kept of the walk. -> how many layers are finished
   int64_t take_layers() {
     int64_t layer = 0;
-    while (layer < weights_.config().n_layers() && taken(part_of(layer))) ++layer;
+    while (layer < weights_.config().n_layers() && taken(layer)) ++layer;
     return layer;
   }
-  bool take_head() { return taken(part_of(weights_.config().n_layers())); }
+  bool take_head() { return taken(weights_.config().n_layers()); }
   // A finished layer's matrices become what their codes stand for.
   void restore(int64_t layer) {
     for (const std::string& name : matrices_of(layer))
@@ -72,15 +76,30 @@ class FeedbackPass {
       encode(name, inputs, search_weights, group == LinearGroup::Head ? nullptr : &values);
       if (values.defined() && stands_for_codes(name)) changed_.parameters[name] = std::move(values);
     }
-    if (group == LinearGroup::Down) keep(part_of(layer), matrices_of(layer));
-    if (group == LinearGroup::Head) keep(part_of(layer), {tensor_name(0, head_role(weights_.config()))});
+    if (group == LinearGroup::Down && !inputs_.learn) keep(layer, matrices_of(layer));
+    if (group == LinearGroup::Head) keep(layer, {tensor_name(0, head_role(weights_.config()))});
+  }
+  // Behind all groups of a layer: what its codes stand for learns to give what the layer gave.
+  void learn(int64_t layer, const WalkedLayer& walked) {
+    std::vector<std::string> names = matrices_of(layer);
+    std::erase_if(names, [&](const std::string& name) { return !stands_for_codes(name); });
+    const BlockLesson lesson{layer_alone(walked.original, layer), walked,
+                             inputs_.streams != nullptr ? inputs_.streams->select(0, layer) : at::Tensor(), between_};
+    if (const std::optional<BlockLoss> loss = learn_layer(inputs_.learn, lesson, layer, names, out_)) {
+      out_.blocks[layer] = *loss;
+      restore(layer);
+      tell(layer, *loss);
+    }
+    keep(layer, matrices_of(layer));
+    give_back_freed_memory();
   }
   CausalLM& changed() { return changed_; }
   QuantizedModel& out() { return out_; }
 
  private:
-  // The head's layer is the number of layers.
+  // The embedding's layer is -1, the head's the number of layers.
   std::string part_of(int64_t layer) const {
+    if (layer < 0) return "embedding";
     return layer == weights_.config().n_layers() ? "head" : "layer-" + std::to_string(layer);
   }
   std::vector<std::string> matrices_of(int64_t layer) const {
@@ -89,9 +108,27 @@ class FeedbackPass {
       if (planned->spec.is_matrix() && planned->spec.layer == layer) names.push_back(name);
     return names;
   }
-  bool taken(const std::string& part) { return kept_ != nullptr && kept_->take(part, out_.plan, out_.tensors); }
-  void keep(const std::string& part, const std::vector<std::string>& names) const {
-    if (kept_ != nullptr) kept_->keep(part, out_.plan, out_.tensors, names);
+  bool taken(int64_t layer) {
+    if (inputs_.kept == nullptr) return false;
+    std::optional<KeptCodes::Part> part = inputs_.kept->take(part_of(layer), out_.plan);
+    if (!part) return false;
+    for (auto& [name, tensor] : part->tensors) out_.tensors[name] = std::move(tensor);
+    if (part->loss) out_.blocks[layer] = *part->loss;
+    return true;
+  }
+  void keep(int64_t layer, const std::vector<std::string>& names) const {
+    const auto loss = out_.blocks.find(layer);
+    if (inputs_.kept != nullptr)
+      inputs_.kept->keep(part_of(layer), out_.plan, out_.tensors, names,
+                         loss == out_.blocks.end() ? std::nullopt : std::optional<BlockLoss>(loss->second));
+  }
+  void tell(int64_t layer, const BlockLoss& loss) const {
+    char line[120];
+    std::snprintf(line, sizeof line, "layer %lld learned: the error of its outputs is %.4g, and was %.4g",
+                  static_cast<long long>(layer), loss.after, loss.before);
+    Event event = now_;
+    event.detail = line;
+    report(progress_, event);
   }
 
   // A group's inputs, in the order that each of its types asks for, and what its weights aim at besides.
@@ -132,8 +169,9 @@ class FeedbackPass {
   }
 
   const WeightSource& weights_;
-  const KeptCodes* kept_;
+  const FeedbackInputs& inputs_;
   int threads_;
+  const Progress& progress_;
   Event now_{.stage = "quantize", .unit = "layers"};
   std::function<void()> between_;
   CausalLM changed_;  // the embedding's rows that the text asks for, and the layer that is walked
@@ -162,9 +200,9 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
                                       const FeedbackInputs& inputs, int threads, const Progress& progress) {
   const ModelConfig& config = weights.config();
   const OwnVocabulary own = own_vocabulary(inputs.batches);
-  FeedbackPass pass(weights, plan, inputs.kept, threads, progress);
+  FeedbackPass pass(weights, plan, inputs, threads, progress);
   give_back_freed_memory();
-  pass.embedding(inputs.embedding, own.ids);
+  pass.embedding(own.ids);
   give_back_freed_memory();
   WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
   for (GroupVisit& group : options.visits)
@@ -174,6 +212,7 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
   if (head_comes_first) options.visits[static_cast<size_t>(LinearGroup::Head)] = {};
   options.finished_layers = pass.take_layers();
   options.restore = [&](int64_t layer) { pass.restore(layer); };
+  if (inputs.learn) options.revise = [&](int64_t layer, const WalkedLayer& walked) { pass.learn(layer, walked); };
   if (options.finished_layers > 0)
     report_taken(progress, options.finished_layers, config.n_layers(), inputs.kept->folder());
   const bool finished = options.finished_layers == config.n_layers() && (head_comes_first || pass.take_head());
@@ -191,6 +230,10 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
     const PlannedTensor& one = out.plan.tensors[place];
     out.tensors[one.spec.name] = encode_tensor(weights, one, nullptr, threads);
   }
+  if (inputs.learn)
+    out.notes.emplace_back(out.blocks.empty()
+                               ? "no block learned: there is nothing to move in codebooks and in F16, F32 and BF16"
+                               : "the errors of matrices, and a predicted KL, are of the codes before blocks learned");
   if (const int64_t missing = missing_tokens(plan, inputs.batches); missing > 0)
     out.notes.push_back("the calibration text is " + std::to_string(missing) +
                         " tokens short of 16 for each input of the widest layer: more of it, of the kinds the model is "

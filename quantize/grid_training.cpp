@@ -55,9 +55,12 @@ Reparameterization on_grid(const at::Tensor& original, const QuantizedTensor& te
                         latents.mutable_data_ptr<float>() + part.first * size);
   });
   Reparameterization out;
+  const double unit = options.unit == RateUnit::Cell ? grid->mean_cell() : 1.0;
   if (options.parts == GridParts::All) out.parameters["latent"] = latents;
+  if (options.unit == RateUnit::Cell) out.learning_rate_ratios["latent"] = unit;
   for (const auto& [name, start] : {std::pair("d", grid->start_d()), std::pair("dmin", grid->start_dmin())})
-    if (!start.empty()) out.parameters[name] = tensor_of(start), out.learning_rate_ratios[name] = options.scale_rate;
+    if (!start.empty())
+      out.parameters[name] = tensor_of(start), out.learning_rate_ratios[name] = unit * options.scale_rate;
   const at::Tensor kept = options.parts == GridParts::All ? at::Tensor() : latents;
   const auto latents_of = [kept](const NamedTensors& parameters) {
     return kept.defined() ? kept.const_data_ptr<float>() : values_of(parameters, "latent");

@@ -10,10 +10,12 @@
 namespace attar {
 
 enum class GridParts { All, Scales };  // codes and block scales, or scales alone
+enum class RateUnit { Weight, Cell };  // what a learning rate counts: in a tensor's mean cell all types move alike
 
 struct GridTrainingOptions {
   GridParts parts = GridParts::All;
   double scale_rate = 0.1;  // learning rate of block scales, relative to that of weights
+  RateUnit unit = RateUnit::Weight;
 };
 
 // For each tensor of `quantized` in blocks: "latent" (out, in), "d" and "dmin" (blocks), which start as the original

@@ -1,6 +1,7 @@
 #include "quantize/quantize.h"
 
 #include <algorithm>
+#include <cassert>
 #include <filesystem>
 #include <functional>
 
@@ -70,7 +71,8 @@ Measuring measured(const WeightSource& weights, const QuantizeOptions& options, 
   if (!out.note.empty()) report(progress, {.stage = "sensitivity", .unit = "sequences", .message = out.note});
   const KeptAt partial = cache.partial();
   const Survey survey = take_survey(weights, sequences, threads, progress, partial);
-  out.values = {measure_sensitivity(weights, survey, sequences, types, rounding, threads, progress), survey.embedding};
+  out.values = {measure_sensitivity(weights, survey, sequences, types, rounding, threads, progress), survey.embedding,
+                survey.streams};
   cache.keep(out.values);
   if (!partial.path.empty()) std::filesystem::remove(partial.path);
   return out;
@@ -123,7 +125,9 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, c
 }
 
 QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& options, const PlanTarget& target,
-                        const TokenDataset& calibration, int threads, const Progress& progress, const KeptWork& kept) {
+                        const TokenDataset& calibration, int threads, const Progress& progress, const KeptWork& kept,
+                        const BlockLearner& learn) {
+  assert((options.block_steps > 0) == static_cast<bool>(learn));
   const int64_t tokens = options.calibration_tokens;
   const bool feedback = options.importance && options.preset != "fast", measures = options.importance && !options.to;
   if (options.importance) weights.require_finite(threads);  // before hours are spent
@@ -137,6 +141,8 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& opti
   const Sensitivity* sensitivity = measures ? &measuring.values.sensitivity : nullptr;
   const QuantizePlan plan = plan_quantization(weights.config(), options, target, sensitivity);
   inputs.embedding = measures ? &measuring.values.embedding : nullptr;
+  inputs.streams = measures ? &measuring.values.streams : nullptr;
+  inputs.learn = learn;
   inputs.kept = &codes;
   const auto encoded = [&] {
     if (!options.importance) return quantize(weights, plan, Importance{}, threads, progress);

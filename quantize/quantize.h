@@ -12,6 +12,7 @@
 #include "compress/causal_lm.h"
 #include "compress/token_dataset.h"
 #include "compress/weight_source.h"
+#include "quantize/block_learning.h"
 #include "quantize/qad_options.h"
 #include "runtime/base/field_rules.h"
 #include "runtime/base/fields.h"
@@ -43,6 +44,7 @@ struct QuantizeOptions {
   std::string preset = "best";
   bool importance = true;
   int64_t calibration_tokens = 8192;
+  int64_t block_steps = 0;
   QadOptions qad{};
 };
 template <class Visitor>
@@ -73,6 +75,10 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens",
         "tokens of the calibration data to use; best wants some 16 for each input of the widest layer");
+  field(o.block_steps, "block_steps",
+        "best, learned: steps of 2,048 tokens by which each block, once rounded, learns the codes and scales that give "
+        "nearly what it gave unquantized; 200 about double the time of best, and do most where bits are few; 0 for "
+        "none");
   visit_fields(o.qad, field);
 }
 
@@ -139,6 +145,7 @@ struct QuantizedModel {
   ModelConfig config;
   QuantizePlan plan;
   std::map<std::string, QuantizedTensor> tensors;  // by TensorSpec::name
+  std::map<int64_t, BlockLoss> blocks{};           // by layer, of those that learned
   std::vector<std::string> notes{};
   TakenWork taken{};
 };
@@ -167,6 +174,8 @@ struct FeedbackInputs {
   std::vector<TokenBatch> batches;        // calibration_batches
   const at::Tensor* embedding = nullptr;  // (C, C) f64: Survey::embedding; nullptr: a tied one counts as the head
   const KeptCodes* kept = nullptr;        // where codes are kept and those of a broken run are taken from
+  BlockLearner learn{};                   // where set, each block learns behind its groups
+  const at::Tensor* streams = nullptr;    // (L, C) f64: Survey::streams, for what learns; nullptr: channels count alike
 };
 QuantizedModel quantize_with_feedback(const WeightSource& weights, const QuantizePlan& plan,
                                       const FeedbackInputs& inputs, int threads, const Progress& progress = {});
@@ -181,10 +190,11 @@ struct KeptWork {
 
 // The whole: a plan, where a size asks for it by what is measured on the calibration data, and codes by options.preset,
 // with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off. Of weights in
-// a file a layer is in memory at a time, and the head where divergences are measured.
+// a file a layer is in memory at a time, and the head where divergences are measured. `learn`: what block_steps asks
+// for.
 QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& options, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress = {},
-                        const KeptWork& kept = {});
+                        const KeptWork& kept = {}, const BlockLearner& learn = {});
 
 // What to say where a plan rounds weights that a file holds in blocks already; "" where it does not.
 std::string requantization_note(const ModelFile& source, const QuantizePlan& plan);

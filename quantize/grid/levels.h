@@ -42,6 +42,12 @@ struct Levels {
       if (gaps[k] != 0.0f) least_one = std::min(least_one, gaps[k]);
     return least_one;
   }
+  // The same in the mean.
+  float mean_gap() const {
+    int n = 0;
+    for (const float gap : gaps) n += gap != 0.0f ? 1 : 0;
+    return n > 0 ? (of[15] - of[0]) / static_cast<float>(n) : 1.0f;
+  }
   // The level after `level`, or the last; and the one before, or the first.
   template <bool kTable>
   float above(float level) const {

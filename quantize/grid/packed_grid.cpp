@@ -130,6 +130,12 @@ std::vector<float> PackedGrid::start(const Place& place) const {
   return out;
 }
 
+double PackedGrid::mean_cell() const {
+  double sum = 0.0;
+  for (const Grid::Step& step : grid_.steps) sum += static_cast<double>(std::fabs(step.scale));
+  return sum / static_cast<double>(grid_.steps.size()) * static_cast<double>(grid_.levels.mean_gap());
+}
+
 // The steps of block `block`, which is `in_span` of the spans.
 void PackedGrid::value_steps(int64_t block, int64_t in_span, const BlockSteps& steps, Grid::Step* out) const {
   const int64_t groups = groups_a_block(), first = block * groups;

@@ -33,6 +33,8 @@ class PackedGrid {
   // What the blocks start with; empty where the type keeps none as F16.
   std::vector<float> start_d() const { return start(d_); }
   std::vector<float> start_dmin() const { return start(dmin_); }
+  // How far apart neighbouring values are, in the mean over the groups.
+  double mean_cell() const;
 
   // Of `count` blocks from `first` on; all other spans are of those blocks, (count) or (count * block_size).
   struct Blocks {

@@ -49,9 +49,10 @@ Identity codes_identity(const std::string& model_hash, const std::vector<TokenBa
   return identity;
 }
 
-bool KeptCodes::take(const std::string& part, const QuantizePlan& plan, Tensors& into) const {
-  if (!parts_.has(part)) return false;
+std::optional<KeptCodes::Part> KeptCodes::take(const std::string& part, const QuantizePlan& plan) const {
+  if (!parts_.has(part)) return std::nullopt;
   const KeptFile file = parts_.read(part);
+  Part out;
   try {
     const Json json = Json::parse(file.json);
     if (json.at("types") != types_hash(plan))
@@ -60,25 +61,28 @@ bool KeptCodes::take(const std::string& part, const QuantizePlan& plan, Tensors&
       QuantizedTensor tensor = planned_codes(stored, plan, parts_.path(part));
       const Json& errors = json.at("errors").at(stored.name);
       tensor.relative_error = errors.at(0), tensor.rounding_error = errors.at(1);
-      into[stored.name] = std::move(tensor);
+      out.tensors[stored.name] = std::move(tensor);
     }
+    if (json.contains("loss"))
+      out.loss = BlockLoss{json.at("loss").at(0).get<double>(), json.at("loss").at(1).get<double>()};
   } catch (const Json::exception&) {
     throw damaged_kept(parts_.path(part), "its values");
   }
-  return true;
+  return out;
 }
 
 void KeptCodes::keep(const std::string& part, const QuantizePlan& plan, const Tensors& tensors,
-                     const std::vector<std::string>& names) const {
+                     const std::vector<std::string>& names, const std::optional<BlockLoss>& loss) const {
   if (folder().empty()) return;
   std::vector<SafeTensor> kept;
-  Json errors = Json::object();
+  Json json = {{"types", types_hash(plan)}, {"errors", Json::object()}};
   for (const std::string& name : names) {
     const QuantizedTensor& tensor = tensors.at(name);
     kept.push_back({name, TensorType::I8, {static_cast<int64_t>(tensor.bytes.size())}, tensor.bytes});
-    errors[name] = {tensor.relative_error, tensor.rounding_error};
+    json["errors"][name] = {tensor.relative_error, tensor.rounding_error};
   }
-  parts_.write(part, Json({{"types", types_hash(plan)}, {"errors", errors}}).dump(), std::move(kept));
+  if (loss) json["loss"] = {loss->before, loss->after};
+  parts_.write(part, json.dump(), std::move(kept));
 }
 
 }  // namespace attar

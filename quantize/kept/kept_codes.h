@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,11 +24,15 @@ class KeptCodes {
   KeptCodes(std::string folder, Identity identity) : parts_(std::move(folder), kCodesKind, std::move(identity)) {}
 
   using Tensors = std::map<std::string, QuantizedTensor>;
-  // Adds the part's tensors. -> whether it is there
-  bool take(const std::string& part, const QuantizePlan& plan, Tensors& into) const;
+  struct Part {
+    Tensors tensors{};
+    std::optional<BlockLoss> loss{};  // of a layer that learned
+  };
+  // nullopt: the part is not there.
+  std::optional<Part> take(const std::string& part, const QuantizePlan& plan) const;
   // Those of `tensors` that are named.
   void keep(const std::string& part, const QuantizePlan& plan, const Tensors& tensors,
-            const std::vector<std::string>& names) const;
+            const std::vector<std::string>& names, const std::optional<BlockLoss>& loss = {}) const;
 
   const std::string& folder() const { return parts_.folder(); }
 

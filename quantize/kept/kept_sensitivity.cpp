@@ -1,11 +1,8 @@
 #include "quantize/kept/kept_sensitivity.h"
 
-#include <ATen/ops/empty.h>
-
-#include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <span>
 
 #include "compress/kept/text_hash.h"
 #include "runtime/base/error.h"
@@ -16,7 +13,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr const char* kSensitivityKind = "sensitivity";
-constexpr const char* kEmbedding = "embedding";
+constexpr const char *kEmbedding = "embedding", *kStreams = "streams";
 
 Json to_json(const Sensitivity& sensitivity) {
   Json json = Json::object();
@@ -44,17 +41,13 @@ Sensitivity sensitivity_of(const Json& json, const ModelConfig& config, const st
   return out;
 }
 
-// (C, C) f64
-at::Tensor embedding_of(const KeptFile& file, int64_t width, const std::string& path) {
-  const std::vector<int64_t> shape = {width, width};
-  if (file.tensors.size() != 1 || file.tensors[0].name != kEmbedding || file.tensors[0].type != TensorType::F64 ||
-      file.tensors[0].shape != shape)
-    throw damaged_kept(path, kEmbedding);
-  at::Tensor out = at::empty(shape, at::kDouble);
-  std::vector<std::byte> buffer;
-  const std::span<const std::byte> bytes = file.tensors[0].bytes.read(buffer);
-  std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(out.mutable_data_ptr()));
-  return out;
+// The tensor of this name, f64.
+at::Tensor kept_tensor(const std::map<std::string, at::Tensor>& tensors, const char* name, at::IntArrayRef shape,
+                       const std::string& path) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end() || found->second.sizes() != shape || found->second.scalar_type() != at::kDouble)
+    throw damaged_kept(path, name);
+  return found->second;
 }
 
 }  // namespace
@@ -81,7 +74,10 @@ std::optional<Measured> KeptSensitivity::take(const ModelConfig& config, std::st
     const KeptFile file = read_kept(path_, kSensitivityKind);
     if (const std::string differ = differences(file.identity, identity_); !differ.empty())
       throw input_error(path_, "is of another run: " + differ);
-    return Measured{sensitivity_of(Json::parse(file.json), config, path_), embedding_of(file, config.width, path_)};
+    const std::map<std::string, at::Tensor> tensors = tensors_of(file, path_);
+    return Measured{sensitivity_of(Json::parse(file.json), config, path_),
+                    kept_tensor(tensors, kEmbedding, {config.width, config.width}, path_),
+                    kept_tensor(tensors, kStreams, {config.n_layers(), config.width}, path_)};
   } catch (const Json::exception&) {
     note = damaged_kept(path_, "its values").what();
   } catch (const Error& error) {
@@ -94,12 +90,8 @@ std::optional<Measured> KeptSensitivity::take(const ModelConfig& config, std::st
 
 void KeptSensitivity::keep(const Measured& measured) const {
   if (path_.empty()) return;
-  const at::Tensor embedding = measured.embedding.contiguous();
-  const std::span<const std::byte> bytes(static_cast<const std::byte*>(embedding.const_data_ptr()), embedding.nbytes());
-  write_kept(path_, {.kind = kSensitivityKind,
-                     .identity = identity_,
-                     .json = to_json(measured.sensitivity).dump(),
-                     .tensors = {{kEmbedding, TensorType::F64, embedding.sizes().vec(), bytes}}});
+  write_kept(path_, kSensitivityKind, identity_, to_json(measured.sensitivity).dump(),
+             {{kEmbedding, measured.embedding}, {kStreams, measured.streams}});
 }
 
 KeptAt KeptSensitivity::partial() const {

@@ -13,10 +13,11 @@
 
 namespace attar {
 
-// Of a survey the walk needs no more than the embedding's metric.
+// Of a survey the walk needs no more than this.
 struct Measured {
   Sensitivity sensitivity;
   at::Tensor embedding;  // Survey::embedding, (C, C) f64
+  at::Tensor streams;    // Survey::streams, (L, C) f64
 };
 
 Identity sensitivity_identity(const std::string& model_hash, const std::vector<TokenBatch>& sequences,

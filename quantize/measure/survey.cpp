@@ -50,6 +50,7 @@ Survey take_survey(const WeightSource& weights, const std::vector<TokenBatch>& s
   const at::Tensor lookups = fisher.lookups * (scaled ? static_cast<double>(config.width) : 1.0);
   const std::string embedding = tensor_name(0, Role::Embedding);
   survey.embedding = lookups.clone();
+  survey.streams = fisher.streams;
   survey.metrics[embedding].push_back(InputCosts(lookups, 1).with(frequencies(sequences, config.vocab_size)));
   WalkOptions options{.visits = {}, .threads = threads, .weights = &weights};
   for (GroupVisit& group : options.visits) group = {.kind = GroupVisit::Look, .gram = true};

@@ -25,6 +25,7 @@ struct Survey {
   std::map<std::string, std::vector<ErrorMetric>> metrics;  // by name, of the matrices; a tied embedding has two places
   std::map<std::string, std::vector<float>> weights;        // (in) what scales are searched under
   at::Tensor embedding;  // (C, C) f64: what the columns' errors in a row of the embedding cost, wherever it is used
+  at::Tensor streams;    // (L, C) f64: what errors of the residual stream behind each block cost
 };
 
 // `kept`: of the gradients' sums, compress/fisher.h.

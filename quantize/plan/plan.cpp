@@ -161,6 +161,7 @@ std::vector<FieldRule> rules_of(const QuantizeOptions&) {
           {.field = "compat", .choices = {"2024", "2025", "2026"}},
           {.field = "preset", .choices = {"fast", "best", "learned"}},
           {.field = "calibration_tokens", .least = 1},
+          {.field = "block_steps", .least = 0},
           {.field = "qad_tokens", .least = 1},
           {.field = "qad_learning_rate", .above = 0.0},
           {.field = "qad_scale_rate", .least = 0.0},
@@ -180,6 +181,10 @@ std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
     problems.push_back({"to", "exactly one of `to`, `target_size`, `target_bpw` and `max_kl`"});
   if (o.max_kl && !o.importance)
     problems.push_back({"max_kl", "text to measure divergences on (calibration, with importance)", "", true});
+  if (o.block_steps > 0 && (o.preset == "fast" || !o.importance))
+    problems.push_back({"block_steps",
+                        "preset: best or learned beside it, and text to learn from (calibration, with importance)", "",
+                        true});
   return problems;
 }
 

@@ -65,6 +65,15 @@ void print_tensors(const Json& tensors) {
                 tensor.at("relative_error").get<double>(), tensor.at("reason").get<std::string>().c_str());
 }
 
+// What learning took away of the blocks' errors, all together.
+std::string learned_blocks(const Json& blocks) {
+  double before = 0.0, after = 0.0;
+  for (const Json& block : blocks)
+    before += block.at("error_before").get<double>(), after += block.at("error_after").get<double>();
+  return text_of("%zu learned: their outputs' error is %.1f %% less", blocks.size(),
+                 100.0 * (1.0 - after / before));
+}
+
 std::string accuracy_text(const Json& task, const char* value, const char* error) {
   if (!task.contains(value)) return "";
   const std::string share = text_of("%.1f %%", 100.0 * task.at(value).get<double>());
@@ -155,6 +164,7 @@ void print_quantize(const std::string& document, Detail detail) {
   }
   for (const char* key : {"sensitivities", "layers_taken", "importance_tensors"})
     if (json.contains(key)) line(key, text_of(json.at(key)));
+  if (json.contains("blocks")) line("blocks", learned_blocks(json.at("blocks")));
   if (json.contains("qad")) line("learned", json.at("qad").dump());
   print_fallbacks(json, detail);
   print_notes(json);

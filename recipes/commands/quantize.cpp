@@ -47,6 +47,11 @@ std::string foreign_note(const ModelConfig& config, const Importance& matrix) {
          printable(first) + " first: it may be of another model; they are not used";
 }
 
+// What calibrates: that of --train where there is no other.
+bool has_text(const CommandOptions& command, const QuantizeInputs& inputs) {
+  return !command.data.empty() || (!inputs.training.empty() && inputs.imatrix.empty());
+}
+
 void check_importance_flags(const CommandOptions& command, const QuantizeOptions& options,
                             const QuantizeInputs& inputs) {
   const std::string& imatrix = inputs.imatrix;
@@ -55,6 +60,8 @@ void check_importance_flags(const CommandOptions& command, const QuantizeOptions
                       options.preset == "learned" ? "--train TEXT is learned from alone" : "");
   if (options.max_kl && !imatrix.empty())
     throw usage_error("max_kl", "makes no use of --imatrix", "text to measure divergences on: --data TEXT");
+  if (options.block_steps > 0 && !has_text(command, inputs))
+    throw usage_error("block_steps", "blocks learn from text", "--data TEXT");
   const bool learned = options.preset == "learned";
   if (!options.importance && (!imatrix.empty() || (!command.data.empty() && !learned)))
     throw usage_error("attar quantize", "--no-importance makes no use of --imatrix and --data",
@@ -79,8 +86,7 @@ void check_imatrix_out(const CommandOptions& command, const QuantizeOptions& opt
 
 // Whether text says what a size or a loss asks for.
 bool measures(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
-  const bool text = !command.data.empty() || (!inputs.training.empty() && inputs.imatrix.empty());
-  return text && options.importance && !options.to;
+  return has_text(command, inputs) && options.importance && !options.to;
 }
 
 void check_cache(const CommandOptions& command, const QuantizeOptions& options, const QuantizeInputs& inputs) {
@@ -227,7 +233,8 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   if (inputs.resume && !fs::exists(steps)) note_nothing_to_resume("quantize", steps, progress);
   const auto work = [&] {
     return inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads, progress,
-                                             {.steps = steps, .cache = inputs.cache})
+                                             {.steps = steps, .cache = inputs.cache},
+                                             block_learner(own.block_steps, threads))
                                   : quantize(source, plan_quantization(source.config(), own, target),
                                              calibration.matrix, threads, progress);
   };

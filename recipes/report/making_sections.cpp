@@ -80,6 +80,19 @@ std::vector<HeatRow> errors_by_role(const Json& tensors) {
   return rows;
 }
 
+// What was left of each block's error when it had learned; nothing where none did.
+std::string learned_blocks_html(const std::string& stage, const Json& results) {
+  std::vector<std::pair<std::string, double>> bars;
+  for (const Json& block : results.value("blocks", Json::array()))
+    bars.emplace_back(std::to_string(block.value("layer", 0)),
+                      100.0 * number_at(block, "error_after") / number_at(block, "error_before"));
+  if (bars.empty()) return "";
+  return bar_chart({stage + ": error that learning left in each block",
+                    "Of what the block gives, on text that it did not learn from; 100 %: the error before it learned.",
+                    "layer", "error, %"},
+                   bars);
+}
+
 std::string quantize_html(const Json& stage) {
   const Json& results = stage.at("results");
   const std::string name = escaped(text_at(stage, "name"));
@@ -99,9 +112,10 @@ std::string quantize_html(const Json& stage) {
          heat_map({name + ": bits a weight", "A row a kind of matrix, a column a layer.", "", ""}, bits, " bits") +
          heat_map({name + ": error of each matrix",
                    term("relative_error", "Relative error") + " in percent, weighted by the calibration text" +
-                       (results.contains("qad") ? ", before the codes learned." : "."),
+                       (results.contains("qad") || results.contains("blocks") ? ", before the codes learned." : "."),
                    "", ""},
-                  errors_by_role(results.value("tensors", Json::array())), " %");
+                  errors_by_role(results.value("tensors", Json::array())), " %") +
+         learned_blocks_html(name, results);
 }
 
 std::string duration(double seconds) {

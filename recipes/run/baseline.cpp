@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/data/splits.h"
+#include "recipes/run/qad.h"
 #include "runtime/judge/verify.h"
 
 namespace attar {
@@ -33,7 +34,8 @@ void make_file(const RunState& state, const std::string& folder, const std::stri
   };
   QuantizedModel model =
       quantize(*state.teacher, options, target, options.importance ? state.calibration : TokenDataset{}, state.threads,
-               named, {.steps = folder, .cache = state.folder.file("cache")});
+               named, {.steps = folder, .cache = state.folder.file("cache")},
+               block_learner(options.block_steps, state.threads));
   model.config.kv = planned_config(state.teacher->config(), options).kv;
   export_gguf(path, model, state.teacher->tokenizer(), info, named);
 }
@@ -53,6 +55,7 @@ QuantizeOptions quantizing_alone(const Recipe& recipe) {
   options.to.reset(), options.target_size.reset(), options.target_bpw.reset(), options.max_kl.reset();
   if (options.preset == "learned") options.preset = "best";
   options.importance = options.importance && !recipe.calibration.empty();
+  if (!options.importance) options.block_steps = 0;
   options.fallback = true;
   return options;
 }

@@ -1,14 +1,20 @@
 #include "recipes/run/qad.h"
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
+#include "distill/block_training.h"
 #include "export/export.h"
 #include "quantize/grid_training.h"
+#include "quantize/tensor_codes.h"
 #include "runtime/base/error.h"
 
 namespace attar {
 namespace {
+
+constexpr uint64_t kBlockSeed = 11;  // of the order in which a block reads
 
 Reparameterizations parameters_of(const CausalLM& original, const QuantizedModel& quantized, const QadOptions& options,
                                   int threads) {
@@ -18,7 +24,29 @@ Reparameterizations parameters_of(const CausalLM& original, const QuantizedModel
       threads);
 }
 
+// What of the layer has no codes stays as it was.
+std::optional<BlockLoss> learn_block(const BlockLesson& lesson, QuantizedModel& codes, int64_t steps, int threads) {
+  Reparameterizations parameters = grid_parameters(lesson.original, codes, {.unit = RateUnit::Cell}, threads);
+  if (std::all_of(parameters.begin(), parameters.end(), [](const auto& own) { return own.second.frozen(); })) return {};
+  CausalLM block = lesson.original;
+  for (const auto& [name, tensor] : codes.tensors) block.parameters[name] = decoded(tensor, threads);
+  BlockExamples examples{.of = {}, .channels = lesson.channels};
+  for (size_t b = 0; b < lesson.walked.batches.size(); ++b)
+    examples.of.push_back({lesson.walked.batches[b], lesson.walked.before[b], lesson.walked.whole[b]});
+  const BlockTrainingOptions options{
+      .steps = steps, .precision = find_precision("auto").value(), .seed = kBlockSeed, .threads = threads};
+  const BlockTrainingResult trained = train_block(block, parameters, examples, options, lesson.between);
+  if (!std::isfinite(trained.before) || trained.before <= 0.0) return {};
+  if (trained.after < trained.before) take_trained(block, parameters, codes, threads);
+  return BlockLoss{trained.before, trained.after};
+}
+
 }  // namespace
+
+BlockLearner block_learner(int64_t steps, int threads) {
+  if (steps == 0) return {};
+  return [=](const BlockLesson& lesson, QuantizedModel& codes) { return learn_block(lesson, codes, steps, threads); };
+}
 
 DistillOptions qad_training(const QadOptions& options) {
   DistillOptions training;

@@ -1,4 +1,5 @@
-// Quantization-aware distillation, for the stage and the verb: a quantized model learns on the grid of its own file.
+// A quantized model learns on the grid of its own file, for the stage and the verb: a block at a time while codes are
+// chosen, or the whole from its teacher (quantization-aware distillation).
 #pragma once
 
 #include <string>
@@ -8,6 +9,9 @@
 #include "quantize/quantize.h"
 
 namespace attar {
+
+// What QuantizeOptions::block_steps asks for. 0 steps: nothing. No bit depends on `threads`.
+BlockLearner block_learner(int64_t steps, int threads);
 
 // The training that the options ask for: KL to the teacher at temperature 1, AdamW without decay, a rate that falls
 // linearly to 0. What is left of the rate at the end is left as noise of the codes: latents near the border of two

@@ -46,6 +46,8 @@ std::string quantize_record(const QuantizedModel& model) {
   const auto tensor_bytes = model.plan.tensor_bytes();
   nlohmann::ordered_json out = {{"plan", model.plan.name}, {"kv_format", name_of(model.config.kv)}};
   if (model.plan.predicted_kl) out["predicted_kl"] = *model.plan.predicted_kl;
+  for (const auto& [layer, loss] : model.blocks)
+    out["blocks"].push_back({{"layer", layer}, {"error_before", loss.before}, {"error_after", loss.after}});
   out["bits_per_weight"] = 8.0 * static_cast<double>(tensor_bytes + model.plan.target.fixed_bytes) / elements;
   out["bits"] = bits;
   out["types"] = types;

@@ -218,7 +218,8 @@ StageRecord run_stage(RunState& state, const std::string& name, const QuantizeOp
   state.quantized =
       quantize(state.student, options, target,
                options.importance ? state.in_student_vocabulary(state.calibration) : TokenDataset{}, state.threads,
-               state.progress, {.steps = state.folder.checkpoints(name), .cache = state.folder.file("cache")});
+               state.progress, {.steps = state.folder.checkpoints(name), .cache = state.folder.file("cache")},
+               block_learner(options.block_steps, state.threads));
   state.quantized->config.kv = planned.kv;
   StageTraining learned;
   const bool qad = options.preset == "learned";

@@ -4,8 +4,12 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "distill/train.h"
 #include "runtime/base/error.h"
+#include "runtime/base/half.h"
 #include "tests/distill/tiny_training.h"
 #include "tests/test_folder.h"
 
@@ -125,6 +129,25 @@ TEST_F(GridTrainingTest, ScalesAloneLeaveEveryCode) {
   EXPECT_NE(before, after);
   for (size_t i = 0; i < before.size(); ++i)
     ASSERT_TRUE(i % 18 < 2 || before[i] == after[i]) << i;  // behind d, the codes
+}
+
+TEST_F(GridTrainingTest, RatesMayCountInCells) {
+  const QuantizedModel start = quantized("Q4_0");
+  const Reparameterizations parameters =
+      grid_parameters(teacher_, start, {.scale_rate = 0.5, .unit = RateUnit::Cell}, 2);
+  const char* name = "blk.0.ffn_up.weight";
+  const std::vector<std::byte>& bytes = start.tensors.at(name).bytes;
+  double sum = 0.0;
+  for (size_t block = 0; block < bytes.size(); block += 18) {
+    uint16_t d = 0;
+    std::memcpy(&d, bytes.data() + block, sizeof d);
+    sum += std::fabs(static_cast<double>(f16_to_f32(d)));
+  }
+  const double cell = sum / static_cast<double>(bytes.size() / 18);
+  const std::map<std::string, double>& ratios = parameters.at(name).learning_rate_ratios;
+  EXPECT_NEAR(ratios.at("latent"), cell, 1e-12 * cell);
+  EXPECT_NEAR(ratios.at("d"), 0.5 * cell, 1e-12 * cell);
+  EXPECT_FALSE(grid_parameters(teacher_, start, {}, 2).at(name).learning_rate_ratios.contains("latent"));
 }
 
 TEST_F(GridTrainingTest, ThreadsChangeNoBit) {

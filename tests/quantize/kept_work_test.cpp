@@ -2,6 +2,7 @@
 // not measured again; and nothing on disk is believed unchecked.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -29,14 +30,25 @@ CausalLM model_of(bool tied) {
 // Of every kind of run that keeps something.
 QuantizeOptions options_of(const std::string& kind) {
   QuantizeOptions options;
-  if (kind == "type")
+  if (kind == "type" || kind == "blocks")
     options.to = "Q4_0";
   else if (kind == "lattice")  // of the rows that it divides, down's
     options.to = "IQ3_S";
   else
     options.target_bpw = 5.0;
   options.preset = kind == "fast" ? "fast" : "best";
+  options.block_steps = kind == "blocks" ? 1 : 0;
   return options;
+}
+
+// In place of a trainer: turns a code in each block of Q4_0, and which one depends on what a trainer would be given.
+std::optional<BlockLoss> turn_codes(const BlockLesson& lesson, QuantizedModel& codes) {
+  const auto energy = [](const at::Tensor& stream) { return stream.square().sum(at::kDouble).item<double>(); };
+  const auto place = static_cast<size_t>(std::fmod(energy(lesson.walked.before.back()), 16.0));
+  std::vector<std::byte>& bytes = codes.tensors.at("blk.0.ffn_up.weight").bytes;
+  for (size_t block = 0; block < bytes.size(); block += 18) bytes.at(block + 2 + place) ^= std::byte{1};
+  lesson.between();
+  return BlockLoss{energy(lesson.walked.whole.front()), energy(lesson.original.block_parameter(0, Role::Down))};
 }
 
 TokenDataset text() {
@@ -62,7 +74,8 @@ struct Watch {
 QuantizedModel run(const CausalLM& model, const QuantizeOptions& options, int threads, const KeptWork& kept = {},
                    Watch* watch = nullptr, const TokenDataset& calibration = text()) {
   Watch own;
-  return quantize(model, options, {}, calibration, threads, (watch != nullptr ? *watch : own).progress(), kept);
+  return quantize(model, options, {}, calibration, threads, (watch != nullptr ? *watch : own).progress(), kept,
+                  options.block_steps > 0 ? BlockLearner(turn_codes) : BlockLearner());
 }
 
 void expect_same(const QuantizedModel& got, const QuantizedModel& expected, const std::string& where) {
@@ -75,6 +88,7 @@ void expect_same(const QuantizedModel& got, const QuantizedModel& expected, cons
     EXPECT_EQ(other.relative_error, tensor.relative_error) << where << " " << name;
     EXPECT_EQ(other.rounding_error, tensor.rounding_error) << where << " " << name;
   }
+  EXPECT_EQ(got.blocks, expected.blocks) << where;
   EXPECT_EQ(got.notes, expected.notes) << where;
   EXPECT_EQ(got.plan.predicted_kl, expected.plan.predicted_kl) << where;
 }
@@ -106,9 +120,10 @@ void change_byte(const std::string& path, size_t from_end) {
 
 TEST(KeptWork, ARunThatIsBrokenOffAnywhereGoesOnWithTheSameBytes) {
   for (const bool tied : {true, false})
-    for (const std::string kind : {"sized", "type", "lattice"}) {
+    for (const std::string kind : {"sized", "type", "lattice", "blocks"}) {
       const CausalLM model = model_of(tied);
       const QuantizedModel straight = run(model, options_of(kind), 2);
+      EXPECT_EQ(straight.blocks.size(), kind == "blocks" ? 3u : 0u);
       std::vector<std::pair<std::string, int64_t>> stops = {{"quantize", 1}, {"quantize", 2}, {"quantize", 3}};
       if (kind == "sized") stops.insert(stops.end(), {{"sensitivity", 4}, {"inputs", 2}, {"probes", 2}, {"probes", 4}});
       if (!tied) stops.emplace_back("quantize", 4);  // the head
@@ -142,6 +157,20 @@ TEST(KeptWork, FoldersChangeNoByte) {
     // three layers, and the embedding before or as the head after them
     EXPECT_EQ(files_in(folder / "steps").size(), kind == "fast" ? 0u : 4u) << kind;
   }
+}
+
+TEST(KeptWork, WhatBlocksLearnIsAnOptionThatCodesDependOn) {
+  const TestFolder folder("kept");
+  const KeptWork kept{.steps = folder / "steps"};
+  const CausalLM model = model_of(true);
+  const QuantizedModel learned = run(model, options_of("blocks"), 1, kept), plain = run(model, options_of("type"), 1);
+  EXPECT_NE(learned.tensors.at("blk.0.ffn_up.weight").bytes, plain.tensors.at("blk.0.ffn_up.weight").bytes);
+  EXPECT_EQ(learned.tensors.at("blk.0.ffn_down.weight").bytes, plain.tensors.at("blk.0.ffn_down.weight").bytes);
+  EXPECT_NE(learned.tensors.at("blk.1.ffn_down.weight").bytes, plain.tensors.at("blk.1.ffn_down.weight").bytes);
+  EXPECT_SAYS(error_of([&] { run(model, options_of("type"), 1, kept); }, ErrorKind::Usage), "block_steps (1, not 0)");
+  QuantizeOptions untold = options_of("blocks");
+  untold.preset = "fast";
+  EXPECT_THROW(plan_quantization(model.config, untold, {}), Error);
 }
 
 TEST(KeptWork, AnotherBudgetTakesWhatWasMeasured) {

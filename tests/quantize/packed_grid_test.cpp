@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "quantize/grid/block_steps.h"
 #include "quantize/grid/encode.h"
 #include "runtime/base/half.h"
 #include "runtime/base/random.h"
@@ -80,6 +81,21 @@ void for_each_grid(const Check& check) {
     ++types;
   }
   EXPECT_GE(types, 9);
+}
+
+TEST(PackedGrid, ACellIsWhatLiesBetweenNeighbours) {
+  for (const auto& [type, gap] :
+       {std::pair(TensorType::Q4_0, 1.0), std::pair(TensorType::IQ4_NL, 16.0), std::pair(TensorType::Q1_0, 2.0)}) {
+    const QuantFormat& format = format_of(type);
+    std::vector<std::byte> bytes = encoded(format, normal_values(1, 0.1f));
+    for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(format.block_bytes))
+      put_half(bytes.data() + block, *step_places(format).d, block % 4 == 0 ? 0.5f : -0.25f);
+    double sum = 0.0;
+    for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(format.block_bytes))
+      sum += block % 4 == 0 ? 0.5 : 0.25;
+    const double n = static_cast<double>(bytes.size()) / static_cast<double>(format.block_bytes);
+    EXPECT_DOUBLE_EQ(PackedGrid(format, bytes).mean_cell(), gap * sum / n) << format.name;
+  }
 }
 
 TEST(PackedGrid, StartsAsTheBytesThatItIsGiven) {

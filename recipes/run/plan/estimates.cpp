@@ -12,6 +12,7 @@
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "compress/signal/hidden_states.h"
+#include "distill/block_training.h"
 #include "distill/head_loss.h"
 #include "distill/optimizer/muon.h"
 #include "distill/signal_source.h"
@@ -42,6 +43,7 @@ constexpr double kFitGrams = 8.0;         // X^T X of the widest linear, and wha
 constexpr double kWrittenAtOnce = 16.0;   // texts by the teacher
 constexpr double kCheckpoints = 2.0;      // of a training that stay on the disk
 constexpr double kGridBytes = 10.0;       // a weight that is trained on its grid: latents, scales, what was given
+constexpr double kBlockBytes = 34.0;      // a weight of a block that learns: latents twice, moments, gradients, weights
 
 struct RuntimeShare {
   double fp32, deployed;
@@ -184,14 +186,17 @@ Estimate estimate_codes(const PlannedRun& run, const ModelConfig& config, const 
                                                       tokens_of(run.recipe, run.recipe.calibration))
                                            : 0.0;
   const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));
-  const bool feedback = options.preset != "fast" && tokens > 0.0;
+  const bool feedback = options.preset != "fast" && tokens > 0.0, learns = feedback && options.block_steps > 0;
+  const double body = parameters(config) - embedding_parameters(config),
+               read = static_cast<double>(options.block_steps * BlockTrainingOptions{}.batch_tokens);
   return {.tokens = tokens,
-          .seconds = 2.0 * (parameters(config) - embedding_parameters(config)) * tokens /
-                         ((feedback ? kFeedbackShare : kWalkShare) * run.flops) +
+          .seconds = 2.0 * body * tokens / ((feedback ? kFeedbackShare : kWalkShare) * run.flops) +
                      kSurveyPasses * parameters(config) * surveyed / (kWalkShare * run.flops) +
-                     kSearchFlops * parameters(config) / run.flops,
-          .memory_bytes = 4.0 * parameters(config) + walk_bytes(run, tokens, feedback ? 2 : 1) +
-                          (feedback ? kFitGrams * gram_bytes(run.student) : 0.0) + bytes,
+                     kSearchFlops * parameters(config) / run.flops +
+                     (learns ? 6.0 * body * read / (kTrainShare * run.flops) : 0.0),
+          .memory_bytes = 4.0 * parameters(config) + walk_bytes(run, tokens, learns ? 3 : feedback ? 2 : 1) +
+                          (feedback ? kFitGrams * gram_bytes(run.student) : 0.0) +
+                          (learns ? kBlockBytes * body / static_cast<double>(config.n_layers()) : 0.0) + bytes,
           .disk_bytes = 0.0};
 }
 

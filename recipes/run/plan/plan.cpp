@@ -90,6 +90,7 @@ class Planner {
     return entry("quantize", estimate_quantize(run_, options, static_cast<double>(plan.tensor_bytes())),
                  plan.name + ", " + std::to_string(plan.tensor_bytes()) + " tensor bytes, " +
                      std::to_string(plan.fallbacks.size()) + " fallbacks" +
+                     (options.block_steps > 0 ? ", " + std::to_string(options.block_steps) + " steps a block" : "") +
                      (learned ? ", " + learning_note(qad_training(options.qad)) : ""));
   }
   Json operator()(const ExportOptions& options) {

@@ -1,6 +1,7 @@
 // attar::Error as Python's attar.Error.
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "python/options.h"
 
@@ -22,9 +23,10 @@ void register_error(py::module_& module, std::optional<Error> (*foreign)(const s
       raise(error);
     } catch (const py::error_already_set&) {
       throw;
-    } catch (const std::bad_alloc&) {
-      raise(Error(ErrorKind::Resources,
-                  {.what = "out of memory", .hint = "close other programs, or use a smaller model or batch"}));
+    } catch (const std::bad_alloc& error) {
+      raise(as_error(error));
+    } catch (const std::system_error& error) {  // of the file system, or no thread to be had
+      raise(as_error(error));
     } catch (...) {
       const std::optional<Error> error = of_others != nullptr ? of_others(pointer) : std::nullopt;
       if (!error) throw;

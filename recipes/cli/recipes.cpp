@@ -64,8 +64,8 @@ int check_recipes(const std::vector<std::string>& files, const GlobalOptions& gl
     std::vector<RecipeProblem> problems;
     try {
       problems = recipe_problems(file, {});
-    } catch (const Error& error) {
-      problems.push_back({ProblemKind::Value, {}, error.what()});
+    } catch (const std::exception& error) {
+      problems.push_back({ProblemKind::Value, {}, as_error(error).what()});
     }
     right &= problems.empty();
     Json found = Json::array();

@@ -2,6 +2,7 @@
 // A bug in Attar's own code is an assert, never an Error.
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -44,6 +45,10 @@ Error input_error(std::string where, std::string what, std::string expected = {}
                   std::string hint = {});
 Error usage_error(std::string where, std::string what, std::string expected = {}, std::string got = {},
                   std::string hint = {});
+
+// What somebody else's code threw, as an Error: memory, threads and what the file system refuses by their kinds, the
+// rest is a failure in one line.
+Error as_error(const std::exception& thrown);
 
 // Text from a file or a user, safe to show: visible() of base/utf8.h, at most about `limit` bytes, then "...".
 std::string printable(const std::string& text, size_t limit = 80);

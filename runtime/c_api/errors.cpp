@@ -15,6 +15,16 @@ static_assert(ATTAR_FAILED == static_cast<int>(ErrorKind::Failure) &&
 thread_local std::string last_error;
 thread_local int last_code = ATTAR_OK;
 
+// Of somebody else's code. What to say of it takes memory too.
+int remember_other(const std::exception& thrown) noexcept {
+  try {
+    const Error error = as_error(thrown);
+    return remember(error.exit_code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return remember(ATTAR_OUT_OF_RESOURCES, "out of memory");
+  }
+}
+
 }  // namespace
 
 int remember(int code, const char* message) noexcept {
@@ -36,10 +46,8 @@ int remember_exception() noexcept {
     return remember(ATTAR_BUSY, error.what());
   } catch (const std::bad_alloc&) {
     return remember(ATTAR_OUT_OF_RESOURCES, "out of memory");
-  } catch (const std::system_error& error) {  // no thread to be had
-    return remember(ATTAR_OUT_OF_RESOURCES, error.what());
   } catch (const std::exception& error) {
-    return remember(ATTAR_FAILED, error.what());
+    return remember_other(error);
   } catch (...) {  // of a callback
     return remember(ATTAR_FAILED, "an exception that is no std::exception");
   }

@@ -7,7 +7,6 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
 #include "runtime/attar_runtime.h"
 #include "runtime/base/error.h"

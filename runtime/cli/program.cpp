@@ -10,7 +10,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <new>
 #include <string_view>
 
 #include "runtime/base/error.h"
@@ -148,14 +147,8 @@ int run_action(const Action& action) {
     const int code = action();
     check_output();
     return code;
-  } catch (const Error& error) {
-    return fail(error);
-  } catch (const std::bad_alloc&) {
-    return fail(Error(ErrorKind::Resources,
-                      {.what = "out of memory", .hint = "close other programs, or use a smaller model or batch"}));
   } catch (const std::exception& error) {
-    const std::string text(error.what());
-    return fail(Error(ErrorKind::Failure, {.what = text.substr(0, text.find('\n'))}));
+    return fail(as_error(error));
   }
 }
 

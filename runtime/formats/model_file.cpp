@@ -1,6 +1,7 @@
 #include "runtime/formats/model_file.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -250,9 +251,21 @@ int64_t rotated_heads(const TensorSpec& spec, const ModelConfig& config) {
 // ORG/NAME, as the hub calls models, where no such folder is.
 bool names_hub(const std::string& model) {
   const fs::path path(model);
+  std::error_code code;
   const bool two = std::distance(path.begin(), path.end()) == 2 && !path.is_absolute() && model[0] != '.';
   return two && !model.starts_with("hf:") && path.extension() != ".gguf" && !path.filename().empty() &&
-         !fs::exists(path.parent_path());
+         !fs::exists(path.parent_path(), code);
+}
+
+// A path that nothing lies at, or that may not be looked at.
+void require_there(const std::string& model, const std::string& path) {
+  if (path_exists(path)) return;
+  if (errno == EACCES)
+    throw input_error(printable(model, 4096), std::string("cannot be opened: ") + std::strerror(EACCES));
+  throw input_error(
+      printable(model, 4096), "does not exist",
+      "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME", "",
+      names_hub(model) ? "attar gets it from the Hugging Face hub as hf:" + printable(model) : nearest_path(path));
 }
 
 ModelFile::Parts with_tokenizer_notes(ModelFile::Parts parts) {
@@ -271,11 +284,7 @@ ModelFile::ModelFile(Parts parts) {
 ModelFile ModelFile::open(const std::string& model, const ModelSource& hub) {
   const FloatEnvironment floats;  // decimals are rounded by it
   const std::string path = resolve_model_path(model, hub);
-  if (!path_exists(path))
-    throw input_error(
-        printable(model, 4096), "does not exist",
-        "a GGUF file, a Hugging Face directory, pip:PACKAGE, or in attar hf:ORG/NAME", "",
-        names_hub(model) ? "attar gets it from the Hugging Face hub as hf:" + printable(model) : nearest_path(path));
+  require_there(model, path);
   Parts parts = fs::is_directory(path) ? read_hf(path) : read_gguf(GgufFile::open(path));
   parts.source = model;
   // Rows of the embedding beyond the tokenizer are padding that converters name [PADn].

@@ -31,6 +31,12 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
+// What cannot be looked at, as a link that leads to itself, is none: its reading says why.
+bool is_folder(const fs::path& path) {
+  std::error_code code;
+  return fs::is_directory(path, code);
+}
+
 // A folder that is reached through a link inside itself is not entered again: `above` are those on the way.
 void add_folder(const fs::path& folder, std::vector<fs::path> above, std::vector<std::string>& files) {
   const fs::path own = fs::canonical(folder);
@@ -38,7 +44,7 @@ void add_folder(const fs::path& folder, std::vector<fs::path> above, std::vector
   above.push_back(own);
   for (const std::string& name : names_in(folder)) {
     const fs::path path = folder / name;
-    if (fs::is_directory(path))
+    if (is_folder(path))
       add_folder(path, above, files);
     else if (names_text(name))
       files.push_back(path.string());
@@ -51,17 +57,18 @@ void add_matches(const fs::path& folder, const std::vector<std::string>& parts, 
   if (part == parts.size()) return found.push_back(folder.string());
   const std::string& pattern = parts[part];
   if (!has_wildcard(pattern)) {
-    if (fs::exists(folder / pattern)) add_matches(folder / pattern, parts, part + 1, found);
+    std::error_code code;
+    if (fs::exists(folder / pattern, code)) add_matches(folder / pattern, parts, part + 1, found);
     return;
   }
   const bool any_depth = pattern == "**";
   if (any_depth) add_matches(folder, parts, part + 1, found);
-  if (!fs::is_directory(folder.empty() ? "." : folder)) return;
+  if (!is_folder(folder.empty() ? "." : folder)) return;
   for (const std::string& name : names_in(folder)) {
     const fs::path path = folder / name;
     if (!any_depth) {
       if (::fnmatch(pattern.c_str(), name.c_str(), 0) == 0) add_matches(path, parts, part + 1, found);
-    } else if (fs::is_directory(path) && !fs::is_symlink(path)) {
+    } else if (is_folder(path) && !fs::is_symlink(path)) {
       add_matches(path, parts, part, found);
     }
   }
@@ -77,7 +84,7 @@ void add_pattern(const std::string& pattern, std::vector<std::string>& files) {
       parts.push_back(part.string());
   add_matches(start, parts, 0, found);
   for (const std::string& path : found)
-    if (fs::is_directory(path))
+    if (is_folder(path))
       add_folder(path, {}, files);
     else if (names_text(path))
       files.push_back(path);
@@ -107,6 +114,8 @@ std::vector<std::string> text_paths(const std::string& given) {
     if (files.empty())
       throw input_error(printable(given, kLongestPath), "matches no text",
                         "a pattern of .txt or .jsonl files, also .gz");
+  } else if (code == std::errc::permission_denied) {
+    throw input_error(printable(given, kLongestPath), "cannot be read: " + code.message());
   } else {
     throw input_error(printable(given, kLongestPath), "does not exist",
                       "a file (.txt or .jsonl, also .gz), a folder or a pattern", "", nearest_path(given));

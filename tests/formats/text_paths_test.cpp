@@ -57,6 +57,19 @@ TEST_F(TextPaths, AFolderThatHoldsItselfEnds) {
   EXPECT_EQ(of(".").size(), 7u + 1u) << "what is linked, once; sub/up is left out";
 }
 
+TEST_F(TextPaths, WhatCannotBeLookedAtIsNoFolder) {
+  fs::create_symlink("loop", folder_ / "sub/loop");
+  EXPECT_EQ(of("sub"), (Names{"sub/c.txt", "sub/deep/d.txt.gz"}));
+  EXPECT_EQ(of("sub/**/*.txt"), Names{"sub/c.txt"});
+  fs::create_symlink("ring.txt", folder_ / "sub/ring.txt");
+  const std::string ring = error_of([&] { read_all_documents({folder_ / "sub"}); });
+  EXPECT_NE(ring.find("ring.txt: cannot be opened"), std::string::npos)
+      << "a text that cannot be read is said: " << ring;
+  const std::string letters(300, 'a');  // a text in place of its file
+  EXPECT_NE(error_of([&] { of(letters); }).find("does not exist"), std::string::npos);
+  EXPECT_NE(error_of([&] { of(letters + "/what?"); }).find("matches no text"), std::string::npos);
+}
+
 TEST_F(TextPaths, WhatIsNotThereIsSaidWithWhatWasLookedFor) {
   EXPECT_EQ(error_of([&] { of("empty"); }),
             folder_ / "empty: is a folder without texts (expected .txt or .jsonl files, also .gz, in it or below)");

@@ -30,6 +30,7 @@ MISTAKES = [
     (lambda gguf, out: attar.Model(gguf, numerics="int3"), "numerics: is unknown (expected fp32 or deployed, got int3)"),
     (lambda gguf, out: attar.Model(gguf).generate("The", temperature=-1), "temperature: has an impossible value (expected 0 to 100"),
     (lambda gguf, out: attar.Model("pip:llm-smollm3"), None),
+    (lambda gguf, out: attar.quantize(gguf, f"{out}.gguf", to="Q8_0", data="a" * 300), "a" * 300 + ": cannot be used: File name too long"),
 ]
 
 

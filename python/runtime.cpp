@@ -262,6 +262,8 @@ std::string verify_call(py::kwargs given) {
   return watch.call([&](const Progress& progress) {
     const std::vector<Document> text = read_all_documents(data);
     const ModelFile a = ModelFile::open(teacher), b = ModelFile::open(student);
+    if (options.context == runtime::VerifyOptions().context)  // nobody asked for it
+      options.context = std::min({options.context, a.config().context_length, b.config().context_length});
     ThreadPool pool(threads);
     runtime::VerifyResults results = runtime::verify(a, b, text, options, pool, progress);
     results.tasks = runtime::verify_on_tasks(a, b, options, pool, progress);

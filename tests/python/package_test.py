@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -72,6 +73,19 @@ def test_model_scores_generates_and_gives_logits(model):
     assert np.isnan(scores[0]) and np.allclose(scores[1:], expected, atol=1e-4)
     assert model.detokenize(ids) == "The sea is wide and blue" and model.detokenize([]) == ""
     assert model.generate("The", max_tokens=5, temperature=0) == model.generate("The", max_tokens=5, temperature=0)
+
+
+def test_a_model_with_a_short_context_is_judged_in_windows_that_fit(teacher, tmp_path):
+    short, text = tmp_path / "short", tmp_path / "text.txt"
+    shutil.copytree(teacher, short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 128}))
+    text.write_text(TEXT.read_text(encoding="utf-8")[:4000], encoding="utf-8")
+    assert attar.evaluate(short, data=text).text.context == 128
+    assert attar.verify(teacher, short, data=text, max_tokens=200).results.context == 128
+    for judged in (lambda: attar.evaluate(short, data=text, context=256), lambda: attar.verify(short, short, data=text, context=256)):
+        with usage("context", "128", "256"):
+            judged()
 
 
 def test_a_text_spells_no_control_token(model, tiny, tmp_path):

@@ -239,6 +239,15 @@ def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
 
 
+def test_a_model_with_a_short_context_is_evaluated_without_further_words(tmp_path):
+    model, text = tiny(tmp_path / "model"), tmp_path / "text.txt"  # 256 tokens, and windows are of 512 unless somebody says so
+    text.write_text("The cat sat on the mat. " * 100)
+    done = run("attar", "eval", model, "--data", text, "--json", QUIET)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"]["context"] == 256
+    refused(run("attar", "eval", model, "--data", text, "--context", 300, QUIET), 2, "--context", "2 to 256", "300")
+
+
 def test_values_that_a_type_cannot_hold_are_refused(tmp_path):
     def enlarge(tensors):
         tensors["model.layers.1.mlp.down_proj.weight"][5, 7] = 1e5

@@ -1,5 +1,6 @@
 #include "runtime/judge/tasks/eval_json.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -85,8 +86,11 @@ std::string eval_document(const std::string& name, const ModelFile& file, const 
                           const EvalOptions& options, ThreadPool& threads, const Progress& progress) {
   check_evaluation(data, options);
   const int64_t longest = file.config().context_length;
-  if (!data.empty() && (options.context < 2 || options.context > longest))
-    throw usage_error("--context", "is impossible", "2 to " + std::to_string(longest), std::to_string(options.context));
+  EvalOptions own = options;
+  if (options.context == EvalOptions().context)
+    own.context = std::min(options.context, longest);  // nobody asked for it
+  if (!data.empty() && (own.context < 2 || own.context > longest))
+    throw usage_error("--context", "is impossible", "2 to " + std::to_string(longest), std::to_string(own.context));
   const Numerics numerics = numerics_of(options.numerics, "--numerics");
   std::vector<std::pair<std::string, Task>> tasks;  // all are read before anything is scored
   for (const std::string& path : text_paths(options.tasks)) tasks.emplace_back(path, read_task(path, options.limit));
@@ -94,7 +98,7 @@ std::string eval_document(const std::string& name, const ModelFile& file, const 
       Model::load(file, {.numerics = numerics, .kv = kv_format_of(options.kv, "--kv", numerics)}, threads);
   Workspace work(model, threads);
   Json json = {{"schema_version", 1}, {"model", name}, {"numerics", options.numerics}};
-  if (!data.empty()) json["text"] = text_json(model, data, options, work, progress);
+  if (!data.empty()) json["text"] = text_json(model, data, own, work, progress);
   for (const auto& [path, task] : tasks) {
     const std::vector<ItemScores> scores = score_task(model, task, work, progress);
     Json& result = json["tasks"].emplace_back(task_json(path, task, scores));

@@ -194,6 +194,14 @@ Said obey(const std::string& line, Chat& chat) {
   return Said::Command;
 }
 
+// The next line of standard input, also of a file from Windows: without its mark of UTF-8 and its carriage return.
+bool read_line(std::string& line) {
+  if (!std::getline(std::cin, line)) return false;
+  if (line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+  if (line.ends_with('\r')) line.pop_back();
+  return true;
+}
+
 struct Options {
   SpeakerOptions speaker;
   std::string session;
@@ -225,7 +233,7 @@ int run_chat(const Options& options, const GlobalOptions& global) {
     for (; going; ++turn) {
       if (terminal) std::fprintf(stderr, "\n> ");
       std::string line;
-      if (!std::getline(std::cin, line) || interrupted()) break;
+      if (!read_line(line) || interrupted()) break;
       const Said said = obey(line, chat);
       if (said == Said::End) break;
       if (said == Said::Message) going = chat.answer(line, static_cast<uint64_t>(global.seed.value_or(0)) + turn);

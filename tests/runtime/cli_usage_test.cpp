@@ -198,6 +198,17 @@ TEST_F(Cli, ChatObeysItsCommands) {
   EXPECT_EQ(messages[1]["content"], "the cat");
 }
 
+TEST_F(Cli, ChatReadsFilesFromWindows) {
+  write_file_atomically(path("talk"), "\xEF\xBB\xBFthe cat\r\n/system be brief\r\n\r\nthe bat\r\n/exit\r\nthe hat\r\n");
+  const CliRun ran = run("chat teacher.gguf -n 4 --temperature 0 --json <talk");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.err.find("is no command"), std::string::npos) << ran.err;
+  const Json messages = Json::parse(ran.out)["messages"];
+  ASSERT_EQ(messages.size(), 3u) << "an empty line is no message, and nothing comes behind /exit";
+  EXPECT_EQ(messages[0]["content"], "be brief");
+  EXPECT_EQ(messages[1]["content"], "the bat");
+}
+
 TEST_F(Cli, EveryHelpShowsTheOptionsOfAll) {
   for (const char* verb : {"generate", "chat", "bench", "verify", "score", "embed", "tokenize", "inspect"})
     for (const char* flag : {"--threads", "--seed", "--json", "--quiet"})

@@ -3,7 +3,9 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -190,6 +192,12 @@ std::vector<Document> json_documents(const std::string& text, const std::string&
   return documents;
 }
 
+// What came before is not taken for the whole.
+[[noreturn]] void refuse_input(int code) {
+  if (code == EINTR) throw Error(ErrorKind::Interrupted, {.where = kInputName, .what = "was not read to its end"});
+  throw input_error(kInputName, std::string("cannot be read: ") + std::strerror(code));
+}
+
 std::vector<Document> standard_input_documents() {
   const std::string text = read_standard_input();
   const size_t first = text.find_first_not_of(" \t\r\n");
@@ -217,6 +225,7 @@ std::string read_standard_input() {
   std::vector<char> part(size_t{1} << 16);
   for (size_t n = 1; n > 0;) {
     n = std::fread(part.data(), 1, part.size(), stdin);
+    if (n < part.size() && std::ferror(stdin) != 0) refuse_input(errno);
     text.append(part.data(), n);
     if (text.size() > kMostTextBytes)
       throw input_error(kInputName, "holds too much text", "at most " + std::to_string(kMostTextBytes) + " bytes");

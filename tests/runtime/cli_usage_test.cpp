@@ -129,6 +129,8 @@ TEST_F(Cli, ANameThatIsNearlyRightIsSaid) {
       {3, "score teacher.gguf --data texts/empty", "texts/empty: is a folder without texts (expected .txt or .jsonl"},
       {3, "score teacher.gguf --data 'no*.txt'", "no*.txt: matches no text"},
       {3, "score teacher.gguf --data - </dev/null", "standard input: holds no text"},
+      {3, "score teacher.gguf --data - <texts", "standard input: cannot be read: Is a directory"},
+      {3, "generate teacher.gguf - <texts", "standard input: cannot be read: Is a directory"},
   };
   for (const auto& [code, arguments, message] : wrong) {
     const CliRun ran = run(arguments);
@@ -172,6 +174,15 @@ TEST_F(Cli, TextsComeFromFoldersPatternsAndStandardInput) {
   EXPECT_NE(json("verify teacher.gguf student.gguf --data folder --no-bench --quiet --json")["results"]["text_sha256"],
             judged["results"]["text_sha256"])
       << "the hash is of every file";
+}
+
+TEST_F(Cli, HalfOfStandardInputIsNoText) {
+  for (const char* arguments : {"tokenize teacher.gguf --data -", "generate teacher.gguf -"}) {
+    const CliRun ran = run(arguments, "(printf 'the cat'; exec sleep 2) | timeout --preserve-status -s INT 0.5 ");
+    EXPECT_EQ(ran.code, 130) << arguments << ran.err;
+    EXPECT_TRUE(ran.out.empty()) << arguments << ran.out;
+    EXPECT_NE(ran.err.find("standard input: was not read to its end"), std::string::npos) << ran.err;
+  }
 }
 
 TEST_F(Cli, ScoreIsATableForPeople) {

@@ -14,8 +14,10 @@ namespace {
 constexpr const char* kToolkit[] = {"run",  "prune",  "distill", "quantize", "export",
                                     "eval", "doctor", "recipes", "report"};
 
+// No number, and no text that begins with a dash as the items of a list do: "- milk".
 bool is_flag(const std::string& word) {
-  return word.size() > 1 && word[0] == '-' && word.find_first_not_of("-0123456789.") != std::string::npos;
+  const size_t name = word.find_first_not_of("-0123456789.");
+  return word.size() > 1 && word[0] == '-' && name != std::string::npos && word[name] != ' ' && word[name] != '\n';
 }
 
 // "--data=a.txt" -> "--data"; "-n5" -> "-n"

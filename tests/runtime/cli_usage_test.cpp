@@ -70,6 +70,15 @@ TEST_F(Cli, AFlagTakesSeveralValuesAndLeavesTheArguments) {
   EXPECT_EQ(json("tokenize --data text.txt --data text.txt teacher.gguf --json")["documents"].size(), 4u);
 }
 
+TEST_F(Cli, ATextMayBeginWithADash) {
+  for (const char* text : {"'- the cat'", "'-- the cat'", "'--- the cat'", "'-\nthe cat'", "'-5 the cat'"}) {
+    const CliRun ran = run(std::string("generate teacher.gguf ") + text + " -n 3 --temperature 0");
+    EXPECT_EQ(ran.code, 0) << text << ran.err;
+    EXPECT_EQ(ran.out, run(std::string("generate teacher.gguf -n 3 --temperature 0 -p ") + text).out) << text;
+  }
+  EXPECT_EQ(run("generate teacher.gguf 'the cat' -n 3 --stop '- he' '- th'").code, 0) << "in a list too";
+}
+
 TEST_F(Cli, AWrongNumberIsRefusedInOneShortLine) {
   const std::pair<const char*, const char*> wrong[] = {
       {"generate teacher.gguf -p x -n abc", "expected a whole number of at least 1, got abc"},

@@ -37,3 +37,12 @@ def test_the_page_of_the_package_has_every_name_once():
     for function in (attar.run, attar.quantize, attar.distill, attar.verify, attar.Model.generate):
         for keyword in function.__wrapped__.__kwdefaults__:
             assert f"| `{keyword}` |" in page, keyword
+
+
+def test_an_argument_stands_by_its_name_and_a_flag_where_it_is_taken():
+    page = (ROOT / "build/share/doc/attar/attar.md").read_text()
+    generate = page.split("\n## attar generate\n")[1].split("\n## ")[0]
+    assert "| `PROMPT` |" in generate and generate.count("`-p, --prompt TEXT`") == 1
+    recipes, new = page.split("\n## attar recipes\n")[1].split("\n### attar recipes new\n")
+    assert "| `--teacher TEXT` |" in new and "| `--teacher TEXT` |" not in recipes
+    assert subprocess.run([ATTAR, "recipes", "--teacher", "x"], capture_output=True).returncode == 2

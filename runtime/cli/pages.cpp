@@ -14,14 +14,25 @@ std::vector<const CLI::App*> verbs_of(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-// Of a verb with those of its forms (attar recipes new). A name of before is in no group.
-std::vector<const CLI::Option*> flags_of(const CLI::App& app) {
-  std::vector<const CLI::Option*> flags = app.get_options(
+// A name of before is in no group.
+std::vector<const CLI::Option*> own_flags_of(const CLI::App& app) {
+  return app.get_options(
       [](const CLI::Option* option) { return option->nonpositional() && !option->get_group().empty(); });
+}
+
+// What stands behind a form (attar recipes new) besides --help.
+std::vector<const CLI::Option*> flags_of_form(const CLI::App& form) {
+  std::vector<const CLI::Option*> flags = own_flags_of(form);
+  std::erase(flags, form.get_help_ptr());
+  return flags;
+}
+
+// Of a verb with those of its forms: a completion does not ask which of them it is.
+std::vector<const CLI::Option*> flags_of(const CLI::App& app) {
+  std::vector<const CLI::Option*> flags = own_flags_of(app);
   if (app.get_parent() == nullptr) return flags;
   for (const CLI::App* form : verbs_of(app))
-    for (const CLI::Option* option : flags_of(*form))
-      if (option != form->get_help_ptr()) flags.push_back(option);
+    for (const CLI::Option* option : flags_of_form(*form)) flags.push_back(option);
   return flags;
 }
 
@@ -90,8 +101,11 @@ std::string roff_verb(const CLI::App& verb) {
     out += ".TP\n.B " + roff(form->get_name());
     for (const CLI::Option* option : positionals_of(*form)) out += " \\fI" + roff(option->get_name(true)) + "\\fR";
     out += "\n" + roff(form->get_description()) + "\n";
+    std::string flags;
+    for (const CLI::Option* option : flags_of_form(*form)) flags += roff_flag(*option);
+    if (!flags.empty()) out += ".RS\n" + flags + ".RE\n";
   }
-  for (const CLI::Option* option : flags_of(verb)) out += roff_flag(*option);
+  for (const CLI::Option* option : own_flags_of(verb)) out += roff_flag(*option);
   return out + roff_examples(verb);
 }
 
@@ -137,16 +151,21 @@ std::string markdown_cell(const std::string& text) {
   return replaced(replaced(text, "|", "\\|"), "\n", " ");
 }
 
-std::string markdown_options(const std::vector<const CLI::Option*>& options) {
+// What stands in the first column: PROMPT among the arguments, -p, --prompt TEXT among the flags.
+std::string argument_name(const CLI::Option& option) {
+  return option.get_name(true);
+}
+std::string flag_name(const CLI::Option& option) {
+  return joined(spellings(option), ", ") + (takes_value(option) ? " " + option.get_type_name() : "");
+}
+
+std::string markdown_options(const std::vector<const CLI::Option*>& options,
+                             std::string (*name_of)(const CLI::Option&)) {
   if (options.empty()) return "";
   std::string out = "\n| | | default |\n| --- | --- | --- |\n";
-  for (const CLI::Option* option : options) {
-    const bool flag = option->nonpositional();
-    std::string name = "`" + (flag ? joined(spellings(*option), ", ") : option->get_name(true));
-    if (flag && takes_value(*option)) name += " " + option->get_type_name();
-    out += "| " + markdown_cell(name) + "` | " + markdown_cell(option->get_description()) + " | " +
+  for (const CLI::Option* option : options)
+    out += "| `" + markdown_cell(name_of(*option)) + "` | " + markdown_cell(option->get_description()) + " | " +
            markdown_cell(option->get_default_str()) + " |\n";
-  }
   return out;
 }
 
@@ -158,7 +177,7 @@ std::string markdown_examples(const CLI::App& app) {
 
 std::string markdown_verb(const std::string& title, const CLI::App& verb) {
   return "\n" + title + " " + verb.get_name() + "\n" + verb.get_description() + "\n" + markdown_examples(verb) +
-         markdown_options(positionals_of(verb)) + markdown_options(flags_of(verb));
+         markdown_options(positionals_of(verb), argument_name) + markdown_options(own_flags_of(verb), flag_name);
 }
 
 }  // namespace
@@ -239,7 +258,7 @@ std::string markdown_page(const Parser& parser) {
     out += markdown_verb("## " + name, *verb);
     for (const CLI::App* form : verbs_of(*verb)) out += markdown_verb("### " + name + " " + verb->get_name(), *form);
   }
-  return out + "\n## Of every verb\n" + markdown_options(flags_of(app));
+  return out + "\n## Of every verb\n" + markdown_options(flags_of(app), flag_name);
 }
 
 int write_pages(int argc, char** argv, const ProgramText& text, std::span<const Verb> verbs) {

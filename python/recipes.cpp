@@ -24,11 +24,20 @@ CommandOptions take_command(py::dict& given, const char* model_name = "model") {
   return command;
 }
 
-// From a file or the folder of a run, or from `text` that a dict was written to; its paths start at the current folder.
-Recipe take_recipe(py::dict& given, RunOptions& options) {
-  const auto path = take<std::string>(given, "recipe"), text = take<std::string>(given, "text");
-  const auto overrides = take<std::vector<std::string>>(given, "overrides");
-  return text.empty() ? recipe_to_run(path, overrides, options) : parse_recipe_text(text, path, overrides);
+// A file or the folder of a run, or `text` that a dict was written to; its paths start at the current folder.
+struct AskedRecipe {
+  std::string path, text;
+  std::vector<std::string> overrides;
+
+  Recipe read(RunOptions& options, const Progress& progress) const {
+    return text.empty() ? recipe_to_run(path, overrides, options, progress)
+                        : parse_recipe_text(text, path, overrides, progress);
+  }
+};
+AskedRecipe take_recipe(py::dict& given) {
+  return {.path = take<std::string>(given, "recipe"),
+          .text = take<std::string>(given, "text"),
+          .overrides = take<std::vector<std::string>>(given, "overrides")};
 }
 
 py::dict run(py::kwargs given) {
@@ -37,11 +46,11 @@ py::dict run(py::kwargs given) {
                      .threads = take_threads(given),
                      .runtime_program = runtime_program(),
                      .log = take_options<LogOptions>(given)};
-  const Recipe recipe = take_recipe(given, options);
+  const AskedRecipe recipe = take_recipe(given);
   Watch watch = take_watch(given);
   refuse_rest(given, "run");
-  const RunOutcome outcome =
-      watch.call([&](const Progress& progress) { return run_recipe(recipe, options, progress); });
+  const RunOutcome outcome = watch.call(
+      [&](const Progress& progress) { return run_recipe(recipe.read(options, progress), options, progress); });
   py::dict result;
   result["folder"] = outcome.folder, result["gguf"] = outcome.gguf, result["report_html"] = outcome.report_html,
   result["report_json"] = outcome.report_json;
@@ -51,9 +60,10 @@ py::dict run(py::kwargs given) {
 
 std::string plan(py::kwargs given) {
   RunOptions options;
-  const Recipe recipe = take_recipe(given, options);
+  const AskedRecipe recipe = take_recipe(given);
   refuse_rest(given, "plan");
-  return Watch().call([&](const Progress& progress) { return plan_recipe(recipe, options, progress); });
+  return Watch().call(
+      [&](const Progress& progress) { return plan_recipe(recipe.read(options, progress), options, progress); });
 }
 
 std::string prune_call(py::kwargs given) {

@@ -10,6 +10,7 @@
 
 #include "recipes/cli/verbs.h"
 #include "recipes/commands/new_recipe.h"
+#include "recipes/run/machine.h"
 #include "recipes/schema/json_schema.h"
 #include "recipes/schema/library.h"
 #include "recipes/schema/recipe.h"
@@ -18,6 +19,7 @@
 #include "runtime/base/input_file.h"
 #include "runtime/base/words/byte_size.h"
 #include "runtime/cli/flags.h"
+#include "runtime/cli/terminal.h"
 
 namespace attar::cli {
 namespace {
@@ -48,7 +50,7 @@ int show_recipe(const std::string& given, const GlobalOptions& global) {
 int print_written(const std::vector<std::string>& written, const GlobalOptions& global) {
   if (global.json) return print({{"schema_version", 1}, {"written", written}});
   for (const std::string& path : written) std::printf("wrote %s\n", path.c_str());
-  std::printf("\nWhat it would take:  attar run %s --dry-run\n", written.front().c_str());
+  std::printf("\nWhat it would take:  attar run %s --dry-run\n", shell_quoted(written.front()).c_str());
   return 0;
 }
 
@@ -63,9 +65,11 @@ int check_recipes(const std::vector<std::string>& files, const GlobalOptions& gl
   for (const std::string& file : files) {
     std::vector<RecipeProblem> problems;
     try {
-      problems = recipe_problems(file, {});
-    } catch (const std::exception& error) {
-      problems.push_back({ProblemKind::Value, {}, as_error(error).what()});
+      problems = recipe_problems(file, {}, terminal_progress(global));
+    } catch (const std::exception& thrown) {
+      const Error error = as_error(thrown);
+      if (error.kind() == ErrorKind::Interrupted) throw;
+      problems.push_back({ProblemKind::Value, {}, error.what()});
     }
     right &= problems.empty();
     Json found = Json::array();
@@ -98,7 +102,7 @@ int new_recipe(NewRecipe options, const GlobalOptions& global) {
     if (options.size.empty() && options.to.empty()) options.size = asked("How large may the file be?", "60MB");
     if (options.name.empty() && options.out.empty()) options.name = asked("What shall the run be called?", "stories");
   }
-  return print_written({write_new_recipe(options)}, global);
+  return print_written({write_new_recipe(options, terminal_progress(global))}, global);
 }
 
 struct Given {
@@ -143,7 +147,7 @@ Action add_recipes(CLI::App& command, const GlobalOptions& global) {
     if (copy->parsed()) {
       const std::string to =
           given->to.empty() ? std::filesystem::path(recipe_file(given->name)).filename().string() : given->to;
-      return print_written(copy_recipe(given->name, to), global);
+      return print_written(copy_recipe(given->name, to, terminal_progress(global)), global);
     }
     if (made->parsed()) return new_recipe(given->made, global);
     if (check->parsed()) return check_recipes(given->files, global);

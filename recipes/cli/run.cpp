@@ -10,6 +10,7 @@
 #include "recipes/cli/verbs.h"
 #include "recipes/report/report.h"
 #include "recipes/run/folder/kept_recipe.h"
+#include "recipes/run/machine.h"
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
@@ -49,7 +50,7 @@ int run(const Options& options, const GlobalOptions& global, Ranks* ranks) {
                  .runtime_program = {},
                  .log = options.log,
                  .ranks = ranks};
-  const Recipe recipe = recipe_to_run(options.recipe, overrides, how);
+  const Recipe recipe = recipe_to_run(options.recipe, overrides, how, terminal_progress(global));
   if (options.dry_run) {
     const std::string plan = plan_recipe(recipe, how, terminal_progress(global));
     if (global.json)
@@ -65,7 +66,7 @@ int run(const Options& options, const GlobalOptions& global, Ranks* ranks) {
     std::printf("\n%s\n", report_table(outcome.report).c_str());
     if (!outcome.gguf.empty()) std::printf("model   %s\n", outcome.gguf.c_str());
     std::printf("report  %s\n", outcome.report_html.c_str());
-    if (!outcome.gguf.empty()) std::printf("\nTalk to it:  attar chat %s\n", outcome.gguf.c_str());
+    if (!outcome.gguf.empty()) std::printf("\nTalk to it:  attar chat %s\n", shell_quoted(outcome.gguf).c_str());
   }
   return outcome.gates_passed ? 0 : static_cast<int>(ErrorKind::GateMissed);
 }

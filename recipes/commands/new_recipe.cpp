@@ -12,6 +12,8 @@
 #include "runtime/base/error.h"
 #include "runtime/base/words/byte_size.h"
 #include "runtime/formats/model_file.h"
+#include "runtime/formats/text_paths.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {
@@ -21,31 +23,22 @@ namespace fs = std::filesystem;
 constexpr int64_t kContext = 512;  // tokens of a window to judge on
 constexpr size_t kJudged = 10;     // every tenth file
 
-bool is_text(const fs::path& path) {
-  const fs::path inner = path.extension() == ".gz" ? path.stem() : path;
-  return inner.extension() == ".txt" || inner.extension() == ".jsonl";
-}
-
 std::vector<fs::path> text_files(const std::vector<std::string>& given) {
   std::vector<fs::path> files;
-  for (const std::string& one : given) {
-    if (!fs::exists(one)) throw input_error(one, "does not exist", "a text file, or a folder of some");
-    if (!fs::is_directory(one)) {
-      files.emplace_back(one);
-      continue;
-    }
-    std::vector<fs::path> inside;
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(one))
-      if (entry.is_regular_file() && is_text(entry.path())) inside.push_back(entry.path());
-    std::sort(inside.begin(), inside.end());
-    files.insert(files.end(), inside.begin(), inside.end());
+  for (const std::string& path : text_paths(given)) {
+    if (path == kStandardInput)
+      throw usage_error("attar recipes new",
+                        "a recipe reads its texts each time it runs, and standard input comes once",
+                        "files, folders or patterns");
+    files.emplace_back(path);
   }
-  if (files.empty()) throw input_error("--data", "holds no text", "files that end in .txt or .jsonl, also with .gz");
   return files;
 }
 
 // A text as YAML has it, in quotes where it needs them.
 std::string scalar(const std::string& text) {
+  if (valid_utf8_prefix(text) < text.size())
+    throw input_error(printable(text), "is a name that no recipe can hold", "UTF-8", "", "give it another name");
   const bool plain = !text.empty() && text != "null" && text.back() != ':' && text[0] != '-' && text[0] != ':' &&
                      std::all_of(text.begin(), text.end(), [](const unsigned char c) {
                        return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '/' || c == '-' || c == ':';
@@ -94,11 +87,11 @@ Texts split(const NewRecipe& options) {
   return texts;
 }
 
-std::string recipe_text(const NewRecipe& options, const std::string& out, const std::string& name) {
+std::string recipe_text(const NewRecipe& options, const std::string& out, const std::string& name,
+                        const Progress& progress) {
   const fs::path folder = fs::absolute(out).parent_path();
   const Texts texts = split(options);
-  const Progress quiet;
-  const ModelFile teacher = ModelFile::open(options.teacher, hub_source(quiet));
+  const ModelFile teacher = ModelFile::open(options.teacher, hub_source(progress));
   const int64_t context = std::min(kContext, teacher.config().context_length);
   const std::string target = options.to.empty() ? "target_size: " + scalar(options.size) : "to: " + scalar(options.to);
   const std::string learned = options.distill ? ", preset: learned, qad_tokens: 200000" : "";
@@ -135,7 +128,7 @@ std::string recipe_text(const NewRecipe& options, const std::string& out, const 
 
 }  // namespace
 
-std::string write_new_recipe(const NewRecipe& options) {
+std::string write_new_recipe(const NewRecipe& options, const Progress& progress) {
   if (options.teacher.empty()) throw usage_error("attar recipes new", "needs a teacher", "--teacher MODEL");
   if (options.data.empty()) throw usage_error("attar recipes new", "needs your texts", "--data FILES or a folder");
   if (options.size.empty() == options.to.empty())
@@ -146,10 +139,10 @@ std::string write_new_recipe(const NewRecipe& options) {
   if (fs::exists(out))
     throw usage_error(out, "is there already", "", "", "choose another place with --out, or remove it");
   const std::string name = options.name.empty() ? fs::path(out).stem().string() : options.name;
-  const std::string text = recipe_text(options, out, name);
+  const std::string text = recipe_text(options, out, name, progress);
   if (const fs::path folder = fs::path(out).parent_path(); !folder.empty()) fs::create_directories(folder);
   write_file_atomically(out, text);
-  if (const std::vector<RecipeProblem> problems = recipe_problems(out, {}); !problems.empty()) {
+  if (const std::vector<RecipeProblem> problems = recipe_problems(out, {}, progress); !problems.empty()) {
     fs::remove(out);
     throw_problems(out, problems);
   }

@@ -244,8 +244,8 @@ RecipeInputs open_inputs(const Recipe& recipe, const Progress& progress) {
   return std::move(found.inputs);
 }
 
-std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at) {
-  return looked(recipe, look_at, {}).problems;
+std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at, const Progress& progress) {
+  return looked(recipe, look_at, progress).problems;
 }
 
 Recipe with_pinned_models(Recipe recipe, const Progress& progress) {

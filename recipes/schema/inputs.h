@@ -51,7 +51,7 @@ TokenizerData tokenizer_of_student(const RecipeInputs& inputs);
 // through.
 RecipeInputs open_inputs(const Recipe& recipe, const Progress& progress = {});
 enum class LookAt { Files, Everything };
-std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at);
+std::vector<RecipeProblem> input_problems(const Recipe& recipe, LookAt look_at, const Progress& progress = {});
 
 // The recipe with the commit in the name of each model that is on the hub: what its run records and goes on with.
 Recipe with_pinned_models(Recipe recipe, const Progress& progress);

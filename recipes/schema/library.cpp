@@ -98,8 +98,8 @@ std::string recipe_file(const std::string& given) {
   throw usage_error(printable(given), "is no file, and no recipe of the library" + suggestion(given, names, {}));
 }
 
-std::vector<std::string> copy_recipe(const std::string& given, const std::string& to) {
-  const Recipe recipe = parse_recipe(given, {});
+std::vector<std::string> copy_recipe(const std::string& given, const std::string& to, const Progress& progress) {
+  const Recipe recipe = parse_recipe(given, {}, progress);
   const fs::path folder = fs::path(to).parent_path();
   std::vector<Copy> copies{{recipe.file, to}};
   const bool paths_stay = recipe.path != recipe.file;  // as its `paths_from` says

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/progress.h"
+
 namespace attar {
 
 struct LibraryRecipe {
@@ -23,6 +25,6 @@ std::string recipe_file(const std::string& given);
 // Copies a recipe to `to`, and beside it the files that it reads, where a path of it is a relative one; -> what was
 // written. A file that is there already and holds something else, and a path that leads out of the recipe's folder, are
 // Error{Usage}, before anything is written.
-std::vector<std::string> copy_recipe(const std::string& given, const std::string& to);
+std::vector<std::string> copy_recipe(const std::string& given, const std::string& to, const Progress& progress = {});
 
 }  // namespace attar

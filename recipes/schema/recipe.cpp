@@ -261,16 +261,17 @@ ReadRecipe read(const std::string& given, const std::vector<std::string>& overri
 }
 
 // With those of files and models. Shapes are only looked at where every value is one.
-std::vector<RecipeProblem> with_input_problems(ReadRecipe read) {
+std::vector<RecipeProblem> with_input_problems(ReadRecipe read, const Progress& progress) {
   const bool values = std::any_of(read.problems.begin(), read.problems.end(),
                                   [](const RecipeProblem& p) { return p.kind == ProblemKind::Value; });
-  const std::vector<RecipeProblem> more = input_problems(read.recipe, values ? LookAt::Files : LookAt::Everything);
+  const std::vector<RecipeProblem> more =
+      input_problems(read.recipe, values ? LookAt::Files : LookAt::Everything, progress);
   read.problems.insert(read.problems.end(), more.begin(), more.end());
   return read.problems;
 }
 
-Recipe without_problems(ReadRecipe found) {
-  if (!found.problems.empty()) throw_problems(found.recipe.file, with_input_problems(found));
+Recipe without_problems(ReadRecipe found, const Progress& progress) {
+  if (!found.problems.empty()) throw_problems(found.recipe.file, with_input_problems(found, progress));
   return std::move(found.recipe);
 }
 
@@ -280,16 +281,18 @@ const char* stage_name(const Stage& stage) {
   return kStages[stage.index()].name;
 }
 
-std::vector<RecipeProblem> recipe_problems(const std::string& path, const std::vector<std::string>& overrides) {
-  return with_input_problems(read(path, overrides));
+std::vector<RecipeProblem> recipe_problems(const std::string& path, const std::vector<std::string>& overrides,
+                                           const Progress& progress) {
+  return with_input_problems(read(path, overrides), progress);
 }
 
-Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides) {
-  return without_problems(read(path, overrides));
+Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides, const Progress& progress) {
+  return without_problems(read(path, overrides), progress);
 }
 
-Recipe parse_recipe_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides) {
-  return without_problems(read_text(text, path, overrides));
+Recipe parse_recipe_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides,
+                         const Progress& progress) {
+  return without_problems(read_text(text, path, overrides), progress);
 }
 
 }  // namespace attar

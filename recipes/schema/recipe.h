@@ -14,6 +14,7 @@
 #include "prune/prune.h"
 #include "quantize/quantize.h"
 #include "recipes/schema/problems.h"
+#include "runtime/base/progress.h"
 #include "runtime/formats/config.h"
 #include "runtime/judge/gates.h"
 #include "runtime/judge/verify.h"
@@ -235,12 +236,15 @@ struct Recipe {
 // "seed=3". Without data.calibration it is drawn from data.train, as much as the stages ask for. Throws Error listing
 // every problem at once, one line each, those of the files and models that it names too:
 // "tiny.yaml:14:3: prune.drop_ffn = 1.4: expected 0 <= x < 1".
-Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides);
+// `progress`: of models of the hub that a recipe with problems names, which are brought here to be looked at.
+Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides, const Progress& progress = {});
 // The same of a text that did not come from a file; `path` is what it is called, and where its own paths start.
-Recipe parse_recipe_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides);
+Recipe parse_recipe_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides,
+                         const Progress& progress = {});
 
 // The same problems without throwing, and those of what is named alone; Error for a file that is no YAML.
-std::vector<RecipeProblem> recipe_problems(const std::string& path, const std::vector<std::string>& overrides);
+std::vector<RecipeProblem> recipe_problems(const std::string& path, const std::vector<std::string>& overrides,
+                                           const Progress& progress = {});
 
 // The recipe with every default written out, as YAML: resolved.yaml.
 std::string resolved_yaml(const Recipe& recipe);

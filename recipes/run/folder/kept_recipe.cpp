@@ -37,9 +37,10 @@ bool holds_run(const std::string& folder) {
   return fs::exists(folder + "/resolved.yaml");
 }
 
-Recipe kept_recipe(const std::string& folder, const std::vector<std::string>& overrides) {
+Recipe kept_recipe(const std::string& folder, const std::vector<std::string>& overrides,
+                   const Progress& progress = {}) {
   const RecipeOrigin origin = kept_origin(folder);
-  Recipe recipe = parse_recipe(folder + "/resolved.yaml", overrides);
+  Recipe recipe = parse_recipe(folder + "/resolved.yaml", overrides, progress);
   recipe.overrides = origin.overrides;
   recipe.overrides.insert(recipe.overrides.end(), overrides.begin(), overrides.end());
   return recipe;
@@ -72,7 +73,8 @@ std::string origin_json(const RecipeOrigin& origin) {
   return Json({{"file", origin.file}, {"sha256", origin.sha256}, {"overrides", origin.overrides}}).dump();
 }
 
-Recipe recipe_to_run(const std::string& given, const std::vector<std::string>& overrides, RunOptions& options) {
+Recipe recipe_to_run(const std::string& given, const std::vector<std::string>& overrides, RunOptions& options,
+                     const Progress& progress) {
   const fs::path asked(given);
   if (options.resume && !fs::exists(asked) && asked.has_parent_path() && asked.extension() != ".yaml")
     throw usage_error(printable(given), "is not there: nothing to resume", "a run folder, or a recipe file (.yaml)");
@@ -85,16 +87,16 @@ Recipe recipe_to_run(const std::string& given, const std::vector<std::string>& o
     if (!options.folder.empty() && fs::weakly_canonical(options.folder) != fs::weakly_canonical(given))
       throw usage_error("--out", "is not the folder of the run to resume", printable(given), printable(options.folder));
     options.folder = given;
-    return kept_recipe(given, overrides);
+    return kept_recipe(given, overrides, progress);
   }
-  Recipe recipe = parse_recipe(given, overrides);
+  Recipe recipe = parse_recipe(given, overrides, progress);
   const std::string folder = run_folder_of(options, recipe);
   if (!options.resume || !holds_run(folder)) return recipe;
   const RecipeOrigin before = kept_origin(folder);
-  if (overrides.empty() && !before.overrides.empty()) recipe = parse_recipe(given, before.overrides);
+  if (overrides.empty() && !before.overrides.empty()) recipe = parse_recipe(given, before.overrides, progress);
   const RecipeOrigin now = origin_of(recipe);
   if (now.sha256 != before.sha256 || now.overrides != before.overrides) return recipe;
-  Recipe kept = kept_recipe(folder, {});
+  Recipe kept = kept_recipe(folder, {}, progress);
   kept.path = recipe.path, kept.file = recipe.file;
   return kept;
 }

@@ -23,7 +23,8 @@ RecipeOrigin origin_of(const Recipe& recipe);
 // folder's run began with; and where file and overrides are the same as then, the recipe is what the folder holds: a
 // default that another version has changed stays as it was, a key that the folder does not know takes its default. Sets
 // options.folder. Error{Usage}: a folder without `resume`, or one that holds no run.
-Recipe recipe_to_run(const std::string& given, const std::vector<std::string>& overrides, RunOptions& options);
+Recipe recipe_to_run(const std::string& given, const std::vector<std::string>& overrides, RunOptions& options,
+                     const Progress& progress = {});
 
 // resolved.yaml of a run, written anew by this version: with the defaults of keys that it did not know.
 std::string kept_resolved_yaml(const std::string& folder);

@@ -25,6 +25,11 @@ std::string name_of(const std::string& word) {
   return word[1] == '-' ? word.substr(0, word.find('=')) : word.substr(0, 2);
 }
 
+// "--data=--json", "-p-n"
+std::string attached_to(const std::string& name, const std::string& value) {
+  return name + (name.size() > 2 ? "=" : "") + value;
+}
+
 const CLI::Option* find_flag(const CLI::App& app, const CLI::App* verb, const std::string& name) {
   const CLI::Option* found = verb != nullptr ? verb->get_option_no_throw(name) : nullptr;
   return found != nullptr ? found : app.get_option_no_throw(name);
@@ -150,9 +155,14 @@ class Reader {
     given_flags_.push_back(&option);
     words_.push_back({word});
     if (option.get_items_expected() == 0) return;
-    const bool attached = word != name;
-    if (!attached && at_ < given_.size()) words_.push_back({given_[at_++]});
-    if (option.get_expected_max() <= 1) return;
+    const bool attached = word != name, several = option.get_expected_max() > 1;
+    if (!several && std::count(given_flags_.begin(), given_flags_.end(), &option) > 1)
+      throw usage_error(whole_name(app_, verb_), name + " is given twice");
+    if (!attached && (at_ == given_.size() || names_flag(given_[at_])))
+      throw usage_error(whole_name(app_, verb_), name + " is given no value", "", "",
+                        at_ == given_.size() ? "" : "a text like that is written " + attached_to(name, given_[at_]));
+    if (!attached) words_.push_back({given_[at_++]});
+    if (!several) return;
     while (at_ < given_.size() && continues(option, given_[at_])) {
       const std::string& more = given_[at_++];
       if (option.get_type_name() == "TEXT")
@@ -160,6 +170,11 @@ class Reader {
       else
         words_.insert(words_.end(), {Word{name}, Word{more}});
     }
+  }
+
+  // Whether a word is a flag of the verb, spelled out, where a value could stand.
+  bool names_flag(const std::string& word) const {
+    return is_flag(word) && (word[1] == '-' || word.size() == 2) && find_flag(app_, verb_, name_of(word)) != nullptr;
   }
 
   // By its flag, or by one that takes its place.

@@ -260,6 +260,7 @@ bool names_hub(const std::string& model) {
 // A path that nothing lies at, or that may not be looked at.
 void require_there(const std::string& model, const std::string& path) {
   if (path_exists(path)) return;
+  if (model.empty()) throw input_error("the model", "has no name");
   if (errno == EACCES)
     throw input_error(printable(model, 4096), std::string("cannot be opened: ") + std::strerror(EACCES));
   throw input_error(

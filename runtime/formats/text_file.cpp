@@ -223,9 +223,10 @@ std::string read_text_file(const std::string& path, size_t limit_bytes) {
 std::string read_standard_input() {
   std::string text;
   std::vector<char> part(size_t{1} << 16);
-  for (size_t n = 1; n > 0;) {
-    n = std::fread(part.data(), 1, part.size(), stdin);
-    if (n < part.size() && std::ferror(stdin) != 0) refuse_input(errno);
+  for (bool ended = false; !ended;) {  // a terminal whose end was read would be asked again
+    const size_t n = std::fread(part.data(), 1, part.size(), stdin);
+    ended = n < part.size();
+    if (ended && std::ferror(stdin) != 0) refuse_input(errno);
     text.append(part.data(), n);
     if (text.size() > kMostTextBytes)
       throw input_error(kInputName, "holds too much text", "at most " + std::to_string(kMostTextBytes) + " bytes");

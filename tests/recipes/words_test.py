@@ -5,8 +5,10 @@ import os
 import pathlib
 import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from gguf import GGUFReader
@@ -294,3 +296,35 @@ def test_chat_says_its_commands_at_the_start():
     assert child.returncode == 0
     for command in ("/new", "/system TEXT", "/help", "/exit"):
         assert command in told_at_start.split(">")[0], told_at_start
+
+
+def typed(text):
+    """attar-run that reads what is typed at a terminal."""
+    ours, theirs = pty.openpty()
+    command = [str(BIN / "attar-run"), "tokenize", str(smollm2()), "--data", "-", "--quiet"]
+    child = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    os.write(ours, text)
+    return ours, child
+
+
+def test_one_ctrl_d_ends_what_is_typed():
+    ours, child = typed(b"hello\n\x04")
+    try:
+        out, complaint = child.communicate(timeout=60)
+        assert child.returncode == 0 and out.count("\n") == 1 and json.loads(out), (out, complaint)
+    finally:
+        child.kill()
+        os.close(ours)
+
+
+def test_one_ctrl_c_leaves_what_is_typed():
+    ours, child = typed(b"hello\n")
+    try:
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        out, complaint = child.communicate(timeout=60)
+        assert child.returncode == 130 and out == "" and "was not read to its end" in complaint, (out, complaint)
+    finally:
+        child.kill()
+        os.close(ours)

@@ -223,7 +223,8 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
     std::reverse(arguments.words.begin(), arguments.words.end());  // as CLI11 takes them
     parser.app->parse(std::move(arguments.words));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return parser.app->exit(error);  // --help, --version
+    if (error.get_exit_code() == 0)  // --help, --version
+      return run_action([&] { return parser.app->exit(error); });
     return refuse(parse_problem(error, *parser.app, verb));
   } catch (const Error& error) {
     const std::string program = parser.app->get_name() + " ";
@@ -236,8 +237,7 @@ int run_program(int argc, char** argv, const ProgramText& text, std::span<const 
   for (const auto& [command, action] : parser.actions)
     if (command->parsed()) return run_action(action);
   if (argc > 1) return refuse("a verb is missing");
-  std::fputs(parser.app->help().c_str(), stdout);
-  return 0;
+  return run_action([&] { return std::fputs(parser.app->help().c_str(), stdout) < 0 ? 1 : 0; });
 }
 
 }  // namespace attar::cli

@@ -260,10 +260,13 @@ TEST_F(Cli, ProgressGoesToStderrAndIsQuietWhenTold) {
 }
 
 TEST_F(Cli, AFullDiskOrAClosedPipeIsNoSuccess) {
-  const std::string command = "cd " + std::filesystem::path(path("out")).parent_path().string() +
-                              " && " ATTAR_BIN_DIR "/attar-run tokenize teacher.gguf --data text.txt >/dev/full 2>err";
-  const int status = std::system(command.c_str());
-  EXPECT_EQ(WEXITSTATUS(status), 5);
+  for (const std::string arguments :
+       {"tokenize teacher.gguf --data text.txt", "--help", "help verify", "--version", ""}) {
+    const std::string command = "cd " + std::filesystem::path(path("out")).parent_path().string() +
+                                " && " ATTAR_BIN_DIR "/attar-run " + arguments + " >/dev/full 2>err";
+    const int status = std::system(command.c_str());
+    EXPECT_EQ(WEXITSTATUS(status), 5) << arguments;
+  }
 }
 
 TEST_F(Cli, CtrlCEndsWith130) {

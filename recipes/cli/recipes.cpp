@@ -27,7 +27,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 int print(const Json& document) {
-  std::printf("%s\n", document.dump(1).c_str());
+  std::printf("%s\n", document.dump(1, ' ', false, Json::error_handler_t::replace).c_str());  // names may be no UTF-8
   return 0;
 }
 
@@ -58,6 +58,17 @@ const char* kind_name(ProblemKind kind) {
   return kind == ProblemKind::Value ? "value" : kind == ProblemKind::Whole ? "recipe" : "input";
 }
 
+// Of a file that cannot be read as a recipe: with the place that the error names.
+RecipeProblem problem_of(const Error& error, const std::string& file) {
+  Error::Parts parts = error.parts();
+  RecipePlace place;
+  if (parts.where == file || parts.where.starts_with(file + ":")) {
+    std::sscanf(parts.where.c_str() + file.size(), ":%d:%d", &place.line, &place.column);
+    parts.where.clear();
+  }
+  return {ProblemKind::Value, place, Error(error.kind(), parts).what()};
+}
+
 // All problems of all files; 2 when there are any.
 int check_recipes(const std::vector<std::string>& files, const GlobalOptions& global) {
   Json document = {{"schema_version", 1}, {"recipes", Json::array()}};
@@ -69,7 +80,7 @@ int check_recipes(const std::vector<std::string>& files, const GlobalOptions& gl
     } catch (const std::exception& thrown) {
       const Error error = as_error(thrown);
       if (error.kind() == ErrorKind::Interrupted) throw;
-      problems.push_back({ProblemKind::Value, {}, error.what()});
+      problems.push_back(problem_of(error, file));
     }
     right &= problems.empty();
     Json found = Json::array();

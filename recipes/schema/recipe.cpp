@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 #include "distill/losses/loss_term.h"
 #include "recipes/schema/inputs.h"
@@ -190,7 +191,7 @@ void read_recipe(const YAML::Node& root, YamlReader& reader, Recipe& recipe) {
   if (const YAML::Node node = root["version"]) reader.value(node, "version", recipe.version);
   if (recipe.version != 1) reader.problem(root["version"], "version: expected 1, the only one this Attar knows");
   if (const YAML::Node node = root["name"]) reader.value(node, "name", recipe.name);
-  if (recipe.name.find('/') != std::string::npos || recipe.name == "." || recipe.name == "..")
+  if (recipe.name.empty() || recipe.name.find('/') != std::string::npos || recipe.name == "." || recipe.name == "..")
     reader.problem(root["name"], "name: expected a name without slashes, it becomes the run's folder");
   if (const YAML::Node node = root["about"]) reader.value(node, "about", recipe.about);
   if (const YAML::Node node = root["paths_from"]) read_paths_from(node, reader, recipe);
@@ -224,15 +225,33 @@ struct ReadRecipe {
   std::vector<RecipeProblem> problems;
 };
 
-ReadRecipe read_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides) {
-  YamlReader reader;
-  YAML::Node root;
+// By what some editors put in front of a line.
+bool is_indented_by_tab(const std::string& text, int line) {
+  std::istringstream lines(text);
+  std::string at;
+  for (int i = 0; i <= line; ++i) std::getline(lines, at);
+  return at.find('\t') < at.find_first_not_of(" \t");
+}
+
+YAML::Node one_document(const std::string& text, const std::string& path) {
+  std::vector<YAML::Node> documents;
   try {
-    root = YAML::Load(text);
+    for (const YAML::Node& document : YAML::LoadAll(text))
+      if (!document.IsNull()) documents.push_back(document);
   } catch (const YAML::Exception& error) {
     throw usage_error(path + ":" + std::to_string(error.mark.line + 1) + ":" + std::to_string(error.mark.column + 1),
-                      "is not YAML: " + error.msg);
+                      "is not YAML: " + error.msg, "", "",
+                      is_indented_by_tab(text, error.mark.line) ? "indent by spaces: YAML takes no tabs there" : "");
   }
+  if (documents.size() > 1)
+    throw usage_error(path, "holds several documents", "one recipe", std::to_string(documents.size()),
+                      "a line --- begins another one");
+  return documents.empty() ? YAML::Node() : documents[0];
+}
+
+ReadRecipe read_text(const std::string& text, const std::string& path, const std::vector<std::string>& overrides) {
+  YamlReader reader;
+  YAML::Node root = one_document(text, path);
   std::vector<std::pair<YAML::Node, std::string>> given_values;
   for (const std::string& assignment : overrides)
     given_values.emplace_back(apply_override(root, assignment), assignment);

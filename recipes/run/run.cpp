@@ -17,6 +17,7 @@
 #include "runtime/base/host/cpu_limits.h"
 #include "runtime/base/host/freed_memory.h"
 #include "runtime/base/input_file.h"
+#include "runtime/base/words/utf8.h"
 #include "runtime/judge/benchmark.h"
 
 namespace attar {
@@ -107,12 +108,20 @@ std::string environment_json(const RunFolder& folder, const Recipe& recipe, int 
   json["folder"] = std::filesystem::current_path().string();
   json["commands"] = commands;
   json["recipe"] = origin;
-  return json.dump(1) + "\n";
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";  // names of files may be no UTF-8
 }
 
-// Where the paths of a recipe start, wherever its run lies.
-std::string folder_of_paths(const Recipe& recipe) {
-  return std::filesystem::weakly_canonical(std::filesystem::absolute(recipe.path).parent_path()).string();
+// Where the paths of a recipe start, wherever its run lies; seen from the run where YAML cannot hold the whole name.
+std::string folder_of_paths(const Recipe& recipe, const std::string& run) {
+  namespace fs = std::filesystem;
+  const auto holds = [](const std::string& text) { return valid_utf8_prefix(text) == text.size(); };
+  const fs::path folder = fs::weakly_canonical(fs::absolute(recipe.path).parent_path());
+  if (holds(folder.string())) return folder.string();
+  const std::string seen = folder.lexically_relative(fs::weakly_canonical(fs::absolute(run))).string();
+  if (seen.empty() || !holds(seen))
+    throw usage_error(printable(folder.string()), "is a name that no recipe can hold", "UTF-8", "",
+                      "rename it, or run in a folder below it");
+  return seen;
 }
 
 std::vector<StageRecord> run_stages(RunState& state, StagePlace& place) {
@@ -147,7 +156,7 @@ RunOutcome run_recipe(const Recipe& given, const RunOptions& options, const Prog
   const Recipe recipe = with_pinned_models(given, progress);
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
   const RecipeInputs inputs = open_inputs(recipe);
-  RunFolder folder(path, resolved_yaml(recipe), folder_of_paths(recipe), inputs.sha256, options.resume);
+  RunFolder folder(path, resolved_yaml(recipe), folder_of_paths(recipe, path), inputs.sha256, options.resume);
   const int threads = options.threads > 0 ? options.threads : default_threads();
   const int ranks = options.ranks == nullptr ? 1 : options.ranks->size();
   write_file_atomically(folder.file("env.json"), environment_json(folder, recipe, threads, ranks));

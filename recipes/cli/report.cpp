@@ -12,6 +12,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
 #include "runtime/cli/flags.h"
+#include "runtime/cli/terminal.h"
 
 namespace attar::cli {
 namespace {
@@ -53,9 +54,24 @@ void tell_apart(const std::vector<std::string>& runs, std::vector<NamedReport>& 
     if (std::count(names.begin(), names.end(), names[i]) > 1) reports[i].name = runs[i];
 }
 
+// The page of a run anew, unless it lies where only others may write: then it stays, and that is said. -> its path
+std::string page_again(const std::string& run, const NamedReport& report, const GlobalOptions& global) {
+  std::string page = (fs::path(run) / "report.html").string();
+  try {
+    write_file_atomically(page, report_html(report.json));
+  } catch (const Error& error) {
+    show_notes({std::string("the page is not made again: ") + error.what()}, global);
+    if (!path_exists(page)) page.clear();
+  }
+  return page;
+}
+
 int report_one(const std::string& run, const NamedReport& report, const std::string& out, const GlobalOptions& global) {
-  const std::string page = !out.empty() ? out : fs::is_directory(run) ? (fs::path(run) / "report.html").string() : "";
-  if (!page.empty()) write_file_atomically(page, report_html(report.json));
+  std::string page = out;
+  if (!out.empty())
+    write_file_atomically(out, report_html(report.json));
+  else if (fs::is_directory(run))
+    page = page_again(run, report, global);
   std::printf("%s", global.json ? report.json.c_str() : report_table(report.json).c_str());
   if (!global.json && !page.empty()) std::printf("\nreport  %s\n", page.c_str());
   return report_passes(report.json) ? 0 : static_cast<int>(ErrorKind::GateMissed);

@@ -130,7 +130,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(own_aside(
   std::error_code code;
   std::filesystem::create_directories(folder_of(path), code);
   fd_ = ::open(aside_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd_ < 0) throw write_error(aside_, "create", errno);
+  if (fd_ < 0) throw write_error(path_, "create", errno);
   buffer_.reserve(kBufferBytes);
 }
 
@@ -159,7 +159,7 @@ void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
   while (done < bytes.size()) {
     const ssize_t put = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw write_error(aside_, "write", errno);
+    if (put < 0) throw write_error(path_, "write", errno);
     done += static_cast<size_t>(put);
   }
 }
@@ -170,7 +170,7 @@ void AtomicFile::flush() {
   while (done < buffer_.size()) {
     const ssize_t put = ::write(fd_, buffer_.data() + done, buffer_.size() - done);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw write_error(aside_, "write", errno);
+    if (put < 0) throw write_error(path_, "write", errno);
     done += static_cast<size_t>(put);
   }
   buffer_.clear();
@@ -178,7 +178,7 @@ void AtomicFile::flush() {
 
 void AtomicFile::commit() {
   flush();
-  if (::fsync(fd_) != 0) throw write_error(aside_, "fsync", errno);
+  if (::fsync(fd_) != 0) throw write_error(path_, "fsync", errno);
   ::close(fd_);
   fd_ = -1;
   if (::rename(aside_.c_str(), path_.c_str()) != 0) throw write_error(path_, "rename into place", errno);

@@ -36,6 +36,18 @@ TEST_F(AtomicFileTest, AppearsOnCommitOnly) {
   EXPECT_EQ(read_file(path_), "kept");
 }
 
+TEST_F(AtomicFileTest, AnErrorNamesTheFileThatWasAskedFor) {
+  write_file_atomically(path_, "a file");
+  const std::string below = path_ + "/below";
+  try {
+    write_file_atomically(below, "x");
+    FAIL() << "written below a file";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.parts().where, below);
+    EXPECT_EQ(error.kind(), ErrorKind::Resources);
+  }
+}
+
 TEST_F(AtomicFileTest, TwoWritersOfOneFileDoNotMeet) {
   AtomicFile first(path_), second(path_);
   first.write("first");

@@ -54,6 +54,18 @@ def test_a_page_is_made_again_to_the_same_bytes(tmp_path_factory):
     assert json.loads(attar("report", folder, "--json").stdout) == json.loads((folder / "report.json").read_text())
 
 
+def test_a_report_is_shown_where_its_page_cannot_be_made_again(written):
+    """As that of a run in somebody else's folder."""
+    folder = written("theirs", report(size=59_900_000))
+    (folder / "report.html" / "in the way").mkdir(parents=True)
+    done = attar("report", folder)
+    assert done.returncode == 0 and "smaller" in done.stdout, done.stderr
+    assert f"note: the page is not made again: {folder}/report.html: cannot rename into place" in done.stderr
+    assert json.loads(attar("report", folder, "--json", "--quiet").stdout)["results"]
+    asked = attar("report", folder, "--out", folder / "report.json" / "page.html")
+    assert asked.returncode == 5 and f"error: {folder}/report.json/page.html: cannot create" in asked.stderr
+
+
 def test_the_verdict_says_size_fidelity_and_gates(written):
     page, done = page_of(written("met", report(size=59_900_000)))
     assert done.returncode == 0

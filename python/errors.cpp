@@ -14,7 +14,12 @@ void register_error(py::module_& module, std::optional<Error> (*foreign)(const s
   py::register_local_exception_translator([](std::exception_ptr pointer) {
     const auto raise = [](const Error& error) {
       const Error::Parts& p = error.parts();
-      const py::object made = py::handle(make)(error.exit_code(), p.where, p.what, p.expected, p.got, p.hint);
+      const auto text = [](const std::string& part) {  // names of files may be no UTF-8
+        return py::reinterpret_steal<py::object>(
+            PyUnicode_DecodeUTF8(part.data(), static_cast<Py_ssize_t>(part.size()), "backslashreplace"));
+      };
+      const py::object made =
+          py::handle(make)(error.exit_code(), text(p.where), text(p.what), text(p.expected), text(p.got), text(p.hint));
       PyErr_SetObject(py::type::of(made).ptr(), made.ptr());
     };
     try {

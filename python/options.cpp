@@ -10,10 +10,21 @@ bool is_text(const py::handle& given) {
   return py::isinstance<py::str>(given) || py::hasattr(given, "__fspath__");
 }
 
+// A str as bytes: of a file's name those that the file system has, of half a character what no text is. That is said
+// where it is read.
+py::object bytes_of(const py::object& text) {
+  for (const char* errors : {"surrogateescape", "surrogatepass"}) {
+    PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", errors);
+    if (bytes != nullptr) return py::reinterpret_steal<py::object>(bytes);
+    PyErr_Clear();
+  }
+  throw py::cast_error();
+}
+
 }  // namespace
 
 py::object plain(const py::handle& given) {
-  if (is_text(given)) return py::module_::import("os").attr("fsdecode")(given);
+  if (is_text(given)) return bytes_of(py::module_::import("os").attr("fsdecode")(given));
   if (py::isinstance<py::bytes>(given)) throw py::cast_error();  // pybind11 would take it for text
   return py::reinterpret_borrow<py::object>(given);
 }
@@ -22,11 +33,18 @@ py::object plain_list(const py::handle& given) {
   py::list out;
   if (is_text(given))
     out.append(plain(given));
+  else if (py::isinstance<py::dict>(given))  // whose names alone would be taken
+    throw py::cast_error();
   else if (py::isinstance<py::iterable>(given))
     for (const py::handle& item : given) out.append(plain(item));
   else if (!given.is_none())
     throw py::cast_error();
   return out;
+}
+
+py::object path_of(const std::string& path) {
+  return py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(path.data(), static_cast<Py_ssize_t>(path.size()), "surrogateescape"));
 }
 
 int take_threads(py::dict& given) {

@@ -20,10 +20,13 @@ namespace attar::python {
 
 namespace py = pybind11;
 
-// What pybind11's casts take: a path as str, also inside a list.
+// What pybind11's casts take: a str or a path as bytes, also inside a list.
 py::object plain(const py::handle& given);
 // The same where a list is wanted: one str or path is a list of one, None an empty list.
 py::object plain_list(const py::handle& given);
+
+// A path as Python has it, whatever its bytes.
+py::object path_of(const std::string& path);
 
 // What an argument must be, for messages.
 template <class T>

@@ -52,8 +52,8 @@ py::dict run(py::kwargs given) {
   const RunOutcome outcome = watch.call(
       [&](const Progress& progress) { return run_recipe(recipe.read(options, progress), options, progress); });
   py::dict result;
-  result["folder"] = outcome.folder, result["gguf"] = outcome.gguf, result["report_html"] = outcome.report_html,
-  result["report_json"] = outcome.report_json;
+  result["folder"] = path_of(outcome.folder), result["gguf"] = path_of(outcome.gguf);
+  result["report_html"] = path_of(outcome.report_html), result["report_json"] = path_of(outcome.report_json);
   result["gates_passed"] = outcome.gates_passed, result["report"] = outcome.report;
   return result;
 }
@@ -114,11 +114,11 @@ std::string export_call(py::kwargs given) {
 }
 
 // Where a model of the Hugging Face hub lies here, once it does.
-std::string hub_path(py::kwargs given) {
+py::object hub_path(py::kwargs given) {
   const auto model = take<std::string>(given, "model");
   Watch watch = take_watch(given);
   refuse_rest(given, "hub_path");
-  return watch.call([&](const Progress& progress) { return resolve_model_path(model, hub_source(progress)); });
+  return path_of(watch.call([&](const Progress& progress) { return resolve_model_path(model, hub_source(progress)); }));
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {

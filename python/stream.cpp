@@ -42,14 +42,22 @@ void PyStream::finish() {
   }
 }
 
-py::dict PyStream::result() const {
-  return dict_of(continuation_->result(), prompt_.size(), continuation_->ended());
+py::dict PyStream::result() {
+  runtime::Generated so_far;
+  bool ended = false;
+  {
+    const py::gil_scoped_release release{};  // who writes may need it before they are done
+    const std::lock_guard own(own_);
+    so_far = continuation_->result(), ended = continuation_->ended();
+  }
+  return dict_of(so_far, prompt_.size(), ended);
 }
 
 std::optional<std::string> PyStream::step() {
   Watch signals;
   std::optional<std::string> piece = signals.call([&](const Progress& progress) {
     const std::lock_guard turn(loaded_->turn);
+    const std::lock_guard own(own_);
     std::optional<std::string> next = continuation_->next(progress);
     if (continuation_->ended()) save();
     return next;

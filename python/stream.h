@@ -37,13 +37,14 @@ class PyStream {
   // Some characters; raises StopIteration behind the last.
   std::string next();
   void finish();
-  py::dict result() const;
+  py::dict result();
 
  private:
   std::optional<std::string> step();
   void save();
 
   std::shared_ptr<Loaded> loaded_;
+  std::recursive_mutex own_;  // of what there is so far: another thread may ask for it while this one writes
   const std::vector<int32_t> prompt_;
   std::string file_, added_;  // added: by a chat of attar-run, whose session the file is
   runtime::Conversation said_;

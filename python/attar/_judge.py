@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
+from operator import index
 from typing import Any
 
 from . import _runtime
@@ -141,7 +142,10 @@ _BENCH_FLAGS = {"-p": "n_prompt", "-n": "n_gen", "-d": "n_depth", "-t": "threads
 
 def _counts(name: str, value: Any) -> str:
     """One or several counts as the program takes them."""
-    counts = [value] if isinstance(value, int) else list(value) if isinstance(value, Iterable) else []
-    if not counts or not all(isinstance(count, int) and count >= 0 for count in counts):
+    try:
+        counts = [index(count) for count in (value if isinstance(value, Iterable) else [value])]  # NumPy's numbers too
+    except TypeError:
+        counts = []
+    if not counts or min(counts) < 0:
         raise usage(name, "is no count", "a whole number of at least 0, or several", repr(value))
     return ",".join(map(str, counts))

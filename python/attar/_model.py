@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 from . import _runtime
 from ._call import Path, Texts, checked, local
+from ._error import usage
 from ._result import Generated, Result
 
 if TYPE_CHECKING:
@@ -28,11 +30,22 @@ def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _require_texts(name: str, texts: Any) -> None:
+    """A str or a list of them: what else can be gone through, or is left out, would be taken for other texts than were meant."""
+    if texts is None or isinstance(texts, (bytes, Mapping, PathLike)):
+        raise usage(name, "is no text", "a str, or a list of them", repr(texts))
+
+
 def _batched(tokens: npt.NDArray[np.int32], of_row: Callable[[npt.NDArray[np.int32]], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Row by row: a model reads a row in one pass, and rows change nothing in each other."""
     import numpy as np
 
-    return of_row(tokens) if tokens.ndim == 1 else np.stack([of_row(row) for row in tokens])
+    if tokens.ndim == 1:
+        return of_row(tokens)
+    if len(tokens) > 0:
+        return np.stack([of_row(row) for row in tokens])
+    of_none = of_row(tokens.reshape(-1))
+    return np.empty((*tokens.shape, *of_none.shape[1:]), of_none.dtype)
 
 
 class Tokenizer:
@@ -74,6 +87,9 @@ class Tokenizer:
         chat_template: a file, or chatml, llama3, gemma, phi3 or zephyr, in place of the model's own.
         special: control tokens that the messages spell are meant; without it they are text.
         """
+        for message in messages:
+            if not isinstance(message, Mapping) or not all(isinstance(value, str) for value in message.values()):
+                raise usage("messages", "hold what is no message", '{"role": ..., "content": ...}, both str', repr(message))
         return self._native.chat(messages=[dict(message) for message in messages], chat_template=chat_template, special=special)
 
     @property
@@ -191,6 +207,7 @@ class Model:
         repetition_window_tokens: how many recent tokens the penalty looks at
         """
         arguments = _asked(locals())
+        _require_texts("prompt", prompt)
         if not isinstance(prompt, str):
             return [Generated(text) for text in self._native.generate_all(**arguments)]
         stream = self._native.stream(**arguments)
@@ -231,14 +248,17 @@ class Model:
         """The model's tokenizer."""
         return Tokenizer._of(self._native.tokenizer())
 
+    @checked
     def tokenize(self, text: str, *, special: bool = False, start: bool = True) -> list[int]:
         """model.tokenizer.encode(text)."""
         return self.tokenizer.encode(text, special=special, start=start)
 
+    @checked
     def detokenize(self, tokens: npt.ArrayLike) -> str:
         """model.tokenizer.decode(tokens)."""
         return self.tokenizer.decode(tokens)
 
+    @checked
     def score(self, tokens: str | npt.ArrayLike) -> npt.NDArray[np.float64]:
         """log p of each token after those before it, NaN for the first: (n), or of a batch (B, n). A text is tokenized first."""
         from ._arrays import rows
@@ -246,6 +266,7 @@ class Model:
         given = rows(self.tokenize(tokens) if isinstance(tokens, str) else tokens)
         return _batched(given, self._native.score)
 
+    @checked
     def logits(self, tokens: str | npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Logits after each token: (n, V), or of a batch (B, n, V). A text is tokenized first."""
         from ._arrays import rows
@@ -260,6 +281,7 @@ class Model:
         pooling: "mean" of the states of all tokens, or that of the "last".
         normalize: to length 1, so that the product of two vectors is their cosine.
         """
+        _require_texts("texts", texts)
         vectors = self._native.embed(texts=texts, pooling=pooling, normalize=normalize)
         return vectors[0] if isinstance(texts, str) else vectors
 

@@ -15,12 +15,21 @@ from ._result import Result, Run
 Recipe = Path | Mapping[str, Any]
 
 
+def _plain(value: Any) -> Any:
+    """Paths, and what NumPy has for numbers and lists of them, as JSON knows them."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(repr(value))
+
+
 def _recipe(recipe: Recipe) -> dict[str, Any]:
     """A file, or a dict as text: JSON is YAML."""
     if not isinstance(recipe, Mapping):
         return {"recipe": recipe}
     try:
-        return {"recipe": "recipe", "text": json.dumps(recipe, indent=1, ensure_ascii=False, default=os.fspath)}
+        return {"recipe": "recipe", "text": json.dumps(recipe, indent=1, ensure_ascii=False, default=_plain)}
     except TypeError as reason:
         raise usage("recipe", "holds what a recipe cannot", "texts, numbers, True or False, lists, dicts, paths", str(reason)) from None
 

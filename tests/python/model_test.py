@@ -1,9 +1,13 @@
 """Model, Tokenizer and what they return."""
 
+import concurrent.futures
 import copy
 import json
+import os
+import pathlib
 import pickle
 import re
+import shutil
 import threading
 
 import numpy as np
@@ -209,3 +213,51 @@ def test_results_are_dicts_with_attributes(tiny):  # noqa: F811
         tiny.foldr  # noqa: B018
     with pytest.raises(AttributeError, match="it has text, tokens"):
         attar.Generated({"text": "", "tokens": []}).nonsense  # noqa: B018
+
+
+def test_what_is_no_text_is_refused(model, tiny):  # noqa: F811
+    """None was no text at all, a dict the names in it, and a path a list of one."""
+    for wrong in (None, {"role": "user", "content": "x"}, pathlib.Path("x"), b"x"):
+        with usage("prompt", "a str"):
+            model.generate(wrong, max_tokens=1)
+        with usage("texts", "a str"):
+            model.embed(wrong)
+    for messages in ({"role": "user", "content": "x"}, [{"role": "user", "content": None}], ["x"]):
+        with usage("messages", "role"):
+            model.tokenizer.chat(messages, chat_template="chatml")
+    with usage("data", "list of str"):
+        attar.evaluate(tiny["gguf"], data={str(ROOT / "recipes/text/held_out.txt"): 0.5})
+    with usage("tokenize", "spcial", "did you mean `special`"):
+        model.tokenize("a", spcial=True)
+    with pytest.raises(attar.Error, match="is not UTF-8", check=lambda error: error.kind == "input"):
+        model.tokenize("half a \ud83d")
+
+
+def test_no_rows_of_tokens_are_no_rows(model):  # noqa: F811
+    none = np.zeros((0, 3), int)
+    assert model.score(none).shape == (0, 3) and model.logits(none).shape == (0, 3, model.config.vocab_size)
+    assert model.score([]).shape == (0,) and model.logits([]).shape == (0, model.config.vocab_size)
+
+
+def test_a_file_whose_name_is_not_utf8(tiny, tmp_path):  # noqa: F811
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    shutil.copy(tiny["gguf"], path)
+    assert attar.Model(path).config == attar.Model(tiny["gguf"]).config
+    assert attar.inspect(str(path)).content_sha256 == attar.inspect(tiny["gguf"]).content_sha256
+    with pytest.raises(attar.Error, match=r"caf\\xe9-2\.gguf: does not exist"):
+        attar.inspect(tmp_path / os.fsdecode(b"caf\xe9-2.gguf"))
+
+
+def test_numbers_of_numpy_are_numbers(model, tiny):  # noqa: F811
+    assert attar.bench(tiny["gguf"], n_prompt=np.array([8]), n_gen=np.int64(0), threads=np.int32(1), repetitions=np.int8(1)).rows[0].n_prompt == 8
+    assert len(model.generate("The", max_tokens=np.int64(2), temperature=np.float32(0)).tokens) == 2
+
+
+def test_another_thread_may_ask_what_there_is_of_a_text(model):  # noqa: F811
+    stream = model.stream("The", max_tokens=200, temperature=0)
+    with concurrent.futures.ThreadPoolExecutor() as others:
+        asked = [others.submit(lambda: [stream.result.tokens for _ in range(300)]) for _ in range(2)]
+        for _ in stream:
+            pass
+    whole = stream.result.tokens
+    assert all(tokens == whole[: len(tokens)] for one in asked for tokens in one.result())

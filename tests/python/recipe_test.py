@@ -1,5 +1,6 @@
 """Recipes as dicts: the same keys, checks and runs as files."""
 
+import numpy as np
 import pytest
 from package_test import ROOT, attar, usage
 
@@ -56,6 +57,14 @@ def test_what_is_wrong_with_a_dict_has_no_line_numbers():
         attar.plan({"techer": "x", "stages": []})
     with usage("recipe", "holds what a recipe cannot", "object"):
         attar.plan(recipe(seed=object()))
+
+
+def test_numbers_of_numpy_are_numbers():
+    """As a sweep makes them."""
+    same = recipe(seed=np.int64(3), stages=[{"quantize": {"to": "Q8_0", "importance": np.False_}}, *RECIPE["stages"][1:]])
+    assert [stage.what for stage in attar.plan(same).stages] == [stage.what for stage in attar.plan(RECIPE).stages]
+    with usage("learning_rate", "expected"):
+        attar.plan(recipe(teacher={**RECIPE["teacher"], "pretrain": {"tokens": 600, "learning_rate": np.logspace(-4, -3, 2)}}))
 
 
 def test_paths_of_a_dict_start_here(tmp_path, monkeypatch):

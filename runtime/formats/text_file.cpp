@@ -146,7 +146,8 @@ Document json_document(std::string_view line, const std::string& where) {
       if (!tools->is_array()) throw input_error(where, "`tools` is no list");
       if (!tools->empty()) document.tools = tools->dump();
     }
-  } else if (const auto text = json.find("text"); text != json.end() && text->is_string()) {
+  } else if (const auto text = json.find("text"); text != json.end()) {
+    if (!text->is_string()) throw input_error(where, "`text` is no text", "a string", printable(text->dump()));
     document.text = *text;
     document.weights = {weight};
   } else {

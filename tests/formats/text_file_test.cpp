@@ -128,6 +128,8 @@ TEST_F(TextFile, RefusesWhatIsBroken) {
   EXPECT_NE(failure("a.txt", "cut \xE6\x97"), "");
   EXPECT_NE(failure("a.jsonl", "{\"text\": \"x\"}\n{broken").find("a.jsonl:2"), std::string::npos);
   EXPECT_NE(failure("a.jsonl", "{\"other\": 1}").find("a.jsonl:1"), std::string::npos);
+  EXPECT_NE(failure("a.jsonl", "{\"text\": 5}").find("a.jsonl:1: `text` is no text (expected a string, got 5)"),
+            std::string::npos);
   EXPECT_NE(failure("a.jsonl", "{\"messages\": []}"), "");
   EXPECT_NE(failure("a.jsonl", "{\"messages\": [{\"role\": 1, \"content\": \"x\"}]}"), "");
   EXPECT_NE(failure("a.jsonl", "[1, 2]"), "");

@@ -239,6 +239,11 @@ def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
 
 
+def test_a_file_of_a_folder_is_no_model(tmp_path):
+    model = tiny(tmp_path / "model")
+    refused(run("attar-run", "inspect", model / "model.safetensors"), 3, "is not a GGUF file", f"a Hugging Face model is given by its folder: {model}")
+
+
 def test_a_model_with_a_short_context_is_evaluated_without_further_words(tmp_path):
     model, text = tiny(tmp_path / "model"), tmp_path / "text.txt"  # 256 tokens, and windows are of 512 unless somebody says so
     text.write_text("The cat sat on the mat. " * 100)

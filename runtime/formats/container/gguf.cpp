@@ -214,11 +214,18 @@ const typename Items::value_type* find_by_name(const Items& items, const std::ve
 const auto kEntryName = [](const GgufEntry& entry) -> const std::string& { return entry.key; };
 const auto kTensorName = [](const GgufTensor& tensor) -> const std::string& { return tensor.name; };
 
+// A file of a Hugging Face model stands for no model, its folder does.
+std::string hint_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash);
+  return path_exists(folder + "/config.json") ? "a Hugging Face model is given by its folder: " + folder : "";
+}
+
 void check_header(Cursor& cursor) {
   const auto magic = cursor.take(4, "the magic");
   if (std::memcmp(magic.data(), "GGUF", 4) != 0)
     throw input_error(cursor.where(), "is not a GGUF file", "it to begin with GGUF",
-                      printable(std::string(reinterpret_cast<const char*>(magic.data()), 4)));
+                      printable(std::string(reinterpret_cast<const char*>(magic.data()), 4)), hint_of(cursor.where()));
   const auto version = cursor.number<uint32_t>("the version");
   if (version == 0x02000000 || version == 0x03000000)
     throw input_error(cursor.where(), "is a big-endian GGUF, which Attar does not read");

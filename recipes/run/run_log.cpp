@@ -3,6 +3,10 @@
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -19,6 +23,20 @@ spdlog::level::level_enum level_of(const std::string& name) {
   for (const auto& [known, level] : kLevels)
     if (name == known) return level;
   throw usage_error("log_level", "is unknown", "debug, info, warning or off", printable(name));
+}
+
+// Lines go behind those of earlier times, each of which begins with its date, and behind nothing else.
+void require_log(const std::string& path) {
+  std::error_code code;
+  if (!std::filesystem::is_regular_file(path, code)) return;  // it is not there, or opening it says why not
+  constexpr std::string_view kDate = "0000-00-00 ";
+  std::string begin(kDate.size(), '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  begin.resize(static_cast<size_t>(file.gcount()));
+  for (char& c : begin) c = c >= '0' && c <= '9' ? '0' : c;
+  if (!begin.empty() && begin != kDate)
+    throw usage_error(path, "holds something else than a log", "a new file, or the log of earlier times");
 }
 
 std::string counted(const Event& event) {
@@ -39,6 +57,7 @@ RunLog::RunLog(const LogOptions& options, const std::string& file) {
   const spdlog::level::level_enum level = level_of(options.level);
   const std::string path = options.file.empty() ? file : options.file;
   if (path.empty() || level == spdlog::level::off) return;
+  require_log(path);
   try {
     sink_ = std::make_unique<Sink>(spdlog::logger("attar", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path)));
   } catch (const spdlog::spdlog_ex&) {

@@ -26,8 +26,8 @@ void visit_fields(LogOptions& o, Visitor&& field) {
 
 class RunLog {
  public:
-  // Writes to options.file, else to `file`; to neither: nothing. Error{Usage}: an unknown level. Error{Resources}: the
-  // file cannot be written.
+  // Adds to options.file, else to `file`; to neither: nothing. Error{Usage}: an unknown level, or a file that is no
+  // log. Error{Resources}: the file cannot be written.
   explicit RunLog(const LogOptions& options, const std::string& file = {});
   ~RunLog();
 

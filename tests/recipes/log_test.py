@@ -42,6 +42,20 @@ def test_the_log_has_the_command_and_how_it_ended(model, tmp_path, command):
     assert re.search(rf" I Attar \S+: \S*attar {command[0]} ", first) and last.endswith(" I done")
 
 
+def test_a_log_is_added_to_a_log_and_to_nothing_else(model, tmp_path):
+    """A slip of the hand was appended to: a model, a text."""
+    weights, text, log = tmp_path / "weights.gguf", tmp_path / "text.txt", tmp_path / "log.txt"
+    assert attar("export", model, "-o", weights, "--log-file", log).returncode == 0
+    text.write_text("2024 was a year.\n")
+    for other in (weights, text):
+        before = other.read_bytes()
+        done = attar("export", weights, "-o", tmp_path / "out.gguf", "--to", "Q8_0", "--log-file", other)
+        assert done.returncode == 2 and f"{other}: holds something else than a log" in done.stderr, done.stderr
+        assert other.read_bytes() == before and not (tmp_path / "out.gguf").exists()
+    assert attar("export", weights, "-o", tmp_path / "out.gguf", "--to", "Q8_0", "--log-file", log).returncode == 0
+    assert log.read_text().count(" I done") == 2
+
+
 def test_the_level_says_what_the_log_takes(model, tmp_path):
     log, out = tmp_path / "log.txt", tmp_path / "out.gguf"
     assert attar("quantize", model, "-o", out, "--to", "Q4_K", "--log-file", log, "--log-level", "warning").returncode == 0

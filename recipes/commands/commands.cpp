@@ -61,7 +61,7 @@ QuantizePlan plain_plan(const CommandOptions& command, const ModelConfig& config
 Json write_model(const CommandOptions& command, const CausalLM& model, const TokenizerData& tokenizer,
                  const ExportInfo& info, const Progress& progress) {
   if (!is_gguf(command.out)) {
-    Json json = {{"directory", command.out}};
+    Json json = {{"directory", command.out}, {"notes", Json::array()}};
     if (model.config.uniform()) {
       export_hf(command.out, model, tokenizer, info, "float32", progress);
     } else {

@@ -239,6 +239,22 @@ def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
 
 
+def test_a_document_has_notes_also_where_there_are_none(tmp_path):
+    """runtime/cli/JSON.md lists them: no reader has to ask first."""
+    model, text = tiny(tmp_path / "model"), tmp_path / "text.txt"
+    text.write_text("The cat sat on the mat. " * 100)
+    for verb in (
+        ["prune", model, "-o", tmp_path / "pruned", "--drop-layers", 1, "--data", text],
+        ["distill", model, "--student", model, "-o", tmp_path / "taught", "--data", text, "--tokens", 40, "--batch-tokens", 40],
+        ["export", model, "-o", tmp_path / "folder", "--format", "hf"],
+        ["eval", model, "--data", text, "--context", 64],
+    ):
+        done = run("attar", *verb, QUIET, "--json")
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        assert isinstance((document.get("text") or document)["notes"], list), verb
+
+
 def test_a_file_of_a_folder_is_no_model(tmp_path):
     model = tiny(tmp_path / "model")
     refused(run("attar-run", "inspect", model / "model.safetensors"), 3, "is not a GGUF file", f"a Hugging Face model is given by its folder: {model}")

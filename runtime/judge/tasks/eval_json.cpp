@@ -69,7 +69,7 @@ Json text_json(const Model& model, const std::vector<std::string>& data, const E
                {"perplexity_stderr", known(score.perplexity_stderr())},
                {"bits_per_byte", score.bits_per_byte()},
                {"bits_per_byte_stderr", known(score.bits_per_byte_stderr())}};
-  if (!reader.notes().empty()) json["notes"] = reader.notes();
+  json["notes"] = reader.notes();
   return json;
 }
 

@@ -31,10 +31,25 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
-// What cannot be looked at, as a link that leads to itself, is none: its reading says why.
+// Nothing is left out because somebody may not look at it.
+void require_permission(const fs::path& path, const std::error_code& code) {
+  if (code == std::errc::permission_denied)
+    throw input_error(printable(path.string(), kLongestPath), "cannot be read: " + code.message());
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code code;
+  const bool there = fs::exists(path, code);
+  require_permission(path, code);
+  return there;
+}
+
+// A link that leads to itself is none: its reading says why.
 bool is_folder(const fs::path& path) {
   std::error_code code;
-  return fs::is_directory(path, code);
+  const bool folder = fs::is_directory(path, code);
+  require_permission(path, code);
+  return folder;
 }
 
 // A folder that is reached through a link inside itself is not entered again: `above` are those on the way.
@@ -57,8 +72,7 @@ void add_matches(const fs::path& folder, const std::vector<std::string>& parts, 
   if (part == parts.size()) return found.push_back(folder.string());
   const std::string& pattern = parts[part];
   if (!has_wildcard(pattern)) {
-    std::error_code code;
-    if (fs::exists(folder / pattern, code)) add_matches(folder / pattern, parts, part + 1, found);
+    if (is_there(folder / pattern)) add_matches(folder / pattern, parts, part + 1, found);
     return;
   }
   const bool any_depth = pattern == "**";
@@ -100,22 +114,19 @@ bool names_text(const std::string& path) {
 }
 
 std::vector<std::string> text_paths(const std::string& given) {
-  std::error_code code;
   std::vector<std::string> files;
-  if (fs::is_directory(given, code)) {
+  if (is_folder(given)) {
     add_folder(given, {}, files);
     if (files.empty())
       throw input_error(printable(given, kLongestPath), "is a folder without texts",
                         ".txt or .jsonl files, also .gz, in it or below");
-  } else if (given == kStandardInput || fs::exists(given, code)) {
+  } else if (given == kStandardInput || is_there(given)) {
     files.push_back(given);
   } else if (has_wildcard(given)) {
     add_pattern(given, files);
     if (files.empty())
       throw input_error(printable(given, kLongestPath), "matches no text",
                         "a pattern of .txt or .jsonl files, also .gz");
-  } else if (code == std::errc::permission_denied) {
-    throw input_error(printable(given, kLongestPath), "cannot be read: " + code.message());
   } else {
     throw input_error(printable(given, kLongestPath), "does not exist",
                       "a file (.txt or .jsonl, also .gz), a folder or a pattern", "", nearest_path(given));

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -237,6 +238,31 @@ def test_every_verb_says_which_tensor_is_not_finite(tmp_path):
     ):
         refused(run("attar", *verb, QUIET), 3, "blk.2.ffn_up.weight", "not finite")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
+
+
+def test_what_may_not_be_looked_at_is_not_missing():
+    """As root somebody else looks. tmp_path would be closed to them already."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="attar_closed_"))
+    closed = folder / "closed"
+    try:
+        folder.chmod(0o755)
+        closed.mkdir()
+        (closed / "a.txt").write_text("a text\n")
+        closed.chmod(0o700 if os.getuid() == 0 else 0)
+        who = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+        for words, complaint in (
+            *((["tokenize", "m.gguf", "--data", data], f"{data}: cannot be read: Permission denied") for data in ("closed", "closed/a.txt", "closed/*.txt")),
+            (["tokenize", "m.gguf", "--data", "*/a.txt"], "closed/a.txt: cannot be read: Permission denied"),
+            (["inspect", "closed/a.gguf"], "closed/a.gguf: cannot be opened: Permission denied"),
+        ):
+            try:
+                done = subprocess.run([BIN / "attar-run", *words], capture_output=True, text=True, cwd=folder, **who)
+            except PermissionError:
+                pytest.skip("the programs are closed to them too")
+            refused(done, 3, complaint)
+    finally:
+        closed.chmod(0o700)
+        shutil.rmtree(folder)
 
 
 def test_a_document_has_notes_also_where_there_are_none(tmp_path):

@@ -83,7 +83,8 @@ RunFolder::RunFolder(const std::string& path, const std::string& resolved_recipe
   std::error_code code;
   fs::create_directories(path, code);
   if (!fs::is_directory(path))
-    throw Error(ErrorKind::Resources, {.where = path, .what = "cannot be created as a folder"});
+    throw Error(ErrorKind::Resources,
+                {.where = path, .what = "cannot be created as a folder" + (code ? ": " + code.message() : "")});
   lock_.fd = lock_folder(path);
   sweep_asides(path);  // that a crash left
   if (!holds_work(path)) {

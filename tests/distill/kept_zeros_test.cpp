@@ -1,4 +1,4 @@
-#include "distill/kept_zeros.h"
+#include "distill/parts/kept_zeros.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "distill/lora.h"
+#include "distill/parts/lora.h"
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "tests/compress/normal_tensor.h"

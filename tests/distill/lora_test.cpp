@@ -1,4 +1,4 @@
-#include "distill/lora.h"
+#include "distill/parts/lora.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>

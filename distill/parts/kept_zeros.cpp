@@ -1,4 +1,4 @@
-#include "distill/kept_zeros.h"
+#include "distill/parts/kept_zeros.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "distill/lora.h"
+#include "distill/parts/lora.h"
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
@@ -9,7 +9,7 @@
 #include <cmath>
 
 #include "compress/shards.h"
-#include "distill/kept_zeros.h"
+#include "distill/parts/kept_zeros.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/tensor_specs.h"
 

@@ -58,7 +58,9 @@ class BlockTrainer {
                   .learning_rate_ratios = learning_rate_ratios(parameters)},
         team_(options.threads),
         weights_(block, options.precision, team_),
-        pass_(weights_, team_, Keeps::All) {
+        exact_(block, Precision::Fp32, team_),
+        pass_(weights_, team_, Keeps::All),
+        judging_(exact_, team_, Keeps::Nothing) {
     for (const auto& [name, own] : parameters)
       if (!own.frozen()) gradients_[name] = at::zeros_like(block.parameter(name));
     const at::Tensor channels = channel_weights(examples, block.config.width);
@@ -95,19 +97,20 @@ class BlockTrainer {
   // The block computes with what its parameters stand for.
   void show() {
     make_effective(parameters_, block_, options_.threads);
-    weights_.refresh(team_);
+    weights_.refresh(team_), exact_.refresh(team_);
   }
-  at::Tensor outputs_of(size_t example) {
-    return pass_.forward_layers(examples_[example].batch, examples_[example].given);
+  at::Tensor outputs_of(size_t example, TrainingPass& pass) const {
+    return pass.forward_layers(examples_[example].batch, examples_[example].given);
   }
   double energy_of(const std::vector<size_t>& examples) const {
     double sum = 0.0;
     for (const size_t e : examples) sum += energies_[e];
     return sum;
   }
+  // In f32 whatever it learns in: a block of many bits loses less than bf16 does.
   double judge() {
     double error = 0.0;
-    for (const size_t e : split_.judging) error += output_error(team_, outputs_of(e), targets_[e]);
+    for (const size_t e : split_.judging) error += output_error(team_, outputs_of(e, judging_), targets_[e]);
     const double energy = energy_of(split_.judging);
     return energy > 0.0 ? error / energy : 0.0;
   }
@@ -119,7 +122,7 @@ class BlockTrainer {
     const std::vector<size_t> batch = next_batch();
     const double energy = energy_of(batch), scale = energy > 0.0 ? 1.0 / (energy * start) : 0.0;
     for (const size_t e : batch) {
-      const at::Tensor outputs = outputs_of(e);
+      const at::Tensor outputs = outputs_of(e, pass_);
       output_error(team_, outputs, targets_[e], scale, outputs);
       pass_.backward_layers(outputs, gradients_);
     }
@@ -161,8 +164,8 @@ class BlockTrainer {
   AdamWSettings settings_;
   AdamWState moments_;
   Team team_;
-  PassWeights weights_;
-  TrainingPass pass_;
+  PassWeights weights_, exact_;
+  TrainingPass pass_, judging_;
   std::vector<OutputTarget> targets_;  // of each example
   std::vector<double> energies_;
 };

@@ -29,11 +29,11 @@ struct BlockExamples {
 
 struct BlockTrainingOptions {
   int64_t steps = 200;
-  int64_t batch_tokens = 2048;  // of a step
-  double travel = 0.5;          // how far a parameter may go in all, in units of its learning rate's ratio
-  Precision precision = Precision::Fp32;
-  uint64_t seed = 0;  // of the order of the examples
-  int threads = 1;    // changes no bit
+  int64_t batch_tokens = 2048;            // of a step
+  double travel = 0.5;                    // how far a parameter may go in all, in units of its learning rate's ratio
+  Precision precision = Precision::Fp32;  // of what it learns from; it is judged in f32
+  uint64_t seed = 0;                      // of the order of the examples
+  int threads = 1;                        // changes no bit
 };
 
 // Errors of the block's outputs on the examples that judge, over the energy of what is wanted.

@@ -19,7 +19,7 @@ namespace attar {
 namespace {
 
 constexpr size_t kJudgeEvery = 8;   // of so many examples one judges
-constexpr int64_t kJudgements = 8;  // behind the start
+constexpr int64_t kJudgements = 8;  // behind the start, at most
 
 // Which examples are learned from, and which judge. One alone does both.
 struct ExampleSplit {
@@ -76,11 +76,11 @@ class BlockTrainer {
     out.after = out.before;
     if (trained_.empty() || !std::isfinite(out.before) || out.before <= 0.0) return out;
     NamedTensors best = copies();
-    const int64_t steps = options_.steps, every = std::max<int64_t>(1, steps / kJudgements);
+    const int64_t steps = options_.steps;
     for (int64_t s = 0; s < steps; ++s) {
       const double left = static_cast<double>(steps - s) / static_cast<double>(steps);
-      step(2.0 * options_.travel / static_cast<double>(steps + 1) * left, out.before);
-      if ((s + 1) % every != 0 && s + 1 != steps) continue;
+      step(2.0 * options_.travel / (static_cast<double>(steps) + 1.0) * left, out.before);
+      if ((s + 1) * kJudgements / steps == s * kJudgements / steps) continue;
       if (const double error = judge(); error < out.after) out.after = error, best = copies();
     }
     for (auto& [name, tensor] : trained_) tensor.copy_(best.at(name));
@@ -110,7 +110,10 @@ class BlockTrainer {
   // In f32 whatever it learns in: a block of many bits loses less than bf16 does.
   double judge() {
     double error = 0.0;
-    for (const size_t e : split_.judging) error += output_error(team_, outputs_of(e, judging_), targets_[e]);
+    for (const size_t e : split_.judging) {
+      if (between_) between_();
+      error += output_error(team_, outputs_of(e, judging_), targets_[e]);
+    }
     const double energy = energy_of(split_.judging);
     return energy > 0.0 ? error / energy : 0.0;
   }

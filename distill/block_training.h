@@ -42,7 +42,8 @@ struct BlockTrainingResult {
 };
 
 // `block`: a model that has its one layer alone. Of that `parameters` alone are trained; afterwards both are the state
-// that is kept, the start to the bit where none was better. `between` is called in front of each step, and may throw.
+// that is kept, the start to the bit where none was better. `between` is called in front of each step and of each
+// example that judges, and may throw.
 BlockTrainingResult train_block(CausalLM& block, Reparameterizations& parameters, const BlockExamples& examples,
                                 const BlockTrainingOptions& options, const std::function<void()>& between = {});
 

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -145,6 +146,17 @@ TEST(BlockTraining, OneExampleAloneAndNoneToMove) {
   const BlockTrainingResult still = train_block(moved.block, none, moved.examples, quick_options(40));
   EXPECT_EQ(still.after, still.before);
   EXPECT_NEAR(still.before, result.after, 1e-6 * result.after);
+}
+
+// One example judges: the start, and up to eight states.
+TEST(BlockTraining, LooksEightTimesOnTheWay) {
+  using Counts = std::pair<int64_t, int64_t>;
+  for (const auto& [steps, looks] : {Counts(3, 3), Counts(8, 8), Counts(15, 8), Counts(20, 8)}) {
+    MovedBlock moved(Family::Llama);
+    int64_t calls = 0;
+    train_block(moved.block, moved.parameters, moved.examples, quick_options(steps), [&] { ++calls; });
+    EXPECT_EQ(calls, 1 + steps + looks);
+  }
 }
 
 TEST(BlockTraining, MayBeStopped) {

@@ -49,6 +49,7 @@ class BlockTrainer {
         options_(options),
         between_(between),
         split_(examples.of.size()),
+        next_(split_.learned.size()),
         trained_(trained_tensors({}, parameters)),
         settings_{.learning_rate = 0.0,
                   .beta1 = 0.9,
@@ -135,24 +136,26 @@ class BlockTrainer {
     adamw_step(trained_, by_parameters, moments_, settings_, 1.0, options_.threads);
     show();
   }
+  // As near to a step's tokens as whole examples come, one at least.
   std::vector<size_t> next_batch() {
     std::vector<size_t> batch;
-    int64_t tokens = 0;
-    while (tokens < options_.batch_tokens && batch.size() < split_.learned.size()) {
+    for (int64_t tokens = 0; batch.size() < split_.learned.size(); ++next_) {
+      const int64_t more = examples_[next_example()].given.size(0);
+      if (!batch.empty() && tokens + more / 2 > options_.batch_tokens) break;
       batch.push_back(next_example());
-      tokens += examples_[batch.back()].given.size(0);
+      tokens += more;
     }
     return batch;
   }
-  // In another order each time around.
+  // That at next_; in another order each time around.
   size_t next_example() {
     std::vector<size_t>& order = split_.learned;
-    if (next_ == order.size()) next_ = 0;
-    if (next_ == 0) {
+    if (next_ == order.size()) {
       const CounterRandom random(options_.seed, rounds_++);
       for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i, i)]);
+      next_ = 0;
     }
-    return order[next_++];
+    return order[next_];
   }
 
   CausalLM& block_;
@@ -161,7 +164,7 @@ class BlockTrainer {
   const BlockTrainingOptions& options_;
   const std::function<void()>& between_;
   ExampleSplit split_;
-  size_t next_ = 0;  // of split_.learned
+  size_t next_;  // of split_.learned; its size: another round begins
   uint64_t rounds_ = 0;
   NamedTensors trained_, gradients_;  // by parameter; by tensor of the block
   AdamWSettings settings_;

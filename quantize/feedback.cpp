@@ -231,9 +231,10 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
     out.tensors[one.spec.name] = encode_tensor(weights, one, nullptr, threads);
   }
   if (inputs.learn)
-    out.notes.emplace_back(out.blocks.empty()
-                               ? "no block learned: there is nothing to move in codebooks and in F16, F32 and BF16"
-                               : "the errors of matrices, and a predicted KL, are of the codes before blocks learned");
+    out.notes.emplace_back(
+        out.blocks.empty()
+            ? "no block learned: none has lost anything, or nothing moves in their codebooks, F16, BF16 and F32"
+            : "the errors of matrices, and a predicted KL, are of the codes before blocks learned");
   if (const int64_t missing = missing_tokens(plan, inputs.batches); missing > 0)
     out.notes.push_back("the calibration text is " + std::to_string(missing) +
                         " tokens short of 16 for each input of the widest layer: more of it, of the kinds the model is "

@@ -188,13 +188,18 @@ Estimate estimate_codes(const PlannedRun& run, const ModelConfig& config, const 
   const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));
   const bool feedback = options.preset != "fast" && tokens > 0.0, learns = feedback && options.block_steps > 0;
   const double body = parameters(config) - embedding_parameters(config),
-               read = static_cast<double>(options.block_steps * BlockTrainingOptions{}.batch_tokens);
+               read =
+                   static_cast<double>(options.block_steps) * static_cast<double>(BlockTrainingOptions{}.batch_tokens);
   return {.tokens = tokens,
           .seconds = 2.0 * body * tokens / ((feedback ? kFeedbackShare : kWalkShare) * run.flops) +
                      kSurveyPasses * parameters(config) * surveyed / (kWalkShare * run.flops) +
                      kSearchFlops * parameters(config) / run.flops +
                      (learns ? 6.0 * body * read / (kTrainShare * run.flops) : 0.0),
-          .memory_bytes = 4.0 * parameters(config) + walk_bytes(run, tokens, learns ? 3 : feedback ? 2 : 1) +
+          .memory_bytes = 4.0 * parameters(config) +
+                          walk_bytes(run, tokens,
+                                     learns     ? 3
+                                     : feedback ? 2
+                                                : 1) +
                           (feedback ? kFitGrams * gram_bytes(run.student) : 0.0) +
                           (learns ? kBlockBytes * body / static_cast<double>(config.n_layers()) : 0.0) + bytes,
           .disk_bytes = 0.0};

@@ -33,10 +33,11 @@ struct ExampleSplit {
   }
 };
 
-// (C) f32, 1 in the mean
+// (C) f32, 1 in the mean; where none counts, all alike
 at::Tensor channel_weights(const BlockExamples& examples, int64_t width) {
-  if (!examples.channels.defined()) return at::ones({width}, at::kFloat);
-  return (examples.channels / examples.channels.mean()).to(at::kFloat).contiguous();
+  const double mean = examples.channels.defined() ? examples.channels.mean().item<double>() : 0.0;
+  if (mean <= 0.0) return at::ones({width}, at::kFloat);
+  return (examples.channels / mean).to(at::kFloat).contiguous();
 }
 
 class BlockTrainer {

@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
@@ -101,6 +102,16 @@ TEST(BlockTraining, ChannelsCountAsTheyAreWeighed) {
   const auto [first_too, second_too] = errors(1e4);
   EXPECT_LT(first, first_too);
   EXPECT_GT(second, second_too);
+}
+
+// As of a model that is sure of everything.
+TEST(BlockTraining, WhereNoChannelCountsAllDo) {
+  MovedBlock moved(Family::Llama), plain(Family::Llama);
+  moved.examples.channels = at::zeros({moved.block.config.width}, at::kDouble);
+  const BlockTrainingResult result = train_block(moved.block, moved.parameters, moved.examples, quick_options(8)),
+                            expected = train_block(plain.block, plain.parameters, plain.examples, quick_options(8));
+  EXPECT_EQ(result.before, expected.before);
+  EXPECT_EQ(result.after, expected.after);
 }
 
 TEST(BlockTraining, ThreadsChangeNoBit) {

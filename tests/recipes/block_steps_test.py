@@ -85,6 +85,16 @@ def test_threads_and_python_give_the_same_bytes(finished, tmp_path):
     assert digest(tmp_path / "python.gguf") == digest(home / "learned.gguf")
 
 
+def test_a_model_learns_on_from_what_its_blocks_learned(finished):
+    """At a rate that moves no code: what is lost is what was lost, not what the codes before the blocks learned lose."""
+    home, said, _ = finished
+    still = ["--preset", "learned", "--qad-tokens", 500, "--qad-learning-rate", 1e-9]
+    learned = run("quantize", MODEL, "-o", home / "still.gguf", *FLAGS, *STEPS, *still, "--data", home / "calibration.txt", "--threads", 2)
+    assert learned["blocks"] == said["blocks"] and learned["qad"]["tokens"] >= 500
+    assert divergence(home, "still.gguf") == pytest.approx(divergence(home, "learned.gguf"), rel=1e-4)
+    assert divergence(home, "best.gguf") > 1.001 * divergence(home, "still.gguf")
+
+
 def test_a_killed_run_goes_on_to_the_same_bytes(finished, tmp_path):
     home, said, _ = finished
     out, steps = tmp_path / "out.gguf", tmp_path / "out.gguf.steps"

@@ -85,13 +85,11 @@ class FeedbackPass {
     std::erase_if(names, [&](const std::string& name) { return !stands_for_codes(name); });
     const BlockLesson lesson{layer_alone(walked.original, layer), walked,
                              inputs_.streams != nullptr ? inputs_.streams->select(0, layer) : at::Tensor(), between_};
-    if (const std::optional<BlockLoss> loss = learn_layer(inputs_.learn, lesson, layer, names, out_)) {
-      out_.blocks[layer] = *loss;
-      restore(layer);
-      tell(layer, *loss);
-    }
+    const std::optional<BlockLoss> loss = learn_layer(inputs_.learn, lesson, layer, names, out_);
+    if (loss) out_.blocks[layer] = *loss, restore(layer);
     keep(layer, matrices_of(layer));
     give_back_freed_memory();
+    if (loss) tell(layer, *loss);
   }
   CausalLM& changed() { return changed_; }
   QuantizedModel& out() { return out_; }

@@ -173,6 +173,21 @@ TEST(KeptWork, WhatBlocksLearnIsAnOptionThatCodesDependOn) {
   EXPECT_THROW(plan_quantization(model.config, untold, {}), Error);
 }
 
+// What is told of a layer may end the run, and the layer is kept by then.
+TEST(KeptWork, ALayerIsKeptBeforeWhatItLearnedIsTold) {
+  const TestFolder folder("kept");
+  const KeptWork kept{.steps = folder / "steps"};
+  const CausalLM model = model_of(true);
+  const auto run_until = [&](const Progress& progress) {
+    return quantize(model, options_of("blocks"), {}, text(), 1, progress, kept, turn_codes);
+  };
+  const Progress stop = [](const Event& event) {
+    return event.detail.starts_with("layer 1 learned") ? Flow::Stop : Flow::GoOn;
+  };
+  error_of([&] { run_until(stop); }, ErrorKind::Interrupted);
+  EXPECT_EQ(run_until({}).taken.layers, 2);
+}
+
 TEST(KeptWork, AnotherBudgetTakesWhatWasMeasured) {
   const TestFolder folder("kept");
   const KeptWork kept{.cache = folder / "cache"};

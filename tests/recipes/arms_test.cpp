@@ -61,21 +61,21 @@ TEST(Arms, RowsHoldMeansAndPairedDifferences) {
   EXPECT_DOUBLE_EQ(plain.at("kl"), 1.5);
   EXPECT_DOUBLE_EQ(plain.at("perplexity"), std::exp(2.5));
   EXPECT_FALSE(asked.contains("difference"));
-  // Windows' differences .95 and 1.05: the error of the mean is .05.
+  // Windows' differences .95 and 1.05: the error of the mean is .05, and t(1) = 12.706.
   const Json& kl = plain.at("difference").at("kl");
   EXPECT_DOUBLE_EQ(kl.at("mean"), 1.0);
-  EXPECT_NEAR(kl.at("low95"), 1.0 - 1.959964 * 0.05, 1e-9);
-  EXPECT_NEAR(kl.at("high95"), 1.0 + 1.959964 * 0.05, 1e-9);
+  EXPECT_NEAR(kl.at("low95"), 1.0 - 12.7062 * 0.05, 1e-9);
+  EXPECT_NEAR(kl.at("high95"), 1.0 + 12.7062 * 0.05, 1e-9);
   EXPECT_DOUBLE_EQ(plain.at("difference").at("top1_agreement").at("mean"), 0.0);
 }
 
 TEST(Arms, TheVerdictIsOneHonestSentence) {
   EXPECT_EQ(
       results(1.5, 0.5, 2.5, 2.25).at("verdict"),
-      "Distilling beat plain training in KL to the teacher by 1.00 nats a token (95 %: 0.90 to 1.10), and beat it "
-      "in cross-entropy on the same text by 0.25 nats a token (95 %: 0.23 to 0.27).");
+      "Distilling beat plain training in KL to the teacher by 1.00 nats a token (95 %: 0.36 to 1.64), and beat it "
+      "in cross-entropy on the same text by 0.25 nats a token (95 %: 0.09 to 0.41).");
   const std::string lost = results(0.5, 1.5, 2.5, 3.0).at("verdict");
-  EXPECT_NE(lost.find("lost to plain training in KL to the teacher by 1.00 nats a token (95 %: 0.90 to 1.10)"),
+  EXPECT_NE(lost.find("lost to plain training in KL to the teacher by 1.00 nats a token (95 %: 0.36 to 1.64)"),
             std::string::npos)
       << lost;
   EXPECT_NE(lost.find("lost to it in cross-entropy on the same text by 0.50"), std::string::npos) << lost;
@@ -97,7 +97,7 @@ TEST(Arms, SeedsAreRepeats) {
   EXPECT_EQ(plain.at("by_seed")[1].at("seed"), 8);
   EXPECT_NEAR(plain.at("by_seed")[1].at("kl"), 1.8, 1e-12);
   const Json& kl = plain.at("difference").at("kl");  // .7 and .8: t(1) = 12.706 times .05, and the windows' .0375
-  EXPECT_NEAR(kl.at("high95").get<double>() - 0.75, std::hypot(12.706 * 0.05, 1.959964 * 0.0375), 1e-9);
+  EXPECT_NEAR(kl.at("high95").get<double>() - 0.75, std::hypot(12.7062 * 0.05, 12.7062 * 0.0375), 1e-9);
 }
 
 TEST(Arms, OneWindowHasNoIntervalAndSaysSo) {

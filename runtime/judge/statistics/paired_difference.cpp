@@ -14,8 +14,12 @@ PairedDifference paired_difference(std::span<const double> a, std::span<const do
     differences[i] = a[i] - b[i];
     mean += differences[i] / static_cast<double>(a.size());
   }
-  const double error = window_standard_error(differences, ends);
-  const double half = std::isnan(error) ? HUGE_VAL : kNormal95 * error;
+  size_t windows = 0, begin = 0;
+  for (const size_t end : ends) {
+    windows += end > begin ? 1 : 0;
+    begin = end;
+  }
+  const double half = windows < 2 ? HUGE_VAL : reach95(windows) * window_standard_error(differences, ends);
   return {mean, mean - half, mean + half};
 }
 

@@ -2,14 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 
 namespace attar::runtime {
 namespace {
-
-// 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; the last stands for more, and is too wide for them.
-constexpr double kStudent975[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-                                  2.201,  2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093};
 
 double mean_of(const std::vector<WindowSum>& windows) {
   double value = 0.0, size = 0.0;
@@ -26,8 +21,7 @@ double half_of_repeats(std::span<const std::vector<WindowSum>> repeats, double m
     squares += deviation * deviation;
   }
   const auto n = static_cast<double>(repeats.size());
-  const size_t freedom = std::min(repeats.size() - 1, std::size(kStudent975));
-  return kStudent975[freedom - 1] * std::sqrt(squares / (n - 1.0) / n);
+  return reach95(repeats.size()) * std::sqrt(squares / (n - 1.0) / n);
 }
 
 }  // namespace
@@ -37,8 +31,12 @@ PairedDifference repeated_difference(std::span<const std::vector<WindowSum>> rep
   for (const std::vector<WindowSum>& windows : repeats.subspan(1))
     for (size_t w = 0; w < means.size(); ++w) means[w].value += windows[w].value;
   for (WindowSum& window : means) window.value /= static_cast<double>(repeats.size());
-  const double mean = mean_of(means), error = ratio_standard_error(means);
-  const double half = std::isnan(error) ? HUGE_VAL : std::hypot(kNormal95 * error, half_of_repeats(repeats, mean));
+  const auto windows = static_cast<size_t>(
+      std::count_if(means.begin(), means.end(), [](const WindowSum& window) { return window.size > 0.0; }));
+  const double mean = mean_of(means);
+  const double half = windows < 2
+                          ? HUGE_VAL
+                          : std::hypot(reach95(windows) * ratio_standard_error(means), half_of_repeats(repeats, mean));
   return {mean, mean - half, mean + half};
 }
 

@@ -25,7 +25,7 @@ TEST(TaskComparison, PairsTheItems) {
   EXPECT_DOUBLE_EQ(got.agreement, 0.25);
   // Differences 0 -1 -1 1: sample variance (3 - 4/16) / 3, standard error its root over 2.
   const double error = std::sqrt(2.75 / 3.0) / 2.0;
-  EXPECT_NEAR(got.high - got.low, 2 * 1.959964 * error, 1e-12);
+  EXPECT_NEAR(got.high - got.low, 2 * 3.1824 * error, 1e-12);
   EXPECT_NEAR(got.high + got.low, 2 * got.difference, 1e-12);
 }
 

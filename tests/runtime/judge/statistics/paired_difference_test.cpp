@@ -16,12 +16,12 @@ TEST(PairedDifference, OneWindowHasAMeanAndNoInterval) {
   EXPECT_EQ(got.high, HUGE_VAL);
 }
 
-TEST(PairedDifference, TwoWindowsByHand) {  // their means 1 and 3: deviation of the mean sqrt(2 / 2) = 1
+TEST(PairedDifference, TwoWindowsByHand) {  // their means 1 and 3: deviation of the mean sqrt(2 / 2) = 1; t(1) = 12.706
   const std::vector<double> a{1, 2, 7, 4}, b{0, 1, 4, 1};
   const PairedDifference got = paired_difference(a, b, std::vector<size_t>{2, 4});
   EXPECT_DOUBLE_EQ(got.mean, 2.0);
-  EXPECT_NEAR(got.low, 2.0 - 1.959964, 1e-12);
-  EXPECT_NEAR(got.high, 2.0 + 1.959964, 1e-12);
+  EXPECT_NEAR(got.low, 2.0 - 12.7062, 1e-12);
+  EXPECT_NEAR(got.high, 2.0 + 12.7062, 1e-12);
 }
 
 // The same values spread evenly over the windows say more than windows of equal ones do.

@@ -50,5 +50,15 @@ TEST(StandardError, IsNotKnownOfOneWindow) {
   EXPECT_DOUBLE_EQ(error_of({1, 2, 4, 5}, {0, 2, 2, 4}), 1.5);
 }
 
+TEST(Reach95, IsStudentsQuantile) {
+  EXPECT_EQ(reach95(1), HUGE_VAL);
+  EXPECT_NEAR(reach95(2), 12.7062, 1e-4);
+  EXPECT_NEAR(reach95(11), 2.2281, 1e-4);
+  EXPECT_NEAR(reach95(12), 2.2010, 2e-4);
+  EXPECT_NEAR(reach95(31), 2.0423, 1e-4);
+  EXPECT_NEAR(reach95(101), 1.9840, 1e-4);
+  EXPECT_NEAR(reach95(1000000), 1.95996, 1e-5);
+}
+
 }  // namespace
 }  // namespace attar::runtime

@@ -37,10 +37,10 @@ QuantizedModel learned_blocks(const CausalLM& model, const std::string& to, int6
   return quantize(model, options, {}, calibration_text(), threads, {}, {}, block_learner(steps, threads));
 }
 
-TEST(BlockLearner, BringsEachBlockNearer) {
+TEST(BlockLearner, LeavesNoBlockFartherAway) {
   const CausalLM model = model_of_width(64, 2);
   for (const std::string to : {"Q2_0", "Q4_0", "Q4_1", "IQ4_NL", "NVFP4", "size"}) {
-    const QuantizedModel best = learned_blocks(model, to, 0, 2), learned = learned_blocks(model, to, 60, 2);
+    const QuantizedModel best = learned_blocks(model, to, 0, 2), learned = learned_blocks(model, to, 12, 2);
     EXPECT_TRUE(best.blocks.empty());
     ASSERT_EQ(learned.blocks.size(), 2u) << to;
     for (const auto& [layer, loss] : learned.blocks) {
@@ -48,10 +48,29 @@ TEST(BlockLearner, BringsEachBlockNearer) {
       EXPECT_LE(loss.after, loss.before) << to << " " << layer;
     }
     EXPECT_EQ(learned.plan.tensor_bytes(), best.plan.tensor_bytes()) << to;
-    if (to != "Q2_0") continue;  // where most is lost
-    EXPECT_LT(learned.blocks.at(0).after, 0.98 * learned.blocks.at(0).before);
-    EXPECT_NE(content_hash(learned), content_hash(best));
   }
+}
+
+// Codes that were rounded one by one leave most to learn; random weights behind feedback leave next to nothing.
+TEST(BlockLearner, BringsABlockNearer) {
+  const CausalLM model = model_of_width(64, 1);
+  QuantizeOptions options;
+  options.to = "Q2_0", options.preset = "fast", options.importance = false;
+  const QuantizedModel rounded = quantize(model, options, {}, {}, 2);
+  QuantizedModel codes{model.config, {}, {}};
+  for (const auto& [name, tensor] : rounded.tensors)
+    if (name.starts_with("blk.0.")) codes.tensors[name] = tensor;
+  std::vector<at::Tensor> before, whole;
+  const std::vector<TokenBatch> batches = calibration_batches(model.config, calibration_text(), 8192);
+  for (const TokenBatch& batch : batches) {
+    const c10::NoGradGuard no_grad;
+    before.push_back(embed(model, batch)), whole.push_back(forward_block(model, 0, before.back(), batch));
+  }
+  const std::string hash = content_hash(codes);
+  const auto loss = block_learner(100, 2)({model, {model, batches, before, whole}, {}, {}}, codes);
+  ASSERT_TRUE(loss.has_value());
+  EXPECT_LT(loss->after, 0.9 * loss->before);
+  EXPECT_NE(content_hash(codes), hash);
 }
 
 // The loss that is told is that of the bytes: of the first block, which is given what the embedding gives.

@@ -28,5 +28,5 @@ def test_a_file_of_a_type_runs_everywhere(model, tmp_path, name):  # noqa: F811
     types = {tensor.tensor_type.name for tensor in GGUFReader(path).tensors}
     assert types == {name, "F32"}
     ours = runtime_logits(str(path), TOKENS)[-1][:FIRST]
-    theirs = llama_cpp.answer(f"type {name}", lambda: llama_cpp.library().logits(path, TOKENS)[-1][:FIRST], tolerance=1e-2)
+    theirs = llama_cpp.answer(f"type {name}", lambda: llama_cpp.library().logits(path, TOKENS)[-1][:FIRST], tolerance=2e-2)  # AVX2's are 1.6 % from AVX-512's
     assert np.linalg.norm(ours - theirs) < 0.03 * np.linalg.norm(theirs)

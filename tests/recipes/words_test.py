@@ -189,7 +189,7 @@ def test_the_page_lists_what_is_printed(model, texts, tmp_path):
             ["export", model, "-o", tmp_path / "e8.gguf", "--to", "Q8_0"],
         ],
     }
-    rare = {"quantize": {"qad", "layers_taken", "importance_tensors", "notes"}, "prune": {"notes"}, "distill": {"notes"}}
+    rare = {"quantize": {"qad", "blocks", "layers_taken", "importance_tensors", "notes"}, "prune": {"notes"}, "distill": {"notes"}}
     for verb, commands in documents.items():
         (row,) = re.findall(rf"^\| `{verb}` \| `{{(.*?)}}`", page, re.M)
         listed, printed = set(re.findall(r'"(\w+)"', row)), {key for command in commands for key in told(*command)}

@@ -60,6 +60,21 @@ TEST(TeamSize, StaysWhereFewerAreSlowerAllTheSame) {
   EXPECT_GT(pieces, 10000 * 95 / 100);
 }
 
+// Two processors, one kept busy: of its time slices two threads get half, and then both wait.
+TEST(TeamSize, AsksAgainForLittle) {
+  Machine machine(2);
+  const auto beside_a_loop = [](int threads) { return threads == 2 ? 0.010 : 0.0033; };
+  machine.run(0.2, beside_a_loop, true);
+  EXPECT_EQ(machine.threads(), 1);
+  for (int i = 0; i < 20; ++i)  // texts of 64 tokens, whose one thread nobody puts aside
+    EXPECT_GE(machine.run(64 * 0.0033, beside_a_loop, false), 59) << "text " << i;
+  EXPECT_GE(machine.run(
+                4.0, [](int threads) { return 0.0033 / threads; }, false),
+            1700)
+      << "and is quick where the loop ends";
+  EXPECT_EQ(machine.threads(), 2);
+}
+
 TEST(TeamSize, GivesUpSeveral) {
   Machine machine(4);
   machine.run(

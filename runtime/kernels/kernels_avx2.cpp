@@ -18,7 +18,7 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kPlainRows = 6, kPlainTiles = 1;  // 12 sums, 2 weights, 1 activation of 16 registers
 constexpr int kPanelRows = 4, kPanelTiles = 1;
-constexpr bool kKeepsBlocks = false;  // too few registers: each row makes a block anew, from the cache
+constexpr bool kKeepsBlocks = false;  // too few registers: kernels_few_rows.inc
 
 struct Vec {
   __m256 a, b;  // lanes 0-7 and 8-15
@@ -291,56 +291,101 @@ constexpr int pair_sums(int most, int quads) {
   while (n * 2 * 127 * most > 32767) n /= 2;
   return n;
 }
+// Sums of one or two rows.
+template <int kRows>
+struct RowInts {
+  Ints of[kRows];
+};
 // Sum over registers [kFrom, kTo), product<j>() giving the pair sums of one; in 16 bits, then in runs that 16 bits
 // hold.
-template <int kFrom, int kTo, class Product>
-ATTAR_INLINE Ints sum_run(const Product& product) {
-  const Ints last = product.template operator()<kTo - 1>();
+template <int kFrom, int kTo, int kRows, class Product>
+ATTAR_INLINE RowInts<kRows> sum_run(const Product& product) {
   if constexpr (kFrom + 1 == kTo) {
-    return last;
+    return product.template operator()<kFrom>();
   } else {
-    const Ints others = sum_run<kFrom, kTo - 1>(product);
-    return {_mm256_add_epi16(others.a, last.a), _mm256_add_epi16(others.b, last.b)};
+    RowInts<kRows> sums = sum_run<kFrom, kTo - 1, kRows>(product);
+    const RowInts<kRows> last = product.template operator()<kTo - 1>();
+    each<0, kRows>([&]<int r>() ATTAR_INLINE_LAMBDA {
+      sums.of[r] = {_mm256_add_epi16(sums.of[r].a, last.of[r].a), _mm256_add_epi16(sums.of[r].b, last.of[r].b)};
+    });
+    return sums;
   }
 }
-template <int kRun, int kTo, class Product>
-ATTAR_INLINE Ints sum_pairs(Ints start, const Product& product) {
-  if constexpr (kTo > kRun) start = sum_pairs<kRun, kTo - kRun>(start, product);
+template <int kRun, int kTo, int kRows, class Product>
+ATTAR_INLINE RowInts<kRows> sum_pairs(RowInts<kRows> sums, const Product& product) {
+  if constexpr (kTo > kRun) sums = sum_pairs<kRun, kTo - kRun>(sums, product);
   const __m256i ones = _mm256_set1_epi16(1);
-  const Ints pairs = sum_run<kTo - kRun, kTo>(product);
-  return {_mm256_add_epi32(start.a, _mm256_madd_epi16(pairs.a, ones)),
-          _mm256_add_epi32(start.b, _mm256_madd_epi16(pairs.b, ones))};
+  const RowInts<kRows> pairs = sum_run<kTo - kRun, kTo, kRows>(product);
+  each<0, kRows>([&]<int r>() ATTAR_INLINE_LAMBDA {
+    sums.of[r] = {_mm256_add_epi32(sums.of[r].a, _mm256_madd_epi16(pairs.of[r].a, ones)),
+                  _mm256_add_epi32(sums.of[r].b, _mm256_madd_epi16(pairs.of[r].b, ones))};
+  });
+  return sums;
 }
 
+// Onto `sums`: code * x over kQuads registers, which code<j>() makes, of rows that lie `stride` apart. The codes are
+// unsigned.
+template <int kMost, int kQuads, int kRows, class Code>
+ATTAR_INLINE RowInts<kRows> dot_unsigned(RowInts<kRows> sums, const Code& code, const int8_t* x,
+                                         [[maybe_unused]] int64_t stride) {
+  return sum_pairs<pair_sums(kMost, kQuads), kQuads>(sums, [&]<int j>() ATTAR_INLINE_LAMBDA {
+    const Bytes codes = code.template operator()<j>();
+    RowInts<kRows> products;
+    each<0, kRows>([&]<int r>() ATTAR_INLINE_LAMBDA {
+      const Quad quad = load_quad(x + r * stride + 4 * j);
+      products.of[r] = {_mm256_maddubs_epi16(codes.a, quad), _mm256_maddubs_epi16(codes.b, quad)};
+    });
+    return products;
+  });
+}
+// Of codes + 128.
+template <int kQuads, int kRows, class Code>
+ATTAR_INLINE RowInts<kRows> dot_biased(RowInts<kRows> sums, const Code& code, const int8_t* x,
+                                       [[maybe_unused]] int64_t stride) {
+  each<0, kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
+    const Bytes codes = without_bias<128>(code.template operator()<j>());
+    const PanelBytes w = with_magnitudes(codes.a, codes.b);
+    each<0, kRows>([&]<int r>() ATTAR_INLINE_LAMBDA {
+      sums.of[r] = panel_dot(sums.of[r], w, load_quad(x + r * stride + 4 * j));
+    });
+  });
+  return sums;
+}
+// Of magnitudes; bit kFirst + j of `signs` belongs to register j.
+template <int kMost, int kQuads, int kFirst, int kRows, class Code>
+ATTAR_INLINE RowInts<kRows> dot_with_signs(RowInts<kRows> sums, const Code& code, Bytes signs, const int8_t* x,
+                                           [[maybe_unused]] int64_t stride) {
+  return sum_pairs<pair_sums(kMost, kQuads), kQuads>(sums, [&]<int j>() ATTAR_INLINE_LAMBDA {
+    const Bytes codes = code.template operator()<j>();
+    const Bytes own = {sign_of<kFirst + j>(signs.a), sign_of<kFirst + j>(signs.b)};
+    RowInts<kRows> products;
+    each<0, kRows>([&]<int r>() ATTAR_INLINE_LAMBDA {
+      const Quad quad = load_quad(x + r * stride + 4 * j);
+      products.of[r] = {_mm256_maddubs_epi16(codes.a, _mm256_sign_epi8(quad, own.a)),
+                        _mm256_maddubs_epi16(codes.b, _mm256_sign_epi8(quad, own.b))};
+    });
+    return products;
+  });
+}
+
+ATTAR_INLINE Ints all_lanes(int32_t x) {
+  return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
 // sum of (code - kBias) * x over kQuads registers, which code<j>() makes; `minus_128_sums` is -128 * sum of x.
 template <int kBias, int kMost, int kQuads, class Code>
 ATTAR_INLINE Ints dot_codes(const Code& code, const int8_t* x, int32_t minus_128_sums) {
   if constexpr (kBias == 128) {
-    Ints sums = panel_start(0);
-    each<0, kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
-      const Bytes codes = without_bias<128>(code.template operator()<j>());
-      sums = panel_dot(sums, with_magnitudes(codes.a, codes.b), load_quad(x + 4 * j));
-    });
-    return sums;
+    return dot_biased<kQuads>(RowInts<1>{{all_lanes(0)}}, code, x, 0).of[0];
   } else {
-    const __m256i start = _mm256_set1_epi32(kBias == 0 ? 0 : minus_128_sums / (128 / (kBias == 0 ? 128 : kBias)));
-    return sum_pairs<pair_sums(kMost, kQuads), kQuads>({start, start}, [&]<int j>() ATTAR_INLINE_LAMBDA {
-      const Bytes codes = code.template operator()<j>();
-      const Quad quad = load_quad(x + 4 * j);
-      return Ints{_mm256_maddubs_epi16(codes.a, quad), _mm256_maddubs_epi16(codes.b, quad)};
-    });
+    const int32_t start = kBias == 0 ? 0 : minus_128_sums / (128 / (kBias == 0 ? 128 : kBias));
+    return dot_unsigned<kMost, kQuads>(RowInts<1>{{all_lanes(start)}}, code, x, 0).of[0];
   }
 }
 
 // The same of magnitudes; bit kFirst + j of `signs` belongs to register j.
 template <int kMost, int kQuads, int kFirst, class Code>
 ATTAR_INLINE Ints dot_signed(const Code& code, Bytes signs, const int8_t* x) {
-  return sum_pairs<pair_sums(kMost, kQuads), kQuads>(panel_start(0), [&]<int j>() ATTAR_INLINE_LAMBDA {
-    const Bytes codes = code.template operator()<j>();
-    const Quad quad = load_quad(x + 4 * j);
-    return Ints{_mm256_maddubs_epi16(codes.a, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.a))),
-                _mm256_maddubs_epi16(codes.b, _mm256_sign_epi8(quad, sign_of<kFirst + j>(signs.b)))};
-  });
+  return dot_with_signs<kMost, kQuads, kFirst>(RowInts<1>{{all_lanes(0)}}, code, signs, x, 0).of[0];
 }
 
 // Rounds 16 values to int8 codes; -> their sum.
@@ -357,9 +402,10 @@ ATTAR_INLINE int32_t store_codes(int8_t* p, Vec v) {
 
 #include "runtime/kernels/kernels_attention.inc"
 #include "runtime/kernels/kernels_codes.inc"
+#include "runtime/kernels/kernels_few_rows.inc"
 #include "runtime/kernels/kernels_float.inc"
 
-constexpr Kernels kTable = table_for(Isa::Avx2);
+constexpr Kernels kTable = with_few_rows(table_for(Isa::Avx2));
 
 }  // namespace
 

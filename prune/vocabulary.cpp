@@ -19,6 +19,10 @@ IdsByText ids_by_text(const TokenizerData& data) {
   return ids;
 }
 
+std::string joined(const MergeList::Merge& merge) {
+  return std::string(merge.first).append(merge.second);
+}
+
 // Place of each token in the order in which merging makes them: (V), low is early, the largest value for what no merge
 // makes. BPE: rank of the first merge. SPM: falling score.
 std::vector<int64_t> merge_order(const TokenizerData& data) {
@@ -26,8 +30,7 @@ std::vector<int64_t> merge_order(const TokenizerData& data) {
   if (data.kind == TokenizerKind::Bpe) {
     const IdsByText ids = ids_by_text(data);
     for (size_t rank = data.merges.size(); rank-- > 0;)
-      order[static_cast<size_t>(ids.at(data.merges[rank].first + data.merges[rank].second))] =
-          static_cast<int64_t>(rank);
+      order[static_cast<size_t>(ids.at(joined(data.merges[rank])))] = static_cast<int64_t>(rank);
     return order;
   }
   std::vector<size_t> by_score(data.tokens.size());
@@ -100,9 +103,9 @@ TokenizerData restricted(const TokenizerData& data, const std::vector<int32_t>& 
     out.tokens.push_back(data.tokens[static_cast<size_t>(id)]);
   }
   const IdsByText ids = ids_by_text(data);
-  const auto stays = [&](const std::string& text) { return new_id[static_cast<size_t>(ids.at(text))] >= 0; };
+  const auto stays = [&](std::string_view text) { return new_id[static_cast<size_t>(ids.at(text))] >= 0; };
   for (const auto& merge : data.merges)
-    if (stays(merge.first) && stays(merge.second) && stays(merge.first + merge.second)) out.merges.push_back(merge);
+    if (stays(merge.first) && stays(merge.second) && stays(joined(merge))) out.merges.push_back(merge);
   const auto mapped = [&](int32_t id) { return id < 0 ? -1 : new_id[static_cast<size_t>(id)]; };
   for (int32_t* id : special_ids(out)) *id = mapped(*id);
   return out;

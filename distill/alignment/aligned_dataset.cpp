@@ -80,7 +80,7 @@ class Rereader {
       }
       const bool is_words = !from_.is_control(id);
       if (is_words) {
-        const std::string& bytes = from_.token_bytes(id);
+        const std::string_view bytes = from_.token_bytes(id);
         const bool prefixed = at_start && data.add_space_prefix && bytes.starts_with(' ');
         text.append(bytes, prefixed ? 1 : 0, std::string::npos);
         extend(out.text.words, begin, text.size());

@@ -105,7 +105,7 @@ int32_t TokensByText::find(const std::string& text) const {
   return text.empty() || found == ids_.end() ? -1 : found->second;
 }
 
-const std::string& TokensByText::text_of(int32_t id) const {
+std::string_view TokensByText::text_of(int32_t id) const {
   return tokenizer_.is_control(id) ? tokenizer_.data().tokens[static_cast<size_t>(id)].text
                                    : tokenizer_.token_bytes(id);
 }

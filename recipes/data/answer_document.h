@@ -20,7 +20,7 @@ class TokensByText {
  public:
   explicit TokensByText(const Tokenizer& tokenizer);
   int32_t find(const std::string& text) const;  // -1: no token is this, or more than one
-  const std::string& text_of(int32_t id) const;
+  std::string_view text_of(int32_t id) const;
 
  private:
   const Tokenizer& tokenizer_;

@@ -27,7 +27,7 @@ std::vector<int32_t> free_start(const Tokenizer& tokenizer, const CounterRandom&
   for (uint64_t attempt = 0; attempt < 10000; ++attempt) {
     const auto id = static_cast<int32_t>(random.below(index * 10000 + attempt, data.tokens.size()));
     if (data.tokens[static_cast<size_t>(id)].kind != TokenKind::Normal) continue;
-    const std::string& bytes = tokenizer.token_bytes(id);
+    const std::string_view bytes = tokenizer.token_bytes(id);
     const size_t word = !bytes.empty() && bytes[0] == ' ' ? 1 : 0;
     const bool letters =
         bytes.size() > word && std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(word), bytes.end(),

@@ -18,6 +18,12 @@ std::string difference(const TokenizerData& teacher, const TokenizerData& studen
   }
 }
 
+void drop_last_merge(TokenizerData& data) {
+  MergeTexts merges = texts_of(data.merges);
+  merges.pop_back();
+  data.merges = MergeList(merges);
+}
+
 TEST(SameReading, NamesWhatDiffers) {
   const TokenizerData teacher = byte_level({{"t", "h"}, {"th", "e"}, {"a", "n"}});
   EXPECT_EQ(difference(teacher, teacher), "");
@@ -34,8 +40,12 @@ TEST(SameReading, NamesWhatDiffers) {
       {"another EOS", changed([](TokenizerData& d) { d.eos = -1; })},
       {"another kind of <|end|>", changed([](TokenizerData& d) { d.tokens[0].kind = TokenKind::UserDefined; })},
       {"another id of", changed([](TokenizerData& d) { std::swap(d.tokens[257], d.tokens[259]); })},
-      {"another order of merges", changed([](TokenizerData& d) { std::swap(d.merges[0], d.merges[2]); })},
-      {"another number of merges", changed([](TokenizerData& d) { d.merges.pop_back(); })},
+      {"another order of merges", changed([](TokenizerData& d) {
+         MergeTexts merges = texts_of(d.merges);
+         std::swap(merges[0], merges[2]);
+         d.merges = MergeList(merges);
+       })},
+      {"another number of merges", changed(drop_last_merge)},
       {"is not part of the teacher's", changed([](TokenizerData& d) { d.tokens.push_back({"new"}); })},
   };
   for (const auto& [what, said] : differences) EXPECT_NE(said.find(what), std::string::npos) << what << ": " << said;
@@ -44,7 +54,7 @@ TEST(SameReading, NamesWhatDiffers) {
 TEST(SameReading, ATrimmedTokenizerIsTheTeachers) {
   const TokenizerData teacher = byte_level({{"t", "h"}, {"th", "e"}, {"a", "n"}});
   TokenizerData student = teacher;
-  student.tokens.pop_back(), student.merges.pop_back();
+  student.tokens.pop_back(), drop_last_merge(student);
   EXPECT_EQ(difference(teacher, student), "");
   student.pre = "smollm";
   EXPECT_NE(difference(teacher, student).find("split"), std::string::npos) << "but only with the same rules";

@@ -7,13 +7,19 @@
 
 namespace attar {
 
-TokenizerData byte_level(const std::vector<std::pair<std::string, std::string>>& merges) {
+MergeTexts texts_of(const MergeList& merges) {
+  MergeTexts texts;
+  for (const auto& [left, right] : merges) texts.emplace_back(left, right);
+  return texts;
+}
+
+TokenizerData byte_level(const std::vector<MergeList::Texts>& merges) {
   TokenizerData data;
   data.tokens.push_back({"<|end|>", 0.0f, TokenKind::Control});
   data.bos = data.eos = 0;
   for (int b = 0; b < 256; ++b) data.tokens.push_back({byte_mapped(std::string(1, static_cast<char>(b)))});
   for (const auto& [left, right] : merges) {
-    data.merges.emplace_back(byte_mapped(left), byte_mapped(right));
+    data.merges.push_back({byte_mapped(left), byte_mapped(right)});
     data.tokens.push_back({byte_mapped(left + right)});
   }
   return data;

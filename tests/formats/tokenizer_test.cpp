@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <map>
+#include <stdexcept>
 #include <thread>
 
 #include "runtime/base/atomic_file.h"
@@ -24,8 +25,9 @@ int32_t byte_id(char c) {
 
 // Merging as it is defined: look at all pairs, merge the leftmost best, begin again.
 Ids merged_reference(const TokenizerData& data, const std::string& piece) {
-  std::map<std::pair<std::string, std::string>, size_t> ranks;
-  for (size_t rank = 0; rank < data.merges.size(); ++rank) ranks[data.merges[rank]] = rank;
+  std::map<MergeList::Texts, size_t> ranks;
+  const MergeTexts merges = texts_of(data.merges);
+  for (size_t rank = 0; rank < merges.size(); ++rank) ranks[merges[rank]] = rank;
   std::vector<std::string> symbols;
   for (const char c : piece) symbols.push_back(byte_mapped(std::string(1, c)));
   for (;;) {
@@ -58,7 +60,7 @@ TEST(Bpe, MergesByRankNotByLength) {
 TEST(Bpe, LongAndShortPiecesEqualTheDefinition) {
   const CounterRandom random(3);
   uint64_t draw = 0;
-  std::vector<std::pair<std::string, std::string>> merges;
+  MergeTexts merges;
   std::vector<std::string> texts = {"a", "b", "c"};
   while (merges.size() < 40) {  // random merges of what is there already, no result twice
     const std::string left = texts[random.below(draw++, texts.size())],
@@ -179,6 +181,35 @@ TEST(Tokenizer, ThreadsShareIt) {
   for (const Ids& result : results) EXPECT_EQ(result, expected);
 }
 
+TEST(TextList, KeepsTextsApart) {
+  TextList texts;
+  texts.reserve(3, 6);
+  for (const char* text : {"ab", "", "\xC3\xA9"}) texts.push_back(text);
+  EXPECT_EQ(texts.size(), 3u);
+  EXPECT_EQ(texts[0], "ab");
+  EXPECT_EQ(texts[1], "");
+  EXPECT_EQ(texts.at(2), "\xC3\xA9");
+  EXPECT_THROW(texts.at(3), std::out_of_range);
+  const MergeTexts merges = {{"a", "b"}, {"ab", "c"}};
+  MergeList list(merges);
+  EXPECT_EQ(texts_of(list), merges);
+  EXPECT_EQ(list[1], MergeList::Merge("ab", "c"));
+  list.push_back({"d", "e"});
+  EXPECT_EQ(list.size(), 3u);
+  EXPECT_FALSE(list == MergeList(merges));
+  list.clear();
+  EXPECT_TRUE(list.empty());
+  EXPECT_EQ(list, MergeList());
+}
+
+// As `tokenizers` has it: of a pair that is listed twice the last rank counts.
+TEST(Bpe, APairThatIsListedTwice) {
+  TokenizerData data = byte_level({{"a", "b"}, {"b", "c"}});
+  EXPECT_EQ(Tokenizer(data).encode("abc"), (Ids{257, byte_id('c')}));
+  data.merges = MergeList(MergeTexts{{"a", "b"}, {"b", "c"}, {"a", "b"}});
+  EXPECT_EQ(Tokenizer(data).encode("abc"), (Ids{byte_id('a'), 258}));
+}
+
 TEST(Tokenizer, HashFollowsWhatDecidesIds) {
   const TokenizerData data = byte_level({{"a", "b"}, {"b", "c"}});
   const std::string hash = Tokenizer(data).hash();
@@ -186,7 +217,7 @@ TEST(Tokenizer, HashFollowsWhatDecidesIds) {
   TokenizerData other = data;
   other.chat_template = "{{ messages }}";
   EXPECT_EQ(Tokenizer(other).hash(), hash);
-  std::swap(other.merges[0], other.merges[1]);
+  other.merges = MergeList(MergeTexts{{"b", "c"}, {"a", "b"}});
   EXPECT_NE(Tokenizer(other).hash(), hash);
   other = data;
   other.pre = "smollm";
@@ -210,10 +241,13 @@ TEST(CheckTokenizer, RefusesWhatCannotBe) {
       {"token 5 has an unknown type", [](TokenizerData& d) { d.tokens[5].kind = static_cast<TokenKind>(7); }},
       {"token 5 is no byte token", [](TokenizerData& d) { d.tokens[5].kind = TokenKind::Byte; }},
       {"token 5 has no score", [](TokenizerData& d) { d.tokens[5].score = NAN; }},
-      {"merge 0 needs a token that is absent", [](TokenizerData& d) { d.merges[0].first = "zzz"; }},
       {"merge 0 needs a token that is absent",
        [](TokenizerData& d) {
-         d.merges[0] = {"a", "a"};
+         d.merges = MergeList(MergeTexts{{"zzz", "b"}});
+       }},
+      {"merge 0 needs a token that is absent",
+       [](TokenizerData& d) {
+         d.merges = MergeList(MergeTexts{{"a", "a"}});
        }},
       {"the pre-tokenizer `bloom` is not supported", [](TokenizerData& d) { d.pre = "bloom"; }},
   };
@@ -229,17 +263,19 @@ TEST(CheckTokenizer, RefusesWhatCannotBe) {
       EXPECT_NE(std::string(error.what()).find(message), std::string::npos) << error.what();
     }
   }
-  std::vector<std::pair<std::string, std::string>> merges;
+  MergeTexts merges;
   for (int i = 0; i < 50; ++i) merges.emplace_back(std::string(1, static_cast<char>('a' + i % 25)), std::to_string(i));
   for (const size_t rank : {0, 15, 16, 31, 32, 49}) {  // they are looked up several at once
     TokenizerData data = byte_level({});
+    data.merges = MergeList(merges);
     for (const auto& [left, right] : merges) {
-      data.merges.emplace_back(left, right);
       for (const std::string& text : {right, left + right})
         if (text.size() > 1) data.tokens.push_back({text});
     }
     EXPECT_NO_THROW(check_tokenizer(data, "file"));
-    data.merges.back().second = data.merges[rank].second = "zzz";  // the first of two is named
+    MergeTexts wrong = merges;
+    wrong.back().second = wrong[rank].second = "zzz";  // the first of two is named
+    data.merges = MergeList(wrong);
     const std::string message = "merge " + std::to_string(rank) + " needs a token that is absent";
     try {
       check_tokenizer(data, "file");

@@ -26,7 +26,7 @@ TokenizerData byte_level(const std::vector<std::pair<std::string, std::string>>&
   data.eos = 0;
   for (int b = 0; b < 256; ++b) data.tokens.push_back({byte_mapped(std::string(1, static_cast<char>(b)))});
   for (const auto& [left, right] : merges) {
-    data.merges.emplace_back(byte_mapped(left), byte_mapped(right));
+    data.merges.push_back({byte_mapped(left), byte_mapped(right)});
     if (const Token token{byte_mapped(left + right)};
         std::none_of(data.tokens.begin(), data.tokens.end(), [&](const Token& t) { return t.text == token.text; }))
       data.tokens.push_back(token);
@@ -89,8 +89,7 @@ TEST(TrimVocabulary, KeepsWhatIsNeededThenTheFirstMerges) {
   const VocabularyCut cut = trim_vocabulary(data, counts, 257 + 3);
   const Ids tail(cut.kept.begin() + 257, cut.kept.end());
   EXPECT_EQ(tail, (Ids{257, 259, 260}));
-  EXPECT_EQ(cut.tokenizer.merges,
-            (std::vector<std::pair<std::string, std::string>>{{"a", "b"}, {"x", "y"}, {"xy", "z"}}));
+  EXPECT_EQ(cut.tokenizer.merges, MergeList(std::vector<MergeList::Texts>{{"a", "b"}, {"x", "y"}, {"xy", "z"}}));
   EXPECT_EQ(cut.tokenizer.eos, 0);
   EXPECT_THROW(trim_vocabulary(data, counts, 256), Error);
   EXPECT_EQ(trim_vocabulary(data, counts, 262).kept.size(), 262u);

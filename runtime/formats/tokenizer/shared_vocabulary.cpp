@@ -113,7 +113,8 @@ class Comparison {
     for (const auto& merge : student_.merges) {
       at = std::find(at, teacher_.merges.end(), merge);
       if (at == teacher_.merges.end())
-        same("order of merges", "no such merge at its place", printable(merge.first + " " + merge.second));
+        same("order of merges", "no such merge at its place",
+             printable(std::string(merge.first).append(" ").append(merge.second)));
       ++at;
     }
     if (teacher_.tokens.size() == student_.tokens.size())

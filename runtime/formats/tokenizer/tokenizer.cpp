@@ -94,7 +94,7 @@ struct Tokenizer::Tables {
   std::optional<SpmEncoder> spm;
   AddedTokens written_out;         // control and user-defined tokens, by their text
   AddedTokens written_normalized;  // those that are looked for in normalized text
-  std::vector<std::string> bytes;  // (V)
+  TextList bytes;                  // (V)
   std::vector<uint8_t> is_end;     // (V)
   mutable std::once_flag hashed;
   mutable std::string hash;
@@ -129,7 +129,9 @@ Tokenizer::Tokenizer(std::shared_ptr<const TokenizerData> data, const std::strin
   const TextIndex texts = check_tokens(*data, where);
   auto tables = std::make_unique<Tables>(std::move(data));
   const TokenizerData& d = tables->data;
-  tables->bytes.reserve(d.tokens.size());
+  size_t n_bytes = 0;
+  for (const Token& token : d.tokens) n_bytes += token.text.size();
+  tables->bytes.reserve(d.tokens.size(), n_bytes);
   for (const Token& token : d.tokens) tables->bytes.push_back(bytes_of(d, token));
   tables->is_end = end_flags(d);
   if (d.kind == TokenizerKind::Spm) {
@@ -255,9 +257,9 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool with_special) c
   bool at_start = true;  // of a stretch of plain tokens: an SPM prefix space was not in the text
   for (const int32_t id : ids) {
     const TokenKind kind = t.data.tokens.at(static_cast<size_t>(id)).kind;
-    const std::string& bytes = t.bytes[static_cast<size_t>(id)];
+    const std::string_view bytes = t.bytes[static_cast<size_t>(id)];
     const bool plain = shows_text(kind) && kind != TokenKind::UserDefined;
-    const bool prefixed = plain && at_start && t.data.add_space_prefix && bytes[0] == ' ';
+    const bool prefixed = plain && at_start && t.data.add_space_prefix && bytes.starts_with(' ');
     if (shows_text(kind) || with_special) out.append(bytes, prefixed ? 1 : 0, std::string::npos);
     at_start = !plain && (at_start || t.data.space_prefix != SpacePrefix::FirstUnlessSpace);
   }
@@ -270,7 +272,7 @@ std::vector<int32_t> Tokenizer::derivation(int32_t id) const {
   return tables_->spm ? tables_->spm->derivation(token.text) : tables_->bpe->derivation(token_bytes(id));
 }
 
-const std::string& Tokenizer::token_bytes(int32_t id) const {
+std::string_view Tokenizer::token_bytes(int32_t id) const {
   return tables_->bytes.at(static_cast<size_t>(id));
 }
 

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/formats/tokenizer/text_list.h"
+
 namespace attar {
 
 enum class TokenizerKind { Bpe, Spm };  // tokenizer.ggml.model "gpt2", "llama"
@@ -20,11 +22,11 @@ enum class TokenKind : int8_t { Normal = 1, Unknown = 2, Control = 3, UserDefine
 
 // How a token that is cut out of the text (control or user-defined) is found in it: tokenizer.json's flags.
 struct AddedRule {
-  bool single_word = false;   // not inside a word
-  bool strips_left = false;   // takes the white space before it
-  bool strips_right = false;  // and after it
-  bool normalized = false;    // looked for, itself normalized, in what the other tokens left, after normalization
-  bool unmerged = false;      // merging never makes it: model.vocab lacks it (SPM; BPE has its merges listed)
+  bool single_word : 1 = false;   // not inside a word
+  bool strips_left : 1 = false;   // takes the white space before it
+  bool strips_right : 1 = false;  // and after it
+  bool normalized : 1 = false;    // looked for, itself normalized, in what the other tokens left, after normalization
+  bool unmerged : 1 = false;      // merging never makes it: model.vocab lacks it (SPM; BPE has its merges listed)
 
   bool operator==(const AddedRule&) const = default;
 };
@@ -61,9 +63,9 @@ enum class MergeTies { LongestLeft, LowestIds };
 // and write from it; vocabulary trimming maps one to another.
 struct TokenizerData {
   TokenizerKind kind = TokenizerKind::Bpe;
-  std::string pre = "gpt-2";                                // which split expressions (BPE): a name of split.h
-  std::vector<Token> tokens;                                // (V)
-  std::vector<std::pair<std::string, std::string>> merges;  // by rank (BPE)
+  std::string pre = "gpt-2";  // which split expressions (BPE): a name of split.h
+  std::vector<Token> tokens;  // (V)
+  MergeList merges;           // by rank (BPE)
   int32_t bos = -1, eos = -1, eot = -1, unknown = -1, padding = -1;
   std::vector<int32_t> end_of_generation;  // beside eos, eot and the roles that end a reply
   std::vector<TokenRole> roles;
@@ -128,7 +130,7 @@ class Tokenizer {
   // may stop inside a UTF-8 sequence.
   std::string decode(std::span<const int32_t> ids, bool with_special = false) const;
   // The bytes of one token in the middle of a text (an SPM prefix space is kept).
-  const std::string& token_bytes(int32_t id) const;
+  std::string_view token_bytes(int32_t id) const;
   bool is_control(int32_t id) const;  // or another that is never text: unknown, a row beyond the vocabulary
   bool ends_generation(int32_t id) const;
   int64_t vocab_size() const;

@@ -37,11 +37,11 @@ const GgufValue& array(const GgufFile& file, const std::string& key, size_t leng
 }
 
 // A merge splits at the first space that is not its first character.
-std::pair<std::string, std::string> split_merge(const GgufFile& file, const std::string& merge) {
+MergeList::Merge split_merge(const GgufFile& file, std::string_view merge) {
   const size_t space = merge.find(' ', 1);
-  if (space == std::string::npos || space + 1 == merge.size())
+  if (space == std::string_view::npos || space + 1 == merge.size())
     throw input_error(file.path(), "tokenizer.ggml.merges has an entry that is no pair", "\"left right\"",
-                      printable(merge));
+                      printable(std::string(merge)));
   return {merge.substr(0, space), merge.substr(space + 1)};
 }
 
@@ -110,7 +110,9 @@ void read_vocabulary(GgufFile& file, TokenizerData& data) {
       if (token.kind == TokenKind::UserDefined) token.text = spm_escaped(token.text);
   } else {
     const std::vector<std::string> merges = taken_strings(file, kKeys + "merges");
-    data.merges.reserve(merges.size());
+    size_t n_bytes = 0;
+    for (const std::string& merge : merges) n_bytes += merge.size();
+    data.merges.reserve(merges.size(), n_bytes);
     for (const std::string& merge : merges) data.merges.push_back(split_merge(file, merge));
   }
   for (size_t i = 0; i < data.tokens.size(); ++i) {
@@ -221,7 +223,7 @@ void add_texts(const TokenizerData& data, std::vector<GgufEntry>& entries) {
   entries.push_back({kKeys + "token_type", GgufValue::array_of_i32(std::move(kinds))});
   if (!rules.empty()) entries.push_back({kRulesKey, GgufValue::array_of_i32(std::move(rules))});
   if (!bpe) return;
-  for (const auto& [left, right] : data.merges) merges.push_back(left + " " + right);
+  for (const auto& [left, right] : data.merges) merges.push_back(std::string(left).append(" ").append(right));
   entries.push_back({kKeys + "merges", GgufValue::array_of(std::move(merges))});
 }
 

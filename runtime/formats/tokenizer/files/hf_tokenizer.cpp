@@ -263,14 +263,14 @@ TokenizerData read_hf_tokenizer(const std::string& directory) {
     const size_t n_rows = embedding_rows(directory);
     read_steps(json, path, data);
     read_vocabulary(json, path, n_rows, data);
-    std::vector<std::pair<std::string, std::string>> merges;
+    std::vector<MergeList::Texts> merges;
     for (const Json& merge : list_part(model, "merges", path)) merges.push_back(merge_of(merge, path));
     read_specials(directory, json, n_rows, data);
     if (data.kind == TokenizerKind::Spm) {
       set_spm_scores(merges, path, data);
     } else {
       data.ignore_merges = flag(model, "ignore_merges", false, path);
-      data.merges = std::move(merges);
+      data.merges = MergeList(merges);
     }
     return data;
   } catch (const Json::exception&) {

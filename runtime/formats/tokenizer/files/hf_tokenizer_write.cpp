@@ -22,7 +22,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // for what is small: its objects search linearly
 
-std::vector<std::pair<std::string, std::string>> merges_of(const TokenizerData& data) {
+MergeList merges_of(const TokenizerData& data) {
   if (data.kind == TokenizerKind::Bpe) return data.merges;
   // All pairs of tokens that make a token, in the order in which SpmEncoder prefers them.
   struct Merge {
@@ -54,10 +54,10 @@ std::vector<std::pair<std::string, std::string>> merges_of(const TokenizerData& 
   std::sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) {
     return std::tie(b.score, a.tie, a.merged) < std::tie(a.score, b.tie, b.merged);
   });
-  std::vector<std::pair<std::string, std::string>> out;
+  MergeList out;
   for (const Merge& m : merges) {
-    const std::string& merged = data.tokens[m.merged].text;
-    out.emplace_back(merged.substr(0, m.left_size), merged.substr(m.left_size));
+    const std::string_view merged = data.tokens[m.merged].text;
+    out.push_back({merged.substr(0, m.left_size), merged.substr(m.left_size)});
   }
   return out;
 }
@@ -192,7 +192,7 @@ std::string tokenizer_json(const TokenizerData& data) {
   out += "},\"merges\":[";
   first = true;
   for (const auto& [left, right] : merges_of(data)) {
-    out += (first ? "\n[" : ",\n[") + quoted(left) + "," + quoted(right) + "]";
+    out += (first ? "\n[" : ",\n[") + quoted(std::string(left)) + "," + quoted(std::string(right)) + "]";
     first = false;
   }
   return out + "]}}\n";

@@ -69,8 +69,7 @@ class ScoreList {
 
 }  // namespace
 
-void set_spm_scores(const std::vector<std::pair<std::string, std::string>>& merges, const std::string& where,
-                    TokenizerData& data) {
+void set_spm_scores(const std::vector<MergeList::Texts>& merges, const std::string& where, TokenizerData& data) {
   const auto refuse = [&](const std::string& which) {
     return input_error(where, "the merges are not those of a SentencePiece vocabulary",
                        "all pairs that make a token, token by token", "others for " + which);

@@ -4,9 +4,9 @@
 #include <array>
 #include <bit>
 #include <span>
-#include <unordered_map>
+#include <string>
 
-#include "runtime/formats/tokenizer/checked_tokens.h"
+#include "runtime/base/error.h"
 #include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
@@ -26,12 +26,11 @@ const std::array<uint32_t, 256>& byte_characters() {
   return kTable;
 }
 
-size_t slot_of(uint64_t pair, size_t mask) {
-  return static_cast<size_t>((pair * 0x9E3779B97F4A7C15u) >> 20) & mask;
-}
+constexpr uint32_t kNone = UINT32_MAX;
 
-uint64_t pair_of(int32_t left, int32_t right) {
-  return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
+size_t place_of(int32_t left, int32_t right, size_t mask) {
+  const uint64_t pair = (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
+  return static_cast<size_t>((pair * 0x9E3779B97F4A7C15u) >> 20) & mask;
 }
 
 }  // namespace
@@ -65,17 +64,19 @@ std::string byte_unmapped(std::string_view text) {
 }
 
 BpeEncoder::BpeEncoder(const TokenizerData& data, const std::string& where, const TextIndex& texts,
-                       const std::vector<std::string>& token_bytes)
-    : merges_(std::bit_ceil(data.merges.size() * 2 + 2)), ignore_merges_(data.ignore_merges) {
+                       const TextList& token_bytes)
+    : merges_(data.merges.size()), ignore_merges_(data.ignore_merges) {
+  if (merges_.size() >= kNone / 2)
+    throw input_error(where, "the tokenizer has too many merges", "below 2^31", std::to_string(merges_.size()));
+  ranks_.resize(std::bit_ceil(merges_.size() * 2 + 2), kNone);
   for (size_t b = 0; b < 256; ++b) byte_ids_[b] = texts.find(byte_mapped(std::string(1, static_cast<char>(b))));
-  MergeTokens tokens[kMergesAtOnce];
-  for (size_t first = 0; first < data.merges.size(); first += kMergesAtOnce) {
-    const size_t count = std::min(kMergesAtOnce, data.merges.size() - first);
-    check_merges(data, first, texts, where, std::span(tokens).first(count));
-    for (size_t i = 0; i < count; ++i)
-      __builtin_prefetch(&merges_[slot_of(pair_of(tokens[i].left, tokens[i].right), merges_.size() - 1)], 1);
-    for (size_t i = 0; i < count; ++i)
-      add_merge(tokens[i].left, tokens[i].right, static_cast<uint32_t>(first + i), tokens[i].merged);
+  for (size_t first = 0; first < merges_.size(); first += kMergesAtOnce) {
+    const auto some = std::span(merges_).subspan(first, std::min(kMergesAtOnce, merges_.size() - first));
+    check_merges(data, first, texts, where, some);
+    for (const MergeTokens& merge : some)
+      __builtin_prefetch(&ranks_[place_of(merge.left, merge.right, ranks_.size() - 1)], 1);
+    // Of a pair that is listed twice the last rank counts, as in `tokenizers`.
+    for (size_t i = 0; i < some.size(); ++i) *slot_of(some[i].left, some[i].right) = static_cast<uint32_t>(first + i);
   }
   if (!ignore_merges_) return;
   whole_ = TextIndex(data.tokens.size());
@@ -83,20 +84,18 @@ BpeEncoder::BpeEncoder(const TokenizerData& data, const std::string& where, cons
     if (data.tokens[id].kind == TokenKind::Normal) whole_.insert(token_bytes[id], static_cast<int32_t>(id));
 }
 
-void BpeEncoder::add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
-  const uint64_t pair = pair_of(left, right);
-  const size_t mask = merges_.size() - 1;
-  size_t slot = slot_of(pair, mask);
-  while (merges_[slot].pair != UINT64_MAX && merges_[slot].pair != pair) slot = (slot + 1) & mask;
-  merges_[slot] = {pair, rank, merged};  // of a pair that is listed twice the last rank counts, as in `tokenizers`
+uint32_t* BpeEncoder::slot_of(int32_t left, int32_t right) {
+  const size_t mask = ranks_.size() - 1;
+  for (size_t at = place_of(left, right, mask);; at = (at + 1) & mask) {
+    const uint32_t rank = ranks_[at];
+    if (rank == kNone || (merges_[rank].left == left && merges_[rank].right == right)) return &ranks_[at];
+  }
 }
 
 MergeCandidate BpeEncoder::candidate(const Symbol& left, const Symbol& right) const {
-  const uint64_t pair = pair_of(left.id, right.id);
-  const size_t mask = merges_.size() - 1;
-  for (size_t slot = slot_of(pair, mask); merges_[slot].pair != UINT64_MAX; slot = (slot + 1) & mask)
-    if (merges_[slot].pair == pair) return {merges_[slot].rank, merges_[slot].merged};
-  return {};
+  const uint32_t rank = *const_cast<BpeEncoder*>(this)->slot_of(left.id, right.id);
+  if (rank == kNone) return {};
+  return {rank, merges_[rank].merged};
 }
 
 std::vector<Symbol> BpeEncoder::symbols_of(std::string_view piece) const {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/formats/tokenizer/checked_tokens.h"
 #include "runtime/formats/tokenizer/models/merge.h"
 #include "runtime/formats/tokenizer/models/piece_cache.h"
 #include "runtime/formats/tokenizer/models/text_index.h"
@@ -22,26 +23,21 @@ class BpeEncoder {
  public:
   // `texts` are the tokens' ids, of check_tokens, which `where` goes with; `token_bytes` (V) their unmapped texts,
   // which must outlive this. Error{Input}: a merge of absent tokens.
-  BpeEncoder(const TokenizerData& data, const std::string& where, const TextIndex& texts,
-             const std::vector<std::string>& token_bytes);
+  BpeEncoder(const TokenizerData& data, const std::string& where, const TextIndex& texts, const TextList& token_bytes);
   // Bytes that the vocabulary lacks give nothing.
   void encode(std::string_view piece, std::vector<int32_t>& out) const;
   // The bytes and merges by which `piece` becomes one token; empty when they do not make it one.
   std::vector<int32_t> derivation(std::string_view piece) const;
 
  private:
-  struct Merge {
-    uint64_t pair = UINT64_MAX;  // left id << 32 | right id
-    uint32_t rank = 0;
-    int32_t merged = -1;
-  };
-  void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged);
+  uint32_t* slot_of(int32_t left, int32_t right);  // where the pair's rank is, or may be put
   MergeCandidate candidate(const Symbol& left, const Symbol& right) const;
   std::vector<Symbol> symbols_of(std::string_view piece) const;
 
   int32_t byte_ids_[256];
-  std::vector<Merge> merges_;  // open addressing, a power of two
-  TextIndex whole_;            // pieces that are tokens, when ignore_merges is set
+  std::vector<MergeTokens> merges_;  // by rank
+  std::vector<uint32_t> ranks_;      // by pair, open addressing, a power of two: UINT32_MAX where none is
+  TextIndex whole_;                  // pieces that are tokens, when ignore_merges is set
   bool ignore_merges_ = false;
   PieceCache cache_;
 };

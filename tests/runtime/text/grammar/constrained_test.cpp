@@ -39,8 +39,9 @@ void expect_plain_mask(const Tokenizer& tokenizer, const GrammarCursor& cursor, 
   const auto allowed = cursor.allowed();
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     const bool is_text = !tokenizer.is_control(id) && id != 0;
-    const bool expected = id == kEnd ? read_reference(rules, text).is_whole
-                                     : is_text && read_reference(rules, text + tokenizer.token_bytes(id)).is_begun;
+    const std::string longer = text + std::string(tokenizer.token_bytes(id));
+    const bool expected =
+        id == kEnd ? read_reference(rules, text).is_whole : is_text && read_reference(rules, longer).is_begun;
     ASSERT_EQ(allowed->has(static_cast<size_t>(id)), expected) << text << " then " << id;
     ASSERT_EQ(cursor.allows(id), expected) << text << " then " << id;
   }

@@ -1,9 +1,9 @@
 // Symbols that a program with the C++ library linked in defines itself.
 //
 // Left out of attar-run, which never runs them: the demangler behind the library's message about an uncaught exception
-// (main catches all); the facets of locales that write and read money and dates, compare, translate, or serve wide
-// characters, which come whole with the first stream; and everything of libsodium that SHA-256 does not need (its one
-// outside call clears memory, and lives beside the start-up code of every cipher).
+// (main catches all); the facets of locales that write and read money and dates, read numbers, compare, translate, or
+// serve wide characters, which come whole with the first stream; and everything of libsodium that SHA-256 does not need
+// (its one outside call clears memory, and lives beside the start-up code of every cipher).
 //
 // Not asked of glibc, so that 2.34 will do (Ubuntu 22.04, RHEL 9): arc4random is of 2.36 and feeds std::random_device;
 // _dl_find_object is of 2.35 and finds the unwind table of a place in the code.
@@ -60,11 +60,42 @@ no_facet St8time_putI\c\()St19ostreambuf_iteratorI\c\()St11char_traitsI\c\()EEE
 no_facet NSt7__cxx118time_getI\c\()St19istreambuf_iteratorI\c\()St11char_traitsI\c\()EEEE
 no_facet St7collateI\c\()E, NSt7__cxx117collateI\c\()EE, St8messagesI\c\()E, NSt7__cxx118messagesI\c\()EE
 .endr
+no_facet St7num_getIcSt19istreambuf_iteratorIcSt11char_traitsIcEEE
 no_facet St7num_getIwSt19istreambuf_iteratorIwSt11char_traitsIwEEE
 no_facet St7num_putIwSt19ostreambuf_iteratorIwSt11char_traitsIwEEE
 no_facet St8numpunctIwE, NSt7__cxx118numpunctIwEE, St5ctypeIwE, St7codecvtIwc11__mbstate_tE
 no_facet St7codecvtIDsc11__mbstate_tE, St7codecvtIDic11__mbstate_tE
 no_facet St7codecvtIDsDu11__mbstate_tE, St7codecvtIDiDu11__mbstate_tE
+)");
+
+// What the constructors of those facets call, and the tables that they would have: nothing. So their files stay in the
+// library's archive.
+extern "C" void attar_no_member();
+extern "C" [[gnu::visibility("hidden")]] void attar_no_member() {}
+__asm__(R"(
+.macro no_member name
+.globl _ZN\name
+.set _ZN\name, attar_no_member
+.endm
+.macro no_moneypunct kind
+no_member \kind\()24_M_initialize_moneypunctEP15__locale_structPKc
+no_member \kind\()D0Ev
+no_member \kind\()D1Ev
+no_member \kind\()D2Ev
+.endm
+no_moneypunct St10moneypunctIcLb0EE
+no_moneypunct St10moneypunctIcLb1EE
+no_moneypunct St10moneypunctIwLb0EE
+no_moneypunct St10moneypunctIwLb1EE
+no_moneypunct St7__cxx1110moneypunctIcLb0EE
+no_moneypunct St7__cxx1110moneypunctIcLb1EE
+no_moneypunct St7__cxx1110moneypunctIwLb0EE
+no_moneypunct St7__cxx1110moneypunctIwLb1EE
+no_member St10money_base20_S_construct_patternEccc
+no_member St11__timepunctIcE23_M_initialize_timepunctEP15__locale_struct
+no_member St11__timepunctIwE23_M_initialize_timepunctEP15__locale_struct
+no_member KSt11__timepunctIcE6_M_putEPcmPKcPK2tm
+no_member KSt11__timepunctIwE6_M_putEPwmPKwPK2tm
 )");
 
 extern "C" {

@@ -1,6 +1,7 @@
 #include "runtime/base/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -124,11 +125,17 @@ std::string own_aside(const std::string& path) {
   return aside_path(path) + "-" + std::to_string(count++);
 }
 
+// The folders of a path that are missing. What cannot be made is missed by whoever opens the file.
+void make_folders(const std::string& folder) {
+  for (size_t end = folder.find('/', 1); end != std::string::npos; end = folder.find('/', end + 1))
+    ::mkdir(folder.substr(0, end).c_str(), 0777);
+  ::mkdir(folder.c_str(), 0777);
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(own_aside(path)) {
-  std::error_code code;
-  std::filesystem::create_directories(folder_of(path), code);
+  make_folders(folder_of(path));
   fd_ = ::open(aside_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) throw write_error(path_, "create", errno);
   buffer_.reserve(kBufferBytes);

@@ -3,7 +3,11 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
+#include <memory>
+#include <system_error>
 
 #include "runtime/base/error.h"
 #include "runtime/base/words/suggestion.h"
@@ -52,9 +56,16 @@ bool is_folder(const fs::path& path) {
   return folder;
 }
 
+// Without links; as std::filesystem::canonical, which takes 7 KB for it.
+std::string real_path(const fs::path& path) {
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
+  if (real == nullptr) throw fs::filesystem_error("cannot be resolved", path, {errno, std::generic_category()});
+  return real.get();
+}
+
 // A folder that is reached through a link inside itself is not entered again: `above` are those on the way.
-void add_folder(const fs::path& folder, std::vector<fs::path> above, std::vector<std::string>& files) {
-  const fs::path own = fs::canonical(folder);
+void add_folder(const fs::path& folder, std::vector<std::string> above, std::vector<std::string>& files) {
+  const std::string own = real_path(folder);
   if (std::find(above.begin(), above.end(), own) != above.end()) return;
   above.push_back(own);
   for (const std::string& name : names_in(folder)) {

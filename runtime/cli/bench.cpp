@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu.h"
 #include "runtime/base/host/cpu_limits.h"
+#include "runtime/base/host/freed_memory.h"
 #include "runtime/cli/bench_profile.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
@@ -75,6 +76,7 @@ Measured measure_all(const Options& options, const ModelFile& file, const Global
     ThreadPool pool(count > 0 ? static_cast<int>(count) : default_threads());
     const bool first = !model;
     if (first) model.emplace(runtime::Model::load(file, {.numerics = numerics, .kv = kv}, pool));
+    if (first) give_back_freed_memory();
     runtime::Workspace work(*model, pool);
     if (first) measured.first_token_s = first_token_s(*model, work, start);
     for (runtime::BenchRow& row : runtime::benchmark(*model, bench, work, progress))

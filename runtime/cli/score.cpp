@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
+#include "runtime/base/host/freed_memory.h"
 #include "runtime/base/words/utf8.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
@@ -146,6 +147,7 @@ struct Asked {
         pool(global.thread_count()),
         model(runtime::Model::load(ModelFile::open(options.model, global.hub), load_options(options), pool)),
         work(model, pool) {
+    give_back_freed_memory();
     show_notes(model.notes(), global);
     TextReader reader = reader_of(options, model.tokenizer());
     tokens = tokens_of(model, reader, documents);

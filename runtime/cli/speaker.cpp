@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/host/freed_memory.h"
 #include "runtime/base/input_file.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/terminal.h"
@@ -45,6 +46,7 @@ Speaker::Speaker(const SpeakerOptions& options, const GlobalOptions& global)
       grammar_(runtime::grammar_of(options.generate, grammars_)),
       reader_(model_.tokenizer(),
               {.chat_template = options.chat_template, .special = options.special, .day = Day::Today}) {
+  give_back_freed_memory();
   answer_interrupts_with(nullptr);  // text stops at its next token
   const int64_t longest = model_.config().context_length;
   if (options.context > longest)

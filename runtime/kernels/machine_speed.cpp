@@ -20,7 +20,7 @@
 #include "runtime/base/fast_math.h"
 #include "runtime/base/host/control_groups.h"
 #include "runtime/base/host/kernel_file.h"
-#include "runtime/kernels/aligned_buffer.h"
+#include "runtime/base/aligned_buffer.h"
 
 namespace attar::runtime {
 namespace {

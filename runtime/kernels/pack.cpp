@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -37,7 +38,8 @@ constexpr struct {
     {TensorType::IQ1_S, TileFormat::IQ1_S},
 };
 
-constexpr int64_t kReadBytes = 256 << 10;  // of a file at once: they stay in the second-level cache
+constexpr int64_t kReadBytes = 256 << 10;       // of a file at once: they stay in the second-level cache
+constexpr size_t kKeptBytes = size_t{1} << 20;  // a thread's own: one tile of a wide matrix may have more
 
 PackedMatrix lay_out(TileFormat format, int64_t rows, int64_t columns) {
   PackedMatrix m;
@@ -132,7 +134,10 @@ struct Part {
 // Packs parts of matrices, one after the other: what a thread keeps between them.
 class PartPacker {
  public:
-  PartPacker(std::span<const StoredMatrix> stored, std::span<const Matrix> packed) : stored_(stored), packed_(packed) {}
+  PartPacker(std::span<const StoredMatrix> stored, std::span<const Matrix> packed, size_t most_bytes)
+      : stored_(stored), packed_(packed) {
+    buffer_.reserve(std::min(most_bytes, kKeptBytes));  // not on the thread that reads, whose own heap would keep it
+  }
 
   void pack(const Part& part) {
     const StoredMatrix& stored = stored_[part.matrix];
@@ -210,6 +215,7 @@ Matrix pack(const StoredTensor& tensor, const std::string& name, Numerics numeri
 std::vector<Matrix> pack_all(std::span<const StoredMatrix> stored, ThreadPool& threads) {
   std::vector<Matrix> packed;
   std::vector<Part> parts;
+  size_t most_bytes = 0;  // of a part in its file, but where rows are taken in another order
   packed.reserve(stored.size());
   for (size_t i = 0; i < stored.size(); ++i) {
     PackedMatrix& m = packed.emplace_back(laid_out(stored[i])).tiles;
@@ -217,16 +223,19 @@ std::vector<Matrix> pack_all(std::span<const StoredMatrix> stored, ThreadPool& t
     m.data = tiles;
     const int64_t tile_bytes = kTileRows * format_of(stored[i].tensor->type).row_bytes(m.columns);
     const int64_t at_once = std::max<int64_t>(1, kReadBytes / tile_bytes);
+    most_bytes = std::max(most_bytes, static_cast<size_t>(std::min(at_once, m.n_tiles) * tile_bytes));
     for (int64_t tile = 0; tile < m.n_tiles; tile += at_once)
       parts.push_back({i, tile, std::min(tile + at_once, m.n_tiles), tiles});
   }
 
+  std::deque<PartPacker> packers;
+  for (int i = 0; i < threads.size(); ++i) packers.emplace_back(stored, packed, most_bytes);
   std::atomic<size_t> next{0};
   std::mutex failing;
   size_t failed = parts.size();
   std::exception_ptr error;  // of the part `failed`
-  threads.run([&](int) {
-    PartPacker packer(stored, packed);
+  threads.run([&](int thread) {
+    PartPacker& packer = packers[static_cast<size_t>(thread)];
     for (size_t i = next.fetch_add(1); i < parts.size(); i = next.fetch_add(1)) {
       try {
         packer.pack(parts[i]);

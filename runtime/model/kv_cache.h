@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "runtime/kernels/aligned_buffer.h"
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/model/model.h"
 

@@ -4,12 +4,16 @@
 // A layer: [norm, quantize] q k v | (bias, head norm, RoPE, cache) attention | [quantize] o + residual |
 //          [norm, quantize] gate up, activation | [quantize] down + residual |
 // where | is a barrier. What stands in [ ] is done by every thread for itself when there are at most kOwnRows rows,
-// else shared out with a barrier of its own; what stands in ( ) has a barrier of its own where a sequence has more rows
-// than a block, or its attention is shared out by chunks of keys.
+// else shared out with a barrier of its own, but for what `down` takes of many rows, which whoever computes a block of
+// columns quantizes at once; what stands in ( ) has a barrier of its own where a sequence has more rows than a block,
+// or its attention is shared out by chunks of keys.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -28,9 +32,6 @@ struct Sequence {
   int64_t first_row, n_rows, first_position;
 };
 
-// A pass of at most so many rows takes as long as the last of as many: TeamSize says how many threads it runs on.
-inline constexpr int64_t kFewRows = 16;
-
 // At most kQueryRows rows of one sequence.
 struct QueryBlock {
   const KvCache::Storage* cache;
@@ -41,6 +42,12 @@ struct Segment {
   const Matrix* matrix;
   Output out;
 };
+
+// How the matrices that rows are multiplied with take them.
+struct Forms {
+  bool values = false, codes = false;
+};
+Forms forms_of(std::initializer_list<const Matrix*> matrices);
 
 class Pass {
  public:
@@ -99,10 +106,12 @@ class Pass {
     void place_all(int64_t layer);
     void attend_near(int64_t layer);
     void attend_far(int64_t layer);
-    void norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm, Inputs& inputs,
-                   int64_t target, bool quantize);
-    InputRows normed(const std::vector<float>* post, const std::vector<float>& norm, bool quantize);
-    InputRows as_inputs(RowBuffer& values, int64_t columns, bool quantize);
+    InputRows gate_up(const LayerWeights& w, const InputRows& x);
+    void gate_up_block(const LayerWeights& w, const InputRows& x, int64_t tile);
+    const float* norm_into(int64_t row, const std::vector<float>* post, const std::vector<float>& norm, Inputs& inputs,
+                           int64_t target, Forms forms);
+    InputRows normed(const std::vector<float>* post, const std::vector<float>& norm, Forms forms);
+    InputRows as_inputs(RowBuffer& values, Inputs& shared, int64_t columns, bool quantize);
     InputRows view(Inputs& inputs, int64_t n_rows) const;
     void multiply_all(std::span<const Segment> segments, const InputRows& x);
     template <class F>
@@ -146,5 +155,19 @@ class Pass {
   std::vector<QueryBlock> blocks_;
   std::vector<int64_t> positions_;  // (rows)
 };
+
+// Splits n units: in equal contiguous ranges for few rows (each thread then reads one stream of weights, the next tile
+// of which it has asked for), by tickets for many (threads that are held up take fewer).
+template <class F>
+void Pass::Thread::share(int64_t n, int64_t grain, F work) {
+  std::atomic<int64_t>& ticket = pass.b_.tickets[phase++];
+  if (pass.n_rows_ <= kFewRows) {
+    const int64_t first = n * index / pass.team_, last = n * (index + 1) / pass.team_;
+    if (first < last) work(first, last);
+    return;
+  }
+  for (int64_t first; (first = ticket.fetch_add(grain, std::memory_order_relaxed)) < n;)
+    work(first, std::min(first + grain, n));
+}
 
 }  // namespace attar::runtime

@@ -21,7 +21,8 @@ void resize(RowBuffer& buffer, int64_t rows, int64_t columns) {
 }
 
 struct Widths {
-  int64_t query = 0, key = 0, ffn = 0, input = 0;  // the widest of all layers
+  int64_t query = 0, key = 0, ffn = 0;  // the widest of all layers
+  int64_t input = 0;                    // the widest that a product takes
   int64_t panel_bytes = 0, attention_floats = 0, head_dim = 0;
 };
 
@@ -52,8 +53,8 @@ std::span<const float> answer(const char* what, RowBuffer& values, int64_t row, 
 
 }  // namespace
 
-void Inputs::resize(int64_t rows, int64_t columns) {
-  attar::runtime::resize(values, rows, columns);
+void Inputs::resize(int64_t rows, int64_t columns, int64_t value_rows) {
+  attar::runtime::resize(values, value_rows, columns);
   max_blocks = padded(columns, kBlock) / kBlock;
   code_stride = max_blocks * kBlock + 64;
   codes = AlignedBuffer(static_cast<size_t>(rows * code_stride));
@@ -75,7 +76,7 @@ Workspace::Buffers::Buffers(const Model& model, ThreadPool& pool)
   const int64_t tiles = std::max<int64_t>(1, model.weights().kernels->gemm_panel_tiles);
   scratch.resize(static_cast<size_t>(pool.size()));
   for (ThreadScratch& s : scratch) {
-    s.inputs.resize(kOwnRows, w.input);
+    s.inputs.resize(kOwnRows, w.input, kOwnRows);
     s.panels = AlignedBuffer(static_cast<size_t>(w.panel_bytes * tiles));
     s.attention = AlignedBuffer(static_cast<size_t>(w.attention_floats) * sizeof(float));
     s.halves.resize(static_cast<size_t>(3 * padded(w.head_dim, kTileRows)));
@@ -90,11 +91,15 @@ void Workspace::Buffers::reserve(const Model& model, int64_t wanted) {
   resize(query, wanted, w.query);
   resize(key, wanted, w.key);
   resize(value, wanted, w.key);
-  resize(attended, wanted, w.query);
-  resize(gate, wanted, w.ffn);
-  resize(up, wanted, w.ffn);
+  const int64_t few = std::min(wanted, kFewRows);
+  resize(up, few, w.ffn);
   resize(branch, wanted, width);
-  inputs.resize(wanted, w.input);
+  inputs.resize(wanted, std::max(width, w.query), wanted);
+  const auto& layers = model.weights().layers;
+  const bool plain = std::any_of(layers.begin(), layers.end(), [](const auto& l) { return !l.down.quantized(); });
+  ffn.resize(wanted, w.ffn, plain ? wanted : few);
+  for (ThreadScratch& s : scratch)
+    s.gate_up = AlignedBuffer(wanted > kFewRows ? static_cast<size_t>(2 * wanted * kBlock) * sizeof(float) : 0);
   const auto& ropes = model.weights().ropes;
   cosines.resize(ropes.size());
   sines.resize(ropes.size());

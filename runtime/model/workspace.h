@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "runtime/base/host/team_size.h"
-#include "runtime/kernels/aligned_buffer.h"
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/model/model.h"
 #include "runtime/model/profile.h"
@@ -17,6 +17,8 @@ namespace attar::runtime {
 
 inline constexpr int64_t kMaxPassRows = 512;  // a larger batch is taken in passes
 inline constexpr int64_t kOwnRows = 4;  // whose inputs each thread makes for itself: sooner than a barrier is over
+// A pass of at most so many rows takes as long as the last of as many: TeamSize says how many threads it runs on.
+inline constexpr int64_t kFewRows = 16;
 
 // (rows, stride) of f32; the stride is padded for whole tiles and off powers of two.
 struct RowBuffer {
@@ -27,18 +29,20 @@ struct RowBuffer {
   Output output(bool add = false) { return {.values = memory.as<float>(), .stride = stride, .add = add}; }
 };
 
-// Rows as the kernels take them: f32, and quantized when a consumer wants it.
+// Rows as the kernels take them: f32, or quantized, or both. What no consumer wants is never written, and so never
+// resident.
 struct Inputs {
   RowBuffer values;
   AlignedBuffer codes, blocks;
   int64_t code_stride = 0, max_blocks = 0;
 
-  void resize(int64_t rows, int64_t columns);
+  void resize(int64_t rows, int64_t columns, int64_t value_rows);
   void quantize(const Kernels& kernels, int64_t row, const float* x, int64_t columns);
 };
 
 struct ThreadScratch {
-  Inputs inputs;  // kOwnRows rows of its own
+  Inputs inputs;          // kOwnRows rows of its own; the first also of values that are quantized at once
+  AlignedBuffer gate_up;  // (2, rows, kBlock): gate and up, of as many columns as are quantized together
   AlignedBuffer panels;
   AlignedBuffer attention;
   std::vector<uint16_t> halves;
@@ -59,11 +63,11 @@ struct Workspace::Buffers {
   int64_t answered_logits = 0, answered_hidden = 0;  // rows that the last forward() gave
   int64_t summed_rows = 0, answered_sums = 0;        // both of maxima and sums
   RowBuffer residual;                                // (rows, C)
-  RowBuffer query, key, value;                       // (rows, H*D), (rows, K*D), (rows, K*D)
-  RowBuffer attended;                                // (rows, H*D)
-  RowBuffer gate, up;                                // (rows, F)
-  RowBuffer branch;                       // (rows, C): a branch's output before its own norm (sandwich norms)
-  Inputs inputs;                          // (rows, widest input)
+  RowBuffer query, key, value;  // (rows, H*D), (rows, K*D), (rows, K*D); attention's outputs replace queries
+  RowBuffer up;                 // (at most kFewRows, F)
+  RowBuffer branch;             // (rows, C): a branch's output before its own norm (sandwich norms)
+  Inputs inputs;                // (rows, the wider of C and H*D)
+  Inputs ffn;                   // (rows, F): gate, times up; values of few rows alone where `down` takes codes
   std::vector<RowBuffer> cosines, sines;  // one a rope table: (rows, D/2)
   RowBuffer logits, hidden;               // (asked, V), (asked, C)
   RowBuffer maxima, sums;                 // of logits: (asked, logit_blocks), (asked, sum_chunks)

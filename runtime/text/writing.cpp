@@ -51,7 +51,7 @@ void add_biases(GenerateOptions& options, const Tokenizer& tokenizer) {
 
 }  // namespace
 
-bool TextStream::add(const std::vector<std::string>& stop, const std::string& bytes, std::string& ready) {
+bool TextStream::add(const std::vector<std::string>& stop, std::string_view bytes, std::string& ready) {
   pending_ += bytes;
   size_t cut = std::string::npos;
   for (const std::string& text : stop)
@@ -179,7 +179,7 @@ std::optional<std::string> Writing::write() {
   TextStream next = stream_;
   std::string ready;
   const bool stops =
-      next.add(options_.stop, tokenizer.is_control(token) ? std::string() : tokenizer.token_bytes(token), ready);
+      next.add(options_.stop, tokenizer.is_control(token) ? std::string_view() : tokenizer.token_bytes(token), ready);
   std::string text = show(ready);
   std::swap(stream_, next);
   out_.tokens.push_back(token);

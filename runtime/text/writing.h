@@ -18,7 +18,7 @@ namespace attar::runtime {
 class TextStream {
  public:
   // Adds bytes; returns true when one of `stop` is complete. `ready` gets what is certain now.
-  bool add(const std::vector<std::string>& stop, const std::string& bytes, std::string& ready);
+  bool add(const std::vector<std::string>& stop, std::string_view bytes, std::string& ready);
   const std::string& pending() const { return pending_; }
 
  private:

@@ -306,6 +306,9 @@ TEST_F(Cli, TheProgramIsLean) {
     EXPECT_TRUE(known) << name << rest;
   }
   EXPECT_TRUE(glibc) << read_file(path("libs"));
+  ASSERT_EQ(std::system(("nm -C " ATTAR_BIN_DIR "/attar-run >" + path("symbols")).c_str()), 0);
+  EXPECT_EQ(read_file(path("symbols")).find("std::istream::_M_extract"), std::string::npos)
+      << "a stream reads a number, and runtime/static_cxx.cpp leaves out what it is read by";
 }
 
 }  // namespace

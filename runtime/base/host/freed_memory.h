@@ -1,5 +1,6 @@
-// What a pass has freed goes back to the system. The C library keeps it otherwise, among what is in use, and the next
-// pass, whose blocks are of other sizes, asks for more: the largest resident set is then the sum of both.
+// What a pass, or reading a model's file, has freed goes back to the system. The C library keeps it otherwise, among
+// what is in use, and the next pass, whose blocks are of other sizes, asks for more: the largest resident set is then
+// the sum of both. For programs of our own: a host's memory is its own business.
 #pragma once
 
 #include <cstdlib>

@@ -289,7 +289,7 @@ def quantize(
     importance: weigh errors by the mean square of each input on the calibration data
     calibration_tokens: tokens of the calibration data to use; best wants some 16 for each input of the widest layer
     block_steps: best, learned: steps of 2,048 tokens by which each block, once rounded, learns the codes and scales that give nearly what
-        it gave unquantized; 200 about double the time of best, and do most where bits are few; 0 for none
+        it gave unquantized; 200 take several times as long as best itself, and do most where bits are few; 0 for none
     qad_tokens: preset learned: tokens to train on; the data repeats when it is shorter
     qad_learning_rate: preset learned: peak learning rate of AdamW, which falls linearly to 0
     qad_scale_rate: preset learned: learning rate of the block scales, relative to that of the weights

@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--model")
     parser.add_argument("--text", type=pathlib.Path, default=ROOT / "recipes/text/tiny_train.txt")
     parser.add_argument("--tokens", type=int, default=8192)
-    parser.add_argument("--sequence-tokens", type=int, default=512)
+    parser.add_argument("--sequence-tokens", type=int, default=256, help="below the model's context: the prefill writes a token too")
     parser.add_argument("--signals", nargs="+", default=["cached", "sampled", "hidden"])
     parser.add_argument("--numerics", default="deployed", choices=["deployed", "fp32"])
     parser.add_argument("--rounds", type=int, default=5)

@@ -59,7 +59,7 @@ TEST(BlockLearner, BringsABlockNearer) {
   const QuantizedModel rounded = quantize(model, options, {}, {}, 2);
   QuantizedModel codes{model.config, {}, {}};
   for (const auto& [name, tensor] : rounded.tensors)
-    if (name.starts_with("blk.0.")) codes.tensors[name] = tensor;
+    if (name.starts_with("blk.0.") && tensor.shape.size() == 2) codes.tensors[name] = tensor;
   std::vector<at::Tensor> before, whole;
   const std::vector<TokenBatch> batches = calibration_batches(model.config, calibration_text(), 8192);
   for (const TokenBatch& batch : batches) {

@@ -75,10 +75,11 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens",
         "tokens of the calibration data to use; best wants some 16 for each input of the widest layer");
-  field(o.block_steps, "block_steps",
-        "best, learned: steps of 2,048 tokens by which each block, once rounded, learns the codes and scales that give "
-        "nearly what it gave unquantized; 200 take several times as long as best itself, and do most where bits are few; "
-        "0 for none");
+  field(
+      o.block_steps, "block_steps",
+      "best, learned: steps of 2,048 tokens by which each block, once rounded, learns the codes and scales that give "
+      "nearly what it gave unquantized; 200 take several times as long as best itself, and do most where bits are few; "
+      "0 for none");
   visit_fields(o.qad, field);
 }
 

@@ -70,8 +70,7 @@ std::string learned_blocks(const Json& blocks) {
   double before = 0.0, after = 0.0;
   for (const Json& block : blocks)
     before += block.at("error_before").get<double>(), after += block.at("error_after").get<double>();
-  return text_of("%zu learned: their outputs' error is %.1f %% less", blocks.size(),
-                 100.0 * (1.0 - after / before));
+  return text_of("%zu learned: their outputs' error is %.1f %% less", blocks.size(), 100.0 * (1.0 - after / before));
 }
 
 std::string accuracy_text(const Json& task, const char* value, const char* error) {

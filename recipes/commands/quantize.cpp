@@ -232,11 +232,11 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   const PlanTarget target = gguf_plan_target(planned, source.tokenizer(), info);
   if (inputs.resume && !fs::exists(steps)) note_nothing_to_resume("quantize", steps, progress);
   const auto work = [&] {
-    return inputs.imatrix.empty() ? quantize(source, own, target, calibration.text.tokens, threads, progress,
-                                             {.steps = steps, .cache = inputs.cache},
-                                             block_learner(own.block_steps, threads))
-                                  : quantize(source, plan_quantization(source.config(), own, target),
-                                             calibration.matrix, threads, progress);
+    return inputs.imatrix.empty()
+               ? quantize(source, own, target, calibration.text.tokens, threads, progress,
+                          {.steps = steps, .cache = inputs.cache}, block_learner(own.block_steps, threads))
+               : quantize(source, plan_quantization(source.config(), own, target), calibration.matrix, threads,
+                          progress);
   };
   QuantizedModel quantized = steps.empty() ? work() : resumable(kResumeHint, work);
   quantized.config.kv = planned.kv;

@@ -32,10 +32,9 @@ void make_file(const RunState& state, const std::string& folder, const std::stri
     shown.stage = stage;
     return state.progress ? state.progress(shown) : Flow::GoOn;
   };
-  QuantizedModel model =
-      quantize(*state.teacher, options, target, options.importance ? state.calibration : TokenDataset{}, state.threads,
-               named, {.steps = folder, .cache = state.folder.file("cache")},
-               block_learner(options.block_steps, state.threads));
+  QuantizedModel model = quantize(
+      *state.teacher, options, target, options.importance ? state.calibration : TokenDataset{}, state.threads, named,
+      {.steps = folder, .cache = state.folder.file("cache")}, block_learner(options.block_steps, state.threads));
   model.config.kv = planned_config(state.teacher->config(), options).kv;
   export_gguf(path, model, state.teacher->tokenizer(), info, named);
 }

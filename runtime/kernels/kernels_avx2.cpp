@@ -345,9 +345,8 @@ ATTAR_INLINE RowInts<kRows> dot_biased(RowInts<kRows> sums, const Code& code, co
   each<0, kQuads>([&]<int j>() ATTAR_INLINE_LAMBDA {
     const Bytes codes = without_bias<128>(code.template operator()<j>());
     const PanelBytes w = with_magnitudes(codes.a, codes.b);
-    each<0, kRows>([&]<int r>() ATTAR_INLINE_LAMBDA {
-      sums.of[r] = panel_dot(sums.of[r], w, load_quad(x + r * stride + 4 * j));
-    });
+    each<0, kRows>(
+        [&]<int r>() ATTAR_INLINE_LAMBDA { sums.of[r] = panel_dot(sums.of[r], w, load_quad(x + r * stride + 4 * j)); });
   });
   return sums;
 }

@@ -17,10 +17,10 @@
 #include <functional>
 #include <string>
 
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/base/fast_math.h"
 #include "runtime/base/host/control_groups.h"
 #include "runtime/base/host/kernel_file.h"
-#include "runtime/base/aligned_buffer.h"
 
 namespace attar::runtime {
 namespace {

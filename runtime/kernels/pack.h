@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/base/host/thread_pool.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/numerics.h"
-#include "runtime/base/aligned_buffer.h"
 #include "runtime/kernels/kernels.h"
 
 namespace attar::runtime {

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "runtime/base/host/team_size.h"
 #include "runtime/base/aligned_buffer.h"
+#include "runtime/base/host/team_size.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/model/model.h"
 #include "runtime/model/profile.h"

@@ -70,10 +70,9 @@ TEST(Arms, RowsHoldMeansAndPairedDifferences) {
 }
 
 TEST(Arms, TheVerdictIsOneHonestSentence) {
-  EXPECT_EQ(
-      results(1.5, 0.5, 2.5, 2.25).at("verdict"),
-      "Distilling beat plain training in KL to the teacher by 1.0 nats a token (95 %: 0.4 to 1.6), and beat it "
-      "in cross-entropy on the same text by 0.25 nats a token (95 %: 0.09 to 0.41).");
+  EXPECT_EQ(results(1.5, 0.5, 2.5, 2.25).at("verdict"),
+            "Distilling beat plain training in KL to the teacher by 1.0 nats a token (95 %: 0.4 to 1.6), and beat it "
+            "in cross-entropy on the same text by 0.25 nats a token (95 %: 0.09 to 0.41).");
   const std::string lost = results(0.5, 1.5, 2.5, 3.0).at("verdict");
   EXPECT_NE(lost.find("lost to plain training in KL to the teacher by 1.0 nats a token (95 %: 0.4 to 1.6)"),
             std::string::npos)

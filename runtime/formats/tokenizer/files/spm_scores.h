@@ -12,7 +12,6 @@ namespace attar {
 
 // Sets the scores and merge_ties so that merging by score is merging by these ranks. Error{Input} naming `where` when
 // no scores do that: pairs that are left out, or tokens whose pairs do not stand together.
-void set_spm_scores(const std::vector<MergeList::Texts>& merges, const std::string& where,
-                    TokenizerData& data);
+void set_spm_scores(const std::vector<MergeList::Texts>& merges, const std::string& where, TokenizerData& data);
 
 }  // namespace attar

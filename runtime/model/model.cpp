@@ -214,9 +214,12 @@ Model Model::load(const ModelFile& file, const LoadOptions& options, ThreadPool&
   Model model;
   model.weights_ = std::make_unique<Weights>(file, options);
   // The tables of the tokenizer are made while matrices are packed: neither waits for the other.
-  auto tokenizer = std::async(kHasThreads ? std::launch::async | std::launch::deferred : std::launch::deferred, [&] {
-    return std::make_unique<const Tokenizer>(file.shared_tokenizer(), file.source());
-  });
+  std::future<std::unique_ptr<const Tokenizer>> tokenizer;
+  {
+    const HostSignalsBlocked blocked;
+    tokenizer = std::async(kHasThreads ? std::launch::async | std::launch::deferred : std::launch::deferred,
+                           [&] { return std::make_unique<const Tokenizer>(file.shared_tokenizer(), file.source()); });
+  }
   Loader(file, *model.weights_, threads).load();
   model.weights_->tokenizer = tokenizer.get();
   return model;

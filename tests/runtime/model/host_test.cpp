@@ -124,6 +124,36 @@ TEST_F(Host, WorkersTakeNoneOfItsSignals) {
   }
 }
 
+// Nor does the thread that makes a tokenizer's tables while a model is loaded.
+TEST_F(Host, LoadingTakesNoneOfItsSignals) {
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = [](int) {
+    if (std::this_thread::get_id() != host_thread) ++signals_on_workers;
+  };
+  ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);
+  signals_on_workers = 0;
+  sigset_t number, mask;
+  ::sigemptyset(&number);
+  ::sigaddset(&number, SIGUSR1);
+  ::pthread_sigmask(SIG_BLOCK, &number, &mask);  // so that the host's thread that loads takes it, or one of ours
+  std::atomic<bool> begun{false}, done{false};
+  std::thread loads([&] {
+    host_thread = std::this_thread::get_id();
+    ::pthread_sigmask(SIG_UNBLOCK, &number, nullptr);
+    begun = true;
+    for (int i = 0; i < 200; ++i) load(Numerics::Deployed);
+    done = true;
+  });
+  while (!begun) std::this_thread::yield();
+  while (!done) ::kill(::getpid(), SIGUSR1), std::this_thread::yield();
+  loads.join();
+  EXPECT_EQ(signals_on_workers.load(), 0);
+  host_thread = std::this_thread::get_id();  // which takes what came last
+  ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  ::sigaction(SIGUSR1, &before, nullptr);
+}
+
 // The mask of the thread that starts workers comes back.
 TEST_F(Host, KeepsItsSignalMask) {
   sigset_t before, after;

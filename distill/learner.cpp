@@ -88,6 +88,15 @@ std::map<std::string, double> weights_of_the_teacher(const DistillOptions& optio
   return weights;
 }
 
+// Those that no term is of, at weight 0 and temperature 1.
+void add_measured(std::vector<LossTerm>& terms, const std::vector<std::string>& measured) {
+  for (const std::string& name : measured) {
+    if (std::any_of(terms.begin(), terms.end(), [&](const LossTerm& term) { return term.name == name; })) continue;
+    terms.push_back(loss_terms({{name, 1.0}}, {}, 1.0, 1.0).front());
+    terms.back().weight = 0.0;
+  }
+}
+
 std::optional<FeatureMatch> features_of(const CausalLM& student, const TrainInputs& inputs,
                                         const DistillOptions& options) {
   if (!asks_features(options)) return std::nullopt;
@@ -137,6 +146,8 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
   if (batch.by_student)
     lesson = {SignalSource::Online,
               loss_terms(weights_of_the_teacher(options_), options_.loss_settings, options_.temperature, taid_share)};
+  if (lesson.source == SignalSource::Online || lesson.source == SignalSource::Cached)
+    add_measured(lesson.losses, inputs_.measured);
   student_.weights.refresh(team_);
   clear_gradients();
   const ModelConfig& config = student_.weights.model().config;
@@ -319,6 +330,7 @@ bool Learner::add_up(Sums& sums) {
   std::set<std::string> names{"cross_entropy"};  // what a text teaches where its signal says nothing
   for (const auto* weights : {&options_.losses, &options_.features})
     for (const auto& [name, weight] : *weights) names.insert(name);
+  names.insert(inputs_.measured.begin(), inputs_.measured.end());
   std::vector<double> numbers{inputs_.ranks->interrupted() ? 1.0 : 0.0, sums.loss, static_cast<double>(sums.asked),
                               static_cast<double>(sums.agreeing)};
   for (const std::string& name : names)

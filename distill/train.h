@@ -238,6 +238,8 @@ struct TrainInputs {
   int threads = 2;
   Ranks* ranks = nullptr;         // other processes that compute with this one, each with its own number of threads
   std::string stage = "distill";  // what progress calls it
+  std::vector<std::string> measured{};  // losses that TrainStep::parts has too where a teacher of the same tokens is
+                                        // asked: at temperature 1, and where they have no weight they move nothing
   std::function<void(const TrainStep&)> on_step{};  // told every step of the history, after a resume the old ones first
   // Called before the first step where none of them asks the teacher, as where a curriculum alone went by its loss:
   // it may be freed then.

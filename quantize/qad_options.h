@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 namespace attar {
 
 struct QadOptions {
   int64_t tokens = 200000;
+  std::map<std::string, double> losses{{"forward_kl", 1.0}};
   double learning_rate = 1e-4;
   double scale_rate = 0.1;
   std::string trains = "all";
@@ -19,6 +21,9 @@ struct QadOptions {
 template <class Visitor>
 void visit_fields(QadOptions& o, Visitor&& field) {
   field(o.tokens, "qad_tokens", "preset learned: tokens to train on; the data repeats when it is shorter");
+  field(o.losses, "qad_losses",
+        "preset learned: weights of the losses that it learns from its teacher by, such as {forward_kl: 0.5, jsd: "
+        "0.5}: those of distill but aligned_likelihood and uld, which are for another tokenizer");
   field(o.learning_rate, "qad_learning_rate", "preset learned: peak learning rate of AdamW, which falls linearly to 0");
   field(o.scale_rate, "qad_scale_rate",
         "preset learned: learning rate of the block scales, relative to that of the weights");

@@ -83,7 +83,8 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
   visit_fields(o.qad, field);
 }
 
-std::vector<FieldRule> rules_of(const QuantizeOptions& options);
+// Of all fields but qad_losses: which losses there are, this folder does not know (recipes/schema/option_checks.h).
+std::vector<FieldRule> quantize_rules();
 // Every value that no model could be quantized with: an unknown or unwritable type, a role that is none, both or
 // neither of `to` and `target_size`.
 std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& options);

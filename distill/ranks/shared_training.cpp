@@ -26,13 +26,13 @@ struct Terms {
   DistillOptions options{};
   SignalSource source = SignalSource::None;
   std::vector<int32_t> student_to_teacher{};
-  std::vector<std::string> frozen{};
+  std::vector<std::string> measured{}, frozen{};
   std::map<std::string, std::vector<int64_t>> projections{};  // shapes of what lies under kProjections
   std::vector<int64_t> teacher_head{};  // shape of TrainInputs::teacher_head; empty: there is none
 };
 void exchange_terms(Message& message, Terms& terms) {
-  message.fields(terms.student, terms.teacher, terms.options, terms.source, terms.student_to_teacher, terms.frozen,
-                 terms.projections, terms.teacher_head);
+  message.fields(terms.student, terms.teacher, terms.options, terms.source, terms.student_to_teacher, terms.measured,
+                 terms.frozen, terms.projections, terms.teacher_head);
 }
 
 Message order(Order what) {
@@ -122,7 +122,8 @@ void serve_training(Ranks& ranks, Message message) {
                            .teacher_head = head,
                            .reparameterized = &parts,
                            .threads = ranks.threads(),
-                           .ranks = &ranks};
+                           .ranks = &ranks,
+                           .measured = terms.measured};
   broadcast_tensors(ranks, Tensors::ThatStay, student, &parts);
   for (const auto& [name, tensor] : teacher.parameters) ranks.broadcast(tensor);
   if (head.defined()) ranks.broadcast(head);
@@ -135,8 +136,11 @@ void serve_training(Ranks& ranks, Message message) {
 SharedTraining::SharedTraining(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options,
                                SignalSource source)
     : SharedTraining(student, inputs) {  // so that the destructor runs where what follows throws
-  Terms terms{
-      .student = student.config, .options = options, .source = source, .student_to_teacher = inputs.student_to_teacher};
+  Terms terms{.student = student.config,
+              .options = options,
+              .source = source,
+              .student_to_teacher = inputs.student_to_teacher,
+              .measured = inputs.measured};
   terms.options.precision = find_precision(options.precision) == Precision::Bf16 ? "bf16" : "fp32";  // auto is one
   if (inputs.teacher != nullptr) terms.teacher = inputs.teacher->config;
   if (inputs.teacher_head.defined()) terms.teacher_head = inputs.teacher_head.sizes().vec();

@@ -139,7 +139,7 @@ std::vector<std::string> QuantizePlan::fallback_lines() const {
   return lines;
 }
 
-std::vector<FieldRule> rules_of(const QuantizeOptions&) {
+std::vector<FieldRule> quantize_rules() {
   FieldRule to{.field = "to", .any_case = true};
   for (const Preset& row : kTypes) to.choices.emplace_back(row.name);
   for (const Preset& row : kPresets) {
@@ -172,7 +172,7 @@ std::vector<FieldRule> rules_of(const QuantizeOptions&) {
 }
 
 std::vector<FieldProblem> check_quantize_options(const QuantizeOptions& o) {
-  std::vector<FieldProblem> problems = broken_rules(o, rules_of(o));
+  std::vector<FieldProblem> problems = broken_rules(o, quantize_rules());
   for (FieldProblem& problem : problems)
     if (problem.field == "to") problem.expected = expected_type(*o.to);
   if (int{o.to.has_value()} + int{o.target_size.has_value()} + int{o.target_bpw.has_value()} +

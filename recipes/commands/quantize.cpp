@@ -142,7 +142,7 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
                           .threads = thread_count(command),
                           .ranks = command.ranks};
   const GridTraining done = train_on_grid(model, quantized, source.tokenizer(), given, options.qad, training, progress);
-  Json json = {{"qad", Json::parse(qad_results(done.trained))}, {"notes", text.notes}};
+  Json json = {{"qad", Json::parse(qad_results(done.trained, options.qad))}, {"notes", text.notes}};
   return json;
 }
 

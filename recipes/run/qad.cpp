@@ -14,7 +14,8 @@
 namespace attar {
 namespace {
 
-constexpr uint64_t kBlockSeed = 11;  // of the order in which a block reads
+constexpr uint64_t kBlockSeed = 11;                // of the order in which a block reads
+constexpr const char* kDivergence = "forward_kl";  // what is told of, whatever is learned by
 
 Reparameterizations parameters_of(const CausalLM& original, const QuantizedModel& quantized, const QadOptions& options,
                                   int threads) {
@@ -41,6 +42,15 @@ std::optional<BlockLoss> learn_block(const BlockLesson& lesson, QuantizedModel& 
   return BlockLoss{trained.before, trained.after};
 }
 
+// The KL divergence of a step; nothing where a kept signal said nothing of any of its tokens. By the usual losses it is
+// the loss, in which such tokens count by their cross-entropy.
+std::optional<double> divergence_of(const TrainStep& step, const QadOptions& options) {
+  if (options.losses == QadOptions().losses) return step.loss;
+  const auto measured = step.parts.find(kDivergence);
+  if (measured == step.parts.end()) return std::nullopt;
+  return measured->second;
+}
+
 }  // namespace
 
 BlockLearner block_learner(int64_t steps, int threads) {
@@ -51,6 +61,7 @@ BlockLearner block_learner(int64_t steps, int threads) {
 DistillOptions qad_training(const QadOptions& options) {
   DistillOptions training;
   training.tokens = options.tokens;
+  training.losses = options.losses;
   training.learning_rate = options.learning_rate;
   training.schedule = "linear";
   training.final_learning_rate_ratio = 0.0;
@@ -68,6 +79,7 @@ GridTraining train_on_grid(const CausalLM& original, QuantizedModel& quantized, 
   inputs.student_hash += content_hash(quantized);
   inputs.reparameterized = &out.parameters;
   inputs.stage = "learn";
+  inputs.measured = {kDivergence};
   out.trained = train(out.student, tokenizer, inputs, training, progress);
   take_trained(out.student, out.parameters, quantized, inputs.threads);
   return out;
@@ -89,13 +101,15 @@ void restore_trained(const std::string& folder, const CausalLM& original, Quanti
   take_trained(checkpoint.model, parameters, quantized, threads);
 }
 
-std::string qad_results(const TrainResult& trained) {
+std::string qad_results(const TrainResult& trained, const QadOptions& options) {
   const std::vector<TrainStep>& steps = trained.history;
   const size_t tenth = (steps.size() + 9) / 10;
   const auto mean = [&](size_t first) {
     double sum = 0.0;
-    for (size_t i = first; i < first + tenth; ++i) sum += steps[i].loss;
-    return sum / static_cast<double>(tenth);
+    size_t count = 0;
+    for (size_t i = first; i < first + tenth; ++i)
+      if (const std::optional<double> divergence = divergence_of(steps[i], options)) sum += *divergence, ++count;
+    return sum / static_cast<double>(count);  // of none no number: null in the report
   };
   return nlohmann::ordered_json({{"steps", trained.steps},
                                  {"tokens", trained.tokens},

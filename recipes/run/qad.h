@@ -13,9 +13,9 @@ namespace attar {
 // What QuantizeOptions::block_steps asks for. 0 steps: nothing. No bit depends on `threads`.
 BlockLearner block_learner(int64_t steps, int threads);
 
-// The training that the options ask for: KL to the teacher at temperature 1, AdamW without decay, a rate that falls
-// linearly to 0. What is left of the rate at the end is left as noise of the codes: latents near the border of two
-// codes go to and fro (Nagel et al. 2022, arXiv 2203.11086, section 2).
+// The training that the options ask for: their losses (usually KL to the teacher) at temperature 1, AdamW without
+// decay, a rate that falls linearly to 0. What is left of the rate at the end is left as noise of the codes: latents
+// near the border of two codes go to and fro (Nagel et al. 2022, arXiv 2203.11086, section 2).
 DistillOptions qad_training(const QadOptions& options);
 
 struct GridTraining {
@@ -35,7 +35,8 @@ void restore_trained(const std::string& folder, const CausalLM& original, Quanti
                      const QadOptions& options, int threads);
 
 // JSON for the report: steps, tokens, and the KL divergence on the training data over the first tenth of the steps,
-// while the learning rate rises, and over the last.
-std::string qad_results(const TrainResult& trained);
+// while the learning rate rises, and over the last. It is KL(teacher || student) whatever the losses are that the
+// options learn by: train_on_grid has it measured beside them.
+std::string qad_results(const TrainResult& trained, const QadOptions& options);
 
 }  // namespace attar

@@ -203,7 +203,7 @@ StageTraining run_qad(RunState& state, const std::string& name, const QadOptions
             train_on_grid(state.student, *state.quantized, state.tokenizer, inputs, options, distill, state.progress);
         write_checkpoint(folder, done.student, state.tokenizer, state.export_info().provenance,
                          trained_tensors({}, done.parameters), kept_tokens_json(state).dump());
-        divergence = qad_results(done.trained);
+        divergence = qad_results(done.trained, options);
         return done.trained;
       });
   Json results = Json::parse(divergence);

@@ -1,6 +1,9 @@
 #include "recipes/schema/option_checks.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "distill/features/feature_kinds.h"
 #include "distill/losses/loss_term.h"
@@ -30,6 +33,26 @@ FieldRule at_least(const char* field, double least) {
 }
 FieldRule one_of(const char* field, std::vector<std::string> choices) {
   return {.field = field, .choices = std::move(choices)};
+}
+
+// Weights of losses, by their names.
+FieldRule weights_of_losses(const char* field) {
+  FieldRule rule = at_least(field, 0.0);
+  for (const LossKind& loss : loss_kinds()) rule.keys.emplace_back(loss.name);
+  return rule;
+}
+// The same where a student has the tokens of its teacher.
+FieldRule weights_of_losses_of_one_tokenizer(const char* field) {
+  FieldRule rule = weights_of_losses(field);
+  std::erase_if(rule.keys, [](const std::string& name) { return find_loss(name)->across; });
+  return rule;
+}
+
+constexpr const char* kSomeLoss = "at least one loss with a weight above 0";
+bool has_weight(const std::map<std::string, double>& losses) {
+  double total = 0.0;
+  for (const auto& [name, weight] : losses) total += weight;
+  return total > 0.0;
 }
 
 // Rules that one value breaks, then what several say together: `need(right, field, expected)`.
@@ -94,14 +117,12 @@ void check_losses_across(const DistillOptions& o, Need&& need) {
 }
 
 Rules rules_of(const DistillOptions&) {
-  FieldRule losses = at_least("losses", 0.0);
-  for (const LossKind& loss : loss_kinds()) losses.keys.emplace_back(loss.name);
   FieldRule features = at_least("features", 0.0);
   for (const FeatureKind& feature : feature_kinds()) features.keys.emplace_back(feature.name);
   FieldRule settings = at_least("loss_settings", 0.0);
   for (const LossSetting& each : loss_settings()) settings.keys.push_back(each.name);
   return {at_least("tokens", 1),
-          losses,
+          weights_of_losses("losses"),
           settings,
           features,
           positive("temperature"),
@@ -147,9 +168,7 @@ Rules rules_of(const DistillOptions&) {
 }
 Problems problems_of(const DistillOptions& o) {
   return checked(o, [&](auto&& need) {
-    double total = 0.0;
-    for (const auto& [name, weight] : o.losses) total += weight;
-    need(total > 0.0, "losses", "at least one loss with a weight above 0");
+    need(has_weight(o.losses), "losses", kSomeLoss);
     const auto used = [&](const std::string& loss) { return o.losses.count(loss) != 0; };
     for (const LossSetting& each : loss_settings()) {
       const auto given = o.loss_settings.find(each.name);
@@ -208,8 +227,27 @@ std::string sequence_problem(const DistillOptions& options, int64_t context) {
          std::to_string(context) + ", the model's context";
 }
 
+Rules rules_of(const QuantizeOptions&) {
+  Rules rules = quantize_rules();
+  rules.push_back(weights_of_losses_of_one_tokenizer("qad_losses"));
+  return rules;
+}
 Problems problems_of(const QuantizeOptions& o) {
-  return check_quantize_options(o);
+  Problems problems = check_quantize_options(o);
+  const Rules of_losses{weights_of_losses_of_one_tokenizer("qad_losses")};
+  for (FieldProblem problem : broken_rules(o, of_losses)) {
+    const LossKind* loss = find_loss(problem.field.substr(problem.field.find('.') + 1));
+    if (loss != nullptr && loss->across)
+      problem.expected += ", since aligned_likelihood and uld compare two tokenizers";
+    problems.push_back(problem);
+  }
+  DistillOptions learned;
+  learned.losses = o.qad.losses;
+  if (!has_weight(learned.losses))
+    problems.push_back({"qad_losses", kSomeLoss, "", true});
+  else if (losses_are_known(learned) && !asks_a_teacher(learned))
+    problems.push_back({"qad_losses", "a loss that asks the teacher, from which the quantized model learns", "", true});
+  return problems;
 }
 
 Rules rules_of(const ExportOptions&) {

@@ -12,10 +12,11 @@
 
 namespace attar {
 
-// What one value may be, as data (quantize.h has those of QuantizeOptions).
+// What one value may be, as data.
 std::vector<FieldRule> rules_of(const PruneOptions& options);
 std::vector<FieldRule> rules_of(const DistillOptions& options);
 std::vector<FieldRule> rules_of(const DistillStage& options);
+std::vector<FieldRule> rules_of(const QuantizeOptions& options);
 std::vector<FieldRule> rules_of(const ExportOptions& options);
 std::vector<FieldRule> rules_of(const VerifyStage& options);
 std::vector<FieldRule> rules_of(const TeacherWrites& options);

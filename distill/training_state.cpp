@@ -232,7 +232,7 @@ void TrainingCheckpoints::save(const CausalLM& student, const Reparameterization
       if (best) best->wait();  // who goes on from this step asks for them
     });
     const std::vector<int64_t> steps = saved_steps();
-    for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(step_folder(steps[i]));
+    for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) remove_folder(step_folder(steps[i]));
     last_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   });
 }
@@ -295,7 +295,7 @@ std::optional<int64_t> TrainingCheckpoints::drop_from(int64_t step) {
   std::optional<int64_t> left;
   for (const int64_t saved : saved_steps()) {
     if (saved >= step)
-      fs::remove_all(step_folder(saved));
+      remove_folder(step_folder(saved));
     else
       left = saved;
   }

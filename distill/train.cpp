@@ -300,6 +300,7 @@ class Trainer {
                 .total = options_.tokens,
                 .message = remark,
                 .detail = saved};
+    event.metrics.push_back({"loss", done.loss});
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
     if (done.agreement) event.metrics.push_back({"agreement", *done.agreement});
     if (done.held_out) event.metrics.push_back({"held_out", *done.held_out});

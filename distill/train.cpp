@@ -255,7 +255,9 @@ class Trainer {
     done.held_out = learner_.loss_on(*inputs_.held_out);
     if (options_.keep == "best" && std::isfinite(*done.held_out) && (!before || *done.held_out < before->loss))
       checkpoints_.save_best(student_, reparameterized(), tokenizer_, done.step);
-    if (options_.ema > 0.0) take_turns_with_average();
+    if (options_.ema == 0.0) return;
+    checkpoints_.wait_until_read();  // the best lie in the tensors that change back now
+    take_turns_with_average();
   }
 
   void take_turns_with_average() {
@@ -298,6 +300,7 @@ class Trainer {
                 .total = options_.tokens,
                 .message = remark,
                 .detail = saved};
+    event.metrics.push_back({"loss", done.loss});
     for (const auto& [name, value] : done.parts) event.metrics.push_back({name, value});
     if (done.agreement) event.metrics.push_back({"agreement", *done.agreement});
     if (done.held_out) event.metrics.push_back({"held_out", *done.held_out});

@@ -218,31 +218,40 @@ TrainingCheckpoints::TrainingCheckpoints(std::string directory, std::string fing
 void TrainingCheckpoints::save(const CausalLM& student, const Reparameterizations& reparameterized,
                                const TokenizerData& tokenizer, const TrainingState& state) {
   if (directory_.empty()) return;
-  wait();
+  if (writing_) writing_->wait();
   NamedTensors extra = parameters_of(reparameterized);
   for (const auto& [prefix, tensors] : parts_of(state))
     for (const auto& [name, tensor] : *tensors) extra[prefix + name] = tensor;
   last_ = {.step = state.step};
   // The maps are copies, their tensors are the training's own.
-  writing_ = std::make_unique<BackgroundWork>(
-      [this, student, tokenizer, extra, json = to_json(state, fingerprint_)](const std::function<void()>& read) {
-        const auto start = std::chrono::steady_clock::now();
-        write_checkpoint(step_folder(last_.step), student, tokenizer, {}, extra, json.dump(), read);
-        const std::vector<int64_t> steps = saved_steps();
-        for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) fs::remove_all(step_folder(steps[i]));
-        last_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      });
+  writing_ = std::make_unique<BackgroundWork>([this, student, tokenizer, extra, json = to_json(state, fingerprint_),
+                                               best = best_](const std::function<void()>& read) {
+    const auto start = std::chrono::steady_clock::now();
+    write_checkpoint(step_folder(last_.step), student, tokenizer, {}, extra, json.dump(), [&] {
+      read();
+      if (best) best->wait();  // who goes on from this step asks for them
+    });
+    const std::vector<int64_t> steps = saved_steps();
+    for (size_t i = 0; i + kKeptCheckpoints < steps.size(); ++i) remove_folder(step_folder(steps[i]));
+    last_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  });
 }
 
 void TrainingCheckpoints::wait_until_read() {
+  if (best_) best_->wait_until_passed();
   if (writing_) writing_->wait_until_passed();
 }
 
 void TrainingCheckpoints::wait() {
+  if (best_) best_->wait();
   if (writing_) writing_->wait();
 }
 
 std::optional<TrainingCheckpoints::Written> TrainingCheckpoints::written() {
+  if (best_ && best_->is_done()) {
+    best_->wait();
+    best_.reset();
+  }
   if (!writing_ || !writing_->is_done()) return std::nullopt;
   writing_->wait();
   writing_.reset();
@@ -286,23 +295,30 @@ std::optional<int64_t> TrainingCheckpoints::drop_from(int64_t step) {
   std::optional<int64_t> left;
   for (const int64_t saved : saved_steps()) {
     if (saved >= step)
-      fs::remove_all(step_folder(saved));
+      remove_folder(step_folder(saved));
     else
       left = saved;
   }
   return left;
 }
 
+std::string TrainingCheckpoints::best_state(int64_t step) const {
+  return Json({{"step", step}, {"options", fingerprint_}}).dump();
+}
+
 void TrainingCheckpoints::save_best(const CausalLM& student, const Reparameterizations& reparameterized,
-                                    const TokenizerData& tokenizer, int64_t step) const {
-  write_checkpoint(best_folder(), student, tokenizer, {}, parameters_of(reparameterized),
-                   Json({{"step", step}, {"options", fingerprint_}}).dump());
+                                    const TokenizerData& tokenizer, int64_t step) {
+  if (best_) best_->wait();
+  best_ = std::make_shared<BackgroundWork>([folder = best_folder(), student, tokenizer,
+                                            parameters = parameters_of(reparameterized),
+                                            state = best_state(step)](const std::function<void()>& read) {
+    write_checkpoint(folder, student, tokenizer, {}, parameters, state, read);
+  });
 }
 
 void TrainingCheckpoints::restore_best(CausalLM& student, Reparameterizations& reparameterized, int64_t step) const {
   Checkpoint checkpoint = read_checkpoint(best_folder());
-  if (checkpoint.state_json != Json({{"step", step}, {"options", fingerprint_}}).dump() ||
-      !alike(student.parameters, checkpoint.model.parameters) ||
+  if (checkpoint.state_json != best_state(step) || !alike(student.parameters, checkpoint.model.parameters) ||
       !alike(parameters_of(reparameterized), checkpoint.extra))
     throw input_error(best_folder(), "is damaged, or of another training",
                       "the weights after step " + std::to_string(step), "",

@@ -49,7 +49,8 @@ class TrainingCheckpoints {
   TrainingCheckpoints(std::string directory, std::string fingerprint);
 
   // Begins to write, on a thread of its own; waits for the one before first. No tensor may change before
-  // wait_until_read(). Both, and wait(), throw what a write has met, the next time that they are called.
+  // wait_until_read(). Each of these, save_best() and written() throw what a write has met, the next time that they are
+  // called. The best weights so far, where they are on their way, are on the disk before this is.
   void save(const CausalLM& student, const Reparameterizations& reparameterized, const TokenizerData& tokenizer,
             const TrainingState& state);
   void wait_until_read();
@@ -68,9 +69,10 @@ class TrainingCheckpoints {
   // Those from this step on go, as their weights have never given a finite loss. -> the newest that is left
   std::optional<int64_t> drop_from(int64_t step);
 
-  // In place of the best before. `step`: the one after which they are so good.
+  // As save() does, in place of the best before, which stays until these are whole. `step`: the one after which they
+  // are so good.
   void save_best(const CausalLM& student, const Reparameterizations& reparameterized, const TokenizerData& tokenizer,
-                 int64_t step) const;
+                 int64_t step);
   // Error{Input}: they are damaged, or of another training or step.
   void restore_best(CausalLM& student, Reparameterizations& reparameterized, int64_t step) const;
   // Error{Usage} when there are checkpoints, which a training from the start would overwrite.
@@ -80,10 +82,13 @@ class TrainingCheckpoints {
   std::vector<int64_t> saved_steps() const;  // ascending
   std::string step_folder(int64_t step) const { return directory_ + "/step-" + std::to_string(step); }
   std::string best_folder() const { return directory_ + "/best"; }
+  std::string best_state(int64_t step) const;
 
   std::string directory_, fingerprint_;
-  Written last_;                             // by `writing_`, which reads it when it is done
-  std::unique_ptr<BackgroundWork> writing_;  // nullptr: nothing is on its way, or was not told of yet
+  Written last_;  // by `writing_`, which reads it when it is done
+  // Each: nullptr where nothing is on its way, or has been told of.
+  std::shared_ptr<BackgroundWork> best_;  // `writing_` waits for it too
+  std::unique_ptr<BackgroundWork> writing_;
 };
 
 }  // namespace attar

@@ -14,6 +14,7 @@
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
+#include "runtime/cli/progress_line.h"
 #include "runtime/cli/terminal.h"
 
 namespace attar::cli {

@@ -210,4 +210,12 @@ void publish(const std::string& aside, const std::string& given_path) {
   sync_name(path);
 }
 
+void remove_folder(const std::string& given_path) {
+  const std::string path = without_trailing_slash(given_path), old = path + kOld + std::to_string(::getpid());
+  std::error_code code;
+  std::filesystem::remove_all(old, code);
+  if (::rename(path.c_str(), old.c_str()) != 0) throw write_error(path, "move away", errno);
+  std::filesystem::remove_all(old, code);
+}
+
 }  // namespace attar

@@ -50,5 +50,7 @@ bool is_aside(std::string_view name);
 // writes there meanwhile.
 void sweep_asides(const std::string& folder, const std::vector<std::string>& beginnings = {});
 void publish(const std::string& aside, const std::string& path);
+// A folder goes whole: under its name there is never a part of it, and what a crash leaves is_aside.
+void remove_folder(const std::string& path);
 
 }  // namespace attar

@@ -3,12 +3,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+
+#include "runtime/cli/progress_line.h"
 
 namespace attar::cli {
 namespace {
@@ -17,17 +17,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kLiveInterval_s = 0.1;
 constexpr double kPlainInterval_s = 5.0;
-constexpr int kBarWidth = 24;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
-}
-
-template <class... Values>
-std::string text_of(const char* format, Values... values) {
-  char text[256];
-  std::snprintf(text, sizeof text, format, values...);
-  return text;
 }
 
 int terminal_columns() {
@@ -36,16 +28,8 @@ int terminal_columns() {
   return 100;
 }
 
-std::string bar(double share) {
-  std::string text;
-  const int full = static_cast<int>(std::lround(share * kBarWidth));
-  for (int i = 0; i < kBarWidth; ++i) text += i < full ? "━" : "╌";
-  return text;
-}
-
 // At most one line of the terminal; a bar's characters take three bytes each but one column.
-std::string clipped(const std::string& text) {
-  int columns = terminal_columns() - 1;
+std::string clipped(const std::string& text, int columns) {
   size_t i = 0;
   while (i < text.size() && columns > 0) {
     if (text[i] == '\033') {
@@ -76,13 +60,17 @@ class Line {
     if (finished ? ended_ : seconds_between(shown_, now) < (live_ ? kLiveInterval_s : kPlainInterval_s)) return;
     shown_ = now;
     ended_ = finished;
-    const std::string text = describe(event, seconds_between(start_, now));
+    const double elapsed_s = seconds_between(start_, now);
+    // Since the first event, which may come after a first step, or from the middle of a resumed stage.
+    const double rate_per_s = elapsed_s > 1.0 ? static_cast<double>(event.done - first_) / elapsed_s : 0.0;
     if (live_) {
-      std::fprintf(stderr, "\r\033[K%s", clipped(text).c_str());
+      const int columns = terminal_columns() - 1;
+      const std::string text = live_line(event, rate_per_s, columns, colour_ ? StageName::Bold : StageName::Plain);
+      std::fprintf(stderr, "\r\033[K%s", clipped(text, columns).c_str());
       open_ = true;
       if (finished) end();
     } else {
-      std::fprintf(stderr, "%s\n", text.c_str());
+      std::fprintf(stderr, "%s\n", plain_line(event, rate_per_s).c_str());
     }
   }
 
@@ -106,37 +94,6 @@ class Line {
     if (open_) std::fputs("\r\033[K", stderr);
     std::fprintf(stderr, "%s: %s\n", stage_.c_str(), std::string(message).c_str());
     open_ = false;
-  }
-
-  std::string describe(const Event& event, double elapsed_s) const {
-    const bool bytes = event.unit == "bytes";
-    const std::string unit(bytes ? "MB" : event.unit);
-    const double scale = bytes ? 1e-6 : 1.0;
-    const auto done = static_cast<double>(event.done) * scale, total = static_cast<double>(event.total) * scale;
-    // Since the first event, which may come after a first step, or from the middle of a resumed stage.
-    const double rate = elapsed_s > 1.0 ? scale * static_cast<double>(event.done - first_) / elapsed_s : 0.0;
-    std::string line = colour_ ? "\033[1m" + stage_ + "\033[0m " : stage_ + " ";
-    const int digits = bytes ? 1 : 0;
-    if (event.parts > 0)
-      line = text_of("stage %lld of %lld: ", static_cast<long long>(event.part), static_cast<long long>(event.parts)) +
-             line;
-    if (total > 0) {
-      const double share = std::min(1.0, done / total);
-      if (live_) line += bar(share) + " ";
-      line += text_of("%3.0f%% %.*f/%.*f %s", 100.0 * share, digits, done, digits, total, unit.c_str());
-      if (rate > 0.0 && done < total) {
-        const double left_s = (total - done) / rate;
-        line += ", " + duration_text(left_s) + " left";
-        if (event.later_s > 0.0) line += ", " + duration_text(left_s + event.later_s) + " in all";
-      }
-    } else if (done > 0) {
-      line += text_of("%.*f %s", digits, done, unit.c_str());
-    } else {
-      line += "...";  // it begins, and how much there is to do is not known yet
-    }
-    if (rate > 0.0) line += text_of(", %.4g %s/s", rate, unit.c_str());
-    for (const Metric& metric : event.metrics) line += text_of(", %s %.4g", metric.name.c_str(), metric.value);
-    return line;
   }
 
   bool live_, colour_;
@@ -165,12 +122,6 @@ Progress terminal_progress(const GlobalOptions& global) {
 void show_notes(const std::vector<std::string>& notes, const GlobalOptions& global) {
   for (const std::string& note : notes)
     if (!global.quiet) std::fprintf(stderr, "note: %s\n", note.c_str());
-}
-
-std::string duration_text(double seconds) {
-  const long long whole = std::llround(seconds);
-  if (whole >= 3600) return text_of("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
-  return text_of("%lld:%02lld", whole / 60, whole % 60);
 }
 
 }  // namespace attar::cli

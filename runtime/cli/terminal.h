@@ -15,7 +15,4 @@ Progress terminal_progress(const GlobalOptions& global);
 // Fallbacks and the like, a line each on stderr; not with --quiet.
 void show_notes(const std::vector<std::string>& notes, const GlobalOptions& global);
 
-// "1:05", "2:03:04"
-std::string duration_text(double seconds);
-
 }  // namespace attar::cli

@@ -155,6 +155,17 @@ TEST_F(AtomicFileTest, AFolderIsPublishedUnderANameThatEndsInASlash) {
   }
 }
 
+TEST_F(AtomicFileTest, AFolderGoesWhole) {
+  const std::string file = path_ + "/inner/file";
+  write_file_atomically(file, "kept");
+  fail_nth_write(1);
+  EXPECT_THROW(remove_folder(path_), Error);
+  EXPECT_EQ(read_file(file), "kept");
+  remove_folder(path_ + "/");
+  EXPECT_TRUE(fs::is_empty(folder_));
+  EXPECT_THROW(remove_folder(path_), Error);
+}
+
 TEST_F(AtomicFileTest, HashesAsPublished) {
   write_file_atomically(path_, "abc");  // FIPS 180-2, appendix B.1
   EXPECT_EQ(sha256_of_file(path_), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

@@ -12,6 +12,7 @@
 #include "compress/checkpoint.h"
 #include "distill/train.h"
 #include "runtime/base/error.h"
+#include "tests/base/failing_writes.h"
 #include "tests/distill/tiny_training.h"
 #include "tests/test_folder.h"
 
@@ -43,6 +44,7 @@ DistillOptions few_writes(int64_t tokens) {
 
 class TrainOptionsTest : public testing::Test {
  protected:
+  void TearDown() override { fail_nth_write(0); }
   TrainOutcome trained(const DistillOptions& options, int threads = 2, const std::string& folder = {},
                        bool resume = false, const Progress& progress = {}) {
     TrainOutcome out{CausalLM::random(tiny_config(Family::Llama), 1), {}};
@@ -264,6 +266,30 @@ TEST_F(TrainOptionsTest, KeepsTheBestWeights) {
   expect_the_same_after_a_stop(options, {3, step + 1});
   options.ema = 0.7;
   expect_the_same_after_a_stop(options, {12});
+}
+
+// The best weights and a checkpoint are on their way at the same time: what is there asks for nothing that is not.
+TEST_F(TrainOptionsTest, EveryFailingWriteLeavesTheBestThatCheckpointsAskFor) {
+  DistillOptions options = few_writes(600);
+  options.held_out_tokens = 60, options.keep = "best";
+  options.held_out_every_steps = 2, options.checkpoint_every_steps = 2;
+  const TrainOutcome straight = trained(options, 1, own_ / "straight");
+  int64_t failures = 0;
+  for (int64_t n = 1; n < 400; n += 3) {  // the n-th is now of the one, now of the other
+    fail_nth_write(n);
+    try {
+      trained(options, 1, folder_, failures > 0);
+      break;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Resources) << error.what();
+      ++failures;
+    }
+  }
+  EXPECT_GT(failures, 5);
+  fail_nth_write(0);
+  const TrainOutcome whole = trained(options, 1, folder_, true);
+  EXPECT_TRUE(same(straight.model, whole.model));
+  EXPECT_EQ(straight.result.best_step, whole.result.best_step);
 }
 
 TEST_F(TrainOptionsTest, StopsWhenPatienceRunsOut) {

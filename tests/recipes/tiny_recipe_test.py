@@ -176,10 +176,10 @@ def test_every_problem_of_a_recipe_is_said_with_its_place(tmp_path):
         assert expected in done.stderr, done.stderr
 
 
-def on_a_terminal(*command, **environment):
-    """What a program writes to stderr when that is a terminal of 60 columns."""
+def on_a_terminal(*command, columns=60, **environment):
+    """What a program writes to stderr when that is a terminal."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     child = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **environment}
     )

@@ -1,5 +1,4 @@
 // Error feedback along the block walk: each group is quantized behind the groups that are quantized already.
-#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <map>
@@ -11,6 +10,7 @@
 #include "compress/block_walk.h"
 #include "compress/weight_source.h"
 #include "quantize/block_learning.h"
+#include "quantize/calibration.h"
 #include "quantize/correction.h"
 #include "quantize/gptq.h"
 #include "quantize/kept/kept_codes.h"
@@ -22,8 +22,6 @@
 
 namespace attar {
 namespace {
-
-constexpr int64_t kTokensAnInput = 16;  // fewer: error feedback follows their noise
 
 class FeedbackPass {
  public:
@@ -177,15 +175,6 @@ class FeedbackPass {
   std::map<std::string, const PlannedTensor*> planned_;
 };
 
-// How far the text falls short of what the widest layer wants.
-int64_t missing_tokens(const QuantizePlan& plan, const std::vector<TokenBatch>& batches) {
-  int64_t tokens = 0, widest = 0;
-  for (const TokenBatch& batch : batches) tokens += batch.tokens.numel();
-  for (const PlannedTensor& planned : plan.tensors)
-    if (planned.spec.is_matrix()) widest = std::max(widest, planned.spec.shape.back());
-  return kTokensAnInput * widest - tokens;
-}
-
 void report_taken(const Progress& progress, int64_t layers, int64_t n_layers, const std::string& folder) {
   const std::string line =
       std::to_string(layers) + " of " + std::to_string(n_layers) + " layers are taken from " + folder;
@@ -233,10 +222,8 @@ QuantizedModel quantize_with_feedback(const WeightSource& weights, const Quantiz
         out.blocks.empty()
             ? "no block learned: none has lost anything, or nothing moves in their codebooks, F16, BF16 and F32"
             : "the errors of matrices, and a predicted KL, are of the codes before blocks learned");
-  if (const int64_t missing = missing_tokens(plan, inputs.batches); missing > 0)
-    out.notes.push_back("the calibration text is " + std::to_string(missing) +
-                        " tokens short of 16 for each input of the widest layer: more of it, of the kinds the model is "
-                        "for, would keep more");
+  std::string short_of_text = calibration_shortage_note(config, tokens_in(inputs.batches), inputs.left_tokens);
+  if (!short_of_text.empty()) out.notes.push_back(std::move(short_of_text));
   return out;
 }
 

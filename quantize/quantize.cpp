@@ -4,8 +4,10 @@
 #include <cassert>
 #include <filesystem>
 #include <functional>
+#include <string_view>
 
 #include "compress/block_walk.h"
+#include "quantize/calibration.h"
 #include "quantize/kept/kept_codes.h"
 #include "quantize/kept/kept_sensitivity.h"
 #include "quantize/measure/importance.h"
@@ -78,6 +80,12 @@ Measuring measured(const WeightSource& weights, const QuantizeOptions& options, 
   return out;
 }
 
+// For the log, before the walk that reads it.
+void report_text(const Progress& progress, std::string_view stage, int64_t n_layers, int64_t tokens) {
+  const std::string line = std::to_string(tokens) + " tokens of calibration text";
+  report(progress, {.stage = stage, .unit = "layers", .done = 0, .total = n_layers + 1, .detail = line});
+}
+
 }  // namespace
 
 std::vector<TokenBatch> calibration_batches(const ModelConfig& config, const TokenDataset& calibration,
@@ -124,17 +132,21 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizePlan& plan, c
   return out;
 }
 
-QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& options, const PlanTarget& target,
+QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& given, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress, const KeptWork& kept,
                         const BlockLearner& learn) {
-  assert((options.block_steps > 0) == static_cast<bool>(learn));
+  assert((given.block_steps > 0) == static_cast<bool>(learn));
+  QuantizeOptions options = given;
+  options.calibration_tokens = calibration_limit_tokens(weights.config(), given);
   const int64_t tokens = options.calibration_tokens;
   const bool feedback = options.importance && options.preset != "fast", measures = options.importance && !options.to;
   if (options.importance) weights.require_finite(threads);  // before hours are spent
   const bool keeps = (feedback && !kept.steps.empty()) || (measures && !(kept.steps + kept.cache).empty());
   const std::string model_hash = keeps ? weights.content_hash() : "";
   FeedbackInputs inputs;
-  if (feedback) inputs.batches = calibration_batches(weights.config(), calibration, tokens);
+  if (options.importance) inputs.batches = calibration_batches(weights.config(), calibration, tokens);
+  const int64_t used_tokens = tokens_in(inputs.batches);
+  inputs.left_tokens = std::max<int64_t>(0, calibration.token_count() - used_tokens);
   const KeptCodes codes(feedback ? kept.steps : "", codes_identity(model_hash, inputs.batches, options));
   Measuring measuring;
   if (measures) measuring = measured(weights, options, calibration, model_hash, kept, threads, progress);
@@ -144,6 +156,8 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& opti
   inputs.streams = measures ? &measuring.values.streams : nullptr;
   inputs.learn = learn;
   inputs.kept = &codes;
+  if (options.importance)
+    report_text(progress, feedback ? "quantize" : "importance", weights.config().n_layers(), used_tokens);
   const auto encoded = [&] {
     if (!options.importance) return quantize(weights, plan, Importance{}, threads, progress);
     if (feedback) return quantize_with_feedback(weights, plan, inputs, threads, progress);
@@ -156,6 +170,7 @@ QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& opti
         key_scales(weights, calibration_batches(weights.config(), calibration, std::min(tokens, kSurveyTokens)),
                    threads, progress);
   out.taken.sensitivity = measuring.taken;
+  out.calibration_tokens = used_tokens;
   if (!measuring.note.empty()) out.notes.push_back(measuring.note);
   if (const std::string note = compat_note(plan); !options.to && !note.empty()) out.notes.push_back(note);
   return out;

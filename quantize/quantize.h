@@ -43,7 +43,7 @@ struct QuantizeOptions {
   bool fallback = true;
   std::string preset = "best";
   bool importance = true;
-  int64_t calibration_tokens = 8192;
+  int64_t calibration_tokens = 0;
   int64_t block_steps = 0;
   QadOptions qad{};
 };
@@ -74,7 +74,8 @@ void visit_fields(QuantizeOptions& o, Visitor&& field) {
         "best, then the quantized model learns from its teacher (QAD), for qad_tokens");
   field(o.importance, "importance", "weigh errors by the mean square of each input on the calibration data");
   field(o.calibration_tokens, "calibration_tokens",
-        "tokens of the calibration data to use; best wants some 16 for each input of the widest layer");
+        "tokens of the calibration data to use; 0 for as many as the preset wants: fast 8,192, best and learned 16 for "
+        "each input of the widest layer, from 8,192 to 65,536");
   field(
       o.block_steps, "block_steps",
       "best, learned: steps of 2,048 tokens by which each block, once rounded, learns the codes and scales that give "
@@ -150,6 +151,7 @@ struct QuantizedModel {
   std::map<int64_t, BlockLoss> blocks{};           // by layer, of those that learned
   std::vector<std::string> notes{};
   TakenWork taken{};
+  int64_t calibration_tokens = 0;  // of the text, as many as were used; 0: there was none
 };
 
 // What sensitivities are measured on, of the calibration data.
@@ -178,6 +180,7 @@ struct FeedbackInputs {
   const KeptCodes* kept = nullptr;        // where codes are kept and those of a broken run are taken from
   BlockLearner learn{};                   // where set, each block learns behind its groups
   const at::Tensor* streams = nullptr;    // (L, C) f64: Survey::streams, for what learns; nullptr: channels count alike
+  int64_t left_tokens = 0;                // of the text, which `batches` leave out
 };
 QuantizedModel quantize_with_feedback(const WeightSource& weights, const QuantizePlan& plan,
                                       const FeedbackInputs& inputs, int threads, const Progress& progress = {});
@@ -191,9 +194,9 @@ struct KeptWork {
 };
 
 // The whole: a plan, where a size asks for it by what is measured on the calibration data, and codes by options.preset,
-// with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off. Of weights in
-// a file a layer is in memory at a time, and the head where divergences are measured. `learn`: what block_steps asks
-// for.
+// with feedback or weighted by what the inputs are; neither looks at the data where `importance` is off, and both at no
+// more of it than calibration_limit_tokens (calibration.h). Of weights in a file a layer is in memory at a time, and
+// the head where divergences are measured. `learn`: what block_steps asks for.
 QuantizedModel quantize(const WeightSource& weights, const QuantizeOptions& options, const PlanTarget& target,
                         const TokenDataset& calibration, int threads, const Progress& progress = {},
                         const KeptWork& kept = {}, const BlockLearner& learn = {});

@@ -160,7 +160,7 @@ std::vector<FieldRule> quantize_rules() {
           {.field = "kv", .choices = {"f16", "int8"}},
           {.field = "compat", .choices = {"2024", "2025", "2026"}},
           {.field = "preset", .choices = {"fast", "best", "learned"}},
-          {.field = "calibration_tokens", .least = 1},
+          {.field = "calibration_tokens", .least = 0},
           {.field = "block_steps", .least = 0},
           {.field = "qad_tokens", .least = 1},
           {.field = "qad_learning_rate", .above = 0.0},

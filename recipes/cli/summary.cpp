@@ -153,6 +153,7 @@ void print_quantize(const std::string& document, Detail detail) {
   std::string plan = json.at("plan");
   if (json.contains("preset")) plan += ", preset " + json.at("preset").get<std::string>();
   plan += ", importance: " + json.at("importance").get<std::string>();
+  if (json.contains("calibration_tokens")) plan += " (" + json.at("calibration_tokens").dump() + " tokens)";
   if (json.contains("predicted_kl"))
     plan += ", predicted KL " + runtime::with_digits(json.at("predicted_kl").get<double>(), 2) + " nats a token";
   line("plan", plan);

@@ -6,6 +6,7 @@
 
 #include "distill/signal_source.h"
 #include "distill/training_state.h"
+#include "quantize/calibration.h"
 #include "quantize/kept/kept_codes.h"
 #include "quantize/measure/imatrix.h"
 #include "recipes/commands/commands.h"
@@ -224,10 +225,10 @@ std::string quantize_model(const CommandOptions& given, const QuantizeOptions& o
   own.importance = options.importance && (!inputs.imatrix.empty() || !command.data.empty());
   const Calibration calibration = read_calibration(command, own, inputs, source, progress);
   const int threads = thread_count(command);
+  const int64_t tokens = calibration_limit_tokens(source.config(), own);
   if (!inputs.imatrix_out.empty())
-    write_imatrix(inputs.imatrix_out,
-                  collect_importance(source, calibration.text.tokens, own.calibration_tokens, threads, progress),
-                  std::min(own.calibration_tokens, calibration.text.tokens.token_count()), text_paths(command.data));
+    write_imatrix(inputs.imatrix_out, collect_importance(source, calibration.text.tokens, tokens, threads, progress),
+                  std::min(tokens, calibration.text.tokens.token_count()), text_paths(command.data));
   const ModelConfig planned = planned_config(source.config(), own);
   const PlanTarget target = gguf_plan_target(planned, source.tokenizer(), info);
   if (inputs.resume && !fs::exists(steps)) note_nothing_to_resume("quantize", steps, progress);

@@ -172,7 +172,10 @@ std::string facts(const Json& stage) {
     return escaped(spaced(text_at(results, "plan"))) + ", preset " + escaped(text_at(results, "preset")) + ", " +
            with_digits(number_at(results, "bits_per_weight"), 3) + " bits a weight" +
            (results.contains("predicted_kl") ? ", predicted KL " + with_digits(number_at(results, "predicted_kl"), 2)
-                                             : "");
+                                             : "") +
+           (results.contains("calibration_tokens")
+                ? ", " + whole(number_at(results, "calibration_tokens")) + " tokens of calibration text"
+                : "");
   if (kind == "data") return split_sizes(results);
   if (kind == "verify") return whole(number_at(results, "scored_tokens")) + " positions";
   std::string names;

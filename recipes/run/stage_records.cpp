@@ -46,6 +46,7 @@ std::string quantize_record(const QuantizedModel& model) {
   const auto tensor_bytes = model.plan.tensor_bytes();
   nlohmann::ordered_json out = {{"plan", model.plan.name}, {"kv_format", name_of(model.config.kv)}};
   if (model.plan.predicted_kl) out["predicted_kl"] = *model.plan.predicted_kl;
+  if (model.calibration_tokens > 0) out["calibration_tokens"] = model.calibration_tokens;
   for (const auto& [layer, loss] : model.blocks)
     out["blocks"].push_back({{"layer", layer}, {"error_before", loss.before}, {"error_after", loss.after}});
   out["bits_per_weight"] = 8.0 * static_cast<double>(tensor_bytes + model.plan.target.fixed_bytes) / elements;

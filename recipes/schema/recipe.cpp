@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "distill/losses/loss_term.h"
+#include "quantize/calibration.h"
 #include "recipes/schema/inputs.h"
 #include "recipes/schema/library.h"
 #include "recipes/schema/option_checks.h"
@@ -209,13 +210,16 @@ void read_recipe(const YAML::Node& root, YamlReader& reader, Recipe& recipe) {
     reader.problem(root, "expected `stages`, a list such as `- quantize: {to: IQ4_NL}`");
 }
 
-// How many tokens of calibration data the stages ask for; 0: none needs any.
+// How many tokens of calibration data the stages ask for; 0: none needs any. A quantize stage without a number of its
+// own is given the least: what its preset wants depends on a shape that no recipe knows, and of a larger draw, which
+// stands in the order of the train data, the stages' first tokens would be those of its first files.
 int64_t calibration_tokens(const Recipe& recipe) {
   int64_t tokens = 0;
   for (const Stage& stage : recipe.stages) {
     if (const auto* prune = std::get_if<PruneOptions>(&stage)) tokens = std::max(tokens, prune->calibration_tokens);
     if (const auto* quantize = std::get_if<QuantizeOptions>(&stage); quantize != nullptr && quantize->importance)
-      tokens = std::max(tokens, quantize->calibration_tokens);
+      tokens =
+          std::max(tokens, quantize->calibration_tokens > 0 ? quantize->calibration_tokens : kLeastCalibrationTokens);
   }
   return tokens;
 }

@@ -233,8 +233,9 @@ struct Recipe {
 };
 
 // `path`: a file, or the name of a recipe of the library (library.h). `overrides`: "stages.1.distill.tokens=1000",
-// "seed=3". Without data.calibration it is drawn from data.train, as much as the stages ask for. Throws Error listing
-// every problem at once, one line each, those of the files and models that it names too:
+// "seed=3". Without data.calibration it is drawn from data.train, as much as the stages ask for by a number, or else
+// 8,192 tokens. Throws Error listing every problem at once, one line each, those of the files and models that it names
+// too:
 // "tiny.yaml:14:3: prune.drop_ffn = 1.4: expected 0 <= x < 1".
 // `progress`: of models of the hub that a recipe with problems names, which are brought here to be looked at.
 Recipe parse_recipe(const std::string& path, const std::vector<std::string>& overrides, const Progress& progress = {});

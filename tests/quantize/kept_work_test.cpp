@@ -90,6 +90,7 @@ void expect_same(const QuantizedModel& got, const QuantizedModel& expected, cons
   }
   EXPECT_EQ(got.blocks, expected.blocks) << where;
   EXPECT_EQ(got.notes, expected.notes) << where;
+  EXPECT_EQ(got.calibration_tokens, expected.calibration_tokens) << where;
   EXPECT_EQ(got.plan.predicted_kl, expected.plan.predicted_kl) << where;
 }
 

@@ -36,6 +36,7 @@ TOKENS = {  # of a stage's results
     "teacher": lambda results: results["pretrain"]["tokens"],
     "data": lambda results: results["train"]["tokens"] + results["calibration"]["tokens"],
     "distill": lambda results: results["tokens"],
+    "quantize": lambda results: results["calibration_tokens"],
     "verify": lambda results: results["scored_tokens"],
 }
 
@@ -83,6 +84,24 @@ stages:
     done = attar("run", recipe, "--out", tmp_path / "run", "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     estimates_hold(plan, tmp_path / "run", json.loads(done.stdout))
+
+
+def test_a_dry_run_takes_as_much_calibration_text_as_the_preset_wants(tmp_path):
+    """By the shape of the student as the stages before it leave it."""
+    recipe, config = tmp_path / "wide.yaml", "{layers: 2, width: 512, heads: 8, kv_heads: 4, head_dim: 64, ffn: 1536, context: 512}"
+    (tmp_path / "text.txt").write_text("One day a red boat went out to sea, and it did not come back. " * 6000)  # some 90,000 tokens
+
+    def planned(*stages):
+        recipe.write_text(f"teacher: {{config: {config}, tokenizer: {ROOT / 'recipes/text/tiny_tokenizer'}}}\ndata: {{calibration: [text.txt]}}\nstages: [{', '.join(stages)}]\n")
+        done = attar("run", recipe, "--dry-run", "--json")
+        assert done.returncode == 0, done.stderr
+        return next(stage for stage in json.loads(done.stdout)["stages"] if stage["stage"] == "quantize")
+
+    best, fast = planned("{quantize: {to: Q4_0}}"), planned("{quantize: {to: Q4_0, preset: fast}}")
+    assert best["tokens"] == 16 * 1536 and fast["tokens"] == 8192
+    assert planned("{prune: {drop_ffn: 0.5}}", "{quantize: {to: Q4_0}}")["tokens"] == 16 * 768
+    asked = planned("{quantize: {to: Q4_0, calibration_tokens: 50000}}")
+    assert asked["tokens"] == 50000 and asked["memory_bytes"] > best["memory_bytes"] > fast["memory_bytes"]
 
 
 @pytest.mark.parametrize("numerics, measured_bytes", [("fp32", 992e6), ("deployed", 420e6)])

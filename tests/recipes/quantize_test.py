@@ -87,9 +87,39 @@ def test_presets(models, tmp_path):
     assert run(*command, "-o", tmp_path / "default.gguf")["preset"] == "best"
     files = {name: (tmp_path / f"{name}.gguf").read_bytes() for name in ("best", "fast", "default")}
     assert files["best"] == files["default"] != files["fast"] and len(files["best"]) == len(files["fast"])
-    assert any("tokens short" in note for note in said["best"]["notes"]) and not any("tokens short" in note for note in said["fast"].get("notes", []))
+    assert any("short of 16" in note for note in said["best"]["notes"]) and not any("short of 16" in note for note in said["fast"].get("notes", []))
     refused = subprocess.run([BIN / "attar", *map(str, command), "-o", tmp_path / "x.gguf", "--preset", "gptq"], capture_output=True, text=True)
     assert refused.returncode == 2 and "fast, best or learned" in refused.stderr and not (tmp_path / "x.gguf").exists()
+
+
+def test_how_much_text_was_used_is_said(models, tmp_path):
+    """Of 128 inputs 2,048 tokens are wanted; by default all of a short text is used."""
+    _, plain, _, text = models
+    command, log, short = ["quantize", plain, "-o", tmp_path / "out.gguf", "--to", "Q4_0"], tmp_path / "log.txt", tmp_path / "short.txt"
+    short.write_text(TEXT.read_text(encoding="utf-8")[:2000], encoding="utf-8")
+    cut = run(*command, "--data", text, "--calibration-tokens", 100)
+    assert cut["calibration_tokens"] == 100
+    assert any("calibration_tokens is 1948 short of 16 for each input of the widest layer; raise it" in note for note in cut["notes"])
+    whole = run(*command, "--data", short, "--log-file", log)
+    used = whole["calibration_tokens"]
+    missing = f"the calibration text is {2048 - used} tokens short of 16 for each input of the widest layer"
+    assert 100 < used < 2048 and any(missing in note for note in whole["notes"])
+    assert f" I quantize: {used} tokens of calibration text\n" in log.read_text(encoding="utf-8")
+    fast = run(*command, "--data", short, "--calibration-tokens", 0, "--preset", "fast")
+    assert fast["calibration_tokens"] == used and not any("short of" in note for note in fast["notes"])
+    assert "calibration_tokens" not in run(*command)
+    (tmp_path / "run.yaml").write_text(f"teacher: {plain}\ndata: {{calibration: [{short}]}}\nstages: [{{quantize: {{to: Q4_0}}}}]\n")
+    report = run("run", tmp_path / "run.yaml", "--out", tmp_path / "run")
+    stage = next(stage for stage in report["results"]["stages"] if stage["kind"] == "quantize")
+    assert stage["results"]["calibration_tokens"] == used and any(missing in note for note in stage["notes"])
+    assert "calibration_tokens: 0\n" in (tmp_path / "run/resolved.yaml").read_text()
+
+    def people(*more):
+        return subprocess.run([BIN / "attar", *map(str, command), "--data", str(short), *more, "--force", "--quiet"], capture_output=True, text=True)
+
+    assert f"importance: calibration text ({used} tokens)" in people().stdout
+    refused = people("--calibration-tokens", "-1")
+    assert refused.returncode == 2 and "at least 0" in refused.stderr, refused.stderr
 
 
 def test_a_target_size_holds_or_says_that_it_cannot(models, tmp_path):

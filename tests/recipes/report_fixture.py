@@ -96,6 +96,7 @@ def quantize_results():
     return {
         "plan": "target_size",
         "predicted_kl": 0.171,
+        "calibration_tokens": 24576,
         "bits_per_weight": 4.11,
         "bits": {"token_embedding": [8.5], **bits},
         "types": {"IQ4_NL": {"tensors": 168, "bytes": 40_000_000}, "Q6_K": {"tensors": 42, "bytes": 9_000_000}, "Q8_0": {"tensors": 1, "bytes": 10_027_008}},

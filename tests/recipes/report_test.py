@@ -121,6 +121,7 @@ def test_data_files_and_licence_are_filled(written):
     assert "15,204 positions in 31 windows of at most 512 tokens; 41 more left out" in text
     assert "33,412 tokens to learn from, 11,008 tokens to calibrate with, 15,276 tokens to judge on" in text
     assert "135 M parameters to 116 M, a vocabulary of 16,384" in text and "target size, preset best, 4.11 bits a weight" in text
+    assert "24,576 tokens of calibration text" in text
     assert "Decoded greedily (temperature 0) with a repetition penalty of 1.1, at most 80 tokens, in deployed numbers." in text
 
 

@@ -76,7 +76,7 @@ def test_other_defaults_of_another_version_do_not_orphan_a_run(home):
         resolved.write_text(lacking, encoding="utf-8")
         ran(*how)
         assert resolved.read_text(encoding="utf-8") == whole
-        changed = whole.replace("calibration_tokens: 8192", "calibration_tokens: 4096")
+        changed = whole.replace("calibration_tokens: 0", "calibration_tokens: 4096")
         assert changed != whole
         resolved.write_text(changed, encoding="utf-8")
         ran(*how)

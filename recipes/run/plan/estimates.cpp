@@ -17,6 +17,7 @@
 #include "distill/optimizer/muon.h"
 #include "distill/signal_source.h"
 #include "distill/train.h"
+#include "quantize/calibration.h"
 #include "quantize/quantize.h"
 #include "recipes/arms/arms.h"
 #include "recipes/run/baseline.h"
@@ -182,7 +183,7 @@ void add_arms(const PlannedRun& run, const DistillStage& options, Estimate& esti
 // Measures, a walk and a search of codes, of the model `config`.
 Estimate estimate_codes(const PlannedRun& run, const ModelConfig& config, const QuantizeOptions& options,
                         double bytes) {
-  const double tokens = options.importance ? std::min(static_cast<double>(options.calibration_tokens),
+  const double tokens = options.importance ? std::min(static_cast<double>(calibration_limit_tokens(config, options)),
                                                       tokens_of(run.recipe, run.recipe.calibration))
                                            : 0.0;
   const double surveyed = options.to ? 0.0 : std::min(tokens, static_cast<double>(kSurveyTokens));

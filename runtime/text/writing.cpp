@@ -107,7 +107,10 @@ std::vector<int32_t> Writing::allowed(std::vector<int32_t> guesses) const {
   if (cursor_ == nullptr) return guesses;
   GrammarCursor ahead(*cursor_);
   size_t n = 0;
-  for (; n < guesses.size() && ahead.allows(guesses[n]); ++n) ahead.advance(guesses[n]);
+  try {
+    for (; n < guesses.size() && ahead.allows(guesses[n]); ++n) ahead.advance(guesses[n]);
+  } catch (const Error&) {  // too much to read, at a place that the text may never come to
+  }
   guesses.resize(n);
   return guesses;
 }

@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/kernels/vocabulary_math.h"
+#include "runtime/text/batch_engine.h"
 #include "runtime/text/generate_batch.h"
 #include "runtime/text/grammar/gbnf.h"
 #include "runtime/text/grammar/grammars.h"
@@ -337,6 +338,44 @@ TEST_F(Constrained, GuessesChangeNothing) {
       EXPECT_GE(drafted.speculation.accepted + 1, drafted.speculation.guessed)
           << "its own guesses, under the same grammar; the end of the text is not counted";
     }
+}
+
+// f was followed by c before, behind which there is too much to read; the text says ab there.
+TEST_F(Constrained, GuessesEndWhereTheGrammarCannotBeFollowed) {
+  GenerateOptions options = under("root ::= \"f\" (\"ab\" \"x\" | \"c\" (\"x\"?){0,60000} \"b\"?)");
+  const Model model = Model::load(successor_model(tokenizer_, 20.0, 128), {}, pool_);
+  Workspace work(model, pool_);
+  for (const int64_t lookup : {0, 4}) {
+    options.lookup = lookup;
+    KvCache cache(model);
+    EXPECT_EQ(generate(model, cache, std::vector<int32_t>{9, 11, 8, 9}, options, work).text, "fabx") << lookup;
+  }
+}
+
+TEST_F(Constrained, AGrammarOfTooManyWaysEndsItsTextAlone) {
+  const Model model = Model::load(successor_model(tokenizer_, 20.0, 128), {}, pool_);
+  Workspace work(model, pool_);
+  BatchEngine engine(model, work, {});
+  std::vector<Ended> ended;
+  for (const char* gbnf : {"root ::= \"a\" (\"x\"?){0,60000} \"c\"", "root ::= [ab]{5}"}) {
+    BatchRequest request;
+    request.prompt = {kEnd};
+    request.options = under(gbnf);
+    request.on_end = [&](const Ended& end) { ended.push_back(end); };
+    engine.submit(std::move(request));
+  }
+  for (int step = 0; step < 50 && engine.step(); ++step) continue;
+  ASSERT_EQ(ended.size(), 2u);
+  EXPECT_EQ(ended[0].id, 1u);
+  EXPECT_EQ(ended[0].text.reason, StopReason::Interrupted);
+  ASSERT_NE(ended[0].error, nullptr);
+  try {
+    std::rethrow_exception(ended[0].error);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Usage);
+    EXPECT_NE(std::string(error.what()).find("too many ways at once"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(ended[1].text.text, write(under("root ::= [ab]{5}")).text);
 }
 
 TEST_F(Constrained, BatchesAreTheTextsAlone) {

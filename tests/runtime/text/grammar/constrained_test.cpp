@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <optional>
@@ -382,8 +383,10 @@ TEST_F(Constrained, BatchesAreTheTextsAlone) {
   const Model model = Model::load(successor_model(tokenizer_, 2.0, 128), {}, pool_);
   Workspace work(model, pool_);
   const GenerateOptions alone = under("root ::= ([ab] \"x\"?){4,20} \"c\"", 0.9);
-  for (const int64_t batch_size : {1, 3}) {
-    BatchOptions options{.text = alone, .batch_size = batch_size};
+  Draft draft(Model::load(successor_model(tokenizer_, 2.0, 128), {}, pool_), model, pool_);
+  for (const int64_t batch_size : {1, 3, -3}) {  // below 0: with guesses of a draft
+    BatchOptions options{.text = alone, .batch_size = std::abs(batch_size)};
+    options.text.draft = batch_size < 0 ? &draft : nullptr;
     options.text.max_tokens = 40, options.text.seed = 5;
     uint64_t next = 0;
     std::vector<BatchResult> results;

@@ -22,8 +22,8 @@ namespace attar::runtime {
 
 struct EngineOptions {
   int64_t max_sequences = 16;  // read or written at once; the others wait in their order
-  // Most bytes of keys and values: of all that are under way, each counted as long as it may become, with what is kept
-  // of texts that ended. 0: any number.
+  // Most bytes of keys and values: of all that are under way, each counted as long as it may become, a draft's too,
+  // with what is kept of texts that ended. 0: any number.
   uint64_t max_kv_bytes = 0;
   uint64_t kept_bytes = uint64_t{256} << 20;  // of texts that ended, for prompts that begin as they did; oldest goes
   int64_t prompt_tokens = 256;                // that are read in a step in which others write

@@ -222,6 +222,38 @@ TEST(ConstrainedSampler, DrawsAreThoseOfMaskedLogitsHoweverTokensAreAsked) {
     }
 }
 
+// By the maxima of blocks the same, whether all that may come is known or not, and where it is none of the likely ones.
+TEST(ConstrainedSampler, FindsTheSameByTheMaximaOfBlocks) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < 14000; ++i) texts.push_back(std::string(1, static_cast<char>('a' + i % 26)) + std::to_string(i));
+  const Tokenizer tokenizer(spoken_tokenizer(texts));
+  const auto n = static_cast<size_t>(tokenizer.vocab_size());
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal(0.0f, 3.0f);
+  Grammars grammars(tokenizer);
+  for (const char* gbnf : {"root ::= [a-m] .*", "root ::= .* | \"\"", "root ::= \"z\" .*", "root ::= \"q16\" \"x\"?"}) {
+    const auto grammar = grammars.of(GrammarKind::Gbnf, {gbnf, "g"});
+    for (int i = 0; i < 24; ++i) {
+      std::vector<float> logits(n), maxima(static_cast<size_t>(logit_blocks(static_cast<int64_t>(n))));
+      for (float& logit : logits) logit = normal(random);
+      block_maxima(logits, maxima.data());
+      SampleOptions options{.temperature = i % 3 == 0 ? 0.0 : 1.0,
+                            .top_k = i % 4 == 0 ? 1 : 9,
+                            .repetition_penalty = i % 2 == 0 ? 1.0 : 1.3};
+      const std::vector<int32_t> history{5, static_cast<int32_t>(argmax(logits)), 200};
+      const Draw draw{static_cast<uint64_t>(i), 1, 2};
+      const double lse = log_sum_exp(logits);
+      const GrammarCursor cursor(i < 12 ? grammars.of(GrammarKind::Gbnf, {gbnf + std::string(i + 1u, ' '), "g"})
+                                        : grammar);
+      const int32_t found = sample({logits, lse, maxima}, history, options, draw, &cursor).token;
+      EXPECT_EQ(found, sample(logits, lse, history, options, draw, &cursor).token) << gbnf << i;
+      const auto all = cursor.allowed();
+      EXPECT_TRUE(all->has(static_cast<size_t>(found)));
+      EXPECT_EQ(found, sample({logits, lse, maxima}, history, options, draw, &cursor).token) << gbnf << i;
+    }
+  }
+}
+
 TEST(ConstrainedSampler, SaysWhenNothingMayCome) {
   const Tokenizer tokenizer(spoken_tokenizer({"a", "b"}));
   const std::vector<float> logits(5, 0.0f);

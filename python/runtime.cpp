@@ -129,7 +129,8 @@ class PyModel {
     signals.call([&](const Progress& progress) {
       const std::lock_guard turn(loaded_->turn);
       runtime::Workspace work(model(), loaded_->pool);
-      runtime::BatchEngine engine(model(), work, {.kept_bytes = 0});
+      runtime::BatchEngine engine(model(), work,
+                                  {.kept_bytes = 0, .draft = loaded_->draft ? &*loaded_->draft : nullptr});
       for (size_t i = 0; i < prompts.size(); ++i) {
         runtime::BatchRequest request;
         request.prompt = asked.prompts[i];

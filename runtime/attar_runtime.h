@@ -80,7 +80,8 @@ typedef struct {
   int threads;       /* 0: one a core, within affinity and the processor quota */
   int fp32;          /* 1: the reference numbers instead of what is deployed */
   const char* kv;    /* keys and values of a deployed model: "f16" or "int8"; NULL: what the file plans */
-  const char* draft; /* a smaller model with the same vocabulary, which guesses what attar_generate writes; or NULL */
+  const char* draft; /* a smaller model with the same vocabulary, which guesses what this one will write: the same
+                        texts, sooner where it guesses well; or NULL */
 } attar_open_options;
 
 /* Fills in what is used when options are NULL: attar_init_open_options(&options, sizeof options). */
@@ -285,7 +286,7 @@ typedef struct {
   const char* error; /* one line, "" for none */
   int64_t prompt_tokens;
   int64_t held_tokens;                             /* of the prompt, which another text had read already */
-  int64_t passes, guessed_tokens, accepted_tokens; /* of the model; of lookup */
+  int64_t passes, guessed_tokens, accepted_tokens; /* of the model; of lookup and draft */
   const int32_t* tokens;                           /* generated, without one that ends the text */
   size_t n_tokens;
   const char* text; /* UTF-8, null-terminated */
@@ -295,14 +296,15 @@ typedef struct {
 typedef void (*attar_on_end)(const attar_ended* ended, void* user);
 
 /* Puts a text in the queue: the one that attar_generate gives, to the bit, with these options in a new session
- * (batch_size and a model's draft are not used). Nothing is called yet; attar_engine_step calls what `options` and
- * `on_end` have, with options.user, on_end last and once. on_progress: tokens of a prompt that takes several steps. ->
- * its number, from 1 on, never given twice by this engine; or -1: also when it alone needs more than max_kv_bytes. */
+ * (batch_size is not used). Nothing is called yet; attar_engine_step calls what `options` and `on_end` have, with
+ * options.user, on_end last and once. on_progress: tokens of a prompt that takes several steps. -> its number, from 1
+ * on, never given twice by this engine; or -1: also when it alone, with its part of a draft, needs more than
+ * max_kv_bytes. */
 ATTAR_API int64_t attar_engine_submit(attar_engine* engine, const attar_prompt* prompt,
                                       const attar_generate_options* options, attar_on_end on_end);
-/* One pass of the model: a token (with lookup, some) of every text that is written, and a part of prompts. -> how many
- * texts are under way or waiting; or -1. What happens to one text ends that text; out of memory, nothing has happened,
- * and the next call goes on. */
+/* One pass of the model: a token (with lookup or a draft, some) of every text that is written, and a part of prompts.
+ * -> how many texts are under way or waiting; or -1. What happens to one text ends that text; out of memory, nothing
+ * has happened, and the next call goes on. */
 ATTAR_API int64_t attar_engine_step(attar_engine* engine);
 /* Nothing more is heard of a text, and its memory is given back; out of a callback, when the step is done.
  * ATTAR_BAD_ARGUMENT: there is none of that number any more. */

@@ -36,7 +36,8 @@ struct Texts {
               {.max_sequences = o.max_texts,
                .max_kv_bytes = o.max_kv_bytes,
                .kept_bytes = o.kept_bytes,
-               .prompt_tokens = o.prompt_tokens}) {}
+               .prompt_tokens = o.prompt_tokens,
+               .draft = engine->draft ? &*engine->draft : nullptr}) {}
 
   const std::shared_ptr<Engine> engine;
   rt::BatchEngine batch;

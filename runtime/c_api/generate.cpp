@@ -114,7 +114,9 @@ rt::BatchOptions batch_options(const attar_generate_options& options, Engine& en
   refuse_in_batch(options.on_text != nullptr, "on_text");
   refuse_in_batch(options.on_token != nullptr, "on_token");
   refuse_in_batch(options.on_logits != nullptr, "on_logits");
-  return {.text = runtime_options(options, engine), .batch_size = options.batch_size};
+  rt::BatchOptions how{.text = runtime_options(options, engine), .batch_size = options.batch_size};
+  how.text.draft = engine.draft ? &*engine.draft : nullptr;
+  return how;
 }
 
 int give(const Tokenizer& tokenizer, size_t index, rt::BatchResult result, attar_on_answer on_answer, void* user) {

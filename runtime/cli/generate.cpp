@@ -47,6 +47,10 @@ std::vector<Document> prompts_of(const std::string& path) {
   return prompts;
 }
 
+Json json_of(const runtime::Speculation& guesses) {
+  return {{"passes", guesses.passes}, {"guessed", guesses.guessed}, {"accepted", guesses.accepted}};
+}
+
 // One document of JSON a line, or prompts with their texts as a text file has documents.
 int run_prompts(const Options& options, const GlobalOptions& global) {
   const std::vector<Document> given = prompts_of(options.prompts);
@@ -74,7 +78,8 @@ int run_prompts(const Options& options, const GlobalOptions& global) {
                        {"tokens", ended.text.tokens},
                        {"stop_reason", name_of(ended.text.reason)},
                        {"prompt_tokens", ended.prompt_tokens},
-                       {"held_tokens", ended.held_tokens}};
+                       {"held_tokens", ended.held_tokens},
+                       {"speculation", json_of(ended.text.speculation)}};
     show(line.dump(-1, ' ', false, nlohmann::detail::error_handler_t::replace) + "\n");
     std::fflush(stdout);
   };
@@ -111,10 +116,7 @@ int run_generate(const SpeakerOptions& options, const std::string& prompt_cache,
                            {"stop_reason", name_of(out.reason)},
                            {"prompt_tokens", prompt.size()},
                            {"seconds", seconds},
-                           {"speculation",
-                            {{"passes", out.speculation.passes},
-                             {"guessed", out.speculation.guessed},
-                             {"accepted", out.speculation.accepted}}}};
+                           {"speculation", json_of(out.speculation)}};
     std::printf("%s\n", document.dump(1, ' ', false, nlohmann::detail::error_handler_t::replace).c_str());
   }
   if (!prompt_cache.empty()) speaker.keep(prompt_cache, added);

@@ -124,9 +124,8 @@ void Speaker::keep(const std::string& path, std::string_view added) {
 
 bool Speaker::speak_all(const std::vector<std::vector<int32_t>>& prompts, uint64_t seed, int64_t at_once,
                         const std::function<void(size_t index, const runtime::Ended& ended)>& on_end) {
-  if (draft_) throw usage_error("--draft", "serves one text at a time", "none beside --prompts");
   std::map<uint64_t, runtime::Ended> ended;  // waiting for earlier ones
-  runtime::BatchEngine engine(model_, work_, {.max_sequences = at_once});
+  runtime::BatchEngine engine(model_, work_, {.max_sequences = at_once, .draft = draft_ ? &*draft_ : nullptr});
   for (const std::vector<int32_t>& prompt : prompts) {
     runtime::BatchRequest request;
     request.prompt = prompt;

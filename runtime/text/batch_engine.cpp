@@ -5,6 +5,7 @@
 #include <list>
 #include <new>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -23,7 +24,9 @@ struct Sequence {
   Sequence(const Model& model, uint64_t number, BatchRequest given)
       : id(number), request(std::move(given)), writing(model, request.prompt, request.options, request.sequence) {
     const int64_t prompt = writing.prompt_tokens(), room = model.config().context_length - prompt;
-    kv_bytes_at_most = kv_bytes(model, prompt + std::min(room, std::max<int64_t>(0, request.options.max_tokens)));
+    const int64_t longest = prompt + std::min(room, std::max<int64_t>(0, request.options.max_tokens));
+    kv_bytes_at_most = kv_bytes(model, longest);
+    if (request.options.draft != nullptr) kv_bytes_at_most += request.options.draft->kv_bytes_of(longest);
   }
 
   std::span<const int32_t> unread() const {
@@ -37,6 +40,7 @@ struct Sequence {
   Writing writing;
   uint64_t kv_bytes_at_most = 0;
   std::optional<KvCache> cache{};  // while it is active
+  DraftedText drafted{};
   int64_t held_tokens = 0;
   Sequence* leader = nullptr;  // an older one, which reads what this one's prompt begins with: `shared` tokens
   int64_t shared = 0;
@@ -44,7 +48,8 @@ struct Sequence {
   std::exception_ptr error{};
 
   // Of the pass under way.
-  bool in_pass = false, draws = false;
+  int64_t reads = 0;   // unread tokens; 0: it is not in the pass
+  bool draws = false;  // behind the last of them
   int64_t first_answer = 0, history_before = 0, length_before = 0;
   std::vector<int32_t> guessed{};
 
@@ -83,8 +88,11 @@ struct BatchEngine::State {
   void admit();
   void share_prompt(Sequence& sequence);
   bool waits(Sequence& sequence);
-  void plan(const Progress& progress);
-  void add_rows(Sequence& sequence, size_t n_tokens, const Progress& progress);
+  void choose();
+  void guess();
+  void ask_draft(std::span<Sequence* const> asking, std::span<ToGuess> texts, int64_t most);
+  void add_rows(Sequence& sequence);
+  void plan();
   void pass(const Progress& progress);
   void draw(Sequence& sequence);
   void draw_all();
@@ -103,7 +111,6 @@ struct BatchEngine::State {
   uint64_t last_id = 0, promised_bytes = 0;     // promised: what the active may grow to
   std::vector<Row> rows;
   int64_t answers = 0;
-  int64_t guesses_left = 0;  // in this pass: each needs V logits, so no more of them than a pass has rows
   bool stepping = false;
 };
 
@@ -152,41 +159,18 @@ bool BatchEngine::State::waits(Sequence& s) {
   return false;
 }
 
-// The first unread tokens; with the last of them some guesses, and the logits behind all.
-void BatchEngine::State::add_rows(Sequence& s, size_t n_tokens, const Progress& progress) {
-  const std::span<const int32_t> unread = s.unread();
-  s.history_before = static_cast<int64_t>(s.writing.history().size());
-  s.length_before = s.cache->length_tokens();
-  s.draws = n_tokens == unread.size();
-  for (size_t i = 0; i < n_tokens; ++i) rows.push_back({&*s.cache, unread[i], false});
-  s.guessed.clear();
-  if (s.draws) {
-    rows.back().wants_logits = true;
-    s.guessed = s.writing.guess(progress);
-    s.guessed.resize(std::min(s.guessed.size(), static_cast<size_t>(guesses_left)));
-    guesses_left -= static_cast<int64_t>(s.guessed.size());
-    for (const int32_t token : s.guessed) rows.push_back({&*s.cache, token, true});
-    s.first_answer = answers;
-    answers += static_cast<int64_t>(s.guessed.size()) + 1;
-  }
-  s.in_pass = true;
-}
-
-void BatchEngine::State::plan(const Progress& progress) {
-  rows.clear();
-  answers = 0;
-  guesses_left = kMaxPassRows - static_cast<int64_t>(active.size());
+// How many tokens the pass reads of each.
+void BatchEngine::State::choose() {
   bool others_write = false;
   std::vector<Sequence*> reading;
   for (const std::unique_ptr<Sequence>& s : active) {
-    s->in_pass = false;
+    s->reads = 0;
     if (!s->live() || !s->writing.wants_draw() || waits(*s)) continue;
-    if (s->reads_prompt()) {
+    s->reads = 1;
+    if (s->reads_prompt())
       reading.push_back(s.get());
-    } else {
+    else
       others_write = true;
-      add_rows(*s, 1, progress);
-    }
   }
   std::sort(reading.begin(), reading.end(), [](const Sequence* a, const Sequence* b) {
     return std::pair(a->unread().size(), a->id) < std::pair(b->unread().size(), b->id);
@@ -195,10 +179,68 @@ void BatchEngine::State::plan(const Progress& progress) {
   auto readers = static_cast<int64_t>(reading.size());
   for (Sequence* s : reading) {  // what a short one leaves is shared out among the others
     const int64_t most = std::max<int64_t>(1, left / readers--);
-    const int64_t n = std::min(most, static_cast<int64_t>(s->unread().size()));
-    add_rows(*s, static_cast<size_t>(n), progress);
-    left -= n;
+    s->reads = std::min(most, static_cast<int64_t>(s->unread().size()));
+    left -= s->reads;
   }
+}
+
+// What may come next in the texts that are drawn for. Each guess needs V logits, so there are no more of them than a
+// pass has rows.
+void BatchEngine::State::guess() {
+  int64_t left = kMaxPassRows - static_cast<int64_t>(active.size());
+  std::vector<Sequence*> asking;
+  std::vector<ToGuess> texts;
+  for (const std::unique_ptr<Sequence>& s : active) {
+    s->guessed.clear();
+    s->draws = s->reads > 0 && s->reads == static_cast<int64_t>(s->unread().size());
+    if (!s->draws) continue;
+    s->guessed = s->writing.look_up();
+    s->guessed.resize(std::min(s->guessed.size(), static_cast<size_t>(left)));
+    left -= static_cast<int64_t>(s->guessed.size());
+    if (options.draft == nullptr || !s->guessed.empty()) continue;
+    asking.push_back(s.get());
+    texts.push_back(s->writing.to_guess());
+    texts.back().read = &s->drafted;
+  }
+  if (!texts.empty()) ask_draft(asking, texts, left / static_cast<int64_t>(texts.size()));
+}
+
+// What goes wrong with the draft, but for want of memory, ends the texts that it was asked for.
+void BatchEngine::State::ask_draft(std::span<Sequence* const> asking, std::span<ToGuess> texts, int64_t most) {
+  for (ToGuess& text : texts) text.most = std::min(text.most, most);
+  try {
+    options.draft->guess(texts, options.prompt_tokens);
+  } catch (...) {
+    if (is_want_of_memory(std::current_exception())) throw;
+    for (Sequence* s : asking) {
+      s->error = std::current_exception();
+      s->writing.end(StopReason::Interrupted);
+      s->reads = 0;
+    }
+    return;
+  }
+  for (size_t i = 0; i < asking.size(); ++i) asking[i]->guessed = std::move(texts[i].guesses);
+}
+
+// The first unread tokens; with the last of them the guesses, and the logits behind all.
+void BatchEngine::State::add_rows(Sequence& s) {
+  s.history_before = static_cast<int64_t>(s.writing.history().size());
+  s.length_before = s.cache->length_tokens();
+  for (const int32_t token : s.unread().first(static_cast<size_t>(s.reads))) rows.push_back({&*s.cache, token, false});
+  if (!s.draws) return;
+  rows.back().wants_logits = true;
+  for (const int32_t token : s.guessed) rows.push_back({&*s.cache, token, true});
+  s.first_answer = answers;
+  answers += static_cast<int64_t>(s.guessed.size()) + 1;
+}
+
+void BatchEngine::State::plan() {
+  choose();
+  guess();
+  rows.clear();
+  answers = 0;
+  for (const std::unique_ptr<Sequence>& s : active)
+    if (s->reads > 0) add_rows(*s);
 }
 
 // What ends a text alone is kept with it; want of memory is everybody's.
@@ -218,7 +260,7 @@ void BatchEngine::State::draw(Sequence& s) {
 void BatchEngine::State::draw_all() {
   std::vector<Sequence*> together;
   for (const std::unique_ptr<Sequence>& s : active) {
-    if (!s->in_pass || !s->draws) continue;
+    if (s->reads == 0 || !s->draws) continue;
     if (s->request.options.on_logits)
       draw(*s);
     else
@@ -233,7 +275,7 @@ void BatchEngine::State::draw_all() {
 
 void BatchEngine::State::take_back() noexcept {
   for (const std::unique_ptr<Sequence>& s : active) {
-    if (!s->in_pass) continue;
+    if (s->reads == 0) continue;
     s->writing.forget(s->history_before);
     s->cache->truncate(s->length_before);
     s->error = nullptr;
@@ -250,7 +292,7 @@ void BatchEngine::State::pass(const Progress& progress) {
     throw;
   }
   for (const std::unique_ptr<Sequence>& s : active) {
-    if (!s->in_pass || !s->draws) continue;
+    if (s->reads == 0 || !s->draws) continue;
     s->cache->truncate(static_cast<int64_t>(s->writing.history().size()) - 1);
     if (s->error) s->writing.end(StopReason::Interrupted);
   }
@@ -318,7 +360,9 @@ uint64_t BatchEngine::submit(BatchRequest request) {
     throw input_error("the prompt", "is longer than the model's context",
                       "at most " + std::to_string(context) + " tokens", std::to_string(request.prompt.size()),
                       "shorten it");
-  if (request.options.draft != nullptr) throw usage_error("draft", "serves one text at a time", "none in a batch");
+  if (request.options.draft != nullptr)
+    throw usage_error("draft", "is the engine's, for all its texts", "none in a request");
+  request.options.draft = s.options.draft;
   auto sequence = std::make_unique<Sequence>(s.model, s.last_id + 1, std::move(request));
   if (s.options.max_kv_bytes > 0 && sequence->kv_bytes_at_most > s.options.max_kv_bytes)
     throw usage_error("the prompt", "needs more keys and values than the engine may hold",
@@ -357,7 +401,7 @@ bool BatchEngine::step(const Progress& progress) {
     const FloatEnvironment floats;
     const Stepping stepping(s);
     s.admit();
-    s.plan(progress);
+    s.plan();
     s.pass(progress);
     s.write_all();
     for (const std::unique_ptr<Sequence>& sequence : s.active) s.tell(*sequence);
@@ -369,7 +413,8 @@ BatchEngine::Load BatchEngine::load() const {
   Load load{.active = static_cast<int64_t>(state_->active.size()),
             .waiting = static_cast<int64_t>(state_->waiting.size()),
             .kept_bytes = state_->kept.size_bytes()};
-  for (const std::unique_ptr<Sequence>& s : state_->active) load.kv_bytes += s->cache->size_bytes();
+  for (const std::unique_ptr<Sequence>& s : state_->active)
+    load.kv_bytes += s->cache->size_bytes() + s->drafted.size_bytes();
   return load;
 }
 

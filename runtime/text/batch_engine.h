@@ -1,7 +1,7 @@
 // Many texts from one model at once: requests of any length, each with its own options and callbacks. One step is one
-// pass of the model: the next token of every text, and beside them a bounded part of the prompts that are still to be
-// read, shared out evenly, so that nobody waits long for anybody. Each text is, to the bit, what generate() gives with
-// the same options and seed.
+// pass of the model: the next token of every text, with guesses behind it a bounded number of all, and beside them a
+// bounded part of the prompts that are still to be read, shared out evenly, so that nobody waits long for anybody. Each
+// text is, to the bit, what generate() gives with the same options and seed.
 //
 // Continuous batching: Yu et al., "Orca: A Distributed Serving System for Transformer-Based Generative Models" (2022),
 // section 4; prompts in parts beside others' tokens: Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM
@@ -22,11 +22,14 @@ namespace attar::runtime {
 
 struct EngineOptions {
   int64_t max_sequences = 16;  // read or written at once; the others wait in their order
-  // Most bytes of keys and values: of all that are under way, each counted as long as it may become, with what is kept
-  // of texts that ended. 0: any number.
+  // Most bytes of keys and values: of all that are under way, each counted as long as it may become, a draft's too,
+  // with what is kept of texts that ended. 0: any number.
   uint64_t max_kv_bytes = 0;
   uint64_t kept_bytes = uint64_t{256} << 20;  // of texts that ended, for prompts that begin as they did; oldest goes
   int64_t prompt_tokens = 256;                // that are read in a step in which others write
+  // Guesses, of all texts together, where nothing is looked up, with keys and values of its own of each. Must outlive
+  // it, and is free for others between steps. nullptr: none.
+  Draft* draft = nullptr;
 };
 
 // How a request ended.
@@ -40,7 +43,7 @@ struct Ended {
 
 struct BatchRequest {
   std::vector<int32_t> prompt;  // at least one token
-  GenerateOptions options;      // without a draft; on_logits is called one at a time
+  GenerateOptions options;      // the draft is the engine's; on_logits is called one at a time
   uint64_t sequence = 0;        // keys its draws beside the seed; 0 as generate() has it
 
   // Called by step(), in its thread, one after another; any may be empty, and may submit and cancel. Stop ends the

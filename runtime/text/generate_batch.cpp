@@ -24,7 +24,10 @@ class Batch {
   Batch(const Model& model, const BatchOptions& options, Workspace& work)
       : model_(model),
         options_(options),
-        engine_(model, work, {.max_sequences = std::min<int64_t>(options.batch_size, kMostAtOnce), .kept_bytes = 0}) {}
+        engine_(model, work,
+                {.max_sequences = std::min<int64_t>(options.batch_size, kMostAtOnce),
+                 .kept_bytes = 0,
+                 .draft = options.text.draft}) {}
 
   bool has_room() const { return under_way_ < std::min<int64_t>(options_.batch_size, kMostAtOnce); }
   bool is_empty() const { return under_way_ == 0; }
@@ -38,6 +41,7 @@ class Batch {
     request.prompt = sequence.prompt;
     request.sequence = sequence.id;
     request.options = options_.text;
+    request.options.draft = nullptr;  // it is the engine's
     result.prompt = std::move(sequence.prompt);
     if (options_.top_k_signals > 0)
       request.on_drawn = [&result, k = options_.top_k_signals](std::span<const float> logits) {

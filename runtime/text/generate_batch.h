@@ -25,7 +25,7 @@ struct BatchResult {
   StopReason reason;
 };
 struct BatchOptions {
-  GenerateOptions text;     // of each; max_tokens at least 1, no draft
+  GenerateOptions text;     // of each; max_tokens at least 1
   int64_t batch_size = 16;  // sequences at once; results do not depend on it
   int64_t top_k_signals = 0;
 };

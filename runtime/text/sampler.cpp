@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
@@ -16,34 +18,46 @@ constexpr float kNegligible = 1e-9f;  // of the likeliest token's probability: n
 constexpr double kMostScale = 1e38;   // of 1 / temperature: a float's range
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr float kMostBias = 1000.0f;
-constexpr size_t kAskedFor = 32;       // tokens beside top-k that a grammar may refuse before all are asked for
+constexpr int64_t kAskedFor = 32;      // tokens beside top-k that a grammar may refuse before all are asked for
 constexpr int64_t kSpare = 8;          // tokens beside top-k that show whether rounding could have hidden another one
 constexpr double kRounded = 1.000001;  // times a weight: what no smaller logit weighs (fast_exp is right to 2e-7)
 constexpr int64_t kBlocksAToken = 4;   // of logits there must be for top-k to be found by their maxima
 
-float& logit_at(std::vector<float>& logits, int32_t id) {
-  if (id < 0 || static_cast<size_t>(id) >= logits.size())
-    throw input_error("token", "a token id is outside the vocabulary", "0 to " + std::to_string(logits.size() - 1),
+void check_id(int32_t id, size_t n_logits) {
+  if (id < 0 || static_cast<size_t>(id) >= n_logits)
+    throw input_error("token", "a token id is outside the vocabulary", "0 to " + std::to_string(n_logits - 1),
                       std::to_string(id));
-  return logits[static_cast<size_t>(id)];
+}
+
+// The recent tokens that a penalty is for; none where there is no penalty.
+std::span<const int32_t> penalized(std::span<const int32_t> history, const SampleOptions& options) {
+  if (options.repetition_penalty == 1.0) return {};
+  const auto window = static_cast<size_t>(std::max<int64_t>(0, options.repetition_window_tokens));
+  return history.last(std::min(window, history.size()));
+}
+
+float with_penalty(float logit, const SampleOptions& options) {
+  const auto penalty = static_cast<float>(options.repetition_penalty);
+  return logit > 0.0f ? logit / penalty : logit * penalty;
+}
+
+std::vector<int32_t> each_once(std::vector<int32_t> ids) {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
 }
 
 // With biases, then penalties.
 std::vector<float> changed_logits(std::span<const float> logits, std::span<const int32_t> history,
                                   const SampleOptions& options) {
   std::vector<float> changed(logits.begin(), logits.end());
-  for (const TokenBias& bias : options.bias) logit_at(changed, bias.token) += bias.bias;
-  if (options.repetition_penalty == 1.0) return changed;
-  const auto window = static_cast<size_t>(std::max<int64_t>(0, options.repetition_window_tokens));
-  const auto recent = history.last(std::min(window, history.size()));
-  const auto penalty = static_cast<float>(options.repetition_penalty);
-  std::vector<int32_t> seen(recent.begin(), recent.end());
-  std::sort(seen.begin(), seen.end());
-  seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-  for (const int32_t id : seen) {
-    float& logit = logit_at(changed, id);
-    logit = logit > 0.0f ? logit / penalty : logit * penalty;
-  }
+  const auto at = [&changed](int32_t id) -> float& {
+    check_id(id, changed.size());
+    return changed[static_cast<size_t>(id)];
+  };
+  for (const TokenBias& bias : options.bias) at(bias.token) += bias.bias;
+  const std::span<const int32_t> recent = penalized(history, options);
+  for (const int32_t id : each_once({recent.begin(), recent.end()})) at(id) = with_penalty(at(id), options);
   return changed;
 }
 
@@ -77,21 +91,21 @@ const GrammarCursor* restricted(std::vector<float>& logits, const SampleOptions&
 }
 
 struct Candidate {
-  float weight;
+  float weight;  // or logit
   int32_t id;
 };
+bool is_likelier(const Candidate& a, const Candidate& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+}
 
 // The k likeliest of these that the grammar allows, likeliest first. Asks for some more than k, and only where that was
 // not enough for all that may come.
 void keep_likeliest(std::vector<Candidate>& kept, size_t k, const GrammarCursor* grammar) {
-  const auto before = [](const Candidate& a, const Candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
-  };
   const auto sort_first = [&](size_t n) {
-    std::partial_sort(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(n), kept.end(), before);
+    std::partial_sort(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(n), kept.end(), is_likelier);
   };
   if (grammar != nullptr) {
-    const size_t asked = std::min(k + kAskedFor, kept.size());
+    const size_t asked = std::min(k + static_cast<size_t>(kAskedFor), kept.size());
     sort_first(asked);
     std::vector<Candidate> allowed;
     for (size_t i = 0; i < asked && allowed.size() < k; ++i)
@@ -141,22 +155,77 @@ float scale_of(const SampleOptions& options) {
   return static_cast<float>(std::min(1.0 / options.temperature, kMostScale));
 }
 
-// The same, to the bit, from the largest logits by the maxima of their blocks, the largest of all being `most`. Empty
-// where that might not be all that belongs there: weights are rounded, so a logit a little below those may weigh as
-// much.
-std::vector<Candidate> few_candidates(const SummedLogits& logits, float most, const SampleOptions& options) {
-  const int64_t k = options.top_k;
-  const std::vector<int32_t> ids = top_indices(logits.values, k + kSpare, logits.maxima);
-  std::vector<float> weights(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) weights[i] = logits.values[static_cast<size_t>(ids[i])];
-  exponentials(weights, most, scale_of(options), weights);
+// Some tokens with their logits, likeliest first. Of all others none has a logit above `rest`.
+struct Likely {
+  std::vector<Candidate> tokens;
+  float rest;
+};
+
+// What biases and penalties make of the logits that they change, by id.
+std::vector<Candidate> changed_tokens(std::span<const float> logits, std::span<const int32_t> history,
+                                      const SampleOptions& options) {
+  const std::span<const int32_t> recent = penalized(history, options);
+  const std::vector<int32_t> seen = each_once({recent.begin(), recent.end()});
+  std::vector<int32_t> ids = seen;
+  for (const TokenBias& bias : options.bias) ids.push_back(bias.token);
+  std::vector<Candidate> changed;
+  for (const int32_t id : each_once(std::move(ids))) {
+    check_id(id, logits.size());
+    float logit = logits[static_cast<size_t>(id)];
+    for (const TokenBias& bias : options.bias)
+      if (bias.token == id) logit += bias.bias;
+    if (std::binary_search(seen.begin(), seen.end(), id)) logit = with_penalty(logit, options);
+    changed.push_back({logit, id});
+  }
+  return changed;
+}
+
+// The n likeliest by the maxima of their blocks, and those that are changed.
+Likely likely_tokens(const SummedLogits& logits, int64_t n, std::span<const int32_t> history,
+                     const SampleOptions& options) {
+  const std::vector<int32_t> ids = top_indices(logits.values, n, logits.maxima);
+  const std::vector<Candidate> changed = changed_tokens(logits.values, history, options);
+  const auto by_id = [](const Candidate& a, const Candidate& b) { return a.id < b.id; };
+  Likely likely{changed, logits.values[static_cast<size_t>(ids.back())]};
+  for (const int32_t id : ids) {
+    const Candidate one{logits.values[static_cast<size_t>(id)], id};
+    if (!std::binary_search(changed.begin(), changed.end(), one, by_id)) likely.tokens.push_back(one);
+  }
+  if (!changed.empty()) std::sort(likely.tokens.begin(), likely.tokens.end(), is_likelier);
+  return likely;
+}
+
+// The first of them that the grammar allows, at most `most`.
+void keep_allowed(Likely& likely, size_t most, const GrammarCursor* grammar) {
+  const std::shared_ptr<const TokenSet> known = grammar != nullptr ? grammar->known() : nullptr;
+  std::vector<Candidate> kept;
+  for (const Candidate& one : likely.tokens) {
+    if (kept.size() == most) {
+      likely.rest = std::max(likely.rest, one.weight);
+      break;
+    }
+    const bool may_come =
+        grammar == nullptr || (known != nullptr ? known->has(static_cast<size_t>(one.id)) : grammar->allows(one.id));
+    if (may_come) kept.push_back(one);
+  }
+  likely.tokens = std::move(kept);
+}
+
+// The same as candidates(), to the bit, of the likely tokens. Empty where that might not be all that belongs there:
+// weights are rounded, so a logit a little below those may weigh as much.
+std::vector<Candidate> few_candidates(const Likely& likely, const SampleOptions& options) {
+  std::vector<float> weights;
+  for (const Candidate& one : likely.tokens) weights.push_back(one.weight);
+  weights.push_back(likely.rest);
+  exponentials(weights, likely.tokens.front().weight, scale_of(options), weights);
   const double floor = least_weight(options);
   std::vector<Candidate> kept;
-  for (size_t i = 0; i < ids.size(); ++i)
-    if (static_cast<double>(weights[i]) >= floor) kept.push_back({weights[i], ids[i]});
-  keep_likeliest(kept, static_cast<size_t>(k), nullptr);
+  for (size_t i = 0; i < likely.tokens.size(); ++i)
+    if (static_cast<double>(weights[i]) >= floor) kept.push_back({weights[i], likely.tokens[i].id});
+  keep_likeliest(kept, static_cast<size_t>(options.top_k), nullptr);
   const double others = static_cast<double>(weights.back()) * kRounded;  // weigh no more
-  const bool cut_above = static_cast<int64_t>(kept.size()) == k && others < static_cast<double>(kept.back().weight);
+  const bool cut_above =
+      static_cast<int64_t>(kept.size()) == options.top_k && others < static_cast<double>(kept.back().weight);
   if (others >= floor && !cut_above) return {};
   cut_top_p(kept, options);
   return kept;
@@ -194,15 +263,21 @@ int32_t draw_one(const std::vector<Candidate>& kept, const Draw& draw, int32_t n
 }
 
 // The token that sample() draws, found without all logits; nothing where they have to be looked at.
-std::optional<int32_t> sample_few(const SummedLogits& logits, const SampleOptions& options, const Draw& draw) {
-  if (logits.maxima.empty() || !options.bias.empty() || options.repetition_penalty != 1.0) return std::nullopt;
+std::optional<int32_t> sample_few(const SummedLogits& logits, std::span<const int32_t> history,
+                                  const SampleOptions& options, const Draw& draw, const GrammarCursor* grammar) {
+  if (logits.maxima.empty()) return std::nullopt;
   const bool greedy = options.temperature <= 0.0;
-  const bool few =
-      options.top_k > 0 && options.top_k <= static_cast<int64_t>(logits.maxima.size()) / kBlocksAToken - kSpare;
-  if (!greedy && !few) return std::nullopt;
-  const auto best = static_cast<int32_t>(argmax(logits.values, logits.maxima));
+  const auto n_changed = static_cast<int64_t>(options.bias.size() + penalized(history, options).size());
+  if (greedy && n_changed == 0 && grammar == nullptr) return static_cast<int32_t>(argmax(logits.values, logits.maxima));
+  const int64_t k = greedy ? 1 : options.top_k;
+  const int64_t beside = kSpare + n_changed + (grammar != nullptr ? kAskedFor : 0);
+  if (k <= 0 || k > static_cast<int64_t>(logits.maxima.size()) / kBlocksAToken - beside) return std::nullopt;
+  Likely likely = likely_tokens(logits, k + beside, history, options);
+  keep_allowed(likely, static_cast<size_t>(k + kSpare), grammar);
+  if (likely.tokens.empty() || likely.tokens.front().weight <= likely.rest) return std::nullopt;
+  const int32_t best = likely.tokens.front().id;
   if (greedy) return best;
-  const std::vector<Candidate> kept = few_candidates(logits, logits.values[static_cast<size_t>(best)], options);
+  const std::vector<Candidate> kept = few_candidates(likely, options);
   if (kept.empty()) return std::nullopt;
   return draw_one(kept, draw, best);
 }
@@ -228,8 +303,7 @@ Sampled sample(const SummedLogits& row, std::span<const int32_t> history, const 
   const auto drawn = [&row](int32_t token) {
     return Sampled{token, static_cast<float>(static_cast<double>(row.values[static_cast<size_t>(token)]) - row.lse)};
   };
-  if (grammar == nullptr)
-    if (const std::optional<int32_t> token = sample_few(row, options, draw)) return drawn(*token);
+  if (const std::optional<int32_t> token = sample_few(row, history, options, draw, grammar)) return drawn(*token);
   std::vector<float> changed = changed_logits(row.values, history, options);
   grammar = restricted(changed, options, grammar);
   const auto best = static_cast<size_t>(argmax(changed));

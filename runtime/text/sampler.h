@@ -54,8 +54,8 @@ struct Draw {
 // `history` is the sequence so far. Where there is a grammar, what it does not allow is as if its logit were -infinity,
 // before anything is cut: the draw is from the model's own distribution over what is allowed, and then as the options
 // say. Error{Input} when the log-sum-exp is not finite, the history or a bias holds an id outside [0, V), or nothing
-// may come next. Where the maxima of the logits' blocks are known and nothing changes them, the likeliest token and
-// top-k are found without looking at the rest: the token is the same.
+// may come next. Where the maxima of the logits' blocks are known, the likeliest token and top-k are found without
+// looking at the rest, but for what biases and penalties change: the token is the same.
 Sampled sample(const SummedLogits& logits, std::span<const int32_t> history, const SampleOptions& options,
                const Draw& draw, const GrammarCursor* grammar = nullptr);
 // The same of logits (V) and their log-sum-exp.

@@ -1,7 +1,7 @@
 #include "runtime/text/speculation.h"
 
 #include <algorithm>
-#include <optional>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/judge/score.h"
@@ -44,25 +44,105 @@ void GuessLength::saw(int64_t guessed, int64_t accepted) {
 }
 
 struct Draft::State {
+  // A text while it is guessed.
+  struct Line {
+    ToGuess* of;
+    DraftedText* read;
+    std::vector<int32_t> unread;  // what the next pass reads
+    bool goes_on = true;          // by a token that is drawn behind these
+    int64_t answer = 0;           // of the pass, which one is for it
+    std::unique_ptr<GrammarCursor> grammar{};
+  };
+
   Model model;
   Workspace work;
-  KvCache cache;
-  int64_t vocab_size;         // that both have
-  std::vector<int32_t> held;  // what the cache has read
+  int64_t vocab_size;  // that both have
+  DraftedText own{};
 
   State(Model loaded, const Model& of, ThreadPool& threads)
       : model(std::move(loaded)),
         work(model, threads),
-        cache(model),
         vocab_size(std::min(model.config().vocab_size, of.config().vocab_size)) {}
 
-  void read(std::span<const int32_t> tokens, const Progress& progress) {
-    std::vector<Row> rows;
-    for (size_t i = 0; i < tokens.size(); ++i) rows.push_back({&cache, tokens[i], i + 1 == tokens.size()});
-    forward(model, rows, work, progress, Answers::Summed);
-    held.insert(held.end(), tokens.begin(), tokens.end());
-  }
+  Line begun(ToGuess& text);
+  static void share_out(std::vector<Line>& lines, int64_t most_read);
+  void read(const std::vector<Line>& lines, const Progress& progress);
+  void draw(Line& line) const;
+  void draw(std::vector<Line>& lines) const;
 };
+
+// What the cache holds of the text stays, but for the last token: its answer is wanted.
+Draft::State::Line Draft::State::begun(ToGuess& text) {
+  DraftedText& known = text.read != nullptr ? *text.read : own;
+  if (!known.cache) known.cache.emplace(model);
+  size_t common = 0;
+  while (common < known.held.size() && common + 1 < text.text.size() && known.held[common] == text.text[common])
+    ++common;
+  known.cache->truncate(static_cast<int64_t>(common));
+  known.held.resize(common);
+  const std::span<const int32_t> unread = text.text.subspan(common);
+  return {&text, &known, {unread.begin(), unread.end()}};
+}
+
+// Those that are nearly read are read; the others share what that leaves.
+void Draft::State::share_out(std::vector<Line>& lines, int64_t most_read) {
+  const auto is_near = [](const Line& line) { return static_cast<int64_t>(line.unread.size()) <= kDraftGuesses; };
+  int64_t left = most_read, others = 0;
+  for (const Line& line : lines) {
+    if (is_near(line))
+      left -= static_cast<int64_t>(line.unread.size());
+    else
+      ++others;
+  }
+  for (Line& line : lines) {
+    if (is_near(line)) continue;
+    const auto most = static_cast<size_t>(std::max<int64_t>(1, left / others));
+    line.goes_on = line.unread.size() <= most;
+    line.unread.resize(std::min(line.unread.size(), most));
+  }
+}
+
+// One pass. (Where memory ends behind it a cache holds more than is noted, which begun() cuts.)
+void Draft::State::read(const std::vector<Line>& lines, const Progress& progress) {
+  std::vector<Row> rows;
+  for (const Line& line : lines) {
+    for (const int32_t token : line.unread) rows.push_back({&*line.read->cache, token, false});
+    rows.back().wants_logits = line.goes_on;
+  }
+  forward(model, rows, work, progress, Answers::Summed);
+  for (const Line& line : lines) line.read->held.insert(line.read->held.end(), line.unread.begin(), line.unread.end());
+}
+
+void Draft::State::draw(Line& line) const {
+  ToGuess& text = *line.of;
+  SummedLogits logits = finite_logits(model, work.summed(line.answer));
+  if (vocab_size < model.config().vocab_size)  // the others are no tokens of the model's
+    logits = {logits.values.first(static_cast<size_t>(vocab_size)), logits.lse};
+  const Draw key{text.key.seed, text.key.sequence, line.read->held.size()};
+  line.goes_on = false;
+  try {
+    const int32_t token = sample(logits, line.read->held, *text.sampling, key, line.grammar.get()).token;
+    if (line.grammar != nullptr) line.grammar->advance(token);
+    text.guesses.push_back(token);
+    line.unread.assign(1, token);
+    line.goes_on = static_cast<int64_t>(text.guesses.size()) < text.most && !model.tokenizer().ends_generation(token) &&
+                   (line.grammar == nullptr || !line.grammar->must_end());
+  } catch (const Error&) {  // the grammar lets nothing come, or is too much to read, at a place the text may never see
+  }
+}
+
+void Draft::State::draw(std::vector<Line>& lines) const {
+  int64_t answers = 0;
+  for (Line& line : lines)
+    if (line.goes_on) line.answer = answers++;
+  const auto threads = static_cast<size_t>(work.threads().size());
+  const auto draw_some = [&](int thread) {
+    for (size_t i = static_cast<size_t>(thread); i < lines.size(); i += threads)
+      if (lines[i].goes_on) draw(lines[i]);
+  };
+  if (lines.size() == 1) return draw_some(0);
+  work.threads().run(draw_some);
+}
 
 Draft::Draft(Model model, const Model& of, ThreadPool& threads) {
   if (!same_tokens(model, of))
@@ -71,33 +151,26 @@ Draft::Draft(Model model, const Model& of, ThreadPool& threads) {
 }
 Draft::~Draft() = default;
 
-std::vector<int32_t> Draft::guess(std::span<const int32_t> text, int64_t most, const SampleOptions& sampling,
-                                  uint64_t seed, const GrammarCursor* grammar, const Progress& progress) {
+uint64_t Draft::kv_bytes_of(int64_t length_tokens) const {
+  return kv_bytes(state_->model, std::min(length_tokens, state_->model.config().context_length));
+}
+
+void Draft::guess(std::span<ToGuess> texts, int64_t most_read, const Progress& progress) {
   State& s = *state_;
-  const int64_t room = s.model.config().context_length - static_cast<int64_t>(text.size()) + 1;
-  most = std::min(most, room);
-  if (most <= 0) return {};
-  size_t common = 0;
-  while (common < s.held.size() && common + 1 < text.size() && s.held[common] == text[common]) ++common;
-  s.cache.truncate(static_cast<int64_t>(common));
-  s.held.resize(common);
-  s.read(text.subspan(common), progress);
-  std::vector<int32_t> all(text.begin(), text.end());
-  std::optional<GrammarCursor> ahead;
-  if (grammar != nullptr) ahead.emplace(*grammar);
-  while (true) {
-    SummedLogits logits = finite_logits(s.model, s.work.summed(0));
-    if (s.vocab_size < s.model.config().vocab_size)  // the others are no tokens of the model's
-      logits = {logits.values.first(static_cast<size_t>(s.vocab_size)), logits.lse};
-    const Draw key{seed, 0, all.size()};
-    const int32_t token = sample(logits, all, sampling, key, ahead ? &*ahead : nullptr).token;
-    all.push_back(token);
-    if (ahead) ahead->advance(token);
-    if (ahead && ahead->must_end()) break;
-    if (static_cast<int64_t>(all.size() - text.size()) >= most || s.model.tokenizer().ends_generation(token)) break;
-    s.read(std::span(&token, 1), progress);
+  std::vector<State::Line> lines;
+  for (ToGuess& text : texts) {
+    const int64_t room = s.model.config().context_length - static_cast<int64_t>(text.text.size()) + 1;
+    text.most = std::min(text.most, room);
+    if (text.most > 0) lines.push_back(s.begun(text));
   }
-  return {all.begin() + static_cast<std::ptrdiff_t>(text.size()), all.end()};
+  State::share_out(lines, most_read);
+  for (State::Line& line : lines)
+    if (line.goes_on && line.of->grammar != nullptr) line.grammar = std::make_unique<GrammarCursor>(*line.of->grammar);
+  while (!lines.empty()) {
+    s.read(lines, progress);
+    s.draw(lines);
+    std::erase_if(lines, [](const State::Line& line) { return !line.goes_on; });
+  }
 }
 
 }  // namespace attar::runtime

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -41,17 +42,40 @@ class GuessLength {
   int64_t most_, next_;
 };
 
-// A smaller model with the same vocabulary, which goes on with the text by itself. Serves one text at a time.
+// What a draft has read of one text, as keys and values of its own.
+struct DraftedText {
+  std::optional<KvCache> cache{};  // none before the draft was first asked
+  std::vector<int32_t> held{};     // tokens that the cache holds
+
+  uint64_t size_bytes() const { return cache ? cache->size_bytes() : 0; }
+};
+
+// A text that a draft goes on with, and what becomes of it.
+struct ToGuess {
+  std::span<const int32_t> text;  // at least one token
+  int64_t most = 0;               // tokens; 0: it is left alone
+  const SampleOptions* sampling = nullptr;
+  Draw key{};                              // of the model's own draws, but for their positions
+  const GrammarCursor* grammar = nullptr;  // where the text is in it; nullptr: there is none
+  DraftedText* read = nullptr;             // nullptr: the draft's own, of which it has one
+  std::vector<int32_t> guesses{};          // -> what may come behind the text
+};
+
+// A smaller model with the same vocabulary, which goes on with texts by itself. Serves one call at a time.
 class Draft {
  public:
   // Error{Usage}: `of` has other tokens. `threads` must outlive it.
   Draft(Model model, const Model& of, ThreadPool& threads);
   ~Draft();
 
-  // At most `most` tokens behind `text`, drawn as the model's own tokens will be; fewer where its context, or the
-  // grammar, ends. `grammar`: where the text is in it, or nullptr.
-  std::vector<int32_t> guess(std::span<const int32_t> text, int64_t most, const SampleOptions& sampling, uint64_t seed,
-                             const GrammarCursor* grammar = nullptr, const Progress& progress = {});
+  // Keys and values of a text of so many tokens, at most.
+  uint64_t kv_bytes_of(int64_t length_tokens) const;
+
+  // Guesses at most `most` tokens behind each text, drawn as the model's own will be; fewer where its context, or the
+  // grammar, ends. All texts go on in one pass for each token. Before that it reads what it has not read of them, about
+  // `most_read` tokens in all: what is left of a long one waits for the next call, and nothing is guessed behind it.
+  // When it throws it can be called again.
+  void guess(std::span<ToGuess> texts, int64_t most_read, const Progress& progress = {});
 
  private:
   struct State;

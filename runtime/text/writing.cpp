@@ -1,6 +1,7 @@
 #include "runtime/text/writing.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -91,15 +92,31 @@ Writing::Writing(const Model& model, std::span<const int32_t> prompt, GenerateOp
   ended_ = options_.max_tokens == 0;
 }
 
-std::vector<int32_t> Writing::guess(const Progress& progress) {
-  const int64_t room = std::min(model_.config().context_length - static_cast<int64_t>(history_.size()),
-                                options_.max_tokens - static_cast<int64_t>(out_.tokens.size()) - 1);
+int64_t Writing::room_for_guesses() const {
+  return std::min(model_.config().context_length - static_cast<int64_t>(history_.size()),
+                  options_.max_tokens - static_cast<int64_t>(out_.tokens.size()) - 1);
+}
+
+std::vector<int32_t> Writing::look_up() {
   guessing_ = &looking_;
-  std::vector<int32_t> found = allowed(looked_up(history_, std::min(looking_.next(), room)));
-  if (!found.empty() || options_.draft == nullptr) return found;
+  return allowed(looked_up(history_, std::min(looking_.next(), room_for_guesses())));
+}
+
+ToGuess Writing::to_guess() {
   guessing_ = &drafting_;
-  return options_.draft->guess(history_, std::min(drafting_.next(), room), options_.sampling, options_.seed,
-                               cursor_.get(), progress);
+  return {.text = history_,
+          .most = std::min(drafting_.next(), room_for_guesses()),
+          .sampling = &options_.sampling,
+          .key = {options_.seed, sequence_, 0},
+          .grammar = cursor_.get()};
+}
+
+std::vector<int32_t> Writing::guess(const Progress& progress) {
+  std::vector<int32_t> found = look_up();
+  if (!found.empty() || options_.draft == nullptr) return found;
+  ToGuess asked = to_guess();
+  options_.draft->guess({&asked, 1}, std::numeric_limits<int64_t>::max(), progress);
+  return std::move(asked.guesses);
 }
 
 // As many of the guesses as the grammar lets come.
@@ -107,7 +124,10 @@ std::vector<int32_t> Writing::allowed(std::vector<int32_t> guesses) const {
   if (cursor_ == nullptr) return guesses;
   GrammarCursor ahead(*cursor_);
   size_t n = 0;
-  for (; n < guesses.size() && ahead.allows(guesses[n]); ++n) ahead.advance(guesses[n]);
+  try {
+    for (; n < guesses.size() && ahead.allows(guesses[n]); ++n) ahead.advance(guesses[n]);
+  } catch (const Error&) {  // too much to read, at a place that the text may never come to
+  }
   guesses.resize(n);
   return guesses;
 }

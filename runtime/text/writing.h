@@ -43,8 +43,11 @@ class Writing {
   // Nothing that was drawn is left to write.
   bool wants_draw() const { return !ended_ && !long_enough_ && all_written() && !must_end(); }
 
-  // Tokens that may come next, no more than there is room for.
-  std::vector<int32_t> guess(const Progress& progress);
+  // Tokens that may come next, no more than there is room for: looked up in the text so far, or else by its draft,
+  // which in a batch is asked for many texts at once. draw() gets the guesses of whoever was asked last.
+  std::vector<int32_t> look_up();
+  ToGuess to_guess();                                    // valid until the text goes on
+  std::vector<int32_t> guess(const Progress& progress);  // both, of this text alone
   // Draws one token, and as many more as guesses hold; logits(i) is what stands behind the history and the first i
   // guesses. For whatever it throws nothing was drawn.
   void draw(std::span<const int32_t> guessed, const std::function<SummedLogits(int64_t i)>& logits);
@@ -57,6 +60,7 @@ class Writing {
 
  private:
   bool all_written() const { return given_ == static_cast<int64_t>(history_.size()); }
+  int64_t room_for_guesses() const;
   bool must_end() const { return cursor_ != nullptr && cursor_->must_end(); }  // the grammar lets nothing more come
   std::vector<int32_t> allowed(std::vector<int32_t> guesses) const;
   SummedLogits changed(const SummedLogits& logits);

@@ -49,6 +49,13 @@ inline std::string_view as_text(const uint8_t* data, size_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
 
+// What must hold for any input: where it does not the input is a finding.
+inline void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "does not hold: %s\n", what);
+  std::abort();
+}
+
 // An input may be refused, but by attar::Error alone: any other exception is a finding.
 template <class Call>
 void may_refuse(Call&& call) {

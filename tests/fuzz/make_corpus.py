@@ -181,6 +181,26 @@ GRAMMARS = {
     "pattern": '{"anyOf": [{"type": "string", "pattern": "^(a|[^\\\\d\\\\s]{2,3}?|\\\\u00e9)+b$|c"}, {"format": "date-time"}, {"allOf": [{}]}]}',
 }
 
+# What is refused, or nearly: each alone, behind no text.
+WRONG_GRAMMARS = {
+    "left": 'root ::= a "x" | "y"\na ::= b? root\nb ::= "b"* | \n',
+    "unclosed": 'root ::= ("a" | [b-\\u00e9',
+    "many_ways": 'root ::= ("x"?){0,300} (("a"*)* | ("a" | "aa")+ | "a"{2,}{1,9})* "b"{0}',
+    "cycle": '{"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}, {"type": "null"}]}, "b": {"items": {"$ref": "#"}, "maxItems": 2}}}',
+    "apart": '{"oneOf": [{"properties": {"k": {"const": "a"}}, "required": ["k"], "type": "object"}, {"enum": [1, 1.0, "a", {"k": "b"}]}, {"$ref": "#/oneOf/0"}]}',
+}
+
+# Beginnings of texts of the grammars above.
+STEPS = {
+    "json": '{"a": "x\\u00e9", "b": {"c": [true]}}',
+    "counts": "aa\u00e9\u65e5xat",
+    "object": '{"a":-7,"b":{"a":119},"ab":[1]}',
+    "array": '[2.50,{"k": 1.5}, "\u65e5", "ab"]',
+    "pattern": '"aa\u00e9b"',
+    "many_ways": "xxaab",
+    "cycle": "[[null],[]]",
+}
+
 CHATS = {
     "text": '{"text": "one"}\n\n{"text": "two \\u00e9\\ud83d\\ude00"}\r\n',
     "chat": '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}\n',
@@ -217,8 +237,10 @@ def main():
     make_tokenizers()
     for name, source in TEMPLATES.items():
         put("template", name, source)
-    for name, grammar in GRAMMARS.items():
+    for name, grammar in {**GRAMMARS, **WRONG_GRAMMARS}.items():
         put("grammar", name, grammar)
+    for name, text in STEPS.items():
+        put("grammar_steps", name, text + "\n" + {**GRAMMARS, **WRONG_GRAMMARS}[name])
     for name, recipe in RECIPES.items():
         put("recipe", name, recipe)
     put("recipe", "tiny", (ROOT / "recipes" / "tiny.yaml").read_bytes())

@@ -11,11 +11,11 @@ status=0
 for target in "$@"; do
   corpus=$build/corpus/$target findings=$build/findings/$target log=$build/findings/$target.log
   mkdir -p "$corpus" "$findings"
-  words=()
-  [ ! -f "tests/fuzz/$target.dict" ] || words=(-dict="tests/fuzz/$target.dict")
+  words=() dictionary=tests/fuzz/${target%%_*}.dict
+  [ ! -f "$dictionary" ] || words=(-dict="$dictionary")
   "$build/bin/${target}_fuzz" "$corpus" "tests/fuzz/corpus/$target" "${words[@]}" -artifact_prefix="$findings/" -max_total_time="$seconds" \
     -timeout=20 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 >"$log" 2>&1 || status=1
-  printf '%-12s %s executions, %s inputs in the corpus, %s findings\n' "$target" \
+  printf '%-14s %s executions, %s inputs in the corpus, %s findings\n' "$target" \
     "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$(ls "$corpus" | wc -l)" "$(ls "$findings" | wc -l)"
 done
 exit $status

@@ -28,12 +28,14 @@ def test_generate_gives_text_tokens_and_why_it_ended(model):  # noqa: F811
     assert full.stop_reason in ("context_full", "end_of_text") and full.prompt_tokens + len(full.tokens) <= room + 1
 
 
-def test_generate_continues_many_prompts_at_once(model):  # noqa: F811
+def test_generate_continues_many_prompts_at_once(model, tiny):  # noqa: F811
     prompts = ["The", "A cat", "The sea is wide and blue", "The", ""]
     options = {"max_tokens": 12, "temperature": 1.0, "seed": 3, "lookup": 2}
     texts = model.generate(prompts, **options)
     assert [text.text for text in texts] == [model.generate(prompt, **options).text for prompt in prompts]
     assert texts[0] == texts[3] and texts[2].stop_reason and len(texts[1].tokens) <= 12
+    drafted = attar.Model(tiny["gguf"], numerics="fp32", draft=tiny["gguf"]).generate(prompts, **options)
+    assert [text.text for text in drafted] == [text.text for text in texts] and any(text.accepted_tokens for text in drafted)
     assert model.generate(tuple(prompts[:1]), **options) == texts[:1] and model.generate([], **options) == []
     with usage("prompt"):
         model.generate(["The", 3], **options)

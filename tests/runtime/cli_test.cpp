@@ -139,7 +139,7 @@ TEST_F(Cli, GeneratesFromAFileOfPrompts) {
   const std::string how = " -n 9 --seed 3 --lookup 2";
   const std::vector<std::string> prompts{"the cat", "a bat", "the cat sat on the mat"};
   std::string together;
-  for (const std::string batch : {"", " --batch 1", " --batch 2"}) {
+  for (const std::string batch : {"", " --batch 1", " --batch 2", " --draft teacher.gguf", " --draft student.gguf"}) {
     const CliRun all = run("generate teacher.gguf --prompts prompts.txt --json" + how + batch);
     ASSERT_EQ(all.code, 0) << all.err;
     std::istringstream lines(all.out);
@@ -150,6 +150,9 @@ TEST_F(Cli, GeneratesFromAFileOfPrompts) {
       EXPECT_EQ(got["index"], i);
       for (const char* key : {"text", "tokens", "stop_reason", "prompt_tokens", "schema_version"})
         EXPECT_EQ(got[key], alone[key]) << key;
+      if (batch == " --draft teacher.gguf") {
+        EXPECT_GT(got["speculation"]["guessed"].get<int64_t>(), 0);
+      }
     }
   }
   for (const std::string& prompt : prompts) {
@@ -174,8 +177,7 @@ TEST_F(Cli, GeneratesFromAFileOfPrompts) {
   for (const auto& [arguments, words] :
        {std::pair{"generate teacher.gguf", "PROMPT is required"},
         {"generate teacher.gguf -p x --prompts prompts.txt", "--prompt excludes --prompts"},
-        {"generate teacher.gguf -p x --batch 2", "--batch: is of --prompts"},
-        {"generate teacher.gguf --prompts prompts.txt --draft student.gguf", "serves one text at a time"}}) {
+        {"generate teacher.gguf -p x --batch 2", "--batch: is of --prompts"}}) {
     const CliRun refused = run(arguments);
     EXPECT_EQ(refused.code, 2) << arguments;
     EXPECT_NE(refused.err.find(words), std::string::npos) << refused.err;

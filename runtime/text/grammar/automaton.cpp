@@ -1,6 +1,8 @@
 #include "runtime/text/grammar/automaton.h"
 
 #include <algorithm>
+#include <span>
+#include <string_view>
 #include <unordered_map>
 
 #include "runtime/base/error.h"
@@ -66,25 +68,61 @@ class Builder {
     const Expression& e = rules_.pieces[piece];
     switch (e.kind) {
       case Expression::Kind::Text:
-        for (size_t i = e.text.size(); i-- > 0;) {
-          const auto one = static_cast<uint8_t>(e.text[i]);
-          next = byte(one, one, next);
-        }
-        return next;
+        return spelled(e.text, next);
       case Expression::Kind::Class:
         return characters(e.ranges, next);
       case Expression::Kind::Sequence:
         for (size_t i = e.parts.size(); i-- > 0;) next = build(e.parts[i], next);
         return next;
-      case Expression::Kind::Choice: {
-        uint32_t way = build(e.parts.back(), next);
-        for (size_t i = e.parts.size() - 1; i-- > 0;) way = split(build(e.parts[i], next), way);
-        return way;
-      }
+      case Expression::Kind::Choice:
+        return chosen(e, next);
       case Expression::Kind::Repeat:
         return repeated(e, next);
       case Expression::Kind::Rule:
         return add({Kind::Call, 0, 0, e.rule, next});
+    }
+    return next;
+  }
+
+  uint32_t either(const std::vector<uint32_t>& ways) {
+    uint32_t way = ways.back();
+    for (size_t i = ways.size() - 1; i-- > 0;) way = split(ways[i], way);
+    return way;
+  }
+
+  // Texts of a list are a tree: as far as they begin alike they are one way, and so a list of thousands is followed in
+  // the time of a short one.
+  uint32_t chosen(const Expression& e, uint32_t next) {
+    std::vector<uint32_t> ways;
+    std::vector<std::string_view> texts;
+    for (const Piece part : e.parts)
+      if (const Expression& one = rules_.pieces[part]; one.kind == Expression::Kind::Text)
+        texts.push_back(one.text);
+      else
+        ways.push_back(build(part, next));
+    std::sort(texts.begin(), texts.end());
+    if (!texts.empty()) ways.push_back(tree(texts, 0, next));
+    return either(ways);
+  }
+  // Of texts in their order, which are the same up to `at`. Recursion goes as deep as one of them has others in it.
+  uint32_t tree(std::span<const std::string_view> texts, size_t at, uint32_t next) {
+    const std::string_view first = texts.front(), last = texts.back();
+    const auto parting = std::mismatch(first.begin(), first.end(), last.begin(), last.end()).first;
+    const auto same = static_cast<size_t>(parting - first.begin());
+    std::vector<uint32_t> ways;
+    size_t begin = 0;
+    while (begin < texts.size() && texts[begin].size() == same) ++begin;  // those that end here
+    if (begin > 0) ways.push_back(next);
+    for (size_t end = begin; begin < texts.size(); begin = end) {
+      while (end < texts.size() && texts[end][same] == texts[begin][same]) ++end;
+      ways.push_back(tree(texts.subspan(begin, end - begin), same, next));
+    }
+    return spelled(first.substr(at, same - at), either(ways));
+  }
+  uint32_t spelled(std::string_view text, uint32_t next) {
+    for (size_t i = text.size(); i-- > 0;) {
+      const auto one = static_cast<uint8_t>(text[i]);
+      next = byte(one, one, next);
     }
     return next;
   }
@@ -128,9 +166,7 @@ class Builder {
         spans(encoded(first), encoded(last), 0, next, ways);
         first = last + 1;
       }
-    uint32_t way = ways.back();
-    for (size_t i = ways.size() - 1; i-- > 0;) way = split(ways[i], way);
-    return way;
+    return either(ways);
   }
   // Adds ways to read the characters from `a` to `b`, of one length, from their byte `at` on.
   void spans(Encoded a, Encoded b, size_t at, uint32_t next, std::vector<uint32_t>& ways) {

@@ -12,6 +12,8 @@
 namespace attar::runtime {
 namespace {
 
+constexpr size_t kLongestCompared = 256;  // bytes of a name: how near two are takes the product of their lengths
+
 bool is_name(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
@@ -57,12 +59,13 @@ class GbnfReader {
     throw usage_error(where_ + ":" + std::to_string(line) + ":" + std::to_string(column), std::string(what),
                       std::string(expected), got);
   }
+  static std::string called(const std::string& name) { return "the rule `" + printable(name) + "`"; }
   [[noreturn]] void refuse_undefined(const std::string& name, size_t at) const {
     std::vector<std::string> defined;
     for (const auto& [known, entry] : names_)
       if (entry.defined) defined.push_back(known);
-    const std::string near = nearest(name, defined);
-    fail(at, "the rule `" + name + "` is not defined" + (near.empty() ? "" : "; did you mean `" + near + "`?"));
+    const std::string near = name.size() <= kLongestCompared ? nearest(name, defined) : "";
+    fail(at, called(name) + " is not defined" + (near.empty() ? "" : "; did you mean `" + printable(near) + "`?"));
   }
 
   char peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
@@ -96,15 +99,15 @@ class GbnfReader {
     const std::string of = name();
     const uint32_t rule = rule_of(of, start);
     skip(Lines::One);
-    if (text_.substr(at_, 3) != "::=") fail(at_, "the rule `" + of + "` has no ::=", "::=");
+    if (text_.substr(at_, 3) != "::=") fail(at_, called(of) + " has no ::=", "::=");
     at_ += 3;
     skip(Lines::Any);
-    if (names_.at(of).defined) fail(start, "the rule `" + of + "` is defined twice");
+    if (names_.at(of).defined) fail(start, called(of) + " is defined twice");
     names_.at(of).defined = true;
     out_.rules[rule].body = alternatives(Lines::One);
     if (peek() == '\r') ++at_;
     if (at_ < text_.size() && peek() != '\n' && !begins_rule())
-      fail(at_, "the rule `" + of + "` does not end here", "|, a part of the rule or a new line");
+      fail(at_, called(of) + " does not end here", "|, a part of the rule or a new line");
   }
   // Whether NAME ::= begins a line here.
   bool begins_rule() const {

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 
+#include "runtime/base/error.h"
+#include "runtime/base/words/utf8.h"
+
 namespace attar::runtime {
 namespace {
 
 constexpr uint32_t kFirstSurrogate = 0xD800, kLastSurrogate = 0xDFFF;
+constexpr size_t kShownName = 160;  // bytes: a schema's rules are called by their pointers, which may be as long as it
 
 }  // namespace
 
@@ -44,7 +48,7 @@ std::vector<CodeRange> both(const std::vector<CodeRange>& a, const std::vector<C
 }
 
 uint32_t Rules::add(std::string_view name, Piece body) {
-  rules.push_back({std::string(name), body});
+  rules.push_back({visible(name, kShownName), body});
   return static_cast<uint32_t>(rules.size() - 1);
 }
 
@@ -55,6 +59,9 @@ uint32_t Rules::named(std::string_view name) const {
 }
 
 Piece Rules::add(Expression piece) {
+  if (pieces.size() >= kMostPieces)
+    throw usage_error(where, "is too large a grammar", "at most " + std::to_string(kMostPieces) + " parts", "",
+                      "rules in place of what is repeated; in a schema fewer $ref into what is around them");
   pieces.push_back(std::move(piece));
   return static_cast<Piece>(pieces.size() - 1);
 }

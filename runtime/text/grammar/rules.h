@@ -16,6 +16,8 @@ inline constexpr uint32_t kMostCodePoint = 0x10FFFF;
 
 inline constexpr uint32_t kNoLimit = UINT32_MAX;
 inline constexpr uint32_t kMostRepeats = 65536;  // that a count may ask for
+// Expressions of one grammar: twice the nodes that it may become, each of which comes of about one.
+inline constexpr size_t kMostPieces = size_t{1} << 19;
 
 // Ascending and apart, neighbours joined.
 std::vector<CodeRange> joined(std::vector<CodeRange> ranges);
@@ -37,7 +39,7 @@ struct Expression {
 
 struct Rules {
   struct Rule {
-    std::string name;  // for messages
+    std::string name;  // for messages, which show no more of a long one
     Piece body = 0;
   };
   std::vector<Expression> pieces{1};  // the first is nothing at all
@@ -48,6 +50,7 @@ struct Rules {
   uint32_t add(std::string_view name, Piece body = 0);
   uint32_t named(std::string_view name) const;  // the first that is; rules.size(): none is
 
+  // Of all that make a piece: Error{Usage} naming `where` for more than kMostPieces.
   Piece text(std::string_view bytes);
   Piece one_of(std::vector<CodeRange> set);  // in any order; never none
   Piece sequence(std::vector<Piece> parts);

@@ -37,10 +37,8 @@ GrammarStates::Tables GrammarStates::empty(const Automaton& automaton) {
 void GrammarStates::work(size_t steps) {
   steps_ += steps;
   if (steps_ > kMostSteps)
-    throw Error(ErrorKind::Resources,
-                {.where = automaton_.where,
-                 .what = "the grammar can be read in too many ways at once",
-                 .hint = "alternatives that begin alike, and repetitions inside repetitions, are better written once"});
+    throw usage_error(automaton_.where, "the grammar can be read in too many ways at once", "", "",
+                      "alternatives that begin alike, and repetitions inside repetitions, are better written once");
 }
 
 // The id of a set of stacks. There is room for its depth first: where memory ends between the two, the set would stay

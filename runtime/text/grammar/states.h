@@ -26,7 +26,8 @@ class GrammarStates {
   explicit GrammarStates(const Automaton& automaton);
 
   uint32_t start() const { return start_; }
-  // The state behind one more byte. Error{Resources}: more work than kMostSteps since begin_token().
+  // The state behind one more byte. Error{Usage}: more work than kMostSteps since begin_token(). (It is the grammar's,
+  // not want of memory: nothing can be waited for.)
   uint32_t step(uint32_t state, uint8_t byte) {
     const uint32_t next = tables_.next[place(state, byte)];
     return next != kNone ? next : made(state, byte);

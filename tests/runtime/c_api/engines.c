@@ -15,7 +15,7 @@ static const char* const kPrompts[kTexts] = {"the cat sat", "a bat", "the mat on
 struct text {
   struct collected got;
   int n_ends, code, stop_reason;
-  int64_t id, held_tokens;
+  int64_t id, held_tokens, accepted_tokens;
   char error[256];
   attar_engine* engine;
   struct text* victim; /* to cancel at the third token */
@@ -28,6 +28,7 @@ static void note_end(const attar_ended* ended, void* user) {
   to->code = ended->code;
   to->stop_reason = ended->stop_reason;
   to->held_tokens = ended->held_tokens;
+  to->accepted_tokens = ended->accepted_tokens;
   snprintf(to->error, sizeof to->error, "%s", ended->error);
   if (ended->size_bytes != sizeof *ended || ended->id != to->id || strlen(ended->text) != ended->text_bytes)
     to->code = -1;
@@ -98,6 +99,27 @@ static int writes_what_sessions_write(attar_model* model) {
     CHECK(attar_engine_free(engine) == ATTAR_OK);
   }
   return 0;
+}
+
+/* The same where a draft guesses for all of them: here the model itself. */
+static int writes_the_same_with_a_draft(const char* path) {
+  attar_open_options options;
+  CHECK(attar_init_open_options(&options, sizeof options) == ATTAR_OK);
+  options.threads = 2;
+  options.draft = path;
+  attar_model* model = attar_open(path, &options);
+  attar_engine* engine = attar_engine_open(model, NULL);
+  CHECK(engine != NULL);
+  for (int i = 0; i < kTexts; ++i) CHECK(submit(engine, i, &got[i]) == i + 1);
+  CHECK(run(engine) == 0);
+  int64_t accepted_tokens = 0;
+  for (int i = 0; i < kTexts; ++i) {
+    CHECK(got[i].code == ATTAR_OK && same_text(&expected[i].got, &got[i].got));
+    accepted_tokens += got[i].accepted_tokens;
+  }
+  CHECK(accepted_tokens > 0);
+  CHECK(attar_engine_free(engine) == ATTAR_OK);
+  return attar_free(model);
 }
 
 static int cancel_another(int32_t token, void* user) {
@@ -287,5 +309,6 @@ int main(int argc, char** argv) {
   CHECK(refuses(model) == 0);
   CHECK(attar_free(model) == ATTAR_OK);
   CHECK(outlives_its_model(argv[1]) == 0);
+  CHECK(writes_the_same_with_a_draft(argv[1]) == 0);
   return 0;
 }

@@ -213,8 +213,10 @@ TEST_F(Allocation, OfAGenerate) {
 // A step that finds no memory has done nothing: the texts are the same in the end.
 TEST_F(Allocation, OfAnEngine) {
   Workspace work(model_, pool_);
+  Draft own(Model::load(file_, {}, pool_), model_, pool_);
+  Draft* draft = nullptr;
   const auto written = [&](const std::function<void(BatchEngine&)>& run) {
-    BatchEngine engine(model_, work, {.max_sequences = 2, .prompt_tokens = 64});
+    BatchEngine engine(model_, work, {.max_sequences = 2, .prompt_tokens = 64, .draft = draft});
     std::vector<std::vector<int32_t>> texts(3);
     for (size_t i = 0; i < texts.size(); ++i) {
       BatchRequest request;
@@ -232,12 +234,13 @@ TEST_F(Allocation, OfAnEngine) {
   };
   const auto expected = written([](BatchEngine&) {});
   for (const auto& text : expected) ASSERT_EQ(text.size(), 4u);
-  for (const int64_t step : {0, 1, 2, 4, 6}) {  // that fails
+  for (const int64_t step : {0, 1, 2, 4, 6, -1, -2}) {  // that fails; below 0 with a draft, which ends texts sooner
+    draft = step < 0 ? &own : nullptr;
     int64_t failed = 0;
     for (int64_t n = 0;; ++n) {
       bool untouched = false;
       const auto texts = written([&](BatchEngine& engine) {
-        for (int64_t i = 0; i < step; ++i) engine.step();
+        for (int64_t i = 0; i < std::abs(step); ++i) engine.step();
         how = Fail::One;
         allocations_left = n;
         try {

@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/model/workspace.h"
+#include "tests/runtime/spoken_model.h"
 #include "tests/runtime/tiny_model.h"
 
 namespace attar::runtime {
@@ -56,6 +57,13 @@ class Engine : public ::testing::Test {
     r.options.lookup = i % 2 == 1 ? 4 : 0;
     if (i % 5 == 2) r.options.stop = {"b", "xyz"};
     return r;
+  }
+  // Seed 1: the model itself.
+  Draft draft_of(uint64_t seed, int64_t context_length = 2048) {
+    ModelConfig small = config();
+    small.context_length = context_length;
+    const TinyOptions options{.matrix_type = TensorType::Q8_0, .seed = seed};
+    return Draft(Model::load(tiny_model(small, options), {}, pool_), model_, pool_);
   }
   struct Alone {
     Generated text;
@@ -129,6 +137,82 @@ TEST_F(Engine, WritesWhatGenerateWrites) {
     EXPECT_EQ(engine.load().active + engine.load().waiting, 0);
     EXPECT_EQ(engine.load().kv_bytes, 0u);
   }
+}
+
+// Which guesses as the model writes, or badly, or for short texts alone.
+TEST_F(Engine, WritesTheSameWithADraft) {
+  constexpr uint64_t kRequests = 12;
+  std::vector<Alone> expected;
+  for (uint64_t i = 0; i < kRequests; ++i) expected.push_back(alone(request(i)));
+  struct Case {
+    uint64_t seed;
+    int64_t context_length, least_accepted;
+  };
+  for (const Case& c : {Case{1, 2048, 20}, Case{2, 2048, 0}, Case{1, 320, 1}}) {
+    Draft draft = draft_of(c.seed, c.context_length);
+    for (const EngineOptions& options :
+         {EngineOptions{.draft = &draft}, EngineOptions{.max_sequences = 3, .prompt_tokens = 7, .draft = &draft},
+          EngineOptions{
+              .max_sequences = 5, .max_kv_bytes = 2 * kv_bytes(model_, 2048), .kept_bytes = 0, .draft = &draft}}) {
+      BatchEngine engine(model_, work_, options);
+      std::vector<uint64_t> ids;
+      for (uint64_t i = 0; i < kRequests; ++i) ids.push_back(submit(engine, request(i)));
+      while (engine.step()) {
+        const BatchEngine::Load load = engine.load();
+        if (options.max_kv_bytes > 0) {
+          EXPECT_LE(load.kv_bytes + load.kept_bytes, options.max_kv_bytes);
+        }
+      }
+      int64_t accepted = 0;
+      for (uint64_t i = 0; i < kRequests; ++i) {
+        expect_as_alone(ids[i], expected[i]);
+        accepted += heard_.at(ids[i])->ended->text.speculation.accepted;
+      }
+      EXPECT_GE(accepted, c.least_accepted) << c.seed << " " << c.context_length;
+      EXPECT_EQ(engine.load().kv_bytes, 0u);
+    }
+  }
+}
+
+// No more rows with logits than a pass has, however many texts the draft could guess for.
+TEST_F(Engine, GuessesOfADraftAreBounded) {
+  Draft draft = draft_of(1);
+  for (const int64_t n : {100, 300}) {
+    BatchEngine engine(model_, work_, {.max_sequences = n, .draft = &draft});
+    BatchRequest r = request(0);
+    r.options.max_tokens = 9;
+    std::vector<uint64_t> ids;
+    for (int64_t i = 0; i < n; ++i) ids.push_back(submit(engine, r));
+    while (engine.step()) EXPECT_LE(work_.buffers().logits_rows, kMaxPassRows);
+    const Alone expected = alone(r);
+    for (const uint64_t id : {ids.front(), ids.back()}) expect_as_alone(id, expected);
+  }
+}
+
+TEST(DraftOfAnEngine, WhoseNumbersAreNoneEndsTheTextsAndSaysWhy) {
+  ThreadPool pool(2);
+  const TokenizerData tokenizer = spoken_tokenizer({"a", "b", "c", "d", "e", "f", "g", "h", "i"});
+  const Model model = Model::load(successor_model(tokenizer, 20.0), {}, pool);
+  Draft draft(Model::load(successor_model(tokenizer, 1e39), {}, pool), model, pool);  // its weights are numbers
+  Workspace work(model, pool);
+  BatchEngine engine(model, work, {.draft = &draft});
+  std::vector<Ended> ended;
+  for (int i = 0; i < 2; ++i) {
+    BatchRequest r;
+    r.prompt = {1};
+    r.options.max_tokens = 5;
+    r.on_end = [&](const Ended& end) { ended.push_back(end); };
+    engine.submit(std::move(r));
+  }
+  for (int i = 0; i < 20 && engine.step(); ++i) continue;
+  ASSERT_EQ(ended.size(), 2u);
+  for (const Ended& one : ended) {
+    EXPECT_EQ(one.text.reason, StopReason::Interrupted);
+    ASSERT_NE(one.error, nullptr);
+    EXPECT_THROW(std::rethrow_exception(one.error), Error);
+  }
+  EXPECT_EQ(engine.load().active, 0);
+  EXPECT_EQ(engine.load().kv_bytes, 0u);
 }
 
 TEST_F(Engine, LongPromptsLetOthersSpeak) {
@@ -220,8 +304,11 @@ TEST_F(Engine, CancelledRequestsLeaveNothing) {
   std::vector<Alone> expected;
   for (uint64_t i = 0; i < kRequests; ++i) expected.push_back(alone(request(i)));
   const CounterRandom random(4);
+  Draft draft = draft_of(2);
   for (uint64_t trial = 0; trial < 40; ++trial) {
-    BatchEngine engine(model_, work_, {.max_sequences = 4, .kept_bytes = 0, .prompt_tokens = 32});
+    BatchEngine engine(
+        model_, work_,
+        {.max_sequences = 4, .kept_bytes = 0, .prompt_tokens = 32, .draft = trial % 2 == 1 ? &draft : nullptr});
     std::vector<uint64_t> ids;
     for (uint64_t i = 0; i < kRequests; ++i) ids.push_back(submit(engine, request(i)));
     const uint64_t victim = ids[random.below(2 * trial, kRequests)];
@@ -325,6 +412,8 @@ TEST_F(Engine, RefusesWhatCannotBe) {
   EXPECT_EQ(refused([](BatchRequest& r) { r.options.max_tokens = -1; }), "max_tokens");
   EXPECT_EQ(refused([](BatchRequest& r) { r.options.lookup = 65; }), "lookup");
   EXPECT_EQ(refused([](BatchRequest& r) { r.options.sampling.top_p = 2; }), "--top-p");
+  Draft draft = draft_of(1);
+  EXPECT_EQ(refused([&](BatchRequest& r) { r.options.draft = &draft; }), "draft");
   EXPECT_FALSE(engine.step()) << "nothing was taken";
   EXPECT_THROW(BatchEngine(model_, work_, {.max_sequences = 0}), Error);
   EXPECT_THROW(BatchEngine(model_, work_, {.prompt_tokens = 513}), Error);

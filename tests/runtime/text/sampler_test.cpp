@@ -173,19 +173,56 @@ TEST(Sampler, FindsTheSameByTheMaximaOfBlocks) {
   }
 }
 
+// Of likely tokens and of others, once and twice.
+TEST(Sampler, FindsTheSameWhereBiasesAndPenaltiesChangeLogits) {
+  const std::vector<std::vector<float>> rows = rows_of_logits();
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const std::vector<float> maxima = maxima_of(rows[row]);
+    const double lse = log_sum_exp(rows[row]);
+    std::vector<int32_t> history = top_indices(rows[row], 12);
+    history.insert(history.end(), {7, 19999, 7, 300});
+    for (const double temperature : {0.0, 0.8, 5.0})
+      for (const int64_t top_k : {1, 5, 30})
+        for (const double penalty : {1.0, 1.3, 0.7})
+          for (const int biases : {0, 1, 2}) {
+            SampleOptions options = {.temperature = temperature, .top_k = top_k, .repetition_penalty = penalty};
+            if (biases > 0) options.bias = {{3, 2.5f}, {history[1], -INFINITY}, {3, -1.0f}};
+            if (biases > 1) options.bias.push_back({700, 40.0f});
+            for (uint64_t position = 0; position < 4; ++position) {
+              const Draw draw{7, 1, position};
+              const Sampled plain = runtime::sample(rows[row], lse, history, options, draw);
+              const Sampled found = runtime::sample({rows[row], lse, maxima}, history, options, draw);
+              ASSERT_EQ(found.token, plain.token)
+                  << row << " " << temperature << " " << top_k << " " << penalty << " " << biases;
+              ASSERT_EQ(found.log_probability, plain.log_probability);
+            }
+          }
+  }
+}
+
 TEST(Sampler, LooksOnlyWhereTheMaximaSay) {
   std::vector<float> logits(20013, 0.0f);
   logits[5] = 9.0f, logits[700] = 8.0f;
   std::vector<float> maxima = maxima_of(logits);
   SampleOptions options = {.temperature = 0.0};
-  const auto token = [&] { return runtime::sample({logits, log_sum_exp(logits), maxima}, {}, options, {}).token; };
+  std::vector<int32_t> history;
+  const auto token = [&] { return runtime::sample({logits, log_sum_exp(logits), maxima}, history, options, {}).token; };
   EXPECT_EQ(token(), 5);
   maxima[0] = -1.0f;
   EXPECT_EQ(token(), 700) << "the likeliest";
   options.temperature = 1e-3;
   EXPECT_EQ(token(), 700) << "top-k";
   options.repetition_penalty = 1.1;
-  EXPECT_EQ(token(), 5) << "a penalty changes logits: all are looked at";
+  history = {900};
+  EXPECT_EQ(token(), 700) << "what is changed is looked at beside these";
+  history = {5};
+  EXPECT_EQ(token(), 5);
+  history = {700, 5};
+  options.bias = {{900, 9.0f}};
+  EXPECT_EQ(token(), 900);
+  options.top_k = 0;
+  options.bias = {}, history = {};
+  EXPECT_EQ(token(), 5) << "all are looked at";
 }
 
 TEST(Sampler, AlmostNoTemperatureTakesTheLikeliest) {

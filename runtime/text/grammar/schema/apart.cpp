@@ -8,15 +8,17 @@
 namespace attar::runtime {
 namespace {
 
-constexpr int kMostDepth = 8;            // properties of properties that are looked at
-constexpr int kMostComparisons = 20000;  // of one oneOf
+constexpr int kMostDepth = 8;                  // properties of properties that are looked at
+constexpr size_t kMostWork = size_t{1} << 22;  // of one oneOf: values and names that are compared
+constexpr size_t kSchemas = 64;                // as many of these take as long as to look at two schemas
 
 class Comparison {
  public:
-  explicit Comparison(const SchemaNode& root) : root_(root) {}
+  Comparison(const SchemaNode& root, const SchemaNode& list) : root_(root), list_(list) {}
 
   bool apart(const SchemaNode& a, const SchemaNode& b, int depth) {
-    if (depth > kMostDepth || ++done_ > kMostComparisons) return false;
+    if (depth > kMostDepth) return false;
+    work(kSchemas);
     const SchemaNode one = followed(a), other = followed(b);
     for (const bool swapped : {false, true}) {
       const SchemaNode &x = swapped ? other : one, &y = swapped ? one : other;
@@ -33,6 +35,11 @@ class Comparison {
   }
 
  private:
+  void work(size_t steps) {
+    done_ += steps;
+    if (done_ > kMostWork)
+      list_.fail("its schemas are too many, or too large, to be told apart", "", "", "", "fewer of them, or anyOf");
+  }
   SchemaNode followed(SchemaNode node) const {
     for (int i = 0; i < kMostDepth && node.find("$ref") != nullptr; ++i) node = referenced(root_, node);
     return node;
@@ -53,8 +60,9 @@ class Comparison {
     if (all != 0) return all;
     return node.find("allOf") != nullptr || node.find("type") == nullptr ? kEveryType : node.types();
   }
-  static bool values_apart(const SchemaNode& a, const SchemaNode& b) {
+  bool values_apart(const SchemaNode& a, const SchemaNode& b) {
     const std::vector<const SchemaJson*> one = values(a), other = values(b);
+    work(one.size() * other.size());
     for (const SchemaJson* x : one)
       for (const SchemaJson* y : other)
         if (*x == *y) return false;
@@ -65,8 +73,9 @@ class Comparison {
     if ((types(a) & types(b)) != kObject) return false;
     for (const bool swapped : {false, true}) {
       const SchemaNode &x = swapped ? b : a, &y = swapped ? a : b;
+      const SchemaJson *mine = x.find("properties"), *theirs = y.find("properties");
       for (const std::string& name : x.names("required")) {
-        const SchemaJson *mine = x.find("properties"), *theirs = y.find("properties");
+        work(1 + (mine != nullptr ? mine->size() : 0) + (theirs != nullptr ? theirs->size() : 0));
         const bool has = theirs != nullptr && theirs->contains(name);
         const SchemaJson* others = y.find("additionalProperties");
         if (!has && others != nullptr && *others == false) return true;
@@ -78,14 +87,14 @@ class Comparison {
     return false;
   }
 
-  const SchemaNode& root_;
-  int done_ = 0;
+  const SchemaNode &root_, &list_;
+  size_t done_ = 0;
 };
 
 }  // namespace
 
 void require_apart(const SchemaNode& root, const SchemaNode& list) {
-  Comparison comparison(root);
+  Comparison comparison(root, list);
   for (size_t i = 0; i < list.json().size(); ++i)
     for (size_t j = i + 1; j < list.json().size(); ++j)
       if (!comparison.apart(list.below(i), list.below(j), 0))

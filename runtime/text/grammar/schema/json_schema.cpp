@@ -3,6 +3,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -80,9 +82,9 @@ class SchemaReader {
       list.fail("is no list of schemas", "", "[...] with at least one");
     if (keyword == "allOf" && list.json().size() > 1)
       list.fail("several schemas at once cannot be honoured", "", "one schema", "", "write them as one");
-    if (keyword == "oneOf") require_apart(root_, list);
     std::vector<Piece> ways;
     for (size_t i = 0; i < list.json().size(); ++i) ways.push_back(value(list.below(i)));
+    if (keyword == "oneOf") require_apart(root_, list);
     return out_.choice(std::move(ways));
   }
 
@@ -192,7 +194,8 @@ class SchemaReader {
 
   std::vector<Member> members_of(const SchemaNode& node, const SchemaJson* others) {
     std::vector<Member> members;
-    std::vector<std::string> required = node.names("required");
+    const std::vector<std::string> required = node.names("required");
+    std::set<std::string_view> left(required.begin(), required.end());
     const auto add = [&](const std::string& name, bool is_required, Piece of) {
       const Piece member = out_.sequence({out_.text(json_string(name)), json_.colon(), of});
       members.push_back({name, is_required, out_.call(out_.add(node.pointer() + "/properties/" + name, member))});
@@ -201,12 +204,13 @@ class SchemaReader {
       const SchemaNode properties = node.below("properties");
       if (!properties.json().is_object()) properties.fail("is no object of schemas", "", "{\"name\": {...}}");
       for (auto entry = properties.json().begin(); entry != properties.json().end(); ++entry) {
-        const bool is_required = std::erase(required, entry.key()) > 0;
+        const bool is_required = left.erase(entry.key()) > 0;
         if (!is_required && *entry == false) continue;  // never there
         add(entry.key(), is_required, value(properties.below(entry.key())));
       }
     }
-    for (const std::string& name : required) {  // named nowhere else
+    for (const std::string& name : required) {
+      if (!left.contains(name)) continue;  // named among the properties
       if (others != nullptr && *others == false)
         node.fail("allows nothing: ", printable(name) + " is required and no property");
       add(name, true, others != nullptr ? value(node.below("additionalProperties")) : json_.value());

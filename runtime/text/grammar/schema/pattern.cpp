@@ -49,10 +49,10 @@ class PatternReader {
   // Outside of groups, what is not anchored may have anything around it.
   Piece one_way() {
     std::vector<Piece> parts{0};
-    const Piece anything = rules_.repeat(json_.in_string(others({})), 0, kNoLimit);
+    const auto anything = [this] { return rules_.repeat(json_.in_string(others({})), 0, kNoLimit); };
     bool ended = false;
     if (peek() == '^' && depth_ > 0) fail("^ stands behind the beginning");
-    if (!take('^') && depth_ == 0) parts.push_back(anything);
+    if (!take('^') && depth_ == 0) parts.push_back(anything());
     while (at_ < text_.size() && peek() != '|' && peek() != ')') {
       if (take('$')) {
         if (depth_ > 0 || (at_ < text_.size() && peek() != '|')) fail("$ stands before the end");
@@ -64,7 +64,7 @@ class PatternReader {
       }
       parts.push_back(part);
     }
-    if (!ended && depth_ == 0) parts.push_back(anything);
+    if (!ended && depth_ == 0) parts.push_back(anything());
     return rules_.sequence(std::move(parts));
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "runtime/base/words/suggestion.h"
 
@@ -172,12 +173,13 @@ std::string SchemaNode::text(const char* keyword) const {
 
 std::vector<std::string> SchemaNode::names(const char* keyword) const {
   std::vector<std::string> all;
+  std::set<std::string_view> seen;
   const SchemaJson* list = find(keyword);
   if (list == nullptr) return all;
   for (const SchemaJson& name : *list) {
     if (!list->is_array() || !name.is_string()) fail(keyword, " is no list of names", "[\"name\", ...]");
     const auto& one = name.get_ref<const std::string&>();
-    if (std::ranges::find(all, one) == all.end()) all.push_back(one);
+    if (seen.insert(one).second) all.push_back(one);
   }
   return all;
 }

@@ -63,6 +63,16 @@ TEST(Automaton, ReadsWhatTheRulesSay) {
   EXPECT_TRUE(accepts("root ::= (\"\")* (\"x\"?)* \"y\"", "xxy"));
 }
 
+// Alternatives that are texts become a tree.
+TEST(Automaton, ListsOfTextsAreWhatEachOfThemSays) {
+  const std::string grammar =
+      "root ::= (\"ab\" | \"\" | \"abc\" | \"ab\" | \"\u00e9\" | [0-9] \"x\" | \"b\" | \"\u00e8\" | \"abcab\"){0,3} "
+      "\"!\"?";
+  for (const char* text : {"", "a", "ab", "abab", "abcab", "abcb", "abcabc!", "ababcabb", "\u00e9\u00e8", "\xC3",
+                           "1xab", "1ab", "bb!", "bbbb"})
+    ASSERT_NO_FATAL_FAILURE(expect_same(grammar, text));
+}
+
 TEST(Automaton, BordersOfCharactersInBytes) {
   for (const char* grammar :
        {"root ::= [\\u007e-\\u0081]", "root ::= [\\u07fe-\\u0801]", "root ::= [\\ufffe-\\U00010001]",

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "runtime/base/error.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/kernels/vocabulary_math.h"
+#include "runtime/text/batch_engine.h"
 #include "runtime/text/generate_batch.h"
 #include "runtime/text/grammar/gbnf.h"
 #include "runtime/text/grammar/grammars.h"
@@ -220,6 +222,38 @@ TEST(ConstrainedSampler, DrawsAreThoseOfMaskedLogitsHoweverTokensAreAsked) {
     }
 }
 
+// By the maxima of blocks the same, whether all that may come is known or not, and where it is none of the likely ones.
+TEST(ConstrainedSampler, FindsTheSameByTheMaximaOfBlocks) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < 14000; ++i) texts.push_back(std::string(1, static_cast<char>('a' + i % 26)) + std::to_string(i));
+  const Tokenizer tokenizer(spoken_tokenizer(texts));
+  const auto n = static_cast<size_t>(tokenizer.vocab_size());
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal(0.0f, 3.0f);
+  Grammars grammars(tokenizer);
+  for (const char* gbnf : {"root ::= [a-m] .*", "root ::= .* | \"\"", "root ::= \"z\" .*", "root ::= \"q16\" \"x\"?"}) {
+    const auto grammar = grammars.of(GrammarKind::Gbnf, {gbnf, "g"});
+    for (int i = 0; i < 24; ++i) {
+      std::vector<float> logits(n), maxima(static_cast<size_t>(logit_blocks(static_cast<int64_t>(n))));
+      for (float& logit : logits) logit = normal(random);
+      block_maxima(logits, maxima.data());
+      SampleOptions options{.temperature = i % 3 == 0 ? 0.0 : 1.0,
+                            .top_k = i % 4 == 0 ? 1 : 9,
+                            .repetition_penalty = i % 2 == 0 ? 1.0 : 1.3};
+      const std::vector<int32_t> history{5, static_cast<int32_t>(argmax(logits)), 200};
+      const Draw draw{static_cast<uint64_t>(i), 1, 2};
+      const double lse = log_sum_exp(logits);
+      const GrammarCursor cursor(i < 12 ? grammars.of(GrammarKind::Gbnf, {gbnf + std::string(i + 1u, ' '), "g"})
+                                        : grammar);
+      const int32_t found = sample({logits, lse, maxima}, history, options, draw, &cursor).token;
+      EXPECT_EQ(found, sample(logits, lse, history, options, draw, &cursor).token) << gbnf << i;
+      const auto all = cursor.allowed();
+      EXPECT_TRUE(all->has(static_cast<size_t>(found)));
+      EXPECT_EQ(found, sample({logits, lse, maxima}, history, options, draw, &cursor).token) << gbnf << i;
+    }
+  }
+}
+
 TEST(ConstrainedSampler, SaysWhenNothingMayCome) {
   const Tokenizer tokenizer(spoken_tokenizer({"a", "b"}));
   const std::vector<float> logits(5, 0.0f);
@@ -339,12 +373,52 @@ TEST_F(Constrained, GuessesChangeNothing) {
     }
 }
 
+// f was followed by c before, behind which there is too much to read; the text says ab there.
+TEST_F(Constrained, GuessesEndWhereTheGrammarCannotBeFollowed) {
+  GenerateOptions options = under("root ::= \"f\" (\"ab\" \"x\" | \"c\" (\"x\"?){0,60000} \"b\"?)");
+  const Model model = Model::load(successor_model(tokenizer_, 20.0, 128), {}, pool_);
+  Workspace work(model, pool_);
+  for (const int64_t lookup : {0, 4}) {
+    options.lookup = lookup;
+    KvCache cache(model);
+    EXPECT_EQ(generate(model, cache, std::vector<int32_t>{9, 11, 8, 9}, options, work).text, "fabx") << lookup;
+  }
+}
+
+TEST_F(Constrained, AGrammarOfTooManyWaysEndsItsTextAlone) {
+  const Model model = Model::load(successor_model(tokenizer_, 20.0, 128), {}, pool_);
+  Workspace work(model, pool_);
+  BatchEngine engine(model, work, {});
+  std::vector<Ended> ended;
+  for (const char* gbnf : {"root ::= \"a\" (\"x\"?){0,60000} \"c\"", "root ::= [ab]{5}"}) {
+    BatchRequest request;
+    request.prompt = {kEnd};
+    request.options = under(gbnf);
+    request.on_end = [&](const Ended& end) { ended.push_back(end); };
+    engine.submit(std::move(request));
+  }
+  for (int step = 0; step < 50 && engine.step(); ++step) continue;
+  ASSERT_EQ(ended.size(), 2u);
+  EXPECT_EQ(ended[0].id, 1u);
+  EXPECT_EQ(ended[0].text.reason, StopReason::Interrupted);
+  ASSERT_NE(ended[0].error, nullptr);
+  try {
+    std::rethrow_exception(ended[0].error);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Usage);
+    EXPECT_NE(std::string(error.what()).find("too many ways at once"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(ended[1].text.text, write(under("root ::= [ab]{5}")).text);
+}
+
 TEST_F(Constrained, BatchesAreTheTextsAlone) {
   const Model model = Model::load(successor_model(tokenizer_, 2.0, 128), {}, pool_);
   Workspace work(model, pool_);
   const GenerateOptions alone = under("root ::= ([ab] \"x\"?){4,20} \"c\"", 0.9);
-  for (const int64_t batch_size : {1, 3}) {
-    BatchOptions options{.text = alone, .batch_size = batch_size};
+  Draft draft(Model::load(successor_model(tokenizer_, 2.0, 128), {}, pool_), model, pool_);
+  for (const int64_t batch_size : {1, 3, -3}) {  // below 0: with guesses of a draft
+    BatchOptions options{.text = alone, .batch_size = std::abs(batch_size)};
+    options.text.draft = batch_size < 0 ? &draft : nullptr;
     options.text.max_tokens = 40, options.text.seed = 5;
     uint64_t next = 0;
     std::vector<BatchResult> results;

@@ -122,5 +122,22 @@ TEST(Gbnf, SaysWhereAndWhatWasExpected) {
   says(std::string(size_t{2} << 20, ' '), "too long");
 }
 
+// However long a name is: it is shown in part, and compared with no other for minutes.
+TEST(Gbnf, LongNamesAreShownInPart) {
+  const std::string name(400000, 'a');
+  const std::string undefined = message_of("root ::= " + name + "b\n" + name + " ::= \"x\"");
+  EXPECT_NE(undefined.find("g.gbnf:1:10: the rule `aaa"), std::string::npos) << undefined.substr(0, 400);
+  EXPECT_NE(undefined.find("aaa...` is not defined"), std::string::npos) << undefined.substr(0, 400);
+  EXPECT_LT(undefined.size(), 400u);
+  EXPECT_LT(message_of("root ::= rooot\n" + name + " ::= \"x\"").size(), 400u);
+  try {
+    compile(parse_gbnf("root ::= \"a\"\n" + name + " ::= \"x\" " + name, "g"));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("never ends"), std::string::npos);
+    EXPECT_LT(std::string(error.what()).size(), 400u);
+  }
+}
+
 }  // namespace
 }  // namespace attar::runtime

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 
 #include "runtime/base/error.h"
 #include "runtime/text/grammar/automaton.h"
@@ -65,6 +66,8 @@ TEST(JsonSchema, Objects) {
   expect(R"({"type": "object"})", {"{}", R"({"a":[1,{"b":null}]})"}, {"[]", "{\"a\"}"});
   expect(R"({"type": "object", "additionalProperties": false})", {"{}"}, {R"({"a":1})"});
   expect(R"({"type": "object", "required": ["z"]})", {R"({"z":[1]})"}, {"{}"});
+  expect(R"({"required": ["a", "b", "a"], "properties": {"b": {"const": 1}}})", {R"({"b":1,"a":[]})"},
+         {R"({"b":1})", R"({"a":1,"b":1})", R"({"b":1,"a":1,"a":1})"});
   expect(R"({"type": "object", "properties": {"a\"\\é": {"const": 1}, "n": false}})", {R"({"a\"\\é":1})", "{}"},
          {R"({"n":1})"});
 }
@@ -194,6 +197,76 @@ TEST(JsonSchema, OneOfMustTellItsAlternativesApart) {
         R"({"oneOf": [{"$ref": "#"}, {"type": "null"}]})"})
     EXPECT_NE(message_of(schema).find("s.json at #/oneOf: a value could be both 0 and 1"), std::string::npos)
         << message_of(schema);
+}
+
+std::string repeated(const std::string& item, int n) {
+  std::string all = item;
+  for (int i = 1; i < n; ++i) all += "," + item;
+  return all;
+}
+
+TEST(JsonSchema, OneOfComparesSoMuchAndNoMore) {
+  std::string kinds;
+  for (int i = 0; i < 200; ++i)
+    kinds += (i > 0 ? "," : "") + (R"({"type": "object", "properties": {"kind": {"const": )" + std::to_string(i)) +
+             R"(}}, "required": ["kind"]})";
+  EXPECT_EQ(message_of("{\"oneOf\": [" + kinds + "]}"), "");
+  const auto two_lists = [](int n) {
+    return "{\"oneOf\": [{\"enum\": [" + repeated("0", n) + "]}, {\"enum\": [" + repeated("1", n) + "]}]}";
+  };
+  EXPECT_EQ(message_of(two_lists(1000)), "");
+  const std::string message = message_of(two_lists(20000));
+  EXPECT_NE(message.find("s.json at #/oneOf: its schemas are too many, or too large"), std::string::npos) << message;
+}
+
+// Each $ref into what is around a schema reads it once more.
+TEST(JsonSchema, WhatIsReadAgainAndAgainIsTooLarge) {
+  std::string inside = "{\"enum\": [" + repeated("1", 50000) + "]}", to = "#/$defs/t", references;
+  for (int i = 0; i < 60; ++i) {
+    inside = "{\"items\": " + inside + "}";
+    references += (i > 0 ? ", " : "") + ("{\"$ref\": \"" + to + "\"}");
+    to += "/items";
+  }
+  const std::string message = message_of("{\"anyOf\": [" + references + "], \"$defs\": {\"t\": " + inside + "}}");
+  EXPECT_NE(message.find("s.json: is too large a grammar (expected at most 524288 parts)"), std::string::npos)
+      << message;
+}
+
+TEST(JsonSchema, RulesAreCalledByTheBeginningOfTheirPointer) {
+  const Rules rules = parse_json_schema("{\"properties\": {\"" + std::string(100000, 'k') + "\": {\"anyOf\": [" +
+                                            repeated(R"({"minItems": 1})", 1000) + "]}}}",
+                                        "s.json");
+  EXPECT_GT(rules.rules.size(), 1000u);
+  for (const Rules::Rule& rule : rules.rules) EXPECT_LT(rule.name.size(), 200u);
+}
+
+TEST(JsonSchema, APatternOfThousandsOfAlternatives) {
+  std::string ways = "ab";
+  for (int i = 1; i < 60000; ++i) ways += "|ab";
+  EXPECT_EQ(message_of(R"({"pattern": "^()" + ways + R"()$"})"), "");
+}
+
+// All bytes that may come anywhere in a list, asked at once as a walk along a vocabulary does.
+TEST(JsonSchema, AListOfThousandsIsFollowedLikeAShortOne) {
+  std::string letters, list;
+  for (char c = '#'; c <= 'b'; ++c)
+    if (c != '\\') letters += c;
+  const size_t n = letters.size();
+  for (size_t i = 0; i < 43000; ++i)
+    list += (i > 0 ? ",\"" : "\"") + std::string{letters[i % n], letters[i / n % n], letters[i / n / n]} + "\"";
+  Schema read("{\"enum\":[" + list + "]}");
+  read.states.begin_token();
+  std::set<uint32_t> seen{GrammarStates::kDead, read.states.start()};
+  std::vector<uint32_t> open{read.states.start()};
+  while (!open.empty()) {
+    const uint32_t state = open.back();
+    open.pop_back();
+    for (int byte = 0; byte < 256; ++byte)
+      if (const uint32_t next = read.states.step(state, static_cast<uint8_t>(byte)); seen.insert(next).second)
+        open.push_back(next);
+  }
+  EXPECT_TRUE(read.accepts("\"##%\""));
+  EXPECT_FALSE(read.accepts("\"##b\""));
 }
 
 TEST(JsonSchema, RefusesByPointerWhatItCannotHonour) {

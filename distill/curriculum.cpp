@@ -25,7 +25,7 @@ Curriculum::Curriculum(const TokenDataset& data, const std::vector<double>& teac
       batch_tokens_(options.batch_tokens),
       seed_(seed) {
   for (int64_t d = 0; d < std::ssize(data.documents); ++d)
-    if (loss_tokens(data, {whole(data, d)}, source).count > 0) easiest_first_.push_back(d);
+    if (loss_tokens(data, {whole(data, d)}, source).weight > 0.0) easiest_first_.push_back(d);
   std::stable_sort(easiest_first_.begin(), easiest_first_.end(), [&](int64_t a, int64_t b) {
     return teacher_losses[static_cast<size_t>(a)] < teacher_losses[static_cast<size_t>(b)];
   });

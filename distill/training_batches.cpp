@@ -9,6 +9,17 @@
 #include "runtime/base/random.h"
 
 namespace attar {
+namespace {
+
+// Tokens of the loss whose weight is not 0.
+int64_t tokens_that_count(const TokenDocument& document) {
+  int64_t count = 0;
+  for (size_t t = 0; t < document.tokens.size(); ++t)
+    if (document.in_loss[t] != 0 && (document.weights.empty() || document.weights[t] > 0.0f)) ++count;
+  return count;
+}
+
+}  // namespace
 
 TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed) {
   constexpr uint64_t kStream = 0x686f6c64;
@@ -23,7 +34,7 @@ TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed) {
     TokenDocument& document = data.documents[i];
     if (texts.contains(document.tokens)) continue;
     const bool more = held < tokens;
-    if (more) held += std::count(document.in_loss.begin(), document.in_loss.end(), uint8_t{1});
+    if (more) held += tokens_that_count(document);
     if (more) texts.insert(document.tokens);
     (more ? out : rest).documents.push_back(std::move(document));
   }
@@ -53,7 +64,7 @@ TrainingBatch DatasetBatches::next() {
       at_.batch = 0;
     }
     const std::vector<Piece>& pieces = batches_[static_cast<size_t>(at_.batch++)];
-    if (const LossTokens tokens = loss_tokens(data_, pieces, source_); tokens.count > 0)
+    if (const LossTokens tokens = loss_tokens(data_, pieces, source_); tokens.weight > 0.0)
       return {&data_, pieces, tokens};
   }
 }
@@ -64,8 +75,13 @@ std::vector<std::vector<Piece>> DatasetBatches::batches_of(int64_t epoch) const 
 
 // Rows that start a piece predict nothing from before it, so data may count loss tokens that no step reaches.
 void DatasetBatches::require_loss_tokens() const {
-  for (const std::vector<Piece>& pieces : batches_)
-    if (loss_tokens(data_, pieces, source_).count > 0) return;
+  bool reaches_some = false;
+  for (const std::vector<Piece>& pieces : batches_) {
+    const LossTokens tokens = loss_tokens(data_, pieces, source_);
+    if (tokens.weight > 0.0) return;
+    reaches_some = reaches_some || tokens.count > 0;
+  }
+  if (reaches_some) throw input_error("distill", "all tokens of the loss have the weight 0", "some above 0");
   throw input_error("distill", "no token of the loss has one before it to be predicted from",
                     "documents of two tokens and more", "", "raise sequence_tokens");
 }

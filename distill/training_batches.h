@@ -13,12 +13,12 @@ namespace attar {
 struct TrainingBatch {
   const TokenDataset* data;  // holds the documents of `pieces`; lives until the next batch is asked for
   std::vector<Piece> pieces;
-  LossTokens tokens;        // of the loss; at least one
+  LossTokens tokens;        // of the loss; their weight is above 0
   bool by_student = false;  // text that the student wrote: the teacher is asked, and the text itself teaches nothing
 };
 
-// Takes documents out of `data`, drawn by the seed, until they hold `tokens` of the loss. Error{Input}: nothing is
-// left.
+// Takes documents out of `data`, drawn by the seed, until they hold `tokens` of the loss that count. Error{Input}:
+// nothing is left.
 // -> them.
 TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed);
 
@@ -30,11 +30,11 @@ struct BatchPosition {
 // The batches of a dataset, epoch after epoch, each in an order that is a function of (seed, epoch).
 class DatasetBatches {
  public:
-  // The dataset outlives it. Error{Input}: no batch has a token of the loss.
+  // The dataset outlives it. Error{Input}: no batch has a token of the loss, or none that counts.
   DatasetBatches(const TokenDataset& data, SignalSource source, const DistillOptions& options, uint64_t seed,
                  BatchPosition at);
 
-  // Batches without a token of the loss are passed over.
+  // Batches without a token of the loss are passed over, and those whose tokens all have the weight 0.
   TrainingBatch next();
   const BatchPosition& position() const { return at_; }
 

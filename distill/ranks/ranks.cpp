@@ -49,6 +49,8 @@ constexpr std::chrono::milliseconds kBetweenLooks{20};
 constexpr std::chrono::seconds kBeat{1};      // how often a rank says that it lives
 constexpr std::chrono::seconds kPatience{5};  // for what all do, before a look at who still says so
 constexpr std::chrono::seconds kSilence{60};  // after which who says nothing has ended
+// The same for a rank that was asked to stop: torchrun asks all when one has ended, and kills them half a minute later.
+constexpr std::chrono::seconds kSilenceAtAStop{10};
 
 // What LibTorch says, without its backtrace.
 std::string first_line(const std::exception& error) {
@@ -188,12 +190,12 @@ class Pulse {
   Pulse& operator=(const Pulse&) = delete;
 
   // Throws where one has been silent for too long, or the store has ended.
-  void expect_all() {
+  void expect_all(std::chrono::seconds silence) {
     const auto now = std::chrono::steady_clock::now();
     for (size_t r = 0; r < heard_.size(); ++r) {
       const int64_t count = store_->add(key(static_cast<int>(r)), 0);
       if (count != heard_[r].count) heard_[r] = {count, now};
-      if (now - heard_[r].looked > kSilence)
+      if (now - heard_[r].looked > silence)
         throw std::runtime_error("rank " + std::to_string(r) + " says nothing any more");
     }
   }
@@ -216,13 +218,15 @@ class Pulse {
 
 struct Ranks::Group {
   StorePtr store;
+  std::function<bool()> interrupted;
   c10d::Backend* backend = nullptr;
   // The object, which nobody but this owns: some hundred bytes of its own in LibTorch 2.13, and room.
   alignas(std::max_align_t) std::byte memory[1 << 16];
   std::optional<Pulse> pulse{};
   bool stuck = false;  // in what one that is silent was to do
 
-  Group(StorePtr shared, const RankPlace& place) : store(std::move(shared)) {
+  Group(StorePtr shared, const RankPlace& place, std::function<bool()> asked)
+      : store(std::move(shared)), interrupted(std::move(asked)) {
     backend =
         new (memory) c10d::ProcessGroupGloo(c10::make_intrusive<c10d::PrefixStore>("gloo", store), place.rank,
                                             place.size, c10d::ProcessGroupGloo::Options::create_default(place.join_s));
@@ -246,7 +250,7 @@ struct Ranks::Group {
           return;
         }
       }
-      pulse->expect_all();
+      pulse->expect_all(interrupted && interrupted() ? kSilenceAtAStop : kSilence);
     }
     stuck = false;
   }
@@ -260,7 +264,7 @@ Ranks::Ranks(const RankPlace& place, int threads, std::function<bool()> interrup
   int here = 0;
   together([&] {
     here = meet(*store, place_, interrupted_);
-    group_ = std::make_unique<Group>(store, place_);
+    group_ = std::make_unique<Group>(store, place_, interrupted_);
   });
   if (threads_ == 0) threads_ = std::max(1, default_threads() / here);
 }

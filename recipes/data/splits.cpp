@@ -7,11 +7,24 @@
 
 #include "recipes/schema/inputs.h"
 #include "runtime/base/random.h"
+#include "runtime/base/words/utf8.h"
+#include "runtime/formats/tokenizer/unicode.h"
 
 namespace attar {
 namespace {
 
 constexpr size_t kRunWords = 13;  // the n-gram of Brown et al. 2020, appendix C
+
+// A character of a word as it is compared: a letter, mark or digit of any script, small. 0: it stands between words.
+uint32_t compared_character(uint32_t c) {
+  if (c >= 0x80) return is_word(c) ? small_letter(c) : 0;
+  const uint32_t small = c | 32;
+  return c >= '0' && c <= '9' ? c : small >= 'a' && small <= 'z' ? small : 0;
+}
+
+bool is_apostrophe(uint32_t c) {
+  return c == '\'' || c == 0x2019;
+}
 
 template <class Visit>
 void for_each_run(const std::string& text, Visit&& visit) {
@@ -27,13 +40,13 @@ void for_each_run(const std::string& text, Visit&& visit) {
     for (const uint64_t hash : words) run = (run ^ hash) * 0x100000001b3;
     return visit(run);
   };
-  for (const char raw : text) {
-    const auto c = static_cast<unsigned char>(raw);
-    const bool letter = c >= 0x80 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
-    if (letter) {
-      const unsigned char lower = c >= 'A' && c <= 'Z' ? static_cast<unsigned char>(c | 32) : c;
-      word = ((word == 0 ? 0xcbf29ce484222325 : word) ^ lower) * 0x100000001b3;
-    } else if (c != '\'' && !end_word()) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = utf8_length(text, at);  // 0: a byte that is no UTF-8 stands between words
+    const uint32_t raw = length == 0 ? 0 : decode_utf8(text, at).code_point, c = compared_character(raw);
+    at += std::max<size_t>(length, 1);
+    if (c != 0) {
+      word = ((word == 0 ? 0xcbf29ce484222325 : word) ^ c) * 0x100000001b3;
+    } else if (!is_apostrophe(raw) && !end_word()) {
       return;
     }
   }

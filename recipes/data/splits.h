@@ -17,7 +17,7 @@ namespace attar {
 
 std::vector<Document> evaluation_documents(const Recipe& recipe);
 
-// Runs of 13 words of a text, lower case, punctuation dropped, as hashes.
+// Runs of 13 words of a text, in small letters and without punctuation, in any script that writes spaces, as hashes.
 class WordRuns {
  public:
   WordRuns() = default;

@@ -72,9 +72,13 @@ TEST_F(CurriculumTest, DrawsTheEasiestEachOnce) {
 
 TEST_F(CurriculumTest, PassesOverWhatTeachesNothing) {
   for (size_t d = 20; d < 40; ++d) std::fill(data_.documents[d].in_loss.begin(), data_.documents[d].in_loss.end(), 0);
+  for (size_t d = 10; d < 20; ++d) data_.documents[d].weights.assign(data_.documents[d].tokens.size(), 0.0f);
   const Curriculum of = curriculum();
-  for (int64_t step = 0; step < 20; ++step)
-    for (const Piece& piece : of.next(step, 0).pieces) EXPECT_LT(piece.document, 20);
+  for (int64_t step = 0; step < 20; ++step) {
+    const TrainingBatch batch = of.next(step, 0);
+    for (const Piece& piece : batch.pieces) EXPECT_LT(piece.document, 10);
+    EXPECT_GT(batch.tokens.weight, 0.0);
+  }
 }
 
 // By the teacher's logits of whole documents in double.

@@ -2,11 +2,7 @@
 #include "distill/ranks/ranks.h"
 
 #include <ATen/ATen.h>
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
@@ -19,82 +15,13 @@
 #include "distill/ranks/message.h"
 #include "distill/ranks/shared_training.h"
 #include "runtime/base/error.h"
+#include "tests/distill/ranks/rank_threads.h"
+#include "tests/distill/step/long_batches.h"
 #include "tests/distill/tiny_training.h"
 #include "tests/test_folder.h"
 
 namespace attar {
 namespace {
-
-// A socket that listens at a port which nobody else has.
-class Listener {
- public:
-  Listener() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_ANY);
-    socklen_t size = sizeof address;
-    if (::bind(socket_, reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(socket_, 1) != 0 ||
-        ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size) != 0)
-      throw std::runtime_error("no port");
-    port_ = ntohs(address.sin_port);
-  }
-  ~Listener() { ::close(socket_); }
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
-  int port() const { return port_; }
-
- private:
-  int socket_, port_ = 0;
-};
-
-RankPlace place_of(int rank, int size, int port) {
-  return {.rank = rank, .size = size, .address = "127.0.0.1", .port = port};
-}
-
-using Interrupted = std::function<bool(int rank)>;
-
-// `work` at rank 0, others beside it. `asked`: whether a rank was asked to stop. -> what each said when it ended by an
-// error
-std::vector<std::string> in_ranks(int size, const std::function<void(Ranks&)>& work, const Interrupted& asked = {}) {
-  const int port = Listener().port();
-  std::vector<std::string> said(static_cast<size_t>(size));
-  const auto process = [&](int rank) {
-    try {
-      Ranks ranks(place_of(rank, size, port), 1, [&asked, rank] { return asked && asked(rank); });
-      if (rank > 0) return serve_trainings(ranks);
-      work(ranks);
-      dismiss(ranks);
-    } catch (const std::exception& error) {
-      said[static_cast<size_t>(rank)] = error.what();
-    }
-  };
-  std::vector<std::thread> others;
-  for (int rank = 1; rank < size; ++rank) others.emplace_back(process, rank);
-  process(0);
-  for (std::thread& other : others) other.join();
-  return said;
-}
-
-// Each next token is a function of the one before; `every`-th tokens have no signal, the others one of two entries.
-TokenDataset signalled(int every) {
-  TokenDataset data = countable(40);
-  data.signal_k = 2;
-  int n = 0;
-  for (TokenDocument& document : data.documents)
-    for (const int32_t token : document.tokens) {
-      const bool silent = ++n % every == 0;
-      for (const int32_t id : {token, (token + 1) % 300}) document.signal_ids.push_back(silent ? -1 : id);
-      for (const float p : {0.5f, 0.3f}) document.signal_log_probs.push_back(silent ? -HUGE_VALF : std::log(p));
-    }
-  return data;
-}
-
-TokenDataset weighed() {
-  TokenDataset data = countable(40);
-  for (size_t d = 0; d < data.documents.size(); ++d)
-    data.documents[d].weights.assign(data.documents[d].tokens.size(), d % 3 == 0 ? 2.5f : 1.0f);
-  return data;
-}
 
 // Each token with a hidden state of the teacher's width.
 TokenDataset with_states() {
@@ -153,15 +80,15 @@ std::vector<Case> cases() {
   });
   DistillOptions kept = plain;
   kept.losses = {{"forward_kl", 1.0}}, kept.signal = "cached";
-  out.push_back({"kept signal", kept, false, signalled(5)});
+  out.push_back({"kept signal", kept, false, with_signal(countable(40), 5)});
   add("less kept", [](DistillOptions& o) { o.gradient_checkpointing = true; });
   add("from easy to hard", [](DistillOptions& o) { o.curriculum = 0.5; });
-  out.push_back({"weights", beside, true, weighed()});
+  out.push_back({"weights", beside, true, with_token_weights(countable(40))});
   DistillOptions hidden = beside;
   hidden.signal = "hidden";
   out.push_back({"hidden states", hidden, false, with_states()});
   kept.unsignalled = "online";
-  out.push_back({"kept signal beside the teacher", kept, true, signalled(5)});
+  out.push_back({"kept signal beside the teacher", kept, true, with_signal(countable(40), 5)});
   return out;
 }
 
@@ -405,7 +332,7 @@ TEST(RankMessage, IsReadAsItWasWritten) {
   config.attention_scale = 0.25, config.tied_embeddings = false, config.kv = KvFormat::Int8;
   DistillOptions options = quick(77), read_options;
   options.losses = {{"uld", 0.5}, {"jsd", 2.0}}, options.frozen = {"embedding", "down"}, options.lora_rank = 3;
-  TokenDataset data = signalled(3), read_data;
+  TokenDataset data = with_signal(countable(40), 3), read_data;
   data.documents[1].other = {{1, 2, 3}, {0, 1, 1}, {{2, 1}, {5, 3}}};
   data.documents[2].sampled_signal = {7, 8};
   data.documents[3].weights = {0.5f, 2.0f}, data.documents[4].hidden = {{1, -2}, {0.5f}};

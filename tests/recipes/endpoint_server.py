@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, data)
         self.answer(200, Transfer_Encoding="chunked", Content_Length="3")
         for at in range(0, len(data), 700):
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(data[at : at + 700]), data[at : at + 700]))
+            self.wfile.write(chunk(data[at : at + 700]))
         self.wfile.write(b"0\r\n\r\n")
 
     def answer(self, status, body=b"", **headers):
@@ -113,6 +113,21 @@ def cut(handler):
     handler.answer(200, b'{"choices": [{"message"', Content_Length="400")
     handler.wfile.flush()
     handler.close_connection = True
+
+
+def chunk(data):
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def cut_chunks(sent):
+    """An answer in chunks of which so many bytes come, and the connection is gone."""
+
+    def fault(handler):
+        handler.answer(200, sent, Transfer_Encoding="chunked", Content_Length="3")
+        handler.wfile.flush()
+        handler.close_connection = True
+
+    return fault
 
 
 def silence(handler):

@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 import endpoint_server
 from bad_input_test import tiny
 from conftest import BIN
-from endpoint_server import LIKELIEST, TOKENIZER, Endpoint, cut, pieces_of, silence, status, words_for
+from endpoint_server import LIKELIEST, TOKENIZER, Endpoint, chunk, cut, cut_chunks, pieces_of, silence, status, words_for
 
 pytestmark = pytest.mark.recipe
 
@@ -182,6 +182,26 @@ def test_what_may_help_is_tried_again(tmp_path, endpoint, teacher):
     log = (tmp_path / "run/log.txt").read_text()
     for words in ("answers 429: slow down", "answers 500", "broke off", "no answer, or too slow", "JSON that breaks off", "answers 502: Provider is away"):
         assert f"{endpoint.url}/chat/completions: " in log and words in log, (words, log)
+
+
+def test_an_answer_in_chunks_that_breaks_off_is_asked_for_again(tmp_path, endpoint, teacher):
+    """Between two chunks, inside one, behind its bytes and inside its size; also where all of the JSON has come: it is whole with the last chunk, of size 0."""
+    words = {"role": "assistant", "content": "This answer broke off and should never be learned."}
+    said = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": words}]}).encode()
+    first, second = chunk(said[:60]), chunk(said[60:])
+    assert second.index(b"\r\n") >= 2  # digits of its size
+    sent = [first, first + second[:-20], first + second[:-2], first + second[:1], first + second, first + second + b"0", first + second + b"0\r"]
+    home = Home(tmp_path, endpoint, teacher, prompts=len(sent))
+    home.run("whole", samples=1)
+    endpoint.requests.clear()
+    home.environment["XDG_CACHE_HOME"] = str(tmp_path / "other")
+    endpoint.chunked = True
+    endpoint.faults = {prompt: [cut_chunks(part)] for prompt, part in zip(home.prompts, sent, strict=True)}
+    home.run(samples=1, concurrency=len(sent))
+    asked = [body["messages"][-1]["content"] for _, _, _, body in endpoint.requests]
+    assert sorted(asked) == sorted(2 * home.prompts)
+    assert home.data() == home.data("whole")
+    assert (tmp_path / "run/log.txt").read_text().count("broke off") >= len(sent)
 
 
 PAGE = b"<!DOCTYPE html><html><body>Welcome to nginx</body></html>"

@@ -116,11 +116,16 @@ def test_torchrun_gives_the_same_bytes(recipe, shared, tmp_path, how):
 def broken(recipe, folder, kind, victim):
     """A run of two ranks whose `victim` gets a signal in the midst of its distillation. -> how they ended"""
     ranks = started(2, "run", recipe, "--out", folder, "--quiet")
-    while not (folder / "metrics.jsonl").exists() or len(curve_so_far(folder, "2-distill")) < 6 or not checkpoints(folder):
-        assert ranks[0].poll() is None, ranks[0].stderr.read()
-        time.sleep(0.001)
+    until_it_distills(ranks[0], folder)
     ranks[victim].send_signal(kind)
     return ended(ranks)
+
+
+def until_it_distills(process, folder):
+    """Waits for the midst of the distillation, behind a checkpoint."""
+    while not (folder / "metrics.jsonl").exists() or len(curve_so_far(folder, "2-distill")) < 6 or not checkpoints(folder):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
 
 
 def checkpoints(folder):
@@ -177,12 +182,17 @@ def test_one_that_says_nothing_any_more_ends_all(recipe, tmp_path):
     assert ranks[0].returncode == 1 and "rank 1 says nothing any more" in said and "--resume" in said, said
 
 
+def under_torchrun(recipe, folder):
+    """A run of two ranks, to be disturbed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command += [str(BIN / "attar"), "run", str(recipe), "--out", str(folder), "--quiet"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def test_torchrun_stops_all_of_its_processes(recipe, shared, tmp_path):
     """It gives the signal that it gets to all of them, and quits those that do not end within half a minute."""
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    command += [str(BIN / "attar"), "run", str(recipe), "--out", str(folder), "--quiet"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = under_torchrun(recipe, folder)
     while not (folder / "metrics.jsonl").exists() or len(curve_so_far(folder, "2-distill")) < 6:
         assert child.poll() is None, child.stderr.read()
         time.sleep(0.001)
@@ -191,6 +201,44 @@ def test_torchrun_stops_all_of_its_processes(recipe, shared, tmp_path):
     assert f"attar run --resume {folder} goes on" in said, said
     assert [way[0] for way in ended(started(2, "run", "--resume", folder, "--quiet"))] == [0, 0]
     assert digest(folder / "export/model.gguf") == digest(shared / "export/model.gguf")
+
+
+def process_of(parent, rank):
+    """The id of the process of a rank that torchrun has started."""
+    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            belongs = int(status.read_text(errors="replace").rsplit(")", 1)[1].split()[1]) == parent.pid
+            if belongs and f"RANK={rank}".encode() in (status.parent / "environ").read_bytes().split(b"\0"):
+                return int(status.parent.name)
+    raise AssertionError(f"torchrun has no rank {rank}")
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_under_torchrun_ends_the_run_and_a_resume_gives_the_same_bytes(recipe, shared, tmp_path, victim):
+    """torchrun says who was killed, and asks the other one to stop, which says how to go on: it has found the end of the first, or stopped behind a checkpoint."""
+    folder = tmp_path / "run"
+    child = under_torchrun(recipe, folder)
+    while not (folder / "metrics.jsonl").exists():
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.001)
+    process = process_of(child, victim)
+    until_it_distills(child, folder)
+    before = {path.name for path in checkpoints(folder)}
+    os.kill(process, signal.SIGKILL)
+    said = child.communicate(timeout=LONG_S)[1]
+    assert child.returncode == 1 and "SIGKILL" in said, said
+    assert "--resume" in said and ("another rank has ended" in said or f"attar run --resume {folder} goes on" in said), said
+    kept = {path.name for path in checkpoints(folder)}
+    assert kept and max(map(step_of, kept)) >= max(map(step_of, before)), (before, kept)
+    done = torchrun("--no-python", BIN / "attar", "run", "--resume", folder, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert digest(folder / "export/model.gguf") == digest(shared / "export/model.gguf")
+    for a, b in zip(curve(shared, "2-distill"), curve(folder, "2-distill"), strict=True):
+        assert b["loss"] == a["loss"], a["step"]
+
+
+def step_of(checkpoint):
+    return int(checkpoint.removeprefix("step-"))
 
 
 def test_verbs_share_their_trainings(shared, tmp_path):

@@ -283,6 +283,32 @@ def test_a_student_with_another_tokenizer(tmp_path):
     assert done.returncode == 3 and "another split (expected smollm, got gpt-2)" in done.stderr, done.stderr
 
 
+def test_a_student_with_the_same_tokens_in_another_order(tmp_path):
+    """Two ids have changed places: as many tokens with the same texts, rules and merges, and a teacher's probabilities would be of other tokens."""
+    teacher, student = tiny(tmp_path / "teacher"), tiny(tmp_path / "student")
+    distill = ["distill", teacher, "--student", student, "--data", TEXT / "tiny_train.txt", "--tokens", 200, "--batch-tokens", 128, "--sequence-tokens", 64, "--json", "--quiet"]
+    done = attar(*distill, "-o", tmp_path / "before.gguf")
+    assert done.returncode == 0, done.stderr
+    tokenizer = json.loads((student / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    one, other = (next(token for token, place in vocabulary.items() if place == wanted) for wanted in (500, 700))
+    vocabulary[one], vocabulary[other] = 700, 500
+    (student / "tokenizer.json").write_text(json.dumps(tokenizer))
+    done = attar(*distill, "-o", tmp_path / "after.gguf")
+    assert done.returncode == 3 and "another id of" in done.stderr and "(expected 700, got 500)" in done.stderr, done.stderr
+    assert "aligned_likelihood: 1.0" in done.stderr and not (tmp_path / "after.gguf").exists(), done.stderr
+    recipe = tmp_path / "order.yaml"
+    recipe.write_text(f"teacher: {teacher}\nstudent: {student}\ndata: {{train: [{TEXT / 'tiny_train.txt'}]}}\nstages: [{{distill: {{tokens: 200}}}}]\n")
+    for command in (["recipes", "check", recipe], ["run", recipe, "--out", tmp_path / "run"]):
+        done = attar(*command)
+        assert done.returncode != 0 and "another id of" in done.stdout + done.stderr, done.stdout + done.stderr
+    assert not (tmp_path / "run").exists()
+    done = attar(*distill, "-o", tmp_path / "across.gguf", "--losses", "aligned_likelihood=1")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["steps"] > 0 and any("two tokenizers" in note for note in told["notes"]), told
+
+
 def test_one_pass_finds_everything(tmp_path):
     """Keys, types, stages, splits, files and their lines, sizes and lengths, all at once and in the order of the file."""
     (tmp_path / "broken.jsonl").write_text('{"text": "a"}\nno json\n{"text": 5}\n{"text": "b"}\n[]\n')

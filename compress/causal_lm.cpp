@@ -62,7 +62,7 @@ at::Tensor project(const CausalLM& model, int64_t layer, Role weight, Role bias,
 std::pair<at::Tensor, at::Tensor> rope_tables(const CausalLM& model, const LayerConfig& layer,
                                               const at::Tensor& positions) {
   const std::vector<double> frequencies = rope_frequencies(model.config, layer);
-  const at::Tensor frequency = at::tensor(frequencies, at::kDouble);
+  const at::Tensor frequency = at::tensor(frequencies, at::kDouble).to(positions.device());
   const at::Tensor angles = at::outer(positions.to(at::kDouble), frequency);  // (N, D / 2)
   const at::Tensor both = at::cat({angles, angles}, 1).unsqueeze(1);          // (N, 1, D)
   return {at::cos(both).to(at::kFloat), at::sin(both).to(at::kFloat)};
@@ -76,8 +76,8 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tenso
 }
 
 // A query at q sees keys at k with k <= q and q - k < window. -> (T, T) bool
-at::Tensor window_mask(int64_t length, int64_t window) {
-  const at::Tensor index = at::arange(length, at::kLong);
+at::Tensor window_mask(int64_t length, int64_t window, c10::Device device) {
+  const at::Tensor index = at::arange(length, at::TensorOptions().dtype(at::kLong).device(device));
   const at::Tensor distance = index.unsqueeze(1) - index.unsqueeze(0);
   return distance.ge(0).logical_and(distance.lt(window));
 }
@@ -98,7 +98,8 @@ at::Tensor attend(const CausalLM& model, const LayerConfig& layer, const TokenBa
   for (const int64_t length : batch.lengths) {
     const bool windowed = layer.kind == LayerKind::SlidingAttention && length > model.config.sliding_window;
     const std::optional<at::Tensor> mask =
-        windowed ? std::optional<at::Tensor>(window_mask(length, model.config.sliding_window)) : std::nullopt;
+        windowed ? std::optional<at::Tensor>(window_mask(length, model.config.sliding_window, q.device()))
+                 : std::nullopt;
     const at::Tensor out = at::scaled_dot_product_attention(
         heads_first(q.narrow(0, begin, length)), repeated(k.narrow(0, begin, length)),
         repeated(v.narrow(0, begin, length)), mask, 0.0, !windowed, model.config.score_scale(layer));
@@ -111,8 +112,7 @@ at::Tensor attend(const CausalLM& model, const LayerConfig& layer, const TokenBa
 at::Tensor attention_input(const CausalLM& model, int64_t layer_index, const TokenBatch& batch, const at::Tensor& x) {
   const LayerConfig& layer = model.config.layers[static_cast<size_t>(layer_index)];
   const auto [q, k] = queries_keys(model, layer_index, batch, x);
-  const at::Tensor v = project(model, layer_index, Role::Value, Role::ValueBias, x);
-  return attend(model, layer, batch, q, k, v.view({v.size(0), layer.n_kv_heads, layer.head_dim}));
+  return attend(model, layer, batch, q, k, head_values(model, layer_index, x));
 }
 
 at::Tensor gated(const CausalLM& model, int64_t layer, const at::Tensor& x) {
@@ -206,6 +206,12 @@ QueriesKeys queries_keys(const CausalLM& model, int64_t layer_index, const Token
   }
   const auto [cosine, sine] = rope_tables(model, layer, batch.positions);
   return {rotate(q, cosine, sine), rotate(k, cosine, sine)};
+}
+
+at::Tensor head_values(const CausalLM& model, int64_t layer_index, const at::Tensor& x) {
+  const LayerConfig& layer = model.config.layers[static_cast<size_t>(layer_index)];
+  const at::Tensor v = project(model, layer_index, Role::Value, Role::ValueBias, x);
+  return v.view({v.size(0), layer.n_kv_heads, layer.head_dim});
 }
 
 at::Tensor group_input(const CausalLM& model, int64_t layer, LinearGroup group, const TokenBatch& batch,

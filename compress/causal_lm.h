@@ -41,7 +41,8 @@ struct CausalLM {
   const at::Tensor& head() const;  // (V, C): the embedding when tied
 };
 
-// hidden (N, C); functions take and give tensors, so a pass can stop and start anywhere.
+// hidden (N, C); functions take and give tensors, so a pass can stop and start anywhere. They compute where the model's
+// tensors lie, the batch's among them.
 at::Tensor embed(const CausalLM& model, const TokenBatch& batch);  // -> (N, C)
 at::Tensor forward_block(const CausalLM& model, int64_t layer, const at::Tensor& hidden, const TokenBatch& batch);
 at::Tensor final_norm(const CausalLM& model, const at::Tensor& hidden);     // -> (N, C)
@@ -60,6 +61,8 @@ struct QueriesKeys {
   at::Tensor queries, keys;
 };
 QueriesKeys queries_keys(const CausalLM& model, int64_t layer, const TokenBatch& batch, const at::Tensor& x);
+// The values that attention mixes by them, (N, K, D), of the same x.
+at::Tensor head_values(const CausalLM& model, int64_t layer, const at::Tensor& x);
 
 // What a group's linears are given: (N, C), (N, H * D), (N, C), (N, F), (N, C). `hidden` (N, C) is the residual stream
 // before the group's half of the block (attention, feed-forward), or behind all blocks. Pure: ask again after a change.

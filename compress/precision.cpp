@@ -13,17 +13,18 @@ std::optional<Precision> find_precision(std::string_view name) {
   return std::nullopt;
 }
 
-ProductsIn::ProductsIn(Precision precision)
-    : enabled_(at::autocast::is_autocast_enabled(at::kCPU)),
+ProductsIn::ProductsIn(Precision precision, c10::DeviceType device)
+    : device_(device),
+      enabled_(at::autocast::is_autocast_enabled(device)),
       cached_(at::autocast::is_autocast_cache_enabled()),
-      kind_(static_cast<std::int8_t>(at::autocast::get_autocast_dtype(at::kCPU))) {
-  at::autocast::set_autocast_enabled(at::kCPU, precision == Precision::Bf16);
-  at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+      kind_(at::autocast::get_autocast_dtype(device)) {
+  at::autocast::set_autocast_enabled(device, precision == Precision::Bf16);
+  at::autocast::set_autocast_dtype(device, at::kBFloat16);
   at::autocast::set_autocast_cache_enabled(false);  // each weight is used once in a forward pass
 }
 ProductsIn::~ProductsIn() {
-  at::autocast::set_autocast_enabled(at::kCPU, enabled_);
-  at::autocast::set_autocast_dtype(at::kCPU, static_cast<at::ScalarType>(kind_));
+  at::autocast::set_autocast_enabled(device_, enabled_);
+  at::autocast::set_autocast_dtype(device_, kind_);
   at::autocast::set_autocast_cache_enabled(cached_);
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -97,7 +98,7 @@ class Chunk {
         double denominator, Team& team, HeadLossMemory& memory)
       : kind_(options.precision == Precision::Bf16 ? at::kBFloat16 : at::kFloat),
         head_(head.to(kind_)),
-        teacher_head_(teacher == nullptr ? at::Tensor() : teacher->head.to(kind_)),
+        teacher_head_(teacher == nullptr ? at::Tensor() : teacher->head.to(head_.options())),
         teacher_(teacher),
         aligned_(aligned),
         options_(options),
@@ -117,10 +118,19 @@ class Chunk {
     rows_ = rows;
     const int64_t n = (rows.size(0) + kRowsStep - 1) / kRowsStep * kRowsStep;
     hidden_ = filled(hidden, n);
-    std::vector<Product> products{forward_product(logits_ = room(memory_.logits, n, head_), hidden_, head_)};
-    if (teacher_ != nullptr)
-      products.push_back(forward_product(teacher_logits_ = room(memory_.teacher_logits, n, teacher_head_),
-                                         filled(teacher_->hidden, n), teacher_head_));
+    logits_ = room(memory_.logits, n, head_);
+    at::Tensor theirs;
+    if (teacher_ != nullptr) {
+      theirs = filled(teacher_->hidden, n);
+      teacher_logits_ = room(memory_.teacher_logits, n, teacher_head_);
+    }
+    if (options_.device) {
+      logits_.copy_(at::mm(hidden_, head_.t()));
+      if (theirs.defined()) teacher_logits_.copy_(at::mm(theirs, teacher_head_.t()));
+      return;
+    }
+    std::vector<Product> products{forward_product(logits_, hidden_, head_)};
+    if (theirs.defined()) products.push_back(forward_product(teacher_logits_, theirs, teacher_head_));
     multiply(team_, products);
   }
 
@@ -180,6 +190,7 @@ class Chunk {
   // part of the gradient by the logits once for both.
   void gradients(at::Tensor& by_hidden, at::Tensor& by_head) {
     const int64_t n = hidden_.size(0), vocab_size = head_.size(0);
+    if (options_.device) return gradients_there(by_hidden, by_head);
     const at::Tensor by_logits = logits_.narrow(0, 0, n);
     const at::Tensor sums = at::zeros({kSums, n, hidden_.size(1)}, at::kFloat);
     const int64_t parts = (vocab_size + kWordsAtOnce - 1) / kWordsAtOnce;
@@ -198,19 +209,26 @@ class Chunk {
   }
 
  private:
+  void gradients_there(at::Tensor& by_hidden, at::Tensor& by_head) {
+    const at::Tensor by_logits = logits_.to(head_.device());
+    const at::Tensor by_rows = at::mm(by_logits, head_).narrow(0, 0, rows_.size(0)).to(at::kFloat);
+    by_hidden.index_copy_(0, rows_.to(head_.device()), by_rows);
+    if (by_head.defined()) by_head.add_(at::mm(by_logits.t(), hidden_));
+  }
   const float* row(const at::Tensor& logits, int64_t r) const {
     return logits.const_data_ptr<float>() + r * logits.size(1);
   }
   at::Tensor filled(const at::Tensor& hidden, int64_t n) const {
-    at::Tensor out = at::zeros({n, hidden.size(1)}, kind_);
-    out.narrow(0, 0, rows_.size(0)).copy_(hidden.index_select(0, rows_));
+    at::Tensor out = at::zeros({n, hidden.size(1)}, head_.options());
+    out.narrow(0, 0, rows_.size(0)).copy_(hidden.index_select(0, rows_.to(hidden.device())));
     return out;
   }
   at::Tensor room(at::Tensor& logits, int64_t n, const at::Tensor& head) const {
     if (!logits.defined() || logits.size(0) < n || logits.size(1) != head.size(0) || logits.scalar_type() != kind_)
-      logits = at::empty({n, head.size(0)}, kind_);
+      logits = at::empty({n, head.size(0)}, at::TensorOptions().dtype(kind_).pinned_memory(for_a_gpu()));
     return logits.narrow(0, 0, n);
   }
+  bool for_a_gpu() const { return options_.device && options_.device->is_cuda(); }
   // Rows from `row` on in f32: their own memory, or `copy`.
   at::Tensor floats(const at::Tensor& logits, int64_t row, const at::Tensor& copy) const {
     const at::Tensor part = logits.narrow(0, row, copy.size(0));

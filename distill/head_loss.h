@@ -14,6 +14,7 @@
 #include "compress/shards.h"
 #include "distill/alignment/aligned_rows.h"
 #include "distill/losses/loss_term.h"
+#include "distill/pass/device.h"
 
 namespace attar {
 
@@ -41,6 +42,7 @@ struct HeadLossOptions {
   int64_t chunk_rows = 0;                 // 0: what logits of both models fill kHeadLossBytes with, at most 1024
   Precision precision = Precision::Fp32;  // of the products; losses and their gradients by the logits are f32
   at::Tensor weights{};                   // (N) f32: how much each row counts; undefined: 1 each
+  PassDevice device{};                    // where LibTorch makes the products; none: the team makes them
 };
 
 struct HeadLossResult {
@@ -51,13 +53,15 @@ struct HeadLossResult {
   at::Tensor hidden_gradient;          // (N, C)
 };
 
-// What a call takes and the next takes again: logits of one chunk.
+// What a call takes and the next takes again: logits of one chunk, in host memory.
 struct HeadLossMemory {
   at::Tensor logits, teacher_logits;  // (R', V); the teacher's may be of another vocabulary
 };
 
 // hidden (N, C) student's final hidden states; rows of `in_loss` (N) bool that are false are skipped. Heads (V, C), f32
-// or in the products' kind already. Adds the head's gradient into head_gradient (V, C) f32 when it is defined.
+// or in the products' kind already. Adds the head's gradient into head_gradient (V, C) f32 when it is defined. With
+// `device` these and the gradient by hidden states lie there; a teacher's states may lie anywhere, and all that says
+// what rows should predict lies in host memory, where their logits go for the losses and their gradient comes from.
 HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens,
                          const at::Tensor& in_loss, const TeacherSignal& signal, const HeadLossOptions& options,
                          double denominator, at::Tensor& head_gradient, Team& team, HeadLossMemory& memory);

@@ -1,6 +1,7 @@
 #include "distill/learner.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
@@ -116,19 +117,17 @@ void Learner::Sums::add(const FeatureMatch::Result& result) {
   for (const auto& [name, sum] : result.of) of[name].sum += sum, of[name].rows += result.rows;
 }
 
-Learner::Side::Side(const CausalLM& model, Precision precision, Team& team, Keeps keeps, TapPlan plan)
-    : weights(model, precision, team), pass(weights, team, keeps, std::move(plan)) {}
-
-Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source)
+Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source,
+                 const PassDevice& device)
     : inputs_(inputs),
       options_(options),
       losses_(loss_terms(options.losses, options.loss_settings, options.temperature, 1.0)),
       losses_of_the_text_(terms_of_the_text(options)),
       source_(source),
-      precision_(find_precision(options.precision).value()),
+      place_{precision_on(device, options.precision), device},
       team_(inputs.threads),
       features_(features_of(student, inputs, options)),
-      student_(student, precision_, team_, options.gradient_checkpointing ? Keeps::Streams : Keeps::All,
+      student_(student, place_, team_, options.gradient_checkpointing ? Keeps::Streams : Keeps::All,
                features_ ? features_->student_taps() : TapPlan{}) {
   if (!inputs.student_to_teacher.empty()) {
     const std::vector<int64_t> rows(inputs.student_to_teacher.begin(), inputs.student_to_teacher.end());
@@ -136,7 +135,7 @@ Learner::Learner(const CausalLM& student, const TrainInputs& inputs, const Disti
   }
   if (!inputs.teacher_head.defined()) return;
   kept_head_ = teacher_ids_.defined() ? inputs.teacher_head.index_select(0, teacher_ids_) : inputs.teacher_head;
-  kept_head_ = kept_head_.to(student_.weights.kind());
+  kept_head_ = kept_head_.to(student_.head().options());
 }
 
 BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share) {
@@ -148,9 +147,9 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
               loss_terms(weights_of_the_teacher(options_), options_.loss_settings, options_.temperature, taid_share)};
   if (lesson.source == SignalSource::Online || lesson.source == SignalSource::Cached)
     add_measured(lesson.losses, inputs_.measured);
-  student_.weights.refresh(team_);
+  student_.refresh();
   clear_gradients();
-  const ModelConfig& config = student_.weights.model().config;
+  const ModelConfig& config = student_.model().config;
   const auto head = gradients_.find(tensor_name(0, config.tied_embeddings ? Role::Embedding : Role::Output));
   at::Tensor head_gradient = head == gradients_.end() ? at::Tensor() : head->second;
   Sums sums;
@@ -167,19 +166,20 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
     slices = share < 1.0 ? share_of(*ranks, slices) : slices_of(share_of(*ranks, batch.pieces));
   for (const std::vector<Piece>& slice : slices) {
     const TokenBatch tokens = to_batch(*batch.data, slice);
-    const at::Tensor hidden = student_.pass.forward(tokens);
+    const at::Tensor hidden = student_.forward(tokens);
     Labels labels = labels_of(*batch.data, slice, lesson.source);
     if (share < 1.0)
       keep_unsure(labels,
-                  student_entropies(hidden, student_.weights.head(), labels.signalled.logical_or(labels.unsignalled),
-                                    {.losses = {}, .precision = precision_}, team_, logits_),
+                  student_entropies(hidden, student_.head(), labels.signalled.logical_or(labels.unsignalled),
+                                    head_options(), team_, logits_),
                   share);
     const at::Tensor by_hidden = learn(hidden, tokens, labels, lesson, denominator, head_gradient, sums);
     const LayerTaps by_taps = compare_features(tokens, labels, lesson, denominator, sums);
-    student_.pass.backward(by_hidden, gradients_, by_taps);
+    student_.backward(by_hidden, gradients_, by_taps);
   }
-  const bool interrupted = inputs_.ranks != nullptr && add_up(sums);
-  BatchGradients out{.loss = sums.loss, .of = gradients_, .interrupted = interrupted};
+  const NamedTensors& whole = gradients_in_host_memory();
+  const bool interrupted = inputs_.ranks != nullptr && add_up(sums, whole);
+  BatchGradients out{.loss = sums.loss, .of = whole, .interrupted = interrupted};
   if (sums.asked > 0) out.agreement = static_cast<double>(sums.agreeing) / static_cast<double>(sums.asked);
   for (const auto& [name, sum] : sums.of)
     if (sum.rows > 0) out.parts[name] = sum.sum / static_cast<double>(sum.rows);
@@ -188,7 +188,7 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
 
 double Learner::loss_on(const TokenDataset& data) {
   const c10::NoGradGuard no_grad;
-  student_.weights.refresh(team_);
+  student_.refresh();
   Sums sums;
   double weight = 0.0;
   at::Tensor none;
@@ -196,7 +196,7 @@ double Learner::loss_on(const TokenDataset& data) {
     const TokenBatch tokens = to_batch(data, pieces);
     const Labels labels = labels_of(data, pieces, source_);
     const Lesson lesson{source_, losses_};
-    learn(student_.pass.forward(tokens), tokens, labels, lesson, 1.0, none, sums);
+    learn(student_.forward(tokens), tokens, labels, lesson, 1.0, none, sums);
     compare_features(tokens, labels, lesson, 1.0, sums);
     weight += loss_tokens(data, pieces, source_).weight;
   }
@@ -205,7 +205,7 @@ double Learner::loss_on(const TokenDataset& data) {
 
 std::vector<double> Learner::teacher_losses(const TokenDataset& data, const Progress& progress) {
   const c10::NoGradGuard no_grad;
-  const HeadLossOptions options{.losses = {}, .precision = precision_};
+  const HeadLossOptions options = head_options();
   std::vector<double> losses(data.documents.size(), 0.0);
   Event now{.stage = "curriculum", .unit = "tokens", .total = data.token_count()};
   for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, kSliceTokens, 0, 0)) {
@@ -239,7 +239,8 @@ void Learner::forget_teacher() {
 // -> (N, C)
 at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
                           double denominator, at::Tensor& head_gradient, Sums& sums) {
-  HeadLossOptions options{.losses = lesson.losses, .precision = precision_, .weights = labels.weights};
+  HeadLossOptions options = head_options(lesson.losses);
+  options.weights = labels.weights;
   TeacherSignal signal;
   if (lesson.source == SignalSource::Cached && labels.states.defined())
     signal = DenseSignal{labels.states, kept_head_};
@@ -247,7 +248,7 @@ at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, con
     signal = labels.signal;
   if (lesson.source == SignalSource::Online) signal = ask_teacher(batch);
   if (lesson.source == SignalSource::Aligned) signal = ask_about_chunks(hidden, labels, lesson);
-  const at::Tensor& head = student_.weights.head();
+  const at::Tensor head = student_.head();
   const HeadLossResult taught = head_loss(hidden, head, labels.next, labels.signalled, signal, options, denominator,
                                           head_gradient, team_, logits_);
   sums.add(taught);
@@ -267,23 +268,24 @@ LayerTaps Learner::compare_features(const TokenBatch& batch, const Labels& label
                                     double denominator, Sums& sums) {
   if (!features_) return {};
   if (lesson.source != SignalSource::Online) ask_teacher(batch);
+  const bool bf16 = find_precision(options_.precision) == Precision::Bf16;  // the processor compares
   FeatureMatch::Result compared =
-      features_->compare(team_, student_.pass.taps(), teacher_->pass.taps(),
+      features_->compare(team_, student_.taps(), teacher_->taps(),
                          {batch.lengths, labels.signalled.logical_or(labels.unsignalled), denominator},
-                         student_.weights.kind(), *inputs_.reparameterized, gradients_);
+                         bf16 ? at::kBFloat16 : at::kFloat, *inputs_.reparameterized, gradients_);
   sums.add(compared);
   return std::move(compared.by_student);
 }
 
 DenseSignal Learner::ask_teacher(TokenBatch batch) {
   if (!teacher_) {
-    teacher_.emplace(*inputs_.teacher, precision_, team_, Keeps::Nothing,
+    teacher_.emplace(*inputs_.teacher, place_, team_, Keeps::Nothing,
                      features_ ? features_->teacher_taps() : TapPlan{});
-    teacher_head_ = teacher_->weights.head();
-    if (teacher_ids_.defined()) teacher_head_ = teacher_head_.index_select(0, teacher_ids_);
+    teacher_head_ = teacher_->head();
+    if (teacher_ids_.defined()) teacher_head_ = teacher_head_.index_select(0, teacher_ids_.to(teacher_head_.device()));
   }
   if (teacher_ids_.defined()) batch.tokens = teacher_ids_.index_select(0, batch.tokens);
-  return {teacher_->pass.forward(batch), teacher_head_};
+  return {teacher_->forward(batch), teacher_head_};
 }
 
 // The student's own likelihoods are needed before their gradient: its logits are made once more for that.
@@ -291,12 +293,12 @@ AlignedSignal Learner::ask_about_chunks(const at::Tensor& hidden, const Labels& 
   const AlignedRows& rows = labels.aligned;
   AlignedSignal signal;
   if (rows.chunks.empty()) return signal;
-  const HeadLossOptions options{.losses = {}, .precision = precision_};
+  const HeadLossOptions options = head_options();
   const DenseSignal teacher = ask_teacher(rows.other);
   for (const LossTerm& term : lesson.losses) {
     if (std::holds_alternative<AlignedLikelihood>(term.form)) {
-      const at::Tensor own = next_log_probs(hidden, student_.weights.head(), labels.next, labels.signalled, options,
-                                            team_, logits_),
+      const at::Tensor own = next_log_probs(hidden, student_.head(), labels.next, labels.signalled, options, team_,
+                                            logits_),
                        other = next_log_probs(teacher.hidden, teacher.head, rows.next, rows.in_chunks, options, team_,
                                               other_logits_);
       signal.chunks = chunk_losses(rows.chunks, own, other, term.temperature);
@@ -309,10 +311,15 @@ AlignedSignal Learner::ask_about_chunks(const at::Tensor& hidden, const Labels& 
   return signal;
 }
 
+HeadLossOptions Learner::head_options(const std::vector<LossTerm>& losses) const {
+  return {.losses = losses, .precision = place_.precision, .device = place_.device};
+}
+
 void Learner::clear_gradients() {
   if (gradients_.empty())
-    for (const auto& [name, tensor] : student_.weights.model().parameters)
-      if (!frozen(name)) gradients_[name] = at::zeros_like(tensor.detach());
+    for (const auto& [name, tensor] : student_.model().parameters)
+      if (!frozen(name))
+        gradients_[name] = at::zeros_like(tensor.detach(), at::TensorOptions().device(student_.head().device()));
   if (features_)
     for (const LayerPair& pair : features_->projected()) {
       at::Tensor& gradient = gradients_[projection_name(pair.student)];
@@ -322,11 +329,25 @@ void Learner::clear_gradients() {
     }
   std::vector<at::Tensor> of;
   for (const auto& [name, gradient] : gradients_) of.push_back(gradient);
+  if (place_.device) {
+    for (const at::Tensor& gradient : of) gradient.zero_();
+    return;
+  }
   team_.run(static_cast<int64_t>(of.size()), [&](int64_t i) { of[static_cast<size_t>(i)].zero_(); });
 }
 
+const NamedTensors& Learner::gradients_in_host_memory() {
+  if (!place_.device) return gradients_;
+  for (const auto& [name, gradient] : gradients_) {
+    at::Tensor& copy = host_gradients_[name];
+    if (!copy.defined()) copy = at::empty(gradient.sizes(), at::kFloat);
+    copy.copy_(gradient);
+  }
+  return host_gradients_;
+}
+
 // Of all ranks, at rank 0. -> whether another one was asked to stop
-bool Learner::add_up(Sums& sums) {
+bool Learner::add_up(Sums& sums, const NamedTensors& gradients) {
   std::set<std::string> names{"cross_entropy"};  // what a text teaches where its signal says nothing
   for (const auto* weights : {&options_.losses, &options_.features})
     for (const auto& [name, weight] : *weights) names.insert(name);
@@ -343,9 +364,9 @@ bool Learner::add_up(Sums& sums) {
     sums.of[name] = {numbers[next], static_cast<int64_t>(numbers[next + 1])};
     next += 2;
   }
-  std::vector<at::Tensor> gradients;
-  for (const auto& [name, gradient] : gradients_) gradients.push_back(gradient);
-  inputs_.ranks->sum(gradients);
+  std::vector<at::Tensor> tensors;
+  for (const auto& [name, gradient] : gradients) tensors.push_back(gradient);
+  inputs_.ranks->sum(tensors);
   return numbers[0] > 0.0;
 }
 

@@ -13,7 +13,7 @@
 #include "distill/features/feature_match.h"
 #include "distill/head_loss.h"
 #include "distill/labels.h"
-#include "distill/pass/training_pass.h"
+#include "distill/pass/model_pass.h"
 #include "distill/train.h"
 #include "distill/training_batches.h"
 
@@ -30,7 +30,9 @@ struct BatchGradients {
 // How a student learns, the same in all steps. What it is made of outlives it.
 class Learner {
  public:
-  Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source);
+  // `device`: of pass_device(); what the options say of one is not looked at.
+  Learner(const CausalLM& student, const TrainInputs& inputs, const DistillOptions& options, SignalSource source,
+          const PassDevice& device = {});
 
   // What the student is given by a batch, in memory that the next call takes again. No bit depends on the number of
   // threads. taid_share: loss_term.h. Of several ranks each calls it, and what rank 0 gets is of the whole batch.
@@ -62,11 +64,6 @@ class Learner {
     SignalSource source;
     std::vector<LossTerm> losses;
   };
-  struct Side {  // a model as it is read in a pass
-    PassWeights weights;
-    TrainingPass pass;
-    Side(const CausalLM& model, Precision precision, Team& team, Keeps keeps, TapPlan plan);
-  };
 
   at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
                    double denominator, at::Tensor& head_gradient, Sums& sums);
@@ -74,23 +71,26 @@ class Learner {
                              Sums& sums);
   DenseSignal ask_teacher(TokenBatch batch);
   AlignedSignal ask_about_chunks(const at::Tensor& hidden, const Labels& labels, const Lesson& lesson);
+  HeadLossOptions head_options(const std::vector<LossTerm>& losses = {}) const;
   void clear_gradients();
-  bool add_up(Sums& sums);
+  const NamedTensors& gradients_in_host_memory();
+  bool add_up(Sums& sums, const NamedTensors& gradients);
   bool frozen(const std::string& tensor) const;
 
   const TrainInputs& inputs_;
   const DistillOptions& options_;
   std::vector<LossTerm> losses_, losses_of_the_text_;  // these where no teacher is asked
   SignalSource source_;
-  Precision precision_;
+  PassPlace place_;
   Team team_;
   std::optional<FeatureMatch> features_;  // where some are asked for
-  Side student_;
-  std::optional<Side> teacher_;  // from the first time that it is asked
-  at::Tensor teacher_head_;      // (Vs, Ct) the teacher's rows of the tokens that the student has
-  at::Tensor kept_head_;         // (Vs, Ct) the same for states that are kept with the data
-  at::Tensor teacher_ids_;       // (Vs) its id of each student id; undefined: the same
-  NamedTensors gradients_;
+  ModelPass student_;
+  std::optional<ModelPass> teacher_;      // from the first time that it is asked
+  at::Tensor teacher_head_;               // (Vs, Ct) the teacher's rows of the tokens that the student has
+  at::Tensor kept_head_;                  // (Vs, Ct) the same for states that are kept with the data
+  at::Tensor teacher_ids_;                // (Vs) its id of each student id; undefined: the same
+  NamedTensors gradients_;                // where the passes compute; those by projections in host memory
+  NamedTensors host_gradients_;           // copies of them, where that is not here
   HeadLossMemory logits_, other_logits_;  // of the student, of a teacher with tokens of its own
 };
 

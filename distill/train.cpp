@@ -1,5 +1,7 @@
 #include "distill/train.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -17,6 +19,8 @@
 #include "distill/optimizer/weight_average.h"
 #include "distill/parts/kept_zeros.h"
 #include "distill/parts/lora.h"
+#include "distill/pass/device.h"
+#include "distill/ranks/ranks.h"
 #include "distill/ranks/shared_training.h"
 #include "distill/rollouts.h"
 #include "distill/signal_source.h"
@@ -52,7 +56,8 @@ class Trainer {
         options_(options),
         progress_(progress),
         source_(signal_source(inputs, options)),
-        learner_(student, inputs, options, source_),
+        learner_(student, inputs, options, source_,
+                 pass_device(options.device, inputs.ranks == nullptr ? 0 : inputs.ranks->local_rank())),
         checkpoints_(inputs.checkpoint_directory,
                      inputs.checkpoint_directory.empty() ? "" : fingerprint_of(student, inputs, options)) {}
 
@@ -355,7 +360,8 @@ DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_toke
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& given, const Progress& progress) {
   const OwnKernels own_kernels;
-  const DistillOptions options = with_sequence_tokens(given, student.config.context_length);
+  DistillOptions options = with_sequence_tokens(given, student.config.context_length);
+  options.device = device_here(options.device);
   TrainInputs of = inputs;
   if (of.ranks != nullptr) of.threads = of.ranks->threads();
   TokenDataset learned, held_out, cut;
@@ -377,7 +383,17 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
     signal_source(of, options);  // refuses what teacher and data cannot give
     (*of.reparameterized)[kProjections] = fitted_projections(student, of, options);
   }
-  TrainResult result = Trainer(student, tokenizer, of, options, progress).run();
+  TrainResult result;
+  try {
+    result = Trainer(student, tokenizer, of, options, progress).run();
+  } catch (const c10::OutOfMemoryError&) {
+    throw Error(ErrorKind::Resources,
+                {.where = of.stage,
+                 .what = "the memory of the device is full",
+                 .got = options.device,
+                 .hint = "gradient_checkpointing: true and shorter sequences (sequence_tokens) need less"});
+  }
+  result.device = options.device;
   if (options.keep_zeros) result.zero_share = zero_share(student);
   return result;
 }

@@ -44,6 +44,7 @@ struct DistillOptions {
   int64_t batch_tokens = 2048;
   int64_t sequence_tokens = 0;  // see with_sequence_tokens
   std::string precision = "fp32";
+  std::string device = "cpu";
   bool gradient_checkpointing = false;
   int64_t checkpoint_every_steps = 50;
   std::string signal = "auto";
@@ -137,6 +138,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
   field(o.precision, "precision",
         "of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies "
         "it) or auto: bf16 where it does");
+  field(o.device, "device",
+        "where models go forward and back: cpu, cuda (a GPU that LibTorch finds; sums are rounded otherwise there) or "
+        "auto: cuda where there is one");
   field(
       o.gradient_checkpointing, "gradient_checkpointing",
       "keep less for the way back and compute layers once more there: less memory, a third more work, the same bytes");
@@ -204,6 +208,7 @@ struct TrainResult {
   std::optional<SignalGaps> gaps{};    // of all steps; cached alone
   RolloutCount rollouts{};
   std::optional<double> zero_share{};  // keep_zeros: of the weights of all matrices those that are 0
+  std::string device = "cpu";          // that it was trained on: what auto was, too
 };
 
 // What a student writes behind prompts, for it to learn from: a function of its weights and of this.
@@ -263,8 +268,9 @@ DistillOptions with_sequence_tokens(DistillOptions options, int64_t context_toke
 // Changes `student` in place; tensors that are reparameterized become, before each step and at the end, what their
 // parameters stand for. Each step divides by the tokens that it learns from: all those of its loss. Error{Input}:
 // no loss tokens, a cached signal asked for that the data lacks. Error{Usage}: checkpoints of an earlier training, and
-// no `resume`. Error{Failure} when the loss is not finite in kMostNotFinite steps in a row (spike_guard.h): checkpoints
-// are from before; or when another rank has ended. Error{Interrupted} after writing a checkpoint.
+// no `resume`. Error{Resources}: the options ask for a device that is not here, or its memory ran out. Error{Failure}
+// when the loss is not finite in kMostNotFinite steps in a row (spike_guard.h): checkpoints are from before; or when
+// another rank has ended. Error{Interrupted} after writing a checkpoint.
 TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const TrainInputs& inputs,
                   const DistillOptions& options, const Progress& progress = {});
 

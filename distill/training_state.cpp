@@ -9,6 +9,7 @@
 
 #include "compress/checkpoint.h"
 #include "distill/optimizer/muon.h"
+#include "distill/pass/device.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
@@ -178,7 +179,8 @@ std::optional<BestLook> best_look(const std::vector<TrainStep>& history) {
 std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, DistillOptions options) {
   std::string text = std::to_string(inputs.seed) + inputs.data->tokenizer_hash + inputs.teacher_hash;
   if (!inputs.student_hash.empty()) text += ";student=" + inputs.student_hash;
-  std::map<std::string, std::string> usual;  // an option that a later version adds orphans no checkpoint
+  std::map<std::string, std::string> usual;      // an option that a later version adds orphans no checkpoint
+  options.device = device_here(options.device);  // what auto is
   DistillOptions defaults;
   visit_fields(defaults, [&](auto& value, const char* name, const char*) { usual[name] = Json(value).dump(); });
   visit_fields(options, [&](auto& value, const char* name, const char*) {
@@ -267,7 +269,7 @@ void TrainingCheckpoints::restore(CausalLM& student, Reparameterizations& repara
   try {
     const Json json = Json::parse(checkpoint.state_json);
     if (json.at("options") != fingerprint_)
-      throw usage_error(directory_, "holds checkpoints of other options, data or models", "", "",
+      throw usage_error(directory_, "holds checkpoints of other options, data or models, or of another device", "", "",
                         "delete them or use another folder");
     read_json(json, state);
   } catch (const Json::exception&) {

@@ -39,7 +39,8 @@ struct BestLook {
 };
 std::optional<BestLook> best_look(const std::vector<TrainStep>& history);
 
-// Of all that decides the weights: options, seed, the teacher, the student, every token and signal.
+// Of all that decides the weights: options, seed, the teacher, the student, every token and signal. Error{Resources}:
+// the options ask for a device that is not here.
 std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, DistillOptions options);
 
 class TrainingCheckpoints {
@@ -62,8 +63,8 @@ class TrainingCheckpoints {
   };
   std::optional<Written> written();
 
-  // The newest whole checkpoint, if there is one. Error{Usage}: it is of other options, data or models. Error{Input}:
-  // it is damaged.
+  // The newest whole checkpoint, if there is one. Error{Usage}: it is of other options, data, models or device.
+  // Error{Input}: it is damaged.
   void restore(CausalLM& student, Reparameterizations& reparameterized, const DistillOptions& options,
                TrainingState& state) const;
   // Those from this step on go, as their weights have never given a finite loss. -> the newest that is left

@@ -80,7 +80,7 @@ SamePlaces at_same_places(const std::vector<ChunkRows>& chunks, const at::Tensor
   SamePlaces out{at::zeros({own_rows, x.size(1)}, x.options()), at::zeros({own_rows}, at::kBool)};
   if (own.empty()) return out;
   const at::Tensor rows = at::tensor(own, at::kLong);
-  out.rows.index_copy_(0, rows, x.index_select(0, at::tensor(other, at::kLong)));
+  out.rows.index_copy_(0, rows.to(x.device()), x.index_select(0, at::tensor(other, at::kLong).to(x.device())));
   out.known.index_fill_(0, rows, true);
   return out;
 }

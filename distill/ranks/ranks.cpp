@@ -106,12 +106,17 @@ StorePtr open_store(const RankPlace& place) {
   }
 }
 
-// Tells who came and waits for all others. -> how many of them are on this machine
-int meet(c10d::Store& store, const RankPlace& place, const std::function<bool()>& interrupted) {
+// How many ranks are on this machine, and how many of them come before this one.
+struct Neighbours {
+  int all = 0, before = 0;
+};
+
+// Tells who came and waits for all others.
+Neighbours meet(c10d::Store& store, const RankPlace& place, const std::function<bool()>& interrupted) {
   const std::string version = ATTAR_VERSION, own = version + " " + host_name();
   store.set(std::to_string(place.rank), std::vector<std::uint8_t>(own.begin(), own.end()));
   const auto last = std::chrono::steady_clock::now() + place.join_s;
-  int here = 0;
+  Neighbours here;
   for (int rank = 0; rank < place.size; ++rank) {
     const std::string key = std::to_string(rank);
     while (!store.check({key})) {
@@ -128,7 +133,7 @@ int meet(c10d::Store& store, const RankPlace& place, const std::function<bool()>
     if (said.substr(0, said.find(' ')) != version)
       throw usage_error("rank " + key, "runs another version of Attar", version,
                         printable(said.substr(0, said.find(' '))));
-    if (said == own) ++here;
+    if (said == own) ++here.all, here.before += rank < place.rank ? 1 : 0;
   }
   return here;
 }
@@ -153,6 +158,7 @@ std::optional<RankPlace> place_of_environment() {
   place.size = number_of("WORLD_SIZE", 1, kMostRanks);
   if (place.size == 1) return std::nullopt;
   place.rank = number_of("RANK", 0, place.size - 1);
+  if (!text_of_variable("LOCAL_RANK", "").empty()) place.local_rank = number_of("LOCAL_RANK", 0, kMostRanks - 1);
   place.address = text_of_variable("MASTER_ADDR", "");
   if (place.address.empty())
     throw usage_error("MASTER_ADDR", "is not set, and WORLD_SIZE is", "the address of rank 0", "",
@@ -261,12 +267,13 @@ struct Ranks::Group {
 Ranks::Ranks(const RankPlace& place, int threads, std::function<bool()> interrupted)
     : place_(place), threads_(threads), interrupted_(std::move(interrupted)) {
   StorePtr store = open_store(place_);
-  int here = 0;
+  Neighbours here;
   together([&] {
     here = meet(*store, place_, interrupted_);
     group_ = std::make_unique<Group>(store, place_, interrupted_);
   });
-  if (threads_ == 0) threads_ = std::max(1, default_threads() / here);
+  if (threads_ == 0) threads_ = std::max(1, default_threads() / here.all);
+  if (place_.local_rank < 0) place_.local_rank = here.before;
 }
 
 // What is stuck still lies in the group's memory.

@@ -16,6 +16,7 @@ namespace attar {
 // Where this process stands among them.
 struct RankPlace {
   int rank = 0, size = 2;
+  int local_rank = -1;    // among those on its machine; -1: in their order
   std::string address{};  // of rank 0, which listens there unless torchrun does
   int port = 0;
   bool torchrun_listens = false;
@@ -23,8 +24,8 @@ struct RankPlace {
   std::chrono::seconds join_s{300};  // the others come by then, or not at all
 };
 
-// What WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT say; nullopt: this process is alone, WORLD_SIZE is not set or 1.
-// Error{Usage}: they do not fit together.
+// What WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say; nullopt: this process is alone, WORLD_SIZE is not
+// set or 1. Error{Usage}: they do not fit together.
 std::optional<RankPlace> place_of_environment();
 
 class Ranks {
@@ -39,6 +40,7 @@ class Ranks {
 
   int rank() const { return place_.rank; }
   int size() const { return place_.size; }
+  int local_rank() const { return place_.local_rank; }  // from 0: which GPU of its machine is this one's
   int threads() const { return threads_; }
   bool interrupted() const { return interrupted_ && interrupted_(); }
 

@@ -12,6 +12,7 @@
 #include "compress/reparameterization.h"
 #include "compress/shards.h"
 #include "distill/features/feature_match.h"
+#include "distill/pass/device.h"
 #include "distill/ranks/message.h"
 #include "runtime/base/error.h"
 
@@ -127,7 +128,7 @@ void serve_training(Ranks& ranks, Message message) {
   broadcast_tensors(ranks, Tensors::ThatStay, student, &parts);
   for (const auto& [name, tensor] : teacher.parameters) ranks.broadcast(tensor);
   if (head.defined()) ranks.broadcast(head);
-  Learner learner(student, inputs, terms.options, terms.source);
+  Learner learner(student, inputs, terms.options, terms.source, pass_device(terms.options.device, ranks.local_rank()));
   serve_steps(ranks, learner, student, parts);
 }
 
@@ -141,7 +142,9 @@ SharedTraining::SharedTraining(const CausalLM& student, const TrainInputs& input
               .source = source,
               .student_to_teacher = inputs.student_to_teacher,
               .measured = inputs.measured};
-  terms.options.precision = find_precision(options.precision) == Precision::Bf16 ? "bf16" : "fp32";  // auto is one
+  terms.options.device = device_here(options.device);  // auto is one, here and below
+  terms.options.precision =
+      precision_on(pass_device(options.device), options.precision) == Precision::Bf16 ? "bf16" : "fp32";
   if (inputs.teacher != nullptr) terms.teacher = inputs.teacher->config;
   if (inputs.teacher_head.defined()) terms.teacher_head = inputs.teacher_head.sizes().vec();
   if (inputs.reparameterized != nullptr)

@@ -7,6 +7,7 @@
 #include "compress/checkpoint.h"
 #include "compress/shards.h"
 #include "distill/alignment/aligned_dataset.h"
+#include "distill/pass/device.h"
 #include "distill/signal_source.h"
 #include "distill/training_state.h"
 #include "export/export.h"
@@ -244,6 +245,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
 std::string distill_model(const CommandOptions& given, const DistillInputs& from, const DistillStage& asked,
                           const Progress& progress) {
   require_valid(asked, "attar distill");
+  device_here(asked.device);  // before the work, not after it
   const std::string& student = from.student;
   const bool resume = from.resume;
   std::vector<std::string> read = from.evaluation;

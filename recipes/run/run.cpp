@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "distill/pass/device.h"
 #include "distill/ranks/ranks.h"
 #include "recipes/run/folder/kept_recipe.h"
 #include "recipes/run/machine.h"
@@ -90,6 +91,13 @@ size_t first_stage_to_run(RunState& state) {
   return first;
 }
 
+// A GPU that a training asks for is here: before anything is made, not when its turn comes.
+void require_devices(const Recipe& recipe) {
+  if (recipe.teacher.pretrain) device_here(recipe.teacher.pretrain->device);
+  for (const Stage& stage : recipe.stages)
+    if (const auto* distill = std::get_if<DistillStage>(&stage)) device_here(distill->device);
+}
+
 // Where and how this run was started, each start a command.
 std::string environment_json(const RunFolder& folder, const Recipe& recipe, int threads, int ranks) {
   const std::string path = folder.file("env.json");
@@ -153,6 +161,7 @@ std::vector<StageRecord> run_stages(RunState& state, StagePlace& place) {
 
 RunOutcome run_recipe(const Recipe& given, const RunOptions& options, const Progress& progress) {
   require_measurable(given, options);
+  if (!options.resume) require_devices(given);  // a resume may have those trainings behind it
   const Recipe recipe = with_pinned_models(given, progress);
   const std::string path = options.folder.empty() ? "runs/" + recipe.name : options.folder;
   const RecipeInputs inputs = open_inputs(recipe);

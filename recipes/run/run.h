@@ -31,7 +31,8 @@ struct RunOutcome {
   bool gates_passed = true;
 };
 
-// Error{Resources}: the folder is locked by another run. Error{Usage}: it holds a run of another recipe.
+// Error{Resources}: the folder is locked by another run, or a training asks for a GPU that is not here. Error{Usage}:
+// it holds a run of another recipe.
 RunOutcome run_recipe(const Recipe& recipe, const RunOptions& options, const Progress& progress = {});
 
 // What a run would do: stages with sizes, and estimates of memory, disk and time on this machine. JSON text.

@@ -64,6 +64,7 @@ std::string training_results(const TrainResult& trained) {
   if (trained.stopped_early) results["stopped_early"] = true;
   if (trained.best_step) results["best_step"] = *trained.best_step;
   if (trained.zero_share) results["zero_share"] = *trained.zero_share;
+  if (trained.device != TrainResult().device) results["device"] = trained.device;
   return results.dump();
 }
 
@@ -83,6 +84,9 @@ std::vector<std::string> training_notes(const std::string& results) {
   if (of.contains("best_step"))
     notes.push_back("the weights are those after step " + of.at("best_step").dump() +
                     ", the best by the loss on what is held out");
+  if (of.contains("device"))
+    notes.push_back("it learned on " + of.at("device").get<std::string>() +
+                    ", whose sums are rounded otherwise than the processor's");
   if (of.contains("zero_share")) {
     char line[100];
     std::snprintf(line, sizeof line, "%.2f %% of the weights of its matrices are 0, where they were before",

@@ -18,7 +18,8 @@ std::function<void(const TrainStep&)> step_recorder(RunFolder& folder, const std
 std::string training_curve(const TrainResult& trained);
 
 // JSON for the report: steps, tokens and final_loss, and what was not as in every training: skipped_steps that changed
-// nothing, stopped_early, best_step whose weights were kept, zero_share of weights that were kept at 0.
+// nothing, stopped_early, best_step whose weights were kept, zero_share of weights that were kept at 0, another device
+// than the processor.
 std::string training_results(const TrainResult& trained);
 // A note for each of those, from what training_results gave.
 std::vector<std::string> training_notes(const std::string& results);

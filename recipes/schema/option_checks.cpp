@@ -143,6 +143,7 @@ Rules rules_of(const DistillOptions&) {
           at_least("batch_tokens", 2),
           {.field = "sequence_tokens", .least = 2, .or_zero = true},
           one_of("precision", {"fp32", "bf16", "auto"}),
+          one_of("device", {"cpu", "cuda", "auto"}),
           at_least("checkpoint_every_steps", 0),
           one_of("signal", {"auto", "online", "cached", "sampled", "hidden"}),
           {.field = "signal_top_k", .least = 1, .most = 4096},

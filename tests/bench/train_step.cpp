@@ -1,10 +1,11 @@
 // Speed of a training step: forward, losses, backward, AdamW, on two threads or as many as are said.
 //   train_step [--shape smollm2|30m|10m] [--precision fp32|bf16] [--tokens N] [--threads N] [--loss kl|ce|cached|head]
-//              [--steps N] [--position-share S] [--gradient-checkpointing 1] [--width C --vocabulary V]
+//              [--steps N] [--position-share S] [--gradient-checkpointing 1] [--width C --vocabulary V] [--device cuda]
 // A student with random weights of that shape, documents of 256 random tokens; with kl a teacher of the same shape runs
 // beside it, with cached its sampled signal is kept with the data. head: the two heads (V, C) and the loss alone,
-// forward and backward. Prints the median seconds of a step, its tokens a second, and by how much the process grew at
-// most from when it had nothing. tests/bench/train_step.py does the same in PyTorch with Hugging Face's model.
+// forward and backward, on the processor. Prints the median seconds of a step, its tokens a second, and by how much the
+// process grew at most from when it had nothing. tests/bench/train_step.py does the same in PyTorch with Hugging Face's
+// model.
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
@@ -129,7 +130,7 @@ int main(int argc, char** argv) {
   std::map<std::string, std::string> given{
       {"--shape", "smollm2"}, {"--precision", "fp32"}, {"--tokens", "1024"},      {"--threads", "2"},
       {"--loss", "ce"},       {"--steps", "7"},        {"--position-share", "1"}, {"--gradient-checkpointing", "0"},
-      {"--width", "0"},       {"--vocabulary", "0"}};
+      {"--width", "0"},       {"--vocabulary", "0"},   {"--device", "cpu"}};
   for (int i = 1; i + 1 < argc; i += 2) given[argv[i]] = argv[i + 1];
   prepare_libtorch();
   const OwnKernels own;
@@ -157,7 +158,7 @@ int main(int argc, char** argv) {
     options.position_share = std::atof(given["--position-share"].c_str());
     TrainInputs inputs{.teacher = kl ? &teacher : nullptr, .data = &data, .threads = threads};
     const SignalSource source = kl ? SignalSource::Online : loss == "ce" ? SignalSource::None : SignalSource::Cached;
-    Learner learner(student, inputs, options, source);
+    Learner learner(student, inputs, options, source, pass_device(given["--device"]));
     TrainingBatch batch{&data, {}, {}};
     for (size_t d = 0; d < data.documents.size(); ++d)
       batch.pieces.push_back({static_cast<int64_t>(d), 0, static_cast<int64_t>(data.documents[d].tokens.size())});

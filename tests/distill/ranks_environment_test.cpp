@@ -24,8 +24,13 @@ class Variables {
   }
 
  private:
-  static constexpr const char* kNames[] = {
-      "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"};
+  static constexpr const char* kNames[] = {"WORLD_SIZE",
+                                           "RANK",
+                                           "LOCAL_RANK",
+                                           "MASTER_ADDR",
+                                           "MASTER_PORT",
+                                           "TORCHELASTIC_USE_AGENT_STORE",
+                                           "TORCHELASTIC_RESTART_COUNT"};
 };
 
 TEST(RanksEnvironment, SaysWhereAProcessStands) {
@@ -45,10 +50,12 @@ TEST(RanksEnvironment, SaysWhereAProcessStands) {
     EXPECT_EQ(place->size, 4);
     EXPECT_EQ(place->address, "host");
     EXPECT_EQ(place->port, 29500);
+    EXPECT_EQ(place->local_rank, -1);
     EXPECT_FALSE(place->torchrun_listens);
   }
-  whole["TORCHELASTIC_USE_AGENT_STORE"] = "True", whole["TORCHELASTIC_RESTART_COUNT"] = "2";
+  whole["TORCHELASTIC_USE_AGENT_STORE"] = "True", whole["TORCHELASTIC_RESTART_COUNT"] = "2", whole["LOCAL_RANK"] = "1";
   const Variables variables(whole);
+  EXPECT_EQ(place_of_environment()->local_rank, 1);
   EXPECT_TRUE(place_of_environment()->torchrun_listens);
   EXPECT_EQ(place_of_environment()->attempt, "2");
 }
@@ -72,6 +79,7 @@ TEST(RanksEnvironment, RefusesWhatDoesNotFit) {
   for (const char* wrong : {"2", "-1", "one", "1 "}) refused("RANK", wrong, "is not what it can be");
   for (const char* wrong : {"0", "two", "99999999999"}) refused("WORLD_SIZE", wrong, "is not what it can be");
   for (const char* wrong : {"0", "65536", "port"}) refused("MASTER_PORT", wrong, "is not what it can be");
+  for (const char* wrong : {"-1", "4096", "first"}) refused("LOCAL_RANK", wrong, "is not what it can be");
   for (const char* name : {"RANK", "MASTER_ADDR", "MASTER_PORT"}) refused(name, nullptr, "is not set");
 }
 

@@ -306,6 +306,24 @@ TEST_F(RanksTest, AddUpInTheirOrder) {
   }
 }
 
+// By which each takes a GPU of its machine: as they come, or as LOCAL_RANK says.
+TEST(RanksJoin, KnowTheirPlaceOnTheMachine) {
+  const int port = Listener().port();
+  std::vector<int> local(3, -1);
+  const auto join = [&](int rank) {
+    RankPlace place = place_of(rank, 3, port);
+    if (rank == 1) place.local_rank = 7;
+    Ranks ranks(place, 1);
+    local[static_cast<size_t>(rank)] = ranks.local_rank();
+    std::vector<double> heard{1.0};
+    ranks.sum(heard);  // so that nobody leaves before all have joined
+  };
+  std::vector<std::thread> all;
+  for (int rank = 0; rank < 3; ++rank) all.emplace_back(join, rank);
+  for (std::thread& one : all) one.join();
+  EXPECT_EQ(local, (std::vector<int>{0, 7, 2}));
+}
+
 TEST(RanksJoin, SaysWhatIsMissing) {
   const auto said = [](const RankPlace& place) -> std::string {
     try {

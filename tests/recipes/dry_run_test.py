@@ -114,3 +114,29 @@ def test_a_dry_run_knows_what_a_teacher_takes_that_writes(numerics, measured_byt
     )
     plan = json.loads(attar("run", recipe, "--dry-run", "--json").stdout)
     within_two_times(next(stage for stage in plan["stages"] if stage["stage"] == "data")["memory_bytes"], measured_bytes, "memory")
+
+
+def test_a_device_is_named_and_a_gpu_that_is_not_here_refused_before_anything_is_made(tmp_path):
+    """A recipe that asks for one is right wherever it is checked; what is not here is said by the plan, and by the run at once."""
+
+    def planned(device):
+        plan = json.loads(attar("run", RECIPE, *QUICK, f"stages.distill.device={device}", "--dry-run", "--json").stdout)
+        return next(stage["what"] for stage in plan["stages"] if stage["stage"] == "distill")
+
+    assert "cpu" not in planned("cpu") and "cuda" not in planned("cpu")
+    assert " on cuda" in planned("cuda")
+    wrong = attar("run", RECIPE, *QUICK, "stages.distill.device=gpu", "--dry-run")
+    assert wrong.returncode == 2 and "cpu, cuda or auto" in wrong.stderr, wrong.stderr
+    recipe = tmp_path / "gpu.yaml"
+    recipe.write_text(
+        f"teacher: {{config: {{layers: 1, width: 16, heads: 2, kv_heads: 1, head_dim: 8, ffn: 32, context: 64}}, tokenizer: {ROOT / 'recipes/text/tiny_tokenizer'}}}\n"
+        f"data: {{train: [{ROOT / 'recipes/text/held_out.txt'}]}}\nstages: [{{distill: {{tokens: 100, losses: {{cross_entropy: 1.0}}, device: cuda}}}}]\n"
+    )
+    checked = attar("recipes", "check", recipe)
+    assert checked.returncode == 0, checked.stderr
+    if " on cuda" in planned("auto"):
+        pytest.skip("LibTorch finds a GPU")
+    assert "on cpu: LibTorch finds no GPU" in planned("auto") and "which is not here" in planned("cuda")
+    refused = attar("run", recipe, "--out", tmp_path / "run")
+    assert refused.returncode == 5 and "cuda is asked for" in refused.stderr, refused.stderr
+    assert not (tmp_path / "run").exists()

@@ -15,6 +15,7 @@
 #include "distill/block_training.h"
 #include "distill/head_loss.h"
 #include "distill/optimizer/muon.h"
+#include "distill/pass/device.h"
 #include "distill/signal_source.h"
 #include "distill/train.h"
 #include "quantize/calibration.h"
@@ -98,9 +99,9 @@ double writing_bytes(const PlannedRun& run) {
          (fp32 ? 4.0 : 2.0) * kWrittenAtOnce * longest * values;
 }
 
-// Of a weight as products read it, beside its f32.
+// Of a weight as products read it in host memory, beside its f32.
 double product_bytes(const DistillOptions& options) {
-  return options.precision == "fp32" ? 0.0 : 2.0;
+  return options.precision == "fp32" || learns_on_gpu(options) ? 0.0 : 2.0;
 }
 
 bool written_with_signal(const Recipe& recipe) {
@@ -109,7 +110,7 @@ bool written_with_signal(const Recipe& recipe) {
 }
 
 // Weights, moments, their average, gradients, the weights as products read them, and what a slice of a batch keeps for
-// the way back. A teacher of `online` parameters beside the student (0: none).
+// the way back, unless that lies on a GPU. A teacher of `online` parameters beside the student (0: none).
 Estimate estimate_training(const PlannedRun& run, const DistillOptions& options, const ModelConfig& config,
                            double online) {
   const double n = parameters(config), tokens = static_cast<double>(options.tokens);
@@ -121,6 +122,7 @@ Estimate estimate_training(const PlannedRun& run, const DistillOptions& options,
                           2.0 * static_cast<double>((layer.n_heads + layer.n_kv_heads) * layer.head_dim);
     kept += again ? static_cast<double>(config.width) : inside;
   }
+  if (learns_on_gpu(options)) kept = 0;
   const double products = product_bytes(options);
   const double logits = std::min(static_cast<double>(kHeadLossBytes),
                                  (online > 0.0 ? 8.0 : 4.0) * at_once * static_cast<double>(config.vocab_size));
@@ -265,6 +267,10 @@ bool learns_beside(const PlannedRun& run, const DistillOptions& options) {
   const bool kept = keeps_signal(options) ||
                     (options.signal == "auto" && other_temperature(options) == 1.0 && written_with_signal(run.recipe));
   return !kept || (options.unsignalled == "online" && run.student.vocab_size < run.teacher.vocab_size);
+}
+
+bool learns_on_gpu(const DistillOptions& options) {
+  return options.device == "cuda" || (options.device == "auto" && has_cuda());
 }
 
 int64_t arms_trained(const PlannedRun& run, const DistillStage& options) {

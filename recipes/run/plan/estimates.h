@@ -46,6 +46,9 @@ double tokens_of(const Recipe& recipe, const std::vector<DataSource>& split);
 // Whether the teacher runs beside the student in the steps of this training, as far as that can be told without the
 // data.
 bool learns_beside(const PlannedRun& run, const DistillOptions& options);
+// Whether the passes of a training are a GPU's: asked for, here or not, or found here where that decides. Memory is the
+// host's alone then; the time stays that of the processor.
+bool learns_on_gpu(const DistillOptions& options);
 // Trainings of a stage with `arms`, the one that was asked for among them.
 int64_t arms_trained(const PlannedRun& run, const DistillStage& options);
 

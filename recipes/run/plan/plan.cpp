@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "distill/pass/device.h"
 #include "distill/signal_source.h"
 #include "export/export.h"
 #include "prune/prune.h"
@@ -50,9 +51,9 @@ class Planner {
   // Null when the teacher is there already.
   Json teacher() {
     if (!run_.recipe.teacher.pretrain) return nullptr;
-    return entry(
-        "teacher", estimate_teacher(run_),
-        std::to_string(run_.recipe.teacher.pretrain->tokens) + " tokens, " + millions(run_.teacher) + " parameters");
+    return entry("teacher", estimate_teacher(run_),
+                 std::to_string(run_.recipe.teacher.pretrain->tokens) + " tokens, " + millions(run_.teacher) +
+                     " parameters" + device_note(*run_.recipe.teacher.pretrain));
   }
   Json data() {
     double written = 0;  // tokens
@@ -134,7 +135,14 @@ class Planner {
                      : asks_a_teacher(options)    ? "the teacher kept"
                                                   : "by the text alone";
     return std::to_string(options.tokens) + " tokens, " + by +
-           (options.curriculum > 0.0 ? ", which the teacher reads first" : "");
+           (options.curriculum > 0.0 ? ", which the teacher reads first" : "") + device_note(options);
+  }
+  // Where it is asked for one: which device a training has on this machine.
+  static std::string device_note(const DistillOptions& options) {
+    if (options.device == "cpu") return {};
+    if (has_cuda()) return ", on cuda, timed as if by the processor";
+    return options.device == "auto" ? ", on cpu: LibTorch finds no GPU"
+                                    : ", on cuda, which is not here: it would not run";
   }
   static std::string millions(const ModelConfig& config) {
     char text[32];

@@ -1,7 +1,6 @@
 #include "distill/pass/training_pass.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
@@ -9,21 +8,11 @@
 
 #include "compress/shards.h"
 #include "tests/compress/uneven_model.h"
+#include "tests/distill/pass/compared_passes.h"
 #include "tests/distill/tiny_training.h"
 
 namespace attar {
 namespace {
-
-// What the outputs are asked to become: anything that is not the same for all.
-at::Tensor asked(const at::Tensor& hidden) {
-  return at::arange(hidden.numel(), at::kFloat).mul(0.37).sin().view_as(hidden);
-}
-
-NamedTensors empty_gradients(const CausalLM& model) {
-  NamedTensors gradients;
-  for (const auto& [name, tensor] : model.parameters) gradients[name] = at::zeros_like(tensor);
-  return gradients;
-}
 
 struct Result {
   at::Tensor hidden;
@@ -54,27 +43,6 @@ Result by_autograd(const CausalLM& model, const TokenBatch& batch) {
     out.gradients[name] = gradient.defined() ? gradient : at::zeros_like(leaf);
   }
   return out;
-}
-
-double off(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor exact = b.detach().to(at::kDouble);
-  const double scale = exact.abs().max().item<double>();
-  return (a.to(at::kDouble) - exact).abs().max().item<double>() / (scale > 0.0 ? scale : 1.0);
-}
-
-// Weights that are not alike, so that a gradient at the wrong place shows; norms and biases that do something.
-CausalLM uneven(const ModelConfig& config) {
-  CausalLM model = CausalLM::random(config, 4);
-  for (auto& [name, tensor] : model.parameters)
-    if (tensor.dim() == 1) tensor = tensor + at::arange(tensor.numel(), at::kFloat).mul(0.61).sin().mul(0.2);
-  return model;
-}
-
-TokenBatch some_tokens(const TokenDataset& data, int documents) {
-  std::vector<Piece> pieces;
-  for (int64_t d = 0; d < documents; ++d)
-    pieces.push_back({d, 0, static_cast<int64_t>(data.documents[static_cast<size_t>(d)].tokens.size())});
-  return to_batch(data, pieces);
 }
 
 class TrainingPassTest : public testing::TestWithParam<Family> {};

@@ -19,7 +19,7 @@
 #include "runtime/base/input_file.h"
 #include "runtime/base/words/byte_size.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 
 namespace attar::cli {
 namespace {

@@ -14,8 +14,8 @@
 #include "recipes/schema/recipe.h"
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/progress_line.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/progress_line.h"
+#include "runtime/cli/terminal/terminal.h"
 
 namespace attar::cli {
 namespace {

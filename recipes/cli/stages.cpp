@@ -14,7 +14,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/host/cpu_limits.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 #include "runtime/judge/doctor.h"
 #include "runtime/judge/measure.h"
 #include "runtime/judge/tasks/eval_json.h"

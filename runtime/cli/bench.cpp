@@ -13,7 +13,7 @@
 #include "runtime/base/host/freed_memory.h"
 #include "runtime/cli/bench_profile.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/tokenizer/unicode.h"
 #include "runtime/judge/benchmark.h"

@@ -12,7 +12,7 @@
 #include "runtime/base/words/suggestion.h"
 #include "runtime/cli/flags.h"
 #include "runtime/cli/speaker.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/tokenizer/unicode.h"
 

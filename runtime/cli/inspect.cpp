@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/model_file.h"
 #include "runtime/formats/tokenizer/unicode.h"

@@ -16,7 +16,7 @@
 #include "runtime/base/host/cpu_limits.h"
 #include "runtime/cli/arguments.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 
 namespace attar::cli {
 namespace {

@@ -10,7 +10,7 @@
 #include "runtime/base/host/freed_memory.h"
 #include "runtime/base/words/utf8.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/model_text.h"
 #include "runtime/text/embed.h"

@@ -11,7 +11,7 @@
 #include "runtime/base/host/freed_memory.h"
 #include "runtime/base/input_file.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 #include "runtime/text/session_file.h"
 
 namespace attar::cli {

@@ -7,7 +7,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/cli/flags.h"
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/formats/text_paths.h"
 #include "runtime/judge/gates.h"

@@ -1,5 +1,5 @@
 // Progress for people, where there is no terminal: a line every few seconds.
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 
 #include <gtest/gtest.h>
 

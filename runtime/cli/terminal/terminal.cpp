@@ -1,4 +1,4 @@
-#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal/terminal.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <memory>
 
-#include "runtime/cli/progress_line.h"
+#include "runtime/cli/terminal/progress_line.h"
 
 namespace attar::cli {
 namespace {

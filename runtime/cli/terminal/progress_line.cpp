@@ -1,4 +1,4 @@
-#include "runtime/cli/progress_line.h"
+#include "runtime/cli/terminal/progress_line.h"
 
 #include <algorithm>
 #include <cmath>

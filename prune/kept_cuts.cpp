@@ -18,7 +18,10 @@ Identity identity_of(const CausalLM& model, const std::vector<TokenBatch>& text,
   identity.insert(identity.end(), {{"model", WeightSource(model).content_hash()}, {"text", text_hash(text)}});
   PruneOptions given = options;
   visit_fields(given, [&](const auto& value, const std::string& name, const char*) {
-    identity.emplace_back(name, Json(value).dump());
+    if constexpr (requires { value.has_value(); })
+      identity.emplace_back(name, value ? Json(*value).dump() : "none");
+    else
+      identity.emplace_back(name, Json(value).dump());
   });
   return identity;
 }

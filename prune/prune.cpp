@@ -14,6 +14,7 @@
 #include "compress/block_walk.h"
 #include "compress/shards.h"
 #include "prune/kept_cuts.h"
+#include "prune/layer_choice.h"
 #include "prune/refit.h"
 #include "prune/vocabulary.h"
 #include "runtime/base/error.h"
@@ -22,27 +23,7 @@ namespace attar {
 namespace {
 
 constexpr int64_t kSequenceTokens = 512, kBatchTokens = 1024;
-constexpr int64_t kFirstKept = 2, kLastKept = 1;  // layers that depth pruning leaves alone
-constexpr int64_t kPattern = 6;                   // layers of gemma3: five local ones and a global one
-constexpr int64_t kTokensAnInput = 16;            // that a fit of a linear's inputs wants
-
-bool patterned(const ModelConfig& config) {
-  return config.family == Family::Gemma3 && config.sliding_window > 0;
-}
-
-// Layers that depth pruning may take, in units of a pattern.
-void check_layers(const ModelConfig& config, int64_t layers) {
-  const int64_t unit = patterned(config) ? kPattern : 1, n = config.n_layers();
-  if (layers % unit != 0)
-    throw usage_error("prune.drop_layers", "gemma3 loses whole patterns of local and global layers", "a multiple of 6",
-                      std::to_string(layers));
-  const int64_t most = patterned(config) ? (n - 1) / unit * unit : std::max<int64_t>(0, n - kFirstKept - kLastKept);
-  if (layers > most)
-    throw usage_error("prune.drop_layers",
-                      "the model has " + std::to_string(n) + " layers, and " +
-                          (patterned(config) ? "one pattern stays" : "the first two and the last stay"),
-                      "at most " + std::to_string(most), std::to_string(layers));
-}
+constexpr int64_t kTokensAnInput = 16;  // that a fit of a linear's inputs wants
 
 // The widths that a layer keeps.
 int64_t kept_channels(const LayerConfig& layer, const PruneOptions& options) {
@@ -205,6 +186,17 @@ void drop_layer(CausalLM& model, int64_t layer) {
   model.config.layers.erase(model.config.layers.begin() + layer);
 }
 
+// Layers that options alone choose.
+void keep_chosen(CausalLM& model, const std::vector<int64_t>& chosen, PruneResult& result) {
+  for (int64_t layer = model.config.n_layers() - 1; layer >= 0; --layer) {
+    if (std::binary_search(chosen.begin(), chosen.end(), layer)) continue;
+    drop_layer(model, layer);
+    result.removed_layers.push_back(layer);
+  }
+  std::reverse(result.removed_layers.begin(), result.removed_layers.end());
+  result.kept_layers = chosen;
+}
+
 // One unit after another, the least influential first; scores are measured again after each. gemma3's units are whole
 // patterns of local and global layers, since other runtimes count on the pattern.
 void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_t count, int threads,
@@ -236,6 +228,7 @@ void drop_layers(CausalLM& model, const std::vector<TokenBatch>& batches, int64_
     now.done += unit;
     kept.keep_removed(result.removed_layers);
   }
+  result.kept_layers = original;
 }
 
 void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& data, int64_t target,
@@ -254,11 +247,14 @@ void cut_vocabulary(CausalLM& model, TokenizerData& tokenizer, const TokenDatase
 }  // namespace
 
 ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options) {
-  check_layers(config, options.drop_layers);
+  check_layers(config, options);
   ModelConfig shape = config;
-  if (options.drop_layers > 0 || options.drop_heads > 0.0) shape.key_scales.clear();
+  if (drops_layers(options) || options.drop_heads > 0.0) shape.key_scales.clear();
   if (options.keep_vocab > 0) shape.vocab_size = std::min(shape.vocab_size, options.keep_vocab);
-  shape.layers.resize(shape.layers.size() - static_cast<size_t>(options.drop_layers));
+  const std::optional<std::vector<int64_t>> chosen = chosen_layers(config, options);
+  shape.layers.resize(chosen ? chosen->size() : shape.layers.size() - static_cast<size_t>(options.drop_layers));
+  for (size_t i = 0; chosen && i < chosen->size(); ++i)
+    shape.layers[i] = config.layers[static_cast<size_t>((*chosen)[i])];
   for (LayerConfig& layer : shape.layers) {
     const int64_t heads_a_group = layer.n_heads / layer.n_kv_heads;
     if (options.drop_ffn > 0.0) layer.ffn_width = kept_channels(layer, options);
@@ -268,23 +264,31 @@ ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options)
   return shape;
 }
 
+bool asks_the_text(const PruneOptions& options) {
+  return drops_by_influence(options) || options.drop_ffn > 0.0 || options.drop_heads > 0.0 || options.keep_vocab > 0;
+}
+
 PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
                   const PruneOptions& options, int threads, const Progress& progress, const std::string& steps) {
   const OwnKernels own_kernels;
   const c10::NoGradGuard no_grad;
   PruneResult result;
   result.parameters_before = model.config.parameter_count();
-  check_layers(model.config, options.drop_layers);
-  const bool needs_data = options.drop_layers > 0 || options.drop_ffn > 0.0 || options.drop_heads > 0.0;
+  check_layers(model.config, options);
+  const bool by_influence = drops_by_influence(options);
+  const bool needs_data = by_influence || options.drop_ffn > 0.0 || options.drop_heads > 0.0;
   std::vector<TokenBatch> batches;
   if (needs_data)
     batches = batches_in_order(calibration, std::min(kSequenceTokens, model.config.context_length), kBatchTokens,
                                options.calibration_tokens);
-  if (options.drop_layers > 0 || options.drop_heads > 0.0) model.config.key_scales.clear();  // of keys that go
+  if (drops_layers(options) || options.drop_heads > 0.0) model.config.key_scales.clear();  // of keys that go
   if (needs_data && batches.empty())
     throw input_error("prune", "the calibration data is empty", "text to measure activations on");
   const KeptCuts kept(needs_data ? steps : "", model, batches, options);
-  if (options.drop_layers > 0) drop_layers(model, batches, options.drop_layers, threads, kept, result, progress);
+  const int64_t n_layers = model.config.n_layers();
+  if (by_influence) drop_layers(model, batches, options.drop_layers, threads, kept, result, progress);
+  if (const auto chosen = chosen_layers(model.config, options)) keep_chosen(model, *chosen, result);
+  if (drops_layers(options)) result.notes.push_back(kept_layers_note(result.kept_layers, n_layers, options));
   if (options.drop_ffn > 0.0 || options.drop_heads > 0.0)
     cut_widths(model, batches, options, threads, kept, result, progress);
   if (options.keep_vocab > 0 && options.keep_vocab < model.config.vocab_size)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,8 @@ namespace attar {
 
 struct PruneOptions {
   int64_t drop_layers = 0;
+  std::string layer_choice = "influence";
+  std::optional<std::vector<int64_t>> keep_layers{};
   double drop_ffn = 0.0;
   double drop_heads = 0.0;
   int64_t keep_vocab = 0;
@@ -27,7 +30,13 @@ struct PruneOptions {
 };
 template <class Visitor>
 void visit_fields(PruneOptions& o, Visitor&& field) {
-  field(o.drop_layers, "drop_layers", "number of layers to remove, those that change the hidden state least");
+  field(o.drop_layers, "drop_layers",
+        "number of layers to remove, those that change the hidden state least unless layer_choice says otherwise");
+  field(o.layer_choice, "layer_choice",
+        "which layers drop_layers leaves: influence, all but those that change the hidden state least on the "
+        "calibration data; uniform, evenly spaced ones, the first and the last among them, whatever they do");
+  field(o.keep_layers, "keep_layers",
+        "the layers that stay, by their numbers from 0 on, ascending, in place of drop_layers; no text is asked");
   field(o.drop_ffn, "drop_ffn", "share of the feed-forward channels to remove from every layer, 0 <= x < 1");
   field(o.drop_heads, "drop_heads",
         "share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1; rounded to the "
@@ -53,21 +62,25 @@ struct LayerCut {
 };
 struct PruneResult {
   std::vector<int64_t> removed_layers;
+  std::vector<int64_t> kept_layers;  // ascending, by their numbers before; empty where none was asked to go
   std::vector<LayerCut> cuts;
   std::vector<int32_t> kept_tokens;  // old id of each new id; empty: vocabulary unchanged
   std::vector<std::string> notes;    // fallbacks and adjustments, for the report
   int64_t parameters_before = 0, parameters_after = 0;
 };
 
-// The student's shape as far as options alone tell; which layers go, the data decides. Error{Usage} with the key for
-// what cannot be done: more layers than depth pruning may take (the first two and the last stay; gemma3 loses whole
-// patterns).
+// The student's shape as far as options alone tell; which layers go by influence, the data decides. Error{Usage} with
+// the key for what cannot be done: more layers than depth pruning may take (the first two and the last stay, or of
+// evenly spaced ones the first and the last; gemma3 loses whole patterns), a list that names a layer that is not there.
 ModelConfig pruned_shape(const ModelConfig& config, const PruneOptions& options);
 
+// Whether the calibration text has a say in what goes: not where a list or even spacing alone chooses layers.
+bool asks_the_text(const PruneOptions& options);
+
 // Changes model and tokenizer. `calibration`: activations are measured on its first calibration_tokens tokens, tokens
-// are counted in all of it. The result does not depend on `threads`. Error{Usage} with the key for what cannot be done
-// (a layer that does not exist, ratio 1). `steps`: a folder that keeps what was chosen so far (kept_cuts.h), for a
-// pruning that is broken off; "": none.
+// are counted in all of it; empty where asks_the_text says no. The result does not depend on `threads`. Error{Usage}
+// with the key for what cannot be done (a layer that does not exist, ratio 1). `steps`: a folder that keeps what was
+// chosen so far (kept_cuts.h), for a pruning that is broken off; "": none.
 PruneResult prune(CausalLM& model, TokenizerData& tokenizer, const TokenDataset& calibration,
                   const PruneOptions& options, int threads, const Progress& progress = {},
                   const std::string& steps = {});

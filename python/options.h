@@ -38,6 +38,7 @@ std::string python_type() {
   if constexpr (std::is_floating_point_v<T>) return "a number";
   if constexpr (std::is_same_v<T, std::string>) return "a str or a path";
   if constexpr (std::is_same_v<T, std::vector<std::string>>) return "a list of str or paths";
+  if constexpr (std::is_same_v<T, std::vector<int64_t>>) return "a list of whole numbers";
   return "a dict from names to values";
 }
 
@@ -104,6 +105,7 @@ std::string annotation() {
   if constexpr (std::is_floating_point_v<T>) return "float";
   if constexpr (std::is_same_v<T, std::string>) return "str";
   if constexpr (std::is_same_v<T, std::vector<std::string>>) return "Texts";
+  if constexpr (std::is_same_v<T, std::vector<int64_t>>) return "Sequence[int]";
   if constexpr (std::is_same_v<T, std::map<std::string, double>>) return "Mapping[str, float]";
   return "Mapping[str, str]";
 }

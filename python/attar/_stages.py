@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ._call import Path, Paths, Progress, Texts, call, checked, toolkit
@@ -23,6 +23,8 @@ def prune(
     to: str = "",
     # fields of prune
     drop_layers: int = 0,
+    layer_choice: str = "influence",
+    keep_layers: Sequence[int] | None = None,
     drop_ffn: float = 0.0,
     drop_heads: float = 0.0,
     keep_vocab: int = 0,
@@ -49,7 +51,10 @@ def prune(
     seed, threads, progress: as everywhere (help(attar)).
 
     Options:
-    drop_layers: number of layers to remove, those that change the hidden state least
+    drop_layers: number of layers to remove, those that change the hidden state least unless layer_choice says otherwise
+    layer_choice: which layers drop_layers leaves: influence, all but those that change the hidden state least on the calibration data;
+        uniform, evenly spaced ones, the first and the last among them, whatever they do
+    keep_layers: the layers that stay, by their numbers from 0 on, ascending, in place of drop_layers; no text is asked
     drop_ffn: share of the feed-forward channels to remove from every layer, 0 <= x < 1
     drop_heads: share of the KV groups to remove from every layer, each with its query heads, 0 <= x < 1; rounded to the nearest count, one
         group stays

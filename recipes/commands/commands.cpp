@@ -221,7 +221,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   TextData data;
   if (!command.data.empty())
     data = text_data(command, tokenizer, progress);
-  else
+  else if (asks_the_text(options))
     throw usage_error("attar prune", "needs text to measure the model on", "--data TEXT");
   const PruneResult result = resumable(kResumeHint, [&] {
     return prune(model, tokenizer, data.tokens, options, thread_count(command), progress, steps);
@@ -232,6 +232,7 @@ std::string prune_model(const CommandOptions& given, const PruneOptions& options
   json["parameters_before"] = result.parameters_before;
   json["parameters_after"] = result.parameters_after;
   json["removed_layers"] = result.removed_layers;
+  json["kept_layers"] = result.kept_layers;
   json["layers"] = Json::parse(layer_cuts_json(result.cuts));
   for (const std::string& note : result.notes) add_note(json, note);
   add_near_duplicates(json, data);

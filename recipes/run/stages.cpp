@@ -138,6 +138,7 @@ StageRecord run_stage(RunState& state, const std::string& name, const PruneOptio
                         {"parameters_after", pruned.parameters_after},
                         {"vocabulary", state.student.config.vocab_size},
                         {"removed_layers", pruned.removed_layers},
+                        {"kept_layers", pruned.kept_layers},
                         {"layers", Json::parse(layer_cuts_json(pruned.cuts))}};
   return {.name = name, .results = results.dump(), .notes = pruned.notes};
 }

@@ -83,6 +83,11 @@ Json of_type(const FieldRule& rule, double) {
 Json of_type(const FieldRule& rule, const std::string&) {
   return text_json(rule);
 }
+Json of_type(const FieldRule& rule, const std::vector<int64_t>&) {
+  Json json = {{"type", "array"}, {"items", number_json(rule, "integer")}};
+  if (rule.filled) json["minItems"] = 1;
+  return json;
+}
 template <class T>
 Json of_type(const FieldRule& rule, const std::optional<T>&) {
   return of_type(rule, T{});
@@ -142,6 +147,7 @@ Json stages_json() {
   Json prune = object_of<PruneOptions>();
   for (const char* key : {"drop_layers", "drop_ffn", "drop_heads", "keep_vocab"})  // something to prune
     prune["anyOf"].push_back({{"required", Json::array({key})}, {"properties", {{key, {{"exclusiveMinimum", 0}}}}}});
+  prune["anyOf"].push_back({{"required", Json::array({"keep_layers"})}});
   add_stage(one, alone, "prune", prune, false);
   add_stage(one, alone, "distill", object_of<DistillStage>(), true);
   add_stage(one, alone, "quantize", quantize, false);

@@ -1,6 +1,7 @@
 #include "recipes/schema/option_checks.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "distill/losses/loss_term.h"
 #include "distill/optimizer/schedule.h"
 #include "distill/signal_source.h"
+#include "prune/layer_choice.h"
 #include "runtime/formats/numerics.h"
 #include "runtime/formats/tensor_specs.h"
 #include "runtime/judge/gates.h"
@@ -69,6 +71,8 @@ Problems checked(const Options& options, Check&& check) {
 
 Rules rules_of(const PruneOptions&) {
   return {at_least("drop_layers", 0),
+          one_of("layer_choice", {"influence", kUniform}),
+          {.field = "keep_layers", .least = 0, .filled = true},
           share("drop_ffn"),
           share("drop_heads"),
           at_least("keep_vocab", 0),
@@ -77,9 +81,18 @@ Rules rules_of(const PruneOptions&) {
           at_least("calibration_tokens", 1)};
 }
 Problems problems_of(const PruneOptions& o) {
-  Problems problems = broken_rules(o, rules_of(o));
-  if (o.drop_layers == 0 && o.drop_ffn == 0.0 && o.drop_heads == 0.0 && o.keep_vocab == 0)
-    problems.push_back({"drop_layers", "something to prune: drop_layers, drop_ffn, drop_heads or keep_vocab above 0"});
+  const std::vector<int64_t> kept = o.keep_layers.value_or(std::vector<int64_t>());
+  Problems problems = checked(o, [&](auto&& need) {
+    need(std::adjacent_find(kept.begin(), kept.end(), std::greater_equal<>()) == kept.end(), "keep_layers",
+         "ascending numbers of layers, each once");
+    need(o.layer_choice != kUniform || !o.keep_layers, "layer_choice",
+         "influence beside keep_layers, which says itself what stays");
+    need(o.layer_choice != kUniform || o.keep_layers || o.drop_layers > 0, "layer_choice",
+         "influence, or drop_layers above 0 beside it");
+  });
+  if (o.drop_layers == 0 && !o.keep_layers && o.drop_ffn == 0.0 && o.drop_heads == 0.0 && o.keep_vocab == 0)
+    problems.push_back(
+        {"drop_layers", "something to prune: drop_layers, drop_ffn, drop_heads or keep_vocab above 0, or keep_layers"});
   return problems;
 }
 

@@ -216,7 +216,8 @@ void read_recipe(const YAML::Node& root, YamlReader& reader, Recipe& recipe) {
 int64_t calibration_tokens(const Recipe& recipe) {
   int64_t tokens = 0;
   for (const Stage& stage : recipe.stages) {
-    if (const auto* prune = std::get_if<PruneOptions>(&stage)) tokens = std::max(tokens, prune->calibration_tokens);
+    if (const auto* prune = std::get_if<PruneOptions>(&stage); prune != nullptr && asks_the_text(*prune))
+      tokens = std::max(tokens, prune->calibration_tokens);
     if (const auto* quantize = std::get_if<QuantizeOptions>(&stage); quantize != nullptr && quantize->importance)
       tokens =
           std::max(tokens, quantize->calibration_tokens > 0 ? quantize->calibration_tokens : kLeastCalibrationTokens);

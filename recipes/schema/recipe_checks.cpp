@@ -148,7 +148,8 @@ void check_stage(const Recipe& recipe, size_t index, Made& made, const TellProbl
     if (distill->keep_zeros && recipe.student && recipe.student->architecture)
       wrong("keep_zeros: the student's weights are random, and have no zeros to keep");
   }
-  if (std::holds_alternative<PruneOptions>(stage) && recipe.calibration.empty())
+  if (const auto* prune = std::get_if<PruneOptions>(&stage);
+      prune != nullptr && asks_the_text(*prune) && recipe.calibration.empty())
     wrong("needs data.calibration, or data.train to take some of");
   if (const auto* quantize = std::get_if<QuantizeOptions>(&stage)) {
     if (quantize->importance && recipe.calibration.empty())

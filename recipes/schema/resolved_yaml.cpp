@@ -22,7 +22,8 @@ void emit(YAML::Emitter& out, double v) {
   char text[32];
   out << std::string(text, std::to_chars(text, text + sizeof text, v).ptr);
 }
-void emit(YAML::Emitter& out, const std::vector<std::string>& v) {
+template <class T>
+void emit(YAML::Emitter& out, const std::vector<T>& v) {
   out << YAML::Flow << v;
 }
 template <class T>

@@ -172,6 +172,12 @@ void YamlReader::value(const YAML::Node& node, const std::string& key, std::vect
   for (const YAML::Node& item : node) value(item, key, out.emplace_back());
 }
 
+void YamlReader::value(const YAML::Node& node, const std::string& key, std::vector<int64_t>& out) {
+  out.clear();
+  if (!node.IsSequence()) return wrong(node, key, "a list");
+  for (const YAML::Node& item : node) value(item, key, out.emplace_back());
+}
+
 void YamlReader::value(const YAML::Node& node, const std::string& key, std::map<std::string, double>& out) {
   out.clear();
   if (!map(node, key, {})) return;

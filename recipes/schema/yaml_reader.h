@@ -55,6 +55,7 @@ class YamlReader {
   void value(const YAML::Node& node, const std::string& key, double& out);
   void value(const YAML::Node& node, const std::string& key, bool& out);
   void value(const YAML::Node& node, const std::string& key, std::vector<std::string>& out);
+  void value(const YAML::Node& node, const std::string& key, std::vector<int64_t>& out);
   void value(const YAML::Node& node, const std::string& key, std::map<std::string, double>& out);
   void value(const YAML::Node& node, const std::string& key, std::map<std::string, std::string>& out);
   template <class T>
@@ -77,8 +78,8 @@ class YamlReader {
   struct Field {
     const char* name;
     std::variant<bool*, int64_t*, double*, std::string*, std::optional<bool>*, std::optional<int64_t>*,
-                 std::optional<double>*, std::optional<std::string>*, std::vector<std::string>*,
-                 std::map<std::string, double>*, std::map<std::string, std::string>*>
+                 std::optional<double>*, std::optional<std::string>*, std::optional<std::vector<int64_t>>*,
+                 std::vector<std::string>*, std::map<std::string, double>*, std::map<std::string, std::string>*>
         out;
   };
 

@@ -113,6 +113,12 @@ void RuleCheck::operator()(std::vector<std::string>& value, const char* name, co
   if (const FieldRule* rule = rule_of(name))
     for (const std::string& item : value) check(*rule, item, name);
 }
+void RuleCheck::operator()(std::vector<int64_t>& value, const char* name, const char*) {
+  const FieldRule* rule = rule_of(name);
+  if (rule == nullptr) return;
+  if (rule->filled && value.empty()) problems_.push_back({name, "at least one number"});
+  for (const int64_t item : value) check(*rule, static_cast<double>(item), true, name);
+}
 void RuleCheck::operator()(std::map<std::string, double>& value, const char* name, const char*) {
   const FieldRule* rule = rule_of(name);
   if (rule == nullptr) return;

@@ -15,12 +15,13 @@ namespace attar {
 
 struct FieldRule {
   std::string field;
-  std::optional<double> least{}, above{}, most{}, below{};  // of a number, and of each number in a map
+  std::optional<double> least{}, above{}, most{}, below{};  // of a number, and of each number in a list or a map
   bool or_zero = false;                                     // 0 stands for a default
   int64_t multiple_of = 1;
   std::vector<std::string> choices{};  // of a text, and of each text in a list or a map
   bool any_case = false;               // of the choices
   std::vector<std::string> keys{};     // of a map
+  bool filled = false;                 // a list has an entry
   bool is_size = false;                // a text that parse_size takes
   std::string words{};                 // what is expected of a value; "": made of the rest
 };
@@ -39,6 +40,7 @@ class RuleCheck {
   void operator()(double& value, const char* name, const char*);
   void operator()(std::string& value, const char* name, const char*);
   void operator()(std::vector<std::string>& value, const char* name, const char*);
+  void operator()(std::vector<int64_t>& value, const char* name, const char*);
   void operator()(std::map<std::string, double>& value, const char* name, const char*);
   void operator()(std::map<std::string, std::string>& value, const char* name, const char*);
   template <class T>

@@ -9,8 +9,9 @@
 //   }
 //
 // A field's default is the member's initial value. A visitor is a generic callable field(T& value, const char* name,
-// const char* help) for T in: bool, int64_t, double, std::string, std::optional of those, std::vector<std::string>,
-// std::map<std::string, double>, std::map<std::string, std::string>. Values are checked where they are used.
+// const char* help) for T in: bool, int64_t, double, std::string, std::vector<int64_t>, std::optional of those,
+// std::vector<std::string>, std::map<std::string, double>, std::map<std::string, std::string>. Values are checked where
+// they are used.
 #pragma once
 
 #include <cstdint>

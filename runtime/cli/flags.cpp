@@ -217,6 +217,14 @@ void FlagAdder::operator()(std::optional<double>& value, const char* name, const
 void FlagAdder::operator()(std::optional<std::string>& value, const char* name, const char* help) {
   add(command_, flag_name(name), help, "TEXT", [&value](const std::vector<std::string>& items) { value = items[0]; });
 }
+void FlagAdder::operator()(std::optional<std::vector<int64_t>>& value, const char* name, const char* help) {
+  const std::string flag = flag_name(name);
+  const Read read = [&value, flag](const std::vector<std::string>& items) {
+    value.emplace();
+    for (const std::string& item : items) value->push_back(whole_of(flag, item, {}));
+  };
+  add(command_, flag, help, "INT", read)->expected(1, CLI::detail::expected_max_vector_size)->delimiter(',');
+}
 void FlagAdder::operator()(std::vector<std::string>& value, const char* name, const char* help) {
   add_texts(command_, flag_name(name), value, help);
 }

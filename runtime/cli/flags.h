@@ -69,6 +69,7 @@ class FlagAdder {
   void operator()(std::string& value, const char* name, const char* help);
   void operator()(std::optional<double>& value, const char* name, const char* help);
   void operator()(std::optional<std::string>& value, const char* name, const char* help);
+  void operator()(std::optional<std::vector<int64_t>>& value, const char* name, const char* help);
   void operator()(std::vector<std::string>& value, const char* name, const char* help);
   void operator()(std::map<std::string, double>& value, const char* name, const char* help);
   void operator()(std::map<std::string, std::string>& value, const char* name, const char* help);

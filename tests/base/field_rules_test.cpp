@@ -15,6 +15,7 @@ struct Options {
   std::string kind = "fast";
   std::optional<std::string> size{};
   std::vector<std::string> formats{"a"};
+  std::optional<std::vector<int64_t>> places{};
   std::map<std::string, double> limits{};
 };
 template <class Visitor>
@@ -24,6 +25,7 @@ void visit_fields(Options& o, Visitor&& field) {
   field(o.kind, "kind", "");
   field(o.size, "size", "");
   field(o.formats, "formats", "");
+  field(o.places, "places", "");
   field(o.limits, "limits", "");
 }
 const std::vector<FieldRule> kRules{{.field = "count", .least = 2, .or_zero = true, .multiple_of = 2},
@@ -31,6 +33,7 @@ const std::vector<FieldRule> kRules{{.field = "count", .least = 2, .or_zero = tr
                                     {.field = "kind", .choices = {"fast", "best"}, .any_case = true},
                                     {.field = "size", .is_size = true},
                                     {.field = "formats", .choices = {"a", "b"}},
+                                    {.field = "places", .least = 0, .filled = true},
                                     {.field = "limits", .least = 0.0, .keys = {"kl", "bytes"}}};
 
 // "field: expected", or "" where nothing is wrong.
@@ -53,6 +56,9 @@ TEST(FieldRules, SayWhatAValueMayBe) {
   EXPECT_EQ(said([](Options& o) { o.size = "60XB"; }).substr(0, 14), "size: a number");
   EXPECT_EQ(said([](Options& o) { o.size = "60MB"; }), "");
   EXPECT_EQ(said([](Options& o) { o.formats = {"a", "c"}; }), "formats: a or b");
+  EXPECT_EQ(said([](Options& o) { o.places = {3, 0}; }), "");
+  EXPECT_EQ(said([](Options& o) { o.places.emplace(); }), "places: at least one number");
+  EXPECT_EQ(said([](Options& o) { o.places = {3, -1}; }), "places: a whole number of at least 0");
   EXPECT_EQ(said([](Options& o) { o.limits = {{"kl", -1.0}}; }), "limits.kl: at least 0");
   EXPECT_EQ(said([](Options& o) { o.limits = {{"ppl", 1.0}}; }), "limits.ppl: kl or bytes");
 }

@@ -304,9 +304,8 @@ Estimate estimate_data(const PlannedRun& run) {
 
 Estimate estimate_prune(const PlannedRun& run, const PruneOptions& options, const ModelConfig& pruned) {
   const double before = parameters(run.student), body = before - embedding_parameters(run.student);
-  const double tokens =
-      std::min(static_cast<double>(options.calibration_tokens),
-               tokens_of(run.recipe, run.recipe.calibration) + tokens_of(run.recipe, run.recipe.train));
+  const double there = tokens_of(run.recipe, run.recipe.calibration) + tokens_of(run.recipe, run.recipe.train),
+               tokens = asks_the_text(options) ? std::min(static_cast<double>(options.calibration_tokens), there) : 0.0;
   const double walk = options.drop_ffn > 0.0 || options.drop_heads > 0.0
                           ? walk_bytes(run, tokens, 2) + kFitGrams * gram_bytes(run.student)
                           : 0.0;

@@ -273,7 +273,8 @@ std::optional<int32_t> sample_few(const SummedLogits& logits, std::span<const in
   const int64_t beside = kSpare + n_changed + (grammar != nullptr ? kAskedFor : 0);
   if (k <= 0 || k > static_cast<int64_t>(logits.maxima.size()) / kBlocksAToken - beside) return std::nullopt;
   Likely likely = likely_tokens(logits, k + beside, history, options);
-  keep_allowed(likely, static_cast<size_t>(k + kSpare), grammar);
+  // A grammar is asked for no more than is needed: it may be too much to read behind what is never drawn.
+  keep_allowed(likely, static_cast<size_t>(grammar != nullptr ? k : k + kSpare), grammar);
   if (likely.tokens.empty() || likely.tokens.front().weight <= likely.rest) return std::nullopt;
   const int32_t best = likely.tokens.front().id;
   if (greedy) return best;

@@ -254,6 +254,26 @@ TEST(ConstrainedSampler, FindsTheSameByTheMaximaOfBlocks) {
   }
 }
 
+// Behind the second likeliest there is too much to read.
+TEST(ConstrainedSampler, AsksForNoMoreThanItNeeds) {
+  std::vector<std::string> texts{"a"};
+  for (int i = 1; i < 14000; ++i) texts.push_back("c" + std::to_string(i));
+  const Tokenizer tokenizer(spoken_tokenizer(texts));
+  std::vector<float> logits(static_cast<size_t>(tokenizer.vocab_size()), 0.0f);
+  logits[3] = 9.0f, logits[4] = 8.0f;  // a, c1
+  std::vector<float> maxima(static_cast<size_t>(logit_blocks(tokenizer.vocab_size())));
+  block_maxima(logits, maxima.data());
+  const double lse = log_sum_exp(logits);
+  const GrammarCursor cursor(grammar_of(tokenizer, "root ::= \"a\" | \"c\" (\"x\"?){0,60000} \"1\""));
+  const Draw draw{1, 2, 3};
+  for (const double temperature : {0.0, 1.0}) {
+    const SampleOptions options{.temperature = temperature, .top_k = 1};
+    EXPECT_EQ(sample(logits, lse, {}, options, draw, &cursor).token, 3);
+    EXPECT_EQ(sample({logits, lse, maxima}, {}, options, draw, &cursor).token, 3);
+  }
+  EXPECT_THROW(cursor.allows(4), Error);
+}
+
 TEST(ConstrainedSampler, SaysWhenNothingMayCome) {
   const Tokenizer tokenizer(spoken_tokenizer({"a", "b"}));
   const std::vector<float> logits(5, 0.0f);

@@ -61,6 +61,7 @@ void follow(GrammarCursor& cursor, GrammarKind kind, std::string_view given, con
     fuzz::require(copy.must_end() == cursor.must_end(), "a copy goes the same way");
     text += tokenizer.token_bytes(token);
   }
+  expect_kept(cursor, kind, text);
 }
 
 }  // namespace

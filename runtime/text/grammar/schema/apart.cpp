@@ -8,9 +8,9 @@
 namespace attar::runtime {
 namespace {
 
-constexpr int kMostDepth = 8;                  // properties of properties that are looked at
-constexpr size_t kMostWork = size_t{1} << 22;  // of one oneOf: values and names that are compared
-constexpr size_t kSchemas = 64;                // as many of these take as long as to look at two schemas
+constexpr int kMostDepth = 8;                      // properties of properties that are looked at
+constexpr uint64_t kMostWork = uint64_t{1} << 22;  // of one oneOf: values and names that are compared
+constexpr uint64_t kSchemas = 64;                  // as many of these take as long as to look at two schemas
 
 class Comparison {
  public:
@@ -35,7 +35,7 @@ class Comparison {
   }
 
  private:
-  void work(size_t steps) {
+  void work(uint64_t steps) {
     done_ += steps;
     if (done_ > kMostWork)
       list_.fail("its schemas are too many, or too large, to be told apart", "", "", "", "fewer of them, or anyOf");
@@ -62,7 +62,7 @@ class Comparison {
   }
   bool values_apart(const SchemaNode& a, const SchemaNode& b) {
     const std::vector<const SchemaJson*> one = values(a), other = values(b);
-    work(one.size() * other.size());
+    work(uint64_t{one.size()} * other.size());
     for (const SchemaJson* x : one)
       for (const SchemaJson* y : other)
         if (*x == *y) return false;
@@ -88,7 +88,7 @@ class Comparison {
   }
 
   const SchemaNode &root_, &list_;
-  size_t done_ = 0;
+  uint64_t done_ = 0;
 };
 
 }  // namespace

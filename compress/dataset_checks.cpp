@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "compress/kept/kept_file.h"
 #include "compress/signal/sampled_signal.h"
 #include "runtime/formats/numerics.h"
 
@@ -51,6 +52,22 @@ bool can_be_sampled(const TokenDocument& document, int64_t id_bits, int64_t voca
   return rest.empty();
 }
 
+// What is kept of the teacher at a token.
+std::string signal_kind(const TokenDataset& data) {
+  if (data.hidden_width > 0) return "states of " + std::to_string(data.hidden_width);
+  if (data.sampled.samples > 0)
+    return std::to_string(data.sampled.samples) + " draws, " + std::to_string(data.sampled.id_bits) + " bits";
+  return data.signal_k > 0 ? "top " + std::to_string(data.signal_k) : "none";
+}
+
+Identity identity_of(const TokenDataset& data) {
+  return {{"teacher", data.origin.teacher_hash},
+          {"text", data.origin.text_hash},
+          {"options", data.origin.made_by},
+          {"signal", signal_kind(data)},
+          {"numerics", data.signal_numerics}};
+}
+
 }  // namespace
 
 Error damaged_dataset(const std::string& path, const std::string& part) {
@@ -80,6 +97,15 @@ void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::s
       if (!can_be_signal(ids.subspan(at, k), log_probs.subspan(at, k), vocab_size, sorted))
         throw damaged_dataset(path, "the teacher's signal");
   }
+}
+
+void require_made_alike(const TokenDataset& kept, const TokenDataset& wanted, const std::string& path,
+                        const std::string& hint) {
+  const std::string differing = differences(identity_of(kept), identity_of(wanted));
+  if (differing.empty()) return;
+  if (kept.origin == DatasetOrigin{} && wanted.origin != DatasetOrigin{})
+    throw input_error(path, "does not say what it was made of: an older version of Attar wrote it", "", "", hint);
+  throw input_error(path, "was made of something else: " + differing, "", "", hint);
 }
 
 }  // namespace attar

@@ -19,4 +19,9 @@ std::string dataset_user_block(const std::string& sha256_hex);
 // are unknown.
 void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::string& path);
 
+// Error{Input} where the data set `kept` at `path` was made of something else than `wanted`: its teacher, text,
+// options, or the kind and the numerics of its signal, each of which it names. `hint`: the way out.
+void require_made_alike(const TokenDataset& kept, const TokenDataset& wanted, const std::string& path,
+                        const std::string& hint);
+
 }  // namespace attar

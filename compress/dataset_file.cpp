@@ -5,7 +5,8 @@
 //   drawn
 //   /hidden_codes (bytes) i8   /hidden_scales (values) f32   /hidden_documents (documents) u8   /hidden_width (1) i64
 //   /weights (N) f32   where a document has some; 0 in all of one that has none
-//   attributes of /: tokenizer_hash, signal_numerics (text)
+//   attributes of /: tokenizer_hash, signal_numerics, teacher_hash, text_hash, made_by (text; the last three are
+//   DatasetOrigin's, which files of older versions lack)
 // The first 512 bytes, HDF5's user block (HDF5 File Format Specification 3.0, section II.A), hold a line of text with
 // the SHA-256 of all bytes after them, then zeros: HDF5's own checksums cover its metadata, neither values nor gaps.
 #include <hdf5.h>
@@ -154,6 +155,11 @@ std::string read_text(const Handle& file, const char* name, const std::string& p
   return text.c_str();
 }
 
+// As files of older versions have it: "" where there is none.
+std::string read_later_text(const Handle& file, const char* name, const std::string& path) {
+  return H5Aexists(file.get(), name) > 0 ? read_text(file, name, path) : "";
+}
+
 template <class T>
 void append(std::vector<T>& to, const std::vector<T>& from) {
   to.insert(to.end(), from.begin(), from.end());
@@ -246,6 +252,9 @@ size_t make_image(const TokenDataset& dataset, const std::string& path, FileImag
   }
   write_text(file, "tokenizer_hash", dataset.tokenizer_hash, path);
   write_text(file, "signal_numerics", dataset.signal_numerics, path);
+  write_text(file, "teacher_hash", dataset.origin.teacher_hash, path);
+  write_text(file, "text_hash", dataset.origin.text_hash, path);
+  write_text(file, "made_by", dataset.origin.made_by, path);
   const ssize_t size_bytes =
       H5Fflush(file.get(), H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file.get(), nullptr, 0);
   if (size_bytes < 0) throw unwritable(path);
@@ -370,6 +379,8 @@ TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_
   if (dataset.tokenizer_hash != tokenizer_hash)
     throw input_error(path, "was made with another tokenizer", "", "", "delete it, or use another run folder");
   dataset.signal_numerics = read_text(file, "signal_numerics", path);
+  dataset.origin = {read_later_text(file, "teacher_hash", path), read_later_text(file, "text_hash", path),
+                    read_later_text(file, "made_by", path)};
   const Arrays arrays{.signal_k = read_array<int64_t>(file, "signal_k", path),
                       .lengths = read_array<int64_t>(file, "lengths", path),
                       .tokens = read_array<int32_t>(file, "tokens", path),

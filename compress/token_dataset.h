@@ -68,6 +68,14 @@ struct SampledForm {
   bool operator==(const SampledForm&) const = default;
 };
 
+// What a data set follows from, as hashes, so that one that is kept is not taken for another; "": it does not say.
+struct DatasetOrigin {
+  std::string teacher_hash{};  // ModelFile::content_hash() of who wrote the text or gives its signal
+  std::string text_hash{};     // kept/text_hash.h, of all the text that the signal is of
+  std::string made_by{};       // of the options that decide both
+  bool operator==(const DatasetOrigin&) const = default;
+};
+
 struct TokenDataset {
   std::string tokenizer_hash;
   int64_t signal_k = 0;
@@ -76,10 +84,11 @@ struct TokenDataset {
   int32_t bos = -1;  // Tokenizer::start(): what each part of a document that is cut begins with; -1: nothing
   SampledForm sampled{};
   int64_t hidden_width = 0;  // C of HiddenStates; 0: no such signal
+  DatasetOrigin origin{};
 
   bool has_signal() const { return signal_k > 0 || sampled.samples > 0 || hidden_width > 0; }
   TokenDataset without_documents() const {
-    return {tokenizer_hash, signal_k, signal_numerics, {}, bos, sampled, hidden_width};
+    return {tokenizer_hash, signal_k, signal_numerics, {}, bos, sampled, hidden_width, origin};
   }
 
   int64_t token_count() const;

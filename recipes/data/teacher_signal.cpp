@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "compress/dataset_checks.h"
+#include "compress/kept/text_hash.h"
 #include "compress/signal/sampled_signal.h"
 #include "compress/weight_source.h"
 #include "recipes/data/kept_documents.h"
@@ -132,21 +134,20 @@ void read_states(const runtime::Model& teacher, runtime::Workspace& work, TokenD
   }
 }
 
-std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
-                       const DistillOptions& options) {
+// All that decides the signal of `data` beside the teacher and the text: how it is made, and where it is there already.
+std::string making_hash(const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
+                        const DistillOptions& options) {
   Sha256 hash;
-  hash.add(teacher.content_hash() + ";" + std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" +
-           options.signal_numerics);
+  hash.add(std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" + options.signal_numerics);
   if (options.signal == "sampled") hash.add(";sampled " + std::to_string(options.signal_samples));
   if (options.signal == "hidden") hash.add(";hidden");
   hash.add(std::as_bytes(std::span(kept)));
-  for (const TokenDocument& document : data.documents) {
-    hash.add(";" + std::to_string(document.tokens.size()) + (document.lacks_signal() ? "" : "s"));
-    hash.add(std::as_bytes(std::span(document.tokens)));
-    hash.add(std::as_bytes(std::span(document.in_loss)));
-    hash.add(std::as_bytes(std::span(document.weights)));
-  }
-  return "signal-" + hash.hex().substr(0, 16) + ".h5";
+  for (const TokenDocument& document : data.documents) hash.add(document.lacks_signal() ? "-" : "s");
+  return hash.hex();
+}
+
+std::string cache_name(const DatasetOrigin& origin) {
+  return "signal-" + sha256(origin.teacher_hash + origin.text_hash + origin.made_by).substr(0, 16) + ".h5";
 }
 
 void forget_signal(TokenDataset& data) {
@@ -163,14 +164,13 @@ bool same_text(const TokenDocument& a, const TokenDocument& b) {
 }
 
 // A cache is named after all that decides it; a name alone is not believed.
-TokenDataset read_cache(const std::string& path, const TokenDataset& data, const DistillOptions& options,
-                        int64_t vocab_size) {
+TokenDataset read_cache(const std::string& path, const TokenDataset& data, int64_t vocab_size) {
+  const std::string hint = "delete it: it is made anew";
   TokenDataset cached = read_dataset(path, data.tokenizer_hash, vocab_size);
-  if (cached.signal_numerics != options.signal_numerics || cached.sampled != data.sampled ||
-      cached.hidden_width != data.hidden_width || cached.documents_without_signal() > 0 ||
-      !std::equal(data.documents.begin(), data.documents.end(), cached.documents.begin(), cached.documents.end(),
-                  same_text))
-    throw input_error(path, "is the signal of other data", "", "", "delete it: it is made anew");
+  require_made_alike(cached, data, path, hint);
+  if (cached.documents_without_signal() > 0 || !std::equal(data.documents.begin(), data.documents.end(),
+                                                           cached.documents.begin(), cached.documents.end(), same_text))
+    throw input_error(path, "is the signal of other data", "", "", hint);
   return cached;
 }
 
@@ -193,13 +193,15 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
   const int64_t k = sampled || hidden ? 0 : data.signal_k > 0 ? data.signal_k : own_k;
-  const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options);
   if (data.signal_k > 0 && data.signal_numerics.empty())
     throw usage_error("distill.signal", "part of the data has the signal of an endpoint, part has none",
                       "online, or text of that endpoint alone");
   if (data.signal_k > 0 && data.signal_numerics != options.signal_numerics)
     throw usage_error("distill.signal_numerics", "part of the data has a signal of other numerics",
                       data.signal_numerics, options.signal_numerics);
+  data.signal_k = k, data.signal_numerics = options.signal_numerics;
+  data.origin = {teacher.content_hash(), text_hash(data), making_hash(data, kept, k, options)};
+  const std::string path = folder + "/" + cache_name(data.origin);
   if (std::filesystem::exists(path)) {
     const std::string from = "read from " + path;
     report(progress, {.stage = "teacher signal",
@@ -207,7 +209,7 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
                       .done = data.token_count(),
                       .total = data.token_count(),
                       .detail = from});
-    TokenDataset signalled = read_cache(path, data, options, teacher.config().vocab_size);
+    TokenDataset signalled = read_cache(path, data, teacher.config().vocab_size);
     signalled.bos = data.bos;
     return signalled;
   }
@@ -218,8 +220,6 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   runtime::Workspace work(model, pool);
   Reader reader(model, work);
   KeptTokens kept_tokens(model, kept);
-  data.signal_k = k;
-  data.signal_numerics = options.signal_numerics;
   Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
   const Progress within_document = inside(progress, now);
   const std::string steps = path.substr(0, path.rfind('.'));

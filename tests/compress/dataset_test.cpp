@@ -59,8 +59,11 @@ class DatasetTest : public testing::Test {
 };
 
 TEST_F(DatasetTest, ComesBackAsItWas) {
-  write_dataset(path_, sample());
+  TokenDataset data = sample();
+  data.origin = {"of a teacher", "of a text", ""};
+  write_dataset(path_, data);
   const TokenDataset back = read_dataset(path_, "abc", kVocabulary);
+  EXPECT_EQ(back.origin, data.origin);
   ASSERT_EQ(back.documents.size(), 2u);
   EXPECT_EQ(back.signal_k, 2);
   EXPECT_EQ(back.signal_numerics, "fp32");

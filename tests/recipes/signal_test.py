@@ -159,6 +159,68 @@ def test_the_numerics_of_a_signal_are_named_and_kept_apart(written, tmp_path):
     assert attar(*command, "--signal-numerics", "int3").returncode == 2
 
 
+HASHES = {"teacher_hash": "teacher", "text_hash": "text", "made_by": "options"}  # attributes, and what messages call them
+
+
+def resumed(recipe, folder):
+    return attar("run", recipe, "--out", folder, "--resume", "--quiet")
+
+
+def test_what_a_signal_follows_from_is_checked_where_it_is_read(written, tmp_path):
+    """By hashes in its file. One of a version that noted none is told apart, and what is deleted is made anew."""
+    recipe, folder = written
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run/data/train.h5"
+    whole = path.read_bytes()
+    for name, word in HASHES.items():
+        with h5py.File(path, "r+") as file:
+            assert len(file.attrs[name]) == 64
+            file.attrs[name] = np.bytes_(b"0" * 64)
+        restamped(path)
+        refused = resumed(recipe, tmp_path / "run")
+        assert refused.returncode == 3 and f"train.h5: was made of something else: {word}; delete it" in refused.stderr, refused.stderr
+        path.write_bytes(whole)
+    with h5py.File(path, "r+") as file:
+        for name in HASHES:
+            del file.attrs[name]
+    restamped(path)
+    refused = resumed(recipe, tmp_path / "run")
+    assert refused.returncode == 3 and "train.h5: does not say what it was made of" in refused.stderr, refused.stderr
+    path.unlink()
+    again = run(recipe, tmp_path / "run", "--resume")
+    assert path.read_bytes() == whole and again["results"] == json.loads((folder / "report.json").read_text())["results"]
+
+
+def louder(tensors):
+    tensors["model.norm.weight"] *= 1.5
+
+
+def test_the_signal_of_another_teacher_is_refused(tmp_path):
+    """Of one tokenizer and the same options: in the data of a run, and in its cache under the right name."""
+    folders = {}
+    for name, change in {"mine": None, "others": louder}.items():
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(RECIPE.format(teacher=tiny(tmp_path / name, change)).replace("batch_tokens: 256", "batch_tokens: 256, signal: sampled"))
+        folders[name] = tmp_path / f"run of {name}"
+        run(recipe, folders[name])
+    mine, others = folders["mine"], folders["others"]
+    whole = (mine / "data/train.h5").read_bytes()
+    shutil.copy(others / "data/train.h5", mine / "data/train.h5")
+    refused = resumed(tmp_path / "mine.yaml", mine)
+    assert refused.returncode == 3 and "train.h5: was made of something else: teacher; delete it" in refused.stderr, refused.stderr
+    (mine / "data/train.h5").write_bytes(whole)
+
+    (kept,), (other,) = ((folder / "cache").glob("signal-*.h5") for folder in (mine, others))
+    with h5py.File(kept) as file, h5py.File(other) as its:
+        assert all(file.attrs[name] != its.attrs[name] for name in ("teacher_hash", "text_hash")) and file.attrs["tokenizer_hash"] == its.attrs["tokenizer_hash"]
+    shutil.copy(other, kept)
+    shutil.rmtree(mine / "checkpoints/2-distill")
+    refused = resumed(tmp_path / "mine.yaml", mine)
+    assert refused.returncode == 3 and f"{kept.name}: was made of something else: teacher, text" in refused.stderr, refused.stderr
+    kept.unlink()
+    run(tmp_path / "mine.yaml", mine, "--resume")
+
+
 def test_a_sampled_signal_from_the_command_line(tmp_path):
     """Kept beside OUT while it is made; the same bytes a second time; in the mean the loss of the teacher beside the student."""
     text, teacher, student = tmp_path / "text.txt", tiny(tmp_path / "teacher"), tmp_path / "student"

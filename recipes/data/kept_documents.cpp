@@ -3,7 +3,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "compress/dataset_checks.h"
+#include "compress/dataset/dataset_checks.h"
+#include "compress/dataset/dataset_file.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"

@@ -1,5 +1,5 @@
-// Documents on disk as they are made, a shard after another, so that a long making goes on behind the last one when it
-// is broken off: text that a teacher writes, the signal that it gives text.
+// Documents on disk as a teacher writes them, a shard after another, so that a long writing goes on behind the last one
+// when it is broken off.
 #pragma once
 
 #include <string>

@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
-#include "compress/dataset_checks.h"
+#include "compress/dataset/dataset_checks.h"
+#include "compress/dataset/dataset_file.h"
+#include "compress/dataset/signal_store.h"
 #include "compress/kept/text_hash.h"
 #include "distill/train.h"
 #include "recipes/data/data_origin.h"
@@ -161,6 +163,13 @@ void read_dropped(const std::string& path, Splits& splits) {
   }
 }
 
+// The split whose file is there; its signal is left in it.
+TokenDataset split_on_disk(const RunState& state, const std::string& path, const Tokenizer& tokenizer) {
+  TokenDataset split = open_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
+  split.bos = dataset_of(tokenizer).bos;
+  return split;
+}
+
 // Another run's split, or another teacher's, may lie in its place: its name and its tokenizer say nothing of that.
 void require_made_here(const TokenDataset& kept, const DatasetOrigin& origin, const std::vector<DataSource>& sources,
                        const std::string& path) {
@@ -180,9 +189,8 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
       origin_of_split(state.recipe, state.inputs, {sources, split, state.teacher_hash, text_hash(state.train)});
   if (fs::exists(path + ".h5")) {
     read_dropped(path + ".dropped.json", splits);
-    TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
+    TokenDataset kept = split_on_disk(state, path, tokenizer);
     require_made_here(kept, origin, sources, path + ".h5");
-    kept.bos = dataset_of(tokenizer).bos;
     return kept;
   }
   TokenDataset dataset = dataset_of(tokenizer);
@@ -216,7 +224,7 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
   dataset.origin.text_hash = text_hash(dataset);
   write_dataset(path + ".h5", dataset);
   for (size_t i = 0; i < sources.size(); ++i) remove_kept_documents(path + "-" + std::to_string(i));
-  return dataset;
+  return split_on_disk(state, path, tokenizer);
 }
 
 std::string dropped_words(int64_t documents) {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 
+#include "compress/dataset/dataset_file.h"
 #include "compress/signal/sampled_signal.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"

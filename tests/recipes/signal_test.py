@@ -191,6 +191,11 @@ def test_what_a_signal_follows_from_is_checked_where_it_is_read(written, tmp_pat
     assert path.read_bytes() == whole and again["results"] == json.loads((folder / "report.json").read_text())["results"]
 
 
+def index_of(shard):
+    """The file that names the shards of a signal."""
+    return shard.with_name(shard.name.rsplit("-", 1)[0] + ".json")
+
+
 def louder(tensors):
     tensors["model.norm.weight"] *= 1.5
 
@@ -213,12 +218,22 @@ def test_the_signal_of_another_teacher_is_refused(tmp_path):
     (kept,), (other,) = ((folder / "cache").glob("signal-*.h5") for folder in (mine, others))
     with h5py.File(kept) as file, h5py.File(other) as its:
         assert all(file.attrs[name] != its.attrs[name] for name in ("teacher_hash", "text_hash")) and file.attrs["tokenizer_hash"] == its.attrs["tokenizer_hash"]
-    shutil.copy(other, kept)
     shutil.rmtree(mine / "checkpoints/2-distill")
-    refused = resumed(tmp_path / "mine.yaml", mine)
-    assert refused.returncode == 3 and f"{kept.name}: was made of something else: teacher, text" in refused.stderr, refused.stderr
+    whole = {path: path.read_bytes() for path in (kept, index_of(kept))}
+    damaged = bytearray(whole[kept])
+    damaged[-1] ^= 1
+    for path, content, said in (
+        (kept, other.read_bytes(), "was made of something else: teacher, text"),
+        (index_of(kept), index_of(other).read_bytes(), "was made of something else: teacher, text"),
+        (kept, damaged, "is damaged at its checksum"),
+    ):
+        path.write_bytes(content)
+        refused = resumed(tmp_path / "mine.yaml", mine)
+        assert refused.returncode == 3 and f"{path.name}: {said}" in refused.stderr and "made anew" in refused.stderr, refused.stderr
+        path.write_bytes(whole[path])
     kept.unlink()
     run(tmp_path / "mine.yaml", mine, "--resume")
+    assert whole == {path: path.read_bytes() for path in whole}
 
 
 def test_a_sampled_signal_from_the_command_line(tmp_path):
@@ -249,7 +264,7 @@ def learned_again(folder, kept):
         (folder / name).unlink()
     done = attar("run", "--resume", folder, "--json", "--quiet")
     assert done.returncode == 0, done.stderr
-    assert kept.read_bytes() == before and f"read from {kept}" in (folder / "log.txt").read_text()
+    assert kept.read_bytes() == before and f"read from {index_of(kept)}" in (folder / "log.txt").read_text()
     return json.loads(done.stdout)["results"]["stages"][-1]["results"]
 
 

@@ -1,13 +1,11 @@
-#include "compress/dataset_checks.h"
+#include "compress/dataset/dataset_checks.h"
 
 #include <algorithm>
 #include <cmath>
 #include <span>
 #include <vector>
 
-#include "compress/kept/kept_file.h"
 #include "compress/signal/sampled_signal.h"
-#include "runtime/formats/numerics.h"
 
 namespace attar {
 namespace {
@@ -36,11 +34,11 @@ bool can_be_signal(std::span<const int32_t> ids, std::span<const float> log_prob
   return mass <= kMostMass && std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
 }
 
-// A row for each token, of tokens of the vocabulary that differ.
-bool can_be_sampled(const TokenDocument& document, int64_t id_bits, int64_t vocab_size, std::vector<int32_t>& sorted) {
-  std::span<const uint8_t> rest(document.sampled_signal);
-  for (size_t t = 0; t < document.tokens.size(); ++t) {
-    const std::optional<SampledRow> row = decode_row(rest, static_cast<int>(id_bits));
+// A row for each of `tokens`, of tokens of the vocabulary that differ.
+bool can_be_sampled(std::span<const uint8_t> rows, size_t tokens, int64_t id_bits, int64_t vocab_size,
+                    std::vector<int32_t>& sorted) {
+  for (size_t t = 0; t < tokens; ++t) {
+    const std::optional<SampledRow> row = decode_row(rows, static_cast<int>(id_bits));
     if (!row) return false;
     sorted.clear();
     for (const SampledRow::Exact& entry : row->exact) sorted.push_back(entry.id);
@@ -49,7 +47,7 @@ bool can_be_sampled(const TokenDocument& document, int64_t id_bits, int64_t voca
     if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) return false;
     if (!sorted.empty() && sorted.back() >= vocab_size) return false;
   }
-  return rest.empty();
+  return rows.empty();
 }
 
 // What is kept of the teacher at a token.
@@ -60,43 +58,43 @@ std::string signal_kind(const TokenDataset& data) {
   return data.signal_k > 0 ? "top " + std::to_string(data.signal_k) : "none";
 }
 
-Identity identity_of(const TokenDataset& data) {
-  return {{"teacher", data.origin.teacher_hash},
-          {"text", data.origin.text_hash},
-          {"options", data.origin.made_by},
-          {"signal", signal_kind(data)},
-          {"numerics", data.signal_numerics}};
-}
-
 }  // namespace
 
 Error damaged_dataset(const std::string& path, const std::string& part) {
   return input_error(path, "is damaged at " + part, "", "", "delete it and run again with --resume: it is made anew");
 }
 
-void check_dataset(const TokenDataset& dataset, int64_t vocab_size, const std::string& path) {
-  const std::string& numerics = dataset.signal_numerics;
-  if (!numerics.empty() && !find_numerics(numerics)) throw damaged_dataset(path, "signal_numerics");
-  const auto k = static_cast<size_t>(dataset.signal_k);
+void check_text(const TokenDocument& document, int64_t vocab_size, const std::string& path) {
+  for (const int32_t token : document.tokens)
+    if (token < 0 || token >= vocab_size) throw damaged_dataset(path, "tokens");
+  if (!std::all_of(document.in_loss.begin(), document.in_loss.end(), is_mark)) throw damaged_dataset(path, "in_loss");
+  if (!std::all_of(document.weights.begin(), document.weights.end(), is_amount)) throw damaged_dataset(path, "weights");
+}
+
+void check_signal(const TokenDocument& document, size_t tokens, const TokenDataset& head, int64_t vocab_size,
+                  const std::string& path) {
   std::vector<int32_t> sorted;
-  for (const TokenDocument& document : dataset.documents) {
-    for (const int32_t token : document.tokens)
-      if (token < 0 || token >= vocab_size) throw damaged_dataset(path, "tokens");
-    if (!std::all_of(document.in_loss.begin(), document.in_loss.end(), is_mark)) throw damaged_dataset(path, "in_loss");
-    if (!std::all_of(document.weights.begin(), document.weights.end(), is_amount))
-      throw damaged_dataset(path, "weights");
-    if (!std::all_of(document.hidden.scales.begin(), document.hidden.scales.end(), is_amount) ||
-        (!document.hidden.empty() && (!document.signal_ids.empty() || !document.sampled_signal.empty())))
-      throw damaged_dataset(path, "the teacher's hidden states");
-    if (!document.sampled_signal.empty() &&
-        (!document.signal_ids.empty() || !can_be_sampled(document, dataset.sampled.id_bits, vocab_size, sorted)))
-      throw damaged_dataset(path, "the teacher's sampled signal");
-    const std::span ids(document.signal_ids);
-    const std::span log_probs(document.signal_log_probs);
-    for (size_t at = 0; at < ids.size(); at += k)
-      if (!can_be_signal(ids.subspan(at, k), log_probs.subspan(at, k), vocab_size, sorted))
-        throw damaged_dataset(path, "the teacher's signal");
-  }
+  if (!std::all_of(document.hidden.scales.begin(), document.hidden.scales.end(), is_amount) ||
+      (!document.hidden.empty() && (!document.signal_ids.empty() || !document.sampled_signal.empty())))
+    throw damaged_dataset(path, "the teacher's hidden states");
+  if (!document.sampled_signal.empty() &&
+      (!document.signal_ids.empty() ||
+       !can_be_sampled(document.sampled_signal, tokens, head.sampled.id_bits, vocab_size, sorted)))
+    throw damaged_dataset(path, "the teacher's sampled signal");
+  const auto k = static_cast<size_t>(head.signal_k);
+  const std::span ids(document.signal_ids);
+  const std::span log_probs(document.signal_log_probs);
+  for (size_t at = 0; at < ids.size(); at += k)
+    if (!can_be_signal(ids.subspan(at, k), log_probs.subspan(at, k), vocab_size, sorted))
+      throw damaged_dataset(path, "the teacher's signal");
+}
+
+Identity identity_of(const TokenDataset& data) {
+  return {{"teacher", data.origin.teacher_hash},
+          {"text", data.origin.text_hash},
+          {"options", data.origin.made_by},
+          {"signal", signal_kind(data)},
+          {"numerics", data.signal_numerics}};
 }
 
 void require_made_alike(const TokenDataset& kept, const TokenDataset& wanted, const std::string& path,

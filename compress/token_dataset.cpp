@@ -3,9 +3,8 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <limits>
 
-#include "compress/signal/sampled_signal.h"
+#include "compress/dataset/signal_rows.h"
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 
@@ -32,6 +31,11 @@ int64_t TokenDataset::loss_token_count() const {
 
 bool TokenDataset::has_weights() const {
   return std::any_of(documents.begin(), documents.end(), [](const TokenDocument& d) { return !d.weights.empty(); });
+}
+
+void TokenDocument::forget_signal() {
+  signal_ids.clear(), signal_log_probs.clear(), sampled_signal.clear();
+  hidden = {}, stored = {};
 }
 
 bool TokenDocument::lacks_signal() const {
@@ -89,27 +93,21 @@ namespace {
 
 // Tokens [begin, end) of a document as one of their own, behind `bos` (-1: nothing).
 TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t bos, const TokenDataset& of) {
-  const auto signal_k = static_cast<size_t>(of.signal_k);
   TokenDocument out;
-  const auto copy = [&](const auto& from, auto& to, size_t width, auto of_bos) {
+  const auto copy = [&](const auto& from, auto& to, auto of_bos) {
     if (from.empty()) return;
-    if (bos >= 0) to.assign(width, of_bos);
-    to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(range.begin * width),
-              from.begin() + static_cast<std::ptrdiff_t>(range.end * width));
+    if (bos >= 0) to.push_back(of_bos);
+    to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(range.begin),
+              from.begin() + static_cast<std::ptrdiff_t>(range.end));
   };
-  copy(document.tokens, out.tokens, 1, bos);
-  copy(document.in_loss, out.in_loss, 1, uint8_t{0});
-  copy(document.weights, out.weights, 1, 0.0f);
+  copy(document.tokens, out.tokens, bos);
+  copy(document.in_loss, out.in_loss, uint8_t{0});
+  copy(document.weights, out.weights, 0.0f);
   forget_idle_weights(out);
-  copy(document.signal_ids, out.signal_ids, signal_k, int32_t{-1});
-  copy(document.signal_log_probs, out.signal_log_probs, signal_k, -std::numeric_limits<float>::infinity());
-  copy(document.hidden.codes, out.hidden.codes, static_cast<size_t>(of.hidden_width), int8_t{0});
-  copy(document.hidden.scales, out.hidden.scales, static_cast<size_t>(hidden_groups(of.hidden_width)), 0.0f);
-  if (document.sampled_signal.empty()) return out;
-  const int id_bits = static_cast<int>(of.sampled.id_bits);
-  if (bos >= 0) encode_row({}, id_bits, out.sampled_signal);
-  const std::span<const uint8_t> rows = rows_between(document.sampled_signal, id_bits, range.begin, range.end);
-  out.sampled_signal.insert(out.sampled_signal.end(), rows.begin(), rows.end());
+  std::vector<int32_t> rows;
+  if (bos >= 0) rows.push_back(-1);
+  for (size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<int32_t>(t));
+  hand_on_signal(document, of, rows, {}, out);
   return out;
 }
 

@@ -1,8 +1,9 @@
 // Tokens a stage trains on, calibrates with or is judged by: documents, which of their tokens count in the loss, and
-// the teacher's signal where a teacher wrote them. Stored as HDF5 under the run folder's data/.
+// the teacher's signal where a teacher wrote them, in memory or on disk (dataset/).
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@
 
 namespace attar {
 
+class SignalStore;  // compress/dataset/signal_store.h
+
 // A text as the tokenizer of another model reads it, beside a document's own tokens (distill/alignment).
 struct OtherReading {
   struct End {
@@ -26,6 +29,13 @@ struct OtherReading {
   std::vector<uint8_t> in_loss{};  // (To)
   std::vector<End> chunks{};       // where both readings end a token, ascending; the last is the end of both
   bool empty() const { return chunks.empty(); }
+};
+
+// Where the signal of a document lies that is not in memory.
+struct StoredSignal {
+  int64_t place = -1;           // in TokenDataset::store; -1: it is not there
+  std::vector<int32_t> rows{};  // (T) which of the rows there each token has, -1: none; empty: they are its own
+  bool empty() const { return place < 0; }
 };
 
 struct TokenDocument {
@@ -40,8 +50,12 @@ struct TokenDocument {
   HiddenStates hidden{};         // or those of all T tokens
   OtherReading other{};          // in memory alone: files do not hold it
   std::vector<float> weights{};  // (T) how much predicting each token of the loss counts; empty: 1 each
+  StoredSignal stored{};         // in place of the signals above
 
-  bool has_signal() const { return !signal_ids.empty() || !sampled_signal.empty() || !hidden.empty(); }
+  bool has_signal() const {
+    return !signal_ids.empty() || !sampled_signal.empty() || !hidden.empty() || !stored.empty();
+  }
+  void forget_signal();
   bool lacks_signal() const;  // it has something to learn from, but a cached forward KL would pass over it
 };
 
@@ -68,6 +82,14 @@ struct SampledForm {
   bool operator==(const SampledForm&) const = default;
 };
 
+// What a data set follows from, as hashes, so that one that is kept is not taken for another; "": it does not say.
+struct DatasetOrigin {
+  std::string teacher_hash{};  // ModelFile::content_hash() of who wrote the text or gives its signal
+  std::string text_hash{};     // kept/text_hash.h, of all the text that the signal is of
+  std::string made_by{};       // of the options that decide both
+  bool operator==(const DatasetOrigin&) const = default;
+};
+
 struct TokenDataset {
   std::string tokenizer_hash;
   int64_t signal_k = 0;
@@ -76,10 +98,13 @@ struct TokenDataset {
   int32_t bos = -1;  // Tokenizer::start(): what each part of a document that is cut begins with; -1: nothing
   SampledForm sampled{};
   int64_t hidden_width = 0;  // C of HiddenStates; 0: no such signal
+  DatasetOrigin origin{};
+  std::shared_ptr<SignalStore> store{};  // of the signals that are not in memory
+  std::vector<int32_t> store_ids{};      // (V of the store) ids here of its tokens, -1: cut away; empty: the same
 
   bool has_signal() const { return signal_k > 0 || sampled.samples > 0 || hidden_width > 0; }
   TokenDataset without_documents() const {
-    return {tokenizer_hash, signal_k, signal_numerics, {}, bos, sampled, hidden_width};
+    return {tokenizer_hash, signal_k, signal_numerics, {}, bos, sampled, hidden_width, origin, store, store_ids};
   }
 
   int64_t token_count() const;
@@ -123,11 +148,6 @@ TokenDataset tokenize_documents(const std::vector<Document>& documents, const To
 // The same data with no document longer than `max_tokens`: what follows a cut begins with BOS where the tokenizer adds
 // it. The teacher's signal stays with its token; a document that is cut loses its other reading.
 TokenDataset cut_documents(const TokenDataset& dataset, int64_t max_tokens);
-
-// HDF5, one file, written aside and renamed, under a checksum of all its bytes. Reading trusts nothing: Error{Input}
-// when a single bit has changed, on another tokenizer's hash, and on ids, lengths or probabilities that cannot be.
-void write_dataset(const std::string& path, const TokenDataset& dataset);
-TokenDataset read_dataset(const std::string& path, const std::string& tokenizer_hash, int64_t vocab_size);
 
 // Documents of at most `max_tokens` (longer ones are to go through cut_documents) packed whole into batches that
 // predict at most `batch_tokens` (a document's first token is not predicted), in an order that is a pure function of

@@ -26,6 +26,7 @@ struct Labels {
   at::Tensor weights{};    // (N) f32: how much each counts; undefined: 1 each
   AlignedRows aligned{};   // aligned alone
 };
+// A signal that is asked for is in memory (SignalsOfBatch).
 Labels labels_of(const TokenDataset& data, const std::vector<Piece>& pieces, SignalSource source);
 
 // Tokens of the loss, and what a cached signal says about them.
@@ -42,6 +43,7 @@ struct LossTokens {
   }
   double mean_dropped_mass() const { return weighed == 0 ? 0.0 : dropped_mass / static_cast<double>(weighed); }
 };
+// Of a signal on disk no more than `count` and `weight` are right.
 LossTokens loss_tokens(const TokenDataset& data, const std::vector<Piece>& pieces, SignalSource source);
 
 }  // namespace attar

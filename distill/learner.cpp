@@ -13,6 +13,7 @@
 #include <set>
 #include <vector>
 
+#include "compress/dataset/signal_store.h"
 #include "distill/losses/loss_term.h"
 #include "distill/ranks/ranks.h"
 #include "runtime/base/error.h"
@@ -194,11 +195,15 @@ double Learner::loss_on(const TokenDataset& data) {
   at::Tensor none;
   for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, kSliceTokens, 0, 0)) {
     const TokenBatch tokens = to_batch(data, pieces);
-    const Labels labels = labels_of(data, pieces, source_);
+    const auto labels_in = [&](const TokenDataset& of, const std::vector<Piece>& own) {
+      return labels_of(of, own, source_);
+    };
+    const Labels labels =
+        source_ == SignalSource::Cached ? with_signals(data, pieces, labels_in) : labels_in(data, pieces);
     const Lesson lesson{source_, losses_};
     learn(student_.forward(tokens), tokens, labels, lesson, 1.0, none, sums);
     compare_features(tokens, labels, lesson, 1.0, sums);
-    weight += loss_tokens(data, pieces, source_).weight;
+    weight += loss_tokens(data, pieces, SignalSource::None).weight;
   }
   return sums.loss / weight;
 }

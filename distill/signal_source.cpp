@@ -2,17 +2,23 @@
 
 #include <algorithm>
 
+#include "compress/dataset/signal_store.h"
 #include "distill/losses/loss_term.h"
 #include "runtime/base/error.h"
 
 namespace attar {
 namespace {
 
-LossTokens loss_tokens_of_all(const TokenDataset& data, SignalSource source) {
-  std::vector<Piece> whole;
-  for (size_t d = 0; d < data.documents.size(); ++d)
-    whole.push_back({static_cast<int64_t>(d), 0, static_cast<int64_t>(data.documents[d].tokens.size())});
-  return loss_tokens(data, whole, source);
+// Whether a signal that is kept with the data says nothing about some token of the loss.
+bool has_silent_tokens(const TokenDataset& data) {
+  for (size_t d = 0; d < data.documents.size(); ++d) {
+    const std::vector<Piece> whole{{static_cast<int64_t>(d), 0, static_cast<int64_t>(data.documents[d].tokens.size())}};
+    const LossTokens tokens = with_signals(data, whole, [](const TokenDataset& signalled, const auto& pieces) {
+      return loss_tokens(signalled, pieces, SignalSource::Cached);
+    });
+    if (tokens.unsignalled > 0) return true;
+  }
+  return false;
 }
 
 // Losses with a weight that `which` holds of.
@@ -129,7 +135,7 @@ bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& dat
   if (always_beside(options) || options.curriculum > 0.0) return true;
   if (!asks_a_teacher(options)) return false;
   if (!learns_from_cache(options, data)) return true;
-  return options.unsignalled == "online" && loss_tokens_of_all(data, SignalSource::Cached).unsignalled > 0;
+  return options.unsignalled == "online" && has_silent_tokens(data);
 }
 
 }  // namespace attar

@@ -56,6 +56,7 @@ class Trainer {
         options_(options),
         progress_(progress),
         source_(signal_source(inputs, options)),
+        signals_(source_),
         learner_(student, inputs, options, source_,
                  pass_device(options.device, inputs.ranks == nullptr ? 0 : inputs.ranks->local_rank())),
         checkpoints_(inputs.checkpoint_directory,
@@ -185,8 +186,9 @@ class Trainer {
     return SignalGaps{tokens.unsignalled_share(), tokens.mean_dropped_mass()};
   }
 
-  void step(const TrainingBatch& batch) {
+  void step(const TrainingBatch& drawn) {
     const auto start = std::chrono::steady_clock::now();
+    const TrainingBatch batch = signals_(drawn);
     const double of_teacher = taid_share(state_.taid, options_.loss_settings);
     BatchGradients gradients =
         shared_ ? shared_->gradients(learner_, batch, of_teacher) : learner_.gradients(batch, of_teacher);
@@ -338,6 +340,7 @@ class Trainer {
   const DistillOptions& options_;
   const Progress& progress_;
   const SignalSource source_;
+  SignalsOfBatch signals_;
   Learner learner_;
   TrainingCheckpoints checkpoints_;
   TrainingState state_;

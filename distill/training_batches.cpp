@@ -21,6 +21,15 @@ int64_t tokens_that_count(const TokenDocument& document) {
 
 }  // namespace
 
+TrainingBatch SignalsOfBatch::operator()(TrainingBatch batch) {
+  if (source_ != SignalSource::Cached || batch.data->store == nullptr) return batch;
+  loaded_ = loaded(*batch.data, batch.pieces);
+  batch.data = &loaded_.data;
+  batch.pieces = loaded_.pieces;
+  batch.tokens = loss_tokens(loaded_.data, loaded_.pieces, source_);
+  return batch;
+}
+
 TokenDataset hold_out(TokenDataset& data, int64_t tokens, uint64_t seed) {
   constexpr uint64_t kStream = 0x686f6c64;
   const CounterRandom random(seed, kStream);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "compress/dataset/signal_store.h"
 #include "compress/token_dataset.h"
 #include "distill/labels.h"
 #include "distill/train.h"
@@ -13,8 +14,20 @@ namespace attar {
 struct TrainingBatch {
   const TokenDataset* data;  // holds the documents of `pieces`; lives until the next batch is asked for
   std::vector<Piece> pieces;
-  LossTokens tokens;        // of the loss; their weight is above 0
+  LossTokens tokens;        // of the loss; their weight is above 0. What a signal on disk says of them: SignalsOfBatch
   bool by_student = false;  // text that the student wrote: the teacher is asked, and the text itself teaches nothing
+};
+
+// Brings the signals of a batch into memory, where they lie on disk and are learned from.
+class SignalsOfBatch {
+ public:
+  explicit SignalsOfBatch(SignalSource source) : source_(source) {}
+  // What it gives back lives until the next one.
+  TrainingBatch operator()(TrainingBatch batch);
+
+ private:
+  SignalSource source_;
+  LoadedPieces loaded_;
 };
 
 // Takes documents out of `data`, drawn by the seed, until they hold `tokens` of the loss that count. Error{Input}:

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "compress/checkpoint.h"
+#include "compress/dataset/signal_store.h"
 #include "distill/optimizer/muon.h"
 #include "distill/pass/device.h"
 #include "runtime/base/atomic_file.h"
@@ -204,11 +205,14 @@ std::string fingerprint_of(const CausalLM& student, const TrainInputs& inputs, D
           bytes_of(document.signal_log_probs), bytes_of(document.sampled_signal), bytes_of(document.weights),
           bytes_of(document.hidden.codes), bytes_of(document.hidden.scales)})
       hash.add(bytes);
+    if (!document.stored.empty())
+      hash.add(";" + std::to_string(document.stored.place)).add(bytes_of(document.stored.rows));
     if (!document.other.empty())
       for (const auto& bytes :
            {bytes_of(document.other.tokens), bytes_of(document.other.in_loss), bytes_of(document.other.chunks)})
         hash.add(bytes);
   }
+  if (inputs.data->store != nullptr) hash.add(inputs.data->store->hash()).add(bytes_of(inputs.data->store_ids));
   return hash.hex();
 }
 

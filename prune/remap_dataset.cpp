@@ -1,9 +1,10 @@
 // Token data in a trimmed vocabulary.
 #include <array>
-#include <cmath>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "compress/signal/sampled_signal.h"
+#include "compress/dataset/signal_rows.h"
 #include "compress/token_dataset.h"
 #include "prune/vocabulary.h"
 #include "runtime/formats/text_file.h"
@@ -16,12 +17,7 @@ namespace {
 class Remapper {
  public:
   Remapper(const Tokenizer& from, const Tokenizer& to, const VocabularyCut& cut, const TokenDataset& data)
-      : from_(from),
-        to_(to),
-        k_(static_cast<size_t>(data.signal_k)),
-        id_bits_(static_cast<int>(data.sampled.id_bits)),
-        hidden_width_(data.hidden_width),
-        new_id_(static_cast<size_t>(from.vocab_size()), -1) {
+      : from_(from), to_(to), data_(data), new_id_(static_cast<size_t>(from.vocab_size()), -1) {
     for (size_t i = 0; i < cut.kept.size(); ++i) new_id_[static_cast<size_t>(cut.kept[i])] = static_cast<int32_t>(i);
     byte_id_.fill(-1);
     for (int32_t id = 0; id < static_cast<int32_t>(to.vocab_size()); ++id) {
@@ -32,11 +28,8 @@ class Remapper {
     }
   }
 
-  TokenDocument operator()(const TokenDocument& document) {
-    TokenDocument out;
-    rows_.clear();
-    if (!document.sampled_signal.empty())
-      rows_ = decode_rows(document.sampled_signal, id_bits_, 0, document.tokens.size());
+  TokenDocument operator()(const TokenDocument& document) const {
+    Mapped out;
     for (size_t begin = 0; begin < document.tokens.size();) {
       size_t end = begin + 1;
       if (is_text(document.tokens[begin]))
@@ -44,10 +37,23 @@ class Remapper {
       map_stretch(document, begin, end, out);
       begin = end;
     }
-    return out;
+    hand_on_signal(document, data_, out.rows, new_id_, out.document);
+    return std::move(out.document);
+  }
+
+  // Of tokens that the old vocabulary calls so; of all of it where there are none.
+  std::vector<int32_t> new_ids(std::vector<int32_t> ids) const {
+    if (ids.empty()) return new_id_;
+    for (int32_t& id : ids) id = mapped(id);
+    return ids;
   }
 
  private:
+  struct Mapped {
+    TokenDocument document{};
+    std::vector<int32_t> rows{};  // of each token the old one that it is the same as, -1: none
+  };
+
   bool is_text(int32_t id) const {
     const TokenKind kind = from_.data().tokens[static_cast<size_t>(id)].kind;
     return kind == TokenKind::Normal || kind == TokenKind::Byte;
@@ -55,7 +61,7 @@ class Remapper {
   int32_t mapped(int32_t id) const { return id < 0 ? -1 : new_id_[static_cast<size_t>(id)]; }
 
   // A stretch of text between control and user-defined tokens, or one of those.
-  void map_stretch(const TokenDocument& in, size_t begin, size_t end, TokenDocument& out) const {
+  void map_stretch(const TokenDocument& in, size_t begin, size_t end, Mapped& out) const {
     bool is_covered = true;
     for (size_t t = begin; t < end; ++t) is_covered = is_covered && mapped(in.tokens[t]) >= 0;
     if (is_covered) {
@@ -75,7 +81,7 @@ class Remapper {
     if (whole_end + 1 < end) map_stretch(in, whole_end + 1, end, out);
   }
 
-  void map_text(const TokenDocument& in, size_t begin, size_t end, TokenDocument& out) const {
+  void map_text(const TokenDocument& in, size_t begin, size_t end, Mapped& out) const {
     std::string text;
     std::vector<size_t> old_begin;  // (end - begin) bytes before each old token
     for (size_t t = begin; t < end; ++t) {
@@ -101,34 +107,24 @@ class Remapper {
     }
   }
 
-  void spell(const TokenDocument& in, size_t t, TokenDocument& out) const {
+  void spell(const TokenDocument& in, size_t t, Mapped& out) const {
     if (mapped(in.tokens[t]) >= 0) return append(in, t, mapped(in.tokens[t]), true, out);
     for (const char byte : from_.token_bytes(in.tokens[t]))
       if (const int32_t id = byte_id_[static_cast<unsigned char>(byte)]; id >= 0) append(in, t, id, false, out);
   }
 
   // New token `id` in place of, or beginning within, old token t.
-  void append(const TokenDocument& in, size_t t, int32_t id, bool is_same, TokenDocument& out) const {
-    out.tokens.push_back(id);
-    out.in_loss.push_back(in.in_loss[t]);
-    if (!in.weights.empty()) out.weights.push_back(in.weights[t]);
-    if (!in.hidden.empty() && is_same) append_state(in.hidden, t, hidden_width_, out.hidden);
-    if (!in.hidden.empty() && !is_same) append_no_state(hidden_width_, out.hidden);
-    if (!rows_.empty()) encode_row(is_same ? remapped(rows_[t], new_id_) : SampledRow{}, id_bits_, out.sampled_signal);
-    if (in.signal_ids.empty()) return;
-    for (size_t j = t * k_; j < (t + 1) * k_; ++j) {
-      out.signal_ids.push_back(is_same ? mapped(in.signal_ids[j]) : -1);
-      out.signal_log_probs.push_back(is_same ? in.signal_log_probs[j] : -HUGE_VALF);
-    }
+  void append(const TokenDocument& in, size_t t, int32_t id, bool is_same, Mapped& out) const {
+    out.document.tokens.push_back(id);
+    out.document.in_loss.push_back(in.in_loss[t]);
+    if (!in.weights.empty()) out.document.weights.push_back(in.weights[t]);
+    out.rows.push_back(is_same ? static_cast<int32_t>(t) : -1);
   }
 
   const Tokenizer& from_;
   const Tokenizer& to_;
-  size_t k_;
-  int id_bits_;
-  int64_t hidden_width_;
-  std::vector<int32_t> new_id_;   // (V of the old)
-  std::vector<SampledRow> rows_;  // of the document
+  const TokenDataset& data_;
+  std::vector<int32_t> new_id_;  // (V of the old)
   std::array<int32_t, 256> byte_id_;
 };
 
@@ -143,12 +139,14 @@ std::vector<int64_t> count_tokens(const TokenDataset& data, int64_t vocab_size) 
 
 TokenDataset remap_dataset(const TokenDataset& data, const Tokenizer& old_tokenizer, const Tokenizer& new_tokenizer,
                            const VocabularyCut& cut) {
-  Remapper remap(old_tokenizer, new_tokenizer, cut, data);
+  const Remapper remap(old_tokenizer, new_tokenizer, cut, data);
   TokenDataset out = dataset_of(new_tokenizer);
   out.signal_k = data.signal_k;
   out.sampled = data.sampled;
   out.hidden_width = data.hidden_width;
   out.signal_numerics = data.signal_numerics;
+  out.store = data.store;
+  if (data.store != nullptr) out.store_ids = remap.new_ids(data.store_ids);
   for (const TokenDocument& document : data.documents) out.documents.push_back(remap(document));
   return out;
 }

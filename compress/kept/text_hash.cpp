@@ -17,4 +17,15 @@ std::string text_hash(const std::vector<TokenBatch>& batches) {
   return hash.hex();
 }
 
+std::string text_hash(const TokenDataset& data) {
+  Sha256 hash;
+  for (const TokenDocument& document : data.documents) {
+    hash.add(";" + std::to_string(document.tokens.size()) + (document.weights.empty() ? "" : "w"));
+    hash.add(std::as_bytes(std::span(document.tokens)));
+    hash.add(std::as_bytes(std::span(document.in_loss)));
+    hash.add(std::as_bytes(std::span(document.weights)));
+  }
+  return hash.hex();
+}
+
 }  // namespace attar

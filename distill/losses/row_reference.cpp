@@ -164,10 +164,18 @@ Buckets buckets_of(const Values& q, const TopKRow& top) {
   bool others = false;
   for (size_t i = 0; i < q.size(); ++i)
     if (out.of[i] == SIZE_MAX) others = true, tail += q[i], out.of[i] = out.p.size();
-  const double whole = others ? std::max(1.0 - cut, kept) : kept;
+  const double whole = others && !top.is_sample() ? std::max(1.0 - cut, kept) : kept;
   for (double& p : out.p) p /= whole;
   if (others) out.p.push_back(1.0 - kept / whole), out.q.push_back(tail);
   return out;
+}
+
+// The forward KL of a sample: its cross-entropy, less the entropy of the distribution that it is drawn from.
+double sampled_forward_kl(const Buckets& all, double entropy) {
+  double cross_entropy = 0.0;
+  for (size_t j = 0; j < all.p.size(); ++j)
+    if (all.p[j] > 0.0) cross_entropy -= all.p[j] * std::log(all.q[j]);
+  return cross_entropy - entropy;
 }
 
 }  // namespace
@@ -200,6 +208,8 @@ double row_loss_reference(const LossTerm& term, const std::vector<float>& logits
   double mean = 0.0;
   for (size_t j = 0; j < all.q.size(); ++j) mean += all.q[j] * found.g[j];
   for (size_t i = 0; i < q.size(); ++i) gradient[i] += scale * t * q[i] * (found.g[all.of[i]] - mean);
+  if (target.teacher == nullptr && target.top.is_sample() && std::holds_alternative<ForwardKl>(term.form))
+    return t * t * sampled_forward_kl(all, static_cast<double>(target.top.entropy));
   return t * t * found.value;
 }
 

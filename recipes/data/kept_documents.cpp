@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "compress/dataset/dataset_checks.h"
+#include "compress/dataset/dataset_file.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
@@ -38,10 +40,7 @@ std::vector<TokenDocument> KeptDocuments::take(std::string& state) {
   state = json.at("state").dump();
   for (int64_t i = 0; i < shards_; ++i) {
     TokenDataset part = read_dataset(shard(path_, i), waiting_.tokenizer_hash, vocab_size_);
-    if (part.signal_k != waiting_.signal_k || part.sampled != waiting_.sampled ||
-        part.signal_numerics != waiting_.signal_numerics)
-      throw input_error(shard(path_, i), "holds a signal of another kind", "", "",
-                        "delete " + index + ": what it counts is made again");
+    require_made_alike(part, waiting_, shard(path_, i), "delete " + index + ": what it counts is made again");
     for (TokenDocument& document : part.documents) documents.push_back(std::move(document));
   }
   return documents;

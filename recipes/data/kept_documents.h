@@ -1,5 +1,5 @@
-// Documents on disk as they are made, a shard after another, so that a long making goes on behind the last one when it
-// is broken off: text that a teacher writes, the signal that it gives text.
+// Documents on disk as a teacher writes them, a shard after another, so that a long writing goes on behind the last one
+// when it is broken off.
 #pragma once
 
 #include <string>
@@ -11,12 +11,12 @@ namespace attar {
 
 class KeptDocuments {
  public:
-  // Shards are PATH-part-N.h5, and PATH-part.json says how many of them count. `like`: whose tokenizer, signal_k and
-  // numerics they share. An empty path: nothing is kept.
+  // Shards are PATH-part-N.h5, and PATH-part.json says how many of them count. `like`: whose tokenizer, origin and kind
+  // of signal they share. An empty path: nothing is kept.
   KeptDocuments(std::string path, const TokenDataset& like, int64_t vocab_size);
 
   // What a broken run has kept, in order, and the JSON value that it left with the last shard ("" when there is none).
-  // Error{Input}: it is damaged.
+  // Error{Input}: it is damaged, or was made of something else.
   std::vector<TokenDocument> take(std::string& state);
 
   // The document waits for its shard.

@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "compress/dataset/signal_shards.h"
+#include "compress/dataset/signal_store.h"
+#include "compress/kept/text_hash.h"
 #include "compress/signal/sampled_signal.h"
 #include "compress/weight_source.h"
-#include "recipes/data/kept_documents.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/host/thread_pool.h"
@@ -132,46 +133,87 @@ void read_states(const runtime::Model& teacher, runtime::Workspace& work, TokenD
   }
 }
 
-std::string cache_name(const ModelFile& teacher, const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
-                       const DistillOptions& options) {
+// All that decides the signal of `data` beside the teacher and the text: how it is made, and where it is there already.
+std::string making_hash(const TokenDataset& data, const std::vector<int32_t>& kept, int64_t k,
+                        const DistillOptions& options) {
   Sha256 hash;
-  hash.add(teacher.content_hash() + ";" + std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" +
-           options.signal_numerics);
+  hash.add(std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" + options.signal_numerics);
   if (options.signal == "sampled") hash.add(";sampled " + std::to_string(options.signal_samples));
   if (options.signal == "hidden") hash.add(";hidden");
   hash.add(std::as_bytes(std::span(kept)));
-  for (const TokenDocument& document : data.documents) {
-    hash.add(";" + std::to_string(document.tokens.size()) + (document.lacks_signal() ? "" : "s"));
-    hash.add(std::as_bytes(std::span(document.tokens)));
-    hash.add(std::as_bytes(std::span(document.in_loss)));
-    hash.add(std::as_bytes(std::span(document.weights)));
-  }
-  return "signal-" + hash.hex().substr(0, 16) + ".h5";
+  for (const TokenDocument& document : data.documents) hash.add(document.lacks_signal() ? "-" : "s");
+  return hash.hex();
+}
+
+std::string cache_name(const DatasetOrigin& origin) {
+  return "signal-" + sha256(origin.teacher_hash + origin.text_hash + origin.made_by).substr(0, 16);
 }
 
 void forget_signal(TokenDataset& data) {
   data.signal_k = 0;
   data.signal_numerics.clear();
   data.sampled = {}, data.hidden_width = 0;
-  for (TokenDocument& document : data.documents)
-    document.signal_ids.clear(), document.signal_log_probs.clear(), document.sampled_signal.clear(),
-        document.hidden = {};
+  data.store.reset();
+  for (TokenDocument& document : data.documents) document.forget_signal();
 }
 
-bool same_text(const TokenDocument& a, const TokenDocument& b) {
-  return a.tokens == b.tokens && a.in_loss == b.in_loss && a.weights == b.weights;
+// How the teacher is asked.
+struct Asking {
+  const std::vector<int32_t>& kept;
+  const DistillOptions& options;
+  int threads;
+};
+
+// Asks the teacher about the documents whose signal is not on disk yet.
+void make_signal(const ModelFile& teacher, const TokenDataset& data, const Asking& how, SignalShards& shards,
+                 const Progress& progress) {
+  ThreadPool pool(how.threads);
+  const Numerics numerics = numerics_of(how.options.signal_numerics, "distill.signal_numerics");
+  const runtime::Model model = runtime::Model::load(teacher, {.numerics = numerics}, pool);
+  runtime::Workspace work(model, pool);
+  Reader reader(model, work);
+  KeptTokens kept_tokens(model, how.kept);
+  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
+  const Progress within_document = inside(progress, now);
+  const auto ask = [&](TokenDocument& document, size_t place) {
+    if (data.hidden_width > 0)
+      read_states(model, work, document, within_document);
+    else if (data.sampled.samples > 0)
+      read_sample(reader, kept_tokens, data.sampled, place, document, within_document);
+    else
+      read_top_k(reader, kept_tokens, data.signal_k, document, within_document);
+  };
+  const auto before = static_cast<size_t>(shards.documents());  // of a making that was broken off
+  try {
+    for (size_t i = 0; i < data.documents.size(); ++i) {
+      if (i >= before) {
+        TokenDocument document = with_signal(data, data.documents[i]);
+        if (document.lacks_signal()) ask(document, i);
+        shards.add(std::move(document));
+      }
+      now.done += static_cast<int64_t>(data.documents[i].tokens.size());
+      report(progress, now);
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::Interrupted) shards.keep();
+    throw;
+  }
+  shards.finish();
 }
 
-// A cache is named after all that decides it; a name alone is not believed.
-TokenDataset read_cache(const std::string& path, const TokenDataset& data, const DistillOptions& options,
-                        int64_t vocab_size) {
-  TokenDataset cached = read_dataset(path, data.tokenizer_hash, vocab_size);
-  if (cached.signal_numerics != options.signal_numerics || cached.sampled != data.sampled ||
-      cached.hidden_width != data.hidden_width || cached.documents_without_signal() > 0 ||
-      !std::equal(data.documents.begin(), data.documents.end(), cached.documents.begin(), cached.documents.end(),
-                  same_text))
-    throw input_error(path, "is the signal of other data", "", "", "delete it: it is made anew");
-  return cached;
+// The data with its signal where `shards` has it.
+TokenDataset on_disk(TokenDataset data, const SignalShards& shards) {
+  if (shards.documents() != std::ssize(data.documents))
+    throw input_error(shards.index(), "is the signal of other data", "", "", "delete it: the signal is made anew");
+  for (size_t d = 0; d < data.documents.size(); ++d) {
+    TokenDocument& document = data.documents[d];
+    const bool there = document.has_signal() || document.lacks_signal();
+    document.forget_signal();
+    if (there) document.stored.place = static_cast<int64_t>(d);
+  }
+  data.store = shards.store();
+  data.store_ids.clear();
+  return data;
 }
 
 }  // namespace
@@ -193,71 +235,25 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   const int64_t vocabulary = kept.empty() ? teacher.config().vocab_size : static_cast<int64_t>(kept.size());
   const int64_t own_k = std::min(options.signal_top_k, vocabulary) + (kept.empty() ? 0 : 1);  // one for what was cut
   const int64_t k = sampled || hidden ? 0 : data.signal_k > 0 ? data.signal_k : own_k;
-  const std::string path = folder + "/" + cache_name(teacher, data, kept, k, options);
   if (data.signal_k > 0 && data.signal_numerics.empty())
     throw usage_error("distill.signal", "part of the data has the signal of an endpoint, part has none",
                       "online, or text of that endpoint alone");
   if (data.signal_k > 0 && data.signal_numerics != options.signal_numerics)
     throw usage_error("distill.signal_numerics", "part of the data has a signal of other numerics",
                       data.signal_numerics, options.signal_numerics);
-  if (std::filesystem::exists(path)) {
-    const std::string from = "read from " + path;
+  data.signal_k = k, data.signal_numerics = options.signal_numerics;
+  data.origin = {teacher.content_hash(), text_hash(data), making_hash(data, kept, k, options)};
+  SignalShards shards(folder + "/" + cache_name(data.origin), data, teacher.config().vocab_size);
+  const std::string from = "read from " + shards.index();
+  if (!shards.whole())
+    make_signal(teacher, data, {kept, options, threads}, shards, progress);
+  else
     report(progress, {.stage = "teacher signal",
                       .unit = "tokens",
                       .done = data.token_count(),
                       .total = data.token_count(),
                       .detail = from});
-    TokenDataset signalled = read_cache(path, data, options, teacher.config().vocab_size);
-    signalled.bos = data.bos;
-    return signalled;
-  }
-
-  ThreadPool pool(threads);
-  const Numerics numerics = numerics_of(options.signal_numerics, "distill.signal_numerics");
-  const runtime::Model model = runtime::Model::load(teacher, {.numerics = numerics}, pool);
-  runtime::Workspace work(model, pool);
-  Reader reader(model, work);
-  KeptTokens kept_tokens(model, kept);
-  data.signal_k = k;
-  data.signal_numerics = options.signal_numerics;
-  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
-  const Progress within_document = inside(progress, now);
-  const std::string steps = path.substr(0, path.rfind('.'));
-  KeptDocuments written(steps, data, teacher.config().vocab_size);
-  std::string none;
-  const std::vector<TokenDocument> before = written.take(none);
-  if (!std::equal(before.begin(), before.end(), data.documents.begin(),
-                  data.documents.begin() + static_cast<std::ptrdiff_t>(std::min(before.size(), data.documents.size())),
-                  same_text))
-    throw input_error(path, "is the signal of other data", "", "", "delete " + folder + ": it is made anew");
-  const auto ask = [&](TokenDocument& document, size_t place) {
-    if (document.lacks_signal() && hidden)
-      read_states(model, work, document, within_document);
-    else if (document.lacks_signal() && sampled)
-      read_sample(reader, kept_tokens, data.sampled, place, document, within_document);
-    else if (document.lacks_signal())
-      read_top_k(reader, kept_tokens, k, document, within_document);
-    written.add(document);
-    if (written.due()) written.keep("{}");
-  };
-  try {
-    for (size_t i = 0; i < data.documents.size(); ++i) {
-      TokenDocument& document = data.documents[i];
-      if (i < before.size())
-        document = before[i];
-      else
-        ask(document, i);
-      now.done += static_cast<int64_t>(document.tokens.size());
-      report(progress, now);
-    }
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::Interrupted) written.keep("{}");
-    throw;
-  }
-  std::filesystem::create_directories(folder);
-  write_dataset(path, data);
-  remove_kept_documents(steps);
-  return data;
+  return on_disk(std::move(data), shards);
 }
 
 at::Tensor head_for_states(const ModelFile& teacher, const TokenDataset& data) {
@@ -269,6 +265,7 @@ at::Tensor head_for_states(const ModelFile& teacher, const TokenDataset& data) {
 }
 
 double signal_bytes_per_token(const TokenDataset& data) {
+  if (data.store != nullptr) return data.store->bytes_per_loss_token();
   size_t bytes = 0;
   for (const TokenDocument& document : data.documents)
     bytes +=

@@ -20,7 +20,8 @@ bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& option
 // Adds the signal to the documents without one, in the native runtime. `data` is in the teacher's ids; `kept` are those
 // that the student has (empty: all): the signal names only those, and says what mass all others have. A document is
 // read in the cuts of `sequence_tokens` that the trainer makes, so the teacher sees what the student will see. The
-// result is kept as HDF5 in `folder`, named after the hash of all that decides it, and read from there the next time.
+// signal is kept in `folder`, in shards named after the hash of all that decides it, and stays there: it is not made
+// again, and its documents are read as they are learned (compress/dataset).
 TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, const std::vector<int32_t>& kept,
                                  const DistillOptions& options, const std::string& folder, int threads,
                                  const Progress& progress = {});
@@ -29,7 +30,7 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
 // Error{Input}: the states are of another width.
 at::Tensor head_for_states(const ModelFile& teacher, const TokenDataset& data);
 
-// Of a signal that is no top k, over the tokens that are in the loss.
+// Of a signal that is no top k, over the tokens that are in the loss; on disk, of the text as the teacher read it.
 double signal_bytes_per_token(const TokenDataset& data);
 
 // What a cached signal left open in a training: `results`, a JSON object for the report, and a note for each gap.

@@ -210,8 +210,9 @@ struct Position {
 
 TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherPrompts& prompts,
                                 const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
-                                const Progress& progress, const std::string& steps) {
+                                const Progress& progress, const WritingSteps& steps) {
   TokenDataset dataset = dataset_of(teacher.tokenizer());
+  dataset.origin = steps.origin;
   dataset.signal_k = std::min(options.signal_top_k, teacher.config().vocab_size);
   if (dataset.signal_k > 0) dataset.signal_numerics = options.numerics;
   Position at;
@@ -238,10 +239,10 @@ TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherProm
       chat ? given ? given_prompts(teacher.tokenizer(), prompts) : own_prompts(teacher.tokenizer(), prompts, how, turns)
       : given ? openings(teacher.tokenizer(), prompts)
               : free_prompts(how);
-  KeptDocuments kept(steps, dataset, teacher.config().vocab_size);
+  KeptDocuments kept(steps.path, dataset, teacher.config().vocab_size);
   std::string state;
   dataset.documents = kept.take(state);
-  at.restore(state, turns.get(), steps);
+  at.restore(state, turns.get(), steps.path);
 
   // No more sequences than tokens are ever needed: each writes at least one, or the teacher is of no use.
   auto begun = at.delivered;

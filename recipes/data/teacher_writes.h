@@ -19,12 +19,17 @@ struct TeacherPrompts {
   std::string chat_template{};        // as of TextReaderOptions
 };
 
+// Where what is written so far is kept (kept_documents.h), for a writing that is broken off.
+struct WritingSteps {
+  std::string path{};      // "": nowhere
+  DatasetOrigin origin{};  // of what is written
+};
+
 // Without prompts and with prompt chat the teacher writes the user turn first, then the answer to it (Magpie, Xu et al.
 // 2024, arXiv 2406.08464). Only answers are in the loss, and only they count
-// as tokens written. `split` keys the draws, so two splits never share a document. `steps`: where what is written so
-// far is kept (kept_documents.h), for a writing that is broken off; "": nowhere.
+// as tokens written. `split` keys the draws, so two splits never share a document.
 TokenDataset write_with_teacher(const runtime::Model& teacher, const TeacherPrompts& prompts,
                                 const TeacherWrites& options, uint64_t seed, uint64_t split, runtime::Workspace& work,
-                                const Progress& progress = {}, const std::string& steps = {});
+                                const Progress& progress = {}, const WritingSteps& steps = {});
 
 }  // namespace attar

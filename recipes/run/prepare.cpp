@@ -3,7 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint.h"
+#include "compress/dataset/dataset_checks.h"
+#include "compress/dataset/dataset_file.h"
+#include "compress/dataset/signal_store.h"
+#include "compress/kept/text_hash.h"
 #include "distill/train.h"
+#include "recipes/data/data_origin.h"
 #include "recipes/data/data_record.h"
 #include "recipes/data/kept_documents.h"
 #include "recipes/data/splits.h"
@@ -103,8 +108,9 @@ void write_text(RunState& state, const runtime::Model& model, runtime::Workspace
     const TeacherWrites& options = *sources[i].teacher_writes;
     TeacherPrompts prompts{.documents = {}, .chat_template = recipe_template(state.recipe)};
     if (!options.prompts.empty()) prompts.documents = recipe_documents(state.recipe, options.prompts);
-    TokenDataset part = write_with_teacher(model, prompts, options, static_cast<uint64_t>(state.recipe.seed),
-                                           split * 256 + i, work, state.progress, path + "-" + std::to_string(i));
+    TokenDataset part =
+        write_with_teacher(model, prompts, options, static_cast<uint64_t>(state.recipe.seed), split * 256 + i, work,
+                           state.progress, {path + "-" + std::to_string(i), dataset.origin});
     if (dataset.signal_k != 0 && part.signal_k != dataset.signal_k)
       throw usage_error(state.recipe.path, "teacher_writes of one split differ in signal_top_k");
     dataset.signal_k = part.signal_k;
@@ -157,21 +163,38 @@ void read_dropped(const std::string& path, Splits& splits) {
   }
 }
 
+// The split whose file is there; its signal is left in it.
+TokenDataset split_on_disk(const RunState& state, const std::string& path, const Tokenizer& tokenizer) {
+  TokenDataset split = open_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
+  split.bos = dataset_of(tokenizer).bos;
+  return split;
+}
+
+// Another run's split, or another teacher's, may lie in its place: its name and its tokenizer say nothing of that.
+void require_made_here(const TokenDataset& kept, const DatasetOrigin& origin, const std::vector<DataSource>& sources,
+                       const std::string& path) {
+  TokenDataset wanted = kept.without_documents();
+  wanted.origin = origin;
+  wanted.origin.text_hash = text_hash(kept);
+  if (kept.signal_k > 0) wanted.signal_numerics = numerics_of_signal(sources);
+  require_made_alike(kept, wanted, path, "delete it and run again with --resume: it is made anew");
+}
+
 // One split, from the run folder when it is there; what was dropped for it lies beside it.
 TokenDataset make_split(RunState& state, const char* name, const std::vector<DataSource>& sources, uint64_t split,
                         const Tokenizer& tokenizer, Splits& splits) {
   const std::string path = state.folder.file(std::string("data/") + name);
   const std::optional<std::string> numerics = numerics_of_writing(sources);
+  const DatasetOrigin origin =
+      origin_of_split(state.recipe, state.inputs, {sources, split, state.teacher_hash, text_hash(state.train)});
   if (fs::exists(path + ".h5")) {
     read_dropped(path + ".dropped.json", splits);
-    TokenDataset kept = read_dataset(path + ".h5", tokenizer.hash(), state.teacher->config().vocab_size);
-    if (const std::string wanted = numerics_of_signal(sources); kept.signal_k > 0 && kept.signal_numerics != wanted)
-      throw input_error(path + ".h5", "holds a signal of other numerics", wanted.empty() ? "none" : wanted,
-                        kept.signal_numerics, "delete it: it is made anew");
-    kept.bos = dataset_of(tokenizer).bos;
+    TokenDataset kept = split_on_disk(state, path, tokenizer);
+    require_made_here(kept, origin, sources, path + ".h5");
     return kept;
   }
   TokenDataset dataset = dataset_of(tokenizer);
+  dataset.origin = origin;
   splits.in_evaluation = splits.in_train = 0;
   splits.endpoints.clear();
   if (numerics) {
@@ -198,9 +221,10 @@ TokenDataset make_split(RunState& state, const char* name, const std::vector<Dat
     dropped["near_duplicates"] = Json::parse(near_duplicates_record(splits.near_duplicates));
   for (const EndpointRecord& one : splits.endpoints) dropped["endpoints"].push_back(Json::parse(endpoint_record(one)));
   write_file_atomically(path + ".dropped.json", dropped.dump() + "\n");
+  dataset.origin.text_hash = text_hash(dataset);
   write_dataset(path + ".h5", dataset);
   for (size_t i = 0; i < sources.size(); ++i) remove_kept_documents(path + "-" + std::to_string(i));
-  return dataset;
+  return split_on_disk(state, path, tokenizer);
 }
 
 std::string dropped_words(int64_t documents) {
@@ -247,7 +271,8 @@ StageRecord prepare_teacher(RunState& state) {
   results["license"] = provenance.license;
   results["license_link"] = provenance.license_link;
   results["base_models"] = provenance.base_models;
-  results["sha256"] = state.teacher->content_hash();
+  state.teacher_hash = state.teacher->content_hash();
+  results["sha256"] = state.teacher_hash;
   results["parameters"] = state.teacher->config().parameter_count();
   results["bytes"] = state.teacher->size_bytes();
   record.results = results.dump();

@@ -1,6 +1,6 @@
 // Runs a recipe in a run folder: every stage's result is kept there and any stage resumes from it.
 //
-//   resolved.yaml env.json log.txt metrics.jsonl tensorboard/<stage>/ data/*.h5 cache/*.h5
+//   resolved.yaml env.json log.txt metrics.jsonl tensorboard/<stage>/ data/*.h5 cache/signal-*.json cache/signal-*.h5
 //   cache/sensitivity-*.safetensors checkpoints/<stage>/step-N/ checkpoints/<stage>/codes-*.safetensors export/
 //   report.json report.html
 #pragma once

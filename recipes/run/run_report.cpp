@@ -29,7 +29,7 @@ Json provenance(const RunState& state) {
   Json json = {{"attar_version", ATTAR_VERSION},
                {"recipe", state.recipe.name},
                {"recipe_sha256", sha256(resolved_yaml(state.recipe))},
-               {"teacher_sha256", state.teacher->content_hash()}};
+               {"teacher_sha256", state.teacher_hash}};
   if (const std::string gguf = exported_gguf(state); !gguf.empty()) json["gguf_sha256"] = sha256_of_file(gguf);
   return json;
 }

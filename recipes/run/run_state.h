@@ -30,6 +30,7 @@ struct RunState {
 
   std::string teacher_model{};  // MODEL: the recipe's, or the checkpoint of the one trained here
   std::optional<ModelFile> teacher{};
+  std::string teacher_hash{};           // its content_hash()
   TokenDataset train{}, calibration{};  // in the teacher's vocabulary
 
   CausalLM student = CausalLM();  // empty until a stage needs it

@@ -53,7 +53,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
   const bool beside = needs_teacher_beside(options, data);
   if (beside) teacher = CausalLM::load(*state.teacher);
   const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
-                           .teacher_hash = state.teacher->content_hash(),
+                           .teacher_hash = state.teacher_hash,
                            .student_hash = named_student_hash(state),
                            .student_to_teacher = asks_alignment(options) ? std::vector<int32_t>{} : state.kept_tokens,
                            .teacher_head = head_for_states(*state.teacher, data),

@@ -48,10 +48,7 @@ std::vector<int32_t> kept_tokens_of(const Checkpoint& checkpoint, int64_t teache
 TokenDataset joined(TokenDataset first, const TokenDataset& second) {
   for (const TokenDocument& document : second.documents) {
     first.documents.push_back(document);
-    first.documents.back().signal_ids.clear();
-    first.documents.back().signal_log_probs.clear();
-    first.documents.back().sampled_signal.clear();
-    first.documents.back().hidden = {};
+    first.documents.back().forget_signal();
   }
   return first;
 }

@@ -106,6 +106,15 @@ uint64_t InputFile::size_bytes() const {
   return static_cast<uint64_t>(opened_->status.st_size);
 }
 
+std::string InputFile::stamp() const {
+  const struct stat& of = opened_->status;
+  std::string text;
+  for (const int64_t number : {int64_t(of.st_dev), int64_t(of.st_ino), int64_t(of.st_size), int64_t(of.st_mtim.tv_sec),
+                               int64_t(of.st_mtim.tv_nsec), int64_t(of.st_ctim.tv_sec), int64_t(of.st_ctim.tv_nsec)})
+    text += std::to_string(number) + " ";
+  return text;
+}
+
 void InputFile::read(uint64_t offset, std::span<std::byte> into) const {
   if (opened_->descriptor < 0) {
     std::copy_n(opened_->memory.data() + offset, into.size(), into.data());

@@ -27,6 +27,9 @@ class InputFile {
 
   const std::string& path() const;
   uint64_t size_bytes() const;
+  // Of the file as it was opened: one that is opened later is the same, and nobody has written to it, where this is the
+  // same.
+  std::string stamp() const;
   // Fills `into` from `offset` on, within the size. Error{Input} when the file was changed since it was opened.
   void read(uint64_t offset, std::span<std::byte> into) const;
   // All of it, a MiB at a time.

@@ -43,6 +43,17 @@ class InputFileTest : public ::testing::Test {
   const std::string folder_ = own_.path(), path_ = own_ / "file";
 };
 
+TEST_F(InputFileTest, AStampIsOfOneFileAndWhatWasWrittenToIt) {
+  const std::string before = InputFile(path_).stamp();
+  EXPECT_EQ(InputFile(path_).stamp(), before);
+  let_the_clock_tick();
+  std::ofstream(path_) << "0123456789";
+  const std::string written = InputFile(path_).stamp();
+  EXPECT_NE(written, before);
+  write_file_atomically(path_, "0123456789");
+  EXPECT_NE(InputFile(path_).stamp(), written);
+}
+
 TEST_F(InputFileTest, ReadsAnyPart) {
   const InputFile file(path_);
   EXPECT_EQ(file.path(), path_);

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 
+#include "compress/dataset/dataset_file.h"
 #include "compress/signal/sampled_signal.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
@@ -59,8 +60,11 @@ class DatasetTest : public testing::Test {
 };
 
 TEST_F(DatasetTest, ComesBackAsItWas) {
-  write_dataset(path_, sample());
+  TokenDataset data = sample();
+  data.origin = {"of a teacher", "of a text", ""};
+  write_dataset(path_, data);
   const TokenDataset back = read_dataset(path_, "abc", kVocabulary);
+  EXPECT_EQ(back.origin, data.origin);
   ASSERT_EQ(back.documents.size(), 2u);
   EXPECT_EQ(back.signal_k, 2);
   EXPECT_EQ(back.signal_numerics, "fp32");

@@ -8,8 +8,12 @@
 #include <set>
 #include <string>
 
+#include "distill/signal_source.h"
+#include "distill/training_state.h"
 #include "runtime/base/error.h"
+#include "tests/compress/stored_data.h"
 #include "tests/distill/tiny_training.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -121,6 +125,114 @@ TEST(HoldOut, CountsWhatCounts) {
   for (const TokenDocument& document : held.documents)
     if (document.weights.empty()) weight += static_cast<double>(document.tokens.size() - 1);
   EXPECT_GE(weight, 60.0);
+}
+
+// Trainings from a signal of each kind, in memory and on disk.
+class SignalsOnDisk : public testing::Test {
+ protected:
+  struct Learned {
+    CausalLM model;
+    TrainResult result;
+  };
+  Learned learned(const TokenDataset& data, const DistillOptions& options, const std::string& checkpoints = {},
+                  const Progress& progress = {}) const {
+    Learned out{CausalLM::random(tiny_config(Family::Llama), 1), {}};
+    out.result = train(out.model, byte_tokenizer(),
+                       {.teacher = &teacher_,
+                        .teacher_head = data.hidden_width > 0 ? teacher_.head() : at::Tensor(),
+                        .data = &data,
+                        .checkpoint_directory = checkpoints,
+                        .resume = !checkpoints.empty(),
+                        .seed = 3},
+                       options, progress);
+    return out;
+  }
+  static void expect_same(const Learned& a, const Learned& b, const std::string& where) {
+    EXPECT_TRUE(same(a.model, b.model)) << where;
+    ASSERT_EQ(a.result.history.size(), b.result.history.size()) << where;
+    EXPECT_EQ(a.result.gaps->unsignalled, b.result.gaps->unsignalled) << where;
+    EXPECT_EQ(a.result.gaps->dropped_mass, b.result.gaps->dropped_mass) << where;
+    for (size_t i = 0; i < a.result.history.size(); ++i) {
+      EXPECT_EQ(a.result.history[i].loss, b.result.history[i].loss) << where << ", step " << i;
+      EXPECT_EQ(a.result.history[i].held_out, b.result.history[i].held_out) << where << ", step " << i;
+      EXPECT_EQ(a.result.history[i].gaps->unsignalled, b.result.history[i].gaps->unsignalled) << where;
+    }
+  }
+  static DistillOptions from_cache() {
+    DistillOptions options = quick(700);
+    options.losses = {{"forward_kl", 1.0}, {"cross_entropy", 0.1}};
+    options.signal = "cached";
+    return options;
+  }
+  static TokenDataset kept(SignalKind kind) {
+    return signalled_by(kind, countable(40), 300, tiny_config(Family::Llama).width);
+  }
+
+  const CausalLM teacher_ = CausalLM::random(tiny_config(Family::Llama), 9);
+  const TestFolder own_{"signals_on_disk"};
+};
+
+TEST_F(SignalsOnDisk, TeachTheSameBytes) {
+  for (const SignalKind kind : kSignalKinds) {
+    const TokenDataset data = kept(kind), stored = on_disk(data, own_ / name_of(kind), 300);
+    const auto check = [&](const char* what, const DistillOptions& options) {
+      expect_same(learned(stored, options), learned(data, options), name_of(kind) + ", " + what);
+    };
+    DistillOptions options = from_cache();
+    check("plain", options);
+    options.sequence_tokens = 11;
+    check("cut", options);
+    options.held_out_tokens = 60, options.held_out_every_steps = 2;
+    check("held out", options);
+    options.unsignalled = "online";
+    check("beside the teacher", options);
+    options.curriculum = 0.5;
+    check("from easy to hard", options);
+    EXPECT_TRUE(needs_teacher_beside(options, stored));
+  }
+}
+
+TEST_F(SignalsOnDisk, NeedNoTeacherWhereTheyHaveGapsNoMoreThanInMemory) {
+  DistillOptions options = from_cache();
+  options.unsignalled = "online";
+  for (const SignalKind kind : kSignalKinds) {
+    TokenDataset data = kept(kind);
+    EXPECT_TRUE(needs_teacher_beside(options, on_disk(data, own_ / ("gaps " + name_of(kind)), 300)));
+  }
+  TokenDataset whole = countable(10);
+  whole.signal_k = 1;
+  for (TokenDocument& document : whole.documents) {
+    document.signal_ids = document.tokens;
+    document.signal_log_probs.assign(document.tokens.size(), -0.1f);
+  }
+  EXPECT_FALSE(needs_teacher_beside(options, whole));
+  EXPECT_FALSE(needs_teacher_beside(options, on_disk(whole, own_ / "whole", 300)));
+}
+
+TEST_F(SignalsOnDisk, ATrainingResumesToTheSameBytes) {
+  for (const SignalKind kind : kSignalKinds) {
+    const TokenDataset stored = on_disk(kept(kind), own_ / name_of(kind), 300);
+    const std::string checkpoints = own_ / ("checkpoints " + name_of(kind));
+    int steps = 0;
+    const Progress stop = [&](const Event&) { return ++steps == 3 ? Flow::Stop : Flow::GoOn; };
+    EXPECT_THROW(learned(stored, from_cache(), checkpoints, stop), Error);
+    expect_same(learned(stored, from_cache(), checkpoints), learned(kept(kind), from_cache()), name_of(kind));
+  }
+}
+
+TEST_F(SignalsOnDisk, AnotherSignalIsAnotherTraining) {
+  const TokenDataset data = kept(SignalKind::TopK);
+  TokenDataset other = data;
+  for (TokenDocument& document : other.documents)
+    for (float& log_prob : document.signal_log_probs) log_prob -= 1.0f;
+  const CausalLM student = CausalLM::random(tiny_config(Family::Llama), 1);
+  const auto print_of = [&](const TokenDataset& of) { return fingerprint_of(student, {.data = &of}, from_cache()); };
+  const TokenDataset stored = on_disk(data, own_ / "one", 300);
+  EXPECT_EQ(print_of(stored), print_of(on_disk(data, own_ / "again", 300)));
+  EXPECT_NE(print_of(stored), print_of(on_disk(other, own_ / "another", 300)));
+  TokenDataset cut = stored;
+  cut.store_ids.assign(300, 1);
+  EXPECT_NE(print_of(stored), print_of(cut));
 }
 
 }  // namespace

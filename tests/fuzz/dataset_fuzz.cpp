@@ -1,7 +1,7 @@
 // What lies under the checksum of a token data set or cache of teacher signals (HDF5): an input is the bytes after the
 // user block, which is made to fit them.
-#include "compress/dataset_checks.h"
-#include "compress/token_dataset.h"
+#include "compress/dataset/dataset_checks.h"
+#include "compress/dataset/dataset_file.h"
 #include "runtime/base/sha256.h"
 #include "tests/fuzz/fuzz_input.h"
 

@@ -13,6 +13,8 @@
 #include "runtime/formats/tokenizer/files/gguf_tokenizer.h"
 #include "runtime/formats/tokenizer/models/bpe.h"
 #include "runtime/formats/tokenizer/models/spm.h"
+#include "tests/compress/stored_data.h"
+#include "tests/test_folder.h"
 
 namespace attar {
 namespace {
@@ -164,6 +166,35 @@ TEST(RemapDataset, TokenizesAgainWhereATokenWasDropped) {
   EXPECT_EQ(document.signal_log_probs[1], -2.0f);  // its token is gone, its probability is not
   EXPECT_EQ(document.signal_log_probs[2], -HUGE_VALF);
   EXPECT_EQ(out.tokenizer_hash, trimmed.hash());
+}
+
+// Signals on disk become, when they are read, what they would be in memory.
+TEST(RemapDataset, LeavesSignalsOnDisk) {
+  const TokenizerData data = byte_level({{"a", "b"}, {"ab", "c"}, {"c", "c"}, {" ", "ab"}});
+  const auto size = static_cast<int64_t>(data.tokens.size());
+  const Tokenizer tokenizer(data);
+  const VocabularyCut cut = trim_vocabulary(data, std::vector<int64_t>(data.tokens.size(), 0), 259);
+  const Tokenizer trimmed(cut.tokenizer);
+  const CounterRandom random(29);
+  TokenDataset texts;
+  texts.tokenizer_hash = tokenizer.hash();
+  for (uint64_t d = 0; d < 20; ++d) {
+    TokenDocument document;
+    for (uint64_t t = 0; t < 12; ++t) {
+      const uint64_t draw = 12 * d + t, letter = 'a' + random.below(2 * draw, 3);
+      document.tokens.push_back(static_cast<int32_t>(random.below(2 * draw + 1, 2) == 0 ? 1 + letter : 257 + draw % 4));
+    }
+    document.in_loss.assign(document.tokens.size(), 1);
+    texts.documents.push_back(std::move(document));
+  }
+  for (const SignalKind kind : kSignalKinds) {
+    const TestFolder folder("remap");
+    const TokenDataset in_memory = signalled_by(kind, texts, size, 5),
+                       stored = on_disk(in_memory, folder / "signal", size);
+    const TokenDataset remapped_there = remap_dataset(stored, tokenizer, trimmed, cut);
+    EXPECT_TRUE(remapped_there.documents[0].signal_ids.empty() && remapped_there.documents[0].has_signal());
+    expect_same_signals(remapped_there, remap_dataset(in_memory, tokenizer, trimmed, cut), name_of(kind));
+  }
 }
 
 // Whatever a teacher samples, also bytes that are no text, comes through byte for byte.

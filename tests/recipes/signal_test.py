@@ -159,6 +159,83 @@ def test_the_numerics_of_a_signal_are_named_and_kept_apart(written, tmp_path):
     assert attar(*command, "--signal-numerics", "int3").returncode == 2
 
 
+HASHES = {"teacher_hash": "teacher", "text_hash": "text", "made_by": "options"}  # attributes, and what messages call them
+
+
+def resumed(recipe, folder):
+    return attar("run", recipe, "--out", folder, "--resume", "--quiet")
+
+
+def test_what_a_signal_follows_from_is_checked_where_it_is_read(written, tmp_path):
+    """By hashes in its file. One of a version that noted none is told apart, and what is deleted is made anew."""
+    recipe, folder = written
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run/data/train.h5"
+    whole = path.read_bytes()
+    for name, word in HASHES.items():
+        with h5py.File(path, "r+") as file:
+            assert len(file.attrs[name]) == 64
+            file.attrs[name] = np.bytes_(b"0" * 64)
+        restamped(path)
+        refused = resumed(recipe, tmp_path / "run")
+        assert refused.returncode == 3 and f"train.h5: was made of something else: {word}; delete it" in refused.stderr, refused.stderr
+        path.write_bytes(whole)
+    with h5py.File(path, "r+") as file:
+        for name in HASHES:
+            del file.attrs[name]
+    restamped(path)
+    refused = resumed(recipe, tmp_path / "run")
+    assert refused.returncode == 3 and "train.h5: does not say what it was made of" in refused.stderr, refused.stderr
+    path.unlink()
+    again = run(recipe, tmp_path / "run", "--resume")
+    assert path.read_bytes() == whole and again["results"] == json.loads((folder / "report.json").read_text())["results"]
+
+
+def index_of(shard):
+    """The file that names the shards of a signal."""
+    return shard.with_name(shard.name.rsplit("-", 1)[0] + ".json")
+
+
+def louder(tensors):
+    tensors["model.norm.weight"] *= 1.5
+
+
+def test_the_signal_of_another_teacher_is_refused(tmp_path):
+    """Of one tokenizer and the same options: in the data of a run, and in its cache under the right name."""
+    folders = {}
+    for name, change in {"mine": None, "others": louder}.items():
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(RECIPE.format(teacher=tiny(tmp_path / name, change)).replace("batch_tokens: 256", "batch_tokens: 256, signal: sampled"))
+        folders[name] = tmp_path / f"run of {name}"
+        run(recipe, folders[name])
+    mine, others = folders["mine"], folders["others"]
+    whole = (mine / "data/train.h5").read_bytes()
+    shutil.copy(others / "data/train.h5", mine / "data/train.h5")
+    refused = resumed(tmp_path / "mine.yaml", mine)
+    assert refused.returncode == 3 and "train.h5: was made of something else: teacher; delete it" in refused.stderr, refused.stderr
+    (mine / "data/train.h5").write_bytes(whole)
+
+    (kept,), (other,) = ((folder / "cache").glob("signal-*.h5") for folder in (mine, others))
+    with h5py.File(kept) as file, h5py.File(other) as its:
+        assert all(file.attrs[name] != its.attrs[name] for name in ("teacher_hash", "text_hash")) and file.attrs["tokenizer_hash"] == its.attrs["tokenizer_hash"]
+    shutil.rmtree(mine / "checkpoints/2-distill")
+    whole = {path: path.read_bytes() for path in (kept, index_of(kept))}
+    damaged = bytearray(whole[kept])
+    damaged[-1] ^= 1
+    for path, content, said in (
+        (kept, other.read_bytes(), "was made of something else: teacher, text"),
+        (index_of(kept), index_of(other).read_bytes(), "was made of something else: teacher, text"),
+        (kept, damaged, "is damaged at its checksum"),
+    ):
+        path.write_bytes(content)
+        refused = resumed(tmp_path / "mine.yaml", mine)
+        assert refused.returncode == 3 and f"{path.name}: {said}" in refused.stderr and "made anew" in refused.stderr, refused.stderr
+        path.write_bytes(whole[path])
+    kept.unlink()
+    run(tmp_path / "mine.yaml", mine, "--resume")
+    assert whole == {path: path.read_bytes() for path in whole}
+
+
 def test_a_sampled_signal_from_the_command_line(tmp_path):
     """Kept beside OUT while it is made; the same bytes a second time; in the mean the loss of the teacher beside the student."""
     text, teacher, student = tmp_path / "text.txt", tiny(tmp_path / "teacher"), tmp_path / "student"
@@ -187,7 +264,7 @@ def learned_again(folder, kept):
         (folder / name).unlink()
     done = attar("run", "--resume", folder, "--json", "--quiet")
     assert done.returncode == 0, done.stderr
-    assert kept.read_bytes() == before and f"read from {kept}" in (folder / "log.txt").read_text()
+    assert kept.read_bytes() == before and f"read from {index_of(kept)}" in (folder / "log.txt").read_text()
     return json.loads(done.stdout)["results"]["stages"][-1]["results"]
 
 

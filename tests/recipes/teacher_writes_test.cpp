@@ -38,7 +38,7 @@ class TeacherWritesTest : public testing::Test {
     ThreadPool pool(threads);
     const runtime::Model model = runtime::Model::load(runtime::successor_model(chat_tokenizer(), strength), {}, pool);
     runtime::Workspace work(model, pool);
-    return write_with_teacher(model, {.documents = prompts}, options, 7, 1, work, progress, steps);
+    return write_with_teacher(model, {.documents = prompts}, options, 7, 1, work, progress, {.path = steps});
   }
   static TeacherWrites chat(int64_t tokens, double temperature) {
     TeacherWrites options;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "compress/block_walk.h"
+#include "compress/dataset/signal_shards.h"
 #include "compress/shards.h"
 #include "compress/signal/hidden_states.h"
 #include "distill/block_training.h"
@@ -153,11 +154,15 @@ Estimate estimate_learning(const PlannedRun& run, const DistillOptions& options)
     const double text = tokens_of(run.recipe, run.recipe.train);
     estimate.seconds += 2.0 * teacher * text / (kReadShare.of(options.signal_numerics) * run.flops);
     constexpr double kSampledBytes = 32.0;
-    const double signal = text * (5.0 + (sampled  ? kSampledBytes
-                                         : hidden ? static_cast<double>(hidden_bytes(run.teacher.width))
-                                                  : 8.0 * static_cast<double>(options.signal_top_k)));
-    estimate.disk_bytes += signal;
-    estimate.memory_bytes += 3.0 * signal;  // with the file that is made of it, and what HDF5 makes of that
+    constexpr double kTextBytes = 9.0;  // of a token that is learned: its id, whether it counts, where its signal lies
+    const double of_token = 5.0 + (sampled  ? kSampledBytes
+                                   : hidden ? static_cast<double>(hidden_bytes(run.teacher.width))
+                                            : 8.0 * static_cast<double>(options.signal_top_k));
+    constexpr ShardSize shard{};
+    const double waits = std::min({text * of_token, static_cast<double>(shard.most_bytes),
+                                   std::max(static_cast<double>(shard.tokens), text / 16.0) * of_token});
+    estimate.disk_bytes += text * of_token;
+    estimate.memory_bytes += kTextBytes * text + 2.0 * waits;  // a shard, and the file that is made of it
     if (hidden) estimate.memory_bytes += 4.0 * embedding_parameters(run.teacher);  // its head
   }
   if (options.curriculum > 0.0) {  // it reads the text before the first step, when the student is its weights alone
@@ -298,7 +303,7 @@ Estimate estimate_data(const PlannedRun& run) {
     }
   return {.tokens = tokens_of(run.recipe, run.recipe.train) + tokens_of(run.recipe, run.recipe.calibration),
           .seconds = 2.0 * parameters(run.teacher) * work / run.flops + waiting_s,
-          .memory_bytes = 3.0 * stored + (written > 0 ? writing_bytes(run) : 0.0),
+          .memory_bytes = 2.0 * stored + (written > 0 ? writing_bytes(run) : 0.0),
           .disk_bytes = stored};
 }
 

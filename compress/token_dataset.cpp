@@ -96,9 +96,9 @@ TokenDocument part_of(const TokenDocument& document, TokenRange range, int32_t b
   TokenDocument out;
   const auto copy = [&](const auto& from, auto& to, auto of_bos) {
     if (from.empty()) return;
-    if (bos >= 0) to.push_back(of_bos);
-    to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(range.begin),
+    to.assign(from.begin() + static_cast<std::ptrdiff_t>(range.begin),
               from.begin() + static_cast<std::ptrdiff_t>(range.end));
+    if (bos >= 0) to.insert(to.begin(), of_bos);
   };
   copy(document.tokens, out.tokens, bos);
   copy(document.in_loss, out.in_loss, uint8_t{0});

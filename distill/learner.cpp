@@ -274,7 +274,7 @@ LayerTaps Learner::compare_features(const TokenBatch& batch, const Labels& label
                                     double denominator, NamedTensors& gradients, Sums& sums) {
   if (!features_) return {};
   if (lesson.source != SignalSource::Online) ask_teacher(batch);
-  const bool bf16 = find_precision(options_.precision) == Precision::Bf16;  // the processor compares
+  const bool bf16 = !place_.device && place_.precision == Precision::Bf16;  // what a GPU showed is compared in f32
   FeatureMatch::Result compared =
       features_->compare(team_, student_.taps(), teacher_->taps(),
                          {batch.lengths, labels.signalled.logical_or(labels.unsignalled), denominator},

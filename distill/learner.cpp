@@ -175,7 +175,7 @@ BatchGradients Learner::gradients(const TrainingBatch& batch, double taid_share)
                                     head_options(), team_, logits_),
                   share);
     const at::Tensor by_hidden = learn(hidden, tokens, labels, lesson, denominator, head_gradient, sums);
-    const LayerTaps by_taps = compare_features(tokens, labels, lesson, denominator, sums);
+    const LayerTaps by_taps = compare_features(tokens, labels, lesson, denominator, gradients_, sums);
     student_.backward(by_hidden, gradients_, by_taps);
   }
   const NamedTensors& whole = gradients_in_host_memory();
@@ -193,6 +193,7 @@ double Learner::loss_on(const TokenDataset& data) {
   Sums sums;
   double weight = 0.0;
   at::Tensor none;
+  NamedTensors nowhere;
   for (const std::vector<Piece>& pieces : pack(data, options_.sequence_tokens, kSliceTokens, 0, 0)) {
     const TokenBatch tokens = to_batch(data, pieces);
     const auto labels_in = [&](const TokenDataset& of, const std::vector<Piece>& own) {
@@ -202,7 +203,7 @@ double Learner::loss_on(const TokenDataset& data) {
         source_ == SignalSource::Cached ? with_signals(data, pieces, labels_in) : labels_in(data, pieces);
     const Lesson lesson{source_, losses_};
     learn(student_.forward(tokens), tokens, labels, lesson, 1.0, none, sums);
-    compare_features(tokens, labels, lesson, 1.0, sums);
+    compare_features(tokens, labels, lesson, 1.0, nowhere, sums);
     weight += loss_tokens(data, pieces, SignalSource::None).weight;
   }
   return sums.loss / weight;
@@ -268,16 +269,16 @@ at::Tensor Learner::learn(const at::Tensor& hidden, const TokenBatch& batch, con
   return taught.hidden_gradient + rest.hidden_gradient;
 }
 
-// Of the student's last pass. -> the gradient by its layers
+// Of the student's last pass. Gradients by projections are added where there is a place for them. -> that by its layers
 LayerTaps Learner::compare_features(const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
-                                    double denominator, Sums& sums) {
+                                    double denominator, NamedTensors& gradients, Sums& sums) {
   if (!features_) return {};
   if (lesson.source != SignalSource::Online) ask_teacher(batch);
-  const bool bf16 = find_precision(options_.precision) == Precision::Bf16;  // the processor compares
+  const bool bf16 = !place_.device && place_.precision == Precision::Bf16;  // what a GPU showed is compared in f32
   FeatureMatch::Result compared =
       features_->compare(team_, student_.taps(), teacher_->taps(),
                          {batch.lengths, labels.signalled.logical_or(labels.unsignalled), denominator},
-                         bf16 ? at::kBFloat16 : at::kFloat, *inputs_.reparameterized, gradients_);
+                         bf16 ? at::kBFloat16 : at::kFloat, *inputs_.reparameterized, gradients);
   sums.add(compared);
   return std::move(compared.by_student);
 }

@@ -68,7 +68,7 @@ class Learner {
   at::Tensor learn(const at::Tensor& hidden, const TokenBatch& batch, const Labels& labels, const Lesson& lesson,
                    double denominator, at::Tensor& head_gradient, Sums& sums);
   LayerTaps compare_features(const TokenBatch& batch, const Labels& labels, const Lesson& lesson, double denominator,
-                             Sums& sums);
+                             NamedTensors& gradients, Sums& sums);
   DenseSignal ask_teacher(TokenBatch batch);
   AlignedSignal ask_about_chunks(const at::Tensor& hidden, const Labels& labels, const Lesson& lesson);
   HeadLossOptions head_options(const std::vector<LossTerm>& losses = {}) const;

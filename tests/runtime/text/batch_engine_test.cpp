@@ -174,18 +174,23 @@ TEST_F(Engine, WritesTheSameWithADraft) {
   }
 }
 
-// No more rows with logits than a pass has, however many texts the draft could guess for.
+// No more rows with logits than a pass has, however many texts the draft could guess for: of 100 four tokens each,
+// where it would soon guess eight; of 300 none.
 TEST_F(Engine, GuessesOfADraftAreBounded) {
   Draft draft = draft_of(1);
   for (const int64_t n : {100, 300}) {
     BatchEngine engine(model_, work_, {.max_sequences = n, .draft = &draft});
     BatchRequest r = request(0);
-    r.options.max_tokens = 9;
+    r.options.max_tokens = n == 100 ? 40 : 9;
     std::vector<uint64_t> ids;
     for (int64_t i = 0; i < n; ++i) ids.push_back(submit(engine, r));
     while (engine.step()) EXPECT_LE(work_.buffers().logits_rows, kMaxPassRows);
     const Alone expected = alone(r);
-    for (const uint64_t id : {ids.front(), ids.back()}) expect_as_alone(id, expected);
+    for (const uint64_t id : {ids.front(), ids.back()}) {
+      expect_as_alone(id, expected);
+      const Speculation& told = heard_.at(id)->ended->text.speculation;
+      EXPECT_EQ(told.accepted > 0, n == 100);
+    }
   }
 }
 

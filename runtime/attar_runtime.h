@@ -264,7 +264,7 @@ typedef struct attar_engine attar_engine;
 typedef struct {
   size_t size_bytes;
   int64_t max_texts;     /* read or written at once, 1 to 512; the others wait in their order */
-  uint64_t max_kv_bytes; /* keys and values, each text counted as long as it may become; 0: any number */
+  uint64_t max_kv_bytes; /* keys and values, a draft's too, each text counted as long as it may become; 0: any number */
   uint64_t kept_bytes;   /* of texts that ended, for prompts that begin as they did; what was used longest ago goes */
   int64_t prompt_tokens; /* that a step reads while texts are written, 1 to 512, in even parts: fewer, and these come
                             more evenly; more, and prompts are read sooner */

@@ -90,7 +90,6 @@ struct BatchEngine::State {
   bool waits(Sequence& sequence);
   void choose();
   void guess();
-  void ask_draft(std::span<Sequence* const> asking, std::span<ToGuess> texts, int64_t most);
   void add_rows(Sequence& sequence);
   void plan();
   void pass(const Progress& progress);
@@ -202,23 +201,10 @@ void BatchEngine::State::guess() {
     texts.push_back(s->writing.to_guess());
     texts.back().read = &s->drafted;
   }
-  if (!texts.empty()) ask_draft(asking, texts, left / static_cast<int64_t>(texts.size()));
-}
-
-// What goes wrong with the draft, but for want of memory, ends the texts that it was asked for.
-void BatchEngine::State::ask_draft(std::span<Sequence* const> asking, std::span<ToGuess> texts, int64_t most) {
-  for (ToGuess& text : texts) text.most = std::min(text.most, most);
-  try {
-    options.draft->guess(texts, options.prompt_tokens);
-  } catch (...) {
-    if (is_want_of_memory(std::current_exception())) throw;
-    for (Sequence* s : asking) {
-      s->error = std::current_exception();
-      s->writing.end(StopReason::Interrupted);
-      s->reads = 0;
-    }
-    return;
-  }
+  if (texts.empty()) return;
+  left /= static_cast<int64_t>(texts.size());
+  for (ToGuess& text : texts) text.most = std::min(text.most, left);
+  options.draft->guess(texts, options.prompt_tokens);
   for (size_t i = 0; i < asking.size(); ++i) asking[i]->guessed = std::move(texts[i].guesses);
 }
 

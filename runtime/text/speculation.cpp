@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "runtime/base/error.h"
-#include "runtime/judge/score.h"
 
 namespace attar::runtime {
 namespace {
@@ -56,13 +55,9 @@ struct Draft::State {
 
   Model model;
   Workspace work;
-  int64_t vocab_size;  // that both have
   DraftedText own{};
 
-  State(Model loaded, const Model& of, ThreadPool& threads)
-      : model(std::move(loaded)),
-        work(model, threads),
-        vocab_size(std::min(model.config().vocab_size, of.config().vocab_size)) {}
+  State(Model loaded, ThreadPool& threads) : model(std::move(loaded)), work(model, threads) {}
 
   Line begun(ToGuess& text);
   static void share_out(std::vector<Line>& lines, int64_t most_read);
@@ -115,9 +110,7 @@ void Draft::State::read(const std::vector<Line>& lines, const Progress& progress
 
 void Draft::State::draw(Line& line) const {
   ToGuess& text = *line.of;
-  SummedLogits logits = finite_logits(model, work.summed(line.answer));
-  if (vocab_size < model.config().vocab_size)  // the others are no tokens of the model's
-    logits = {logits.values.first(static_cast<size_t>(vocab_size)), logits.lse};
+  const SummedLogits logits = work.summed(line.answer);
   const Draw key{text.key.seed, text.key.sequence, line.read->held.size()};
   line.goes_on = false;
   try {
@@ -127,7 +120,9 @@ void Draft::State::draw(Line& line) const {
     line.unread.assign(1, token);
     line.goes_on = static_cast<int64_t>(text.guesses.size()) < text.most && !model.tokenizer().ends_generation(token) &&
                    (line.grammar == nullptr || !line.grammar->must_end());
-  } catch (const Error&) {  // the grammar lets nothing come, or is too much to read, at a place the text may never see
+  } catch (const Error&) {
+    // The logits are no numbers, or the grammar lets nothing come or is too much to read, at a place that the text may
+    // never see. Nothing is guessed there.
   }
 }
 
@@ -147,7 +142,7 @@ void Draft::State::draw(std::vector<Line>& lines) const {
 Draft::Draft(Model model, const Model& of, ThreadPool& threads) {
   if (!same_tokens(model, of))
     throw usage_error("--draft", "has another vocabulary than the model", of.source() + "'s tokens", model.source());
-  state_ = std::make_unique<State>(std::move(model), of, threads);
+  state_ = std::make_unique<State>(std::move(model), threads);
 }
 Draft::~Draft() = default;
 

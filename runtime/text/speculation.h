@@ -72,9 +72,9 @@ class Draft {
   uint64_t kv_bytes_of(int64_t length_tokens) const;
 
   // Guesses at most `most` tokens behind each text, drawn as the model's own will be; fewer where its context, or the
-  // grammar, ends. All texts go on in one pass for each token. Before that it reads what it has not read of them, about
-  // `most_read` tokens in all: what is left of a long one waits for the next call, and nothing is guessed behind it.
-  // When it throws it can be called again.
+  // grammar, ends, or where its logits are no numbers. All texts go on in one pass for each token. Before that it reads
+  // what it has not read of them, about `most_read` tokens in all: what is left of a long one waits for the next call,
+  // and nothing is guessed behind it. When it throws it can be called again.
   void guess(std::span<ToGuess> texts, int64_t most_read, const Progress& progress = {});
 
  private:

@@ -174,42 +174,62 @@ TEST_F(Engine, WritesTheSameWithADraft) {
   }
 }
 
-// No more rows with logits than a pass has, however many texts the draft could guess for.
+// No more rows with logits than a pass has, however many texts the draft could guess for: of 100 four tokens each,
+// where it would soon guess eight; of 300 none.
 TEST_F(Engine, GuessesOfADraftAreBounded) {
   Draft draft = draft_of(1);
   for (const int64_t n : {100, 300}) {
     BatchEngine engine(model_, work_, {.max_sequences = n, .draft = &draft});
     BatchRequest r = request(0);
-    r.options.max_tokens = 9;
+    r.options.max_tokens = n == 100 ? 40 : 9;
     std::vector<uint64_t> ids;
     for (int64_t i = 0; i < n; ++i) ids.push_back(submit(engine, r));
     while (engine.step()) EXPECT_LE(work_.buffers().logits_rows, kMaxPassRows);
     const Alone expected = alone(r);
-    for (const uint64_t id : {ids.front(), ids.back()}) expect_as_alone(id, expected);
+    for (const uint64_t id : {ids.front(), ids.back()}) {
+      expect_as_alone(id, expected);
+      const Speculation& told = heard_.at(id)->ended->text.speculation;
+      EXPECT_EQ(told.accepted > 0, n == 100);
+    }
   }
 }
 
-TEST(DraftOfAnEngine, WhoseNumbersAreNoneEndsTheTextsAndSaysWhy) {
+// Its weights are numbers, its logits are not.
+TEST(DraftOfAnEngine, WhoseNumbersAreNoneGuessesNothing) {
   ThreadPool pool(2);
   const TokenizerData tokenizer = spoken_tokenizer({"a", "b", "c", "d", "e", "f", "g", "h", "i"});
   const Model model = Model::load(successor_model(tokenizer, 20.0), {}, pool);
-  Draft draft(Model::load(successor_model(tokenizer, 1e39), {}, pool), model, pool);  // its weights are numbers
+  Draft draft(Model::load(successor_model(tokenizer, 1e39), {}, pool), model, pool);
   Workspace work(model, pool);
+  const std::vector<int32_t> prompt{3};
+  GenerateOptions options{.max_tokens = 5, .sampling = {.temperature = 0.0}, .seed = 0, .stop = {}};
+  const auto alone = [&] {
+    KvCache cache(model);
+    return generate(model, cache, prompt, options, work);
+  };
+  const std::vector<int32_t> expected{4, 5, 6, 7, 8};
+  EXPECT_EQ(alone().tokens, expected);
+  options.draft = &draft;
+  const Generated drafted = alone();
+  EXPECT_EQ(drafted.tokens, expected);
+  EXPECT_EQ(drafted.speculation.guessed, 0);
+  options.draft = nullptr;
   BatchEngine engine(model, work, {.draft = &draft});
   std::vector<Ended> ended;
   for (int i = 0; i < 2; ++i) {
     BatchRequest r;
-    r.prompt = {1};
-    r.options.max_tokens = 5;
+    r.prompt = prompt;
+    r.options = options;
     r.on_end = [&](const Ended& end) { ended.push_back(end); };
     engine.submit(std::move(r));
   }
   for (int i = 0; i < 20 && engine.step(); ++i) continue;
   ASSERT_EQ(ended.size(), 2u);
   for (const Ended& one : ended) {
-    EXPECT_EQ(one.text.reason, StopReason::Interrupted);
-    ASSERT_NE(one.error, nullptr);
-    EXPECT_THROW(std::rethrow_exception(one.error), Error);
+    EXPECT_EQ(one.error, nullptr);
+    EXPECT_EQ(one.text.reason, StopReason::MaxTokens);
+    EXPECT_EQ(one.text.tokens, expected);
+    EXPECT_EQ(one.text.speculation.guessed, 0);
   }
   EXPECT_EQ(engine.load().active, 0);
   EXPECT_EQ(engine.load().kv_bytes, 0u);

@@ -1,25 +1,41 @@
 #include "runtime/text/grammar/schema/apart.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
-
-#include "runtime/text/grammar/schema/references.h"
 
 namespace attar::runtime {
 namespace {
 
 constexpr int kMostDepth = 8;                      // properties of properties that are looked at
-constexpr uint64_t kMostWork = uint64_t{1} << 22;  // of one oneOf: values and names that are compared
-constexpr uint64_t kSchemas = 64;                  // as many of these take as long as to look at two schemas
+constexpr uint64_t kMostWork = uint64_t{1} << 24;  // of all oneOf of a schema: values and names that are compared
+constexpr uint64_t kSchemas = 64;                  // as many of these take as long as to look at two small schemas
+constexpr size_t kLetters = 16;                    // that are copied while one of these is compared
+
+// Values in a value, itself too; long texts count as several.
+uint64_t size_of(const SchemaJson* value) {
+  if (value == nullptr) return 0;
+  uint64_t size = 1;
+  if (value->is_string()) size += value->get_ref<const std::string&>().size() / kLetters;
+  if (value->is_structured())
+    for (const SchemaJson& each : *value) size += size_of(&each);
+  return size;
+}
+
+uint64_t size_of_values(const SchemaNode& node) {
+  return size_of(node.find("const")) + size_of(node.find("enum"));
+}
 
 class Comparison {
  public:
-  Comparison(const SchemaNode& root, const SchemaNode& list) : root_(root), list_(list) {}
+  Comparison(References& references, const SchemaNode& list, uint64_t& done)
+      : references_(references), list_(list), done_(done) {}
 
   bool apart(const SchemaNode& a, const SchemaNode& b, int depth) {
     if (depth > kMostDepth) return false;
-    work(kSchemas);
-    const SchemaNode one = followed(a), other = followed(b);
+    work(kSchemas + (a.pointer().size() + b.pointer().size()) / kLetters);
+    const SchemaNode &one = followed(a), &other = followed(b);
     for (const bool swapped : {false, true}) {
       const SchemaNode &x = swapped ? other : one, &y = swapped ? one : other;
       for (const char* keyword : {"anyOf", "oneOf"})
@@ -40,9 +56,15 @@ class Comparison {
     if (done_ > kMostWork)
       list_.fail("its schemas are too many, or too large, to be told apart", "", "", "", "fewer of them, or anyOf");
   }
-  SchemaNode followed(SchemaNode node) const {
-    for (int i = 0; i < kMostDepth && node.find("$ref") != nullptr; ++i) node = referenced(root_, node);
-    return node;
+  // What a schema stands for. What every comparison looks at of it, and of those on the way, is counted.
+  const SchemaNode& followed(const SchemaNode& node) {
+    const SchemaNode* at = &node;
+    for (int i = 0; i < kMostDepth && at->find("$ref") != nullptr; ++i) {
+      work(at->json().size());
+      at = &references_.of(*at);
+    }
+    work(at->json().size() + size_of(at->find("type")) + size_of(at->find("required")) + size_of_values(*at));
+    return *at;
   }
   // The listed values, one behind the other; none: any.
   static std::vector<const SchemaJson*> values(const SchemaNode& node) {
@@ -62,7 +84,7 @@ class Comparison {
   }
   bool values_apart(const SchemaNode& a, const SchemaNode& b) {
     const std::vector<const SchemaJson*> one = values(a), other = values(b);
-    work(uint64_t{one.size()} * other.size());
+    work(std::min(size_of_values(a) * other.size(), size_of_values(b) * one.size()));
     for (const SchemaJson* x : one)
       for (const SchemaJson* y : other)
         if (*x == *y) return false;
@@ -87,14 +109,15 @@ class Comparison {
     return false;
   }
 
-  const SchemaNode &root_, &list_;
-  uint64_t done_ = 0;
+  References& references_;
+  const SchemaNode& list_;
+  uint64_t& done_;
 };
 
 }  // namespace
 
-void require_apart(const SchemaNode& root, const SchemaNode& list) {
-  Comparison comparison(root, list);
+void require_apart(References& references, const SchemaNode& list, uint64_t& work) {
+  Comparison comparison(references, list, work);
   for (size_t i = 0; i < list.json().size(); ++i)
     for (size_t j = i + 1; j < list.json().size(); ++j)
       if (!comparison.apart(list.below(i), list.below(j), 0))

@@ -48,7 +48,7 @@ class SchemaReader {
     node.check_keywords();
     if (node.find("$ref") != nullptr) {
       node.check_alone("$ref");
-      return out_.call(rule_of(referenced(root_, node)));
+      return out_.call(rule_of(named_.of(node)));
     }
     if (node.find("const") != nullptr || node.find("enum") != nullptr) return listed(node);
     for (const char* keyword : {"anyOf", "oneOf", "allOf"})
@@ -84,7 +84,7 @@ class SchemaReader {
       list.fail("several schemas at once cannot be honoured", "", "one schema", "", "write them as one");
     std::vector<Piece> ways;
     for (size_t i = 0; i < list.json().size(); ++i) ways.push_back(value(list.below(i)));
-    if (keyword == "oneOf") require_apart(root_, list);
+    if (keyword == "oneOf") require_apart(named_, list, compared_);
     return out_.choice(std::move(ways));
   }
 
@@ -235,6 +235,8 @@ class SchemaReader {
   const SchemaNode root_;
   JsonText json_;
   Rules& out_ = json_.rules;
+  References named_{root_};
+  uint64_t compared_ = 0;                         // steps, of all oneOf
   std::map<std::string, uint32_t> references_{};  // by pointer
   std::vector<std::pair<uint32_t, SchemaNode>> waiting_{};
 };

@@ -20,8 +20,6 @@ bool is_index(const std::string& part) {
   return !part.empty() && part.size() < 7 && part.find_first_not_of("0123456789") == std::string::npos;
 }
 
-}  // namespace
-
 SchemaNode referenced(const SchemaNode& root, const SchemaNode& node) {
   const std::string to = node.text("$ref");
   if (to.empty() || to[0] != '#' || (to.size() > 1 && to[1] != '/'))
@@ -39,6 +37,14 @@ SchemaNode referenced(const SchemaNode& root, const SchemaNode& node) {
     begin = end + 1;
   }
   return at;
+}
+
+}  // namespace
+
+const SchemaNode& References::of(const SchemaNode& node) {
+  auto found = found_.find(&node.json());
+  if (found == found_.end()) found = found_.emplace(&node.json(), referenced(root_, node)).first;
+  return found->second;
 }
 
 }  // namespace attar::runtime

@@ -207,7 +207,7 @@ std::string repeated(const std::string& item, int n) {
 
 TEST(JsonSchema, OneOfComparesSoMuchAndNoMore) {
   std::string kinds;
-  for (int i = 0; i < 200; ++i)
+  for (int i = 0; i < 400; ++i)
     kinds += (i > 0 ? "," : "") + (R"({"type": "object", "properties": {"kind": {"const": )" + std::to_string(i)) +
              R"(}}, "required": ["kind"]})";
   EXPECT_EQ(message_of("{\"oneOf\": [" + kinds + "]}"), "");
@@ -217,6 +217,52 @@ TEST(JsonSchema, OneOfComparesSoMuchAndNoMore) {
   EXPECT_EQ(message_of(two_lists(1000)), "");
   const std::string message = message_of(two_lists(20000));
   EXPECT_NE(message.find("s.json at #/oneOf: its schemas are too many, or too large"), std::string::npos) << message;
+}
+
+// Two alternatives, each of them 250 times the same schema: 62,500 comparisons. `names`: more of $defs, with commas.
+std::string compared_often(const std::string& a, const std::string& b, const std::string& names = "") {
+  const auto many = [](const std::string& name) {
+    return "{\"anyOf\": [" + repeated("{\"$ref\": \"#/$defs/" + name + "\"}", 250) + "]}";
+  };
+  return "{\"oneOf\": [" + many("a") + ", " + many("b") + "], \"$defs\": {" + names + "\"a\": " + a + ", \"b\": " + b +
+         "}}";
+}
+
+// Seven names to the end of each $ref, behind ten thousand others.
+TEST(JsonSchema, OneOfLooksForANameOnce) {
+  const auto refers = [](const std::string& name) { return "{\"$ref\": \"#/$defs/" + name + "\"}"; };
+  std::string names;
+  for (int i = 0; i < 10000; ++i) names += "\"f" + std::to_string(i) + "\": {}, ";
+  for (const std::string name : {"a", "b"})
+    for (int i = 1; i < 6; ++i)
+      names += "\"" + name + std::to_string(i) + "\": " + refers(name + std::to_string(i + 1)) + ", ";
+  names += R"("a6": {"type": "string"}, "b6": {"type": "null"}, )";
+  EXPECT_EQ(message_of(compared_often(refers("a1"), refers("b1"), names)), "");
+}
+
+TEST(JsonSchema, OneOfCountsWhatItComparesAgain) {
+  const auto expect_too_large = [](const std::string& schema) {
+    const std::string message = message_of(schema);
+    EXPECT_NE(message.find("/oneOf: its schemas are too many, or too large"), std::string::npos) << message;
+  };
+  const std::string ones = repeated("1", 50000);
+  std::string required = "\"k\"";
+  for (int i = 0; i < 9000; ++i) required += ",\"" + std::to_string(i) + "\"";
+  const auto with_kind = [&](int kind) {
+    return R"({"type": "object", "properties": {"k": {"const": )" + std::to_string(kind) + "}}, \"required\": [" +
+           required + "]}";
+  };
+  expect_too_large(compared_often("{\"enum\": [" + ones + "]}", R"({"type": "null"})"));
+  expect_too_large(compared_often("{\"const\": [" + ones + ", 0]}", "{\"const\": [" + ones + ", 2]}"));
+  expect_too_large(compared_often(with_kind(0), with_kind(1)));
+  // In many lists, each of them small enough.
+  const auto several = [](int n) {
+    return "{\"prefixItems\": [" + repeated(R"({"oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}]})", n) +
+           "], \"$defs\": {\"a\": {\"enum\": [" + repeated("0", 1000) + "]}, \"b\": {\"enum\": [" +
+           repeated("1", 1000) + "]}}}";
+  };
+  EXPECT_EQ(message_of(several(10)), "");
+  expect_too_large(several(100));
 }
 
 // Each $ref into what is around a schema reads it once more.

@@ -106,6 +106,7 @@ def distill(
     batch_tokens: int = 2048,
     sequence_tokens: int = 0,
     precision: str = "fp32",
+    device: str = "cpu",
     gradient_checkpointing: bool = False,
     checkpoint_every_steps: int = 50,
     signal: str = "auto",
@@ -181,6 +182,8 @@ def distill(
     sequence_tokens: longest sequence, longer documents are cut; 0 for 512, or the model's context where that is shorter
     precision: of matrix products: fp32, bf16 (sums and all else fp32; about twice as fast where the processor multiplies it) or auto: bf16
         where it does
+    device: where models go forward and back: cpu, cuda (a GPU that LibTorch finds; sums are rounded otherwise there) or auto: cuda where
+        there is one
     gradient_checkpointing: keep less for the way back and compute layers once more there: less memory, a third more work, the same bytes
     checkpoint_every_steps: steps between checkpoints; 0 for none
     signal: auto, online (the teacher runs beside the student), or kept from the writing of the data or one pass over it: cached (its
@@ -238,9 +241,10 @@ def quantize(
     fallback: bool = True,
     preset: str = "best",
     importance: bool = True,
-    calibration_tokens: int = 8192,
+    calibration_tokens: int = 0,
     block_steps: int = 0,
     qad_tokens: int = 200000,
+    qad_losses: Mapping[str, float] = {"forward_kl": 1.0},
     qad_learning_rate: float = 0.0001,
     qad_scale_rate: float = 0.1,
     qad_trains: str = "all",
@@ -292,10 +296,13 @@ def quantize(
         the others make up for it (GPTQ); learned, where few bits lose too much and time is there: as best, then the quantized model learns
         from its teacher (QAD), for qad_tokens
     importance: weigh errors by the mean square of each input on the calibration data
-    calibration_tokens: tokens of the calibration data to use; best wants some 16 for each input of the widest layer
+    calibration_tokens: tokens of the calibration data to use; 0 for as many as the preset wants: fast 8,192, best and learned 16 for each
+        input of the widest layer, from 8,192 to 65,536
     block_steps: best, learned: steps of 2,048 tokens by which each block, once rounded, learns the codes and scales that give nearly what
         it gave unquantized; 200 take several times as long as best itself, and do most where bits are few; 0 for none
     qad_tokens: preset learned: tokens to train on; the data repeats when it is shorter
+    qad_losses: preset learned: weights of the losses that it learns from its teacher by, such as {"forward_kl": 0.5, "jsd": 0.5}: those of
+        distill but aligned_likelihood and uld, which are for another tokenizer
     qad_learning_rate: preset learned: peak learning rate of AdamW, which falls linearly to 0
     qad_scale_rate: preset learned: learning rate of the block scales, relative to that of the weights
     qad_trains: preset learned: what is trained: all, or scales (block scales and norms; the codes stay as they were chosen)

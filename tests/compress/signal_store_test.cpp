@@ -240,6 +240,39 @@ TEST_F(SignalStoreTest, EveryFailingWriteLosesNothingThatIsThere) {
   EXPECT_GT(n, 10);
 }
 
+// A shard in the place of one that was deleted may hold other documents, which the index of before does not know.
+TEST_F(SignalStoreTest, AShardIsMadeAnewThoughTheDiskFails) {
+  const TokenDataset data = short_texts(SignalKind::TopK, 20);
+  const auto make = [&](size_t stopped_behind) {
+    SignalShards shards = shards_of(data);
+    for (auto d = static_cast<size_t>(shards.documents()); d < 20; ++d) {
+      shards.add(data.documents[d]);
+      if (d == stopped_behind) shards.keep();
+    }
+    shards.finish();
+  };
+  int64_t n = 1;
+  for (bool failed = true; failed; ++n) {
+    ASSERT_LT(n, 100);
+    std::filesystem::remove_all(folder_);
+    make(2);
+    std::filesystem::remove(shard(0));
+    failed = false;
+    fail_nth_write(n);
+    try {
+      make(20);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Resources) << n;
+      failed = true;
+    }
+    fail_nth_write(0);
+    if (!shards_of(data).whole()) make(20);
+    for (size_t d = 0; d < 20; ++d) ASSERT_EQ(complaint(on_disk(data, shards_of(data)), d), "") << n;
+    expect_same_signals(on_disk(data, shards_of(data)), data, "failing write " + std::to_string(n));
+  }
+  EXPECT_GT(n, 10);
+}
+
 // 1,000 tokens at a time until they are a sixteenth of what is there, and no more than so many bytes.
 TEST_F(SignalStoreTest, ShardsGrowWithWhatIsThere) {
   TokenDataset data = short_texts(SignalKind::TopK, 1);

@@ -11,12 +11,12 @@ namespace {
 
 // Whether a signal that is kept with the data says nothing about some token of the loss.
 bool has_silent_tokens(const TokenDataset& data) {
-  for (size_t d = 0; d < data.documents.size(); ++d) {
-    const std::vector<Piece> whole{{static_cast<int64_t>(d), 0, static_cast<int64_t>(data.documents[d].tokens.size())}};
-    const LossTokens tokens = with_signals(data, whole, [](const TokenDataset& signalled, const auto& pieces) {
-      return loss_tokens(signalled, pieces, SignalSource::Cached);
-    });
-    if (tokens.unsignalled > 0) return true;
+  TokenDataset one = data.without_documents();
+  for (const TokenDocument& document : data.documents) {
+    one.documents.clear();
+    one.documents.push_back(with_signal(data, document));
+    const std::vector<Piece> whole{{0, 0, std::ssize(document.tokens)}};
+    if (loss_tokens(one, whole, SignalSource::Cached).unsignalled > 0) return true;
   }
   return false;
 }

@@ -23,6 +23,7 @@ int64_t tokens_that_count(const TokenDocument& document) {
 
 TrainingBatch SignalsOfBatch::operator()(TrainingBatch batch) {
   if (source_ != SignalSource::Cached || batch.data->store == nullptr) return batch;
+  loaded_ = {};  // before, so that no two are in memory
   loaded_ = loaded(*batch.data, batch.pieces);
   batch.data = &loaded_.data;
   batch.pieces = loaded_.pieces;

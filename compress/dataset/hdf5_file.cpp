@@ -194,6 +194,9 @@ bool Hdf5Arrays::has(const char* name) const {
 }
 
 Hdf5Arrays::Place Hdf5Arrays::place_of(const char* name, ElementType type, uint64_t element_bytes) const {
+  H5L_info_t link{};  // to another file it would say where the array lies there
+  if (H5Lget_info(opened_->file.get(), name, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
+    throw damaged_dataset(opened_->path, name);
   const Handle set(H5Dopen2(opened_->file.get(), name, H5P_DEFAULT), H5Dclose);
   if (!set.ok()) throw damaged_dataset(opened_->path, name);
   const Handle space(H5Dget_space(set.get()), H5Sclose), plist(H5Dget_create_plist(set.get()), H5Pclose),
@@ -214,9 +217,11 @@ bool Hdf5Arrays::has_text(const char* name) const {
 std::string Hdf5Arrays::text(const char* name) const {
   const Handle attribute(H5Aopen(opened_->file.get(), name, H5P_DEFAULT), H5Aclose);
   if (!attribute.ok()) throw damaged_dataset(opened_->path, name);
-  const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+  const Handle type(H5Aget_type(attribute.get()), H5Tclose), space(H5Aget_space(attribute.get()), H5Sclose);
   const size_t size = H5Tget_size(type.get());
-  if (size == 0 || size > 4096 || H5Tis_variable_str(type.get()) > 0) throw damaged_dataset(opened_->path, name);
+  if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) != 0 || size == 0 || size > 4096 ||
+      H5Sget_simple_extent_npoints(space.get()) != 1)  // all of them would be read
+    throw damaged_dataset(opened_->path, name);
   std::string text(size, '\0');
   if (H5Aread(attribute.get(), type.get(), text.data()) < 0) throw damaged_dataset(opened_->path, name);
   return text.c_str();

@@ -75,13 +75,15 @@ void SignalShards::read_index() {
     throw input_error(index(), "was made of something else: " + differing, "", "", kSignalAnew);
   size_t there = 0;
   while (there < shards_.size() && fs::exists(shard_path(there))) ++there;
-  whole_ = whole_ && there == shards_.size();
+  const bool misses_some = there < shards_.size();
+  whole_ = whole_ && !misses_some;
   shards_.resize(there), contents_.resize(there);
   for (const Shard& shard : shards_) {
     if (shard.documents < 1 || shard.tokens < 0) throw input_error(index(), "is damaged", "", "", kSignalAnew);
     documents_ += shard.documents, tokens_ += shard.tokens;
   }
   if (there > 0) now_ = contents_.back();
+  if (misses_some) write_index();  // before one that is cut in another way takes the place of what it names
 }
 
 void SignalShards::write_index() const {

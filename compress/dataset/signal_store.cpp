@@ -41,9 +41,14 @@ size_t SignalStore::read(int64_t place, TokenDocument& into) {
   const auto behind = std::upper_bound(first_.begin(), first_.end(), place);
   const auto shard = static_cast<size_t>(behind - first_.begin()) - 1;
   const auto document = static_cast<size_t>(place - first_[shard]);
-  const DatasetFile& file = file_of(shard);
-  file.read_signal(document, into);
-  return file.tokens_of(document);
+  try {
+    file_of(shard).read_signal(document, into);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::Input || !files_[shard] || !files_[shard]->is_open()) throw;
+    files_[shard] = opened(shards_[shard]);  // who changes its rights or its times changes no byte of it
+    files_[shard]->read_signal(document, into);
+  }
+  return files_[shard]->tokens_of(document);
 }
 
 double SignalStore::bytes_per_loss_token() const {

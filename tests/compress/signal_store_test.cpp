@@ -2,8 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "compress/dataset/signal_shards.h"
 #include "runtime/base/atomic_file.h"
@@ -82,10 +87,20 @@ TEST_F(SignalStoreTest, MayHaveMoreFilesThanAreOpenAtOnce) {
   for (const TokenDocument& document : data.documents) shards.add(document), shards.keep();
   shards.finish();
   EXPECT_TRUE(std::filesystem::exists(shard(149)));
+  const auto open_shards = [] {
+    size_t count = 0;
+    std::error_code gone;  // that of the iterator
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
+      count += std::filesystem::read_symlink(entry, gone).string().find("signal-1-") != std::string::npos ? 1 : 0;
+    return count;
+  };
   const TokenDataset stored = on_disk(data, shards);
+  EXPECT_EQ(open_shards(), 0u);
   for (size_t d = 150; d-- > 0;)
     expect_same_signal(with_signal(stored, stored.documents[d]), data.documents[d], "back");
+  EXPECT_EQ(open_shards(), 64u);
   for (int round = 0; round < 2; ++round) expect_same_signals(stored, data, "in order");
+  EXPECT_EQ(open_shards(), 64u);
   const std::string whole = read_file(shard(0));
   write_file_atomically(shard(0), flipped(whole));
   EXPECT_NE(complaint(stored, 0).find("signal-1-0.h5: is damaged at its checksum"), std::string::npos);
@@ -157,6 +172,25 @@ TEST_F(SignalStoreTest, ChecksAFileAtItsFirstTouch) {
   EXPECT_NE(complaint(stored, second).find("cannot be opened"), std::string::npos);
   write_file_atomically(shard(1), whole);
   expect_same_signals(stored, data, "as it was");
+}
+
+// Trainings last for days; a backup that sets times back, or who gives others the right to read, ends none.
+TEST_F(SignalStoreTest, AnOpenFileThatIsTouchedIsCheckedAgain) {
+  const TokenDataset data = short_texts(SignalKind::TopK, 20);
+  const TokenDataset in_shards = on_disk(data, path_, kStoreVocabulary);
+  write_dataset(path_ + ".h5", data);
+  const TokenDataset in_one = open_dataset(path_ + ".h5", "abc", kStoreVocabulary);
+  const std::vector<std::pair<std::string, const TokenDataset*>> files{{shard(0), &in_shards},
+                                                                       {path_ + ".h5", &in_one}};
+  for (const auto& [path, stored] : files) {
+    EXPECT_EQ(complaint(*stored, 0), "");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // so that the change time is another
+    std::filesystem::permissions(path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+    expect_same_signal(with_signal(*stored, stored->documents[0]), data.documents[0], path);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::ofstream(path, std::ios::app) << "!";
+    EXPECT_NE(complaint(*stored, 0).find("is damaged at its checksum"), std::string::npos) << complaint(*stored, 0);
+  }
 }
 
 TEST_F(SignalStoreTest, ABrokenMakingGoesOnBehindItsLastShard) {
@@ -236,6 +270,39 @@ TEST_F(SignalStoreTest, EveryFailingWriteLosesNothingThatIsThere) {
       for (int i = 0; std::filesystem::exists(shard(i)); ++i) std::filesystem::remove(shard(i));
       std::filesystem::remove(path_ + ".json");
     }
+  }
+  EXPECT_GT(n, 10);
+}
+
+// A shard in the place of one that was deleted may hold other documents, which the index of before does not know.
+TEST_F(SignalStoreTest, AShardIsMadeAnewThoughTheDiskFails) {
+  const TokenDataset data = short_texts(SignalKind::TopK, 20);
+  const auto make = [&](size_t stopped_behind) {
+    SignalShards shards = shards_of(data);
+    for (auto d = static_cast<size_t>(shards.documents()); d < 20; ++d) {
+      shards.add(data.documents[d]);
+      if (d == stopped_behind) shards.keep();
+    }
+    shards.finish();
+  };
+  int64_t n = 1;
+  for (bool failed = true; failed; ++n) {
+    ASSERT_LT(n, 100);
+    std::filesystem::remove_all(folder_);
+    make(2);
+    std::filesystem::remove(shard(0));
+    failed = false;
+    fail_nth_write(n);
+    try {
+      make(20);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Resources) << n;
+      failed = true;
+    }
+    fail_nth_write(0);
+    if (!shards_of(data).whole()) make(20);
+    for (size_t d = 0; d < 20; ++d) ASSERT_EQ(complaint(on_disk(data, shards_of(data)), d), "") << n;
+    expect_same_signals(on_disk(data, shards_of(data)), data, "failing write " + std::to_string(n));
   }
   EXPECT_GT(n, 10);
 }

@@ -186,9 +186,24 @@ TEST_F(SignalsOnDisk, TeachTheSameBytes) {
     check("held out", options);
     options.unsignalled = "online";
     check("beside the teacher", options);
+    EXPECT_TRUE(needs_teacher_beside(options, stored));
     options.curriculum = 0.5;
     check("from easy to hard", options);
-    EXPECT_TRUE(needs_teacher_beside(options, stored));
+  }
+}
+
+// Also by weights of 0.
+TEST_F(SignalsOnDisk, TeachTheSameBytesByWeight) {
+  constexpr float kWeights[] = {2.5f, 1.0f, 0.0f};
+  for (const SignalKind kind : kSignalKinds) {
+    TokenDataset data = kept(kind);
+    for (size_t d = 0; d < data.documents.size(); ++d)
+      data.documents[d].weights.assign(data.documents[d].tokens.size(), kWeights[d % 3]);
+    const TokenDataset stored = on_disk(data, own_ / ("weighed " + name_of(kind)), 300);
+    expect_same(learned(stored, from_cache()), learned(data, from_cache()), name_of(kind));
+    DistillOptions options = from_cache();
+    options.sequence_tokens = 11, options.held_out_tokens = 60, options.held_out_every_steps = 2;
+    expect_same(learned(stored, options), learned(data, options), name_of(kind) + ", cut and held out");
   }
 }
 

@@ -92,7 +92,14 @@ CHANGES = {
     "no array": lambda f: f.__delitem__("in_loss"),
     "compressed": lambda f: (f.__delitem__("tokens"), f.create_dataset("tokens", data=np.zeros(9, np.int32), compression="gzip")),
     "a link outside": lambda f: (f.__delitem__("tokens"), f.__setitem__("tokens", h5py.ExternalLink("/dev/zero", "/"))),
+    "an array of another file": lambda f: (
+        shutil.copy(f.filename, f.filename + ".other"),
+        f.__delitem__("tokens"),
+        f.__setitem__("tokens", h5py.ExternalLink(f.filename + ".other", "tokens")),
+    ),
     "unknown numerics": lambda f: f.attrs.__setitem__("signal_numerics", np.bytes_("int3")),
+    "a list of numerics": lambda f: f.attrs.__setitem__("signal_numerics", np.full(500, np.bytes_("fp32"))),
+    "numerics that are no text": lambda f: f.attrs.__setitem__("signal_numerics", np.int32(7)),
 }
 
 

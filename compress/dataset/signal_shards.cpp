@@ -41,6 +41,13 @@ SignalStore::Contents with_document(const SignalStore::Contents& before, const T
   return now;
 }
 
+// The text of an index, under a checksum of all else that it says.
+std::string checked_text(Json json) {
+  json.erase("sha256");
+  json["sha256"] = sha256(json.dump(1));
+  return json.dump(1) + "\n";
+}
+
 }  // namespace
 
 SignalShards::SignalShards(std::string path, const TokenDataset& like, int64_t vocab_size, ShardSize size)
@@ -54,7 +61,10 @@ void SignalShards::read_index() {
   Identity made_of;
   std::string tokenizer;
   try {
-    const Json json = Json::parse(read_file(index()));
+    const std::string text = read_file(index());
+    const Json json = Json::parse(text);
+    damaged_ = text != checked_text(json);
+    if (damaged_) return;
     made_of = json.at("made_of").get<Identity>();
     tokenizer = json.at("tokenizer").get<std::string>();
     whole_ = json.at("whole").get<bool>();
@@ -66,8 +76,10 @@ void SignalShards::read_index() {
                            .signal_bytes = shard.at("signal_bytes").get<uint64_t>(),
                            .loss_tokens = shard.at("loss_tokens").get<int64_t>()});
     }
-  } catch (const Json::exception&) {
-    throw input_error(index(), "is damaged", "", "", kSignalAnew);
+  } catch (const Json::exception&) {  // no JSON, or without a part of it
+    shards_.clear(), contents_.clear();
+    whole_ = false, damaged_ = true;
+    return;
   }
   if (tokenizer != waiting_.tokenizer_hash)
     throw input_error(index(), "was made with another tokenizer", "", "", kSignalAnew);
@@ -78,10 +90,7 @@ void SignalShards::read_index() {
   const bool misses_some = there < shards_.size();
   whole_ = whole_ && !misses_some;
   shards_.resize(there), contents_.resize(there);
-  for (const Shard& shard : shards_) {
-    if (shard.documents < 1 || shard.tokens < 0) throw input_error(index(), "is damaged", "", "", kSignalAnew);
-    documents_ += shard.documents, tokens_ += shard.tokens;
-  }
+  for (const Shard& shard : shards_) documents_ += shard.documents, tokens_ += shard.tokens;
   if (there > 0) now_ = contents_.back();
   if (misses_some) write_index();  // before one that is cut in another way takes the place of what it names
 }
@@ -99,7 +108,7 @@ void SignalShards::write_index() const {
                      {"tokenizer", waiting_.tokenizer_hash},
                      {"whole", whole_},
                      {"shards", shards}};
-  write_file_atomically(index(), json.dump(1) + "\n");
+  write_file_atomically(index(), checked_text(json));
 }
 
 void SignalShards::add(TokenDocument document) {

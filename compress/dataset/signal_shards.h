@@ -1,5 +1,6 @@
 // A teacher's signal as it is made, shard after shard, so that neither who makes it nor who learns from it holds all of
-// it in memory: PATH-0.h5, PATH-1.h5, ... are data sets like any other, PATH.json says which of them count.
+// it in memory: PATH-0.h5, PATH-1.h5, ... are data sets like any other, PATH.json says which of them count, under a
+// checksum of its own.
 #pragma once
 
 #include <cstddef>
@@ -23,12 +24,14 @@ struct ShardSize {
 class SignalShards {
  public:
   // What is made is `like` in all but its documents. A broken making of the same is gone on with, from its first shard
-  // that is missing. Error{Input}: what lies there is damaged, or was made of something else.
+  // that is missing; behind an index that is damaged or missing, from the beginning. Error{Input}: what lies there was
+  // made of something else.
   SignalShards(std::string path, const TokenDataset& like, int64_t vocab_size, ShardSize size = {});
 
   std::string index() const { return path_ + ".json"; }
   int64_t documents() const { return documents_; }  // on disk
   bool whole() const { return whole_; }
+  bool was_damaged() const { return damaged_; }  // the index that lay there; none of its shards counts
 
   // The next document, with its signal in memory.
   void add(TokenDocument document);
@@ -57,7 +60,7 @@ class SignalShards {
   std::vector<SignalStore::Contents> contents_;  // up to the end of each
   SignalStore::Contents now_;                    // with what waits
   int64_t documents_ = 0, tokens_ = 0;
-  bool whole_ = false;
+  bool whole_ = false, damaged_ = false;
 };
 
 }  // namespace attar

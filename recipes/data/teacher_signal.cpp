@@ -244,6 +244,9 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
   data.signal_k = k, data.signal_numerics = options.signal_numerics;
   data.origin = {teacher.content_hash(), text_hash(data), making_hash(data, kept, k, options)};
   SignalShards shards(folder + "/" + cache_name(data.origin), data, teacher.config().vocab_size);
+  const std::string damage = shards.index() + ": is damaged at its checksum; the signal is made anew";
+  if (shards.was_damaged())
+    report(progress, {.stage = "teacher signal", .unit = "tokens", .total = data.token_count(), .message = damage});
   const std::string from = "read from " + shards.index();
   if (!shards.whole())
     make_signal(teacher, data, {kept, options, threads}, shards, progress);

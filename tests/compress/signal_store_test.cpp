@@ -240,10 +240,37 @@ TEST_F(SignalStoreTest, AMakingOfSomethingElseIsRefused) {
       EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << error.what();
     }
   }
-  for (const char* damage : {"", "{", "[]", R"({"made_of": 7})"}) {
-    write_file_atomically(path_ + ".json", damage);
-    EXPECT_THROW(shards_of(data), Error) << damage;
+}
+
+// It is told apart from one of something else, and is as good as none: its shards are made anew, to the same bytes.
+TEST_F(SignalStoreTest, ADamagedIndexCountsForNothing) {
+  const TokenDataset data = short_texts(SignalKind::TopK, 20);
+  on_disk(data, path_, kStoreVocabulary);
+  const std::string index = path_ + ".json", whole = read_file(index);
+  const auto expect_damaged = [&](const std::string& content, const std::string& where) {
+    std::ofstream(index, std::ios::binary) << content;
+    const SignalShards shards = shards_of(data);
+    EXPECT_TRUE(shards.was_damaged()) << where;
+    EXPECT_FALSE(shards.whole()) << where;
+    EXPECT_EQ(shards.documents(), 0) << where;
+  };
+  for (size_t i = 0; i < whole.size(); ++i) {
+    std::string content = whole;
+    content[i] = static_cast<char>(content[i] ^ (1 << (i % 8)));
+    expect_damaged(content, "byte " + std::to_string(i));
   }
+  for (size_t length = 0; length < whole.size(); ++length)
+    expect_damaged(whole.substr(0, length), std::to_string(length) + " bytes");
+  for (const char* damage : {"[]", "7", R"({"made_of": 7})"}) expect_damaged(damage, damage);
+  expect_damaged(whole + whole, "twice");
+
+  SignalShards again = shards_of(data);
+  for (const TokenDocument& document : data.documents) again.add(document);
+  again.finish();
+  EXPECT_EQ(read_file(index), whole);
+  EXPECT_FALSE(shards_of(data).was_damaged());
+  EXPECT_TRUE(shards_of(data).whole());
+  expect_same_signals(on_disk(data, shards_of(data)), data, "made anew");
 }
 
 // A disk that fails at each write in turn: the next making goes on, to the same signals.

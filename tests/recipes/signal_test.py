@@ -242,6 +242,15 @@ def test_the_signal_of_another_teacher_is_refused(tmp_path):
     run(tmp_path / "mine.yaml", mine, "--resume")
     assert whole == {path: path.read_bytes() for path in whole}
 
+    shutil.rmtree(mine / "checkpoints/2-distill")
+    flipped = bytearray(whole[index_of(kept)])
+    flipped[len(flipped) // 2] ^= 1
+    index_of(kept).write_bytes(flipped)
+    again = resumed(tmp_path / "mine.yaml", mine)
+    assert again.returncode == 0, again.stderr
+    assert f"{index_of(kept).name}: is damaged at its checksum; the signal is made anew" in (mine / "log.txt").read_text()
+    assert whole == {path: path.read_bytes() for path in whole}
+
 
 def test_a_sampled_signal_from_the_command_line(tmp_path):
     """Kept beside OUT while it is made; the same bytes a second time; in the mean the loss of the teacher beside the student."""

@@ -1,7 +1,9 @@
 #include "distill/signal_source.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "compress/dataset/signal_rows.h"
 #include "compress/dataset/signal_store.h"
 #include "distill/losses/loss_term.h"
 #include "runtime/base/error.h"
@@ -9,14 +11,36 @@
 namespace attar {
 namespace {
 
-// Whether a signal that is kept with the data says nothing about some token of the loss.
-bool has_silent_tokens(const TokenDataset& data) {
-  TokenDataset one = data.without_documents();
+// What has_silent_tokens() is by what was counted as the signal was made, where that says it.
+std::optional<bool> counted_silence(const TokenDataset& data) {
+  if (data.store == nullptr) return std::nullopt;
+  int64_t in_loss = 0;
   for (const TokenDocument& document : data.documents) {
-    one.documents.clear();
-    one.documents.push_back(with_signal(data, document));
-    const std::vector<Piece> whole{{0, 0, std::ssize(document.tokens)}};
-    if (loss_tokens(one, whole, SignalSource::Cached).unsignalled > 0) return true;
+    if (document.stored.empty() && document.has_signal()) return std::nullopt;
+    const std::vector<int32_t>& rows = document.stored.rows;
+    for (size_t t = 1; t < document.tokens.size(); ++t) {
+      if (document.in_loss[t] == 0) continue;
+      if (document.stored.empty() || (!rows.empty() && rows[t] < 0)) return true;
+      ++in_loss;
+    }
+  }
+  const SignalStore::Contents& there = data.store->contents();
+  if (!there.silent_tokens) return std::nullopt;
+  const bool keeps_ids = data.store_ids.empty() || data.hidden_width > 0;  // a cut vocabulary leaves states whole
+  if (*there.silent_tokens == 0 && keeps_ids) return false;
+  if (*there.silent_tokens > 0 && in_loss == there.loss_tokens) return true;  // else they may be those left out
+  return std::nullopt;
+}
+
+// Whether a signal that is kept with the data says nothing about some token of the loss. Reads it all where nothing
+// less says so. Error{Interrupted}.
+bool has_silent_tokens(const TokenDataset& data, const Progress& progress) {
+  if (const std::optional<bool> counted = counted_silence(data)) return *counted;
+  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
+  for (const TokenDocument& document : data.documents) {
+    if (silent_tokens(data.store == nullptr ? document : with_signal(data, document), data) > 0) return true;
+    now.done += std::ssize(document.tokens);
+    if (data.store != nullptr) report(progress, now);
   }
   return false;
 }
@@ -41,7 +65,7 @@ void check_alignment(const TrainInputs& inputs) {
                       "data of aligned_data()");
 }
 
-void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
+void check_cache(const TrainInputs& inputs, const DistillOptions& options, const Progress& progress) {
   const TokenDataset& data = *inputs.data;
   if (!data.has_signal())
     throw input_error("distill.signal", "the training data holds no teacher signal", "text that a teacher wrote", "",
@@ -56,14 +80,14 @@ void check_cache(const TrainInputs& inputs, const DistillOptions& options) {
   if (const double t = other_temperature(options); t != 1.0 && data.hidden_width == 0)
     throw usage_error("distill.temperature", "a cached signal holds the teacher at temperature 1", "1",
                       std::to_string(t), "use signal: online");
-  if (inputs.teacher == nullptr && needs_teacher_beside(options, data))
+  if (inputs.teacher == nullptr && !inputs.asked_beside && needs_teacher_beside(options, data, progress))
     throw usage_error("distill.unsignalled", "tokens without a signal need a teacher, and there is none",
                       "cross_entropy, or a teacher", options.unsignalled);
 }
 
 }  // namespace
 
-SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options) {
+SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options, const Progress& progress) {
   const TokenDataset& data = *inputs.data;
   for (const auto& [name, weight] : options.losses)
     if (find_loss(name) == nullptr)
@@ -89,7 +113,7 @@ SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& opti
   }
   const bool no_choice = options.signal == "auto" && data.has_signal() && inputs.teacher == nullptr;
   if (no_choice || learns_from_cache(options, data)) {
-    check_cache(inputs, options);
+    check_cache(inputs, options, progress);
     return SignalSource::Cached;
   }
   if (inputs.teacher == nullptr)
@@ -131,11 +155,11 @@ bool always_beside(const DistillOptions& options) {
   return asks_features(options) || asks_alignment(options) || (options.on_policy > 0.0 && asks_a_teacher(options));
 }
 
-bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data) {
+bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data, const Progress& progress) {
   if (always_beside(options) || options.curriculum > 0.0) return true;
   if (!asks_a_teacher(options)) return false;
   if (!learns_from_cache(options, data)) return true;
-  return options.unsignalled == "online" && has_silent_tokens(data);
+  return options.unsignalled == "online" && has_silent_tokens(data, progress);
 }
 
 }  // namespace attar

@@ -10,7 +10,7 @@ namespace attar {
 
 // Error{Usage}, Error{Input}: what the options ask for and neither teacher nor data can give; no such loss; no token to
 // learn from.
-SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options);
+SignalSource signal_source(const TrainInputs& inputs, const DistillOptions& options, const Progress& progress = {});
 
 // Whether a loss with a weight needs a teacher; losses that are not known count for nothing.
 bool asks_a_teacher(const DistillOptions& options);
@@ -36,7 +36,8 @@ bool learns_from_cache(const DistillOptions& options, const TokenDataset& data);
 bool always_beside(const DistillOptions& options);
 
 // Whether a training needs the teacher: for all that is learned, for what a cached signal leaves open, or before the
-// first step, for its curriculum.
-bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data);
+// first step, for its curriculum. With unsignalled: online it may read all of a signal on disk, which progress counts,
+// and who trains on the data then says so (TrainInputs::asked_beside). Error{Interrupted}.
+bool needs_teacher_beside(const DistillOptions& options, const TokenDataset& data, const Progress& progress = {});
 
 }  // namespace attar

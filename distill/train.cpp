@@ -55,7 +55,7 @@ class Trainer {
         inputs_(inputs),
         options_(options),
         progress_(progress),
-        source_(signal_source(inputs, options)),
+        source_(signal_source(inputs, options, progress)),
         signals_(source_),
         learner_(student, inputs, options, source_,
                  pass_device(options.device, inputs.ranks == nullptr ? 0 : inputs.ranks->local_rank())),

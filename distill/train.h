@@ -249,6 +249,8 @@ struct TrainInputs {
   // Called before the first step where none of them asks the teacher, as where a curriculum alone went by its loss:
   // it may be freed then.
   std::function<void()> let_teacher_go{};
+  bool asked_beside = false;  // needs_teacher_beside() was asked of the data and these options: there is a teacher
+                              // where it said so
 };
 
 // Whether the student learns from inside the teacher, which then runs beside it.

@@ -74,4 +74,21 @@ void hand_on_signal(const TokenDocument& from, const TokenDataset& of, const std
       append_state(from.hidden, static_cast<size_t>(row), of.hidden_width, to.hidden);
 }
 
+int64_t silent_tokens(const TokenDocument& document, const TokenDataset& of) {
+  const size_t tokens = document.tokens.size(), k = document.signal_ids.empty() ? 0 : static_cast<size_t>(of.signal_k);
+  std::vector<SampledRow> sampled;
+  if (!document.sampled_signal.empty())
+    sampled = decode_rows(document.sampled_signal, static_cast<int>(of.sampled.id_bits), 0, tokens);
+  const auto is_silent = [&](size_t t) {
+    if (!sampled.empty()) return sampled[t].empty() || sampled[t].cut >= 1.0;
+    for (size_t j = t * k; j < (t + 1) * k; ++j)
+      if (document.signal_ids[j] >= 0 && std::exp(static_cast<double>(document.signal_log_probs[j])) > 0.0)
+        return false;
+    return !has_state(document.hidden, t, of.hidden_width);
+  };
+  int64_t count = 0;
+  for (size_t t = 1; t < tokens; ++t) count += document.in_loss[t] != 0 && is_silent(t) ? 1 : 0;
+  return count;
+}
+
 }  // namespace attar

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "compress/dataset/dataset_checks.h"
+#include "compress/dataset/signal_rows.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/error.h"
 #include "runtime/base/input_file.h"
@@ -25,8 +26,9 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span<const T>(values));
 }
 
-// With what the document adds to it.
-SignalStore::Contents with_document(const SignalStore::Contents& before, const TokenDocument& document) {
+// With what the document of `of` adds to it.
+SignalStore::Contents with_document(const SignalStore::Contents& before, const TokenDocument& document,
+                                    const TokenDataset& of) {
   SignalStore::Contents now = before;
   Sha256 hash;
   hash.add(before.hash);
@@ -38,6 +40,7 @@ SignalStore::Contents with_document(const SignalStore::Contents& before, const T
   }
   now.hash = hash.hex();
   for (size_t t = 1; t < document.in_loss.size(); ++t) now.loss_tokens += document.in_loss[t];
+  now.silent_tokens = before.silent_tokens.value_or(0) + silent_tokens(document, of);
   return now;
 }
 
@@ -74,7 +77,8 @@ void SignalShards::read_index() {
                          .checksum = shard.at("sha256").get<std::string>()});
       contents_.push_back({.hash = shard.at("signals_sha256").get<std::string>(),
                            .signal_bytes = shard.at("signal_bytes").get<uint64_t>(),
-                           .loss_tokens = shard.at("loss_tokens").get<int64_t>()});
+                           .loss_tokens = shard.at("loss_tokens").get<int64_t>(),
+                           .silent_tokens = shard.at("silent_tokens").get<int64_t>()});
     }
   } catch (const Json::exception&) {  // no JSON, or without a part of it
     shards_.clear(), contents_.clear();
@@ -103,7 +107,8 @@ void SignalShards::write_index() const {
                       {"sha256", shards_[i].checksum},
                       {"signals_sha256", contents_[i].hash},
                       {"signal_bytes", contents_[i].signal_bytes},
-                      {"loss_tokens", contents_[i].loss_tokens}});
+                      {"loss_tokens", contents_[i].loss_tokens},
+                      {"silent_tokens", contents_[i].silent_tokens.value_or(0)}});
   const Json json = {{"made_of", identity_of(waiting_)},
                      {"tokenizer", waiting_.tokenizer_hash},
                      {"whole", whole_},
@@ -112,7 +117,7 @@ void SignalShards::write_index() const {
 }
 
 void SignalShards::add(TokenDocument document) {
-  const SignalStore::Contents before = std::exchange(now_, with_document(now_, document));
+  const SignalStore::Contents before = std::exchange(now_, with_document(now_, document, waiting_));
   waiting_tokens_ += static_cast<int64_t>(document.tokens.size());
   waiting_bytes_ += static_cast<size_t>(now_.signal_bytes - before.signal_bytes);
   waiting_.documents.push_back(std::move(document));

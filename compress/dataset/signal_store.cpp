@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "compress/dataset/dataset_checks.h"
 #include "compress/dataset/signal_rows.h"
@@ -32,7 +33,7 @@ SignalStore::SignalStore(const TokenDataset& like, int64_t vocab_size, std::vect
 SignalStore::SignalStore(const TokenDataset& like, int64_t vocab_size, std::string path,
                          std::unique_ptr<DatasetFile> file)
     : SignalStore(like, vocab_size, {{std::move(path), file->checksum(), static_cast<int64_t>(file->documents())}},
-                  {.hash = file->checksum()}) {
+                  {.hash = file->checksum(), .silent_tokens = std::nullopt}) {
   files_[0] = std::move(file);
   open_.push_back(0);
 }

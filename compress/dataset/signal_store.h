@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +26,7 @@ class SignalStore {
     std::string hash{};  // of all signals, however they are cut into files
     uint64_t signal_bytes = 0;
     int64_t loss_tokens = 0;
+    std::optional<int64_t> silent_tokens = 0;  // of those (signal_rows.h); nothing: nobody counted
   };
   // `like`: what all files follow from, and their tokenizer.
   SignalStore(const TokenDataset& like, int64_t vocab_size, std::vector<Shard> shards, Contents contents);
@@ -37,6 +39,7 @@ class SignalStore {
 
   const std::string& hash() const { return contents_.hash; }
   double bytes_per_loss_token() const;
+  const Contents& contents() const { return contents_; }
 
  private:
   DatasetFile& file_of(size_t shard);

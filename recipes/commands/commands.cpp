@@ -276,7 +276,7 @@ std::string distill_model(const CommandOptions& given, const DistillInputs& from
                                              options, steps, thread_count(command), progress);
   const TokenDataset& data = from_text.tokens;
   CausalLM teacher, model = CausalLM::load(student_file);
-  const bool beside = needs_teacher_beside(options, data);
+  const bool beside = resumable(kResumeHint, [&] { return needs_teacher_beside(options, data, progress); });
   if (beside) teacher = CausalLM::load(teacher_file);
   const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
                            .teacher_hash = teacher_file.content_hash(),
@@ -290,7 +290,8 @@ std::string distill_model(const CommandOptions& given, const DistillInputs& from
                            .seed = static_cast<uint64_t>(command.seed),
                            .threads = thread_count(command),
                            .ranks = command.ranks,
-                           .let_teacher_go = [&teacher] { teacher = CausalLM(); }};
+                           .let_teacher_go = [&teacher] { teacher = CausalLM(); },
+                           .asked_beside = true};
   ArmsOutcome arms;
   if (asked.arms)
     arms = resumable(kResumeHint, [&] {

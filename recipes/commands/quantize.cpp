@@ -133,7 +133,8 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
     text.tokens = resumable(kResumeHint, [&] {
       return with_teacher_signal(source, std::move(text.tokens), {}, training, steps, thread_count(command), progress);
     });
-  const TrainInputs given{.teacher = needs_teacher_beside(training, text.tokens) ? &model : nullptr,
+  const bool beside = resumable(kResumeHint, [&] { return needs_teacher_beside(training, text.tokens, progress); });
+  const TrainInputs given{.teacher = beside ? &model : nullptr,
                           .teacher_hash = source.content_hash(),
                           .student_to_teacher = {},
                           .data = &text.tokens,
@@ -141,7 +142,8 @@ Json learn(const CommandOptions& command, const QuantizeOptions& options, const 
                           .resume = inputs.resume,
                           .seed = static_cast<uint64_t>(command.seed),
                           .threads = thread_count(command),
-                          .ranks = command.ranks};
+                          .ranks = command.ranks,
+                          .asked_beside = true};
   const GridTraining done = train_on_grid(model, quantized, source.tokenizer(), given, options.qad, training, progress);
   Json json = {{"qad", Json::parse(qad_results(done.trained, options.qad))}, {"notes", text.notes}};
   return json;

@@ -50,7 +50,7 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
   const StageData learned = stage_data(state, options);
   const TokenDataset& data = learned.tokens;
   CausalLM teacher;
-  const bool beside = needs_teacher_beside(options, data);
+  const bool beside = needs_teacher_beside(options, data, state.progress);
   if (beside) teacher = CausalLM::load(*state.teacher);
   const TrainInputs inputs{.teacher = beside ? &teacher : nullptr,
                            .teacher_hash = state.teacher_hash,
@@ -65,7 +65,8 @@ StageTraining train_in_run(RunState& state, const std::string& stage, const Dist
                            .threads = state.threads,
                            .ranks = state.options.ranks,
                            .on_step = step_recorder(state.folder, stage),
-                           .let_teacher_go = [&teacher] { teacher = CausalLM(); }};
+                           .let_teacher_go = [&teacher] { teacher = CausalLM(); },
+                           .asked_beside = true};
   const TrainResult trained = work(inputs, options);
   const SignalRecord signal = signal_record(trained, data, options);
   const std::string outcome = training_results(trained);

@@ -3,11 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "compress/dataset/signal_rows.h"
 #include "distill/signal_source.h"
 #include "distill/training_state.h"
 #include "runtime/base/error.h"
@@ -127,6 +131,16 @@ TEST(HoldOut, CountsWhatCounts) {
   EXPECT_GE(weight, 60.0);
 }
 
+TokenDataset without_gaps(int documents) {
+  TokenDataset data = countable(documents);
+  data.signal_k = 1;
+  for (TokenDocument& document : data.documents) {
+    document.signal_ids = document.tokens;
+    document.signal_log_probs.assign(document.tokens.size(), -0.1f);
+  }
+  return data;
+}
+
 // Trainings from a signal of each kind, in memory and on disk.
 class SignalsOnDisk : public testing::Test {
  protected:
@@ -214,14 +228,103 @@ TEST_F(SignalsOnDisk, NeedNoTeacherWhereTheyHaveGapsNoMoreThanInMemory) {
     TokenDataset data = kept(kind);
     EXPECT_TRUE(needs_teacher_beside(options, on_disk(data, own_ / ("gaps " + name_of(kind)), 300)));
   }
-  TokenDataset whole = countable(10);
-  whole.signal_k = 1;
-  for (TokenDocument& document : whole.documents) {
-    document.signal_ids = document.tokens;
-    document.signal_log_probs.assign(document.tokens.size(), -0.1f);
-  }
+  const TokenDataset whole = without_gaps(10);
   EXPECT_FALSE(needs_teacher_beside(options, whole));
   EXPECT_FALSE(needs_teacher_beside(options, on_disk(whole, own_ / "whole", 300)));
+}
+
+// What a cut vocabulary keeps of a store's, -1: nothing.
+std::vector<int32_t> all_ids() {
+  std::vector<int32_t> ids(300);
+  std::iota(ids.begin(), ids.end(), 0);
+  return ids;
+}
+
+// Without its files: the making counted them.
+TEST_F(SignalsOnDisk, GapsAreKnownWithoutReading) {
+  DistillOptions options = from_cache();
+  options.unsignalled = "online";
+  const auto made = [&](const TokenDataset& data) {
+    const TokenDataset stored = on_disk(data, own_ / "gone/signal", 300);
+    std::filesystem::remove_all(own_ / "gone");
+    return stored;
+  };
+  for (const SignalKind kind : kSignalKinds) EXPECT_TRUE(needs_teacher_beside(options, made(kept(kind))));
+  TokenDataset whole = made(without_gaps(10));
+  EXPECT_FALSE(needs_teacher_beside(options, whole));
+  EXPECT_FALSE(needs_teacher_beside(options, cut_documents(whole, 4)));
+  const TokenDataset held = hold_out(whole, 30, 3);
+  EXPECT_FALSE(needs_teacher_beside(options, held));
+  EXPECT_FALSE(needs_teacher_beside(options, whole));
+  TokenDocument& anew = whole.documents[0];  // its second token is spelled in another way
+  anew.stored.rows = {0, -1};
+  for (size_t t = 2; t < anew.tokens.size(); ++t) anew.stored.rows.push_back(static_cast<int32_t>(t));
+  whole.store_ids = all_ids();
+  EXPECT_TRUE(needs_teacher_beside(options, whole));
+}
+
+// What was counted does not say whether the vocabulary has the tokens that the signal names, nor where its gaps are.
+TEST_F(SignalsOnDisk, GapsAreLookedForWhereTheyMustBe) {
+  DistillOptions options = from_cache();
+  options.unsignalled = "online";
+  TokenDataset data = on_disk(without_gaps(10), own_ / "whole", 300);
+  data.store_ids = all_ids();
+  int64_t reports = 0;
+  const Progress count = [&](const Event& event) {
+    EXPECT_EQ(event.total, data.token_count());
+    ++reports;
+    return Flow::GoOn;
+  };
+  EXPECT_FALSE(needs_teacher_beside(options, data, count));
+  EXPECT_EQ(reports, 10);
+  EXPECT_EQ(signal_source({.data = &data}, options, count), SignalSource::Cached);
+  EXPECT_EQ(reports, 20);
+  EXPECT_EQ(signal_source({.data = &data, .asked_beside = true}, options, count), SignalSource::Cached);
+  EXPECT_EQ(reports, 20) << "who asked knows";
+  try {
+    needs_teacher_beside(options, data, [](const Event&) { return Flow::Stop; });
+    ADD_FAILURE() << "Ctrl-C";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Interrupted);
+  }
+  data.store_ids[static_cast<size_t>(data.documents[9].tokens.back())] = -1;
+  EXPECT_TRUE(needs_teacher_beside(options, data));
+
+  TokenDataset gap = without_gaps(10);
+  gap.documents[9].signal_ids.back() = -1;
+  data = on_disk(gap, own_ / "gap", 300);
+  EXPECT_TRUE(needs_teacher_beside(options, data, count));
+  EXPECT_EQ(reports, 20) << "all of it is there";
+  data.documents.pop_back();
+  EXPECT_FALSE(needs_teacher_beside(options, data, count));
+  EXPECT_EQ(reports, 29);
+}
+
+// As many as the losses pass over, however the making went.
+TEST_F(SignalsOnDisk, GapsAreCountedAsTheyAreMade) {
+  for (const SignalKind kind : kSignalKinds) {
+    const TokenDataset data = kept(kind);
+    int64_t silent = 0;
+    for (int64_t d = 0; d < std::ssize(data.documents); ++d) {
+      const TokenDocument& document = data.documents[static_cast<size_t>(d)];
+      const int64_t here = loss_tokens(data, {{d, 0, std::ssize(document.tokens)}}, SignalSource::Cached).unsignalled;
+      EXPECT_EQ(silent_tokens(document, data), here) << name_of(kind) << ", document " << d;
+      silent += here;
+    }
+    EXPECT_GT(silent, 0);
+    const std::string path = own_ / name_of(kind);
+    {
+      SignalShards broken(path, data, 300, {.tokens = 40});
+      for (size_t d = 0; d < 20; ++d) broken.add(data.documents[d]);
+    }
+    SignalShards shards(path, data, 300, {.tokens = 40});
+    EXPECT_GT(shards.documents(), 0);
+    for (auto d = static_cast<size_t>(shards.documents()); d < data.documents.size(); ++d)
+      shards.add(data.documents[d]);
+    shards.finish();
+    EXPECT_EQ(shards.store()->contents().silent_tokens, silent) << name_of(kind);
+    EXPECT_EQ(SignalShards(path, data, 300).store()->contents().silent_tokens, silent) << name_of(kind);
+  }
 }
 
 TEST_F(SignalsOnDisk, ATrainingResumesToTheSameBytes) {

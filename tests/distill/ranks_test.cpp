@@ -15,6 +15,7 @@
 #include "distill/ranks/message.h"
 #include "distill/ranks/shared_training.h"
 #include "runtime/base/error.h"
+#include "tests/compress/stored_data.h"
 #include "tests/distill/ranks/rank_threads.h"
 #include "tests/distill/step/long_batches.h"
 #include "tests/distill/tiny_training.h"
@@ -172,6 +173,21 @@ TEST_F(RanksTest, LearnAsOneProcessDoes) {
       expect_same_curve(alone.result, trained(size, given).result, tolerance,
                         given.name + " in " + std::to_string(size));
   }
+}
+
+// Which rank 0 alone reads.
+TEST_F(RanksTest, LearnTheSameBytesFromASignalOnDisk) {
+  int kept = 0;
+  for (const Case& given : cases()) {
+    if (!given.data.has_signal()) continue;
+    Case stored = given;
+    stored.data = on_disk(given.data, own_ / given.name, 300);
+    EXPECT_FALSE(stored.data.documents[0].stored.empty()) << given.name;
+    for (const int size : {1, 2, 3})
+      EXPECT_TRUE(same(trained(size, stored).model, trained(size, given).model)) << given.name << " in " << size;
+    ++kept;
+  }
+  EXPECT_EQ(kept, 3);
 }
 
 TEST_F(RanksTest, GiveTheSameBytesEachTime) {

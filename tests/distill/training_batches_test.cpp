@@ -155,6 +155,7 @@ class SignalsOnDisk : public testing::Test {
                        {.teacher = &teacher_,
                         .teacher_head = data.hidden_width > 0 ? teacher_.head() : at::Tensor(),
                         .data = &data,
+                        .write_rollouts = write_by_rule,
                         .checkpoint_directory = checkpoints,
                         .resume = !checkpoints.empty(),
                         .seed = 3},
@@ -169,8 +170,16 @@ class SignalsOnDisk : public testing::Test {
     for (size_t i = 0; i < a.result.history.size(); ++i) {
       EXPECT_EQ(a.result.history[i].loss, b.result.history[i].loss) << where << ", step " << i;
       EXPECT_EQ(a.result.history[i].held_out, b.result.history[i].held_out) << where << ", step " << i;
+      ASSERT_EQ(a.result.history[i].gaps.has_value(), b.result.history[i].gaps.has_value()) << where;
+      if (!a.result.history[i].gaps) continue;
       EXPECT_EQ(a.result.history[i].gaps->unsignalled, b.result.history[i].gaps->unsignalled) << where;
     }
+  }
+  static std::vector<Rollout> write_by_rule(const CausalLM&, const RolloutRequest& request, const Progress&) {
+    std::vector<Rollout> written;
+    for (const std::vector<int32_t>& prompt : request.prompts)
+      written.push_back({{(prompt.back() + 3) % 300, (prompt.back() + 6) % 300, 7}, true});
+    return written;
   }
   static DistillOptions from_cache() {
     DistillOptions options = quick(700);
@@ -203,6 +212,25 @@ TEST_F(SignalsOnDisk, TeachTheSameBytes) {
     EXPECT_TRUE(needs_teacher_beside(options, stored));
     options.curriculum = 0.5;
     check("from easy to hard", options);
+  }
+}
+
+// Steps of its own text have the teacher beside it and no signal.
+TEST_F(SignalsOnDisk, TeachTheSameBytesBesideTextOfTheStudent) {
+  DistillOptions options = from_cache();
+  options.on_policy = 0.5, options.replay = 0.3;
+  options.rollouts = 6, options.rollout_tokens = 9, options.rollout_prompt_tokens = 4;
+  for (const SignalKind kind : kSignalKinds) {
+    const TokenDataset data = kept(kind);
+    const Learned stored = learned(on_disk(data, own_ / name_of(kind), 300), options);
+    expect_same(stored, learned(data, options), name_of(kind));
+    int64_t own = 0;
+    for (const TrainStep& step : stored.result.history) {
+      EXPECT_NE(step.on_policy, step.gaps.has_value()) << name_of(kind) << ", step " << step.step;
+      own += step.on_policy ? 1 : 0;
+    }
+    EXPECT_GT(own, 0) << name_of(kind);
+    EXPECT_LT(own, stored.result.steps) << name_of(kind);
   }
 }
 

@@ -297,6 +297,28 @@ def test_a_sampled_signal_in_a_recipe(tmp_path):
     assert stage == learned_again(tmp_path / "run", kept)
 
 
+def test_a_signal_of_several_shards_in_a_recipe(tmp_path):
+    """Of all the words of a text; one shard that is deleted is made anew, with those behind it, to the same bytes."""
+    written = "{teacher_writes: {tokens: 600, prompt: none, max_tokens: 60, signal_top_k: 8}}"
+    recipe = RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace(written, str(TEXT / "tiny_train.txt"))
+    (tmp_path / "shards.yaml").write_text(recipe.replace("batch_tokens: 256", "batch_tokens: 256, sequence_tokens: 64, signal: sampled"))
+    stage = run(tmp_path / "shards.yaml", tmp_path / "run")["results"]["stages"][-1]["results"]
+    paths = sorted((tmp_path / "run/cache").glob("signal-*.h5"))
+    assert len(paths) >= 2
+    index = json.loads(index_of(paths[0]).read_text())
+    assert index["whole"] and len(index["shards"]) == len(paths)
+    for path, shard in zip(paths, index["shards"], strict=True):
+        assert hashlib.sha256(path.read_bytes()[512:]).hexdigest() == shard["sha256"]
+        with h5py.File(path) as file:
+            assert len(file["lengths"]) == shard["documents"] and len(file["tokens"]) == shard["tokens"]
+    whole = {path: path.read_bytes() for path in [*paths, index_of(paths[0])]}
+    assert stage == learned_again(tmp_path / "run", paths[0])
+    paths[1].unlink()
+    shutil.rmtree(tmp_path / "run/checkpoints/2-distill")
+    again = run(tmp_path / "shards.yaml", tmp_path / "run", "--resume")["results"]["stages"][-1]["results"]
+    assert again == stage and whole == {path: path.read_bytes() for path in whole}
+
+
 @pytest.mark.parametrize("loss", [["--losses", "reverse_kl=1"], ["--losses", "forward_kl=1", "--temperature", 2]])
 def test_hidden_states_from_the_command_line(tmp_path, loss):
     """Any loss at any temperature, nearly as with the teacher beside the student; the student's vocabulary is cut."""

@@ -29,6 +29,14 @@ std::string changed_options(Options options) {
   return changed;
 }
 
+// What an endpoint is asked for; how is no part of what it answers.
+EndpointWrites asked_for(EndpointWrites source) {
+  const EndpointWrites usual;
+  source.concurrency = usual.concurrency, source.requests_per_minute = usual.requests_per_minute;
+  source.timeout_s = usual.timeout_s, source.key = usual.key, source.cache = usual.cache;
+  return source;
+}
+
 // The contents of the files that a source names, which `inputs` has read.
 std::string contents_of(const Recipe& recipe, const RecipeInputs& inputs, const DataSource& source) {
   std::string contents;
@@ -49,7 +57,7 @@ DatasetOrigin origin_of_split(const Recipe& recipe, const RecipeInputs& inputs, 
   for (const DataSource& source : split.sources) {
     hash.add(";weight " + text_of(source.weight) + ";from_train " + text_of(source.from_train));
     if (source.teacher_writes) hash.add(";teacher" + changed_options(*source.teacher_writes));
-    if (source.endpoint_writes) hash.add(";endpoint" + changed_options(*source.endpoint_writes));
+    if (source.endpoint_writes) hash.add(";endpoint" + changed_options(asked_for(*source.endpoint_writes)));
     hash.add(contents_of(recipe, inputs, source));
     if (source.teacher_writes) origin.teacher_hash = split.teacher_hash;
   }

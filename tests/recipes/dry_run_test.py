@@ -36,7 +36,6 @@ TOKENS = {  # of a stage's results
     "teacher": lambda results: results["pretrain"]["tokens"],
     "data": lambda results: results["train"]["tokens"] + results["calibration"]["tokens"],
     "distill": lambda results: results["tokens"],
-    "quantize": lambda results: results["calibration_tokens"],
     "verify": lambda results: results["scored_tokens"],
 }
 

@@ -94,7 +94,7 @@ def test_a_recipe_keeps_the_teachers_signal_of_plain_text(reference, tmp_path):
     assert reference[1]["results"]["stages"][3]["results"]["signal"] == "online"
     report = run(tmp_path / "run", trained(reference), "stages.distill.signal=cached")
     assert report["results"]["stages"][3]["results"]["signal"] == "cached"
-    assert len(list((tmp_path / "run/cache").glob("signal-*.h5"))) == 1
+    assert len(list((tmp_path / "run/cache").glob("signal-*.json"))) == 1
 
 
 def test_the_whole_kept_signal_teaches_like_the_teacher_itself(reference, tmp_path):

@@ -12,7 +12,9 @@ bool has_cuda() {
 
 std::string device_here(const std::string& name) {
   if (name == "auto") return has_cuda() ? "cuda" : "cpu";
-  if (name != "cuda" || has_cuda()) return name;
+  if (name == "cpu") return name;
+  if (name != "cuda") throw usage_error("device", "no such device", "cpu, cuda or auto", name);
+  if (has_cuda()) return name;
   const bool built = at::globalContext().hasCUDART();
   throw Error(
       ErrorKind::Resources,

@@ -17,6 +17,7 @@ using PassDevice = std::optional<c10::Device>;
 bool has_cuda();
 
 // "cpu" or "cuda"; auto is one of them. Error{Resources}: cuda, and LibTorch finds none.
+// Error{Usage}: the name is none of the three.
 std::string device_here(const std::string& name);
 
 // For the process that is the `local_rank`-th of a training on this machine, from 0: its GPUs are dealt out in turn.

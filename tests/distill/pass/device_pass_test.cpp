@@ -194,6 +194,7 @@ TEST(Device, IsWhatIsHere) {
   EXPECT_FALSE(pass_device("cpu", 3));
   EXPECT_EQ(device_here("auto"), has_cuda() ? "cuda" : "cpu");
   EXPECT_EQ(pass_device("auto").has_value(), has_cuda());
+  EXPECT_THROW(pass_device("gpu"), Error);
   EXPECT_EQ(precision_on({}, "auto"), find_precision("auto"));
   EXPECT_EQ(precision_on(c10::Device(c10::DeviceType::CUDA, 1), "auto"), Precision::Bf16);
   EXPECT_EQ(precision_on(c10::Device(c10::DeviceType::CUDA, 1), "fp32"), Precision::Fp32);

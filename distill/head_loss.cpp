@@ -282,29 +282,24 @@ HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const
   return result;
 }
 
-namespace {
-
-// visit(row, its logits) for the rows that are wanted, a chunk at a time.
-template <class Visit>
-void for_each_wanted_row(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
-                         const HeadLossOptions& options, Team& team, HeadLossMemory& memory, Visit&& visit) {
+void for_each_logits_row(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
+                         const HeadLossOptions& options, Team& team, HeadLossMemory& memory, const VisitLogits& visit) {
   const c10::NoGradGuard no_grad;
   const at::Tensor wanted = in_loss.nonzero().squeeze(1);
+  const auto vocab_size = static_cast<size_t>(head.size(0));
   Chunk chunk(head, TeacherSignal{}, options, 1.0, team, memory);
   for (int64_t begin = 0, most = chunk.most_rows(); begin < wanted.size(0); begin += most) {
     chunk.logits(hidden, wanted.narrow(0, begin, std::min(most, wanted.size(0) - begin)));
-    chunk.each(visit);
+    chunk.each([&](int64_t row, const float* logits) { visit(row, {logits, vocab_size}); });
   }
 }
-
-}  // namespace
 
 at::Tensor student_entropies(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
                              const HeadLossOptions& options, Team& team, HeadLossMemory& memory) {
   at::Tensor entropies = at::zeros({hidden.size(0)}, at::kFloat);
   auto* of = entropies.mutable_data_ptr<float>();
-  for_each_wanted_row(hidden, head, in_loss, options, team, memory, [&](int64_t r, const float* logits) {
-    of[r] = static_cast<float>(row_entropy(logits, head.size(0)));
+  for_each_logits_row(hidden, head, in_loss, options, team, memory, [&](int64_t r, std::span<const float> logits) {
+    of[r] = static_cast<float>(row_entropy(logits.data(), head.size(0)));
   });
   return entropies;
 }
@@ -315,8 +310,8 @@ at::Tensor next_log_probs(const at::Tensor& hidden, const at::Tensor& head, cons
   at::Tensor log_probs = at::zeros({hidden.size(0)}, at::kDouble);
   auto* of = log_probs.mutable_data_ptr<double>();
   const auto* next = next_tokens.const_data_ptr<int64_t>();
-  for_each_wanted_row(hidden, head, in_loss, options, team, memory, [&](int64_t r, const float* logits) {
-    of[r] = static_cast<double>(logits[next[r]]) - row_lse(logits, head.size(0), 1.0f);
+  for_each_logits_row(hidden, head, in_loss, options, team, memory, [&](int64_t r, std::span<const float> logits) {
+    of[r] = static_cast<double>(logits[static_cast<size_t>(next[r])]) - row_lse(logits.data(), head.size(0), 1.0f);
   });
   return log_probs;
 }

@@ -5,7 +5,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -65,6 +68,12 @@ struct HeadLossMemory {
 HeadLossResult head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& next_tokens,
                          const at::Tensor& in_loss, const TeacherSignal& signal, const HeadLossOptions& options,
                          double denominator, at::Tensor& head_gradient, Team& team, HeadLossMemory& memory);
+
+// visit(row, its logits (V) f32) for the rows of `in_loss` (N) bool that are true, a chunk after the other; those of a
+// chunk come in any order, from the team's threads.
+using VisitLogits = std::function<void(int64_t row, std::span<const float> logits)>;
+void for_each_logits_row(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& in_loss,
+                         const HeadLossOptions& options, Team& team, HeadLossMemory& memory, const VisitLogits& visit);
 
 // How unsure the student is of the next token: the entropy of its own distribution (temperature 1), in nats, (N) f32;
 // 0 in rows of `in_loss` (N) bool that are false.

@@ -1,7 +1,5 @@
 #include "distill/train.h"
 
-#include <c10/util/Exception.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -387,15 +385,9 @@ TrainResult train(CausalLM& student, const TokenizerData& tokenizer, const Train
     (*of.reparameterized)[kProjections] = fitted_projections(student, of, options);
   }
   TrainResult result;
-  try {
-    result = Trainer(student, tokenizer, of, options, progress).run();
-  } catch (const c10::OutOfMemoryError&) {
-    throw Error(ErrorKind::Resources,
-                {.where = of.stage,
-                 .what = "the memory of the device is full",
-                 .got = options.device,
-                 .hint = "gradient_checkpointing: true and shorter sequences (sequence_tokens) need less"});
-  }
+  within_device_memory(options.device, of.stage,
+                       "gradient_checkpointing: true and shorter sequences (sequence_tokens) need less",
+                       [&] { result = Trainer(student, tokenizer, of, options, progress).run(); });
   result.device = options.device;
   if (options.keep_zeros) result.zero_share = zero_share(student);
   return result;

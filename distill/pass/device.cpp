@@ -1,6 +1,7 @@
 #include "distill/pass/device.h"
 
 #include <ATen/Context.h>
+#include <c10/util/Exception.h>
 
 #include "runtime/base/error.h"
 
@@ -30,6 +31,16 @@ PassDevice pass_device(const std::string& name, int local_rank) {
   if (device_here(name) == "cpu") return std::nullopt;
   const auto gpus = static_cast<int>(at::getNumGPUs());
   return c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(local_rank % gpus));
+}
+
+void within_device_memory(const std::string& device, const std::string& where, const std::string& hint,
+                          const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const c10::OutOfMemoryError&) {
+    throw Error(ErrorKind::Resources,
+                {.where = where, .what = "the memory of the device is full", .got = device, .hint = hint});
+  }
 }
 
 Precision precision_on(const PassDevice& device, const std::string& name) {

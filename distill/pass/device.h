@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -22,6 +23,10 @@ std::string device_here(const std::string& name);
 
 // For the process that is the `local_rank`-th of a training on this machine, from 0: its GPUs are dealt out in turn.
 PassDevice pass_device(const std::string& name, int local_rank = 0);
+
+// work(), for which the memory of the device may be too small. Error{Resources} of `where` then; `hint`: the way out.
+void within_device_memory(const std::string& device, const std::string& where, const std::string& hint,
+                          const std::function<void()>& work);
 
 // What find_precision says, but auto is bf16 on a GPU. The name is one of the three.
 Precision precision_on(const PassDevice& device, const std::string& name);

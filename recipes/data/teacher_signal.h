@@ -17,7 +17,7 @@ namespace attar {
 // True when the trainer would look for a cached signal that some document of `data` lacks.
 bool needs_teacher_signal(const TokenDataset& data, const DistillOptions& options);
 
-// Adds the signal to the documents without one, in the native runtime. `data` is in the teacher's ids; `kept` are those
+// Adds the signal to the documents without one (signal_capture.h). `data` is in the teacher's ids; `kept` are those
 // that the student has (empty: all): the signal names only those, and says what mass all others have. A document is
 // read in the cuts of `sequence_tokens` that the trainer makes, so the teacher sees what the student will see. The
 // signal is kept in `folder`, in shards named after the hash of all that decides it, and stays there: it is not made

@@ -13,21 +13,21 @@ namespace {
 
 constexpr size_t kPassRows = 64;  // rows whose logits are held at once
 
-double expect_finite(const Model& model, double lse) {
+double expect_finite(const std::string& model, double lse) {
   if (!std::isfinite(lse))
-    throw input_error(model.source(), "the model's logits are not finite", {}, {},
+    throw input_error(model, "the model's logits are not finite", {}, {},
                       "its weights overflow: the file is damaged or its training diverged");
   return lse;
 }
 
 }  // namespace
 
-double finite_log_sum_exp(const Model& model, std::span<const float> logits) {
+double finite_log_sum_exp(const std::string& model, std::span<const float> logits) {
   return expect_finite(model, log_sum_exp(logits));
 }
 
 SummedLogits finite_logits(const Model& model, const SummedLogits& logits) {
-  expect_finite(model, logits.lse);
+  expect_finite(model.source(), logits.lse);
   return logits;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "runtime/base/progress.h"
@@ -12,9 +13,9 @@
 
 namespace attar::runtime {
 
-// The log-sum-exp of a row of the model's logits (V). Error{Input} naming the model when that is not finite: weights
-// that are finite one by one can still overflow together.
-double finite_log_sum_exp(const Model& model, std::span<const float> logits);
+// The log-sum-exp of a row of logits (V) of the model that the user named so. Error{Input} naming it when that is not
+// finite: weights that are finite one by one can still overflow together.
+double finite_log_sum_exp(const std::string& model, std::span<const float> logits);
 // The same logits, where their log-sum-exp is finite.
 SummedLogits finite_logits(const Model& model, const SummedLogits& logits);
 

@@ -1,0 +1,203 @@
+#include "recipes/data/signal_capture.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "compress/dataset/signal_store.h"
+#include "compress/signal/sampled_signal.h"
+#include "runtime/base/error.h"
+#include "runtime/base/host/float_environment.h"
+#include "runtime/base/host/thread_pool.h"
+#include "runtime/base/random.h"
+#include "runtime/formats/numerics.h"
+#include "runtime/judge/score.h"
+#include "runtime/model/model.h"
+
+namespace attar {
+namespace {
+
+constexpr uint64_t kSeed = 0x73616d706c65;  // of all samples alike: a signal serves trainings of any seed
+
+// What is the same for all documents.
+struct Capture {
+  const TokenDataset& data;          // says of which kind the signal is
+  const std::vector<int32_t>& kept;  // as of CaptureOptions
+  const std::string& teacher;        // as the user named it
+};
+struct AskedDocument {
+  TokenDocument& document;
+  size_t place;  // in the data
+};
+
+bool is_asked(const TokenDocument& document, size_t token) {
+  return token > 0 && document.in_loss[token] != 0;
+}
+
+// What the teacher predicts, over the tokens that the student has.
+class KeptPrediction {
+ public:
+  KeptPrediction(const runtime::Prediction& of, const Capture& capture) : logits(of.logits), lse(of.lse) {
+    if (capture.kept.empty()) return;
+    chosen_.reserve(capture.kept.size());
+    for (const int32_t id : capture.kept) chosen_.push_back(of.logits[static_cast<size_t>(id)]);
+    logits = chosen_;
+    lse = runtime::finite_log_sum_exp(capture.teacher, logits);
+    log_share = lse - of.lse;
+    cut = std::max(0.0, -std::expm1(log_share));
+  }
+  KeptPrediction(const KeptPrediction&) = delete;
+  KeptPrediction& operator=(const KeptPrediction&) = delete;
+
+  std::span<const float> logits;
+  double lse;                         // of these
+  double log_share = 0.0, cut = 0.0;  // of the whole mass the logarithm of theirs, and the mass of the others
+
+ private:
+  std::vector<float> chosen_;
+};
+
+// The signal of a document out of predictions of its tokens, which come in any order and from any thread, each once.
+class PredictedSignal {
+ public:
+  PredictedSignal(const Capture& capture, const AskedDocument& asked)
+      : capture_(capture), document_(asked.document), random_(kSeed, asked.place) {
+    const size_t tokens = document_.tokens.size();
+    const SampledForm& form = capture.data.sampled;
+    if (form.samples > 0) {
+      samples_.resize(tokens);
+      return;
+    }
+    document_.signal_ids.assign(tokens * width(), -1);
+    document_.signal_log_probs.assign(tokens * width(), -std::numeric_limits<float>::infinity());
+  }
+
+  // Tokens that are not in the loss are passed over.
+  void add(const runtime::Prediction& of) {
+    const auto at = static_cast<size_t>(of.position) + 1;
+    if (!is_asked(document_, at)) return;
+    const KeptPrediction prediction(of, capture_);
+    capture_.data.sampled.samples > 0 ? add_sample(at, prediction) : add_top_k(at, prediction);
+  }
+
+  // No more comes.
+  void finish() {
+    for (const std::vector<uint8_t>& row : samples_)
+      if (row.empty())
+        encode_row({}, id_bits(), document_.sampled_signal);
+      else
+        document_.sampled_signal.insert(document_.sampled_signal.end(), row.begin(), row.end());
+  }
+
+ private:
+  size_t width() const { return static_cast<size_t>(capture_.data.signal_k); }
+  int id_bits() const { return static_cast<int>(capture_.data.sampled.id_bits); }
+
+  // Entry (t, j) of document.signal_*: the j-th likeliest token at t; the last one what was cut.
+  void add_top_k(size_t at, const KeptPrediction& of) {
+    const bool some = !capture_.kept.empty();
+    const int64_t k = capture_.data.signal_k,
+                  named = some ? std::min(std::max<int64_t>(1, k - 1), static_cast<int64_t>(of.logits.size())) : k;
+    runtime::TopK top = runtime::top_k_of(of.logits, named);
+    if (some) {
+      for (int32_t& id : top.ids) id = capture_.kept[static_cast<size_t>(id)];
+      for (float& log_prob : top.log_probs) log_prob += static_cast<float>(of.log_share);
+      if (named < k) top.ids.push_back(-1), top.log_probs.push_back(static_cast<float>(std::log(of.cut)));
+    }
+    const auto entry = static_cast<std::ptrdiff_t>(at * width());
+    std::copy(top.ids.begin(), top.ids.end(), document_.signal_ids.begin() + entry);
+    std::copy(top.log_probs.begin(), top.log_probs.end(), document_.signal_log_probs.begin() + entry);
+  }
+
+  // A row of sampled_signal.h. Draws are keyed by the document's place and the token, so they survive a resume.
+  void add_sample(size_t at, const KeptPrediction& of) {
+    const int64_t samples = capture_.data.sampled.samples;
+    encode_row(sample_row(of.logits, of.lse, capture_.kept, of.cut, samples, random_.uniform(at)), id_bits(),
+               samples_[at]);
+  }
+
+  const Capture& capture_;
+  TokenDocument& document_;
+  CounterRandom random_;
+  std::vector<std::vector<uint8_t>> samples_;  // (T) bytes of each row; of a sampled signal alone
+};
+
+// state_before(t) (C): the final hidden state that predicts token t; asked for the tokens of the loss, in order.
+template <class StateBefore>
+void keep_states(const Capture& capture, TokenDocument& document, StateBefore&& state_before) {
+  const FloatEnvironment floats;
+  for (size_t t = 0; t < document.tokens.size(); ++t) {
+    if (!is_asked(document, t)) {
+      append_no_state(capture.data.hidden_width, document.hidden);
+      continue;
+    }
+    const std::span<const float> state = state_before(t);
+    if (!std::all_of(state.begin(), state.end(), [](float x) { return std::isfinite(x); }))
+      throw input_error(capture.teacher, "the model's hidden states are not finite");
+    append_state(state, document.hidden);
+  }
+}
+
+// The teacher in the native runtime, which reads a document after the other.
+class RuntimeTeacher {
+ public:
+  RuntimeTeacher(const ModelFile& file, const Capture& capture, Numerics numerics, int threads)
+      : capture_(capture),
+        pool_(threads),
+        model_(runtime::Model::load(file, {.numerics = numerics}, pool_)),
+        work_(model_, pool_) {}
+
+  void ask(const std::vector<AskedDocument>& documents, const Progress& progress) {
+    for (const AskedDocument& asked : documents)
+      capture_.data.hidden_width > 0 ? read_states(asked.document, progress) : read_predictions(asked, progress);
+  }
+
+ private:
+  void read_predictions(const AskedDocument& asked, const Progress& progress) {
+    PredictedSignal signal(capture_, asked);
+    const auto visit = [&](const runtime::Prediction& p) { signal.add(p); };
+    runtime::for_each_logits(model_, asked.document.tokens, work_, visit, progress);
+    signal.finish();
+  }
+
+  // The head is not asked.
+  void read_states(TokenDocument& document, const Progress& progress) {
+    const FloatEnvironment floats;
+    runtime::KvCache cache(model_);
+    std::vector<runtime::Row> rows;
+    for (size_t t = 0; t + 1 < document.tokens.size(); ++t)
+      rows.push_back({&cache, document.tokens[t], is_asked(document, t + 1)});
+    if (!rows.empty()) runtime::forward(model_, rows, work_, progress, runtime::Answers::Hidden);
+    int64_t asked = 0;
+    keep_states(capture_, document, [&](size_t) { return work_.hidden(asked++); });
+  }
+
+  const Capture& capture_;
+  ThreadPool pool_;
+  runtime::Model model_;
+  runtime::Workspace work_;
+};
+
+}  // namespace
+
+void capture_signal(const ModelFile& teacher, const TokenDataset& data, size_t first, const CaptureOptions& options,
+                    const std::function<void(TokenDocument)>& hand_on, const Progress& progress) {
+  const Capture capture{data, options.kept, teacher.source()};
+  const Numerics numerics = numerics_of(options.numerics, "distill.signal_numerics");
+  RuntimeTeacher by_runtime(teacher, capture, numerics, options.threads);
+  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
+  const Progress within_document = inside(progress, now);
+  for (size_t d = 0; d < data.documents.size(); ++d) {
+    if (d >= first) {
+      TokenDocument document = with_signal(data, data.documents[d]);
+      if (document.lacks_signal()) by_runtime.ask({{document, d}}, within_document);
+      hand_on(std::move(document));
+    }
+    now.done += std::ssize(data.documents[d].tokens);
+    report(progress, now);
+  }
+}
+
+}  // namespace attar

@@ -90,10 +90,14 @@ struct DatasetOrigin {
   bool operator==(const DatasetOrigin&) const = default;
 };
 
+// What the numbers of a signal may be beside the runtime's (runtime/formats/numerics.h): those of a training's own
+// passes.
+inline constexpr const char* kTrainingNumerics = "training";
+
 struct TokenDataset {
   std::string tokenizer_hash;
   int64_t signal_k = 0;
-  std::string signal_numerics{};  // of the teacher whose signal it is: fp32 or deployed; "" without one
+  std::string signal_numerics{};  // of the teacher whose signal it is: fp32, deployed or training; "" without one
   std::vector<TokenDocument> documents{};
   int32_t bos = -1;  // Tokenizer::start(): what each part of a document that is cut begins with; -1: nothing
   SampledForm sampled{};

@@ -154,8 +154,9 @@ void visit_fields(DistillOptions& o, Visitor&& field) {
         "sampled: draws at each token, as far as its likeliest tokens leave mass to draw from; 24 are about 30 bytes");
   field(
       o.signal_numerics, "signal_numerics",
-      "cached, sampled: the teacher as it is asked where the data has no signal: fp32, or deployed (int8 activations, "
-      "faster)");
+      "cached, sampled, hidden: the teacher as it is asked where the data has no signal: fp32 or deployed (int8 "
+      "activations, faster), both by the runtime on the processor, or training: by the passes of the training, on its "
+      "device and in its precision");
   field(o.unsignalled, "unsignalled",
         "cached, sampled: what a token is learned by that the signal says nothing about, as where a cut vocabulary "
         "spells text anew: cross_entropy (the text itself) or online (the teacher runs beside the student)");

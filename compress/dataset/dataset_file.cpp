@@ -128,7 +128,8 @@ DatasetFile::DatasetFile(const std::string& path, const std::string& tokenizer_h
   if (text_.tokenizer_hash != tokenizer_hash)
     throw input_error(path, "was made with another tokenizer", "", "", "delete it, or use another run folder");
   text_.signal_numerics = arrays.text("signal_numerics");
-  if (!text_.signal_numerics.empty() && !find_numerics(text_.signal_numerics))
+  if (const std::string& numerics = text_.signal_numerics;
+      !numerics.empty() && !find_numerics(numerics) && numerics != kTrainingNumerics)
     throw damaged_dataset(path, "signal_numerics");
   const auto later = [&](const char* name) { return arrays.has_text(name) ? arrays.text(name) : std::string(); };
   text_.origin = {later("teacher_hash"), later("text_hash"), later("made_by")};

@@ -1,5 +1,8 @@
 #include "recipes/data/signal_capture.h"
 
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,7 +10,10 @@
 #include <utility>
 
 #include "compress/dataset/signal_store.h"
+#include "compress/shards.h"
 #include "compress/signal/sampled_signal.h"
+#include "distill/head_loss.h"
+#include "distill/train.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
 #include "runtime/base/host/thread_pool.h"
@@ -143,6 +149,8 @@ void keep_states(const Capture& capture, TokenDocument& document, StateBefore&& 
 // The teacher in the native runtime, which reads a document after the other.
 class RuntimeTeacher {
  public:
+  static constexpr int64_t kTokensAtOnce = 0;  // one document, however short
+
   RuntimeTeacher(const ModelFile& file, const Capture& capture, Numerics numerics, int threads)
       : capture_(capture),
         pool_(threads),
@@ -180,24 +188,139 @@ class RuntimeTeacher {
   runtime::Workspace work_;
 };
 
+// The teacher as it goes beside a student in training: several documents at once, then their logits a chunk at a time.
+class PassTeacher {
+ public:
+  static constexpr int64_t kTokensAtOnce = kSliceTokens;
+
+  PassTeacher(const ModelFile& file, const Capture& capture, const PassPlace& place, int threads)
+      : capture_(capture),
+        place_(place),
+        team_(threads),
+        model_(CausalLM::load(file)),
+        pass_(model_, place, team_, Keeps::Nothing) {}
+
+  void ask(const std::vector<AskedDocument>& documents, const Progress& progress) {
+    const c10::NoGradGuard no_grad;
+    std::vector<Piece> pieces;  // all but the last token, which predicts nothing
+    for (const AskedDocument& asked : documents)
+      if (const auto tokens = std::ssize(asked.document.tokens); tokens > 1)
+        pieces.push_back({static_cast<int64_t>(asked.place), 0, tokens - 1});
+    at::Tensor hidden;  // (N, C)
+    if (!pieces.empty()) hidden = pass_.forward(to_batch(capture_.data, pieces));
+    report(progress, {});
+    capture_.data.hidden_width > 0 ? read_states(documents, hidden) : read_predictions(documents, hidden);
+  }
+
+ private:
+  void read_states(const std::vector<AskedDocument>& documents, const at::Tensor& hidden) const {
+    const at::Tensor states = hidden.defined() ? hidden.to(at::kCPU, at::kFloat).contiguous() : hidden;
+    int64_t row = 0;  // the document's first
+    for (const AskedDocument& asked : documents) {
+      const auto state_before = [&](size_t token) {
+        const int64_t width = states.size(1), at = row + static_cast<int64_t>(token) - 1;
+        return std::span(states.const_data_ptr<float>() + at * width, static_cast<size_t>(width));
+      };
+      keep_states(capture_, asked.document, state_before);
+      row += rows_of(asked.document);
+    }
+  }
+
+  void read_predictions(const std::vector<AskedDocument>& documents, const at::Tensor& hidden) {
+    struct Place {
+      PredictedSignal* signal;
+      int64_t position;
+    };
+    std::vector<PredictedSignal> signals;
+    signals.reserve(documents.size());
+    std::vector<Place> places;  // (N)
+    for (const AskedDocument& asked : documents) {
+      signals.emplace_back(capture_, asked);
+      for (int64_t t = 0; t < rows_of(asked.document); ++t) places.push_back({&signals.back(), t});
+    }
+    const at::Tensor wanted = wanted_rows(documents, std::ssize(places));
+    const auto visit = [&](int64_t row, std::span<const float> logits) {
+      const Place& at = places[static_cast<size_t>(row)];
+      at.signal->add({at.position, logits, runtime::finite_log_sum_exp(capture_.teacher, logits)});
+    };
+    const HeadLossOptions options{.losses = {}, .precision = place_.precision, .device = place_.device};
+    if (hidden.defined()) for_each_logits_row(hidden, pass_.head(), wanted, options, team_, logits_, visit);
+    for (PredictedSignal& signal : signals) signal.finish();
+  }
+
+  static int64_t rows_of(const TokenDocument& document) {
+    return std::max<int64_t>(0, std::ssize(document.tokens) - 1);
+  }
+
+  // (N) bool: rows whose next token is in the loss
+  static at::Tensor wanted_rows(const std::vector<AskedDocument>& documents, int64_t n) {
+    at::Tensor wanted = at::zeros({n}, at::kBool);
+    bool* row = wanted.mutable_data_ptr<bool>();
+    for (const AskedDocument& asked : documents)
+      for (size_t t = 1; t < asked.document.tokens.size(); ++t) *row++ = is_asked(asked.document, t);
+    return wanted;
+  }
+
+  const Capture& capture_;
+  PassPlace place_;
+  Team team_;
+  CausalLM model_;
+  ModelPass pass_;
+  HeadLossMemory logits_;
+};
+
+// Behind the documents that are read together with the one at `begin`. All of the data is cut so, whatever of it has a
+// signal already: a capture that is gone on with reads the same ones together, and so to the same bits.
+size_t end_of_group(const TokenDataset& data, size_t begin, int64_t tokens_at_once) {
+  size_t end = begin;
+  int64_t tokens = 0;
+  do tokens += std::ssize(data.documents[end++].tokens);
+  while (end < data.documents.size() && tokens + std::ssize(data.documents[end].tokens) <= tokens_at_once);
+  return end;
+}
+
+template <class Teacher>
+void capture_by(Teacher& teacher, const TokenDataset& data, size_t first,
+                const std::function<void(TokenDocument)>& hand_on, const Progress& progress) {
+  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
+  const Progress within_group = inside(progress, now);
+  for (size_t begin = 0, end = 0; begin < data.documents.size(); begin = end) {
+    end = end_of_group(data, begin, Teacher::kTokensAtOnce);
+    std::vector<TokenDocument> group;
+    std::vector<AskedDocument> asked;
+    if (end > first) {
+      for (size_t d = begin; d < end; ++d) group.push_back(with_signal(data, data.documents[d]));
+      for (size_t d = begin; d < end; ++d)
+        if (TokenDocument& document = group[d - begin]; document.lacks_signal()) asked.push_back({document, d});
+    }
+    if (!asked.empty()) teacher.ask(asked, within_group);
+    for (size_t d = begin; d < end; ++d) {
+      if (d >= first) hand_on(std::move(group[d - begin]));
+      now.done += std::ssize(data.documents[d].tokens);
+      report(progress, now);
+    }
+  }
+}
+
 }  // namespace
 
 void capture_signal(const ModelFile& teacher, const TokenDataset& data, size_t first, const CaptureOptions& options,
                     const std::function<void(TokenDocument)>& hand_on, const Progress& progress) {
   const Capture capture{data, options.kept, teacher.source()};
-  const Numerics numerics = numerics_of(options.numerics, "distill.signal_numerics");
-  RuntimeTeacher by_runtime(teacher, capture, numerics, options.threads);
-  Event now{.stage = "teacher signal", .unit = "tokens", .total = data.token_count()};
-  const Progress within_document = inside(progress, now);
-  for (size_t d = 0; d < data.documents.size(); ++d) {
-    if (d >= first) {
-      TokenDocument document = with_signal(data, data.documents[d]);
-      if (document.lacks_signal()) by_runtime.ask({{document, d}}, within_document);
-      hand_on(std::move(document));
-    }
-    now.done += std::ssize(data.documents[d].tokens);
-    report(progress, now);
+  if (options.numerics != kTrainingNumerics) {
+    const Numerics numerics = numerics_of(options.numerics, "distill.signal_numerics");
+    RuntimeTeacher by_runtime(teacher, capture, numerics, options.threads);
+    return capture_by(by_runtime, data, first, hand_on, progress);
   }
+  const std::string device = options.place.device ? options.place.device->str() : "cpu";
+  const auto work = [&] {
+    const OwnKernels own_kernels;
+    PassTeacher by_pass(teacher, capture, options.place, options.threads);
+    capture_by(by_pass, data, first, hand_on, progress);
+  };
+  within_device_memory(device, "teacher signal",
+                       "shorter sequences (sequence_tokens) need less, signal_numerics: fp32 or deployed nothing of it",
+                       work);
 }
 
 }  // namespace attar

@@ -11,6 +11,7 @@
 #include "compress/kept/text_hash.h"
 #include "compress/signal/sampled_signal.h"
 #include "compress/weight_source.h"
+#include "distill/pass/device.h"
 #include "recipes/data/signal_capture.h"
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
@@ -18,12 +19,20 @@
 namespace attar {
 namespace {
 
+// Where the training computes, and in what it multiplies.
+PassPlace place_of(const DistillOptions& options) {
+  const PassDevice device = pass_device(options.device);
+  return {precision_on(device, options.precision), device};
+}
+
 // All that decides the signal of `data` beside the teacher and the text: how it is made, and where it is there already.
 std::string making_hash(const TokenDataset& data, const CaptureOptions& how, int64_t k, const DistillOptions& options) {
   Sha256 hash;
   hash.add(std::to_string(k) + ";" + std::to_string(options.sequence_tokens) + ";" + options.signal_numerics);
   if (options.signal == "sampled") hash.add(";sampled " + std::to_string(options.signal_samples));
   if (options.signal == "hidden") hash.add(";hidden");
+  if (how.numerics == kTrainingNumerics)
+    hash.add(";" + device_here(options.device) + (how.place.precision == Precision::Bf16 ? " bf16" : " fp32"));
   hash.add(std::as_bytes(std::span(how.kept)));
   for (const TokenDocument& document : data.documents) hash.add(document.lacks_signal() ? "-" : "s");
   return hash.hex();
@@ -96,7 +105,8 @@ TokenDataset with_teacher_signal(const ModelFile& teacher, TokenDataset data, co
     throw usage_error("distill.signal_numerics", "part of the data has a signal of other numerics",
                       data.signal_numerics, options.signal_numerics);
   data.signal_k = k, data.signal_numerics = options.signal_numerics;
-  const CaptureOptions how{.kept = kept, .numerics = options.signal_numerics, .threads = threads};
+  CaptureOptions how{.kept = kept, .numerics = options.signal_numerics, .threads = threads};
+  if (how.numerics == kTrainingNumerics) how.place = place_of(options);
   data.origin = {teacher.content_hash(), text_hash(data), making_hash(data, how, k, options)};
   SignalShards shards(folder + "/" + cache_name(data.origin), data, teacher.config().vocab_size);
   const std::string damage = shards.index() + ": is damaged at its checksum; the signal is made anew";

@@ -161,7 +161,7 @@ Rules rules_of(const DistillOptions&) {
           one_of("signal", {"auto", "online", "cached", "sampled", "hidden"}),
           {.field = "signal_top_k", .least = 1, .most = 4096},
           {.field = "signal_samples", .least = 1, .most = 4096},
-          one_of("signal_numerics", {"fp32", "deployed"}),
+          one_of("signal_numerics", {"fp32", "deployed", kTrainingNumerics}),
           one_of("unsignalled", {"cross_entropy", "online"}),
           at_least("held_out_tokens", 0),
           at_least("held_out_every_steps", 1),

@@ -1,11 +1,13 @@
 """What keeping a teacher's signal costs beside the runtime's bare reading of the same text: wall clock and processor time.
 
     capture.py [--model MODEL.gguf] [--text TEXT] [--tokens N] [--sequence-tokens N] [--signals cached sampled hidden] [--numerics deployed] [--rounds N]
-        [--threads N]
+        [--threads N] [--device cpu]
 
 `prefill` reads each sequence and predicts the one token behind it, `score` gives the text's own token a probability at every position, as any signal but
 `hidden` must make all logits too; both by attar.Model. A signal is what `attar distill --signal` makes before its training, which is stopped there; its first
-sequence and the loading are not counted. In one process, in turn, medians of --rounds. Default: the packaged SmolLM2 on the text of recipes/text.
+sequence and the loading are not counted. With --numerics training signals are made by the passes of a training, on --device; the bare readings are the
+runtime's in fp32 then, and the first 2,048 tokens are not counted, which are read at once. In one process, in turn, medians of --rounds. Default: the packaged
+SmolLM2 on the text of recipes/text.
 """
 
 import argparse
@@ -33,7 +35,7 @@ def a_token(begin, end, tokens):
 
 def bare(options, sequences, read):
     """`read`: of a model and the token ids of a sequence."""
-    model = attar.Model(options.model, numerics=options.numerics, threads=options.threads)
+    model = attar.Model(options.model, numerics="fp32" if options.numerics == "training" else options.numerics, threads=options.threads)
     read(model, sequences[0])
     begin = now()
     for ids in sequences[1:]:
@@ -46,7 +48,7 @@ def prefill(model, ids):
 
 
 def captured(options, text, signal):
-    """Of all sequences but the first."""
+    """Of all sequences but the first, or but those that are read together with it."""
     read = []  # (tokens, when) behind each sequence
 
     def listen(event):
@@ -65,6 +67,7 @@ def captured(options, text, signal):
                 data=text,
                 signal=signal,
                 signal_numerics=options.numerics,
+                device=options.device,
                 sequence_tokens=options.sequence_tokens,
                 threads=options.threads,
                 progress=listen,
@@ -72,7 +75,8 @@ def captured(options, text, signal):
         except attar.Error as error:
             if error.kind != "interrupted":
                 raise
-    (first, begin), (last, end) = read[0], read[-1]
+    at_once = 2048 if options.numerics == "training" else 0
+    (first, begin), (last, end) = next(entry for entry in read if entry[0] >= at_once), read[-1]
     return a_token(begin, end, last - first)
 
 
@@ -83,7 +87,8 @@ def main():
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--sequence-tokens", type=int, default=256, help="below the model's context: the prefill writes a token too")
     parser.add_argument("--signals", nargs="+", default=["cached", "sampled", "hidden"])
-    parser.add_argument("--numerics", default="deployed", choices=["deployed", "fp32"])
+    parser.add_argument("--numerics", default="deployed", choices=["deployed", "fp32", "training"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"], help="of --numerics training")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

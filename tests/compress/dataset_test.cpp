@@ -111,8 +111,10 @@ TokenDataset hidden_sample() {
 
 TEST_F(DatasetTest, HiddenStatesComeBackAndStayWithTheirTokens) {
   TokenDataset data = hidden_sample();
+  data.signal_numerics = kTrainingNumerics;
   write_dataset(path_, data);
   const TokenDataset back = read_dataset(path_, "abc", kVocabulary);
+  EXPECT_EQ(back.signal_numerics, "training");
   EXPECT_EQ(back.hidden_width, 3);
   EXPECT_EQ(back.documents[0].hidden.codes, (std::vector<int8_t>{0, 0, 0, 1, -127, 0, 0, 127, -64}));
   EXPECT_EQ(back.documents[0].hidden.scales, data.documents[0].hidden.scales);

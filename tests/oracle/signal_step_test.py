@@ -236,10 +236,11 @@ def test_a_step_from_hidden_states_by_any_loss(tmp_path, name):
     check(tmp_path, "hidden", 1, text, lambda documents: KeptLoss(documents, by_states(head, loss)), count=count, losses={name: 1.0}, loss_settings=settings)
 
 
-def test_hidden_states_are_the_teachers(tmp_path):
+@pytest.mark.parametrize("numerics", ["fp32", "training"])
+def test_hidden_states_are_the_teachers(tmp_path, numerics):
     """Each number within half a step of its group, which is the group's largest over 127."""
     text, count = plain(tmp_path, WIDE)
-    _, kept = trained(tmp_path, tmp_path / "teacher", tmp_path / "student", text, tokens=count, signal="hidden", losses=LOSSES)
+    _, kept = trained(tmp_path, tmp_path / "teacher", tmp_path / "student", text, tokens=count, signal="hidden", signal_numerics=numerics, losses=LOSSES)
     teacher = in_double(tmp_path / "teacher")
     for document in kept_documents(kept):
         with torch.no_grad():
@@ -256,13 +257,14 @@ def test_steps_from_a_sample(tmp_path, name, steps):
     check(tmp_path, "sampled", steps, text, lambda documents: KeptLoss(documents, by_samples), count=count, losses=LOSSES)
 
 
-def test_a_sample_is_the_teachers(tmp_path):
+@pytest.mark.parametrize("numerics", ["fp32", "training"])
+def test_a_sample_is_the_teachers(tmp_path, numerics):
     """What is kept as it is: the likeliest token and all above 1/8, within half a step of 1/32 of their logarithms; the entropy within
     half a step of 1/64; as many draws as the rest's share of 24, of other tokens."""
     text, count = plain(tmp_path, "llama_tied")
-    _, kept = trained(tmp_path, tmp_path / "teacher", tmp_path / "student", text, tokens=count, signal="sampled", losses=LOSSES)
+    _, kept = trained(tmp_path, tmp_path / "teacher", tmp_path / "student", text, tokens=count, signal="sampled", signal_numerics=numerics, losses=LOSSES)
     teacher = in_double(tmp_path / "teacher")
-    rounding = 1e-4  # of the runtime's f32 logits
+    rounding = 1e-4  # of f32 logits
     for document in kept_documents(kept):
         with torch.no_grad():
             log_p = torch.log_softmax(teacher(torch.tensor([document.tokens.tolist()])).logits[0, :-1], -1).numpy()

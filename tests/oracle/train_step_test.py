@@ -224,9 +224,11 @@ def test_a_step_at_another_temperature(tmp_path, monkeypatch):
     check(tmp_path, "qwen3_tied", 1, lambda z, y, ids: dense_loss(z, y, ids, weights, 2.5), BOUND, losses=weights, signal="online")
 
 
-def test_a_step_from_a_cached_signal(tmp_path):
-    """Of eight tokens of 300: the tail is most of the mass. The signal is the runtime's in f32, kept as f32."""
-    check(tmp_path, "llama_tied", 2, lambda z, y, _: top_k_loss(z, y, 8), BOUND, losses={"forward_kl": 1.0}, signal="cached", signal_top_k=8)
+@pytest.mark.parametrize("numerics", ["fp32", "training"])
+def test_a_step_from_a_cached_signal(tmp_path, numerics):
+    """Of eight tokens of 300: the tail is most of the mass. The signal is the runtime's in f32 or the training's, kept as f32."""
+    kept = {"signal": "cached", "signal_top_k": 8, "signal_numerics": numerics}
+    check(tmp_path, "llama_tied", 2, lambda z, y, _: top_k_loss(z, y, 8), BOUND, losses={"forward_kl": 1.0}, **kept)
 
 
 def relation_loss(student, teacher, heads):

@@ -115,6 +115,23 @@ def test_a_dry_run_knows_what_a_teacher_takes_that_writes(numerics, measured_byt
     within_two_times(next(stage for stage in plan["stages"] if stage["stage"] == "data")["memory_bytes"], measured_bytes, "memory")
 
 
+def test_a_dry_run_knows_what_a_teacher_takes_that_gives_a_signal(tmp_path):
+    """One of 26 million parameters, and a small student: by a training's passes its weights are in memory as f32."""
+    recipe, text = tmp_path / "signal.yaml", ROOT / "recipes/text"
+    recipe.write_text(f"""teacher: {{config: {{layers: 8, width: 512, heads: 8, kv_heads: 4, head_dim: 64, ffn: 1536, context: 512}}, tokenizer: {text / "tiny_tokenizer"}}}
+student: {{config: {{layers: 1, width: 32, heads: 2, kv_heads: 1, head_dim: 16, ffn: 64, context: 512}}}}
+data: {{train: [{text / "held_out.txt"}]}}
+stages: [{{distill: {{tokens: 700, losses: {{forward_kl: 1.0}}, signal: sampled, batch_tokens: 256}}}}]
+""")
+
+    def memory_bytes(numerics):
+        done = attar("run", recipe, f"stages.distill.signal_numerics={numerics}", "--dry-run", "--json")
+        assert done.returncode == 0, done.stderr
+        return next(stage for stage in json.loads(done.stdout)["stages"] if stage["stage"] == "distill")["memory_bytes"]
+
+    assert memory_bytes("deployed") == memory_bytes("fp32") < memory_bytes("training") - 3 * 26e6
+
+
 def test_a_device_is_named_and_a_gpu_that_is_not_here_refused_before_anything_is_made(tmp_path):
     """A recipe that asks for one is right wherever it is checked; what is not here is said by the plan, and by the run at once."""
 

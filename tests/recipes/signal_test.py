@@ -297,12 +297,19 @@ def test_a_sampled_signal_in_a_recipe(tmp_path):
     assert stage == learned_again(tmp_path / "run", kept)
 
 
-def test_a_signal_of_several_shards_in_a_recipe(tmp_path):
-    """Of all the words of a text; one shard that is deleted is made anew, with those behind it, to the same bytes."""
+def of_a_text(teacher, text, options):
+    """A recipe that distils by these options from what the teacher says of a text."""
     written = "{teacher_writes: {tokens: 600, prompt: none, max_tokens: 60, signal_top_k: 8}}"
-    recipe = RECIPE.format(teacher=tiny(tmp_path / "teacher")).replace(written, str(TEXT / "tiny_train.txt"))
+    recipe = RECIPE.format(teacher=teacher).replace(written, str(text))
     recipe = recipe.replace(f"calibration: [{TEXT / 'tiny_train.txt'}]", "calibration: [{from_train: 500}]")
-    (tmp_path / "shards.yaml").write_text(recipe.replace("batch_tokens: 256", "batch_tokens: 256, sequence_tokens: 64, signal: sampled"))
+    return recipe.replace("batch_tokens: 256", f"batch_tokens: 256, sequence_tokens: 64, {options}")
+
+
+@pytest.mark.parametrize("numerics", ["fp32", "training"])
+def test_a_signal_of_several_shards_in_a_recipe(tmp_path, numerics):
+    """Of all the words of a text; one shard that is deleted is made anew, with those behind it, to the same bytes."""
+    recipe = of_a_text(tiny(tmp_path / "teacher"), TEXT / "tiny_train.txt", f"signal: sampled, signal_numerics: {numerics}")
+    (tmp_path / "shards.yaml").write_text(recipe)
     stage = run(tmp_path / "shards.yaml", tmp_path / "run")["results"]["stages"][-1]["results"]
     paths = sorted((tmp_path / "run/cache").glob("signal-*.h5"))
     assert len(paths) >= 2
@@ -355,6 +362,64 @@ def test_hidden_states_in_a_recipe(tmp_path):
         in_loss = file["in_loss"][:] == 1
         assert ((file["hidden_scales"][:].reshape(len(in_loss), -1) > 0).any(1) == in_loss).all()
     assert stage == learned_again(tmp_path / "run", kept)
+
+
+def arrays_of(folder):
+    """What a run kept of its teacher, in one file."""
+    (kept,) = (folder / "cache").glob("signal-*.h5")
+    with h5py.File(kept) as file:
+        return kept, {name: file[name][:] for name in file} | {"numerics": file.attrs["signal_numerics"].decode()}
+
+
+def assert_like_top_k(ours, theirs):
+    """The same log-probabilities, and the same tokens where neighbours are apart; the last entry is what the student lacks."""
+    named, p, q = ours["signal_ids"] >= 0, ours["signal_log_probs"], theirs["signal_log_probs"]
+    assert (named == (theirs["signal_ids"] >= 0)).all() and named.any() and not named[:, -1].any()
+    assert np.abs(p[named] - q[named]).max() < 1e-4
+    assert np.abs(np.exp(p[~named]) - np.exp(q[~named])).max() < 1e-5
+    asked = named.any(1)
+    ids, other_ids, p = ours["signal_ids"][asked][:, 1:-2], theirs["signal_ids"][asked][:, 1:-2], p[asked][:, :-1]
+    gaps = -np.diff(p, axis=1)
+    apart = (gaps[:, 1:] > 2e-4) & (gaps[:, :-1] > 2e-4)
+    assert apart.mean() > 0.5 and (ids[apart] == other_ids[apart]).all()
+
+
+def assert_like_states(ours, theirs):
+    states = []
+    for arrays in (ours, theirs):
+        width = int(arrays["hidden_width"][0])
+        scales = np.repeat(arrays["hidden_scales"].reshape(len(arrays["tokens"]), -1), 64, axis=1)[:, :width]
+        states.append(arrays["hidden_codes"].reshape(-1, width) * scales.astype(float))
+    lengths = [np.linalg.norm(x, axis=1) for x in states]
+    asked = ours["in_loss"] == 1
+    assert asked.any() and ((lengths[0] > 0) == asked).all() and ((lengths[1] > 0) == asked).all()
+    assert ((states[0] * states[1]).sum(1)[asked] / (lengths[0] * lengths[1])[asked] > 0.9999).all()
+
+
+@pytest.mark.parametrize("signal, assert_like", [("cached", assert_like_top_k), ("hidden", assert_like_states)])
+def test_a_signal_by_the_passes_of_a_training(tmp_path, signal, assert_like):
+    """That of the runtime in fp32 but for rounding, so a student learns the same; the same bytes with another number of threads; and no signal of
+    one is taken for the other's."""
+    text, teacher, runs, kept, learned = tmp_path / "text.txt", tiny(tmp_path / "teacher"), {}, {}, {}
+    text.write_text((TEXT / "tiny_train.txt").read_text(encoding="utf-8")[:6000], encoding="utf-8")
+    for numerics in ("fp32", "training"):
+        recipe, runs[numerics] = tmp_path / f"{numerics}.yaml", tmp_path / f"run in {numerics}"
+        recipe.write_text(of_a_text(teacher, text, f"signal: {signal}, signal_numerics: {numerics}"))
+        learned[numerics] = run(recipe, runs[numerics])["results"]["stages"][-1]["results"]
+        kept[numerics] = arrays_of(runs[numerics])
+        assert learned[numerics]["signal_numerics"] == kept[numerics][1]["numerics"] == numerics and learned[numerics]["signal"] == signal
+    assert_like(kept["training"][1], kept["fp32"][1])
+    assert learned["training"]["final_loss"] == pytest.approx(learned["fp32"]["final_loss"], rel=1e-3)
+    run(tmp_path / "training.yaml", tmp_path / "again", "--threads", 1)
+    (mine, _), (others, _) = kept["training"], kept["fp32"]
+    assert arrays_of(tmp_path / "again")[0].read_bytes() == mine.read_bytes() and mine.name != others.name
+
+    shutil.rmtree(runs["training"] / "checkpoints/2-distill")
+    for path, other in ((mine, others), (index_of(mine), index_of(others))):
+        shutil.copy(other, path)
+    refused = resumed(tmp_path / "training.yaml", runs["training"])
+    said = f"{index_of(mine).name}: was made of something else: options, numerics (fp32, not training)"
+    assert refused.returncode == 3 and said in refused.stderr and "made anew" in refused.stderr, refused.stderr
 
 
 def test_weights_of_text_that_is_cut_are_read_again(tmp_path):

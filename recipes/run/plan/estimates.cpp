@@ -51,6 +51,7 @@ constexpr double kBlockBytes = 34.0;      // a weight of a block that learns: la
 struct RuntimeShare {
   double fp32, deployed;
   double of(const std::string& numerics) const {
+    if (numerics == kTrainingNumerics) return kTrainShare;
     return numerics_of(numerics, "numerics") == Numerics::Fp32 ? fp32 : deployed;
   }
 };
@@ -158,6 +159,11 @@ Estimate estimate_learning(const PlannedRun& run, const DistillOptions& options)
     const double of_token = 5.0 + (sampled  ? kSampledBytes
                                    : hidden ? static_cast<double>(hidden_bytes(run.teacher.width))
                                             : 8.0 * static_cast<double>(options.signal_top_k));
+    if (options.signal_numerics == kTrainingNumerics)  // before the first step, the student is its weights alone
+      estimate.memory_bytes = std::max(estimate.memory_bytes,
+                                       (4.0 + product_bytes(options)) * teacher + 4.0 * parameters(run.student) +
+                                           std::min(static_cast<double>(kHeadLossBytes),
+                                                    4.0 * static_cast<double>(kSliceTokens * run.teacher.vocab_size)));
     constexpr ShardSize shard{};
     const double waits = std::min({text * of_token, static_cast<double>(shard.most_bytes),
                                    std::max(static_cast<double>(shard.tokens), text / 16.0) * of_token});

@@ -269,14 +269,19 @@ TEST(Kernels, OneRowAndAFewGiveTheSameBits) {
 TEST(Kernels, FastInstructionSetsGiveTheSameBits) {
   const std::vector<const Kernels*> all = fast_kernels();
   if (all.size() < 2) GTEST_SKIP() << "this machine has one fast instruction set";
-  for (const TileFormat format : code_tiles()) {
-    const TestMatrix w = random_matrix(format, 3, 7, 12);
-    const int64_t columns = w.m.columns;
-    const TestRows x = quantize_rows(*all[0], random_floats(static_cast<size_t>(9 * columns), 4), 9, columns);
-    const std::vector<float> first = run_gemm(*all[0], w, x, 9, false);
-    for (const Kernels* k : all)
-      EXPECT_EQ(run_gemm(*k, w, x, 9, false), first) << static_cast<int>(format) << " " << isa_name(k->isa);
-  }
+  for (const TileFormat format : code_tiles())
+    for (const auto& [tiles, blocks, rows] :
+         {std::tuple{3, 7, 9}, {1, 1, 16}, {2, 1, 17}, {3, 18, 31}, {1, 19, 128}, {3, 37, 150}}) {
+      const TestMatrix w = random_matrix(format, tiles, blocks, 12);
+      const int64_t columns = w.m.columns;
+      const TestRows x = quantize_rows(*all[0], random_floats(static_cast<size_t>(rows * columns), 4), rows, columns);
+      for (const bool add : {false, true}) {
+        const std::vector<float> first = run_gemm(*all[0], w, x, rows, add);
+        for (const Kernels* k : all)
+          EXPECT_EQ(run_gemm(*k, w, x, rows, add), first)
+              << static_cast<int>(format) << " " << isa_name(k->isa) << ", " << rows << " rows";
+      }
+    }
 }
 
 std::vector<float> run_plain(const Kernels& k, const PlainTiles& tiles, const std::vector<float>& x, int64_t rows,

@@ -11,7 +11,6 @@
 #include "distill/signal_source.h"
 #include "distill/trainer.h"
 #include "distill/training_batches.h"
-#include "runtime/base/error.h"
 
 namespace attar {
 

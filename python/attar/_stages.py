@@ -191,7 +191,8 @@ def distill(
         bytes); auto: cached where all of the data has it and the temperature is 1
     signal_top_k: cached: teacher probabilities kept at each token
     signal_samples: sampled: draws at each token, as far as its likeliest tokens leave mass to draw from; 24 are about 30 bytes
-    signal_numerics: cached, sampled, hidden: the teacher as it is asked where the data has no signal: fp32 or deployed (int8 activations, faster), both by the runtime on the processor, or training: by the passes of the training, on its device and in its precision
+    signal_numerics: cached, sampled, hidden: the teacher as it is asked where the data has no signal: fp32 or deployed (int8 activations,
+        faster), both by the runtime on the processor, or training: by the passes of the training, on its device and in its precision
     unsignalled: cached, sampled: what a token is learned by that the signal says nothing about, as where a cut vocabulary spells text anew:
         cross_entropy (the text itself) or online (the teacher runs beside the student)
     held_out_tokens: tokens of the data that are kept apart: the loss on them says whether what is learned carries over; 0 for none

@@ -16,6 +16,7 @@
 #include "distill/train.h"
 #include "runtime/base/error.h"
 #include "runtime/base/host/float_environment.h"
+#include "runtime/base/host/freed_memory.h"
 #include "runtime/base/host/thread_pool.h"
 #include "runtime/base/random.h"
 #include "runtime/formats/numerics.h"
@@ -318,9 +319,8 @@ void capture_signal(const ModelFile& teacher, const TokenDataset& data, size_t f
     PassTeacher by_pass(teacher, capture, options.place, options.threads);
     capture_by(by_pass, data, first, hand_on, progress);
   };
-  within_device_memory(device, "teacher signal",
-                       "shorter sequences (sequence_tokens) need less, signal_numerics: fp32 or deployed nothing of it",
-                       work);
+  within_device_memory(device, "teacher signal", "signal_numerics: fp32 or deployed needs none of it", work);
+  give_back_freed_memory();  // the teacher's, before a training that has none beside it
 }
 
 }  // namespace attar

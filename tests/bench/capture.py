@@ -76,7 +76,7 @@ def captured(options, text, signal):
             if error.kind != "interrupted":
                 raise
     at_once = 2048 if options.numerics == "training" else 0
-    (first, begin), (last, end) = next(entry for entry in read if entry[0] >= at_once), read[-1]
+    (first, begin), (last, end) = max([read[0], *(entry for entry in read if entry[0] <= at_once)]), read[-1]
     return a_token(begin, end, last - first)
 
 

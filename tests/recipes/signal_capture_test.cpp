@@ -28,13 +28,13 @@ constexpr double kRounding = 1e-4;  // of a log-probability: f32 sums of 32 numb
 enum class SignalForm { TopK, Sample, States };
 using Captured = std::vector<TokenDocument>;
 
-// Its likeliest tokens are far apart. `spoilt`: what one of its weights is.
-ModelFile asked_teacher(float spoilt = 0.5f) {
+// Its likeliest tokens are far apart. `spoilt`: what one of its weights is; `norm`: what those of the last norm are.
+ModelFile asked_teacher(float spoilt = 0.5f, double norm = 6.0) {
   ModelConfig config = tiny_config(Family::Llama);
   config.width = kStateWidth;
   for (LayerConfig& layer : config.layers) layer.head_dim = 8;
   const auto model = std::make_shared<CausalLM>(CausalLM::random(config, 9));
-  model->parameters.at(tensor_name(0, Role::OutputNorm)).mul_(6.0);
+  model->parameters.at(tensor_name(0, Role::OutputNorm)).mul_(norm);
   model->parameters.at(tensor_name(1, Role::Down)).mutable_data_ptr<float>()[7] = spoilt;
   std::vector<std::string> words;
   for (int64_t id = 3; id < config.vocab_size; ++id) words.push_back("w" + std::to_string(id));
@@ -99,12 +99,11 @@ void count_rows(const TokenDocument& a, const TokenDocument& b, RowCount& rows) 
   for (size_t t = 0; t < tokens; ++t) {
     ASSERT_EQ(ours[t].empty(), theirs[t].empty());
     ASSERT_EQ(ours[t].empty(), t == 0 || a.in_loss[t] == 0);
+    if (ours[t].empty()) continue;
     std::vector<uint8_t> row, other;
     encode_row(ours[t], id_bits, row), encode_row(theirs[t], id_bits, other);
     rows.all += 1, rows.alike += row == other ? 1 : 0;
-    if (!ours[t].empty()) {
-      EXPECT_NEAR(ours[t].entropy, theirs[t].entropy, 0.02);  // a step is 1/64
-    }
+    EXPECT_NEAR(ours[t].entropy, theirs[t].entropy, 0.02);  // a step is 1/64
   }
 }
 
@@ -137,19 +136,24 @@ void expect_like_the_runtime(const PassPlace& place) {
                      theirs = captured(data, {.kept = kept, .numerics = "fp32", .threads = 2});
       ASSERT_EQ(ours.size(), data.documents.size());
       ASSERT_EQ(theirs.size(), data.documents.size());
-      int64_t ids = 0;
+      int64_t ids = 0, compared = 0;
       RowCount rows;
       for (size_t d = 0; d < ours.size(); ++d) {
         ASSERT_EQ(ours[d].tokens, data.documents[d].tokens);
         ASSERT_EQ(ours[d].has_signal(), theirs[d].has_signal()) << d;
         if (!ours[d].has_signal()) continue;
+        ++compared;
         if (form == SignalForm::TopK) expect_like_top_k(ours[d], theirs[d], ids);
         if (form == SignalForm::Sample) count_rows(ours[d], theirs[d], rows);
         if (form == SignalForm::States) expect_like_states(ours[d], theirs[d]);
       }
       EXPECT_FALSE(ours[3].has_signal()) << "it teaches nothing";
+      EXPECT_GT(compared, 200);
       if (form == SignalForm::TopK) {
         EXPECT_GT(ids, 1000);
+      }
+      if (form == SignalForm::Sample) {
+        EXPECT_GT(rows.all, 1000);
       }
       EXPECT_GE(rows.alike, rows.all * 9 / 10);
     }
@@ -227,6 +231,22 @@ TEST(SignalCapture, NamesATeacherWhoseWeightsAreNoNumbers) {
       EXPECT_NE(std::string(error.what()).find(tensor_name(1, Role::Down)), std::string::npos) << error.what();
     }
   }
+}
+
+// Weights that are numbers one by one can overflow together; the team's threads find out.
+TEST(SignalCapture, NamesATeacherThatOverflows) {
+  const ModelFile overflowing = asked_teacher(0.5f, 3e38);
+  for (const char* numerics : {"fp32", kTrainingNumerics})
+    for (const SignalForm form : {SignalForm::TopK, SignalForm::Sample, SignalForm::States}) {
+      try {
+        capture_signal(overflowing, asked_text(form), 0, {.numerics = numerics, .threads = 2},
+                       [](const TokenDocument&) {});
+        ADD_FAILURE() << numerics;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::Input);
+        EXPECT_NE(std::string(error.what()).find("not finite"), std::string::npos) << error.what();
+      }
+    }
 }
 
 }  // namespace

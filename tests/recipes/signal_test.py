@@ -413,6 +413,9 @@ def test_a_signal_by_the_passes_of_a_training(tmp_path, signal, assert_like):
     run(tmp_path / "training.yaml", tmp_path / "again", "--threads", 1)
     (mine, _), (others, _) = kept["training"], kept["fp32"]
     assert arrays_of(tmp_path / "again")[0].read_bytes() == mine.read_bytes() and mine.name != others.name
+    (tmp_path / "rounded.yaml").write_text(of_a_text(teacher, text, f"signal: {signal}, signal_numerics: training, precision: bf16"))
+    run(tmp_path / "rounded.yaml", tmp_path / "rounded")
+    assert arrays_of(tmp_path / "rounded")[0].name != mine.name
 
     shutil.rmtree(runs["training"] / "checkpoints/2-distill")
     for path, other in ((mine, others), (index_of(mine), index_of(others))):

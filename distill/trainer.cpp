@@ -88,6 +88,7 @@ void Trainer::begin() {
   trained_ = trained_tensors(student_, reparameterized());
   if (trained_.empty()) throw usage_error("distill", "every part is frozen: there is nothing to train");
   if (options_.optimizer == "muon") by_muon_ = muon_matrices(student_.config, trained_);
+  head_rows_ = muon_head_rows(student_.config, by_muon_);
   for (const auto& [name, tensor] : trained_) {
     if (!by_muon_.contains(name)) by_adamw_[name] = tensor;
     if (options_.ema > 0.0 && !state_.average.contains(name)) state_.average[name] = tensor.detach().clone();
@@ -212,7 +213,7 @@ void Trainer::update(const NamedTensors& gradients, const TrainStep& done) {
                            : 1.0;
   muon_step(by_muon_, gradients, state_.optimizer.first,
             {done.learning_rate, options_.muon_momentum, options_.weight_decay,
-             find_precision(options_.precision).value(), learning_rate_ratios_},
+             find_precision(options_.precision).value(), learning_rate_ratios_, head_rows_},
             scale, inputs_.threads);
   adamw_step(by_adamw_, gradients, state_.optimizer,
              {done.learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay,

@@ -95,6 +95,7 @@ class Trainer {
   Reparameterizations none_;
   NamedTensors trained_;             // what is moved: shares memory with the student and what is reparameterized
   NamedTensors by_muon_, by_adamw_;  // of that
+  std::map<std::string, int64_t> head_rows_;  // of Muon's
   std::map<std::string, double> learning_rate_ratios_;
 };
 

@@ -1,11 +1,11 @@
 """How many tokens Muon needs to the held-out loss that AdamW ends with: one small model from random weights, trained on a text by cross-entropy.
 
-    muon.py TEXT [--batch-tokens N] [--tokens N] [--shares S ...] [--adamw-rates R ...] [--muon-rates R ...] [--muon-options JSON] [--seeds N] [--threads N] [--config JSON]
+    muon.py TEXT [--batch-tokens N] [--tokens N] [--shares S ...] [--adamw-rates R ...] [--muon-rates R ...] [--adamw-options JSON]
+        [--muon-options JSON] [--seeds N] [--threads N] [--config JSON]
 
 AdamW learns from --tokens at each of its rates, Muon from each of --shares of them at each of its own; cosine, no weight decay. A seed has its own random
 weights, order of the text and tokens that are held out, the same for every arm. Prints the mean loss on those after the last step, and the smallest share at
-which Muon's mean over the seeds is no higher than AdamW's best. The model is the teacher of recipes/tiny.yaml unless --config changes it. Where AdamW's loss
-is known from a run of the same arguments, --adamw-rates with nothing behind it and --adamw-loss leave its arms out.
+which Muon's mean over the seeds is no higher than AdamW's best. The model is the teacher of recipes/tiny.yaml unless --config changes it.
 """
 
 import argparse
@@ -26,10 +26,8 @@ def random_model(config, tokenizer, seed, folder):
     return attar.run(recipe, out=f"{folder}/random-{seed}").gguf
 
 
-def held_out_loss(model, options, arm, seed, folder):
+def held_out_loss(model, options, optimizer, rate, tokens, seed, folder):
     """After the last step."""
-    optimizer, rate, share = arm
-    tokens = round(share * options.tokens)
     looks = []
 
     def listen(event):
@@ -54,7 +52,7 @@ def held_out_loss(model, options, arm, seed, folder):
         threads=options.threads,
         force=True,
         progress=listen,
-        **(options.muon_options if optimizer == "muon" else {}),
+        **{"adamw": options.adamw_options, "muon": options.muon_options}[optimizer],
     )
     return looks[-1]
 
@@ -65,12 +63,11 @@ def arms(options):
     yield from (("muon", rate, share) for share in options.shares for rate in options.muon_rates)
 
 
-def verdict(means, known):
-    """`means`: over the seeds, of each arm. `known`: AdamW's loss where no arm of it ran."""
-    ran = [(loss, f" at {rate:g}") for (optimizer, rate, _), loss in means.items() if optimizer == "adamw"]
-    best, at = min(ran) if ran else (known, ", as given")
-    print(f"\nAdamW at its best: {best:.4f}{at}")
-    enough = [(share, loss, rate) for (optimizer, rate, share), loss in means.items() if optimizer == "muon" and loss <= best]
+def verdict(means):
+    """`means`: over the seeds, of each arm."""
+    best = min((loss, arm) for arm, loss in means.items() if arm[0] == "adamw")
+    print(f"\nAdamW at its best: {best[0]:.4f} at {best[1][1]:g}")
+    enough = [(share, loss, rate) for (optimizer, rate, share), loss in means.items() if optimizer == "muon" and loss <= best[0]]
     if enough:
         share, loss, rate = min(enough)
         print(f"Muon is no higher with {share:g} of the tokens: {loss:.4f} at {rate:g}")
@@ -85,28 +82,26 @@ def main():
     parser.add_argument("--sequence-tokens", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=100000)
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.85, 0.75, 0.6])
-    parser.add_argument("--adamw-rates", type=float, nargs="*", default=[4e-3])
-    parser.add_argument("--adamw-loss", type=float, help="in place of the arms of AdamW")
+    parser.add_argument("--adamw-rates", type=float, nargs="+", default=[4e-3])
     parser.add_argument("--muon-rates", type=float, nargs="+", default=[8e-3, 1.1e-2])
-    parser.add_argument("--muon-options", type=json.loads, default={}, help='more of the training with Muon, such as {"muon_momentum": 0.9}')
+    parser.add_argument("--adamw-options", type=json.loads, default={}, help='more of the trainings with AdamW, such as {"beta1": 0.8}')
+    parser.add_argument("--muon-options", type=json.loads, default={}, help='of those with Muon, such as {"muon_momentum": 0.95}')
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--held-out-tokens", type=int, default=4000)
     parser.add_argument("--config", type=json.loads, default={}, help="keys of teacher.config in place of the tiny model's")
     parser.add_argument("--tokenizer", default=str(TOKENIZER))
     options = parser.parse_args()
-    if not options.adamw_rates and options.adamw_loss is None:
-        parser.error("without --adamw-rates --adamw-loss says what Muon is compared with")
     seeds, means = range(1, options.seeds + 1), {}
     print("| | tokens | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean |\n| --- | ---: |" + " ---: |" * (options.seeds + 1), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         models = {seed: random_model(TINY | options.config, options.tokenizer, seed, folder) for seed in seeds}
-        for arm in arms(options):
-            optimizer, rate, share = arm
-            losses = [held_out_loss(models[seed], options, arm, seed, folder) for seed in seeds]
-            mean = means[arm] = statistics.fmean(losses)
-            print(f"| {optimizer}, {rate:g} | {round(share * options.tokens)} | " + " | ".join(f"{loss:.4f}" for loss in (*losses, mean)) + " |", flush=True)
-    verdict(means, options.adamw_loss)
+        for optimizer, rate, share in arms(options):
+            tokens = round(share * options.tokens)
+            losses = [held_out_loss(models[seed], options, optimizer, rate, tokens, seed, folder) for seed in seeds]
+            mean = means[optimizer, rate, share] = statistics.fmean(losses)
+            print(f"| {optimizer}, {rate:g} | {tokens} | " + " | ".join(f"{loss:.4f}" for loss in (*losses, mean)) + " |", flush=True)
+    verdict(means)
 
 
 if __name__ == "__main__":

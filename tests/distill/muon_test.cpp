@@ -83,6 +83,35 @@ TEST(Muon, TwoStepsByHand) {
   EXPECT_NEAR(weights.at("w")[1][1].item<double>(), b, 1e-6);
 }
 
+TEST(Muon, HeadsStepByThemselves) {
+  const at::Tensor gradient = normal(12, 7, 4);
+  NamedTensors weights{{"q", normal(12, 7, 5)}}, momenta;
+  const at::Tensor before = weights.at("q").clone();
+  muon_step(weights, {{"q", gradient}}, momenta,
+            {.learning_rate = 0.1, .momentum = 0.0, .weight_decay = 0.0, .head_rows = {{"q", 4}}}, 1.0, 2);
+  for (int64_t row = 0; row < 12; row += 4) {
+    const at::Tensor step =
+        nearly_orthogonal(gradient.narrow(0, row, 4), Precision::Fp32) * (0.1 * 0.2 * std::sqrt(7.0));
+    const at::Tensor moved = (before - weights.at("q")).narrow(0, row, 4);
+    EXPECT_LT((moved - step).abs().max().item<double>(), 1e-6) << row;
+  }
+}
+
+TEST(Muon, FindsHeadsByNameAndShape) {
+  const ModelConfig config = tiny_config(Family::Qwen3);
+  const CausalLM model = CausalLM::random(config, 1);
+  NamedTensors matrices;
+  for (const char* name :
+       {"blk.0.attn_q.weight", "blk.1.attn_v.weight", "blk.0.attn_output.weight", "blk.0.ffn_up.weight"})
+    matrices[name] = model.parameter(name);
+  matrices["blk.1.attn_k.weight.latent"] = model.parameter("blk.1.attn_k.weight");
+  matrices["blk.0.attn_k.weight.b"] = at::zeros({model.parameter("blk.0.attn_k.weight").size(0), 3});
+  const int64_t rows = config.layers[0].head_dim;
+  EXPECT_EQ(muon_head_rows(config, matrices),
+            (std::map<std::string, int64_t>{
+                {"blk.0.attn_q.weight", rows}, {"blk.1.attn_k.weight.latent", rows}, {"blk.1.attn_v.weight", rows}}));
+}
+
 TEST(Muon, ThreadsChangeNoBitAndRatiosScaleTheRate) {
   const auto stepped = [](int threads, double rate, std::map<std::string, double> ratios) {
     NamedTensors weights, gradients, momenta;
@@ -101,12 +130,14 @@ TEST(Muon, ThreadsChangeNoBitAndRatiosScaleTheRate) {
   EXPECT_FALSE(at::equal(one.at("w4"), ratio.at("w4")));
 }
 
-// One layer, widths of 2 and 3: q, k, v, o 2 x 2, gate and up 3 x 2, down 2 x 3.
+// One layer, widths of 2 and 3: q, k, v, o 2 x 2, gate and up 3 x 2, down 2 x 3; then two heads of one row each.
 TEST(Muon, FlopsByHand) {
   ModelConfig config;
   config.vocab_size = 100, config.width = 2;
   config.layers = {{LayerKind::FullAttention, 1, 1, 2, 3}};
   EXPECT_DOUBLE_EQ(muon_flops(config), 5 * (4 * (32 + 16) + 3 * (48 + 16)));
+  config.layers = {{LayerKind::FullAttention, 2, 2, 1, 3}};
+  EXPECT_DOUBLE_EQ(muon_flops(config), 5 * (3 * 2 * (8 + 2) + (32 + 16) + 3 * (48 + 16)));
 }
 
 TEST(Muon, MovesTheMatricesOfTheLayersAlone) {

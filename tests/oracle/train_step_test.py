@@ -3,6 +3,7 @@ autograd and torch.optim.AdamW; Muon by its formula in double, which is torch.op
 
 import json
 import math
+import re
 import sys
 
 import pytest
@@ -103,21 +104,23 @@ def orthogonal(x):
 
 
 class Muon:
-    """In double. Scaled as in Liu et al. 2025, arXiv 2502.16982, section 2.2."""
+    """In double. Scaled as in Liu et al. 2025, arXiv 2502.16982, section 2.2. `matrices`: each with the rows that step by themselves."""
 
     def __init__(self, matrices, momentum, weight_decay):
-        self.momenta, self.momentum, self.weight_decay = [(m, torch.zeros_like(m)) for m in matrices], momentum, weight_decay
+        self.momenta, self.momentum, self.weight_decay = [(m, rows, torch.zeros_like(m)) for m, rows in matrices], momentum, weight_decay
 
     @torch.no_grad()
     def step(self, rate):
-        for matrix, momentum in self.momenta:
+        for matrix, rows, momentum in self.momenta:
             momentum.mul_(self.momentum).add_(matrix.grad)
-            update = orthogonal(matrix.grad + self.momentum * momentum)
-            matrix.mul_(1 - rate * self.weight_decay).sub_(update, alpha=rate * 0.2 * math.sqrt(max(matrix.shape)))
+            update = torch.cat([orthogonal(part) for part in (matrix.grad + self.momentum * momentum).split(rows)])
+            matrix.mul_(1 - rate * self.weight_decay).sub_(update, alpha=rate * 0.2 * math.sqrt(max(rows, matrix.shape[1])))
 
 
 def of_the_layers(model):
-    return [p for name, p in model.named_parameters() if p.dim() == 2 and ".layers." in name]
+    """Its matrices, each with the rows of a head where it has heads."""
+    named = [(name, p) for name, p in model.named_parameters() if p.dim() == 2 and ".layers." in name]
+    return [(p, model.config.head_dim if re.search(r"\.[qkv]_proj\.", name) else len(p)) for name, p in named]
 
 
 def torch_steps(student, teacher, documents, steps, loss_of, optimizer="adamw"):
@@ -125,7 +128,7 @@ def torch_steps(student, teacher, documents, steps, loss_of, optimizer="adamw"):
     the teacher's and the next tokens, or where it has a part `inside`, also of both models as they have just run;
     `teacher_ids`: what the teacher reads in place of these tokens."""
     muon = Muon(of_the_layers(student) if optimizer == "muon" else [], 0.9, OPTIONS["weight_decay"])
-    by_adamw = [p for p in student.parameters() if all(p is not m for m, _ in muon.momenta)]
+    by_adamw = [p for p in student.parameters() if all(p is not m for m, *_ in muon.momenta)]
     groups = [
         {"params": [p for p in by_adamw if p.dim() == 2], "weight_decay": OPTIONS["weight_decay"]},
         {"params": [p for p in by_adamw if p.dim() != 2], "weight_decay": 0.0},
@@ -198,7 +201,7 @@ def test_the_formula_of_muon_is_torchs():
     generator = torch.Generator().manual_seed(1)
     ours = [torch.nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64)) for shape in [(24, 40), (40, 24), (30, 30)]]
     theirs = [torch.nn.Parameter(p.detach().float()) for p in ours]
-    muon = Muon(ours, 0.9, 0.1)
+    muon = Muon([(p, len(p)) for p in ours], 0.9, 0.1)
     torchs = torch.optim.Muon(theirs, lr=0.03, weight_decay=0.1, momentum=0.9, nesterov=True, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         before = [p.detach().clone() for p in ours]

@@ -4,8 +4,9 @@
         [--text TEXT] [--folder DIR] [--threads N]
 
 A step lasts from one event of the training to the next, with all that it waits for in between; the first two are not counted. The median is a step beside
-which nothing is written, the mean has what checkpoints cost. `keep: best` looks at what is held out every ten steps and writes where that became better; it
-stands beside the looks alone. The cases come in turn, --rounds times, each of --steps steps. 30m: SmolLM2 cut to 30.7 million parameters, made in DIR.
+which nothing is written, the mean has what checkpoints cost: so the mean over the median of the same training, beside that of one without checkpoints, says it
+also where the machine changes between the trainings. `keep: best` looks at what is held out every ten steps and writes where that became better; it stands
+beside the looks alone. The cases come in turn, --rounds times, each of --steps steps. 30m: SmolLM2 cut to 30.7 million parameters, made in DIR.
 Checkpoints lie in DIR too: of SmolLM2 three at once of 1.6 GB.
 """
 
@@ -69,12 +70,12 @@ def improved(looks):
 
 def table(name, seconds, looks):
     """`seconds`: of all steps of each case."""
-    print(f"\n{name}\n\n| checkpoints | steps | median, s | mean, s | slowest, s | median, ratio | mean, ratio |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print(f"\n{name}\n\n| checkpoints | steps | median, s | mean, s | slowest, s | mean over median | median, ratio | mean, ratio |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for case, (_, beside) in CASES.items():
         median, mean = statistics.median(seconds[case]), statistics.fmean(seconds[case])
         ratios = median / statistics.median(seconds[beside]), mean / statistics.fmean(seconds[beside])
         shown = "| | |" if case == beside else "| " + " | ".join(f"{ratio:.3f}" for ratio in ratios) + " |"
-        print(f"| {case} | {len(seconds[case])} | {median:.3f} | {mean:.3f} | {max(seconds[case]):.3f} {shown}")
+        print(f"| {case} | {len(seconds[case])} | {median:.3f} | {mean:.3f} | {max(seconds[case]):.3f} | {mean / median:.3f} {shown}")
     for case, each in looks.items():
         if each:
             print(f"{case}: {improved(each)} of {len(each)} looks became better")

@@ -37,7 +37,7 @@ struct DistillOptions {
   double decay = 0.2;
   double weight_decay = 0.0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
-  double muon_momentum = 0.95;
+  double muon_momentum = 0.8;
   double clip_norm = 1.0;
   double spike_factor = 0.0;
   double ema = 0.0;

@@ -99,7 +99,7 @@ def distill(
     beta1: float = 0.9,
     beta2: float = 0.95,
     epsilon: float = 1e-08,
-    muon_momentum: float = 0.95,
+    muon_momentum: float = 0.8,
     clip_norm: float = 1.0,
     spike_factor: float = 0.0,
     ema: float = 0.0,

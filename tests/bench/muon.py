@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--sequence-tokens", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=100000)
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.85, 0.75, 0.6])
-    parser.add_argument("--adamw-rates", type=float, nargs="+", default=[4e-3])
+    parser.add_argument("--adamw-rates", type=float, nargs="*", default=[4e-3])
     parser.add_argument("--muon-rates", type=float, nargs="+", default=[8e-3, 1.1e-2])
     parser.add_argument("--adamw-options", type=json.loads, default={}, help='more of the trainings with AdamW, such as {"beta1": 0.8}')
     parser.add_argument("--muon-options", type=json.loads, default={}, help='of those with Muon, such as {"muon_momentum": 0.95}')
@@ -101,7 +101,8 @@ def main():
             losses = [held_out_loss(models[seed], options, optimizer, rate, tokens, seed, folder) for seed in seeds]
             mean = means[optimizer, rate, share] = statistics.fmean(losses)
             print(f"| {optimizer}, {rate:g} | {tokens} | " + " | ".join(f"{loss:.4f}" for loss in (*losses, mean)) + " |", flush=True)
-    verdict(means)
+    if options.adamw_rates:
+        verdict(means)
 
 
 if __name__ == "__main__":

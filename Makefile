@@ -34,10 +34,16 @@ help:  ## this list
 demo: build  ## the main job, on a real model
 	$(BUILD)/bin/attar run recipes/smollm2-nano.yaml --resume
 
+# Files of a minute or more are begun first, so that no worker is left alone with one at the end.
+LONG_TESTS := $(addprefix tests/,$(addsuffix _test.py,help_examples recipes/kept_work recipes/ranks recipes/block_steps \
+    oracle/eval tutorial oracle/verify oracle/causal_lm oracle/tokenizer recipes/tiny_kill recipes/stop_stages recipes/dry_run \
+    recipes/run_folder recipes/kill readme recipes/report_page))
+TESTS := $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(sort $(wildcard tests/*_test.py tests/*/*_test.py)))
+
 .PHONY: test
 test: build browser  ## every test but the slow ones; what was skipped is listed with its reason
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
-	$(PYTHON) -m pytest -q -rs -n $(JOBS) --dist loadfile -m 'not slow' tests
+	$(PYTHON) -m pytest -q -rs -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(TESTS)
 
 # A quarter of a minute and 440 MB, so for tests alone; without it the tests that look at the report's pages are skipped.
 .PHONY: browser

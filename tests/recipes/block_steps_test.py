@@ -18,14 +18,14 @@ from conftest import BIN, SHARED, shared
 
 MODEL = SHARED / "models/stories260K.f32.gguf"
 pytestmark = pytest.mark.recipe
-FLAGS = ["--to", "Q2_0", "--keep", "embedding=Q8_0", "--calibration-tokens", 16384]
-STEPS = ["--block-steps", 60]
+FLAGS = ["--to", "Q2_0", "--keep", "embedding=Q8_0", "--calibration-tokens", 4096]
+STEPS = ["--block-steps", 30]
 RECIPE = """name: blocks
 seed: 3
 teacher: TEACHER
 data: {calibration: [calibration.txt]}
 stages:
-  - quantize: {to: Q2_0, keep: {embedding: Q8_0}, calibration_tokens: 16384, block_steps: 60}
+  - quantize: {to: Q2_0, keep: {embedding: Q8_0}, calibration_tokens: 4096, block_steps: 30}
   - export
 """
 
@@ -81,7 +81,7 @@ def test_threads_and_python_give_the_same_bytes(finished, tmp_path):
     home, said, _ = finished
     again = run("quantize", MODEL, "-o", tmp_path / "out.gguf", *FLAGS, *STEPS, "--data", home / "calibration.txt", "--threads", 1)
     assert again["blocks"] == said["blocks"] and digest(tmp_path / "out.gguf") == digest(home / "learned.gguf")
-    attar.quantize(MODEL, tmp_path / "python.gguf", data=home / "calibration.txt", to="Q2_0", keep={"embedding": "Q8_0"}, calibration_tokens=16384, block_steps=60)
+    attar.quantize(MODEL, tmp_path / "python.gguf", data=home / "calibration.txt", to="Q2_0", keep={"embedding": "Q8_0"}, calibration_tokens=4096, block_steps=30)
     assert digest(tmp_path / "python.gguf") == digest(home / "learned.gguf")
 
 
@@ -105,7 +105,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(finished, tmp_path):
         time.sleep(0.001)
     child.kill()
     child.communicate()
-    assert "block_steps (60, not 50)" in run(*arguments[:-4], "--block-steps", 50, *arguments[-2:], "--resume", code=2)
+    assert "block_steps (30, not 20)" in run(*arguments[:-4], "--block-steps", 20, *arguments[-2:], "--resume", code=2)
     again = run(*arguments, "--resume", "--threads", 2)
     assert again["layers_taken"] >= 2 and again["blocks"] == said["blocks"]
     assert digest(out) == digest(home / "learned.gguf") and not steps.exists()
@@ -122,7 +122,7 @@ def test_a_recipe_reports_what_blocks_learned(finished, tmp_path):
 
 def test_a_size_weighs_outputs_by_what_predictions_depend_on(finished, tmp_path):
     home, _, _ = finished
-    sized = ["--target-size", "200KB", "--calibration-tokens", 16384, "--data", home / "calibration.txt", "--cache", tmp_path / "cache", *STEPS]
+    sized = ["--target-size", "200KB", "--calibration-tokens", 4096, "--data", home / "calibration.txt", "--cache", tmp_path / "cache", *STEPS]
     first = run("quantize", MODEL, "-o", tmp_path / "first.gguf", *sized)
     second = run("quantize", MODEL, "-o", tmp_path / "second.gguf", *sized)
     assert first["sensitivities"] == "measured" and second["sensitivities"] == "taken from the cache"

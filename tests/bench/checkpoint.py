@@ -70,7 +70,8 @@ def improved(looks):
 
 def table(name, seconds, looks):
     """`seconds`: of all steps of each case."""
-    print(f"\n{name}\n\n| checkpoints | steps | median, s | mean, s | slowest, s | mean over median | median, ratio | mean, ratio |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    columns = ["steps", "median, s", "mean, s", "slowest, s", "mean over median", "median, ratio", "mean, ratio"]
+    print(f"\n{name}\n\n| checkpoints | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
     for case, (_, beside) in CASES.items():
         median, mean = statistics.median(seconds[case]), statistics.fmean(seconds[case])
         ratios = median / statistics.median(seconds[beside]), mean / statistics.fmean(seconds[beside])

@@ -14,7 +14,7 @@ APT_LIST := $(shell sed -e '/^\#/d' apt-packages.txt)
 help:  ## this list
 	@echo "make demo    install, build, compress SmolLM2-135M and verify the result (recipes/smollm2-nano.yaml)"
 	@echo "make test    install, build, run every test but the slow ones"
-	@echo "make test-slow  those: the package as pip installs it"
+	@echo "make test-slow  those: the package as pip installs it, a hundred kills, whole sets and examples"
 	@echo "make browser install Chromium, in which the tests look at the report's pages; make test does it where it may"
 	@echo "make build   install, build: build/bin/attar and build/bin/attar-run"
 	@echo "make bench   what the runtime reaches on this machine, beside llama.cpp where 'make peers' was run"
@@ -51,7 +51,7 @@ browser:  ## Chromium, in which the tests look at the report's pages
 	@$(MAKE) --no-print-directory apt APT_LIST="chromium chromium-driver" || echo "Without Chromium the tests of the report's pages are skipped."
 
 .PHONY: test-slow
-test-slow: build  ## the package as pip installs it
+test-slow: build  ## the package as pip installs it, a hundred kills, whole sets and examples
 	$(PYTHON) -m pytest -q -rs -m slow tests
 
 .PHONY: build

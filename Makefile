@@ -38,7 +38,7 @@ demo: build  ## the main job, on a real model
 LONG_TESTS := $(addprefix tests/,$(addsuffix _test.py,help_examples recipes/kept_work recipes/ranks recipes/block_steps \
     oracle/eval tutorial oracle/verify oracle/causal_lm oracle/tokenizer recipes/tiny_kill recipes/stop_stages recipes/dry_run \
     recipes/run_folder recipes/kill readme recipes/report_page))
-TESTS := $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(sort $(wildcard tests/*_test.py tests/*/*_test.py)))
+TESTS := $(LONG_TESTS) $(filter-out $(LONG_TESTS),$(sort $(shell find tests -name '*_test.py')))
 
 .PHONY: test
 test: build browser  ## every test but the slow ones; what was skipped is listed with its reason

@@ -32,7 +32,7 @@ def pair(tmp_path_factory):
 @pytest.fixture(scope="module")
 def document(tmp_path_factory, pair):
     text = tmp_path_factory.mktemp("text") / "text.txt"
-    text.write_text((ROOT / "recipes/text/held_out.txt").read_text(encoding="utf-8")[:3000].replace("<|endoftext|>", ""), encoding="utf-8")
+    text.write_text((ROOT / "recipes/text/held_out.txt").read_text(encoding="utf-8")[:9000].replace("<|endoftext|>", ""), encoding="utf-8")
     return str(text), token_ids(pair[0], text)
 
 
